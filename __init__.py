@@ -1,0 +1,26 @@
+"""c2t: export, calibrate and run cell-to-text models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from c2t.runtime.bundle import Bundle, open_bundle as open  # noqa: A004
+    from c2t.runtime.errors import C2TError
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "C2TError", "__version__", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the runtime on first use: `import c2t` itself stays instant."""
+    if name in ("Bundle", "open"):
+        from c2t.runtime import bundle
+
+        return bundle.Bundle if name == "Bundle" else bundle.open_bundle
+    if name == "C2TError":
+        from c2t.runtime.errors import C2TError
+
+        return C2TError
+    message = f"module 'c2t' has no attribute {name!r}"
+    raise AttributeError(message)

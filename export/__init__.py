@@ -1,0 +1,1 @@
+"""Trained PyTorch checkpoint in, verified ONNX bundle out. The only part that imports torch."""

@@ -1,0 +1,1 @@
+"""From sparse counts to the encoder's input: NumPy definitions and their native implementations."""

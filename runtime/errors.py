@@ -1,0 +1,42 @@
+"""Errors a user can mend: what is wrong, with the value, and a hint what to do."""
+
+
+class C2TError(Exception):
+    """Base of every error that is the input's or the set-up's fault, not a bug of c2t.
+
+    Args:
+        problem: What is wrong, with the offending value.
+        hint: What to do about it; printed as a line of its own.
+    """
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n\nhint: {self.hint}" if self.hint else self.problem
+
+
+class CheckpointError(C2TError):
+    """A PyTorch checkpoint, adapter or dictionary that cannot be used as it is."""
+
+
+class ParityError(C2TError):
+    """The exported graphs do not compute what the PyTorch model computes."""
+
+
+class BundleError(C2TError):
+    """A bundle that is damaged, incomplete, from a newer version, or not a bundle."""
+
+
+class CellFileError(C2TError):
+    """A file of cells that cannot be read as counts over known genes."""
+
+
+class EngineError(C2TError):
+    """An engine that is not installed, does not work here, or refuses a graph."""
+
+
+class OutputError(C2TError):
+    """A place for results that cannot be written, or holds results of another run."""
