@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from c2t.runtime.bundle import Bundle, open_bundle as open  # noqa: A004
+    from c2t.runtime.bundle import Bundle
+    from c2t.runtime.bundle import open_bundle as open
     from c2t.runtime.errors import C2TError
 
 __version__ = "0.1.0"
