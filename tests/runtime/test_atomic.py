@@ -10,6 +10,10 @@ from c2t.runtime.atomic import atomic_file, atomic_folder, write_text
 from c2t.runtime.errors import OutputError
 
 
+def names(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
 def test_file_appears_whole_with_usual_permissions(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     with atomic_file(target) as temporary:
@@ -19,18 +23,23 @@ def test_file_appears_whole_with_usual_permissions(tmp_path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
-    assert os.listdir(tmp_path) == ["out.txt"]
+    assert names(tmp_path) == ["out.txt"]
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt, SystemExit])
 def test_file_is_untouched_when_the_work_stops(tmp_path: Path, stop: type[BaseException]) -> None:
     target = tmp_path / "out.txt"
     target.write_text("old")
-    with pytest.raises(stop), atomic_file(target, force=True) as temporary:
-        temporary.write_text("half")
-        raise stop
+
+    def work() -> None:
+        with atomic_file(target, force=True) as temporary:
+            temporary.write_text("half")
+            raise stop
+
+    with pytest.raises(stop):
+        work()
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["out.txt"]
+    assert names(tmp_path) == ["out.txt"]
 
 
 def test_existing_file_needs_force(tmp_path: Path) -> None:
@@ -60,10 +69,15 @@ def test_missing_parent_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
 def test_folder_is_untouched_when_the_work_stops(tmp_path: Path, stop: type[BaseException]) -> None:
     target = tmp_path / "bundle"
-    with pytest.raises(stop), atomic_folder(target) as temporary:
-        (temporary / "manifest.json").write_text("half")
-        raise stop
-    assert os.listdir(tmp_path) == []
+
+    def work() -> None:
+        with atomic_folder(target) as temporary:
+            (temporary / "manifest.json").write_text("half")
+            raise stop
+
+    with pytest.raises(stop):
+        work()
+    assert names(tmp_path) == []
 
 
 def test_folder_is_replaced_only_with_force_and_marker(tmp_path: Path) -> None:
@@ -78,8 +92,8 @@ def test_folder_is_replaced_only_with_force_and_marker(tmp_path: Path) -> None:
     with atomic_folder(target, force=True) as temporary:
         (temporary / "manifest.json").write_text("2")
     assert (target / "manifest.json").read_text() == "2"
-    assert os.listdir(target) == ["manifest.json"]
-    assert os.listdir(tmp_path) == ["bundle"]
+    assert names(target) == ["manifest.json"]
+    assert names(tmp_path) == ["bundle"]
 
 
 def test_force_never_replaces_a_folder_of_another_kind(tmp_path: Path) -> None:
