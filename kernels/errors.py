@@ -1,0 +1,7 @@
+"""The one error of the kernels: unusable arguments, or an implementation that is missing."""
+
+from c2t.runtime.errors import C2TError
+
+
+class KernelError(C2TError, ValueError):
+    """Arguments that do not fit each other, or a forced implementation that this machine lacks."""

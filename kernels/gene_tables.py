@@ -1,0 +1,156 @@
+"""The tables of the gene embedding, kept as they are stored: int8 tables are never widened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.errors import KernelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TABLE_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
+BERT_EPSILON = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneEmbeddingTables:
+    """Tables of LayerNorm(word[token] + position[rank] + token_type) * gamma + beta.
+
+    Args:
+        word: [V, H] float32, float16 or int8.
+        position: [P, H] of the same dtype as `word`.
+        token_type: [H] float32, the row of BERT's token type 0, or None.
+        gamma: [H] float32.
+        beta: [H] float32.
+        epsilon: Added to the variance.
+        word_scale: [V] float32 for int8: row = word[v] * word_scale[v].
+        position_scale: [P] float32 for int8.
+
+    Raises:
+        KernelError: If shapes or dtypes do not fit each other.
+    """
+
+    word: NDArray[Any]
+    position: NDArray[Any]
+    token_type: NDArray[np.float32] | None
+    gamma: NDArray[np.float32]
+    beta: NDArray[np.float32]
+    epsilon: float = BERT_EPSILON
+    word_scale: NDArray[np.float32] | None = None
+    position_scale: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        width = self.width
+        for name in ("word", "position"):
+            table = getattr(self, name)
+            if table.dtype not in TABLE_DTYPES or table.dtype != self.word.dtype:
+                problem = (
+                    f"gene embedding table `{name}` is {table.dtype}, `word` {self.word.dtype}"
+                )
+                raise KernelError(problem, hint="give both as float32, float16 or int8")
+            _check_shape(name, table, (table.shape[0], width))
+            scale = getattr(self, f"{name}_scale")
+            if (scale is not None) != (table.dtype == np.int8):
+                problem = f"gene embedding table `{name}` is {table.dtype}, its scale is {scale!r}"
+                raise KernelError(problem, hint="int8 tables, and only these, have a scale per row")
+            if scale is not None:
+                _check_shape(f"{name}_scale", scale, (table.shape[0],))
+                _check_float32(f"{name}_scale", scale)
+        for name in ("token_type", "gamma", "beta"):
+            row = getattr(self, name)
+            if row is not None:
+                _check_shape(name, row, (width,))
+                _check_float32(name, row)
+
+    @property
+    def width(self) -> int:
+        """H."""
+        return int(self.word.shape[-1])
+
+    @property
+    def vocabulary(self) -> int:
+        """V: tokens are 0 ... V - 1."""
+        return int(self.word.shape[0])
+
+    @property
+    def positions(self) -> int:
+        """P: the longest cell has this many tokens."""
+        return int(self.position.shape[0])
+
+
+def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> GeneEmbeddingTables:
+    """Read `gene_embedding.safetensors` of a bundle.
+
+    Args:
+        path: File with `word`, `position`, `gamma`, `beta`; optional: `token_type`, `word_scale`,
+            `position_scale`.
+        epsilon: `layer_norm_eps` of the encoder's configuration; the file does not hold it.
+
+    Raises:
+        KernelError: If a table is missing or does not fit the others.
+    """
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    missing = [name for name in ("word", "position", "gamma", "beta") if name not in tensors]
+    if missing:
+        problem = f"`{path}` lacks the gene embedding tables {', '.join(missing)}"
+        raise KernelError(problem, hint="export the bundle again")
+    return GeneEmbeddingTables(
+        word=tensors["word"],
+        position=tensors["position"],
+        token_type=tensors.get("token_type"),
+        gamma=tensors["gamma"],
+        beta=tensors["beta"],
+        epsilon=epsilon,
+        word_scale=tensors.get("word_scale"),
+        position_scale=tensors.get("position_scale"),
+    )
+
+
+def convert_tables(tables: GeneEmbeddingTables, dtype: np.dtype[Any]) -> GeneEmbeddingTables:
+    """Float32 tables in another storage dtype; int8 rows get the scale max|row| / 127."""
+    if tables.word.dtype != np.float32:
+        problem = f"gene embedding tables are {tables.word.dtype}; only float32 ones are converted"
+        raise KernelError(problem, hint="start from the tables of the float32 bundle")
+    if dtype != np.int8:
+        return replace(
+            tables, word=tables.word.astype(dtype), position=tables.position.astype(dtype)
+        )
+    word, word_scale = _quantise_rows(tables.word)
+    position, position_scale = _quantise_rows(tables.position)
+    return replace(
+        tables,
+        word=word,
+        position=position,
+        word_scale=word_scale,
+        position_scale=position_scale,
+    )
+
+
+def _quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """[N, H] -> int8 [N, H] and float32 [N]; an all-zero row (BERT's padding row) keeps scale 1."""
+    largest = np.abs(table).max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    rounded = np.rint(table / scale[:, None])
+    return np.clip(rounded, -127, 127).astype(np.int8), scale
+
+
+def _check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape or not array.flags.c_contiguous:
+        problem = (
+            f"gene embedding table `{name}` has shape {array.shape}, expected {shape}, contiguous"
+        )
+        raise KernelError(problem, hint="export the bundle again")
+
+
+def _check_float32(name: str, array: NDArray[Any]) -> None:
+    if array.dtype != np.float32:
+        problem = f"gene embedding table `{name}` is {array.dtype}, expected float32"
+        raise KernelError(problem, hint="export the bundle again")

@@ -1,0 +1,133 @@
+"""What rank-value encoding takes and gives; checked once, when the objects are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from c2t.kernels.errors import KernelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class CsrRows(Protocol):
+    """Rows of counts, such as scipy's csr_matrix; columns may be unsorted and repeated."""
+
+    @property
+    def indptr(self) -> NDArray[Any]:
+        """[B + 1] where each row starts in the other two; need not begin at 0."""
+
+    @property
+    def indices(self) -> NDArray[Any]:
+        """[N] columns."""
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """[N] counts, or log1p of them."""
+
+
+class CellStatus(IntEnum):
+    """Why a cell has no tokens: the first of NAN, NEGATIVE, INFINITE, EMPTY that applies."""
+
+    OK = 0
+    EMPTY = 1  # nothing above zero in a gene of the vocabulary
+    NAN = 2
+    NEGATIVE = 3
+    INFINITE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankGenes:
+    """The genes of the vocabulary, and which of them each column of the counts is.
+
+    Args:
+        column_gene: [C] int32, gene index of a column, -1 for no gene of the vocabulary.
+        token: [G] int32, token of a gene; distinct.
+        median: [G] float64, the gene's non-zero median; positive.
+    """
+
+    column_gene: NDArray[np.int32]
+    token: NDArray[np.int32]
+    median: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("column_gene", np.int32), ("token", np.int32), ("median", np.float64)):
+            array = getattr(self, name)
+            if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+                problem = f"`{name}` is {array.dtype} {array.shape}"
+                raise KernelError(problem, hint=f"give a contiguous vector of {np.dtype(dtype)}")
+        genes = len(self.token)
+        if len(self.median) != genes:
+            problem = f"{genes} genes have tokens, {len(self.median)} have medians"
+            raise KernelError(problem, hint="give one token and one median per gene")
+        if not (np.isfinite(self.median) & (self.median > 0)).all():
+            problem = "a gene's median is not a positive number"
+            raise KernelError(problem, hint="leave out genes without a median")
+        if len(self.column_gene) and not (
+            int(self.column_gene.min()) >= -1 and int(self.column_gene.max()) < genes
+        ):
+            problem = f"`column_gene` holds indices outside -1 ... {genes - 1}"
+            raise KernelError(problem, hint="-1 marks a column that is no gene of the vocabulary")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions:
+    """How cells become token sequences.
+
+    Args:
+        max_tokens: S, the longest sequence, special tokens included.
+        cls_token: Put first, or None.
+        eos_token: Put last, or None.
+        pad_token: Fills the columns after a cell's length.
+        log1p: The values are log1p of counts; expm1 is applied first.
+    """
+
+    max_tokens: int
+    cls_token: int | None = None
+    eos_token: int | None = None
+    pad_token: int = 0
+    log1p: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_genes < 1:
+            problem = f"max_tokens = {self.max_tokens} leaves no room for a gene"
+            raise KernelError(problem, hint="special tokens count too")
+
+    @property
+    def max_genes(self) -> int:
+        """Genes that fit beside the special tokens."""
+        return self.max_tokens - (self.cls_token is not None) - (self.eos_token is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedCells:
+    """Token sequences of B cells.
+
+    Args:
+        tokens: [B, S] int32; columns from a cell's length on hold the pad token.
+        lengths: [B] int32, special tokens included; 0 where the status is not OK.
+        genes: [B] int32, genes above zero before truncation.
+        totals: [B] float64, sum over all columns, known or not; 0 where NAN, NEGATIVE or INFINITE.
+        status: [B] uint8, a CellStatus each.
+    """
+
+    tokens: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    genes: NDArray[np.int32]
+    totals: NDArray[np.float64]
+    status: NDArray[np.uint8]
+
+    @classmethod
+    def empty(cls, cells: int, options: RankOptions) -> RankedCells:
+        """Buffers for an implementation to fill; every element of them is written."""
+        return cls(
+            tokens=np.empty((cells, options.max_tokens), np.int32),
+            lengths=np.empty(cells, np.int32),
+            genes=np.empty(cells, np.int32),
+            totals=np.empty(cells, np.float64),
+            status=np.empty(cells, np.uint8),
+        )
