@@ -1,0 +1,238 @@
+"""Authoring an ONNX graph node by node, its weights streamed to one side-car file.
+
+One decision: a weight is written to disk the moment it is added and only its place is kept, so that
+a graph of any size is made with no second copy of the model in memory, and the same weights give
+the same bytes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+
+from c2t.runtime.manifest import TensorReference
+
+OPSET = 24
+# Version 11 is the first IR version for opset 24 models; nothing newer is used.
+IR_VERSION = 11
+# Weights start on page boundaries: a runtime can map each of them straight from the file.
+PAGE = 4096
+# Tensors below this stay in the graph file: runtimes want shapes and scalars at hand when they load it.
+INLINE_BYTES = 1024
+# A transposed or joined weight is written in blocks of at most this many bytes.
+BLOCK_BYTES = 16 << 20
+
+Dimension = int | str
+Attribute = int | float | str | Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """The place of a weight in the side-car file."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+
+class GraphBuilder:
+    """Writes one graph: `path` and, beside it, `<path>.data` with the weights.
+
+    Use it as a context manager; the graph file is written by `save`, and a data file of a graph
+    that was never saved is removed.
+
+    Args:
+        path: The graph file, for instance `encoder.onnx`.
+        name: The name of the graph, for people who look at it.
+    """
+
+    def __init__(self, path: Path, *, name: str) -> None:
+        self.path = path
+        self.data_path = path.with_name(path.name + ".data")
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._node_names: set[str] = set()
+        self._initializers: list[TensorProto] = []
+        self._stored: dict[str, StoredTensor] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._saved = False
+
+    def __enter__(self) -> Self:
+        self._file = self.data_path.open("wb")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if not self._saved:
+            self.data_path.unlink(missing_ok=True)
+
+    def input(self, name: str, shape: Sequence[Dimension], *, integer: bool = False) -> str:
+        """Declare an input, float32 or int64; a string is a dynamic dimension. Returns `name`."""
+        self._inputs.append(_value(name, shape, integer=integer))
+        return name
+
+    def output(self, name: str, shape: Sequence[Dimension]) -> None:
+        """Declare the float32 value `name` an output of the graph."""
+        self._outputs.append(_value(name, shape, integer=False))
+
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        *,
+        name: str,
+        outputs: Sequence[str] = (),
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> str:
+        """Add a node and return its first output, which is called `name` unless `outputs` says more.
+
+        Args:
+            op: A standard ONNX operator of opset 24.
+            inputs: Names of values; an empty string leaves an optional input out.
+            name: The node's name, for instance `layers.3.attention.qkv`; unique.
+            outputs: Names of the results, if there are several or they are outputs of the graph.
+            attributes: The operator's attributes.
+        """
+        if name in self._node_names:
+            message = f"two nodes of {self.path.name} are called {name}"
+            raise ValueError(message)
+        self._node_names.add(name)
+        results = list(outputs) or [name]
+        self._nodes.append(
+            helper.make_node(op, list(inputs), results, name=name, **dict(attributes or {}))
+        )
+        return results[0]
+
+    def weight(self, name: str, *parts: torch.Tensor, transpose: bool = False) -> str:
+        """Store a float32 weight and return its name.
+
+        Args:
+            name: The initializer's name.
+            parts: The tensor, or several to be joined along their first dimension (a packed product).
+            transpose: Store the joined matrix [N, K] as [K, N], the way `MatMul` reads it.
+        """
+        rows = sum(part.shape[0] for part in parts)
+        shape = (rows, *parts[0].shape[1:])
+        if transpose:
+            shape = shape[::-1]
+        if 4 * int(np.prod(shape)) < INLINE_BYTES:
+            value = torch.cat(parts).detach().float()
+            return self.constant(name, (value.T if transpose else value).contiguous().numpy())
+        self._pad_to_page()
+        offset = self._file.tell()
+        for block in _blocks(parts, transpose=transpose):
+            self._file.write(memoryview(block).cast("B"))
+        length = self._file.tell() - offset
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, text in (
+            ("location", self.data_path.name),
+            ("offset", offset),
+            ("length", length),
+        ):
+            tensor.external_data.add(key=key, value=str(text))
+        self._initializers.append(tensor)
+        self._stored[name] = StoredTensor(offset=offset, shape=shape)
+        return name
+
+    def linear(self, value: str, modules: Sequence[torch.nn.Linear], *, name: str) -> str:
+        """Add one product for a linear layer, or for several that share their input; returns it.
+
+        One product instead of several reads the input once, and an INT8 pass needs a quantised
+        input to have a single consumer. The weight `<name>.weight` is [inputs, outputs].
+
+        Args:
+            value: The input, [..., inputs].
+            modules: The layers whose outputs are joined.
+            name: The product's name; the bias, if any of the layers has one, is added by `<name>.add`.
+        """
+        weight = self.weight(
+            f"{name}.weight", *[module.weight for module in modules], transpose=True
+        )
+        result = self.node("MatMul", [value, weight], name=name)
+        if all(module.bias is None for module in modules):
+            return result
+        biases = [
+            torch.zeros(module.out_features) if module.bias is None else module.bias
+            for module in modules
+        ]
+        bias = self.weight(f"{name}.bias", *biases)
+        return self.node("Add", [result, bias], name=f"{name}.add")
+
+    def split(
+        self, value: str, sizes: Sequence[int], *, name: str, parts: Sequence[str]
+    ) -> list[str]:
+        """Cut the last dimension of a packed product into `<name>.<part>` values."""
+        lengths = self.constant(f"{name}.sizes", np.array(sizes, np.int64))
+        outputs = [f"{name}.{part}" for part in parts]
+        self.node("Split", [value, lengths], name=name, outputs=outputs, attributes={"axis": -1})
+        return outputs
+
+    def layer_norm(self, value: str, module: torch.nn.LayerNorm, *, name: str) -> str:
+        """Add a LayerNormalization over the last dimension; returns its result."""
+        inputs = [value, self.weight(f"{name}.weight", module.weight)]
+        if module.bias is not None:
+            inputs.append(self.weight(f"{name}.bias", module.bias))
+        attributes: dict[str, Attribute] = {"axis": -1, "epsilon": float(module.eps)}
+        return self.node("LayerNormalization", inputs, name=name, attributes=attributes)
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """Keep a small array (shapes, indices, biases) in the graph file itself; returns `name`."""
+        self._initializers.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def reference(self, name: str) -> TensorReference:
+        """Say where in the data file the weight `name` lies, for a runtime that maps it."""
+        stored = self._stored[name]
+        return TensorReference(
+            file=self.data_path.name, offset=stored.offset, shape=stored.shape, dtype="float32"
+        )
+
+    def save(self) -> None:
+        """Write the graph file; the data file is complete by then."""
+        self._file.flush()
+        graph = helper.make_graph(
+            self._nodes, self._name, self._inputs, self._outputs, self._initializers
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="c2t",
+        )
+        self.path.write_bytes(model.SerializeToString(deterministic=True))
+        self._saved = True
+
+    def _pad_to_page(self) -> None:
+        self._file.write(bytes(-self._file.tell() % PAGE))
+
+
+def _value(name: str, shape: Sequence[Dimension], *, integer: bool) -> onnx.ValueInfoProto:
+    element = TensorProto.INT64 if integer else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, element, list(shape))
+
+
+def _blocks(parts: Sequence[torch.Tensor], *, transpose: bool) -> Iterator[np.ndarray]:
+    """Cut the joined (and transposed) matrix into contiguous float32 blocks, in file order."""
+    if not transpose:
+        for part in parts:
+            row_bytes = 4 * max(1, part[0].numel())
+            for block in part.detach().split(max(1, BLOCK_BYTES // row_bytes)):
+                yield block.float().contiguous().numpy()
+        return
+    rows = sum(part.shape[0] for part in parts)
+    step = max(1, BLOCK_BYTES // (4 * rows))
+    for start in range(0, parts[0].shape[1], step):
+        columns = [part.detach()[:, start : start + step].float() for part in parts]
+        yield torch.cat(columns).T.contiguous().numpy()
