@@ -55,6 +55,26 @@ class GeneVocabulary:
     def __len__(self) -> int:
         return len(self.token)
 
+    @classmethod
+    def load(cls, path: Path) -> GeneVocabulary:
+        """Read `genes.npz` of a bundle.
+
+        Raises:
+            BundleError: If the file is not such an archive, or its arrays contradict each other.
+        """
+        fields = ("ensembl_id", "token", "median", "alias", "alias_gene")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                missing = [name for name in fields if name not in archive.files]
+                if missing:
+                    problem = f"{path}: no array named {', '.join(missing)}"
+                    raise BundleError(problem, hint="export the bundle again")
+                arrays: dict[str, Any] = {name: archive[name] for name in fields}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            problem = f"{path} is not a gene vocabulary: {error}"
+            raise BundleError(problem, hint="export the bundle again") from error
+        return cls(**arrays)
+
     @cached_property
     def _by_id(self) -> dict[str, int]:
         return dict(zip(_text(self.ensembl_id), range(len(self)), strict=True))
@@ -106,26 +126,6 @@ class GeneVocabulary:
             return UNKNOWN
         gene = self._by_id.get(versioned[1], UNKNOWN)
         return gene if gene != UNKNOWN else self._by_alias.get(versioned[1], UNKNOWN)
-
-
-def load_gene_vocabulary(path: Path) -> GeneVocabulary:
-    """Read `genes.npz` of a bundle.
-
-    Raises:
-        BundleError: If the file is not such an archive, or its arrays contradict each other.
-    """
-    fields = ("ensembl_id", "token", "median", "alias", "alias_gene")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in fields if name not in archive.files]
-            if missing:
-                problem = f"{path}: no array named {', '.join(missing)}"
-                raise BundleError(problem, hint="export the bundle again")
-            arrays: dict[str, Any] = {name: archive[name] for name in fields}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        problem = f"{path} is not a gene vocabulary: {error}"
-        raise BundleError(problem, hint="export the bundle again") from error
-    return GeneVocabulary(**arrays)
 
 
 def _text(values: NDArray[np.bytes_]) -> list[str]:
