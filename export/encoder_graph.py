@@ -1,4 +1,4 @@
-"""The encoder graph: BERT's layers from gene embeddings to the hidden rows that the projector reads.
+"""The encoder graph: BERT's layers from gene embeddings to the projector's input.
 
 One decision: only what the chosen hidden state needs is in the graph. Layers above it are left out,
 and in the last needed layer queries (and all that follows them) are computed for the first `rows`

@@ -23,7 +23,7 @@ OPSET = 24
 IR_VERSION = 11
 # Weights start on page boundaries: a runtime can map each of them straight from the file.
 PAGE = 4096
-# Tensors below this stay in the graph file: runtimes want shapes and scalars at hand when they load it.
+# Smaller tensors stay in the graph file: a page each would be a waste.
 INLINE_BYTES = 1024
 # A transposed or joined weight is written in blocks of at most this many bytes.
 BLOCK_BYTES = 16 << 20
@@ -95,7 +95,7 @@ class GraphBuilder:
         outputs: Sequence[str] = (),
         attributes: Mapping[str, Attribute] | None = None,
     ) -> str:
-        """Add a node and return its first output, which is called `name` unless `outputs` says more.
+        """Add a node and return its first output, called `name` unless `outputs` says otherwise.
 
         Args:
             op: A standard ONNX operator of opset 24.
@@ -114,37 +114,40 @@ class GraphBuilder:
         )
         return results[0]
 
-    def weight(self, name: str, *parts: torch.Tensor, transpose: bool = False) -> str:
+    def weight(
+        self, name: str, *parts: torch.Tensor, transpose: bool = False, mapped: bool = False
+    ) -> str:
         """Store a float32 weight and return its name.
 
         Args:
             name: The initializer's name.
-            parts: The tensor, or several to be joined along their first dimension (a packed product).
+            parts: The tensor, or several to join along their first dimension (a packed product).
             transpose: Store the joined matrix [N, K] as [K, N], the way `MatMul` reads it.
+            mapped: A runtime will ask for its `reference`: to the data file even if it is small.
         """
         rows = sum(part.shape[0] for part in parts)
         shape = (rows, *parts[0].shape[1:])
         if transpose:
             shape = shape[::-1]
-        if 4 * int(np.prod(shape)) < INLINE_BYTES:
+        if not mapped and 4 * int(np.prod(shape)) < INLINE_BYTES:
             value = torch.cat(parts).detach().float()
             return self.constant(name, (value.T if transpose else value).contiguous().numpy())
-        self._pad_to_page()
-        offset = self._file.tell()
-        for block in _blocks(parts, transpose=transpose):
-            self._file.write(memoryview(block).cast("B"))
-        length = self._file.tell() - offset
+        stored = self._store(name, shape, _blocks(parts, transpose=transpose))
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
         for key, text in (
             ("location", self.data_path.name),
-            ("offset", offset),
-            ("length", length),
+            ("offset", stored.offset),
+            ("length", 4 * int(np.prod(shape))),
         ):
             tensor.external_data.add(key=key, value=str(text))
         self._initializers.append(tensor)
-        self._stored[name] = StoredTensor(offset=offset, shape=shape)
         return name
+
+    def region(self, name: str, value: torch.Tensor) -> TensorReference:
+        """Store a float32 tensor that no node of the graph reads, for a runtime that maps it."""
+        self._store(name, tuple(value.shape), _blocks([value], transpose=False))
+        return self.reference(name)
 
     def linear(self, value: str, modules: Sequence[torch.nn.Linear], *, name: str) -> str:
         """Add one product for a linear layer, or for several that share their input; returns it.
@@ -155,7 +158,7 @@ class GraphBuilder:
         Args:
             value: The input, [..., inputs].
             modules: The layers whose outputs are joined.
-            name: The product's name; the bias, if any of the layers has one, is added by `<name>.add`.
+            name: The product's name; a bias, where there is one, is added by `<name>.add`.
         """
         weight = self.weight(
             f"{name}.weight", *[module.weight for module in modules], transpose=True
@@ -214,8 +217,14 @@ class GraphBuilder:
         self.path.write_bytes(model.SerializeToString(deterministic=True))
         self._saved = True
 
-    def _pad_to_page(self) -> None:
+    def _store(
+        self, name: str, shape: tuple[int, ...], blocks: Iterator[np.ndarray]
+    ) -> StoredTensor:
         self._file.write(bytes(-self._file.tell() % PAGE))
+        stored = self._stored[name] = StoredTensor(offset=self._file.tell(), shape=shape)
+        for block in blocks:
+            self._file.write(block.data.cast("B"))
+        return stored
 
 
 def _value(name: str, shape: Sequence[Dimension], *, integer: bool) -> onnx.ValueInfoProto:
