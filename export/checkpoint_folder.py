@@ -1,0 +1,184 @@
+"""The folder in which this package itself keeps a checkpoint: safetensors, JSON and npz, no pickle.
+
+config.json            format, projector, emb_layer, top_k, messages, generation, licences
+geneformer/            config.json, model.safetensors
+projector.safetensors
+llama/                 config.json, model.safetensors, the tokenizer's files
+genes.npz              see `c2t.export.gene_vocabulary`
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, BertConfig, LlamaConfig, PreTrainedTokenizerBase
+
+from c2t.export.checkpoint_assembly import build_geneformer, build_llama, build_projector_with
+from c2t.export.checkpoint_files import read_json, read_model_folder, read_tensors
+from c2t.export.checkpoint_options import CheckpointSettings, LoadedCheckpoint
+from c2t.export.gene_vocabulary import (
+    GeneVocabularyArrays,
+    read_genes_npz,
+    special_tokens,
+    write_genes_npz,
+)
+from c2t.export.model import Cell2TextModel
+from c2t.export.projector import ProjectorConfig
+from c2t.export.prompt import render_prompt
+from c2t.runtime.atomic import atomic_folder
+from c2t.runtime.errors import CheckpointError
+
+FORMAT = "c2t-checkpoint"
+VERSION = 1
+_CONFIG = "config.json"
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    model: Cell2TextModel,
+    genes: GeneVocabularyArrays,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: CheckpointSettings,
+    half: bool = False,
+    force: bool = False,
+) -> None:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        folder: Where; it must not exist, or be replaceable by `force`.
+        model: The model; its tied tensors are stored once.
+        genes: Its gene vocabulary.
+        tokenizer: Its text tokenizer, with chat template.
+        settings: Messages, generation defaults, licences.
+        half: Store float16, which is converted back to float32 on loading.
+        force: Replace an existing checkpoint folder.
+
+    Raises:
+        CheckpointError: The prompt cannot be rendered from tokenizer and settings.
+        OutputError: The place cannot be written.
+    """
+    render_prompt(tokenizer, settings)  # fail before anything is written
+    with atomic_folder(folder, force=force, marker=_CONFIG) as place:
+        for name, part in (("geneformer", model.geneformer), ("llama", model.llama)):
+            (place / name).mkdir()
+            part.config.to_json_file(place / name / _CONFIG, use_diff=False)
+            _save_weights(part, place / name / "model.safetensors", half=half)
+        _save_weights(model.projector, place / "projector.safetensors", half=half)
+        tokenizer.save_pretrained(place / "llama")
+        write_genes_npz(genes, place / "genes.npz")
+        config = {
+            "format": FORMAT,
+            "version": VERSION,
+            "projector": model.projector.config.to_json(),
+            "emb_layer": model.emb_layer,
+            "top_k": model.top_k,
+            "special_gene_tokens": special_tokens(genes),
+            **asdict(settings),
+        }
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (place / _CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def is_checkpoint_folder(folder: Path) -> bool:
+    """Whether `save_checkpoint` wrote this folder."""
+    return (folder / _CONFIG).is_file() and read_json(folder / _CONFIG).get("format") == FORMAT
+
+
+def load_checkpoint_folder(folder: Path) -> LoadedCheckpoint:
+    """Load what `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: It is no such folder, of a newer version, or incomplete.
+    """
+    config = read_json(folder / _CONFIG)
+    if config.get("format") != FORMAT:
+        problem = f"{folder} is not a checkpoint folder of c2t"
+        raise CheckpointError(problem, hint="pass --geneformer, --llama and --checkpoint instead")
+    if config.get("version") != VERSION:
+        problem = f"{folder} has version {config.get('version')}, this c2t reads {VERSION}"
+        raise CheckpointError(problem, hint="install a newer c2t")
+    try:
+        projector = msgspec.convert(config.get("projector"), ProjectorConfig)
+        settings = msgspec.convert(config, CheckpointSettings)
+        shape = msgspec.convert(config, _Shape)
+    except msgspec.ValidationError as error:
+        problem = f"{folder / _CONFIG}: {error}"
+        raise CheckpointError(problem, hint="save the checkpoint again") from error
+    encoder, encoder_files = read_model_folder(folder / "geneformer")
+    decoder, decoder_files = read_model_folder(folder / "llama")
+    model = Cell2TextModel(
+        build_geneformer(BertConfig(**read_json(folder / "geneformer" / _CONFIG)), encoder),
+        build_projector_with(projector, read_tensors(folder / "projector.safetensors")[0]),
+        build_llama(LlamaConfig(**read_json(folder / "llama" / _CONFIG)), decoder),
+        emb_layer=shape.emb_layer,
+        top_k=shape.top_k,
+    ).eval()
+    tokenizer, tokenizer_json = load_tokenizer(folder / "llama")
+    files = (
+        folder / _CONFIG,
+        folder / "geneformer" / _CONFIG,
+        *encoder_files,
+        folder / "projector.safetensors",
+        folder / "llama" / _CONFIG,
+        *decoder_files,
+        folder / "llama" / "tokenizer.json",
+        folder / "genes.npz",
+    )
+    return LoadedCheckpoint(
+        model=model,
+        genes=read_genes_npz(folder / "genes.npz", shape.special_gene_tokens),
+        tokenizer=tokenizer,
+        tokenizer_json=tokenizer_json,
+        prompt=render_prompt(tokenizer, settings),
+        settings=settings,
+        layout=f"c2t checkpoint folder, version {VERSION}",
+        source_files={file.relative_to(folder).as_posix(): file for file in files},
+    )
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """The rest of config.json."""
+
+    emb_layer: int
+    top_k: int
+    special_gene_tokens: dict[str, int | None]
+
+
+def load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, str]:
+    """Load a fast tokenizer from local files.
+
+    Returns:
+        The tokenizer, and the content of its `tokenizer.json`.
+
+    Raises:
+        CheckpointError: The folder has no usable tokenizer.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        problem = f"no usable tokenizer in {folder}: {str(error).splitlines()[0]}"
+        raise CheckpointError(problem, hint="the folder needs tokenizer.json") from error
+    if not tokenizer.is_fast:
+        problem = f"the tokenizer in {folder} has no tokenizer.json"
+        raise CheckpointError(problem, hint="save it with a current transformers")
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return tokenizer, path.read_text(encoding="utf-8")
+    return tokenizer, tokenizer.backend_tokenizer.to_str()
+
+
+def _save_weights(model: nn.Module, path: Path, *, half: bool) -> None:
+    """Store each tensor once, under the first of its names."""
+    seen: set[int] = set()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
+        tensors[name] = (tensor.to(torch.float16) if half else tensor).contiguous()
+    save_file(tensors, path, metadata={"format": "pt"})
