@@ -1,0 +1,152 @@
+"""What this machine is: processor, memory, NVIDIA GPUs. Facts only, read from the system itself.
+
+The GPUs are asked for through the driver's own library, so that nothing needs to be installed and
+nothing needs to be run for the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+# Instruction sets that the kernels or ONNX Runtime make use of, by their names in cpuinfo.
+FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+FEATURES_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "sve")
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One NVIDIA GPU."""
+
+    name: str
+    compute_capability: str  # "9.0"
+    memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What was found.
+
+    Attributes:
+        cpu: Model name.
+        cores: Cores this process may run on.
+        cpu_features: Instruction sets out of `FEATURES` or `FEATURES_ARM`.
+        memory_bytes: Memory this process may use: the machine's, or its control group's limit.
+        memory_available_bytes: What of it is free now; None where the system does not say.
+        gpus: NVIDIA GPUs, in the driver's order.
+        cuda_driver: CUDA version that the driver supports ("13.0"); None without a driver.
+        gpu_problem: Why there is no GPU to use, or "".
+    """
+
+    system: str
+    cpu: str
+    cores: int
+    cpu_features: tuple[str, ...]
+    memory_bytes: int
+    memory_available_bytes: int | None
+    gpus: tuple[Gpu, ...]
+    cuda_driver: str | None
+    gpu_problem: str
+
+
+def look_at_machine() -> Machine:
+    """Collect the facts; takes milliseconds."""
+    cpu, features = _cpu()
+    total, available = _memory()
+    gpus, driver, problem = _gpus()
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=cpu,
+        cores=_cores(),
+        cpu_features=features,
+        memory_bytes=total,
+        memory_available_bytes=available,
+        gpus=gpus,
+        cuda_driver=driver,
+        gpu_problem=problem,
+    )
+
+
+def _cpu() -> tuple[str, tuple[str, ...]]:
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    with contextlib.suppress(OSError):  # Linux only
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags = set(value.split())
+                break
+    return name, tuple(feature for feature in (*FEATURES, *FEATURES_ARM) if feature in flags)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> tuple[int, int | None]:
+    """Memory in bytes: all, and free now."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError):  # Linux only
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            found[key] = int(value.split()[0]) << 10
+    total = found.get("MemTotal", 0)
+    if not total and hasattr(os, "sysconf"):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = found.get("MemAvailable")
+    limit, used = _group("memory.max"), _group("memory.current")
+    if limit is not None and limit < total:  # a container's share
+        total = limit
+        if used is not None:
+            available = min(available or limit, limit - used)
+    return total, available
+
+
+def _group(name: str) -> int | None:
+    """A number of this process's control group; None without one or without a limit."""
+    try:
+        text = (Path("/sys/fs/cgroup") / name).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _gpus() -> tuple[tuple[Gpu, ...], str | None, str]:
+    """GPUs, the driver's CUDA version, and why there are none."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return (), None, "no NVIDIA driver (libcuda.so.1 is not found)"
+    number = ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(number))
+    version = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    status = driver.cuInit(0)
+    if status:
+        return (), version, f"the NVIDIA driver finds no usable GPU (CUDA error {status})"
+    driver.cuDeviceGetCount(ctypes.byref(number))
+    gpus = tuple(_gpu(driver, index) for index in range(number.value))
+    return gpus, version, "" if gpus else "the NVIDIA driver finds no GPU"
+
+
+def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    memory, name = ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    return Gpu(
+        name=name.value.decode(errors="replace"),
+        compute_capability=f"{major.value}.{minor.value}",
+        memory_bytes=memory.value,
+    )

@@ -1,0 +1,53 @@
+"""Plain text tables for people: sections of named values, aligned, as wide as they need to be.
+
+No colours and no boxes: the same text in a terminal, a log file and a bug report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its rows: a name (may be empty) and a value, which may have several lines."""
+
+    title: str
+    rows: list[tuple[str, str]]
+
+
+def render(sections: list[Section]) -> str:
+    """The sections as text, with one blank line between them and a newline at the end."""
+    width = max((len(name) for section in sections for name, _ in section.rows), default=0)
+    blocks = []
+    for section in sections:
+        lines = [section.title]
+        for name, value in section.rows:
+            first, *more = value.splitlines() or [""]
+            lines.append(f"  {name:<{width}}  {first}".rstrip() if name else f"  {first}")
+            lines += [f"  {'':<{width}}  {line}".rstrip() for line in more]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table with a heading line; numbers are the caller's to format.
+
+    Args:
+        head: Names of the columns.
+        rows: One value a column.
+    """
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "".join(
+        "  ".join(f"{v:<{w}}" for v, w in zip(line, widths, strict=True)).rstrip() + "\n"
+        for line in lines
+    )
+
+
+def gigabytes(amount: int) -> str:
+    """An amount of memory in GB (10^9 bytes), or MB or KB where that is nearer."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if amount >= size:
+            return f"{amount / size:.1f} {unit}"
+    return f"{amount} B"
