@@ -1,0 +1,179 @@
+"""Beam search with the bookkeeping of Hugging Face `generate` (transformers 4.5x, batch of one).
+
+What that bookkeeping says, as facts: scores are sums of float32 log probabilities; the ban comes
+after the log softmax; each step keeps the best `max(2, 1 + EOS ids) * beams` candidates of all
+beams together; of these the first `beams` may finish, with score / length ** length_penalty, and
+the best `beams` unfinished ones go on. The search ends when no running beam can beat the worst
+finished one (judged by its present length), when `early_stopping` and as many as there are beams
+have finished, or when the length is reached, where every candidate counts as finished.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.engine import DecoderEngine, Float32, Int64
+from c2t.runtime.generation.ngram_ban import ban_in_place
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.sequence import GeneratedSequence, GenerationFailure, PromptedCell
+from c2t.runtime.generation.top_candidates import best_first, log_softmax_in_place, top_candidates
+from c2t.runtime.manifest import Generation
+
+NEVER = np.float32(-1.0e9)  # the score of what may not be chosen
+
+
+class BeamSearch:
+    """Writes one cell at a time; its beams are the rows of one cache.
+
+    Args:
+        decoder: The engine.
+        prompts: Runs the cells' prompts.
+        token_embedding: Text token rows [V,D].
+        generation: Settings.
+        capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
+    """
+
+    def __init__(
+        self,
+        decoder: DecoderEngine,
+        prompts: PromptRunner,
+        token_embedding: NDArray[Any],
+        *,
+        generation: Generation,
+        capacity: int,
+    ) -> None:
+        self._decoder = decoder
+        self._prompts = prompts
+        self._table = token_embedding
+        self._generation = generation
+        self._cache = decoder.new_cache(generation.num_beams, capacity)
+
+    def search(self, cell: PromptedCell) -> GeneratedSequence | GenerationFailure:
+        """Write one cell."""
+        beams = self._generation.num_beams
+        first = self._prompts.prefill(self._cache, 0, cell.vectors)
+        prompt = self._prompts.length(len(cell.vectors))
+        if not np.isfinite(first.max()):
+            return GenerationFailure("the decoder's logits are not finite")
+        self._cache.gather([0] * beams, 0, prompt)
+        state = BeamState(self._generation)
+        origins = state.advance(np.repeat(first[None], beams, axis=0))
+        steps = 1
+        while origins is not None:
+            done = state.length
+            self._cache.gather(origins.tolist(), prompt, prompt + done - 1)
+            step = self._decoder.bind(self._cache, (0, beams), 1, 1)
+            step.inputs_embeds[:, 0] = self._table[state.last_tokens]
+            step.write_index[:] = prompt + done - 1
+            step.position_ids[:] = prompt + done - 1
+            step.logit_rows[:] = 0
+            logits = step.run()[:, 0]
+            if not np.isfinite(logits.max()):
+                return GenerationFailure("the decoder's logits are not finite")
+            origins = state.advance(logits)
+            steps += 1
+        tokens, probabilities = state.best()
+        return GeneratedSequence(tokens, probabilities, steps)
+
+
+class BeamState:
+    """The running and the finished beams of one cell."""
+
+    def __init__(self, generation: Generation) -> None:
+        beams, longest = generation.num_beams, generation.max_new_tokens
+        self._generation = generation
+        self._candidates = max(2, 1 + len(generation.eos_token_ids)) * beams
+        self._end = np.asarray(generation.eos_token_ids, dtype=np.int64)
+        self.length = 0  # tokens of every running beam
+        self._running: Int64 = np.zeros((beams, longest), dtype=np.int64)
+        self._running_probability: Float32 = np.zeros((beams, longest), dtype=np.float32)
+        # Only the first beam counts at the start: the others are the same.
+        self._running_score: Float32 = np.full(beams, NEVER, dtype=np.float32)
+        self._running_score[0] = 0
+        self._finished: Int64 = np.zeros((beams, longest), dtype=np.int64)
+        self._finished_probability: Float32 = np.zeros((beams, longest), dtype=np.float32)
+        self._finished_length: Int64 = np.zeros(beams, dtype=np.int64)
+        self._finished_score: Float32 = np.full(beams, NEVER, dtype=np.float32)
+        self._is_finished = np.zeros(beams, dtype=bool)
+
+    @property
+    def last_tokens(self) -> Int64:
+        """The tokens [beams] to run next."""
+        tokens: Int64 = self._running[:, self.length - 1]
+        return tokens
+
+    def advance(self, logits: Float32) -> Int64 | None:
+        """Choose the next token of every beam.
+
+        Args:
+            logits: [beams,V] of the running beams; used up.
+
+        Returns:
+            For each new running beam the old one that it continues; None when the search is over.
+        """
+        length = self.length
+        log_softmax_in_place(logits)
+        ban_in_place(logits, self._running[:, :length], self._generation.no_repeat_ngram_size)
+        score, origin, token = top_candidates(
+            logits + self._running_score[:, None], self._candidates
+        )
+        sequences = self._running[origin]
+        sequences[:, length] = token
+        probabilities = self._running_probability[origin]
+        probabilities[:, length] = np.exp(logits[origin, token])
+        ended = np.isin(token, self._end)
+        if length + 1 >= self._generation.max_new_tokens:
+            ended[:] = True
+
+        open_score = score + ended * NEVER
+        keep = best_first(open_score, len(self._running))
+        self._finish(sequences, probabilities, score, ended)
+        self._running = sequences[keep]
+        self._running_probability = probabilities[keep]
+        self._running_score = open_score[keep]
+        self.length = length + 1
+        over = bool(ended.all()) or not self._can_improve()
+        if self._generation.early_stopping and self._is_finished.all():
+            over = True
+        kept: Int64 = origin[keep]
+        return None if over else kept
+
+    def best(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Tokens and probabilities of the best finished beam."""
+        length = int(self._finished_length[0])
+        return (
+            tuple(self._finished[0, :length].tolist()),
+            tuple(self._finished_probability[0, :length].tolist()),
+        )
+
+    def _finish(
+        self, sequences: Int64, probabilities: Float32, score: Float32, ended: NDArray[np.bool_]
+    ) -> None:
+        """Let the candidates that just ended compete with the beams that are finished already."""
+        beams = len(self._running)
+        may_finish = ended & (np.arange(len(ended)) < beams)
+        penalty = np.float32(float(self.length + 1) ** self._generation.length_penalty)
+        final = score / penalty
+        if self._generation.early_stopping and self._is_finished.all():
+            final += NEVER
+        final += ~may_finish * NEVER
+        scores = np.concatenate((self._finished_score, final))
+        best = best_first(scores, beams)
+        self._finished_score = scores[best]
+        self._finished = np.concatenate((self._finished, sequences))[best]
+        self._finished_probability = np.concatenate((self._finished_probability, probabilities))[
+            best
+        ]
+        lengths = np.concatenate((self._finished_length, np.full(len(score), self.length + 1)))
+        self._finished_length = lengths[best]
+        self._is_finished = np.concatenate((self._is_finished, may_finish))[best]
+
+    def _can_improve(self) -> bool:
+        """Whether the best running beam, at its present length, beats some finished one."""
+        penalty = np.float32(float(self.length) ** self._generation.length_penalty)
+        possible = self._running_score[0] / penalty
+        worst = self._finished_score.min()
+        return bool((possible > np.where(self._is_finished, worst, NEVER)).any())

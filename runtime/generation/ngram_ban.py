@@ -1,0 +1,61 @@
+"""`no_repeat_ngram_size`: a token may not complete an n-gram that the sequence already has.
+
+As in Hugging Face, only *generated* tokens count: `generate` on `inputs_embeds` starts from an
+empty sequence of ids, so the prompt bans nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from c2t.runtime.engine import Float32, Int64
+
+NO_TOKENS: tuple[int, ...] = ()
+
+
+class NgramBan:
+    """The ban of one growing sequence: O(1) per token.
+
+    Args:
+        size: n; 0 bans nothing.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._tail: tuple[int, ...] = ()  # the last n-1 tokens
+        self._followers: dict[tuple[int, ...], list[int]] = {}
+
+    def append(self, token: int) -> None:
+        """Take note of the next token of the sequence."""
+        keep = self._size - 1
+        if keep < 0:
+            return
+        if len(self._tail) < keep:
+            self._tail = (*self._tail, token)
+            return
+        self._followers.setdefault(self._tail, []).append(token)
+        self._tail = (*self._tail[1:], token) if keep else ()
+
+    def banned(self) -> list[int] | tuple[int, ...]:
+        """Tokens that may not come next."""
+        if self._size == 0 or len(self._tail) < self._size - 1:
+            return NO_TOKENS
+        return self._followers.get(self._tail, NO_TOKENS)
+
+
+def ban_in_place(scores: Float32, sequences: Int64, size: int) -> None:
+    """Set the scores of banned tokens to -inf for several sequences of one length.
+
+    Args:
+        scores: [N,V], changed in place.
+        sequences: Generated tokens so far, [N,length].
+        size: n; 0 bans nothing.
+    """
+    length = sequences.shape[1]
+    if size == 0 or length < size:
+        return
+    windows = np.lib.stride_tricks.sliding_window_view(sequences, size, axis=1)  # [N,W,n]
+    tail = sequences[:, length - (size - 1) :]  # [N,n-1]
+    repeats = (windows[:, :, :-1] == tail[:, None, :]).all(axis=2)
+    row, window = np.nonzero(repeats)
+    scores[row, windows[row, window, -1]] = -np.inf

@@ -1,0 +1,79 @@
+"""The prompt on an engine: the constant prefix is run once, each cell adds only its own part.
+
+Source: the prompt is prefix ids, cell vectors, suffix ids (`c2t.runtime.manifest.Prompt`). All that
+stands before the first cell vector is the same for every cell, and attention looks back only, so
+its keys and values are too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.engine import DecoderEngine, Float32, KeyValueCache, SavedPrefix
+from c2t.runtime.manifest import Prompt
+
+
+class PromptRunner:
+    """Prefills cells behind the prompt's prefix.
+
+    Args:
+        decoder: The engine.
+        prompt: Token ids around the cell vectors.
+        token_embedding: Text token rows [V,D], any float dtype; may be memory-mapped.
+    """
+
+    def __init__(
+        self, decoder: DecoderEngine, prompt: Prompt, token_embedding: NDArray[Any]
+    ) -> None:
+        self._decoder = decoder
+        self._suffix: Float32 = _rows(token_embedding, prompt.suffix_ids)
+        self._prefix_length = len(prompt.prefix_ids)
+        self._prefix = self._run_prefix(_rows(token_embedding, prompt.prefix_ids))
+
+    def length(self, vectors: int) -> int:
+        """Tokens of the whole prompt of a cell with this many vectors."""
+        return self._prefix_length + vectors + len(self._suffix)
+
+    def prefill(self, cache: KeyValueCache, row: int, cell_vectors: Float32) -> Float32:
+        """Run the prompt of one cell into a row of a cache.
+
+        Args:
+            cache: Its capacity must hold the prompt.
+            row: The row; what was in it is forgotten.
+            cell_vectors: [K,D].
+
+        Returns:
+            Logits [V] of the first text token; valid until the next run of the same shape.
+        """
+        vectors = len(cell_vectors)
+        tokens = vectors + len(self._suffix)
+        first = self._prefix_length
+        if self._prefix is not None:
+            cache.load(row, self._prefix)
+        step = self._decoder.bind(cache, (row, row + 1), tokens, 1)
+        step.inputs_embeds[0, :vectors] = cell_vectors
+        step.inputs_embeds[0, vectors:] = self._suffix
+        step.position_ids[0] = np.arange(first, first + tokens)
+        step.write_index[0] = first
+        step.logit_rows[0, 0] = tokens - 1
+        logits: Float32 = step.run()[0, 0]
+        return logits
+
+    def _run_prefix(self, rows: Float32) -> SavedPrefix | None:
+        if not len(rows):
+            return None
+        cache = self._decoder.new_cache(1, len(rows))
+        step = self._decoder.bind(cache, (0, 1), len(rows), 1)
+        step.inputs_embeds[0] = rows
+        step.position_ids[0] = np.arange(len(rows))
+        step.write_index[0] = 0
+        step.logit_rows[0, 0] = len(rows) - 1
+        step.run()
+        return cache.save(0, len(rows))
+
+
+def _rows(table: NDArray[Any], ids: tuple[int, ...]) -> Float32:
+    return np.asarray(table[np.asarray(ids, dtype=np.int64)], dtype=np.float32)

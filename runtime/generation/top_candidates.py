@@ -1,0 +1,58 @@
+"""The best few of very many scores, without sorting the vocabulary.
+
+Equal scores are ordered by their smaller index; PyTorch's `topk` leaves that order open.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.engine import Float32, Int64
+
+BLOCK = 256  # columns of which only the largest is looked at first
+
+
+def top_candidates(scores: Float32, count: int) -> tuple[Float32, Int64, Int64]:
+    """The `count` best of all rows together, best first.
+
+    The best `count` values lie in the `count` blocks with the largest maxima: a maximum over
+    contiguous blocks runs at memory speed, and what is left to select from is small.
+
+    Args:
+        scores: [N,V], no NaN.
+        count: At most N*V.
+
+    Returns:
+        Scores, rows and columns, [count] each.
+    """
+    columns = scores.shape[1]
+    flat = np.ascontiguousarray(scores).reshape(-1)
+    whole = flat.size // BLOCK
+    if whole <= 4 * count:
+        index = best_first(flat, count)
+    else:
+        maxima = flat[: whole * BLOCK].reshape(whole, BLOCK).max(axis=1)
+        # Ascending block numbers keep equal scores in the order of their index; equal maxima at
+        # the limit are all let in.
+        limit = np.partition(maxima, whole - count)[whole - count]
+        blocks = np.flatnonzero(maxima >= limit)
+        inside = (blocks[:, None] * BLOCK + np.arange(BLOCK)).reshape(-1)
+        pool = np.concatenate((inside, np.arange(whole * BLOCK, flat.size)))
+        index = pool[best_first(flat[pool], count)]
+    return flat[index], index // columns, index % columns
+
+
+def best_first(scores: Float32, count: int) -> NDArray[np.int64]:
+    """Indices of the `count` largest scores, best first; equal ones by their smaller index."""
+    if len(scores) > 16 * count:
+        limit = np.partition(scores, len(scores) - count)[len(scores) - count]
+        pool = np.flatnonzero(scores >= limit)
+        return pool[np.argsort(-scores[pool], kind="stable")[:count]]
+    return np.argsort(-scores, kind="stable")[:count]
+
+
+def log_softmax_in_place(logits: Float32) -> None:
+    """Turn logits [N,V] into log probabilities; as accurate as float32 sums are."""
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -1,0 +1,159 @@
+"""The decoder on ONNX Runtime, CPU: KV buffers of our own, bound in place as past and present.
+
+One decision: all layers' keys and values are one NumPy array [L,2,B,KV,C,head]. Rows of a layer are
+contiguous in it, so that any range of rows can be bound as a smaller batch without a copy: a new
+cell is prefilled straight into its row, and a half-empty batch runs only its occupied rows.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.engine import EngineOptions, Float32, Int64, KeyValueCache, SavedPrefix
+from c2t.runtime.errors import EngineError
+from c2t.runtime.manifest import Decoder
+from c2t.runtime.onnxruntime_loader import load_onnxruntime
+from c2t.runtime.onnxruntime_session import first_line, open_session
+
+# Bound shapes kept: draft lengths times row ranges of a working batch, plus prompts' lengths.
+KEPT_STEPS = 128
+
+
+class OnnxRuntimeCache:
+    """KV buffers [L,2,B,KV,C,head] float32."""
+
+    def __init__(self, sizes: Decoder, rows: int, capacity: int) -> None:
+        self._shape = (sizes.layers, 2, rows, sizes.kv_heads, capacity, sizes.head_size)
+        self.buffer: Float32 = np.zeros(self._shape, dtype=np.float32)
+        self.steps: OrderedDict[tuple[int, int, int, int], OnnxRuntimeStep] = OrderedDict()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the buffers."""
+        return self._shape[2]
+
+    @property
+    def capacity(self) -> int:
+        """Tokens a row can hold."""
+        return self._shape[4]
+
+    def save(self, row: int, length: int) -> SavedPrefix:
+        """A copy of the first `length` slots of a row, [L,2,KV,length,head]."""
+        return SavedPrefix(length, self.buffer[:, :, row, :, :length].copy())
+
+    def load(self, row: int, prefix: SavedPrefix) -> None:
+        """Write a saved prefix to the first slots of a row."""
+        self.buffer[:, :, row, :, : prefix.length] = prefix.state
+
+    def gather(self, sources: list[int], start: int, stop: int) -> None:
+        """Give row i the slots [start, stop) that row `sources[i]` had before the call."""
+        moved = [(row, source) for row, source in enumerate(sources) if row != source]
+        if not moved or start >= stop:
+            return
+        targets = [row for row, _ in moved]
+        origins = [source for _, source in moved]
+        if len(moved) == 1:  # plain slices: no temporary
+            self.buffer[:, :, targets[0], :, start:stop] = self.buffer[
+                :, :, origins[0], :, start:stop
+            ]
+            return
+        window = self.buffer[..., start:stop, :]
+        window[:, :, targets] = window[:, :, origins]
+
+
+class OnnxRuntimeStep:
+    """A bound run over the rows [first, end) of a cache; see `c2t.runtime.engine.BoundStep`."""
+
+    def __init__(
+        self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, key: tuple[int, int, int, int]
+    ) -> None:
+        first, end, tokens, logit_rows = key
+        batch = end - first
+        sizes = decoder.sizes
+        self.inputs_embeds: Float32 = np.zeros((batch, tokens, sizes.width), dtype=np.float32)
+        self.position_ids: Int64 = np.zeros((batch, tokens), dtype=np.int64)
+        self.write_index: Int64 = np.zeros(batch, dtype=np.int64)
+        self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
+        self._kv_length: Int64 = np.zeros(batch, dtype=np.int64)
+        self._logits: Float32 = np.zeros(
+            (batch, logit_rows, sizes.vocabulary_size), dtype=np.float32
+        )
+        self._tokens = tokens
+        self._session = decoder.session
+        self._binding = decoder.session.io_binding()
+        self._values: list[Any] = []  # keeps the bound memory alive
+        to_value = decoder.to_value
+        for name, array in (
+            ("inputs_embeds", self.inputs_embeds),
+            ("position_ids", self.position_ids),
+            ("write_index", self.write_index),
+            ("kv_length", self._kv_length),
+            ("logit_rows", self.logit_rows),
+        ):
+            value = to_value(array)
+            self._binding.bind_ortvalue_input(name, value)
+            self._values.append(value)
+        for layer in range(sizes.layers):
+            for part, name in enumerate(("key", "value")):
+                value = to_value(cache.buffer[layer, part, first:end])
+                self._binding.bind_ortvalue_input(f"past_{name}.{layer}", value)
+                self._binding.bind_ortvalue_output(f"present_{name}.{layer}", value)
+                self._values.append(value)
+        value = to_value(self._logits)
+        self._binding.bind_ortvalue_output("logits", value)
+        self._values.append(value)
+
+    def run(self) -> Float32:
+        """Logits [B,R,V]; overwritten by the next run.
+
+        Raises:
+            EngineError: The graph run failed.
+        """
+        np.add(self.write_index, self._tokens, out=self._kv_length)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            batch = len(self.write_index)
+            problem = f"decoder failed on {batch} x {self._tokens} tokens: {first_line(error)}"
+            raise EngineError(problem) from error
+        return self._logits
+
+
+class OnnxRuntimeDecoder:
+    """`decoder.onnx`, run in place on caches of `new_cache`."""
+
+    def __init__(self, path: Path, sizes: Decoder, options: EngineOptions) -> None:
+        self._ort = load_onnxruntime()
+        self.sizes = sizes
+        self.session = open_session(path, options)
+
+    def to_value(self, array: NDArray[Any]) -> Any:
+        """An OrtValue on the array's own memory."""
+        return self._ort.OrtValue.ortvalue_from_numpy(array)
+
+    def new_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
+        """An empty cache of zeros."""
+        return OnnxRuntimeCache(self.sizes, rows, capacity)
+
+    def bind(
+        self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
+    ) -> OnnxRuntimeStep:
+        """A step over the cache rows [first, end), `tokens` per row; kept for the next call."""
+        if not isinstance(cache, OnnxRuntimeCache):
+            message = f"a cache of another engine: {type(cache).__name__}"
+            raise TypeError(message)
+        key = (rows[0], rows[1], tokens, logit_rows)
+        bound = cache.steps.get(key)
+        if bound is None:
+            bound = OnnxRuntimeStep(self, cache, key)
+            cache.steps[key] = bound
+            if len(cache.steps) > KEPT_STEPS:
+                cache.steps.popitem(last=False)
+        else:
+            cache.steps.move_to_end(key)
+        return bound

@@ -1,0 +1,88 @@
+"""Encoder and projector on ONNX Runtime, CPU; and the engines of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from c2t.runtime.engine import EngineOptions, Engines, Float32
+from c2t.runtime.errors import EngineError
+from c2t.runtime.manifest import Manifest
+from c2t.runtime.onnxruntime_decoder import OnnxRuntimeDecoder
+from c2t.runtime.onnxruntime_loader import load_onnxruntime
+from c2t.runtime.onnxruntime_session import describe_settings, first_line, open_session
+
+
+class BundleFiles(Protocol):
+    """The part of a bundle that opening its graphs needs."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        ...
+
+    def file(self, name: str) -> Path:
+        """Path of one of the bundle's files."""
+        ...
+
+
+class OnnxRuntimeEncoder:
+    """`encoder.onnx` and `projector.onnx`; the hidden states between them are never copied."""
+
+    def __init__(
+        self, encoder_path: Path, projector_path: Path, width: int, options: EngineOptions
+    ) -> None:
+        self._ort = load_onnxruntime()
+        self._encoder = open_session(encoder_path, options)
+        self._projector = open_session(projector_path, options)
+        self._width = width
+        self._buffer = np.empty(0, dtype=np.float32)
+
+    def input_buffer(self, batch: int, length: int) -> Float32:
+        """The array [B,S,H] to write embeddings into; valid until the next call."""
+        size = batch * length * self._width
+        if self._buffer.size < size:
+            self._buffer = np.empty(size, dtype=np.float32)
+        return self._buffer[:size].reshape(batch, length, self._width)
+
+    def encode(self, embeddings: Float32) -> Float32:
+        """Cell vectors [B,K,D] of embeddings [B,S,H], all cells of equal length S.
+
+        Raises:
+            EngineError: A graph run failed.
+        """
+        try:
+            hidden = self._run(self._encoder, "embeddings", embeddings, "hidden")
+            vectors = self._run(self._projector, "hidden", hidden, "cell_vectors")
+        except Exception as error:
+            problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
+            raise EngineError(problem) from error
+        result: Float32 = vectors.numpy()
+        return result
+
+    def _run(self, session: Any, name: str, value: Any, output: str) -> Any:
+        binding = session.io_binding()
+        if isinstance(value, np.ndarray):
+            value = self._ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
+        binding.bind_ortvalue_input(name, value)
+        binding.bind_output(output, "cpu")
+        session.run_with_iobinding(binding)
+        return binding.get_outputs()[0]
+
+
+def open_engines(bundle: BundleFiles, options: EngineOptions) -> Engines:
+    """Open the three graphs of a bundle with ONNX Runtime on the CPU."""
+    manifest = bundle.manifest
+    return Engines(
+        name="onnxruntime-cpu",
+        encoder=OnnxRuntimeEncoder(
+            bundle.file("encoder.onnx"),
+            bundle.file("projector.onnx"),
+            manifest.gene_input.width,
+            options,
+        ),
+        decoder=OnnxRuntimeDecoder(bundle.file("decoder.onnx"), manifest.decoder, options),
+        settings=describe_settings(options),
+    )

@@ -1,0 +1,62 @@
+"""Opening a graph file with ONNX Runtime on the CPU.
+
+The weights lie in a side-car file that ONNX Runtime maps into memory by itself; nothing here reads
+them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from c2t.runtime.engine import EngineOptions
+from c2t.runtime.errors import EngineError
+from c2t.runtime.onnxruntime_loader import load_onnxruntime
+
+PROVIDERS = ("CPUExecutionProvider",)
+
+
+def open_session(path: Path, options: EngineOptions) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU provider.
+
+    Raises:
+        EngineError: The graph cannot be opened.
+    """
+    ort = load_onnxruntime()
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    if options.threads is not None:
+        if options.threads < 1:
+            problem = f"{options.threads} threads asked for"
+            raise EngineError(problem, hint="give a number of at least 1")
+        settings.intra_op_num_threads = options.threads
+    settings.add_session_config_entry(
+        "session.intra_op.allow_spinning", "1" if options.spin else "0"
+    )
+    try:
+        return ort.InferenceSession(str(path), settings, providers=list(PROVIDERS))
+    except Exception as error:
+        problem = f"ONNX Runtime {ort.__version__} cannot open `{path}`: {first_line(error)}"
+        raise EngineError(problem, hint="run `c2t doctor`, or export the bundle again") from error
+
+
+def describe_settings(options: EngineOptions) -> dict[str, str]:
+    """The settings of a session in words, for reports."""
+    ort = load_onnxruntime()
+    return {
+        "engine": "onnxruntime",
+        "version": str(ort.__version__),
+        "provider": PROVIDERS[0],
+        "threads": "all cores" if options.threads is None else str(options.threads),
+        "spin": "yes" if options.spin else "no",
+        "optimisation": "all",
+    }
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; ONNX Runtime adds pages of stack to some."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
