@@ -187,7 +187,7 @@ def _attention(
     context = graph.node(
         "Attention",
         [q, *caches, "", "", "", "kv_length"],
-        name=f"{name}.attention",
+        name=name,
         attributes={"is_causal": 1, "scale": float(head_size**-0.5)},
     )
     context = graph.node(

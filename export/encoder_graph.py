@@ -119,16 +119,7 @@ def _layer(
         hidden = _first_rows(graph, hidden, rows, name=f"{name}.rows")
         q = graph.linear(hidden, [query], name=f"{prefix}.q")
     heads = config.num_attention_heads
-    context = graph.node(
-        "Attention",
-        [q, k, v],
-        name=f"{prefix}.attention",
-        attributes={
-            "q_num_heads": heads,
-            "kv_num_heads": heads,
-            "scale": float((width // heads) ** -0.5),
-        },
-    )
+    context = graph.attention(q, k, v, heads=heads, head_size=width // heads, name=prefix)
     context = graph.linear(context, [attention.output.dense], name=f"{prefix}.output")
     hidden = graph.node("Add", [context, hidden], name=f"{prefix}.residual")
     hidden = graph.layer_norm(hidden, attention.output.LayerNorm, name=f"{prefix}.norm")

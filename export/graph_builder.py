@@ -150,28 +150,38 @@ class GraphBuilder:
         return self.reference(name)
 
     def linear(self, value: str, modules: Sequence[torch.nn.Linear], *, name: str) -> str:
-        """Add one product for a linear layer, or for several that share their input; returns it.
+        """Add one product for a linear layer, or for several that share their input; returns it."""
+        weights = [module.weight for module in modules]
+        return self.product(value, weights, [module.bias for module in modules], name=name)
+
+    def product(
+        self,
+        value: str,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor | None],
+        *,
+        name: str,
+    ) -> str:
+        """Add `value @ joined(weights).T + joined(biases)`; returns it.
 
         One product instead of several reads the input once, and an INT8 pass needs a quantised
         input to have a single consumer. The weight `<name>.weight` is [inputs, outputs].
 
         Args:
             value: The input, [..., inputs].
-            modules: The layers whose outputs are joined.
+            weights: Matrices [outputs, inputs], as PyTorch keeps them.
+            biases: The bias of each, if it has one.
             name: The product's name; a bias, where there is one, is added by `<name>.add`.
         """
-        weight = self.weight(
-            f"{name}.weight", *[module.weight for module in modules], transpose=True
-        )
+        weight = self.weight(f"{name}.weight", *weights, transpose=True)
         result = self.node("MatMul", [value, weight], name=name)
-        if all(module.bias is None for module in modules):
+        if all(bias is None for bias in biases):
             return result
-        biases = [
-            torch.zeros(module.out_features) if module.bias is None else module.bias
-            for module in modules
+        joined = [
+            torch.zeros(matrix.shape[0]) if bias is None else bias
+            for matrix, bias in zip(weights, biases, strict=True)
         ]
-        bias = self.weight(f"{name}.bias", *biases)
-        return self.node("Add", [result, bias], name=f"{name}.add")
+        return self.node("Add", [result, self.weight(f"{name}.bias", *joined)], name=f"{name}.add")
 
     def split(
         self, value: str, sizes: Sequence[int], *, name: str, parts: Sequence[str]
@@ -181,6 +191,17 @@ class GraphBuilder:
         outputs = [f"{name}.{part}" for part in parts]
         self.node("Split", [value, lengths], name=name, outputs=outputs, attributes={"axis": -1})
         return outputs
+
+    def attention(
+        self, query: str, key: str, value: str, *, heads: int, head_size: int, name: str
+    ) -> str:
+        """Add attention without a mask over [B, rows, heads * head_size] inputs; returns it."""
+        attributes: dict[str, Attribute] = {
+            "q_num_heads": heads,
+            "kv_num_heads": heads,
+            "scale": float(head_size**-0.5),
+        }
+        return self.node("Attention", [query, key, value], name=name, attributes=attributes)
 
     def layer_norm(self, value: str, module: torch.nn.LayerNorm, *, name: str) -> str:
         """Add a LayerNormalization over the last dimension; returns its result."""
