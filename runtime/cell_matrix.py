@@ -1,0 +1,215 @@
+"""Matrices inside an `.h5ad` file: dense, CSR and CSC, read in contiguous rows with h5py.
+
+Files come from strangers: every length, offset and column is checked before it is used, and what
+points outside the file is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cell_rows import (
+    RowMatrix,
+    SparseRows,
+    check_columns,
+    check_numbers,
+    check_offsets,
+    check_widest,
+    dense_to_rows,
+)
+from c2t.runtime.cell_transpose import TransposedRows
+from c2t.runtime.errors import CellFileError
+
+# HDF5 decompresses a chunk as a whole: a bigger one would break the bound on memory.
+CHUNK_BYTES_MAX = 1 << 30
+
+
+def read_dataset(dataset: Any, selection: Any, key: str) -> NDArray[Any]:
+    """Read part of a data set.
+
+    Raises:
+        CellFileError: It cannot be read: truncated, damaged, or an unknown compression.
+    """
+    try:
+        return np.asarray(dataset[selection])
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = f"{key} cannot be read: {error}"
+        hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
+        raise CellFileError(problem, hint=hint) from error
+
+
+def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) -> Any:
+    """Return data set `name` of a group once its kind, shape and storage are acceptable.
+
+    Raises:
+        CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
+    """
+    import h5py
+
+    hint = "the file is damaged; write it again from its source"
+    link = parent.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        problem = f"{key} is a link to another file: {link.filename}"
+        raise CellFileError(problem, hint="copy the data into the file")
+    item = parent.get(name)
+    if not isinstance(item, h5py.Dataset):
+        raise CellFileError(f"{key} is not a data set" if item else f"{key} is missing", hint=hint)
+    if item.is_virtual or item.external:
+        problem = f"{key} is stored outside the file"
+        raise CellFileError(problem, hint="copy the data into the file")
+    if item.ndim != dimensions:
+        problem = f"{key} has {item.ndim} dimensions, expected {dimensions}"
+        raise CellFileError(problem, hint=hint)
+    if item.chunks:
+        size = int(np.prod(item.chunks, dtype=np.float64)) * item.dtype.itemsize
+        if size > CHUNK_BYTES_MAX:
+            problem = f"{key} is stored in chunks of {size:,} bytes, at most {CHUNK_BYTES_MAX:,}"
+            raise CellFileError(problem, hint="write the file again with smaller chunks")
+    return item
+
+
+class DenseMatrix:
+    """A dense data set."""
+
+    def __init__(self, dataset: Any, key: str) -> None:
+        check_numbers(dataset.dtype, key)
+        self.key = key
+        self._dataset = dataset
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, columns."""
+        cells, columns = self._dataset.shape
+        return int(cells), int(columns)
+
+    def entries(self, start: int, stop: int) -> int:
+        """Return how many numbers rows [start, stop) have, zeros included."""
+        return (stop - start) * self.shape[1]
+
+    def rows(self, start: int, stop: int) -> SparseRows:
+        """Read rows [start, stop)."""
+        return dense_to_rows(read_dataset(self._dataset, slice(start, stop), self.key))
+
+
+class CompressedRows:
+    """A CSR group: `indptr`, `indices`, `data`."""
+
+    def __init__(self, group: Any, key: str, shape: tuple[int, int]) -> None:
+        self.key = key
+        self.shape = shape
+        self._indptr, self._indices, self._data = _parts(group, key, shape[0])
+        check_widest(np.diff(self._indptr), shape[1], key)
+
+    def entries(self, start: int, stop: int) -> int:
+        """Return the stored entries of rows [start, stop)."""
+        return int(self._indptr[stop] - self._indptr[start])
+
+    def rows(self, start: int, stop: int) -> SparseRows:
+        """Read rows [start, stop)."""
+        span = slice(int(self._indptr[start]), int(self._indptr[stop]))
+        indices = read_dataset(self._indices, span, f"{self.key}/indices")
+        check_columns(indices, self.shape[1], f"{self.key}/indices")
+        data = read_dataset(self._data, span, f"{self.key}/data")
+        indptr = self._indptr[start : stop + 1] - self._indptr[start]
+        return SparseRows(indptr, indices, data, self.shape[1])
+
+
+class CompressedColumns:
+    """A CSC group, as the transposition wants it: portions of its entries as they are stored."""
+
+    def __init__(self, group: Any, key: str, shape: tuple[int, int]) -> None:
+        self.key = key
+        self.shape = shape
+        self._indptr, self._rows, self._data = _parts(group, key, shape[1])
+        self.stored = int(self._indptr[-1])
+        self.dtype: np.dtype[Any] = self._data.dtype
+
+    def read_rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the row of each of the stored entries [start, stop)."""
+        rows = read_dataset(self._rows, slice(start, stop), f"{self.key}/indices")
+        check_columns(rows, self.shape[0], f"{self.key}/indices", line="row")
+        return rows
+
+    def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
+        """Read stored entries [start, stop): the row, column and value of each."""
+        columns = np.searchsorted(self._indptr, np.arange(start, stop), side="right") - 1
+        data = read_dataset(self._data, slice(start, stop), f"{self.key}/data")
+        return self.read_rows(start, stop), columns.astype(np.int32), data
+
+
+def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> RowMatrix:
+    """Open a matrix of an `.h5ad` file.
+
+    Args:
+        parent: The h5py group that holds it.
+        name: Its name there.
+        key: Its place in the file, for messages.
+        expected: Cells and columns, from the tables of cells and genes.
+
+    Raises:
+        CellFileError: It is no such matrix, or damaged; names the place.
+    """
+    import h5py
+
+    item = parent.get(name) if not _is_external(parent, name) else None
+    if not isinstance(item, h5py.Group):
+        dataset = checked_dataset(parent, name, key, dimensions=2)
+        _check_shape(dataset.shape, expected, key)
+        return DenseMatrix(dataset, key)
+    layout = _layout(item, key, expected)
+    shape = item.attrs.get("shape", item.attrs.get("h5sparse_shape", expected))
+    _check_shape(shape, expected, key)
+    if layout == "csr":
+        return CompressedRows(item, key, expected)
+    return TransposedRows(CompressedColumns(item, key, expected))
+
+
+def _is_external(parent: Any, name: str) -> bool:
+    import h5py
+
+    return isinstance(parent.get(name, getlink=True), h5py.ExternalLink)
+
+
+def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
+    """Tell CSR from CSC: by the attributes of any anndata version, else by the lengths."""
+    stated = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
+    stated = stated.decode() if isinstance(stated, bytes) else str(stated)
+    if stated[:3] in ("csr", "csc"):
+        return stated[:3]
+    if not stated and "indptr" in group and expected[0] != expected[1]:
+        lines = len(checked_dataset(group, "indptr", f"{key}/indptr")) - 1
+        if lines in expected:
+            return "csr" if lines == expected[0] else "csc"
+    problem = f"{key} is neither a dense, a CSR nor a CSC matrix ({stated or 'no encoding'})"
+    raise CellFileError(problem, hint="write the file again with a current anndata")
+
+
+def _check_shape(shape: Any, expected: tuple[int, int], key: str) -> None:
+    found = tuple(int(size) for size in np.ravel(shape))
+    if found != expected:
+        problem = f"{key} has shape {found}, but there are {expected[0]:,} cells and "
+        problem += f"{expected[1]:,} genes"
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+
+
+def _parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, Any]:
+    """Return the three checked members of a sparse group, offsets already read."""
+    offsets = checked_dataset(group, "indptr", f"{key}/indptr")
+    indices = checked_dataset(group, "indices", f"{key}/indices")
+    data = checked_dataset(group, "data", f"{key}/data")
+    check_numbers(data.dtype, f"{key}/data")
+    for name, dataset in (("indptr", offsets), ("indices", indices)):
+        if dataset.dtype.kind not in "iu":
+            problem = f"{key}/{name} holds {dataset.dtype}, not integers"
+            raise CellFileError(problem, hint="write the file again with a current anndata")
+    if len(indices) != len(data):
+        problem = f"{key}: {len(indices):,} indices for {len(data):,} values"
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+    if len(offsets) != lines + 1:
+        check_offsets(np.zeros(len(offsets), np.int64), lines, len(data), f"{key}/indptr")
+    indptr = read_dataset(offsets, slice(None), f"{key}/indptr").astype(np.int64)
+    check_offsets(indptr, lines, len(data), f"{key}/indptr")
+    return indptr, indices, data
