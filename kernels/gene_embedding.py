@@ -12,6 +12,7 @@ from c2t.kernels.gene_tables import (
     convert_tables,
     load_gene_embedding_tables,
 )
+from c2t.kernels.native import TYPE_NUMBER, EmbedArguments, native_kernels, thread_count
 from c2t.kernels.reference import embed_genes_reference
 
 if TYPE_CHECKING:
@@ -56,7 +57,39 @@ def embed_genes(
     """
     _check_buffers(tokens, lengths, tables, out, out_scale)
     _check_tokens(tokens, lengths, tables)
-    return embed_genes_reference(tokens, lengths, tables, out, out_scale=out_scale)
+    threads = thread_count(threads)
+    kernels = native_kernels()
+    if kernels is None:
+        return embed_genes_reference(tokens, lengths, tables, out, out_scale=out_scale)
+    tokens = np.ascontiguousarray(tokens)
+    lengths = np.ascontiguousarray(lengths)
+    kernels.embed(
+        EmbedArguments(
+            tokens=tokens.ctypes.data,
+            lengths=lengths.ctypes.data,
+            word=tables.word.ctypes.data,
+            position=tables.position.ctypes.data,
+            word_scale=_address(tables.word_scale),
+            position_scale=_address(tables.position_scale),
+            token_type=_address(tables.token_type),
+            gamma=tables.gamma.ctypes.data,
+            beta=tables.beta.ctypes.data,
+            out=out.ctypes.data,
+            cells=tokens.shape[0],
+            ranks=tokens.shape[1],
+            width=tables.width,
+            table_type=TYPE_NUMBER[tables.word.dtype.name],
+            out_type=TYPE_NUMBER[out.dtype.name],
+            epsilon=tables.epsilon,
+            out_scale=1.0 if out_scale is None else out_scale,
+        ),
+        threads,
+    )
+    return out
+
+
+def _address(array: NDArray[np.float32] | None) -> int | None:
+    return None if array is None else array.ctypes.data
 
 
 def _check_buffers(
@@ -73,9 +106,9 @@ def _check_buffers(
     if lengths.shape != (cells,):
         problem = f"lengths have shape {lengths.shape}, tokens {tokens.shape}"
         raise KernelError(problem, hint="give one length per cell")
-    if out.shape != (cells, ranks, tables.width) or not out.flags.c_contiguous:
+    if out.shape != (cells, ranks, tables.width) or not out.flags.carray:
         problem = (
-            f"the output has shape {out.shape}, expected {(cells, ranks, tables.width)}, contiguous"
+            f"the output has shape {out.shape}, expected {(cells, ranks, tables.width)}, writable"
         )
         raise KernelError(
             problem, hint="allocate it from the shape of the tokens and the tables' width"

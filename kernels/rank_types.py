@@ -27,17 +27,17 @@ class CsrRows(Protocol):
 
     @property
     def data(self) -> NDArray[Any]:
-        """[N] counts, or log1p of them."""
+        """[N] counts, or logarithms of 1 + counts."""
 
 
 class CellStatus(IntEnum):
-    """Why a cell has no tokens: the first of NAN, NEGATIVE, INFINITE, EMPTY that applies."""
+    """Why a cell has no tokens: the first of NAN, INFINITE, NEGATIVE, EMPTY that applies."""
 
     OK = 0
     EMPTY = 1  # nothing above zero in a gene of the vocabulary
     NAN = 2
-    NEGATIVE = 3
-    INFINITE = 4
+    INFINITE = 3
+    NEGATIVE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +83,14 @@ class RankOptions:
         cls_token: Put first, or None.
         eos_token: Put last, or None.
         pad_token: Fills the columns after a cell's length.
-        log1p: The values are log1p of counts; expm1 is applied first.
+        log_base: Base b of values log_b(1 + x), which are undone first; None for values as is.
     """
 
     max_tokens: int
     cls_token: int | None = None
     eos_token: int | None = None
     pad_token: int = 0
-    log1p: bool = False
+    log_base: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_genes < 1:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from c2t.kernels.errors import KernelError
+from c2t.kernels.native import TYPE_NUMBER, RankArguments, native_kernels, thread_count
 from c2t.kernels.rank_types import CellStatus, CsrRows, RankedCells, RankGenes, RankOptions
-from c2t.kernels.reference import rank_value_encode_reference
+from c2t.kernels.reference import as_counts, rank_value_encode_reference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "CellStatus",
@@ -16,6 +22,9 @@ __all__ = [
     "RankedCells",
     "rank_value_encode",
 ]
+
+INDEX_DTYPES = (np.int32, np.int64)
+VALUE_DTYPES = (np.float32, np.int32, np.int64, np.float64)
 
 
 def rank_value_encode(
@@ -33,7 +42,49 @@ def rank_value_encode(
         KernelError: If rows point outside the counts or columns outside `genes.column_gene`.
     """
     _check_rows(counts, genes)
-    return rank_value_encode_reference(counts, genes, options)
+    threads = thread_count(threads)
+    kernels = native_kernels()
+    if kernels is None:
+        return rank_value_encode_reference(counts, genes, options)
+
+    result = RankedCells.empty(len(counts.indptr) - 1, options)
+    indptr = np.ascontiguousarray(counts.indptr, np.int64)
+    indices = _as_one_of(counts.indices, INDEX_DTYPES)
+    if options.log_base is None:
+        data = _as_one_of(counts.data, VALUE_DTYPES)
+    else:
+        data = as_counts(counts.data, options)
+    kernels.rank(
+        RankArguments(
+            indptr=indptr.ctypes.data,
+            indices=indices.ctypes.data,
+            data=data.ctypes.data,
+            column_gene=genes.column_gene.ctypes.data,
+            token=genes.token.ctypes.data,
+            median=genes.median.ctypes.data,
+            tokens=result.tokens.ctypes.data,
+            lengths=result.lengths.ctypes.data,
+            genes=result.genes.ctypes.data,
+            totals=result.totals.ctypes.data,
+            status=result.status.ctypes.data,
+            cells=len(indptr) - 1,
+            vocabulary=len(genes.token),
+            max_tokens=options.max_tokens,
+            cls_token=-1 if options.cls_token is None else options.cls_token,
+            eos_token=-1 if options.eos_token is None else options.eos_token,
+            pad_token=options.pad_token,
+            index_type=TYPE_NUMBER[indices.dtype.name],
+            data_type=TYPE_NUMBER[data.dtype.name],
+        ),
+        threads,
+    )
+    return result
+
+
+def _as_one_of(array: NDArray[Any], dtypes: tuple[type, ...]) -> NDArray[Any]:
+    """`array` itself where native code reads its dtype, else a copy in the last of `dtypes`."""
+    readable = array.dtype in dtypes and _is_plain(array)
+    return array if readable else np.ascontiguousarray(array, dtypes[-1])
 
 
 def _check_rows(counts: CsrRows, genes: RankGenes) -> None:
@@ -53,3 +104,7 @@ def _check_rows(counts: CsrRows, genes: RankGenes) -> None:
             f"columns {int(used.min())} ... {int(used.max())} of counts with {columns} columns"
         )
         raise KernelError(problem, hint="the file's counts are damaged; write it again")
+
+
+def _is_plain(array: NDArray[Any]) -> bool:
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative

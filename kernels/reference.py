@@ -66,7 +66,8 @@ def _as_stored(y: NDArray[np.float64], dtype: np.dtype[Any], scale: float | None
     """float64 [R, H] as float32, float16, bfloat16 bits or int8."""
     if dtype == np.int8:
         steps = y.astype(np.float32) / np.float32(1.0 if scale is None else scale)
-        return np.clip(np.rint(steps), -128, 127).astype(np.int8)
+        saturated: NDArray[Any] = np.clip(np.rint(steps), -128, 127).astype(np.int8)
+        return saturated
     if dtype == np.uint16:
         return bfloat16_bits(y.astype(np.float32))
     with np.errstate(over="ignore", under="ignore"):
@@ -88,7 +89,7 @@ def rank_value_encode_reference(
 
     - Values of one gene, from duplicate columns or entries, are added in stored order, in float64.
     - Genes whose sum is above zero are ordered by sum / median (float64) descending, ties by
-      smaller token. (The cell's total and the 10,000 of the published formula do not change the order.)
+      smaller token. (The cell's total and the 10,000 of the published formula leave the order.)
     - The first `max_genes` are kept, between the special tokens.
     - A cell with NaN, a negative or an infinite value in any column, or no gene, has no tokens.
     """
@@ -140,13 +141,13 @@ def _write_tokens(row: NDArray[np.int32], tokens: NDArray[np.int32], options: Ra
 def as_counts(values: NDArray[Any], options: RankOptions) -> NDArray[np.float64]:
     """Stored values as float64 counts.
 
-    Every implementation calls this for log1p input: the last bit of expm1 differs between
+    Every implementation calls this for logarithms: the last bit of expm1 differs between
     mathematical libraries, and with it the order of near ties.
     """
     values = values.astype(np.float64)
-    if options.log1p:
-        with np.errstate(over="ignore"):
-            values = np.expm1(values)
+    if options.log_base is not None:
+        with np.errstate(over="ignore"):  # an overflow becomes infinite, which is reported
+            values = np.expm1(values * np.log(options.log_base))
     return values
 
 
@@ -154,8 +155,8 @@ def status_of(values: NDArray[np.float64]) -> CellStatus:
     """What is wrong with the values of a cell, or OK."""
     if np.isnan(values).any():
         return CellStatus.NAN
-    if (values < 0).any():
-        return CellStatus.NEGATIVE
     if np.isinf(values).any():
         return CellStatus.INFINITE
+    if (values < 0).any():
+        return CellStatus.NEGATIVE
     return CellStatus.OK

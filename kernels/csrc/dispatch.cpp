@@ -1,0 +1,112 @@
+// Which implementations run here, and the split of the work over threads.
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "implementations.h"
+
+namespace {
+
+// Starting a thread costs about 30 microseconds: each must have several times that to do.
+constexpr int64_t kBytesPerThread = 1 << 20;
+constexpr int64_t kEntriesPerThread = 1 << 14;
+constexpr int64_t kCellsPerStep = 8;
+
+// Run step(scratch, i) for i in 0 ... steps - 1 on up to `threads` threads, the caller's among them. Threads live
+// for one call: a pool would not survive a fork(), which Python programs do. Returns false where memory ran out.
+template <class MakeScratch, class Step>
+bool run_steps(int64_t steps, int64_t threads, const MakeScratch& make_scratch, const Step& step) {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> failed{false};
+    const auto work = [&] {
+        try {
+            auto scratch = make_scratch();
+            for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < steps;) step(*scratch, i);
+        } catch (const std::bad_alloc&) {
+            failed = true;
+        }
+    };
+    std::vector<std::thread> others;
+    try {
+        const int64_t wanted = std::min(threads, steps) - 1;
+        if (wanted > 0) others.reserve(static_cast<size_t>(wanted));
+        for (int64_t i = 0; i < wanted; ++i) others.emplace_back(work);
+    } catch (const std::system_error&) {
+        // No more threads to be had: those that started share the work.
+    } catch (const std::bad_alloc&) {
+    }
+    work();
+    for (std::thread& other : others) other.join();
+    return !failed;
+}
+
+struct OwnedRankScratch {
+    explicit OwnedRankScratch(size_t genes)
+        : sum(new double[genes + 1]()), touched(new uint32_t[genes + 1]), keys(new uint64_t[3 * genes + 1]),
+          view{sum.get(), touched.get(), keys.get(), keys.get() + genes, keys.get() + 2 * genes} {}
+    std::unique_ptr<double[]> sum;
+    std::unique_ptr<uint32_t[]> touched;
+    std::unique_ptr<uint64_t[]> keys;
+    RankScratch view;
+};
+
+}  // namespace
+
+extern "C" {
+
+int32_t c2t_isa_mask(void) {
+    int32_t mask = 1 << C2T_SCALAR;
+#if defined(C2T_X86)
+    __builtin_cpu_init();
+    // Every processor with AVX2 and FMA has F16C; older compilers cannot ask for it.
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        mask |= 1 << C2T_AVX2;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+            mask |= 1 << C2T_AVX512;
+        }
+    }
+#endif
+    return mask;
+}
+
+int32_t c2t_embed(const c2t_embed_args* args, int32_t isa, int32_t threads) {
+    auto* embed_block = &c2t_scalar::embed_block;
+#if defined(C2T_X86)
+    if (isa == C2T_AVX2) embed_block = &c2t_avx2::embed_block;
+    if (isa == C2T_AVX512) embed_block = &c2t_avx512::embed_block;
+#endif
+    (void)isa;
+    const int64_t bytes = args->cells * args->ranks * args->width * 4;
+    const int64_t blocks = args->cells ? (args->ranks + kRankBlock - 1) / kRankBlock : 0;
+    const bool done = run_steps(
+        blocks, std::min<int64_t>(threads, 1 + bytes / kBytesPerThread),
+        [&] { return std::make_unique<std::vector<float>>(static_cast<size_t>(args->width)); },
+        [&](std::vector<float>& row, int64_t block) { embed_block(*args, block, row.data()); });
+    return done ? 0 : 1;
+}
+
+int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
+    auto* rank_cells = &c2t_scalar::rank_cells;
+#if defined(C2T_X86)
+    if (isa == C2T_AVX2) rank_cells = &c2t_avx2::rank_cells;
+    if (isa == C2T_AVX512) rank_cells = &c2t_avx512::rank_cells;
+#endif
+    (void)isa;
+    const int64_t entries = args->indptr[args->cells] - args->indptr[0];
+    const bool done = run_steps(
+        (args->cells + kCellsPerStep - 1) / kCellsPerStep,
+        std::min<int64_t>(threads, 1 + entries / kEntriesPerThread),
+        [&] { return std::make_unique<OwnedRankScratch>(static_cast<size_t>(args->vocabulary)); },
+        [&](OwnedRankScratch& scratch, int64_t step) {
+            const int64_t first = step * kCellsPerStep;
+            rank_cells(*args, first, std::min(first + kCellsPerStep, args->cells), scratch.view);
+        });
+    return done ? 0 : 1;
+}
+
+}  // extern "C"

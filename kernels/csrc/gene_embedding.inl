@@ -1,0 +1,115 @@
+// Gene embedding over one block of ranks. Included by each implementation after it has defined, in its
+// anonymous namespace, `Vector` (kLanes floats), load(const T*), store(Vector, T*, scale) and arithmetic.
+//
+// Three passes over one row that stays in the L1 cache: gather and add; centre and square; write.
+// The mean's rounding error is measured in the second pass and taken out in the third, so that rows of
+// (nearly) equal values, which the small epsilon would blow up, come out right in float.
+
+struct RowSum {
+    Vector part[4];
+    float tail = 0.0f;
+    RowSum() { for (Vector& p : part) p = zero(); }
+    float total() const { return sum(add(add(part[0], part[1]), add(part[2], part[3]))) + tail; }
+};
+
+template <class Table, class Out>
+void embed_row(const c2t_embed_args& a, const Table* word, const Table* position, float word_scale,
+               float position_scale, float* x, Out* out) {
+    const int64_t width = a.width, whole = width - width % kLanes;
+    constexpr bool scaled = std::is_same<Table, int8_t>::value;
+    const Vector word_scales = broadcast(word_scale), position_scales = broadcast(position_scale);
+
+    RowSum total;
+    int64_t i = 0;
+    for (int part = 0; i < whole; i += kLanes, part = (part + 1) & 3) {
+        Vector value = load(word + i), p = load(position + i);
+        value = scaled ? multiply_add(p, position_scales, multiply(value, word_scales)) : add(value, p);
+        if (a.token_type) value = add(value, load(a.token_type + i));
+        store(value, x + i, 1.0f);
+        total.part[part] = add(total.part[part], value);
+    }
+    for (; i < width; ++i) {
+        float value = scaled ? widen(word[i]) * word_scale + widen(position[i]) * position_scale
+                             : widen(word[i]) + widen(position[i]);
+        if (a.token_type) value += a.token_type[i];
+        x[i] = value;
+        total.tail += value;
+    }
+    const float mean = total.total() / static_cast<float>(width);
+
+    RowSum residue, squares;
+    const Vector means = broadcast(mean);
+    i = 0;
+    for (int part = 0; i < whole; i += kLanes, part = (part + 1) & 3) {
+        const Vector centred = subtract(load(x + i), means);
+        residue.part[part] = add(residue.part[part], centred);
+        squares.part[part] = multiply_add(centred, centred, squares.part[part]);
+    }
+    for (; i < width; ++i) {
+        const float centred = x[i] - mean;
+        residue.tail += centred;
+        squares.tail += centred * centred;
+    }
+    const float correction = residue.total() / static_cast<float>(width);
+    float variance = squares.total() / static_cast<float>(width) - correction * correction;
+    variance = variance < 0.0f ? 0.0f : variance;  // a NaN stays one
+    const float inverse = 1.0f / std::sqrt(variance + a.epsilon);
+
+    const Vector corrections = broadcast(correction), inverses = broadcast(inverse);
+    for (i = 0; i < whole; i += kLanes) {
+        const Vector centred = subtract(subtract(load(x + i), means), corrections);
+        const Vector y = multiply_add(multiply(centred, inverses), load(a.gamma + i), load(a.beta + i));
+        store(y, out + i, a.out_scale);
+    }
+    for (; i < width; ++i) {
+        narrow(((x[i] - mean) - correction) * inverse * a.gamma[i] + a.beta[i], out + i, a.out_scale);
+    }
+}
+
+template <class Table, class Out>
+void embed_typed(const c2t_embed_args& a, int64_t block, float* x) {
+    const Table* words = static_cast<const Table*>(a.word);
+    const Table* positions = static_cast<const Table*>(a.position);
+    const int64_t first = block * kRankBlock;
+    const int64_t last = first + kRankBlock < a.ranks ? first + kRankBlock : a.ranks;
+    for (int64_t cell = 0; cell < a.cells; ++cell) {
+        const int32_t* tokens = a.tokens + cell * a.ranks;
+        Out* out = static_cast<Out*>(a.out) + cell * a.ranks * a.width;
+        const int64_t length = a.lengths[cell];
+        int64_t rank = first;
+        for (; rank < last && rank < length; ++rank) {
+            if (rank + 1 < last && rank + 1 < length) {
+                // Each row begins at an address that no prefetcher can foresee.
+                const char* next = reinterpret_cast<const char*>(words + tokens[rank + 1] * a.width);
+                for (int64_t byte = 0; byte < a.width * int64_t(sizeof(Table)); byte += 64) {
+                    __builtin_prefetch(next + byte);
+                }
+            }
+            const int64_t token = tokens[rank];
+            embed_row(a, words + token * a.width, positions + rank * a.width,
+                      a.word_scale ? a.word_scale[token] : 1.0f,
+                      a.position_scale ? a.position_scale[rank] : 1.0f, x, out + rank * a.width);
+        }
+        if (rank < last) {
+            std::memset(static_cast<void*>(out + rank * a.width), 0, (last - rank) * a.width * sizeof(Out));
+        }
+    }
+}
+
+template <class Table>
+void embed_table(const c2t_embed_args& a, int64_t block, float* x) {
+    switch (a.out_type) {
+        case C2T_F16: return embed_typed<Table, Half>(a, block, x);
+        case C2T_BF16: return embed_typed<Table, BFloat16>(a, block, x);
+        case C2T_I8: return embed_typed<Table, int8_t>(a, block, x);
+        default: return embed_typed<Table, float>(a, block, x);
+    }
+}
+
+void embed_any(const c2t_embed_args& a, int64_t block, float* x) {
+    switch (a.table_type) {
+        case C2T_F16: return embed_table<Half>(a, block, x);
+        case C2T_I8: return embed_table<int8_t>(a, block, x);
+        default: return embed_table<float>(a, block, x);
+    }
+}

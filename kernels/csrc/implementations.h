@@ -1,0 +1,25 @@
+// What each instruction set provides: one function per kernel, over a part of the work.
+#pragma once
+#include "c2t_kernels.h"
+
+// Ranks embedded together for all cells: their position rows stay in the cache from cell to cell.
+constexpr int64_t kRankBlock = 16;
+
+// Scratch of one thread of the rank-value encoding; see rank_value.inl.
+struct RankScratch {
+    double* sum;        // [G + 1], all zero between cells, but for the last
+    uint32_t* touched;  // [G + 1]
+    uint64_t* key;      // [G]
+    uint64_t* order;    // [G]
+    uint64_t* spare;    // [G]
+};
+
+#define C2T_DECLARE(isa)                                                                            \
+    namespace c2t_##isa {                                                                           \
+    void embed_block(const c2t_embed_args& args, int64_t block, float* row);                        \
+    void rank_cells(const c2t_rank_args& args, int64_t first, int64_t last, const RankScratch& s);  \
+    }
+C2T_DECLARE(scalar)
+C2T_DECLARE(avx2)
+C2T_DECLARE(avx512)
+#undef C2T_DECLARE

@@ -1,0 +1,13 @@
+// Rank-value encoding, compiled for AVX2.
+#include <cstring>
+#include <limits>
+
+#include "implementations.h"
+
+namespace {
+#include "rank_value.inl"
+}  // namespace
+
+void c2t_avx2::rank_cells(const c2t_rank_args& args, int64_t first, int64_t last, const RankScratch& scratch) {
+    rank_any(args, first, last, scratch);
+}
