@@ -1,7 +1,6 @@
 """Matrices inside an `.h5ad` file: dense, CSR and CSC, read in contiguous rows with h5py.
 
-Files come from strangers: every length, offset and column is checked before it is used, and what
-points outside the file is refused.
+Files come from strangers: every length, offset and column is checked before it is used.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.cell_hdf5 import checked_dataset, child, read_dataset
 from c2t.runtime.cell_rows import (
     RowMatrix,
     SparseRows,
@@ -22,53 +22,6 @@ from c2t.runtime.cell_rows import (
 )
 from c2t.runtime.cell_transpose import TransposedRows
 from c2t.runtime.errors import CellFileError
-
-# HDF5 decompresses a chunk as a whole: a bigger one would break the bound on memory.
-CHUNK_BYTES_MAX = 1 << 30
-
-
-def read_dataset(dataset: Any, selection: Any, key: str) -> NDArray[Any]:
-    """Read part of a data set.
-
-    Raises:
-        CellFileError: It cannot be read: truncated, damaged, or an unknown compression.
-    """
-    try:
-        return np.asarray(dataset[selection])
-    except (OSError, ValueError, RuntimeError) as error:
-        problem = f"{key} cannot be read: {error}"
-        hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
-        raise CellFileError(problem, hint=hint) from error
-
-
-def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) -> Any:
-    """Return data set `name` of a group once its kind, shape and storage are acceptable.
-
-    Raises:
-        CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
-    """
-    import h5py
-
-    hint = "the file is damaged; write it again from its source"
-    link = parent.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        problem = f"{key} is a link to another file: {link.filename}"
-        raise CellFileError(problem, hint="copy the data into the file")
-    item = parent.get(name)
-    if not isinstance(item, h5py.Dataset):
-        raise CellFileError(f"{key} is not a data set" if item else f"{key} is missing", hint=hint)
-    if item.is_virtual or item.external:
-        problem = f"{key} is stored outside the file"
-        raise CellFileError(problem, hint="copy the data into the file")
-    if item.ndim != dimensions:
-        problem = f"{key} has {item.ndim} dimensions, expected {dimensions}"
-        raise CellFileError(problem, hint=hint)
-    if item.chunks:
-        size = int(np.prod(item.chunks, dtype=np.float64)) * item.dtype.itemsize
-        if size > CHUNK_BYTES_MAX:
-            problem = f"{key} is stored in chunks of {size:,} bytes, at most {CHUNK_BYTES_MAX:,}"
-            raise CellFileError(problem, hint="write the file again with smaller chunks")
-    return item
 
 
 class DenseMatrix:
@@ -154,7 +107,7 @@ def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> 
     """
     import h5py
 
-    item = parent.get(name) if not _is_external(parent, name) else None
+    item = child(parent, name, key)
     if not isinstance(item, h5py.Group):
         dataset = checked_dataset(parent, name, key, dimensions=2)
         _check_shape(dataset.shape, expected, key)
@@ -165,12 +118,6 @@ def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> 
     if layout == "csr":
         return CompressedRows(item, key, expected)
     return TransposedRows(CompressedColumns(item, key, expected))
-
-
-def _is_external(parent: Any, name: str) -> bool:
-    import h5py
-
-    return isinstance(parent.get(name, getlink=True), h5py.ExternalLink)
 
 
 def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from c2t.runtime.cell_hdf5 import child
 from c2t.runtime.cell_matrix import open_matrix
 from c2t.runtime.cell_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
 from c2t.runtime.cell_table import H5Table, as_strings
@@ -77,9 +78,9 @@ class H5adStore:
     @property
     def slots(self) -> list[str]:
         """The matrices there are."""
-        layers = self._file.get("layers")
-        found = [f"layers/{name}" for name in layers] if layers is not None else []
-        if "raw.X" in self._file or ("raw" in self._file and "X" in self._file["raw"]):
+        layers, raw = self._get("layers"), self._get("raw")
+        found = [f"layers/{name}" for name in layers] if hasattr(layers, "keys") else []
+        if "raw.X" in self._file or (hasattr(raw, "keys") and "X" in raw):
             found.append("raw")
         return [*found, "X"] if "X" in self._file else found
 
@@ -93,18 +94,18 @@ class H5adStore:
         """Open a matrix."""
         path = slot if slot != "raw" else "raw.X" if "raw.X" in self._file else "raw/X"
         folder, _, name = path.rpartition("/")
-        parent = self._file[folder] if folder else self._file
+        parent = self._get(folder) if folder else self._file
         shape = self._cells, len(self.var(slot).index())
         return open_matrix(parent, name, f"/{path}", shape)
 
     def log_base(self) -> float | None:
         """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
-        uns = self._file.get("uns")
-        if uns is None or "log1p" not in uns:
+        uns = self._get("uns")
+        if not hasattr(uns, "keys") or "log1p" not in uns:
             return None
         try:
             base = uns["log1p"]["base"][()]
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, OSError):
             return float(np.e)  # scanpy writes no base for the natural logarithm
         return _base(base)
 
@@ -112,12 +113,16 @@ class H5adStore:
         """Let go of the file."""
         self._file.close()
 
+    def _get(self, name: str) -> Any:
+        return child(self._file, name, f"/{name}")
+
     def _table(self, key: str) -> Table:
-        item = self._file.get(key)
+        folder, _, name = key.rpartition("/")
+        item = child(self._get(folder) if folder else self._file, name, f"/{key}")
         if item is None:
             problem = f"{self.name} has no /{key}: not an .h5ad file"
             raise CellFileError(problem, hint="write the cells with anndata's `write_h5ad`")
-        uns = self._file.get("uns")
+        uns = self._get("uns")
         return H5Table(item, f"/{key}", uns if hasattr(uns, "keys") else None)
 
 
@@ -165,7 +170,7 @@ class ArrayMatrix:
         check_numbers(np.dtype(matrix.dtype), key)
         self.key = key
         # Rows of a matrix by columns are slow to cut: turned round once, as big as it is already.
-        self._matrix = matrix.tocsr() if getattr(matrix, "format", "") == "csc" else matrix
+        self._matrix = matrix.tocsr() if _is_csc_in_memory(matrix) else matrix
         self.shape: tuple[int, int] = int(matrix.shape[0]), int(matrix.shape[1])
 
     def entries(self, start: int, stop: int) -> int:
@@ -222,6 +227,10 @@ def open_store(source: Any) -> CellStore:
         return AnnDataStore(source)
     problem = f"cells are a path or an AnnData object, not {type(source).__name__}"
     raise CellFileError(problem, hint="pass the path of an .h5ad file")
+
+
+def _is_csc_in_memory(matrix: Any) -> bool:
+    return getattr(matrix, "format", "") == "csc" and hasattr(matrix, "tocsr")
 
 
 def _base(stated: object) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cell_matrix import checked_dataset, read_dataset
+from c2t.runtime.cell_hdf5 import checked_dataset, child, read_dataset
 from c2t.runtime.errors import CellFileError
 
 _DAMAGED = "the file is damaged; write it again with a current anndata"
@@ -75,9 +75,7 @@ class H5Table:
 
         if name not in self._item:
             raise CellFileError(f"{key} is missing", hint=_choose(self.columns))  # noqa: EM102
-        if isinstance(self._item.get(name, getlink=True), h5py.ExternalLink):
-            checked_dataset(self._item, name, key)  # refuses
-        item = self._item[name]
+        item = child(self._item, name, key)
         if isinstance(item, h5py.Group):
             return self._grouped(item, key)
         dataset = checked_dataset(self._item, name, key)

@@ -1,0 +1,73 @@
+"""Access to what an HDF5 file holds; whatever points outside the file is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.errors import CellFileError
+
+# HDF5 decompresses a chunk as a whole: a bigger one would break the bound on memory.
+CHUNK_BYTES_MAX = 1 << 30
+
+
+def read_dataset(dataset: Any, selection: Any, key: str) -> NDArray[Any]:
+    """Read part of a data set.
+
+    Raises:
+        CellFileError: It cannot be read: truncated, damaged, or an unknown compression.
+    """
+    try:
+        return np.asarray(dataset[selection])
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = f"{key} cannot be read: {error}"
+        hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
+        raise CellFileError(problem, hint=hint) from error
+
+
+def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) -> Any:
+    """Return data set `name` of a group once its kind, shape and storage are acceptable.
+
+    Raises:
+        CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
+    """
+    import h5py
+
+    hint = "the file is damaged; write it again from its source"
+    item = child(parent, name, key)
+    if not isinstance(item, h5py.Dataset):
+        problem = f"{key} is missing" if item is None else f"{key} is not a data set"
+        raise CellFileError(problem, hint=hint)
+    if item.is_virtual or item.external:
+        problem = f"{key} is stored outside the file"
+        raise CellFileError(problem, hint="copy the data into the file")
+    if item.ndim != dimensions:
+        problem = f"{key} has {item.ndim} dimensions, expected {dimensions}"
+        raise CellFileError(problem, hint=hint)
+    if item.chunks:
+        size = int(np.prod(item.chunks, dtype=np.float64)) * item.dtype.itemsize
+        if size > CHUNK_BYTES_MAX:
+            problem = f"{key} is stored in chunks of {size:,} bytes, at most {CHUNK_BYTES_MAX:,}"
+            raise CellFileError(problem, hint="write the file again with smaller chunks")
+    return item
+
+
+def child(parent: Any, name: str, key: str) -> Any:
+    """Return a member of a group, None if there is none.
+
+    Raises:
+        CellFileError: It is a link to another file, or a broken one.
+    """
+    import h5py
+
+    link = parent.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        problem = f"{key} is a link to another file: {link.filename}"
+        raise CellFileError(problem, hint="copy the data into the file")
+    try:
+        return parent.get(name)
+    except (OSError, RuntimeError, KeyError) as error:
+        problem = f"{key} cannot be read: {error}"
+        raise CellFileError(problem, hint="the file is damaged; write it again") from error
