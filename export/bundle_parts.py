@@ -1,0 +1,122 @@
+"""The files of a bundle, and the manifest that describes them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import c2t
+from c2t.export.checkpoint_options import LoadedCheckpoint
+from c2t.export.decoder_graph import cached_positions, write_decoder_graph
+from c2t.export.encoder_graph import EncoderGraph, write_encoder_graph
+from c2t.export.gene_vocabulary import write_genes_npz
+from c2t.export.graph_builder import OPSET
+from c2t.export.projector_graph import write_projector_graph
+from c2t.export.token_sequences import gene_input
+from c2t.runtime.bundle import MANIFEST_NAME, file_entries, sha256_of
+from c2t.runtime.manifest import (
+    FORMAT_VERSION,
+    Decoder,
+    Encoder,
+    Manifest,
+    Origin,
+    Projector,
+    TensorReference,
+)
+
+
+def write_graphs(loaded: LoadedCheckpoint, folder: Path) -> tuple[EncoderGraph, TensorReference]:
+    """Write the three graphs with their data files.
+
+    Returns:
+        What the encoder graph holds, and where the text token table lies.
+    """
+    model = loaded.model
+    encoder = write_encoder_graph(
+        model.geneformer, folder / "encoder.onnx", emb_layer=model.emb_layer, rows=model.rows
+    )
+    write_projector_graph(model.projector, folder / "projector.onnx")
+    return encoder, write_decoder_graph(model.llama, folder / "decoder.onnx")
+
+
+def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
+    """Write the gene-embedding tables, the gene vocabulary and the text tokenizer."""
+    embeddings = loaded.model.geneformer.bert.embeddings
+    tables: dict[str, torch.Tensor] = {
+        "word": embeddings.word_embeddings.weight,
+        "position": embeddings.position_embeddings.weight,
+        # Geneformer's sequences have one segment: every gene takes row 0.
+        "token_type": embeddings.token_type_embeddings.weight[0],
+        "gamma": embeddings.LayerNorm.weight,
+        "beta": embeddings.LayerNorm.bias,
+    }
+    contiguous = {name: table.detach().contiguous() for name, table in tables.items()}
+    save_file(contiguous, folder / "gene_embedding.safetensors")
+    write_genes_npz(loaded.genes, folder / "genes.npz")
+    (folder / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")
+
+
+def describe_bundle(
+    loaded: LoadedCheckpoint, folder: Path, graph: EncoderGraph, token_embedding: TensorReference
+) -> Manifest:
+    """The manifest of the files that now lie in `folder`."""
+    model, settings = loaded.model, loaded.settings
+    bert, llama, projector = model.geneformer.config, model.llama.config, model.projector.config
+    names = [entry.name for entry in os.scandir(folder) if entry.name != MANIFEST_NAME]
+    head_size = getattr(llama, "head_dim", None) or llama.hidden_size // llama.num_attention_heads
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=settings.name,
+        precision="fp32",
+        opset=OPSET,
+        gene_input=gene_input(loaded),
+        encoder=Encoder(
+            model=f"BERT, {bert.num_hidden_layers} layers, width {bert.hidden_size}",
+            layers=int(bert.num_hidden_layers),
+            layers_run=graph.layers_run,
+            heads=int(bert.num_attention_heads),
+            rows=graph.rows,
+        ),
+        projector=Projector(
+            kind=projector.kind,
+            vectors=model.top_k if projector.kind == "mlp" else projector.num_latents,
+        ),
+        decoder=Decoder(
+            model=f"Llama, {llama.num_hidden_layers} layers, width {llama.hidden_size}",
+            layers=int(llama.num_hidden_layers),
+            width=int(llama.hidden_size),
+            heads=int(llama.num_attention_heads),
+            kv_heads=int(llama.num_key_value_heads),
+            head_size=int(head_size),
+            vocabulary_size=int(llama.vocab_size),
+            max_positions=cached_positions(llama),
+            token_embedding=token_embedding,
+        ),
+        prompt=loaded.prompt,
+        generation=loaded.generation,
+        origin=Origin(
+            c2t_version=c2t.__version__,
+            layout=loaded.layout,
+            created=_now(),
+            files={name: sha256_of(path) for name, path in sorted(loaded.source_files.items())},
+            random_weights=loaded.random_weights,
+            notes=settings.notes,
+        ),
+        licences=loaded.licences,
+        files=file_entries(folder, names),
+    )
+
+
+def _now() -> str:
+    """UTC, or the moment that SOURCE_DATE_EPOCH names: an export can be repeated exactly."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = (
+        datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
+        if epoch
+        else datetime.datetime.now(datetime.UTC)
+    )
+    return moment.isoformat(timespec="seconds")
