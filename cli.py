@@ -1,28 +1,29 @@
 """The command line: one function a command, each of which imports its stage when it runs.
 
-Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
-2 wrong usage, 130 interrupted. A user's mistake is told in two lines, `error:` and `hint:`; with
-`--debug` it keeps its traceback. Everything else is a bug, and always keeps it.
+Data goes to standard output, everything else to standard error; see `c2t.runtime.command_line` for
+errors and exit codes.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
-import importlib
-import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
 import c2t
+from c2t.runtime.command_line import (
+    UsageError,
+    add_command,
+    import_stage,
+    print_json,
+    run_app,
+    say,
+)
 from c2t.runtime.errors import C2TError
-
-P = ParamSpec("P")
 
 app = typer.Typer(
     add_completion=False,
@@ -33,90 +34,22 @@ app = typer.Typer(
     help="Single cells in, descriptions in words out. Nothing is ever sent anywhere.",
 )
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-PIPE_CLOSED = 141  # 128 + SIGPIPE
 
-# Top-level packages that only an extra installs, and the extra.
-EXTRAS = {
-    "jinja2": "export",
-    "onnx": "export",
-    "onnx_ir": "export",
-    "optimum": "export",
-    "peft": "export",
-    "torch": "export",
-    "transformers": "export",
-    "scanpy": "demo",
-}
+class Values(enum.StrEnum):
+    """What the values of a matrix can be said to be."""
 
-_debug = False
-
-
-class UsageError(C2TError):
-    """Options that do not go together; exit code 2."""
+    auto = "auto"
+    counts = "counts"
+    log1p = "log1p"
+    normalized = "normalized"
 
 
 def main() -> None:
     """Run the command line."""
-    global _debug
-    # Before anything loads ONNX Runtime: it reads the environment once.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    signal.signal(signal.SIGTERM, _stop)
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    _debug = len(arguments) < len(sys.argv) - 1
-    app(args=arguments, prog_name="c2t")
+    run_app(app)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM the orderly way, so that nothing half-written stays behind."""
-    raise SystemExit(128 + number)
-
-
-def _command(function: Callable[P, None]) -> Callable[P, None]:
-    """Make a function a command whose errors are told rather than thrown."""
-
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-            sys.stdout.flush()
-        except C2TError as error:
-            if _debug:
-                raise
-            _say(f"error: {error.problem}")
-            if error.hint:
-                _say(f"hint: {error.hint}")
-            raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
-        except BrokenPipeError:  # `c2t describe ... | head`: not an error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(PIPE_CLOSED) from None
-        except KeyboardInterrupt as stop:
-            _say("\n" + (str(stop) or "interrupted"))
-            raise typer.Exit(INTERRUPTED) from None
-
-    app.command(function.__name__)(run)
-    return run
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def _print_json(value: Any) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _stage(name: str) -> ModuleType:
-    """Import a module that needs an extra, or say which extra is missing."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
-            raise
-        problem = f"this command needs {package}, which is not installed"
-        raise C2TError(problem, hint=f'run `pip install "c2t[{EXTRAS[package]}]"`') from error
+_command = functools.partial(add_command, app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -154,7 +87,7 @@ def demo(
 
     Exports the trained model that comes along, checks it, and describes cells it never saw.
     """
-    _stage("c2t.export.demo").run_demo(output, force=force, report=_say)
+    import_stage("c2t.export.demo").run_demo(output, force=force, report=say)
 
 
 @_command
@@ -238,11 +171,11 @@ def export(
     if system_message_file is not None:
         system_message = _read_text(system_message_file)
 
-    pipeline = _stage("c2t.export.pipeline")
+    pipeline = import_stage("c2t.export.pipeline")
     if preset is not None:
-        source = {"preset": _stage("c2t.export.preset").PresetOptions(name=preset, seed=seed)}
+        source = {"preset": import_stage("c2t.export.preset").PresetOptions(name=preset, seed=seed)}
     else:
-        options = _stage("c2t.export.checkpoint_options").CheckpointOptions(
+        options = import_stage("c2t.export.checkpoint_options").CheckpointOptions(
             folder=folder,
             geneformer=geneformer,
             llama=llama,
@@ -264,9 +197,9 @@ def export(
         )
         source = {"checkpoint": options}
     bundle = pipeline.export_bundle(
-        pipeline.ExportOptions(output=output, cells=cells, force=force, **source), report=_say
+        pipeline.ExportOptions(output=output, cells=cells, force=force, **source), report=say
     )
-    _say(f"wrote {bundle.path}; describe cells with `c2t describe {bundle.path} CELLS.h5ad`")
+    say(f"wrote {bundle.path}; describe cells with `c2t describe {bundle.path} CELLS.h5ad`")
 
 
 def _read_text(path: Path) -> str:
@@ -299,6 +232,28 @@ def describe(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run left.")
     ] = False,
+    layer: Annotated[
+        str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
+    ] = None,
+    counts_are: Annotated[
+        Values, typer.Option(help="What its values are; auto looks at them.")
+    ] = Values.auto,
+    gene_column: Annotated[
+        str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
+    ] = None,
+    min_coverage: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of the genes that must be known.")
+    ] = 0.1,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest text, in tokens.")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="1 is greedy search.")] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(help="Size of n-grams that may not repeat; 0: off.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Cells written at the same time.")] = 8,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -306,7 +261,68 @@ def describe(
 
     One record a cell. Run the same command again after an interruption: it goes on from there.
     """
-    raise NotImplementedError
+    if json and output is None and not write_obs:
+        problem = "--json prints the summary, but the descriptions are printed already"
+        raise UsageError(problem, hint="name a file with -o")
+    from c2t.runtime.cell_choice import read_ids
+    from c2t.runtime.cell_file import CellOptions
+    from c2t.runtime.describe import DescribeOptions
+    from c2t.runtime.describe_file import DescribeFileOptions, describe_file
+
+    options = DescribeFileOptions(
+        cells=cells,
+        output=output,
+        write_obs=write_obs,
+        force=force,
+        restart=restart,
+        reading=CellOptions(
+            layer=layer,
+            values=counts_are.value,
+            gene_column=gene_column,
+            min_coverage=min_coverage,
+            cells=None if choice is None else read_ids(choice),
+            limit=limit,
+            filter_pass=filter_pass,
+        ),
+        describing=DescribeOptions(
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            threads=threads,
+            batch_size=batch_size,
+        ),
+    )
+    opened = _open(bundle, verify=True)
+    done = describe_file(opened, options, stream=sys.stdout.buffer, report=say)
+    if json:
+        print_json(done)
+    failed = f", {done.failed:,} of them with an error" if done.failed else ""
+    where = f": {', '.join(done.outputs)}" if done.outputs else ""
+    say(f"described {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
+
+
+@_command
+def verify(bundle: BundleArgument, json: JsonOption = False) -> None:
+    """Check that a bundle works here as it should.
+
+    Compares the hash of every file, and describes the bundle's golden cells again: their texts
+    must be those of the PyTorch model at export. Fails if anything differs.
+    """
+    from c2t.runtime import verify as stage
+
+    found = stage.verify_golden_cells(_open(bundle, verify=True))
+    if json:
+        print_json(found)
+    else:
+        print(f"{found.files} files are as written (SHA-256)")
+        equal = found.cells - len(found.differences)
+        print(f"{equal} of {found.cells} golden cells have the expected text ({found.engine})")
+    for difference in found.differences:
+        say(f"cell {difference.cell} differs from text token {difference.first_token} on:")
+        say(f"  expected: {difference.expected}\n  found:    {difference.found}")
+    if found.differences:
+        problem = f"{len(found.differences)} of {found.cells} golden cells have another text"
+        raise C2TError(problem, hint="run `c2t doctor`; the files are right, the engine is not")
 
 
 @_command
@@ -322,7 +338,7 @@ def info(
     opened = _open(bundle, verify=verify)
     found = stage.describe_bundle(opened, files_checked=verify)
     if json:
-        _print_json(stage.as_document(found))
+        print_json(stage.as_document(found))
     else:
         print(render(stage.sections(found)), end="")
 
@@ -338,7 +354,7 @@ def doctor(json: JsonOption = False) -> None:
 
     found = stage.diagnose()
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         print(render(stage.sections(found)), end="")
     if found.problems:

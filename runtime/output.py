@@ -27,7 +27,8 @@ from c2t.runtime.progress import Advance
 
 OBS_SUFFIX = ".h5ad"
 
-Describe = Callable[[NDArray[np.int64]], Iterator[Described]]
+# Given how many of the run's cells to pass over, describes the others, one after another.
+Describe = Callable[[int], Iterator[Described]]
 
 
 def no_progress(total: int, done: int) -> AbstractContextManager[Advance]:
@@ -129,7 +130,7 @@ def plan_outputs(
         targets.append(folder / f"{cells.name.removesuffix(OBS_SUFFIX)}.c2t{OBS_SUFFIX}")
     places = []
     for target in targets:
-        if target.exists() and target.samefile(cells):
+        if target.exists() and cells.exists() and target.samefile(cells):
             problem = f"{target} is the file of cells itself, which stays as it is"
             raise OutputError(problem, hint="choose another name for the copy")
         if target.suffix == ".parquet":
@@ -152,7 +153,7 @@ def describe_to_files(
     Args:
         run: What is described.
         targets: From `plan_outputs`, at least one. The journal lies beside the first.
-        describe: Given rows, describes these cells one after another in this order.
+        describe: Describes the run's cells in their order, from a given one on.
         force: Existing files may be replaced.
         restart: Describe all cells again, whatever an earlier run left.
         advance: Given the cells to do and those done before, shows progress.
@@ -168,7 +169,7 @@ def describe_to_files(
         resumed = journal.done
         try:
             with advance(len(run.rows), resumed) as step:
-                for row, described in _numbered(run.rows[resumed:], describe):
+                for row, described in _numbered(run, describe, resumed):
                     journal.append(make_record(row, described))
                     step(1)
         except KeyboardInterrupt as stop:
@@ -180,8 +181,9 @@ def describe_to_files(
             problem = f"{run.cells} changed while it was described"
             raise OutputError(problem, hint="run again with --restart")
         failed = sum(record.error is not None for record in journal.records())
+        about = run.about | {"cells": len(run.rows), "cells_with_errors": failed}
         for target in targets:
-            _write(run, target, journal, force=force)
+            _write(run.cells, target, journal, about, force=force)
         journal.remove()
     return Summary(
         cells=len(run.rows),
@@ -196,7 +198,7 @@ def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summa
     """Describe the cells to a stream as lines of JSON; nothing is kept if it is interrupted."""
     started = time.monotonic()
     failed = 0
-    for row, described in _numbered(run.rows, describe):
+    for row, described in _numbered(run, describe, 0):
         record = make_record(row, described)
         failed += record.error is not None
         stream.write(json_line(record))
@@ -205,21 +207,24 @@ def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summa
     return Summary(cells=len(run.rows), failed=failed, resumed=0, seconds=seconds, outputs=())
 
 
-def _numbered(rows: NDArray[np.int64], describe: Describe) -> Iterator[tuple[int, Described]]:
+def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Described]]:
     """Descriptions with their rows; one too few or too many is a bug, never a shifted file."""
-    if len(rows):
-        yield from zip((int(row) for row in rows), describe(rows), strict=True)
+    rows = run.rows[start:].tolist()
+    if rows:
+        yield from zip(rows, describe(start), strict=True)
 
 
-def _write(run: Run, target: Path, journal: Journal, *, force: bool) -> None:
+def _write(
+    cells: Path, target: Path, journal: Journal, about: dict[str, Any], *, force: bool
+) -> None:
     try:
         with atomic_file(target, force=force) as temporary:
             if target.suffix == OBS_SUFFIX:
                 from c2t.runtime.output_obs import write_obs
 
-                write_obs(run.cells, temporary, journal.records(), run.about)
+                write_obs(cells, temporary, journal.records(), about)
             else:
-                TABLES[target.suffix](temporary, journal.records(), run.about)
+                TABLES[target.suffix](temporary, journal.records(), about)
     except OSError as error:
         problem = f"cannot write {target}: {error.strerror or error}"
         hint = "mend that and run the same command again: the descriptions are kept"

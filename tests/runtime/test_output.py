@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas
 import pytest
 import scipy.sparse
 
-from c2t.runtime.cell_choice import choose_rows, read_ids, row_ranges
+from c2t.runtime.cell_choice import read_ids
 from c2t.runtime.errors import CellFileError, OutputError
 from c2t.runtime.output import (
     DescribeInterrupted,
@@ -41,11 +41,17 @@ class FakeDescription:
 class FakeModel:
     """Describes rows; stops with `stop` before row `at`, if asked to."""
 
-    def __init__(self, *, at: int = -1, stop: type[BaseException] = KeyboardInterrupt) -> None:
-        self.at, self.stop, self.seen = at, stop, list[int]()
+    def __init__(
+        self,
+        *,
+        rows: Sequence[int] = range(N),
+        at: int = -1,
+        stop: type[BaseException] = KeyboardInterrupt,
+    ) -> None:
+        self.rows, self.at, self.stop, self.seen = rows, at, stop, list[int]()
 
-    def __call__(self, rows: Any) -> Iterator[FakeDescription]:
-        for row in rows.tolist():
+    def __call__(self, start: int) -> Iterator[FakeDescription]:
+        for row in self.rows[start:]:
             if row == self.at:
                 raise self.stop
             self.seen.append(row)
@@ -79,7 +85,7 @@ def make_run(cells: Path, **changes: Any) -> Run:
         rows=np.arange(N),
         bundle="b" * 64,
         options={"beams": "1"},
-        about={"bundle": "tiny", "bundle_sha256": "b" * 64, "cells": N},
+        about={"bundle": "tiny", "bundle_sha256": "b" * 64, "generation": {"num_beams": 1}},
         c2t_version="0",
     )
     return replace(run, **changes)
@@ -148,7 +154,7 @@ def test_obs_copy_is_readable_and_the_original_untouched(cells: Path, tmp_path: 
     (target,) = plan_outputs(cells, None, write_obs=True)
     assert target.name == "cells.c2t.h5ad"
     run = make_run(cells, rows=np.array([2, 3, 5]))
-    describe_to_files(run, (target,), FakeModel())
+    describe_to_files(run, (target,), FakeModel(rows=[2, 3, 5]))
     assert cells.read_bytes() == before
     copy = anndata.read_h5ad(target)
     assert list(copy.obs.columns) == [
@@ -164,7 +170,9 @@ def test_obs_copy_is_readable_and_the_original_untouched(cells: Path, tmp_path: 
     assert np.isnan(copy.obs["c2t_confidence"].iloc[0])
     assert copy.obs["c2t_error"].iloc[3] == "no counts"
     assert copy.uns["c2t"]["bundle_sha256"] == "b" * 64
-    assert copy.uns["c2t"]["cells"] == N
+    assert copy.uns["c2t"]["cells"] == 3
+    assert copy.uns["c2t"]["cells_with_errors"] == 1
+    assert copy.uns["c2t"]["generation"]["num_beams"] == 1
     assert copy.uns["note"] == "kept"
     assert copy.layers["counts"].sum() == N * 4
     # The copy can be described again: what is there is replaced, not repeated.
@@ -234,7 +242,8 @@ def test_journal_of_another_run_is_refused(
     with pytest.raises(OutputError, match=named) as caught:
         describe_to_files(run, (target,), FakeModel())
     assert "--restart" in caught.value.hint
-    assert describe_to_files(run, (target,), FakeModel(), restart=True).resumed == 0
+    model = FakeModel(rows=run.rows.tolist())
+    assert describe_to_files(run, (target,), model, restart=True).resumed == 0
 
 
 def test_changed_file_of_cells_is_refused(cells: Path, tmp_path: Path) -> None:
@@ -248,8 +257,8 @@ def test_changed_file_of_cells_is_refused(cells: Path, tmp_path: Path) -> None:
 
 def test_file_of_cells_that_changes_meanwhile(cells: Path, tmp_path: Path) -> None:
     class Meddler(FakeModel):
-        def __call__(self, rows: Any) -> Iterator[FakeDescription]:
-            yield from super().__call__(rows)
+        def __call__(self, start: int) -> Iterator[FakeDescription]:
+            yield from super().__call__(start)
             cells.write_bytes(cells.read_bytes() + b"\0")
 
     with pytest.raises(OutputError, match="changed while"):
@@ -270,10 +279,10 @@ def test_damaged_journal_is_refused(cells: Path, tmp_path: Path) -> None:
 
 def test_two_runs_at_once(cells: Path, tmp_path: Path) -> None:
     class Second(FakeModel):
-        def __call__(self, rows: Any) -> Iterator[FakeDescription]:
+        def __call__(self, start: int) -> Iterator[FakeDescription]:
             with pytest.raises(OutputError, match="another run"):
                 write(cells, tmp_path / "out.jsonl")
-            yield from super().__call__(rows)
+            yield from super().__call__(start)
 
     write(cells, tmp_path / "out.jsonl", Second())
 
@@ -290,22 +299,10 @@ def test_plan_refuses_at_once(cells: Path, tmp_path: Path) -> None:
     assert ".parquet" in caught.value.hint
 
 
-def test_choice_of_cells(tmp_path: Path) -> None:
-    ids = ["a", "b", "c", "b", "d"]
-    assert choose_rows(ids).tolist() == [0, 1, 2, 3, 4]
-    assert choose_rows(ids, limit=2).tolist() == [0, 1]
-    assert choose_rows(ids, ids=["d", "b"]).tolist() == [1, 3, 4]
-    assert choose_rows(ids, ids=["d", "b"], limit=1).tolist() == [1]
-    with pytest.raises(CellFileError, match="2 of 3 cell ids are not in the file: x, y"):
-        choose_rows(ids, ids=["x", "a", "y"])
+def test_ids_of_cells(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("a\n\n c \n")
     assert read_ids(str(tmp_path / "ids.txt")) == ["a", "c"]
     assert read_ids("a, b,") == ["a", "b"]
     assert len(read_ids(",".join(["cell"] * 5000))) == 5000
     with pytest.raises(CellFileError, match="no cell ids"):
         read_ids(" ,")
-
-
-def test_row_ranges() -> None:
-    assert row_ranges(np.array([], dtype=np.int64)) == []
-    assert row_ranges(np.array([0, 1, 2, 5, 7, 8])) == [(0, 3), (5, 6), (7, 9)]

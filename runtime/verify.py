@@ -1,0 +1,92 @@
+"""`c2t verify`: does this bundle, on this machine, still say what PyTorch said at export?
+
+The hashes show that the files are as written; the golden cells show that the engine here computes
+what was meant with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.bundle import Bundle, GoldenCell
+from c2t.runtime.describe import DescribeOptions, Describer, Description
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A golden cell that got another text."""
+
+    cell: int
+    first_token: int  # position of the first text token that differs
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What came out.
+
+    Attributes:
+        files: Files whose SHA-256 was compared; they all agreed, else there is no verification.
+        cells: Golden cells that were described.
+        differences: Those with another text.
+    """
+
+    bundle: str
+    engine: str
+    files: int
+    cells: int
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class _Golden:
+    """The golden cells, as a chunk of encoded cells."""
+
+    ids: list[str]
+    tokens: list[NDArray[np.int32]]
+    genes_used: list[int]
+    errors: list[str | None]
+
+
+def verify_golden_cells(bundle: Bundle) -> Verification:
+    """Describe the golden cells of a bundle that was opened with its hashes checked.
+
+    Raises:
+        EngineError: No engine runs here.
+    """
+    golden = bundle.golden.cells
+    describer = Describer(bundle, DescribeOptions(num_beams=1))
+    chunk = _Golden(
+        ids=[str(number) for number in range(len(golden))],
+        tokens=[np.array(cell.gene_tokens, dtype=np.int32) for cell in golden],
+        genes_used=[len(cell.gene_tokens) for cell in golden],
+        errors=[None] * len(golden),
+    )
+    found = zip(golden, describer.describe([chunk]), strict=True)
+    return Verification(
+        bundle=bundle.digest,
+        engine=" ".join((describer.engines.name, describer.engines.settings.get("version", ""))),
+        files=len(bundle.manifest.files),
+        cells=len(golden),
+        differences=tuple(
+            _difference(number, cell, description)
+            for number, (cell, description) in enumerate(found)
+            if description.tokens != cell.token_ids
+        ),
+    )
+
+
+def _difference(number: int, cell: GoldenCell, description: Description) -> Difference:
+    pairs = zip(cell.token_ids, description.tokens, strict=False)
+    shorter = min(len(cell.token_ids), len(description.tokens))
+    first = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
+    return Difference(
+        cell=number,
+        first_token=first,
+        expected=cell.text,
+        found=description.text or f"(error: {description.error})",
+    )
