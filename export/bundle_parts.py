@@ -17,9 +17,10 @@ from c2t.export.gene_vocabulary import write_genes_npz
 from c2t.export.graph_builder import OPSET
 from c2t.export.projector_graph import write_projector_graph
 from c2t.export.token_sequences import gene_input
-from c2t.runtime.bundle import MANIFEST_NAME, file_entries, sha256_of
+from c2t.runtime.bundle import file_entries, sha256_of
 from c2t.runtime.manifest import (
     FORMAT_VERSION,
+    MANIFEST_NAME,
     Decoder,
     Encoder,
     Manifest,

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
 from c2t.export.checkpoint import load_checkpoint
@@ -108,15 +106,13 @@ def load(options: ExportOptions) -> LoadedCheckpoint:
     return load_checkpoint(options.checkpoint)
 
 
-def golden_cells(loaded: LoadedCheckpoint, sequences: Sequence[NDArray[np.int64]]) -> GoldenCells:
+def golden_cells(loaded: LoadedCheckpoint, sequences: Sequence[list[int]]) -> GoldenCells:
     """Texts of some cells by the PyTorch model, with the bundle's own generation settings."""
     cells = []
     for sequence in sequences:
-        ids = loaded.model.generate(torch.from_numpy(sequence), loaded.prompt, loaded.generation)
+        ids = loaded.model.generate(torch.tensor(sequence), loaded.prompt, loaded.generation)
         text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
-        cells.append(
-            GoldenCell(gene_tokens=tuple(sequence.tolist()), token_ids=tuple(ids), text=text)
-        )
+        cells.append(GoldenCell(gene_tokens=tuple(sequence), token_ids=tuple(ids), text=text))
     return GoldenCells(cells=tuple(cells))
 
 

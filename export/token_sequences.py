@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from c2t.export.checkpoint_options import LoadedCheckpoint
 from c2t.export.gene_vocabulary import GeneVocabularyArrays
@@ -34,9 +32,7 @@ def gene_input(loaded: LoadedCheckpoint) -> GeneInput:
     )
 
 
-def example_sequences(
-    loaded: LoadedCheckpoint, cells: Path | None
-) -> tuple[list[NDArray[np.int64]], str]:
+def example_sequences(loaded: LoadedCheckpoint, cells: Path | None) -> tuple[list[list[int]], str]:
     """Token sequences of different lengths, the most typical first.
 
     Args:
@@ -44,7 +40,7 @@ def example_sequences(
         cells: An `.h5ad` file of real cells; None: genes of the vocabulary in random order.
 
     Returns:
-        Sequences [S] int64, special tokens included, and a sentence that says what they are.
+        Sequences of gene tokens, special tokens included, and a sentence that says what they are.
 
     Raises:
         CellFileError: The file cannot be read, or holds no cell with known genes.
@@ -59,9 +55,7 @@ def example_sequences(
     return whole, source
 
 
-def _cell_sequences(
-    arrays: GeneVocabularyArrays, spec: GeneInput, cells: Path
-) -> list[NDArray[np.int64]]:
+def _cell_sequences(arrays: GeneVocabularyArrays, spec: GeneInput, cells: Path) -> list[list[int]]:
     """Sequences of real cells: the median length first, then others from short to long."""
     vocabulary = GeneVocabulary(
         ensembl_id=arrays.ensembl_id,
@@ -70,11 +64,11 @@ def _cell_sequences(
         alias=arrays.alias,
         alias_gene=arrays.alias_gene,
     )
-    found: list[NDArray[np.int64]] = []
+    found: list[list[int]] = []
     with CellReader(cells, vocabulary, spec, CellOptions(limit=CELLS_READ)) as reader:
         for chunk in reader.chunks():
             found += [
-                tokens.astype(np.int64)
+                tokens.tolist()
                 for tokens, error in zip(chunk.tokens, chunk.errors, strict=True)
                 if error is None
             ]
@@ -87,16 +81,12 @@ def _cell_sequences(
     return [found[middle], *(found[i] for i in spread if i != middle)]
 
 
-def _random_sequence(arrays: GeneVocabularyArrays, spec: GeneInput, seed: int) -> NDArray[np.int64]:
+def _random_sequence(arrays: GeneVocabularyArrays, spec: GeneInput, seed: int) -> list[int]:
     draw = np.random.default_rng(SEED + seed)
     specials = (spec.cls_token is not None) + (spec.eos_token is not None)
     # One sequence fills the input, the other half of it.
     size = min((spec.input_size - specials) // (seed + 1), len(arrays.token))
-    genes = draw.permutation(arrays.token)[:size].astype(np.int64)
-    return _with_specials(genes, spec)
-
-
-def _with_specials(genes: NDArray[np.int64], spec: GeneInput) -> NDArray[np.int64]:
-    front: Sequence[int] = () if spec.cls_token is None else (spec.cls_token,)
-    back: Sequence[int] = () if spec.eos_token is None else (spec.eos_token,)
-    return np.asarray([*front, *genes.tolist(), *back], dtype=np.int64)
+    genes: list[int] = draw.permutation(arrays.token)[:size].tolist()
+    front = [] if spec.cls_token is None else [spec.cls_token]
+    back = [] if spec.eos_token is None else [spec.eos_token]
+    return [*front, *genes, *back]
