@@ -6,7 +6,6 @@ the same bytes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,28 +15,18 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
+from c2t.export import graph_data
+from c2t.export.graph_data import GraphData
 from c2t.runtime.manifest import TensorReference
 
 OPSET = 24
 # Version 11 is the first IR version for opset 24 models; nothing newer is used.
 IR_VERSION = 11
-# Weights start on page boundaries: a runtime can map each of them straight from the file.
-PAGE = 4096
 # Smaller tensors stay in the graph file: a page each would be a waste.
 INLINE_BYTES = 1024
-# A transposed or joined weight is written in blocks of at most this many bytes.
-BLOCK_BYTES = 16 << 20
 
 Dimension = int | str
 Attribute = int | float | str | Sequence[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredTensor:
-    """The place of a weight in the side-car file."""
-
-    offset: int
-    shape: tuple[int, ...]
 
 
 class GraphBuilder:
@@ -53,18 +42,17 @@ class GraphBuilder:
 
     def __init__(self, path: Path, *, name: str) -> None:
         self.path = path
-        self.data_path = path.with_name(path.name + ".data")
+        self._data = GraphData(path)
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
         self._node_names: set[str] = set()
         self._initializers: list[TensorProto] = []
-        self._stored: dict[str, StoredTensor] = {}
+        self._references: dict[str, TensorReference] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
-        self._saved = False
 
     def __enter__(self) -> Self:
-        self._file = self.data_path.open("wb")
+        self._data.__enter__()
         return self
 
     def __exit__(
@@ -73,9 +61,7 @@ class GraphBuilder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        if not self._saved:
-            self.data_path.unlink(missing_ok=True)
+        self._data.__exit__(kind, error, trace)
 
     def input(self, name: str, shape: Sequence[Dimension], *, integer: bool = False) -> str:
         """Declare an input, float32 or int64; a string is a dynamic dimension. Returns `name`."""
@@ -132,21 +118,17 @@ class GraphBuilder:
         if not mapped and 4 * int(np.prod(shape)) < INLINE_BYTES:
             value = torch.cat(parts).detach().float()
             return self.constant(name, (value.T if transpose else value).contiguous().numpy())
-        stored = self._store(name, shape, _blocks(parts, transpose=transpose))
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, text in (
-            ("location", self.data_path.name),
-            ("offset", stored.offset),
-            ("length", 4 * int(np.prod(shape))),
-        ):
-            tensor.external_data.add(key=key, value=str(text))
+        tensor = self._data.tensor(
+            name, TensorProto.FLOAT, shape, _blocks(parts, transpose=transpose)
+        )
         self._initializers.append(tensor)
+        self._refer(name, offset=int(tensor.external_data[1].value), shape=shape)
         return name
 
     def region(self, name: str, value: torch.Tensor) -> TensorReference:
         """Store a float32 tensor that no node of the graph reads, for a runtime that maps it."""
-        self._store(name, tuple(value.shape), _blocks([value], transpose=False))
+        offset, _ = self._data.append(_blocks([value], transpose=False))
+        self._refer(name, offset=offset, shape=tuple(value.shape))
         return self.reference(name)
 
     def linear(self, value: str, modules: Sequence[torch.nn.Linear], *, name: str) -> str:
@@ -218,14 +200,10 @@ class GraphBuilder:
 
     def reference(self, name: str) -> TensorReference:
         """Say where in the data file the weight `name` lies, for a runtime that maps it."""
-        stored = self._stored[name]
-        return TensorReference(
-            file=self.data_path.name, offset=stored.offset, shape=stored.shape, dtype="float32"
-        )
+        return self._references[name]
 
     def save(self) -> None:
         """Write the graph file; the data file is complete by then."""
-        self._file.flush()
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, self._initializers
         )
@@ -236,16 +214,12 @@ class GraphBuilder:
             producer_name="c2t",
         )
         self.path.write_bytes(model.SerializeToString(deterministic=True))
-        self._saved = True
+        self._data.keep()
 
-    def _store(
-        self, name: str, shape: tuple[int, ...], blocks: Iterator[np.ndarray]
-    ) -> StoredTensor:
-        self._file.write(bytes(-self._file.tell() % PAGE))
-        stored = self._stored[name] = StoredTensor(offset=self._file.tell(), shape=shape)
-        for block in blocks:
-            self._file.write(block.data.cast("B"))
-        return stored
+    def _refer(self, name: str, *, offset: int, shape: tuple[int, ...]) -> None:
+        self._references[name] = TensorReference(
+            file=self._data.path.name, offset=offset, shape=shape, dtype="float32"
+        )
 
 
 def _value(name: str, shape: Sequence[Dimension], *, integer: bool) -> onnx.ValueInfoProto:
@@ -258,11 +232,11 @@ def _blocks(parts: Sequence[torch.Tensor], *, transpose: bool) -> Iterator[np.nd
     if not transpose:
         for part in parts:
             row_bytes = 4 * max(1, part[0].numel())
-            for block in part.detach().split(max(1, BLOCK_BYTES // row_bytes)):
+            for block in part.detach().split(max(1, graph_data.BLOCK_BYTES // row_bytes)):
                 yield block.float().contiguous().numpy()
         return
     rows = sum(part.shape[0] for part in parts)
-    step = max(1, BLOCK_BYTES // (4 * rows))
+    step = max(1, graph_data.BLOCK_BYTES // (4 * rows))
     for start in range(0, parts[0].shape[1], step):
         columns = [part.detach()[:, start : start + step].float() for part in parts]
         yield torch.cat(columns).T.contiguous().numpy()
