@@ -10,17 +10,26 @@ have finished, or when the length is reached, where every candidate counts as fi
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.engine import DecoderEngine, Float32, Int64
+from c2t.runtime.errors import EngineError
 from c2t.runtime.generation.ngram_ban import ban_in_place
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, GenerationFailure, PromptedCell
+from c2t.runtime.generation.sequence import (
+    NOT_FINITE,
+    GeneratedSequence,
+    GenerationFailure,
+    PromptedCell,
+)
 from c2t.runtime.generation.top_candidates import best_first, log_softmax_in_place, top_candidates
 from c2t.runtime.manifest import Generation
+from c2t.runtime.stages import StageClock
 
 NEVER = np.float32(-1.0e9)  # the score of what may not be chosen
 
@@ -34,6 +43,7 @@ class BeamSearch:
         token_embedding: Text token rows [V,D].
         generation: Settings.
         capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
+        clock: Books the stage decode, and counts the decoder's runs.
     """
 
     def __init__(
@@ -44,35 +54,56 @@ class BeamSearch:
         *,
         generation: Generation,
         capacity: int,
+        clock: StageClock | None = None,
     ) -> None:
+        self._clock = clock or StageClock()
         self._decoder = decoder
         self._prompts = prompts
         self._table = token_embedding
         self._generation = generation
         self._cache = decoder.new_cache(generation.num_beams, capacity)
 
-    def search(self, cell: PromptedCell) -> GeneratedSequence | GenerationFailure:
-        """Write one cell."""
+    def run(
+        self, cells: Iterable[PromptedCell]
+    ) -> Iterator[tuple[int, GeneratedSequence | GenerationFailure]]:
+        """Write the cells one after another; yields (key, result)."""
+        for cell in cells:
+            try:
+                first = self._prompts.prefill(self._cache, 0, cell.vectors)
+            except EngineError as error:
+                yield cell.key, GenerationFailure(error.problem)
+                continue
+            since = time.perf_counter()
+            result = self._search(first, self._prompts.length(len(cell.vectors)))
+            self._clock.add("decode", since)
+            yield cell.key, result
+
+    def _search(self, first: Float32, prompt: int) -> GeneratedSequence | GenerationFailure:
+        """Go on from a prompt in row 0 of the cache.
+
+        Args:
+            first: Logits [V] of the first text token.
+            prompt: Tokens of the prompt.
+        """
         beams = self._generation.num_beams
-        first = self._prompts.prefill(self._cache, 0, cell.vectors)
-        prompt = self._prompts.length(len(cell.vectors))
         if not np.isfinite(first.max()):
-            return GenerationFailure("the decoder's logits are not finite")
+            return GenerationFailure(NOT_FINITE)
         self._cache.gather([0] * beams, 0, prompt)
         state = BeamState(self._generation)
         origins = state.advance(np.repeat(first[None], beams, axis=0))
+        step = self._decoder.bind(self._cache, (0, beams), 1, 1)
         steps = 1
         while origins is not None:
-            done = state.length
-            self._cache.gather(origins.tolist(), prompt, prompt + done - 1)
-            step = self._decoder.bind(self._cache, (0, beams), 1, 1)
+            slot = prompt + state.length - 1
+            # The prompt is the same in all rows: only what came after it moves.
+            self._cache.gather(origins.tolist(), prompt, slot)
             step.inputs_embeds[:, 0] = self._table[state.last_tokens]
-            step.write_index[:] = prompt + done - 1
-            step.position_ids[:] = prompt + done - 1
+            step.write_index[:] = slot
+            step.position_ids[:] = slot
             step.logit_rows[:] = 0
             logits = step.run()[:, 0]
             if not np.isfinite(logits.max()):
-                return GenerationFailure("the decoder's logits are not finite")
+                return GenerationFailure(NOT_FINITE)
             origins = state.advance(logits)
             steps += 1
         tokens, probabilities = state.best()
@@ -128,7 +159,7 @@ class BeamState:
         if length + 1 >= self._generation.max_new_tokens:
             ended[:] = True
 
-        open_score = score + ended * NEVER
+        open_score: Float32 = np.where(ended, score + NEVER, score)
         keep = best_first(open_score, len(self._running))
         self._finish(sequences, probabilities, score, ended)
         self._running = sequences[keep]
@@ -156,11 +187,11 @@ class BeamState:
         beams = len(self._running)
         may_finish = ended & (np.arange(len(ended)) < beams)
         penalty = np.float32(float(self.length + 1) ** self._generation.length_penalty)
-        final = score / penalty
+        final: Float32 = score / penalty
         if self._generation.early_stopping and self._is_finished.all():
             final += NEVER
-        final += ~may_finish * NEVER
-        scores = np.concatenate((self._finished_score, final))
+        final = np.where(may_finish, final, final + NEVER)
+        scores = np.concatenate((self._finished_score, final)).astype(np.float32, copy=False)
         best = best_first(scores, beams)
         self._finished_score = scores[best]
         self._finished = np.concatenate((self._finished, sequences))[best]

@@ -6,6 +6,7 @@ that are being written. Each row has its own position, so no cell waits for, or 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.engine import DecoderEngine, Float32
+from c2t.runtime.errors import EngineError
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, GenerationFailure, PromptedCell
+from c2t.runtime.generation.sequence import (
+    NOT_FINITE,
+    GeneratedSequence,
+    GenerationFailure,
+    PromptedCell,
+)
 from c2t.runtime.manifest import Generation
+from c2t.runtime.stages import StageClock
 
 
 @dataclass
@@ -42,6 +50,7 @@ class GreedySearch:
         generation: Settings; `num_beams` is not looked at.
         slots: Cells that are written at the same time.
         capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
+        clock: Books the stage decode, and counts the decoder's runs.
     """
 
     def __init__(
@@ -53,7 +62,9 @@ class GreedySearch:
         generation: Generation,
         slots: int,
         capacity: int,
+        clock: StageClock | None = None,
     ) -> None:
+        self._clock = clock or StageClock()
         self._decoder = decoder
         self._prompts = prompts
         self._table = token_embedding
@@ -88,7 +99,10 @@ class GreedySearch:
 
     def _begin(self, cell: PromptedCell, row: int) -> _Slot | GenerationFailure:
         """Prefill a cell into a free row and choose its first token."""
-        logits = self._prompts.prefill(self._cache, row, cell.vectors)
+        try:
+            logits = self._prompts.prefill(self._cache, row, cell.vectors)
+        except EngineError as error:
+            return GenerationFailure(error.problem)
         slot = _Slot(
             key=cell.key,
             length=self._prompts.length(len(cell.vectors)),
@@ -101,6 +115,7 @@ class GreedySearch:
         self, active: list[_Slot]
     ) -> Iterator[tuple[int, GeneratedSequence | GenerationFailure]]:
         """One token for every active cell; finished ones leave, and their rows are closed up."""
+        since = time.perf_counter()
         rows = len(active)
         step = self._decoder.bind(self._cache, (0, rows), 1, 1)
         step.inputs_embeds[:, 0] = self._table[[slot.tokens[-1] for slot in active]]
@@ -112,6 +127,7 @@ class GreedySearch:
             slot.length += 1
             slot.steps += 1
         chosen = self._choose(active, logits[:, 0])
+        self._clock.add("decode", since)
         for row in range(rows - 1, -1, -1):  # from the end: the last row fills a gap
             slot = active[row]
             if chosen[row] and not self._is_finished(slot):
@@ -144,7 +160,7 @@ class GreedySearch:
         logits -= top[:, None]
         np.exp(logits, out=logits)
         probabilities = (np.exp(values - top) / logits.sum(axis=1)).tolist()
-        finite = np.isfinite(top).tolist()
+        finite: list[bool] = np.isfinite(top).tolist()
         for row, slot in enumerate(slots):
             if finite[row]:
                 slot.tokens.append(picked[row])
@@ -159,9 +175,6 @@ class GreedySearch:
         sources = list(range(self._cache.rows))
         sources[target] = source
         self._cache.gather(sources, 0, length)
-
-
-NOT_FINITE = "the decoder's logits are not finite"
 
 
 def _result(slot: _Slot) -> GeneratedSequence:

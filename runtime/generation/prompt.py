@@ -7,6 +7,7 @@ its keys and values are too.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.engine import DecoderEngine, Float32, KeyValueCache, SavedPrefix
 from c2t.runtime.manifest import Prompt
+from c2t.runtime.stages import StageClock
 
 
 class PromptRunner:
@@ -23,11 +25,17 @@ class PromptRunner:
         decoder: The engine.
         prompt: Token ids around the cell vectors.
         token_embedding: Text token rows [V,D], any float dtype; may be memory-mapped.
+        clock: Books the stage prefill.
     """
 
     def __init__(
-        self, decoder: DecoderEngine, prompt: Prompt, token_embedding: NDArray[Any]
+        self,
+        decoder: DecoderEngine,
+        prompt: Prompt,
+        token_embedding: NDArray[Any],
+        clock: StageClock | None = None,
     ) -> None:
+        self._clock = clock or StageClock()
         self._decoder = decoder
         self._suffix: Float32 = _rows(token_embedding, prompt.suffix_ids)
         self._prefix_length = len(prompt.prefix_ids)
@@ -48,6 +56,7 @@ class PromptRunner:
         Returns:
             Logits [V] of the first text token; valid until the next run of the same shape.
         """
+        since = time.perf_counter()
         vectors = len(cell_vectors)
         tokens = vectors + len(self._suffix)
         first = self._prefix_length
@@ -60,6 +69,7 @@ class PromptRunner:
         step.write_index[0] = first
         step.logit_rows[0, 0] = tokens - 1
         logits: Float32 = step.run()[0, 0]
+        self._clock.add("prefill", since)
         return logits
 
     def _run_prefix(self, rows: Float32) -> SavedPrefix | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from c2t.runtime.engine import Float32
 
+NOT_FINITE = "the decoder's logits are not finite"
+
 
 @dataclass(frozen=True, eq=False)
 class PromptedCell:

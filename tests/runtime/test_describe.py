@@ -1,0 +1,161 @@
+"""Describing: order, batches, errors of single cells, and the text of the PyTorch model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from tiny_bundle import TinyBundle, make_bundle
+from tiny_models import TinySizes, tiny_cell
+
+from c2t.runtime.describe import DescribeOptions, Describer, Description
+from c2t.runtime.errors import C2TError, EngineError
+
+
+@dataclass
+class Chunk:
+    """Encoded cells, as a cell reader gives them."""
+
+    tokens: list[np.ndarray]
+    errors: list[str | None] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    genes_used: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        count = len(self.tokens)
+        self.errors = self.errors or [None] * count
+        self.ids = self.ids or [f"cell{i}" for i in range(count)]
+        self.genes_used = np.array([len(t) for t in self.tokens])
+
+
+def cells(*lengths: int) -> list[np.ndarray]:
+    return [tiny_cell(n, seed=i).numpy().astype(np.int32) for i, n in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module", params=["mlp", "perceiver"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
+    folder = tmp_path_factory.mktemp(request.param)
+    return make_bundle(folder, TinySizes(projector=request.param))
+
+
+def describe(tiny: TinyBundle, chunks: list[Chunk], **options: int) -> list[Description]:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1, **options))
+    return list(describer.describe(chunks))
+
+
+LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_tokens_and_text_of_the_pytorch_model(tiny: TinyBundle, beams: int) -> None:
+    tokens = cells(*LENGTHS)
+    found = describe(tiny, [Chunk(tokens[:5]), Chunk(tokens[5:])], num_beams=beams)
+    generation = replace(tiny.bundle.manifest.generation, num_beams=beams)
+    for cell, result in zip(tokens, found, strict=True):
+        expected = tiny.reference(cell, generation)
+        assert list(result.tokens) == expected
+        assert result.text == tiny.loaded.tokenizer.decode(expected, skip_special_tokens=True)
+        assert result.error is None
+        assert 0 < result.confidence <= 1
+        assert result.genes_used == len(cell)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_text_does_not_depend_on_the_batch(tiny: TinyBundle, batch_size: int) -> None:
+    tokens = cells(*LENGTHS)
+    alone = [describe(tiny, [Chunk([cell])])[0] for cell in tokens]
+    together = describe(tiny, [Chunk(tokens)], batch_size=batch_size)
+    assert [r.tokens for r in together] == [r.tokens for r in alone]
+    assert [r.text for r in together] == [r.text for r in alone]
+    np.testing.assert_allclose(
+        [r.confidence for r in together], [r.confidence for r in alone], atol=1e-5
+    )
+
+
+def test_a_bad_cell_costs_only_itself(tiny: TinyBundle) -> None:
+    good = cells(20, 8)
+    bad = Chunk(
+        [
+            np.empty(0, np.int32),
+            good[0],
+            np.array([2, 99999, 3], np.int32),
+            np.full(500, 5, np.int32),
+            np.array([-1], np.int32),
+            good[1],
+            np.empty(0, np.int32),
+        ],
+        errors=["cell is empty", None, None, None, None, None, None],
+    )
+    found = describe(tiny, [bad])
+    errors = [r.error for r in found]
+    assert errors[0] == "cell is empty"
+    assert "99999" in errors[2]
+    assert "500" in errors[3]
+    assert "-1" in errors[4]
+    assert errors[6] == "cell has no gene tokens"
+    assert [r.text is None for r in found] == [e is not None for e in errors]
+    assert [r.cell for r in found] == [f"cell{i}" for i in range(7)]
+    assert [found[1].text, found[5].text] == [r.text for r in describe(tiny, [Chunk(good)])]
+
+
+def test_only_bad_cells(tiny: TinyBundle) -> None:
+    found = describe(tiny, [Chunk([np.empty(0, np.int32)] * 5, ["cell is empty"] * 5)])
+    assert [r.error for r in found] == ["cell is empty"] * 5
+
+
+def test_no_cells(tiny: TinyBundle) -> None:
+    assert describe(tiny, []) == []
+
+
+def test_an_engine_failure_of_one_cell_is_its_error(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1))
+    encode = describer.engines.encoder.encode
+
+    def failing(embeddings: np.ndarray) -> np.ndarray:
+        if embeddings.shape[1] == 7:
+            problem = "no memory for 7 genes"
+            raise EngineError(problem)
+        return encode(embeddings)
+
+    monkeypatch.setattr(describer.engines.encoder, "encode", failing)
+    found = list(describer.describe([Chunk(cells(5, 7, 9, 7, 7, 7, 5))]))
+    expected = [None, "x", None, "x", "x", "x", None]
+    assert [r.error for r in found] == [e and "no memory for 7 genes" for e in expected]
+
+
+def test_an_engine_that_always_fails_is_an_error(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1))
+
+    def failing(embeddings: np.ndarray) -> np.ndarray:
+        message = "boom"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(describer.engines.encoder, "encode", failing)
+    with pytest.raises(EngineError, match="the first 3 cells all failed: RuntimeError: boom"):
+        list(describer.describe([Chunk(cells(*LENGTHS))]))
+
+
+def test_settings_that_do_not_fit(tiny: TinyBundle) -> None:
+    with pytest.raises(EngineError, match="exceed 256"):
+        describe(tiny, [], max_new_tokens=10_000)
+    with pytest.raises(C2TError, match="num_beams is 0"):
+        describe(tiny, [], num_beams=0)
+
+
+def test_stops_when_the_consumer_stops(tiny: TinyBundle) -> None:
+    taken = []
+
+    def chunks():
+        for first in range(100):
+            taken.append(first)
+            yield Chunk(cells(5, 6, 7, 8))
+
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1, batch_size=2))
+    stream = describer.describe(chunks())
+    assert next(stream).cell == "cell0"
+    assert len(taken) < 10

@@ -1,0 +1,35 @@
+"""A tiny random bundle, written by the export's own functions, beside its PyTorch model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tiny_models import TinySizes, tiny_checkpoint
+
+from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
+from c2t.export.checkpoint_options import LoadedCheckpoint
+from c2t.runtime.bundle import GOLDEN_NAME, Bundle, open_bundle, write_manifest
+from c2t.runtime.manifest import Generation
+
+
+@dataclass(frozen=True)
+class TinyBundle:
+    bundle: Bundle
+    loaded: LoadedCheckpoint
+
+    def reference(self, tokens, generation: Generation) -> list[int]:
+        """What PyTorch generates for gene tokens [S]."""
+        cell = torch.as_tensor(tokens, dtype=torch.long)
+        return self.loaded.model.generate(cell, self.loaded.prompt, generation)
+
+
+def make_bundle(folder: Path, sizes: TinySizes = TinySizes(), seed: int = 0) -> TinyBundle:  # noqa: B008
+    """Export a random checkpoint; golden cells are left out."""
+    loaded = tiny_checkpoint(sizes, seed)
+    encoder, token_embedding = write_graphs(loaded, folder)
+    write_tables(loaded, folder)
+    (folder / GOLDEN_NAME).write_text('{"cells": []}')
+    write_manifest(folder, describe_bundle(loaded, folder, encoder, token_embedding))
+    return TinyBundle(open_bundle(folder), loaded)
