@@ -39,6 +39,7 @@ PACKAGES = (
     ("onnx", "export"),
     ("optimum-onnx", "export"),
 )
+NEXT_REASON = "\n    "  # each on a line of its own, under the first
 NOT_YET = f"c2t {c2t.__version__} has no engine for it yet"
 
 
@@ -62,11 +63,20 @@ class EngineCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelCheck:
+    """Implementation of the kernels ("avx2", "numpy"; None: none runs), its library, and why."""
+
+    isa: str | None
+    library: str | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """All that was found.
 
     Attributes:
-        kernels: Which implementation the kernels run with, e.g. "native avx2" or "numpy".
+        kernels: Which implementation the kernels run with.
         telemetry: State of ONNX Runtime's telemetry.
         problems: What must be mended before cells can be described; none means well.
     """
@@ -76,7 +86,7 @@ class Diagnosis:
     machine: Machine
     packages: tuple[Package, ...]
     engines: tuple[EngineCheck, ...]
-    kernels: str
+    kernels: KernelCheck
     telemetry: str
     problems: tuple[str, ...]
 
@@ -91,21 +101,22 @@ def diagnose() -> Diagnosis:
         _tensorrt("tensorrt", machine),
         _tensorrt("rtx", machine),
     )
+    kernels = _kernels()
     return Diagnosis(
         c2t=c2t.__version__,
         python=f"{platform.python_version()} ({platform.python_implementation()})",
         machine=machine,
         packages=packages,
         engines=engines,
-        kernels=_kernels(),
+        kernels=kernels,
         telemetry=_telemetry(),
-        problems=tuple(_problems(packages, engines)),
+        problems=tuple(_problems(packages, engines, kernels)),
     )
 
 
 def sections(diagnosis: Diagnosis) -> list[Section]:
     """The diagnosis as a text for people; see `c2t.runtime.report`."""
-    machine = diagnosis.machine
+    machine, kernels = diagnosis.machine, diagnosis.kernels
     free = machine.memory_available_bytes
     memory = gigabytes(machine.memory_bytes)
     rows = [
@@ -121,7 +132,7 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
     if machine.cuda_driver:
         rows.append(("cuda driver", machine.cuda_driver))
     engines = [
-        (e.name, f"yes, {e.version}" if e.runs else f"no: {'; '.join(e.reasons)}")
+        (e.name, f"yes, {e.version}" if e.runs else f"no: {NEXT_REASON.join(e.reasons)}")
         for e in diagnosis.engines
     ]
     packages = [
@@ -131,7 +142,7 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
         Section("c2t", [("version", diagnosis.c2t), ("python", diagnosis.python)]),
         Section("machine", rows),
         Section("engines that would run here", engines),
-        Section("kernels", [("gene embedding", diagnosis.kernels)]),
+        Section("kernels", [("implementation", f"{kernels.isa or 'none'}: {kernels.reason}")]),
         Section("packages", packages),
         Section("privacy", [("telemetry", diagnosis.telemetry)]),
     ]
@@ -192,11 +203,16 @@ def _without_gpu(machine: Machine) -> list[str]:
     return [*([machine.gpu_problem] if machine.gpu_problem else []), NOT_YET]
 
 
-def _kernels() -> str:
+def _kernels() -> KernelCheck:
     """Which implementation the kernels run with."""
-    from c2t import kernels
+    from c2t.kernels import native_status
 
-    return str(kernels.__name__)
+    try:
+        status = native_status()
+    except C2TError as error:  # an implementation was asked for that is not there
+        return KernelCheck(isa=None, library=None, reason=str(error).replace("\n\n", "; "))
+    library = None if status.library is None else str(status.library)
+    return KernelCheck(isa=status.isa, library=library, reason=status.reason)
 
 
 def _telemetry() -> str:
@@ -204,7 +220,9 @@ def _telemetry() -> str:
     return "off (ORT_DISABLE_TELEMETRY=1)" if state == "1" else f"unknown: {state!r}"
 
 
-def _problems(packages: tuple[Package, ...], engines: tuple[EngineCheck, ...]) -> list[str]:
+def _problems(
+    packages: tuple[Package, ...], engines: tuple[EngineCheck, ...], kernels: KernelCheck
+) -> list[str]:
     installed = {package.name for package in packages if package.version}
     problems: list[str] = []
     if {CPU_WHEEL, GPU_WHEEL} <= installed:
@@ -214,6 +232,8 @@ def _problems(packages: tuple[Package, ...], engines: tuple[EngineCheck, ...]) -
         )
     if not any(engine.runs for engine in engines):
         problems.append('no engine runs here: pip install "c2t[cpu]"')
+    if kernels.isa is None:
+        problems.append(kernels.reason)
     return problems
 
 

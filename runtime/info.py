@@ -77,11 +77,11 @@ def _model(m: Manifest) -> list[tuple[str, str]]:
     rows = "all" if encoder.rows is None else str(encoder.rows)
     heads = f"{decoder.heads} heads ({decoder.kv_heads} key/value, size {decoder.head_size})"
     encoder_text = (
-        f"{encoder.model}: {encoder.layers_run} of {encoder.layers} layers, "
-        f"width {genes.width}, {encoder.heads} heads, {rows} rows out"
+        f"{encoder.model}\n{encoder.layers_run} of {encoder.layers} layers needed, "
+        f"{encoder.heads} heads, width {genes.width}, {rows} rows out"
     )
     decoder_text = (
-        f"{decoder.model}: {decoder.layers} layers, width {decoder.width}, {heads}, "
+        f"{decoder.model}\n{decoder.layers} layers, {heads}, width {decoder.width}, "
         f"vocabulary {decoder.vocabulary_size:,}, {decoder.max_positions:,} positions"
     )
     return [

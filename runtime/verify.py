@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle import Bundle, GoldenCell
-from c2t.runtime.describe import DescribeOptions, Describer, Description
+from c2t.runtime.describe import Describer, Description
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def verify_golden_cells(bundle: Bundle) -> Verification:
         EngineError: No engine runs here.
     """
     golden = bundle.golden.cells
-    describer = Describer(bundle, DescribeOptions(num_beams=1))
+    describer = Describer(bundle)
     chunk = _Golden(
         ids=[str(number) for number in range(len(golden))],
         tokens=[np.array(cell.gene_tokens, dtype=np.int32) for cell in golden],

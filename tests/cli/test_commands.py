@@ -1,0 +1,150 @@
+"""The commands around describing: help, version, info, verify, doctor, export's usage."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_process import run_c2t, set_golden
+
+import c2t
+
+
+def test_help_names_every_command() -> None:
+    done = run_c2t("--help")
+    assert done.returncode == 0
+    for command in ("demo", "export", "describe", "verify", "info", "doctor"):
+        assert f"\n  {command} " in done.stdout
+        shown = run_c2t(command, "--help")
+        assert shown.returncode == 0
+        assert "Usage: c2t" in shown.stdout
+
+
+def test_version() -> None:
+    assert run_c2t("--version").stdout == f"c2t {c2t.__version__}\n"
+
+
+def test_wrong_usage_is_exit_2() -> None:
+    for arguments in (["nonsense"], ["info"], ["info", "--nonsense", "x"], ["describe", "x"]):
+        done = run_c2t(*arguments)
+        assert done.returncode == 2
+        assert "Error:" in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run_c2t("info", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: {tmp_path} is not a bundle: it has no manifest.json",
+        "hint: make one with `c2t export`",
+    ]
+    for arguments in (["--debug", "info", tmp_path], ["info", tmp_path, "--debug"]):
+        done = run_c2t(*arguments)
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+        assert "BundleError" in done.stderr
+
+
+def test_info(bundle: Path) -> None:
+    done = run_c2t("info", bundle)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for part in ("tiny", "fp32", "random weights", "mlp", "Describe this cell.", "CC0-1.0"):
+        assert part in done.stdout
+    assert "present, sizes right" in done.stdout
+    assert "all as written (SHA-256)" in run_c2t("info", bundle, "--verify").stdout
+    document = json.loads(run_c2t("info", bundle, "--json").stdout)
+    assert document["manifest"]["name"] == "tiny"
+    assert document["files_checked"] is False
+    assert len(document["digest"]) == 64
+
+
+def test_verify(bundle: Path, tmp_path: Path) -> None:
+    done = run_c2t("verify", bundle)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 golden cells have the expected text" in done.stdout
+    copy = tmp_path / "bundle"
+    copy.mkdir()
+    for file in bundle.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    golden = json.loads((copy / "golden.json").read_text())["cells"]
+    golden[1]["token_ids"][4] += 1
+    golden[1]["text"] = "something else"
+    set_golden(copy, golden)
+    done = run_c2t("verify", copy)
+    assert done.returncode == 1
+    assert "cell 1 differs from text token 4 on" in done.stderr
+    assert "expected: something else" in done.stderr
+    assert "error: 1 of 2 golden cells have another text" in done.stderr
+    found = json.loads(run_c2t("verify", copy, "--json").stdout)
+    assert found["differences"][0]["first_token"] == 4
+
+
+def test_doctor() -> None:
+    done = run_c2t("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "engines that would run here" in done.stdout
+    assert "telemetry" in done.stdout
+    found = json.loads(run_c2t("doctor", "--json").stdout)
+    engines = {engine["name"]: engine for engine in found["engines"]}
+    assert list(engines) == ["cpu", "cuda", "tensorrt", "rtx"]
+    assert engines["cpu"]["runs"] is True
+    for engine in engines.values():
+        assert engine["runs"] or engine["reasons"]
+    assert found["telemetry"] == "off (ORT_DISABLE_TELEMETRY=1)"
+    assert found["machine"]["cores"] >= 1
+    assert found["machine"]["memory_bytes"] > 1 << 28
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "nothing was given"),
+        (["folder", "--preset", "x", "--random"], "more than one of them was given"),
+        (["--geneformer", "g"], "also needed: --llama, --checkpoint or --adapter"),
+        (["--geneformer", "g", "--llama", "l"], "also needed: --checkpoint or --adapter"),
+        (["--preset", "x"], "--preset and --random go together"),
+        (["folder", "--random"], "--preset and --random go together"),
+        (["folder", "--system-message", "a", "--system-message-file", "b"], "are both given"),
+    ],
+)
+def test_export_usage(tmp_path: Path, arguments: list[str], error: str) -> None:
+    done = run_c2t("export", *arguments, "-o", tmp_path / "bundle")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert error in done.stderr
+    assert "\nhint: " in done.stderr
+
+
+def test_missing_extra_is_named(tmp_path: Path) -> None:
+    # A finder that knows no torch, in a fresh interpreter: as after `pip install c2t[cpu]`.
+    code = """
+import sys
+for name in ("torch", "onnx", "onnx_ir", "transformers", "optimum"):
+    sys.modules[name] = None
+from c2t.cli import main
+main()
+"""
+    arguments = [sys.executable, "-P", "-c", code, "export", "folder", "-o", str(tmp_path / "b")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "which is not installed" in done.stderr
+    assert 'hint: run `pip install "c2t[export]"`' in done.stderr
+
+
+def test_start_is_quick() -> None:
+    """Twice the time that is promised, for busy machines; the promise is 50 ms and 0.4 s."""
+
+    def best(arguments: list[str]) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            subprocess.run(arguments, check=True, capture_output=True)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    bare = best([sys.executable, "-P", "-c", "pass"])
+    assert best([sys.executable, "-P", "-c", "import c2t"]) - bare < 0.1
+    assert best([sys.executable, "-P", "-c", "from c2t.cli import main; main()", "--help"]) < 0.8

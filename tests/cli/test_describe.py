@@ -1,0 +1,158 @@
+"""`c2t describe` in a process of its own: formats, choices, errors."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import anndata
+import pytest
+from cli_process import make_cells, run_c2t
+
+
+def records(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_without_a_file_the_records_are_printed(bundle: Path, cells: Path) -> None:
+    done = run_c2t("describe", bundle, cells, "--limit", 7)
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["cell"] for line in lines] == [f"cell{i}" for i in range(7)]
+    assert lines[3]["text"] is None
+    assert lines[3]["error"] == "cell is empty"
+    assert "NaN" in lines[5]["error"]
+    assert 0 < lines[0]["confidence"] <= 1
+    assert lines[0]["genes_used"] > 10
+    assert "raw counts" in done.stderr
+    assert "60 of 60 expressed genes known" in done.stderr
+    assert "described 7 cells, 2 of them with an error" in done.stderr
+
+
+def test_summary_as_json_and_nothing_else(bundle: Path, cells: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    done = run_c2t("describe", bundle, cells, "-o", out, "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["cells"], summary["failed"], summary["resumed"]) == (20, 2, 0)
+    assert summary["outputs"] == [str(out)]
+    assert len(records(out)) == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_every_format_says_the_same(bundle: Path, cells: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("out.jsonl", "out.csv", "out.parquet", "out.h5ad"):
+        done = run_c2t("describe", bundle, cells, "-o", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == ""
+    expected = records(tmp_path / "out.jsonl")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["text"] for row in csv.DictReader(stream)] == [
+            r["text"] or "" for r in expected
+        ]
+    assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == expected
+    obs = anndata.read_h5ad(tmp_path / "out.h5ad").obs
+    assert obs["c2t_description"].tolist() == [r["text"] or "" for r in expected]
+
+
+def test_write_obs_lies_beside_the_cells(bundle: Path, tmp_path: Path) -> None:
+    cells = make_cells(tmp_path / "pbmc.h5ad", 8)
+    before = cells.read_bytes()
+    done = run_c2t("describe", bundle, cells, "--write-obs", "--limit", 2)
+    assert done.returncode == 0, done.stderr
+    assert cells.read_bytes() == before
+    copy = anndata.read_h5ad(tmp_path / "pbmc.c2t.h5ad")
+    assert (copy.obs["c2t_description"] != "").tolist() == [True, True] + [False] * 6
+    about = copy.uns["c2t"]
+    assert len(about["bundle_sha256"]) == 64
+    assert about["precision"] == "fp32"
+    assert about["c2t_version"]
+    assert about["generation"]["num_beams"] == 1
+
+
+def test_chosen_cells(bundle: Path, cells: Path, tmp_path: Path) -> None:
+    done = run_c2t("describe", bundle, cells, "--cells", "cell9,cell2")
+    assert [json.loads(x)["cell"] for x in done.stdout.splitlines()] == ["cell2", "cell9"]
+    (tmp_path / "ids.txt").write_text("cell9\ncell2\n")
+    again = run_c2t("describe", bundle, cells, "--cells", tmp_path / "ids.txt")
+    assert again.stdout == done.stdout
+    done = run_c2t("describe", bundle, cells, "--cells", "cell2,nobody")
+    assert done.returncode == 1
+    assert "error: 1 of the cells asked for are not in" in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_generation_options_reach_the_model(bundle: Path, cells: Path, tmp_path: Path) -> None:
+    greedy, short, beams = (tmp_path / f"{name}.jsonl" for name in ("greedy", "short", "beams"))
+    run_c2t("describe", bundle, cells, "-o", greedy, "--limit", 3)
+    run_c2t("describe", bundle, cells, "-o", short, "--limit", 3, "--max-new-tokens", 4)
+    run_c2t("describe", bundle, cells, "-o", beams, "--limit", 3, "--num-beams", 4)
+    texts = [[r["text"] for r in records(path)] for path in (greedy, short, beams)]
+    assert all(a != b and a.startswith(b[:2]) for a, b in zip(texts[0], texts[1], strict=True))
+    assert texts[0] != texts[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "hint"),
+    [
+        (["--limit", "1", "-o", "out.xlsx"], 1, "no suffix that says what to write", ".parquet"),
+        (["-o", "taken.csv"], 1, "taken.csv exists already", "--force"),
+        (["-o", "missing/out.csv"], 1, "there is no folder", "mkdir -p"),
+        (["--json"], 2, "--json prints the summary", "-o"),
+        (["--num-beams", "0"], 1, "num_beams is 0", "at least 1"),
+        (["--layer", "nonsense"], 1, "nonsense", ""),
+        (["--cells", ","], 1, "no cell ids", "commas"),
+    ],
+)
+def test_errors_are_two_lines(
+    bundle: Path,
+    cells: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    error: str,
+    hint: str,
+) -> None:
+    (tmp_path / "taken.csv").write_text("mine")
+    done = run_c2t("describe", bundle, cells, *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stdout == ""
+    told = [x for x in done.stderr.splitlines() if x.startswith(("error: ", "hint: "))]
+    assert len(told) == 2
+    assert error in told[0]
+    assert hint in told[1]
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "taken.csv").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.csv"]
+
+
+def test_missing_files_are_named(bundle: Path, cells: Path, tmp_path: Path) -> None:
+    done = run_c2t("describe", bundle, tmp_path / "none.h5ad", "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    assert "none.h5ad" in done.stderr
+    done = run_c2t("describe", tmp_path, cells)
+    assert done.returncode == 1
+    assert "is not a bundle" in done.stderr
+
+
+def test_changed_bundle_is_refused(bundle: Path, cells: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    copy.mkdir()
+    for file in bundle.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    data = bytearray((copy / "decoder.onnx.data").read_bytes())
+    data[-1] ^= 1
+    (copy / "decoder.onnx.data").write_bytes(data)
+    done = run_c2t("describe", copy, cells)
+    assert done.returncode == 1
+    assert "SHA-256 differs): decoder.onnx.data" in done.stderr
+
+
+def test_closed_pipe_is_no_error(bundle: Path, cells: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_c2t("describe", bundle, cells, stdout=writer)
+    os.close(writer)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

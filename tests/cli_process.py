@@ -1,0 +1,61 @@
+"""The command line in a process of its own, and small files for it to work on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas
+import scipy.sparse
+
+from c2t.runtime.bundle import GOLDEN_NAME, file_entries, parse_manifest, write_manifest
+from c2t.runtime.manifest import MANIFEST_NAME
+
+C2T = Path(sysconfig.get_path("scripts")) / "c2t"
+ENVIRONMENT = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+
+Completed = subprocess.CompletedProcess[str]
+
+
+def run_c2t(*arguments: object, cwd: Path | None = None, stdout: int | None = None) -> Completed:
+    """Run the command; standard output is kept unless a file descriptor takes it."""
+    return subprocess.run(
+        [str(C2T), *map(str, arguments)],
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+        env=ENVIRONMENT,
+        cwd=cwd,
+    )
+
+
+def set_golden(folder: Path, golden: list[dict[str, Any]]) -> None:
+    """Give a bundle these golden cells, and a manifest that says so."""
+    (folder / GOLDEN_NAME).write_text(json.dumps({"cells": golden}))
+    manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
+    write_manifest(folder, replace(manifest, files=file_entries(folder, manifest.files)))
+
+
+def make_cells(path: Path, count: int, *, seed: int = 0) -> Path:
+    """Random counts of the tiny vocabulary's genes; cell 3 is empty, cell 5 has a NaN."""
+    generator = np.random.default_rng(seed)
+    counts = generator.poisson(0.7, size=(count, 60)).astype(np.float32)
+    if count > 5:
+        counts[3] = 0
+        counts[5, 7] = np.nan
+    adata = anndata.AnnData(
+        scipy.sparse.csr_matrix(counts),
+        obs=pandas.DataFrame(index=[f"cell{i}" for i in range(count)]),
+        var=pandas.DataFrame(index=[f"ENSG{n:011d}" for n in range(1, 61)]),
+    )
+    adata.write_h5ad(path)
+    return path
