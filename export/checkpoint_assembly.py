@@ -44,7 +44,9 @@ def build_geneformer(config: BertConfig, tensors: Mapping[str, Tensor]) -> BertF
     """A Geneformer with these weights, in evaluation mode."""
     with torch.device("meta"):
         model = BertForMaskedLM(config)
-    tied = _TIED_BERT if config.tie_word_embeddings else {}
+    tied = dict(_TIED_BERT)
+    if not config.tie_word_embeddings:  # the bias has two names even then
+        del tied["cls.predictions.decoder.weight"]
     fill(model, tensors, part="encoder", tied=tied)
     embeddings = model.bert.embeddings
     positions = torch.arange(config.max_position_embeddings)[None]

@@ -19,7 +19,12 @@ from transformers import AutoTokenizer, BertConfig, LlamaConfig, PreTrainedToken
 
 from c2t.export.checkpoint_assembly import build_geneformer, build_llama, build_projector_with
 from c2t.export.checkpoint_files import read_json, read_model_folder, read_tensors
-from c2t.export.checkpoint_options import CheckpointSettings, LoadedCheckpoint
+from c2t.export.checkpoint_options import (
+    CheckpointOptions,
+    CheckpointSettings,
+    LoadedCheckpoint,
+    override_settings,
+)
 from c2t.export.gene_vocabulary import (
     GeneVocabularyArrays,
     read_genes_npz,
@@ -89,8 +94,14 @@ def is_checkpoint_folder(folder: Path) -> bool:
     return (folder / _CONFIG).is_file() and read_json(folder / _CONFIG).get("format") == FORMAT
 
 
-def load_checkpoint_folder(folder: Path) -> LoadedCheckpoint:
+def load_checkpoint_folder(
+    folder: Path, options: CheckpointOptions | None = None
+) -> LoadedCheckpoint:
     """Load what `save_checkpoint` wrote.
+
+    Args:
+        folder: The folder.
+        options: Settings to replace, like the date; the parts are the folder's own.
 
     Raises:
         CheckpointError: It is no such folder, of a newer version, or incomplete.
@@ -104,11 +115,14 @@ def load_checkpoint_folder(folder: Path) -> LoadedCheckpoint:
         raise CheckpointError(problem, hint="install a newer c2t")
     try:
         projector = msgspec.convert(config.get("projector"), ProjectorConfig)
-        settings = msgspec.convert(config, CheckpointSettings)
+        stored = msgspec.convert(config, CheckpointSettings)
         shape = msgspec.convert(config, _Shape)
     except msgspec.ValidationError as error:
         problem = f"{folder / _CONFIG}: {error}"
         raise CheckpointError(problem, hint="save the checkpoint again") from error
+    settings = override_settings(stored, options or CheckpointOptions())
+    tokenizer, tokenizer_json = load_tokenizer(folder / "llama")
+    prompt = render_prompt(tokenizer, settings)
     encoder, encoder_files = read_model_folder(folder / "geneformer")
     decoder, decoder_files = read_model_folder(folder / "llama")
     model = Cell2TextModel(
@@ -117,8 +131,8 @@ def load_checkpoint_folder(folder: Path) -> LoadedCheckpoint:
         build_llama(LlamaConfig(**read_json(folder / "llama" / _CONFIG)), decoder),
         emb_layer=shape.emb_layer,
         top_k=shape.top_k,
-    ).eval()
-    tokenizer, tokenizer_json = load_tokenizer(folder / "llama")
+    )
+    model.eval()
     files = (
         folder / _CONFIG,
         folder / "geneformer" / _CONFIG,
@@ -134,7 +148,7 @@ def load_checkpoint_folder(folder: Path) -> LoadedCheckpoint:
         genes=read_genes_npz(folder / "genes.npz", shape.special_gene_tokens),
         tokenizer=tokenizer,
         tokenizer_json=tokenizer_json,
-        prompt=render_prompt(tokenizer, settings),
+        prompt=prompt,
         settings=settings,
         layout=f"c2t checkpoint folder, version {VERSION}",
         source_files={file.relative_to(folder).as_posix(): file for file in files},

@@ -1,6 +1,6 @@
 """What is asked of a checkpoint, and what a loaded one is, whatever layout it came in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -57,6 +57,23 @@ class CheckpointSettings:
     generation: Generation = field(default_factory=Generation)
     licences: tuple[Licence, ...] = ()
     notes: str = ""
+
+
+def override_settings(
+    settings: CheckpointSettings, options: CheckpointOptions
+) -> CheckpointSettings:
+    """Settings with those replaced that the options name."""
+    changed = {
+        name: getattr(options, name)
+        for name in ("name", "system_message", "user_message", "placeholder_token", "date")
+        if getattr(options, name) is not None
+    }
+    generation = {
+        name: getattr(options, name)
+        for name in ("max_new_tokens", "num_beams", "no_repeat_ngram_size")
+        if getattr(options, name) is not None
+    }
+    return replace(settings, generation=replace(settings.generation, **generation), **changed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,8 +3,11 @@
 Every test of the project that needs a model gets it here, so that none needs a download.
 """
 
+import json
+import pickle
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -254,6 +257,39 @@ def tiny_cell(length: int, sizes: TinySizes = TinySizes(), seed: int = 0) -> tor
     chosen = np.random.default_rng(seed).permutation(genes)[: length - 2 * special]
     ends = ([tokens["<cls>"]], [tokens["<eos>"]]) if special else ([], [])
     return torch.tensor([*ends[0], *chosen.tolist(), *ends[1]])
+
+
+class ReferenceLayout(torch.nn.Module):
+    """The modules under the names that the reference implementation saves them by."""
+
+    def __init__(self, model: Cell2TextModel) -> None:
+        super().__init__()
+        self.cell_encoder = torch.nn.Module()
+        self.cell_encoder.geneformer_model = model.geneformer
+        self.decoder = torch.nn.Module()
+        self.decoder.llama = model.llama
+        self.cell_to_embedding = model.projector
+
+
+def write_base_folders(
+    folder: Path, sizes: TinySizes = TinySizes(), seed: int = 0, *, safe: bool = True
+) -> dict[str, Path]:
+    """Write `geneformer/` (with pickled dictionaries) and `llama/`; returns their options."""
+    geneformer, llama = folder / "geneformer", folder / "llama"
+    tiny_geneformer(sizes, seed).save_pretrained(geneformer, safe_serialization=safe)
+    tiny_llama(sizes, seed).save_pretrained(llama, safe_serialization=safe)
+    ends = list(tiny_settings().generation.eos_token_ids)
+    (llama / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    tiny_tokenizer().save_pretrained(llama)
+    names = {f"Sym{n}": gene_id(n) for n in range(1, sizes.genes + 1)}
+    for name, dictionary in (
+        ("token_dictionary", tiny_token_dictionary(sizes)),
+        ("gene_median_dictionary", tiny_medians(sizes, seed)),
+        ("ensembl_mapping_dict", tiny_ensembl_mapping(sizes)),
+        ("gene_name_id_dict", names),
+    ):
+        (geneformer / f"{name}_tiny.pkl").write_bytes(pickle.dumps(dictionary))
+    return {"geneformer": geneformer, "llama": llama}
 
 
 def _randomised(model: torch.nn.Module) -> torch.nn.Module:

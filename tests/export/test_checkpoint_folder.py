@@ -1,4 +1,3 @@
-
 import pytest
 import torch
 from tiny_models import TinySizes, tiny_cell, tiny_checkpoint
