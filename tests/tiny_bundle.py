@@ -1,4 +1,4 @@
-"""A tiny random bundle, written by the export's own functions, beside its PyTorch model."""
+"""Bundles written by the export's own functions, beside the PyTorch model they come from."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ class TinyBundle:
 
 
 def make_bundle(folder: Path, sizes: TinySizes = TinySizes(), seed: int = 0) -> TinyBundle:  # noqa: B008
-    """Export a random checkpoint; golden cells are left out."""
-    loaded = tiny_checkpoint(sizes, seed)
+    """Export a random checkpoint."""
+    return write_bundle(folder, tiny_checkpoint(sizes, seed))
+
+
+def write_bundle(folder: Path, loaded: LoadedCheckpoint) -> TinyBundle:
+    """Export a checkpoint; the parity check and the golden cells are left out."""
     encoder, token_embedding = write_graphs(loaded, folder)
     write_tables(loaded, folder)
     (folder / GOLDEN_NAME).write_text('{"cells": []}')
