@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -17,7 +18,6 @@ from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
 from c2t.export.checkpoint import load_checkpoint
 from c2t.export.checkpoint_options import CheckpointOptions, LoadedCheckpoint
 from c2t.export.parity import ParityResult, check_parity
-from c2t.export.preset import PresetOptions, load_preset
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.atomic import atomic_folder, check_folder_target
 from c2t.runtime.bundle import (
@@ -28,6 +28,9 @@ from c2t.runtime.bundle import (
     open_bundle,
     write_manifest,
 )
+
+if TYPE_CHECKING:
+    from c2t.export.preset import PresetOptions
 
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
@@ -101,6 +104,8 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
 def load(options: ExportOptions) -> LoadedCheckpoint:
     """The checkpoint or preset that the options name."""
     if options.preset is not None:
+        from c2t.export.preset import load_preset
+
         return load_preset(options.preset)
     assert options.checkpoint is not None
     return load_checkpoint(options.checkpoint)
