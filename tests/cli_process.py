@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sysconfig
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ C2T = Path(sysconfig.get_path("scripts")) / "c2t"
 ENVIRONMENT = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
 
 Completed = subprocess.CompletedProcess[str]
+Command = Callable[..., Completed]
 
 
 def run_c2t(*arguments: object, cwd: Path | None = None, stdout: int | None = None) -> Completed:

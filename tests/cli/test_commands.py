@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_process import run_c2t, set_golden
+from cli_process import Command, run_c2t, set_golden
 
 import c2t
 
@@ -26,9 +26,9 @@ def test_version() -> None:
     assert run_c2t("--version").stdout == f"c2t {c2t.__version__}\n"
 
 
-def test_wrong_usage_is_exit_2() -> None:
+def test_wrong_usage_is_exit_2(call_c2t: Command) -> None:
     for arguments in (["nonsense"], ["info"], ["info", "--nonsense", "x"], ["describe", "x"]):
-        done = run_c2t(*arguments)
+        done = call_c2t(*arguments)
         assert done.returncode == 2
         assert "Error:" in done.stderr
 
@@ -47,22 +47,22 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         assert "BundleError" in done.stderr
 
 
-def test_info(bundle: Path) -> None:
-    done = run_c2t("info", bundle)
+def test_info(call_c2t: Command, bundle: Path) -> None:
+    done = call_c2t("info", bundle)
     assert done.returncode == 0
     assert done.stderr == ""
     for part in ("tiny", "fp32", "random weights", "mlp", "Describe this cell.", "CC0-1.0"):
         assert part in done.stdout
     assert "present, sizes right" in done.stdout
-    assert "all as written (SHA-256)" in run_c2t("info", bundle, "--verify").stdout
-    document = json.loads(run_c2t("info", bundle, "--json").stdout)
+    assert "all as written (SHA-256)" in call_c2t("info", bundle, "--verify").stdout
+    document = json.loads(call_c2t("info", bundle, "--json").stdout)
     assert document["manifest"]["name"] == "tiny"
     assert document["files_checked"] is False
     assert len(document["digest"]) == 64
 
 
-def test_verify(bundle: Path, tmp_path: Path) -> None:
-    done = run_c2t("verify", bundle)
+def test_verify(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
+    done = call_c2t("verify", bundle)
     assert done.returncode == 0, done.stderr
     assert "2 of 2 golden cells have the expected text" in done.stdout
     copy = tmp_path / "bundle"
@@ -73,12 +73,12 @@ def test_verify(bundle: Path, tmp_path: Path) -> None:
     golden[1]["token_ids"][4] += 1
     golden[1]["text"] = "something else"
     set_golden(copy, golden)
-    done = run_c2t("verify", copy)
+    done = call_c2t("verify", copy)
     assert done.returncode == 1
     assert "cell 1 differs from text token 4 on" in done.stderr
     assert "expected: something else" in done.stderr
     assert "error: 1 of 2 golden cells have another text" in done.stderr
-    found = json.loads(run_c2t("verify", copy, "--json").stdout)
+    found = json.loads(call_c2t("verify", copy, "--json").stdout)
     assert found["differences"][0]["first_token"] == 4
 
 
@@ -110,8 +110,8 @@ def test_doctor() -> None:
         (["folder", "--system-message", "a", "--system-message-file", "b"], "are both given"),
     ],
 )
-def test_export_usage(tmp_path: Path, arguments: list[str], error: str) -> None:
-    done = run_c2t("export", *arguments, "-o", tmp_path / "bundle")
+def test_export_usage(call_c2t: Command, tmp_path: Path, arguments: list[str], error: str) -> None:
+    done = call_c2t("export", *arguments, "-o", tmp_path / "bundle")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert error in done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anndata
 import pytest
-from cli_process import make_cells, run_c2t
+from cli_process import Command, make_cells, run_c2t
 
 
 def records(path: Path) -> list[dict[str, object]]:
@@ -39,10 +39,12 @@ def test_summary_as_json_and_nothing_else(bundle: Path, cells: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-def test_every_format_says_the_same(bundle: Path, cells: Path, tmp_path: Path) -> None:
+def test_every_format_says_the_same(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     for name in ("out.jsonl", "out.csv", "out.parquet", "out.h5ad"):
-        done = run_c2t("describe", bundle, cells, "-o", name, cwd=tmp_path)
+        done = call_c2t("describe", bundle, cells, "-o", name, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout == ""
     expected = records(tmp_path / "out.jsonl")
@@ -55,10 +57,10 @@ def test_every_format_says_the_same(bundle: Path, cells: Path, tmp_path: Path) -
     assert obs["c2t_description"].tolist() == [r["text"] or "" for r in expected]
 
 
-def test_write_obs_lies_beside_the_cells(bundle: Path, tmp_path: Path) -> None:
+def test_write_obs_lies_beside_the_cells(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
     cells = make_cells(tmp_path / "pbmc.h5ad", 8)
     before = cells.read_bytes()
-    done = run_c2t("describe", bundle, cells, "--write-obs", "--limit", 2)
+    done = call_c2t("describe", bundle, cells, "--write-obs", "--limit", 2)
     assert done.returncode == 0, done.stderr
     assert cells.read_bytes() == before
     copy = anndata.read_h5ad(tmp_path / "pbmc.c2t.h5ad")
@@ -70,23 +72,25 @@ def test_write_obs_lies_beside_the_cells(bundle: Path, tmp_path: Path) -> None:
     assert about["generation"]["num_beams"] == 1
 
 
-def test_chosen_cells(bundle: Path, cells: Path, tmp_path: Path) -> None:
-    done = run_c2t("describe", bundle, cells, "--cells", "cell9,cell2")
+def test_chosen_cells(call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path) -> None:
+    done = call_c2t("describe", bundle, cells, "--cells", "cell9,cell2")
     assert [json.loads(x)["cell"] for x in done.stdout.splitlines()] == ["cell2", "cell9"]
     (tmp_path / "ids.txt").write_text("cell9\ncell2\n")
-    again = run_c2t("describe", bundle, cells, "--cells", tmp_path / "ids.txt")
+    again = call_c2t("describe", bundle, cells, "--cells", tmp_path / "ids.txt")
     assert again.stdout == done.stdout
-    done = run_c2t("describe", bundle, cells, "--cells", "cell2,nobody")
+    done = call_c2t("describe", bundle, cells, "--cells", "cell2,nobody")
     assert done.returncode == 1
     assert "error: 1 of the cells asked for are not in" in done.stderr
     assert "hint: " in done.stderr
 
 
-def test_generation_options_reach_the_model(bundle: Path, cells: Path, tmp_path: Path) -> None:
+def test_generation_options_reach_the_model(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
     greedy, short, beams = (tmp_path / f"{name}.jsonl" for name in ("greedy", "short", "beams"))
-    run_c2t("describe", bundle, cells, "-o", greedy, "--limit", 3)
-    run_c2t("describe", bundle, cells, "-o", short, "--limit", 3, "--max-new-tokens", 4)
-    run_c2t("describe", bundle, cells, "-o", beams, "--limit", 3, "--num-beams", 4)
+    call_c2t("describe", bundle, cells, "-o", greedy, "--limit", 3)
+    call_c2t("describe", bundle, cells, "-o", short, "--limit", 3, "--max-new-tokens", 4)
+    call_c2t("describe", bundle, cells, "-o", beams, "--limit", 3, "--num-beams", 4)
     texts = [[r["text"] for r in records(path)] for path in (greedy, short, beams)]
     assert all(a != b and a.startswith(b[:2]) for a, b in zip(texts[0], texts[1], strict=True))
     assert texts[0] != texts[2]
@@ -105,6 +109,7 @@ def test_generation_options_reach_the_model(bundle: Path, cells: Path, tmp_path:
     ],
 )
 def test_errors_are_two_lines(
+    call_c2t: Command,
     bundle: Path,
     cells: Path,
     tmp_path: Path,
@@ -114,7 +119,7 @@ def test_errors_are_two_lines(
     hint: str,
 ) -> None:
     (tmp_path / "taken.csv").write_text("mine")
-    done = run_c2t("describe", bundle, cells, *arguments, cwd=tmp_path)
+    done = call_c2t("describe", bundle, cells, *arguments, cwd=tmp_path)
     assert done.returncode == code
     assert done.stdout == ""
     told = [x for x in done.stderr.splitlines() if x.startswith(("error: ", "hint: "))]
@@ -126,16 +131,20 @@ def test_errors_are_two_lines(
     assert [path.name for path in tmp_path.iterdir()] == ["taken.csv"]
 
 
-def test_missing_files_are_named(bundle: Path, cells: Path, tmp_path: Path) -> None:
-    done = run_c2t("describe", bundle, tmp_path / "none.h5ad", "-o", tmp_path / "out.csv")
+def test_missing_files_are_named(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
+    done = call_c2t("describe", bundle, tmp_path / "none.h5ad", "-o", tmp_path / "out.csv")
     assert done.returncode == 1
     assert "none.h5ad" in done.stderr
-    done = run_c2t("describe", tmp_path, cells)
+    done = call_c2t("describe", tmp_path, cells)
     assert done.returncode == 1
     assert "is not a bundle" in done.stderr
 
 
-def test_changed_bundle_is_refused(bundle: Path, cells: Path, tmp_path: Path) -> None:
+def test_changed_bundle_is_refused(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "bundle"
     copy.mkdir()
     for file in bundle.iterdir():
@@ -143,7 +152,7 @@ def test_changed_bundle_is_refused(bundle: Path, cells: Path, tmp_path: Path) ->
     data = bytearray((copy / "decoder.onnx.data").read_bytes())
     data[-1] ^= 1
     (copy / "decoder.onnx.data").write_bytes(data)
-    done = run_c2t("describe", copy, cells)
+    done = call_c2t("describe", copy, cells)
     assert done.returncode == 1
     assert "SHA-256 differs): decoder.onnx.data" in done.stderr
 

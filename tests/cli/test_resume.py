@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_process import C2T, ENVIRONMENT, make_cells, run_c2t
 
-CELLS = 300
+CELLS = 120
 OPTIONS = ("--batch-size", "2", "--threads", "1")
 
 

@@ -1,0 +1,166 @@
+"""What loads, and what never does: in fresh interpreters, with the network denied."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_process import make_cells
+from tiny_bundle import make_bundle
+
+import c2t
+
+ROOT = Path(c2t.__file__).parent
+NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "peft", "scanpy")
+# These take long to load, and only reading or writing cells needs them.
+LATE = ("anndata", "h5py", "onnxruntime", "pandas", "pyarrow", "rich", "scipy", "tokenizers")
+
+# Runs before any other code of the interpreter; it cannot be taken off again.
+DENY_NETWORK = """
+import os, sys
+
+def deny(event, arguments):
+    if event.startswith("socket.") and event != "socket.gethostname":
+        os.write(2, f"network: {event} {arguments}\\n".encode())
+        os._exit(97)
+
+sys.addaudithook(deny)
+"""
+
+
+def run_python(code: str, *arguments: object, folder: Path | None = None) -> list[str]:
+    """Names of the modules that are loaded when the code is done."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    if folder is not None:
+        (folder / "sitecustomize.py").write_text(DENY_NETWORK)
+        environment["PYTHONPATH"] = str(folder)
+    code += "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    modules: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return modules
+
+
+def loaded(modules: list[str], names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name in modules]
+
+
+def runtime_modules() -> list[str]:
+    files = [*(ROOT / "runtime").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return ["c2t", "c2t.cli", *(f"c2t.{name.removesuffix('.__init__')}" for name in sorted(names))]
+
+
+def test_import_of_the_package_is_nothing_but_the_package() -> None:
+    modules = run_python("import c2t")
+    ours = [name for name in modules if name.startswith("c2t")]
+    assert ours == ["c2t"]
+    assert not loaded(modules, (*NEVER, *LATE, "numpy", "typer", "msgspec"))
+
+
+def test_command_line_loads_nothing_before_a_command_runs() -> None:
+    modules = run_python("import c2t.cli")
+    assert not loaded(modules, (*NEVER, *LATE, "numpy", "msgspec"))
+
+
+def test_no_module_of_the_runtime_needs_the_export() -> None:
+    names = runtime_modules()
+    assert len(names) > 30
+    modules = run_python("".join(f"import {name}\n" for name in names))
+    assert not loaded(modules, NEVER)
+    assert not loaded(modules, ("anndata", "pandas", "onnxruntime", "pyarrow"))
+    assert not [name for name in modules if name.startswith(("c2t.export", "c2t.calibration"))]
+
+
+DESCRIBE = """
+import os, sys
+import c2t
+assert "onnxruntime" not in sys.modules
+bundle = c2t.open(sys.argv[1])
+texts = [cell.text for cell in bundle.describe(sys.argv[2])]
+assert len(texts) == 4 and None not in texts, texts
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+"""
+
+COMMAND = """
+import os, sys
+from c2t.cli import main
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+sys.meta_path.insert(0, Watch())
+sys.argv = ["c2t", "describe", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imports")
+    (folder / "bundle").mkdir()
+    make_bundle(folder / "bundle")
+    make_cells(folder / "cells.h5ad", 4)
+    return folder
+
+
+def test_describing_loads_no_torch_and_opens_no_socket(work: Path, tmp_path: Path) -> None:
+    modules = run_python(DESCRIBE, work / "bundle", work / "cells.h5ad", folder=tmp_path)
+    assert "onnxruntime" in modules
+    assert not loaded(modules, NEVER)
+    assert not [name for name in modules if name.startswith("c2t.export")]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "h5ad"])
+def test_command_loads_no_torch_and_opens_no_socket(
+    work: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out.{suffix}"
+    modules = run_python(COMMAND, work / "bundle", work / "cells.h5ad", "-o", out, folder=tmp_path)
+    assert out.is_file()
+    assert not loaded(modules, NEVER)
+    assert ("pyarrow" in modules) <= (suffix in ("parquet", "h5ad"))
+
+
+def test_network_is_really_denied_here(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"network: socket\."):
+        run_python("import socket; socket.create_connection(('192.0.2.1', 9), 1)", folder=tmp_path)
+
+
+@pytest.mark.parametrize("command", ["doctor", "info"])
+def test_other_commands_load_no_torch(work: Path, tmp_path: Path, command: str) -> None:
+    code = COMMAND.replace('"describe"', f'"{command}"')
+    arguments = [work / "bundle"] if command == "info" else []
+    assert not loaded(run_python(code, *arguments, folder=tmp_path), NEVER)
+
+
+def test_rooms_are_no_top_level_names() -> None:
+    """Even in the checkout: other packages are called `kernels` and `runtime`, too."""
+    for name in ("runtime", "kernels", "export", "calibration", "cli"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {name}"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, name
+        assert "ModuleNotFoundError" in done.stderr
