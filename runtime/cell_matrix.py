@@ -88,7 +88,9 @@ class CompressedColumns:
 
     def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
         """Read stored entries [start, stop): the row, column and value of each."""
-        columns = np.searchsorted(self._indptr, np.arange(start, stop), side="right") - 1
+        first, last = np.searchsorted(self._indptr, (start, stop - 1), side="right") - 1
+        edges = np.clip(self._indptr[first : last + 2], start, stop)
+        columns = np.repeat(np.arange(first, last + 1), np.diff(edges))
         data = read_dataset(self._data, slice(start, stop), f"{self.key}/data")
         return self.read_rows(start, stop), columns.astype(np.int32), data
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+import weakref
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 from c2t.runtime.cell_rows import ENTRIES_AT_A_TIME, SparseRows, check_widest, concatenate_rows
 from c2t.runtime.errors import CellFileError
+
+# About how many entries a block of rows may have: it is read and sorted as a whole.
+BLOCK_ENTRIES = ENTRIES_AT_A_TIME
 
 
 class ColumnEntries(Protocol):
@@ -39,14 +43,12 @@ class TransposedRows:
 
     Args:
         source: The stored entries.
-        block_entries: About how many entries a block of rows may have.
     """
 
-    def __init__(self, source: ColumnEntries, *, block_entries: int = ENTRIES_AT_A_TIME) -> None:
+    def __init__(self, source: ColumnEntries) -> None:
         self.key = source.key
         self.shape = source.shape
         self._source = source
-        self._block_entries = block_entries
         self._held: tuple[int, SparseRows] | None = None
 
     def entries(self, start: int, stop: int) -> int:
@@ -72,7 +74,7 @@ class TransposedRows:
 
     @cached_property
     def _deal(self) -> _Deal:
-        return _Deal(self._source, self._block_entries)
+        return _Deal(self._source)
 
     def _block(self, block: int) -> SparseRows:
         if self._held is None or self._held[0] != block:
@@ -84,7 +86,7 @@ class TransposedRows:
 class _Deal:
     """Entries dealt into blocks of rows, in a temporary file that goes with this object."""
 
-    def __init__(self, source: ColumnEntries, block_entries: int) -> None:
+    def __init__(self, source: ColumnEntries) -> None:
         cells, self._columns = source.shape
         slabs = range(0, source.stored, ENTRIES_AT_A_TIME)
         if len(slabs) > 1:
@@ -99,14 +101,15 @@ class _Deal:
             per_row += np.bincount(rows, minlength=cells)
         check_widest(per_row, self._columns, source.key)
         self.row_begin = np.concatenate(([0], np.cumsum(per_row)))
-        goal = np.arange(0, max(source.stored, 1), block_entries)
+        goal = np.arange(0, max(source.stored, 1), BLOCK_ENTRIES)
         starts = np.unique(np.searchsorted(self.row_begin[1:], goal, side="right"))
         self.block_row = np.unique(np.concatenate(([0], starts[starts < cells], [cells])))
-        self._record = np.dtype([("row", "<i8"), ("column", "<i4"), ("value", source.dtype)])
+        self._record = np.dtype([("row", "<u4"), ("column", "<i4"), ("value", source.dtype)])
         # Where each block's entries begin in the file, and where its next ones go.
         self._begin = self.row_begin[self.block_row]
         self._next = self._begin[:-1].copy()
-        self._file = tempfile.TemporaryFile(prefix="c2t-cells-")  # noqa: SIM115, lives as long as self
+        self._file = tempfile.TemporaryFile(prefix="c2t-cells-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         try:
             for start in slabs:
                 self._spill(*source.read(start, min(start + ENTRIES_AT_A_TIME, source.stored)))
@@ -117,7 +120,7 @@ class _Deal:
             raise CellFileError(problem, hint=hint) from error
 
     def _spill(self, rows: NDArray[Any], columns: NDArray[np.int32], values: NDArray[Any]) -> None:
-        block = np.searchsorted(self.block_row, rows, side="right") - 1
+        block = _narrow(np.searchsorted(self.block_row, rows, side="right") - 1)
         order = np.argsort(block, kind="stable")  # keeps column order within a row
         record = np.empty(len(rows), dtype=self._record)
         record["row"], record["column"], record["value"] = (
@@ -139,6 +142,11 @@ class _Deal:
         self._file.seek(begin * self._record.itemsize)
         raw = self._file.read((end - begin) * self._record.itemsize)
         record = np.frombuffer(raw, dtype=self._record)
-        order = np.argsort(record["row"], kind="stable")
+        order = np.argsort(_narrow(record["row"]), kind="stable")
         indptr = self.row_begin[first : after + 1] - begin
         return SparseRows(indptr, record["column"][order], record["value"][order], self._columns)
+
+
+def _narrow(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return the numbers in 16 bits where they fit: NumPy sorts those by radix, much faster."""
+    return numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers

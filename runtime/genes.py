@@ -110,9 +110,7 @@ class GeneVocabulary:
     def _gene(self, name: str) -> int:
         name = name.strip()
         for key in (name, name.upper()):
-            gene = self._by_id.get(key, UNKNOWN)
-            if gene == UNKNOWN:
-                gene = self._by_alias.get(key, UNKNOWN)
+            gene = self._gene_of_key(key)
             if gene != UNKNOWN:
                 return gene
         upper = name.upper()
@@ -124,8 +122,12 @@ class GeneVocabulary:
         versioned = _VERSIONED_ID.match(upper)
         if not versioned or versioned[2]:
             return UNKNOWN
-        gene = self._by_id.get(versioned[1], UNKNOWN)
-        return gene if gene != UNKNOWN else self._by_alias.get(versioned[1], UNKNOWN)
+        return self._gene_of_key(versioned[1])
+
+    def _gene_of_key(self, key: str) -> int:
+        # An alias comes first: a mapping may say that an id with a token means another gene.
+        gene = self._by_alias.get(key, UNKNOWN)
+        return gene if gene != UNKNOWN else self._by_id.get(key, UNKNOWN)
 
 
 def _text(values: NDArray[np.bytes_]) -> list[str]:
