@@ -87,7 +87,8 @@ def demo(
 
     Exports the trained model that comes along, checks it, and describes cells it never saw.
     """
-    import_stage("c2t.export.demo").run_demo(output, force=force, report=say)
+    stage = import_stage("c2t.examples.demo.describe_pbmc")
+    print(stage.run_demo(output, force=force, report=say), end="")
 
 
 @_command
@@ -173,7 +174,7 @@ def export(
 
     pipeline = import_stage("c2t.export.pipeline")
     if preset is not None:
-        source = {"preset": import_stage("c2t.export.preset").PresetOptions(name=preset, seed=seed)}
+        source = {"preset": pipeline.PresetOptions(name=preset, seed=seed)}
     else:
         options = import_stage("c2t.export.checkpoint_options").CheckpointOptions(
             folder=folder,

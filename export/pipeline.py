@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -29,11 +28,17 @@ from c2t.runtime.bundle import (
     write_manifest,
 )
 
-if TYPE_CHECKING:
-    from c2t.export.preset import PresetOptions
-
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetOptions:
+    """A checkpoint of random weights at known sizes, see `c2t.export.preset`."""
+
+    name: str  # "DECODER+ENCODER"
+    projector: str = "mlp"
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +109,10 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
 def load(options: ExportOptions) -> LoadedCheckpoint:
     """The checkpoint or preset that the options name."""
     if options.preset is not None:
-        from c2t.export.preset import load_preset
+        from c2t.export.preset import random_checkpoint
 
-        return load_preset(options.preset)
+        preset = options.preset
+        return random_checkpoint(preset.name, projector=preset.projector, seed=preset.seed)
     assert options.checkpoint is not None
     return load_checkpoint(options.checkpoint)
 
