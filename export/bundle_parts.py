@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import c2t
 from c2t.export.checkpoint_options import LoadedCheckpoint
@@ -56,7 +56,8 @@ def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
         "beta": embeddings.LayerNorm.bias,
     }
     contiguous = {name: table.detach().contiguous() for name, table in tables.items()}
-    save_file(contiguous, folder / "gene_embedding.safetensors")
+    # Not `save_file`: it makes files that only their owner can read.
+    (folder / "gene_embedding.safetensors").write_bytes(save(contiguous))
     write_genes_npz(loaded.genes, folder / "genes.npz")
     (folder / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")
 
