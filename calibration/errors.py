@@ -1,0 +1,7 @@
+"""What can go wrong in judging or quantising a bundle, besides what the bundle and cells bring."""
+
+from c2t.runtime.errors import C2TError
+
+
+class EvaluationError(C2TError):
+    """Labels, ontologies or references that texts cannot be judged by."""

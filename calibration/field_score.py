@@ -1,0 +1,211 @@
+"""Scores of one field of the captions: right or wrong, by label, and how near in an ontology."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.calibration.accuracy import LabelScore, score_labels
+from c2t.calibration.bootstrap import Bootstrap, Interval
+from c2t.calibration.errors import EvaluationError
+from c2t.calibration.ontology_similarity import OntologySimilarity
+from c2t.calibration.true_labels import TrueLabels
+from c2t.runtime.caption import normalise_label
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityScore:
+    """Mean ontology similarity, and what could not take part in it.
+
+    Args:
+        ontology: The file.
+        mean: Over the cells whose true label is a term.
+        best: What the mean would be if every label were right.
+        cells: How many cells these are.
+        true_without_term: True labels that are no term, with their cells, which are left out.
+        predicted_without_term: Predicted labels that are no term, with their cells, which count
+            as unrelated (1).
+    """
+
+    ontology: str
+    mean: Interval
+    best: float
+    cells: int
+    true_without_term: dict[str, int]
+    predicted_without_term: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldScore:
+    """Scores of one field; labels are compared normalised (lower case, no "cell" at the end).
+
+    Args:
+        field: "cell_type", "tissue", "disease", "sex" or "age".
+        column: Where the true labels are from.
+        cells: Cells with a true label: all figures are over these.
+        unlabelled: Cells without one, left out.
+        unread: Cells whose text names no label; they count as wrong.
+        labels: Scores of each true label.
+        confusion: Cells of each pair: true label -> predicted label -> cells; "" is unread.
+        similarity: None where there is no ontology for the field.
+    """
+
+    field: str
+    column: str
+    cells: int
+    unlabelled: int
+    unread: int
+    accuracy: Interval
+    macro_f1: Interval
+    macro_precision: Interval
+    macro_recall: Interval
+    labels: dict[str, LabelScore]
+    confusion: dict[str, dict[str, int]]
+    similarity: SimilarityScore | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgedField:
+    """A field's score with what it is made of, for comparing two systems cell by cell.
+
+    Args:
+        score: The figures.
+        right: [B] 1 or 0; NaN for a cell without a true label.
+        similarity: [B]; NaN for a cell without a true term.
+        macro_f1: [R] of the bootstrap's resamples.
+        said: [B] the label as the text has it; None if it names none.
+    """
+
+    score: FieldScore
+    right: Float64
+    similarity: Float64
+    macro_f1: Float64
+    said: tuple[str | None, ...]
+
+
+def judge_field(
+    true: TrueLabels,
+    said: Sequence[str | None],
+    bootstrap: Bootstrap,
+    similarity: OntologySimilarity | None = None,
+) -> JudgedField:
+    """Score the labels that texts name.
+
+    Args:
+        true: The true labels.
+        said: [B] what the texts say.
+        bootstrap: Resamples of the B cells.
+        similarity: Of the field's ontology.
+
+    Raises:
+        EvaluationError: None of the true labels is a term of the ontology.
+    """
+    predicted = [None if label is None else normalise_label(label) for label in said]
+    wanted = [None if name is None else normalise_label(name) for name in true.names]
+    known = [cell for cell, name in enumerate(wanted) if name is not None]
+    pairs = [(str(wanted[cell]), predicted[cell]) for cell in known]
+    plain = score_labels([name for name, _ in pairs], [label for _, label in pairs])
+    right = np.full(len(wanted), np.nan)
+    right[known] = [name == label for name, label in pairs]
+    macro = _resampled_macros(wanted, predicted, sorted(plain.labels), bootstrap)
+    near, score = _similarities(true, said, bootstrap, similarity)
+    confusion: dict[str, dict[str, int]] = {name: {} for name in plain.labels}
+    for (name, label), count in Counter(pairs).items():
+        confusion[name][label or ""] = count
+    return JudgedField(
+        score=FieldScore(
+            field=true.field,
+            column=true.column,
+            cells=len(known),
+            unlabelled=len(wanted) - len(known),
+            unread=sum(label is None for _, label in pairs),
+            accuracy=bootstrap.mean(right),
+            macro_f1=bootstrap.interval(plain.macro_f1, macro["f1"]),
+            macro_precision=bootstrap.interval(plain.macro_precision, macro["precision"]),
+            macro_recall=bootstrap.interval(plain.macro_recall, macro["recall"]),
+            labels=plain.labels,
+            confusion=confusion,
+            similarity=score,
+        ),
+        right=right,
+        similarity=near,
+        macro_f1=macro["f1"],
+        said=tuple(said),
+    )
+
+
+def _resampled_macros(
+    true: Sequence[str | None],
+    predicted: Sequence[str | None],
+    labels: Sequence[str],
+    bootstrap: Bootstrap,
+) -> dict[str, Float64]:
+    """Macro figures [R] of every resample, over the labels that it drew."""
+    number = {label: n for n, label in enumerate(labels)}
+    judged = [
+        (name, label) if name is not None else (None, None)
+        for name, label in zip(true, predicted, strict=True)
+    ]
+    groups = (
+        [number.get(name or "") for name, _ in judged],
+        [number.get(label or "") for _, label in judged],
+        [number.get(name or "") if name == label else None for name, label in judged],
+    )
+    cells, said, right = (bootstrap.sums(group, len(labels)) for group in groups)
+    drawn = np.where(cells > 0, 1.0, np.nan)
+    figures = {
+        "precision": right / np.maximum(said, 1),
+        "recall": right / np.maximum(cells, 1),
+        "f1": 2 * right / np.maximum(cells + said, 1),
+    }
+    return {name: np.nanmean(values * drawn, axis=1) for name, values in figures.items()}
+
+
+def _similarities(
+    true: TrueLabels,
+    said: Sequence[str | None],
+    bootstrap: Bootstrap,
+    similarity: OntologySimilarity | None,
+) -> tuple[Float64, SimilarityScore | None]:
+    near = np.full(len(said), np.nan)
+    if similarity is None:
+        return near, None
+    ontology = similarity.ontology
+    by_name = {normalise_label(name): term for name, term in true.terms.items()}
+
+    def find(label: str) -> int | None:
+        return ontology.find(by_name.get(normalise_label(label), label))
+
+    best = []
+    lost: dict[str, Counter[str]] = {"true": Counter(), "predicted": Counter()}
+    for cell, (name, label) in enumerate(zip(true.names, said, strict=True)):
+        if name is None:
+            continue
+        start = find(name)
+        if start is None:
+            lost["true"][name] += 1
+            continue
+        term = None if label is None else find(label)
+        if label is not None and term is None:
+            lost["predicted"][label] += 1
+        near[cell] = similarity.similarity(start, term)
+        best.append(similarity.similarity(start, start))
+    if not best:
+        shown = ", ".join(f"`{name}`" for name, _ in lost["true"].most_common(5))
+        problem = f"none of the labels in {true.column!r} is a term of {ontology.name}: {shown}"
+        hint = "map them to the ontology's names with --label-map, or give another ontology"
+        raise EvaluationError(problem, hint=hint)
+    return near, SimilarityScore(
+        ontology=ontology.name,
+        mean=bootstrap.mean(near),
+        best=float(np.mean(best)),
+        cells=len(best),
+        true_without_term=dict(lost["true"].most_common()),
+        predicted_without_term=dict(lost["predicted"].most_common()),
+    )
