@@ -48,11 +48,7 @@ def build_geneformer(config: BertConfig, tensors: Mapping[str, Tensor]) -> BertF
     if not config.tie_word_embeddings:  # the bias has two names even then
         del tied["cls.predictions.decoder.weight"]
     fill(model, tensors, part="encoder", tied=tied)
-    embeddings = model.bert.embeddings
-    positions = torch.arange(config.max_position_embeddings)[None]
-    # Not saved with the weights, so still without memory.
-    embeddings.register_buffer("position_ids", positions, persistent=False)
-    embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
+    restore_buffers(model)
     return _finished(model)
 
 
@@ -61,7 +57,7 @@ def build_llama(config: LlamaConfig, tensors: Mapping[str, Tensor]) -> LlamaForC
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     fill(model, tensors, part="decoder", tied=_TIED_LLAMA if config.tie_word_embeddings else {})
-    model.model.rotary_emb = LlamaRotaryEmbedding(config=config)
+    restore_buffers(model)
     return _finished(model)
 
 
@@ -73,6 +69,18 @@ def build_projector_with(
         model = build_projector(config)
     fill(model, tensors, part="projector", tied={})
     return _finished(model)
+
+
+def restore_buffers(*parts: BertForMaskedLM | LlamaForCausalLM) -> None:
+    """Compute what is not saved with the weights, so still without memory on the meta device."""
+    for model in parts:
+        if isinstance(model, LlamaForCausalLM):
+            model.model.rotary_emb = LlamaRotaryEmbedding(config=model.config)
+            continue
+        positions = torch.arange(model.config.max_position_embeddings)[None]
+        embeddings = model.bert.embeddings
+        embeddings.register_buffer("position_ids", positions, persistent=False)
+        embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
 
 
 def fill(

@@ -5,6 +5,7 @@ system header when the renderer offers `strftime_now`, and a model would then be
 else every day.
 """
 
+import re
 from collections.abc import Callable
 
 import jinja2
@@ -84,13 +85,13 @@ def _find_date(
         return None, None
     if settings.date is not None:
         return settings.date, settings.date
-    before, after = marked.split(_DATE_MARK, 1)
-    plain = _render(tokenizer, settings, 1, None)
-    after = after.replace(_DATE_MARK, "")
-    if not (plain.startswith(before) and plain.endswith(after)):
+    first, second, *others = map(re.escape, marked.split(_DATE_MARK))
+    pattern = rf"{first}(.*?){second}" + "".join(rf"\1{text}" for text in others)
+    match = re.fullmatch(pattern, _render(tokenizer, settings, 1, None), re.DOTALL)
+    if match is None:
         problem = "cannot tell which date the chat template falls back to"
         raise CheckpointError(problem, hint="pass the date to write")
-    return plain[len(before) : len(plain) - len(after)], None
+    return match[1], None
 
 
 def _encode(
