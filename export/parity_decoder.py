@@ -26,10 +26,13 @@ RUBBISH = 50.0
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """PyTorch's answer for one sequence of T rows: logits [T, V], keys and values [KV, T, size]."""
+    """PyTorch's answer for one sequence of T rows: last hidden state, keys and values [KV, T, size].
+
+    Logits are computed when they are compared: [T, V] would be a large part of a gigabyte.
+    """
 
     embeddings: np.ndarray
-    logits: np.ndarray
+    hidden: torch.Tensor  # [T, D]
     caches: dict[str, np.ndarray]  # "key.0", "value.0", ...
 
 
@@ -71,12 +74,12 @@ def _sequence(model: Cell2TextModel, prompt: Prompt, cell: torch.Tensor) -> torc
 
 
 def _expected(llama: LlamaForCausalLM, rows: torch.Tensor) -> Expected:
-    result = llama(inputs_embeds=rows[None], use_cache=True)
+    result = llama.model(inputs_embeds=rows[None], use_cache=True)
     caches = {}
     for index, layer in enumerate(result.past_key_values.layers):
         caches[f"key.{index}"] = layer.keys[0].numpy()
         caches[f"value.{index}"] = layer.values[0].numpy()
-    return Expected(embeddings=rows.numpy(), logits=result.logits[0].numpy(), caches=caches)
+    return Expected(embeddings=rows.numpy(), hidden=result.last_hidden_state[0], caches=caches)
 
 
 class _Decoder:
@@ -84,6 +87,7 @@ class _Decoder:
 
     def __init__(self, path: Path, llama: LlamaForCausalLM) -> None:
         self._session = open_session(path)
+        self._llama = llama
         self._shape = (int(llama.config.num_key_value_heads), int(llama.config.head_dim))
         self._caches = [
             f"{part}.{index}"
@@ -115,7 +119,7 @@ class _Decoder:
                 wanted = _wanted(count, max(step))[: min(count, 3)]
                 yield compare(
                     logits[row, : len(wanted)],
-                    answer.logits[start + wanted],
+                    self._llama.lm_head(answer.hidden[start + wanted]).numpy(),
                     graph="decoder",
                     name="logits",
                     case=f"{case}: cell {row}, {count} rows after {start}",
