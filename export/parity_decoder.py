@@ -26,14 +26,14 @@ RUBBISH = 50.0
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """PyTorch's answer for one sequence of T rows: last hidden state, keys and values [KV, T, size].
+    """PyTorch's answer for one sequence of T rows.
 
     Logits are computed when they are compared: [T, V] would be a large part of a gigabyte.
     """
 
     embeddings: np.ndarray
     hidden: torch.Tensor  # [T, D]
-    caches: dict[str, np.ndarray]  # "key.0", "value.0", ...
+    caches: dict[str, np.ndarray]  # "key.0", "value.0", ...: [KV, T, head_size]
 
 
 def check_decoder(
