@@ -139,7 +139,10 @@ def export(
     preset: Annotated[
         str | None, typer.Option(help="Sizes of a known model, for --random.")
     ] = None,
-    random: Annotated[bool, typer.Option("--random", help="Random weights of a preset.")] = False,
+    random: Annotated[
+        bool, typer.Option("--random", help="Random weights, with --preset.")
+    ] = False,
+    projector: Annotated[str, typer.Option(help="Its projector: mlp or perceiver.")] = "mlp",
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
     force: ForceOption = False,
 ) -> None:
@@ -150,17 +153,17 @@ def export(
     Give one of: FOLDER; --geneformer and --llama with --checkpoint, --adapter or both;
     --preset and --random.
     """
-    parts = {"--geneformer": geneformer, "--llama": llama}
-    trained = {"--checkpoint": checkpoint, "--adapter": adapter}
+    parts = {"geneformer": geneformer, "llama": llama}
+    trained = {"checkpoint": checkpoint, "adapter": adapter}
     ways = [folder is not None, any([*parts.values(), *trained.values()]), preset is not None]
     hint = "see `c2t export --help`"
     if sum(ways) != 1:
         given = "nothing" if not any(ways) else "more than one of them"
         problem = f"what to export is one of FOLDER, --geneformer ..., --preset; {given} was given"
         raise UsageError(problem, hint=hint)
-    missing = [option for option, value in parts.items() if value is None]
+    missing = [f"--{option}" for option, value in parts.items() if value is None]
     if ways[1] and (missing or not any(trained.values())):
-        missing += [] if any(trained.values()) else [" or ".join(trained)]
+        missing += [] if any(trained.values()) else ["--checkpoint or --adapter"]
         problem = f"also needed: {', '.join(missing)}"
         raise UsageError(problem, hint=hint)
     if random != ways[2]:
@@ -172,31 +175,36 @@ def export(
     if system_message_file is not None:
         system_message = _read_text(system_message_file)
 
+    settings = {
+        "folder": folder,
+        **parts,
+        **trained,
+        "token_dictionary": token_dictionary,
+        "gene_medians": gene_medians,
+        "ensembl_mapping": ensembl_mapping,
+        "gene_names": gene_names,
+        "system_message": system_message,
+        "date": date,
+        "perceiver_heads": projector_heads,
+        "emb_layer": emb_layer,
+        "max_new_tokens": max_new_tokens,
+        "num_beams": num_beams,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
+        "name": name,
+    }
+    if ways[2] and any(value is not None for value in settings.values()):
+        given = ", ".join(key for key, value in settings.items() if value is not None)
+        problem = f"a preset has settings of its own; also given: {given}"
+        raise UsageError(problem, hint="only --top-k, --projector and --seed go with it")
+
     pipeline = import_stage("c2t.export.pipeline")
     if preset is not None:
-        source = {"preset": pipeline.PresetOptions(name=preset, seed=seed)}
+        kind = import_stage("c2t.export.preset").PresetOptions
+        top = {} if top_k is None else {"top_k": top_k}
+        source = {"preset": kind(name=preset, projector=projector, seed=seed, **top)}
     else:
-        options = import_stage("c2t.export.checkpoint_options").CheckpointOptions(
-            folder=folder,
-            geneformer=geneformer,
-            llama=llama,
-            checkpoint=checkpoint,
-            adapter=adapter,
-            token_dictionary=token_dictionary,
-            gene_medians=gene_medians,
-            ensembl_mapping=ensembl_mapping,
-            gene_names=gene_names,
-            system_message=system_message,
-            date=date,
-            perceiver_heads=projector_heads,
-            emb_layer=emb_layer,
-            top_k=top_k,
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            name=name,
-        )
-        source = {"checkpoint": options}
+        kind = import_stage("c2t.export.checkpoint_options").CheckpointOptions
+        source = {"checkpoint": kind(top_k=top_k, **settings)}
     bundle = pipeline.export_bundle(
         pipeline.ExportOptions(output=output, cells=cells, force=force, **source), report=say
     )

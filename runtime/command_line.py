@@ -50,7 +50,11 @@ def run_app(app: typer.Typer) -> None:
     global _debug
     # Before anything loads ONNX Runtime, which reads the environment once.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    signal.signal(signal.SIGTERM, _stop)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # `nohup` ignores SIGHUP, and is right.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _stop)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     _debug = len(arguments) < len(sys.argv) - 1
     app(args=arguments, prog_name="c2t")
@@ -112,7 +116,7 @@ def print_json(value: Any) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM the orderly way, so that nothing half-written stays behind."""
+    """End on a signal the orderly way, so that nothing half-written stays behind."""
     raise SystemExit(128 + number)
 
 

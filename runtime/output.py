@@ -172,18 +172,18 @@ def describe_to_files(
                 for row, described in _numbered(run, describe, resumed):
                     journal.append(make_record(row, described))
                     step(1)
+            if CellsMark.of(run.cells) != mark.cells:
+                problem = f"{run.cells} changed while it was described"
+                raise OutputError(problem, hint="run again with --restart")
+            failed = sum(record.error is not None for record in journal.records())
+            about = run.about | {"cells": len(run.rows), "cells_with_errors": failed}
+            for target in targets:
+                _write(run.cells, target, journal, about, force=force)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(journal.done, len(run.rows)) from stop
         finally:
             if journal.done == 0 < len(run.rows):
                 journal.remove()
-        if CellsMark.of(run.cells) != mark.cells:
-            problem = f"{run.cells} changed while it was described"
-            raise OutputError(problem, hint="run again with --restart")
-        failed = sum(record.error is not None for record in journal.records())
-        about = run.about | {"cells": len(run.rows), "cells_with_errors": failed}
-        for target in targets:
-            _write(run.cells, target, journal, about, force=force)
         journal.remove()
     return Summary(
         cells=len(run.rows),

@@ -107,6 +107,7 @@ def test_doctor() -> None:
         (["--geneformer", "g", "--llama", "l"], "also needed: --checkpoint or --adapter"),
         (["--preset", "x"], "--preset and --random go together"),
         (["folder", "--random"], "--preset and --random go together"),
+        (["--preset", "x", "--random", "--num-beams", "4"], "settings of its own; also given: num"),
         (["folder", "--system-message", "a", "--system-message-file", "b"], "are both given"),
     ],
 )

@@ -40,13 +40,13 @@ def stop_half_way(bundle: Path, many: Path, out: Path, number: int) -> tuple[int
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_stopped_run_goes_on(
     bundle: Path, many: Path, whole: bytes, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out.jsonl"
     code, errors = stop_half_way(bundle, many, out, number)
-    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
     assert "Traceback" not in errors
     if number == signal.SIGINT:
         assert f"of {CELLS} cells are kept; run the same command again" in errors
