@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,6 +167,28 @@ def _resampled_macros(
     return {name: np.nanmean(values * drawn, axis=1) for name, values in figures.items()}
 
 
+def true_terms(true: TrueLabels, similarity: OntologySimilarity) -> list[int | None]:
+    """The term of each true label [B]; None for a label that is missing or no term.
+
+    Raises:
+        EvaluationError: None of the labels is a term of the ontology.
+    """
+    find = _finder(true, similarity)
+    terms = {name: find(name) for name in set(true.names) if name is not None}
+    if all(term is None for term in terms.values()):
+        shown = ", ".join(f"`{name}`" for name in sorted(terms)[:5])
+        ontology = similarity.ontology.name
+        problem = f"none of the labels in {true.column!r} is a term of {ontology}: {shown}"
+        hint = "map them to the ontology's names or ids with --label-map, or give another ontology"
+        raise EvaluationError(problem, hint=hint)
+    return [None if name is None else terms[name] for name in true.names]
+
+
+def _finder(true: TrueLabels, similarity: OntologySimilarity) -> Callable[[str], int | None]:
+    ids = {normalise_label(name): term for name, term in true.terms.items()}
+    return lambda label: similarity.ontology.find(ids.get(normalise_label(label), label))
+
+
 def _similarities(
     true: TrueLabels,
     said: Sequence[str | None],
@@ -176,36 +198,27 @@ def _similarities(
     near = np.full(len(said), np.nan)
     if similarity is None:
         return near, None
-    ontology = similarity.ontology
-    by_name = {normalise_label(name): term for name, term in true.terms.items()}
-
-    def find(label: str) -> int | None:
-        return ontology.find(by_name.get(normalise_label(label), label))
-
+    find = _finder(true, similarity)
     best = []
-    lost: dict[str, Counter[str]] = {"true": Counter(), "predicted": Counter()}
-    for cell, (name, label) in enumerate(zip(true.names, said, strict=True)):
+    no_term: Counter[str] = Counter()
+    not_found: Counter[str] = Counter()
+    starts = true_terms(true, similarity)
+    for cell, (name, start, label) in enumerate(zip(true.names, starts, said, strict=True)):
         if name is None:
             continue
-        start = find(name)
         if start is None:
-            lost["true"][name] += 1
+            no_term[name] += 1
             continue
         term = None if label is None else find(label)
         if label is not None and term is None:
-            lost["predicted"][label] += 1
+            not_found[label] += 1
         near[cell] = similarity.similarity(start, term)
         best.append(similarity.similarity(start, start))
-    if not best:
-        shown = ", ".join(f"`{name}`" for name, _ in lost["true"].most_common(5))
-        problem = f"none of the labels in {true.column!r} is a term of {ontology.name}: {shown}"
-        hint = "map them to the ontology's names with --label-map, or give another ontology"
-        raise EvaluationError(problem, hint=hint)
     return near, SimilarityScore(
-        ontology=ontology.name,
+        ontology=similarity.ontology.name,
         mean=bootstrap.mean(near),
         best=float(np.mean(best)),
         cells=len(best),
-        true_without_term=dict(lost["true"].most_common()),
-        predicted_without_term=dict(lost["predicted"].most_common()),
+        true_without_term=dict(no_term.most_common()),
+        predicted_without_term=dict(not_found.most_common()),
     )

@@ -1,8 +1,9 @@
 """Texts against reference captions: BLEU-1..4, ROUGE-1, -2, -L and BERTScore.
 
-Sources: BLEU (Papineni et al. 2002) by sacrebleu, cumulative up to n, over the corpus; ROUGE (Lin 2004) by rouge-score, F measure with stemming, mean over
-cells; BERTScore (Zhang et al. 2020) by bert-score with a model from a local folder, F1, mean over
-cells, no baseline rescaling. All between 0 and 1. The libraries come with the extra `evaluate`.
+Sources: BLEU (Papineni et al. 2002) by sacrebleu, cumulative up to n, over the corpus; ROUGE (Lin
+2004) by rouge-score, F measure with stemming, mean over cells; BERTScore (Zhang et al. 2020) by
+bert-score with a model from a local folder, F1, mean over cells, no baseline rescaling. All between
+0 and 1. The libraries come with the extra `evaluate`.
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ def _bleu(
 
     def bleu(sums: NDArray[np.float64], order: int) -> float:
         values = np.rint(sums).astype(int).tolist()
-        return 0.01 * float(
+        if not values[-1]:
+            return np.nan  # no cell with a reference was drawn
+        score = 0.01 * float(
             BLEU.compute_bleu(
                 values[:order],
                 values[most : most + order],
@@ -132,6 +135,7 @@ def _bleu(
                 max_ngram_order=order,
             ).score
         )
+        return min(score, 1.0)  # rounding
 
     resampled = weights.astype(np.float64) @ counts
     return {

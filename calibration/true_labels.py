@@ -11,12 +11,14 @@ JSON joins them, for the cell type alone: {"CD14+ Mono": "CD14-positive monocyte
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from c2t.calibration.errors import EvaluationError
+from c2t.calibration.ontology import Ontology
 
 FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 # Where CELLxGENE's schema keeps them.
@@ -101,7 +103,10 @@ def read_label_map(path: Path | None) -> dict[str, FieldMap]:
 
 
 def read_true_labels(
-    cells: LabelledCells, columns: dict[str, str | None], maps: dict[str, FieldMap]
+    cells: LabelledCells,
+    columns: dict[str, str | None],
+    maps: dict[str, FieldMap],
+    ontologies: Mapping[str, Ontology] | None = None,
 ) -> list[TrueLabels]:
     """Read the labels of every field that the file has.
 
@@ -109,6 +114,7 @@ def read_true_labels(
         cells: The opened file.
         columns: Column of a field, where the user named one.
         maps: See `read_label_map`.
+        ontologies: Field -> ontology, which names the labels that are ids of terms.
 
     Raises:
         EvaluationError: A named column, or the one of cell types, is missing; or no cell has a
@@ -127,16 +133,24 @@ def read_true_labels(
             raise _missing(cells, name, column)
         else:
             continue
-        names = tuple(
-            None if label.strip().lower() in UNKNOWN else mapped.labels.get(label, label).strip()
-            for label in labels
-        )
+        ontology = (ontologies or {}).get(name)
+        meaning = {label: _name(label, mapped, ontology) for label in set(labels)}
+        names = tuple(meaning[label] for label in labels)
         if any(name is not None for name in names):
             found.append(TrueLabels(field=name, column=column, names=names, terms=mapped.terms))
         elif wanted is not None or name == "cell_type":
             problem = f"no cell of {cells.name} has a label in obs[{column!r}]"
             raise EvaluationError(problem, hint=f"choose {_option(name)} from {_columns(cells)}")
     return found
+
+
+def _name(label: str, mapped: FieldMap, ontology: Ontology | None) -> str | None:
+    """What captions call a label of the data set; None for one that nobody knows."""
+    if label in mapped.labels:
+        return mapped.labels[label].strip()
+    if label.strip().lower() in UNKNOWN:
+        return None
+    return ontology.label(label.strip()) if ontology else label.strip()
 
 
 def _missing(cells: LabelledCells, name: str, column: str) -> EvaluationError:
