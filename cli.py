@@ -139,9 +139,7 @@ def export(
     preset: Annotated[
         str | None, typer.Option(help="Sizes of a known model, for --random.")
     ] = None,
-    random: Annotated[
-        bool, typer.Option("--random", help="Random weights, with --preset.")
-    ] = False,
+    random: Annotated[bool, typer.Option("--random", help="Random weights for --preset.")] = False,
     projector: Annotated[str, typer.Option(help="Its projector: mlp or perceiver.")] = "mlp",
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
     force: ForceOption = False,

@@ -135,6 +135,10 @@ def plan_outputs(
             raise OutputError(problem, hint="choose another name for the copy")
         if target.suffix == ".parquet":
             import_pyarrow()
+        elif target.suffix == OBS_SUFFIX:
+            from c2t.runtime.output_obs import check_obs
+
+            check_obs(cells)
         places.append(check_target(target, force=force))
     return tuple(places)
 

@@ -24,30 +24,43 @@ COLUMNS = (DESCRIPTION, CONFIDENCE, CELL_TYPE_CONFIDENCE, ERROR)
 ABOUT = "c2t"
 
 
+def check_obs(source: Path) -> None:
+    """Refuse a file that columns cannot be added to, before it is described.
+
+    What is no HDF5 file at all is left to the reader of cells, which knows more about it.
+
+    Raises:
+        OutputError: The file has the layout of anndata before 0.7, which has no columns to add to.
+    """
+    import h5py
+
+    if not source.is_file() or not h5py.is_hdf5(source):
+        return
+    with h5py.File(source, "r") as file:
+        obs = file.get("obs")
+        if not isinstance(obs, h5py.Group) or "_index" not in obs.attrs:
+            problem = f"{source} has the layout of anndata before 0.7: its `obs` is no data frame"
+            hint = "write .jsonl, .csv or .parquet, or save the file again with a newer anndata"
+            raise OutputError(problem, hint=hint)
+
+
 def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
     """Write `source` with descriptions to `path`.
 
     Cells without a record keep an empty description and NaN as their confidence.
 
     Args:
-        source: The `.h5ad` file that was described.
+        source: The `.h5ad` file that was described; see `check_obs`.
         path: The file to write; it may exist.
         records: What to add.
         about: Goes into `uns["c2t"]`: strings and numbers by name.
-
-    Raises:
-        OutputError: The file has the layout of anndata before 0.7, which has no columns to add to.
     """
     import h5py
     from anndata.io import write_elem
 
     shutil.copyfile(source, path)
     with h5py.File(path, "r+") as file:
-        obs = file.get("obs")
-        if not isinstance(obs, h5py.Group) or "_index" not in obs.attrs:
-            problem = f"{source} has the layout of anndata before 0.7: its `obs` is no data frame"
-            hint = "write .jsonl, .csv or .parquet, or save the file again with a newer anndata"
-            raise OutputError(problem, hint=hint)
+        obs = file["obs"]
         for name, values in _columns(_length(obs), records).items():
             write_elem(obs, name, values)
         order = [_text(name) for name in np.atleast_1d(obs.attrs.get("column-order", []))]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -180,6 +181,14 @@ def test_obs_copy_is_readable_and_the_original_untouched(cells: Path, tmp_path: 
     describe_to_files(make_run(target), (again,), FakeModel())
     assert list(anndata.read_h5ad(again).obs.columns) == list(copy.obs.columns)
     assert anndata.read_h5ad(again, backed="r").obs["c2t_description"].iloc[0] == "text 0"
+
+
+def test_old_layout_is_refused_at_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        file["obs"] = np.array([(b"cell0", 1.0)], dtype=[("index", "S5"), ("depth", "f4")])
+    with pytest.raises(OutputError, match=r"layout of anndata before 0\.7"):
+        plan_outputs(tmp_path / "old.h5ad", None, write_obs=True)
+    assert plan_outputs(tmp_path / "old.h5ad", tmp_path / "out.csv")
 
 
 def test_two_outputs_of_one_run(cells: Path, tmp_path: Path) -> None:
