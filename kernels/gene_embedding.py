@@ -61,8 +61,8 @@ def embed_genes(
     kernels = native_kernels()
     if kernels is None:
         return embed_genes_reference(tokens, lengths, tables, out, out_scale=out_scale)
-    tokens = np.ascontiguousarray(tokens)
-    lengths = np.ascontiguousarray(lengths)
+    tokens = np.require(tokens, requirements=("C", "A"))
+    lengths = np.require(lengths, requirements=("C", "A"))
     kernels.embed(
         EmbedArguments(
             tokens=tokens.ctypes.data,

@@ -143,7 +143,7 @@ def _quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
 
 
 def _check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if array.shape != shape or not array.flags.c_contiguous:
+    if array.shape != shape or not (array.flags.c_contiguous and array.flags.aligned):
         problem = (
             f"gene embedding table `{name}` has shape {array.shape}, expected {shape}, contiguous"
         )

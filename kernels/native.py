@@ -15,6 +15,7 @@ from c2t.kernels.errors import KernelError
 
 FORCE_VARIABLE = "C2T_FORCE_ISA"
 LIBRARY_NAME = "libc2t_kernels.so"
+LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # another build, such as the one of sanitize.sh
 NUMPY = "numpy"
 ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2}  # enum c2t_isa; later is faster
 
@@ -172,6 +173,8 @@ def _load() -> tuple[Path | None, ctypes.CDLL | None, str]:
     from c2t import kernels
 
     paths = [Path(folder) / LIBRARY_NAME for folder in kernels.__path__]
+    if other := os.environ.get(LIBRARY_VARIABLE):
+        paths = [Path(other)]
     found = [path for path in paths if path.is_file()]
     if not found:
         return None, None, "c2t was installed without a C++ compiler"

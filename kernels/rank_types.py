@@ -57,7 +57,8 @@ class RankGenes:
     def __post_init__(self) -> None:
         for name, dtype in (("column_gene", np.int32), ("token", np.int32), ("median", np.float64)):
             array = getattr(self, name)
-            if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+            plain = array.flags.c_contiguous and array.flags.aligned
+            if array.dtype != dtype or array.ndim != 1 or not plain:
                 problem = f"`{name}` is {array.dtype} {array.shape}"
                 raise KernelError(problem, hint=f"give a contiguous vector of {np.dtype(dtype)}")
         genes = len(self.token)

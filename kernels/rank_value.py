@@ -48,7 +48,7 @@ def rank_value_encode(
         return rank_value_encode_reference(counts, genes, options)
 
     result = RankedCells.empty(len(counts.indptr) - 1, options)
-    indptr = np.ascontiguousarray(counts.indptr, np.int64)
+    indptr = np.require(counts.indptr, np.int64, ("C", "A"))
     indices = _as_one_of(counts.indices, INDEX_DTYPES)
     if options.log_base is None:
         data = _as_one_of(counts.data, VALUE_DTYPES)
@@ -84,7 +84,7 @@ def rank_value_encode(
 def _as_one_of(array: NDArray[Any], dtypes: tuple[type, ...]) -> NDArray[Any]:
     """`array` itself where native code reads its dtype, else a copy in the last of `dtypes`."""
     readable = array.dtype in dtypes and _is_plain(array)
-    return array if readable else np.ascontiguousarray(array, dtypes[-1])
+    return array if readable else np.require(array, dtypes[-1], ("C", "A"))
 
 
 def _check_rows(counts: CsrRows, genes: RankGenes) -> None:

@@ -1,7 +1,9 @@
 // Which implementations run here, and the split of the work over threads.
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -16,32 +18,62 @@ constexpr int64_t kBytesPerThread = 1 << 20;
 constexpr int64_t kEntriesPerThread = 1 << 14;
 constexpr int64_t kCellsPerStep = 8;
 
+// Work that is shared out step by step. A helper that gets no processor before the steps have run out is not waited
+// for: on a busy machine that would take longer than the work. It finds the job closed, and this object still there.
+struct Job {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> failed{false};
+    std::mutex mutex;
+    std::condition_variable left;
+    bool open = true;
+    int64_t inside = 0;
+};
+
 // Run step(scratch, i) for i in 0 ... steps - 1 on up to `threads` threads, the caller's among them. Threads live
 // for one call: a pool would not survive a fork(), which Python programs do. Returns false where memory ran out.
 template <class MakeScratch, class Step>
 bool run_steps(int64_t steps, int64_t threads, const MakeScratch& make_scratch, const Step& step) {
-    std::atomic<int64_t> next{0};
-    std::atomic<bool> failed{false};
+    const auto job = std::make_shared<Job>();
     const auto work = [&] {
         try {
             auto scratch = make_scratch();
-            for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < steps;) step(*scratch, i);
+            for (int64_t i; (i = job->next.fetch_add(1)) < steps;) step(*scratch, i);
         } catch (const std::bad_alloc&) {
-            failed = true;
+            job->failed = true;
         }
     };
-    std::vector<std::thread> others;
+    const auto help = [job, work_here = &work] {
+        {
+            const std::lock_guard<std::mutex> lock(job->mutex);
+            if (!job->open) return;
+            ++job->inside;
+        }
+        (*work_here)();
+        // Told under the lock: once the caller may go on, nothing of it is touched here.
+        const std::lock_guard<std::mutex> lock(job->mutex);
+        --job->inside;
+        job->left.notify_one();
+    };
     try {
-        const int64_t wanted = std::min(threads, steps) - 1;
-        if (wanted > 0) others.reserve(static_cast<size_t>(wanted));
-        for (int64_t i = 0; i < wanted; ++i) others.emplace_back(work);
+        for (int64_t i = 1; i < std::min(threads, steps); ++i) std::thread(help).detach();
     } catch (const std::system_error&) {
         // No more threads to be had: those that started share the work.
     } catch (const std::bad_alloc&) {
     }
     work();
-    for (std::thread& other : others) other.join();
-    return !failed;
+    std::unique_lock<std::mutex> lock(job->mutex);
+    job->open = false;
+    job->left.wait(lock, [&] { return job->inside == 0; });
+    return !job->failed;
+}
+
+template <class MakeScratch, class Step>
+int32_t run_safely(int64_t steps, int64_t threads, const MakeScratch& make_scratch, const Step& step) {
+    try {
+        return run_steps(steps, threads, make_scratch, step) ? 0 : 1;
+    } catch (const std::bad_alloc&) {
+        return 1;  // before any helper started
+    }
 }
 
 struct OwnedRankScratch {
@@ -83,11 +115,10 @@ int32_t c2t_embed(const c2t_embed_args* args, int32_t isa, int32_t threads) {
     (void)isa;
     const int64_t bytes = args->cells * args->ranks * args->width * 4;
     const int64_t blocks = args->cells ? (args->ranks + kRankBlock - 1) / kRankBlock : 0;
-    const bool done = run_steps(
+    return run_safely(
         blocks, std::min<int64_t>(threads, 1 + bytes / kBytesPerThread),
         [&] { return std::make_unique<std::vector<float>>(static_cast<size_t>(args->width)); },
         [&](std::vector<float>& row, int64_t block) { embed_block(*args, block, row.data()); });
-    return done ? 0 : 1;
 }
 
 int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
@@ -98,7 +129,7 @@ int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
 #endif
     (void)isa;
     const int64_t entries = args->indptr[args->cells] - args->indptr[0];
-    const bool done = run_steps(
+    return run_safely(
         (args->cells + kCellsPerStep - 1) / kCellsPerStep,
         std::min<int64_t>(threads, 1 + entries / kEntriesPerThread),
         [&] { return std::make_unique<OwnedRankScratch>(static_cast<size_t>(args->vocabulary)); },
@@ -106,7 +137,6 @@ int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
             const int64_t first = step * kCellsPerStep;
             rank_cells(*args, first, std::min(first + kCellsPerStep, args->cells), scratch.view);
         });
-    return done ? 0 : 1;
 }
 
 }  // extern "C"
