@@ -27,7 +27,9 @@ from c2t.runtime.confidence import cell_type_confidence, text_confidence
 from c2t.runtime.engine import EngineOptions
 from c2t.runtime.errors import C2TError, EngineError
 from c2t.runtime.generation.beam_search import BeamSearch
+from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
+from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import GeneratedSequence, GenerationFailure, PromptedCell
 from c2t.runtime.manifest import Generation
@@ -50,6 +52,8 @@ class DescribeOptions:
         threads: Threads of the engine; None: all cores.
         batch_size: Cells that are written at the same time (greedy search), and the most cells of
             equal length that the encoder takes at once.
+        drafts: Verify drafts from the bundle's phrase table, if it has one: the same text in fewer
+            steps. Greedy search only.
     """
 
     max_new_tokens: int | None = None
@@ -57,6 +61,7 @@ class DescribeOptions:
     no_repeat_ngram_size: int | None = None
     threads: int | None = None
     batch_size: int = 8
+    drafts: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +163,8 @@ class Describer:
         prompts = PromptRunner(
             self.engines.decoder, bundle.manifest.prompt, bundle.token_embedding, self.clock
         )
-        capacity = _capacity(bundle, prompts, self.generation)
+        drafter = self._drafter(bundle)
+        capacity = _capacity(bundle, prompts, self.generation, drafter.longest if drafter else 0)
         self._search: GreedySearch | BeamSearch
         if self.generation.num_beams > 1:
             self._search = BeamSearch(
@@ -177,6 +183,7 @@ class Describer:
                 generation=self.generation,
                 slots=self.options.batch_size,
                 capacity=capacity,
+                drafter=drafter,
                 clock=self.clock,
             )
         self._encoder_watch, self._decoder_watch = _Watch(), _Watch()
@@ -283,6 +290,15 @@ class Describer:
         self.clock.count("tokens", len(result.token_ids))
         return description
 
+    def _drafter(self, bundle: DescribableBundle) -> Drafter | None:
+        """A drafter over the bundle's phrase table; None without one, or where it is of no use."""
+        wanted = self.options.drafts and self.generation.num_beams == 1
+        if not wanted or PHRASES_NAME not in bundle.manifest.files:
+            return None
+        vocabulary = bundle.manifest.decoder.vocabulary_size
+        table = load_phrase_table(bundle.file(PHRASES_NAME), vocabulary)
+        return Drafter(table) if table.states > 1 else None
+
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
@@ -327,8 +343,10 @@ def _generation(defaults: Generation, options: DescribeOptions) -> Generation:
     return generation
 
 
-def _capacity(bundle: DescribableBundle, prompts: PromptRunner, generation: Generation) -> int:
-    """Cache slots for the longest prompt and its text.
+def _capacity(
+    bundle: DescribableBundle, prompts: PromptRunner, generation: Generation, draft: int
+) -> int:
+    """Cache slots for the longest prompt, its text and, as far as there are positions, a draft.
 
     Raises:
         EngineError: More than the decoder has positions.
@@ -339,7 +357,7 @@ def _capacity(bundle: DescribableBundle, prompts: PromptRunner, generation: Gene
     if capacity > most:
         problem = f"a prompt of {prompt} and {generation.max_new_tokens} new tokens exceed {most}"
         raise EngineError(problem, hint=f"give a max_new_tokens of at most {most - prompt}")
-    return capacity
+    return min(capacity + draft, most)
 
 
 def _failed(cell: _Cell, error: str) -> Description:

@@ -69,13 +69,15 @@ class BeamSearch:
         """Write the cells one after another; yields (key, result)."""
         for cell in cells:
             try:
-                first = self._prompts.prefill(self._cache, 0, cell.vectors)
+                first = self._prompts.prefill(self._cache, 0, cell.vectors)[0]
             except EngineError as error:
                 yield cell.key, GenerationFailure(error.problem)
                 continue
             since = time.perf_counter()
             result = self._search(first, self._prompts.length(len(cell.vectors)))
             self._clock.add("decode", since)
+            if isinstance(result, GeneratedSequence):
+                self._clock.count("steps", result.steps)
             yield cell.key, result
 
     def _search(self, first: Float32, prompt: int) -> GeneratedSequence | GenerationFailure:

@@ -1,13 +1,14 @@
 """Greedy search over a working batch whose freed slots are refilled (continuous batching).
 
 The occupied slots are always the first rows of the cache, so a step runs over exactly the cells
-that are being written. Each row has its own position, so no cell waits for, or sees, another.
+that are being written. Each row has its own position and its own draft, so no cell waits for, or
+sees, another.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.engine import DecoderEngine, Float32
 from c2t.runtime.errors import EngineError
+from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, Drafter
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
@@ -27,17 +29,23 @@ from c2t.runtime.generation.sequence import (
 from c2t.runtime.manifest import Generation
 from c2t.runtime.stages import StageClock
 
+NO_TOKEN = -1
+Outcome = tuple[int, GeneratedSequence | GenerationFailure]
+
 
 @dataclass
 class _Slot:
     """One cell that is being written."""
 
     key: int
-    length: int  # tokens in the cache: prompt and generated, without the last one
+    length: int  # tokens in the cache: prompt and text, without the text's last token
     ban: NgramBan
+    cursor: Cursor | None
+    draft: Draft = NO_DRAFT
     tokens: list[int] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
-    steps: int = 1
+    steps: int = 0
+    failed: bool = False
 
 
 class GreedySearch:
@@ -49,7 +57,9 @@ class GreedySearch:
         token_embedding: Text token rows [V,D].
         generation: Settings; `num_beams` is not looked at.
         slots: Cells that are written at the same time.
-        capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
+        capacity: Cache slots of a row; the longest prompt, `max_new_tokens` and, for drafts of full
+            length, the drafter's longest draft fit into it.
+        drafter: Proposes tokens to be verified; None: one token a step.
         clock: Books the stage decode, and counts the decoder's runs.
     """
 
@@ -62,20 +72,20 @@ class GreedySearch:
         generation: Generation,
         slots: int,
         capacity: int,
+        drafter: Drafter | None = None,
         clock: StageClock | None = None,
     ) -> None:
-        self._clock = clock or StageClock()
         self._decoder = decoder
         self._prompts = prompts
         self._table = token_embedding
         self._generation = generation
         self._end = frozenset(generation.eos_token_ids)
         self._size = slots
+        self._drafter = drafter
+        self._clock = clock or StageClock()
         self._cache = decoder.new_cache(slots, capacity)
 
-    def run(
-        self, cells: Iterable[PromptedCell]
-    ) -> Iterator[tuple[int, GeneratedSequence | GenerationFailure]]:
+    def run(self, cells: Iterable[PromptedCell]) -> Iterator[Outcome]:
         """Write the cells; yields (key, result) in the order in which they are finished."""
         waiting = iter(cells)
         active: list[_Slot] = []
@@ -86,90 +96,137 @@ class GreedySearch:
                 if cell is None:
                     exhausted = True
                     break
-                slot = self._begin(cell, len(active))
-                if isinstance(slot, GenerationFailure):
-                    yield cell.key, slot
-                elif self._is_finished(slot):
-                    yield slot.key, _result(slot)
+                try:
+                    slot = self._begin(cell, len(active))
+                except EngineError as error:
+                    yield cell.key, GenerationFailure(error.problem)
+                    continue
+                if self._is_finished(slot):
+                    yield self._outcome(slot)
                 else:
                     active.append(slot)
             if not active:
                 return
             yield from self._advance(active)
 
-    def _begin(self, cell: PromptedCell, row: int) -> _Slot | GenerationFailure:
-        """Prefill a cell into a free row and choose its first token."""
-        try:
-            logits = self._prompts.prefill(self._cache, row, cell.vectors)
-        except EngineError as error:
-            return GenerationFailure(error.problem)
+    def _begin(self, cell: PromptedCell, row: int) -> _Slot:
+        """Prefill a cell into a free row and choose its first tokens."""
+        drafter = self._drafter
         slot = _Slot(
             key=cell.key,
-            length=self._prompts.length(len(cell.vectors)),
+            length=self._prompts.length(len(cell.vectors)) - 1,
             ban=NgramBan(self._generation.no_repeat_ngram_size),
+            cursor=drafter.begin() if drafter else None,
         )
-        chosen = self._choose([slot], logits[None])
-        return slot if chosen[0] else GenerationFailure(NOT_FINITE)
+        self._propose(slot, 1, self._generation.max_new_tokens)
+        logits = self._prompts.prefill(self._cache, row, cell.vectors, slot.draft.tokens)
+        self._choose([slot], logits[None])
+        return slot
 
-    def _advance(
-        self, active: list[_Slot]
-    ) -> Iterator[tuple[int, GeneratedSequence | GenerationFailure]]:
-        """One token for every active cell; finished ones leave, and their rows are closed up."""
+    def _advance(self, active: list[_Slot]) -> Iterator[Outcome]:
+        """One step for all active cells; finished ones leave, and their rows are closed up."""
         since = time.perf_counter()
         rows = len(active)
-        step = self._decoder.bind(self._cache, (0, rows), 1, 1)
-        step.inputs_embeds[:, 0] = self._table[[slot.tokens[-1] for slot in active]]
-        step.write_index[:] = [slot.length for slot in active]
-        step.position_ids[:, 0] = step.write_index
-        step.logit_rows[:] = 0
-        logits = step.run()
+        room = self._cache.capacity - max(slot.length for slot in active) - 1
         for slot in active:
-            slot.length += 1
-            slot.steps += 1
-        chosen = self._choose(active, logits[:, 0])
+            self._propose(slot, rows, room)
+        tokens = 1 + max(len(slot.draft.tokens) for slot in active)
+        step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
+        fed = np.array([_padded((slot.tokens[-1], *slot.draft.tokens), tokens) for slot in active])
+        step.inputs_embeds[:] = self._table[fed]
+        step.write_index[:] = [slot.length for slot in active]
+        step.position_ids[:] = step.write_index[:, None] + np.arange(tokens)
+        step.logit_rows[:] = np.arange(tokens)
+        self._choose(active, step.run())
         self._clock.add("decode", since)
         for row in range(rows - 1, -1, -1):  # from the end: the last row fills a gap
             slot = active[row]
-            if chosen[row] and not self._is_finished(slot):
+            if not self._is_finished(slot):
                 continue
-            yield slot.key, _result(slot) if chosen[row] else GenerationFailure(NOT_FINITE)
             last = active.pop()
             if last is not slot:
                 active[row] = last
                 self._move(len(active), row, last.length)
+            yield self._outcome(slot)
 
-    def _choose(self, slots: list[_Slot], logits: Float32) -> list[bool]:
-        """Append the best token that is not banned to each slot; False where logits are not finite.
+    def _propose(self, slot: _Slot, rows: int, room: int) -> None:
+        """Draft for one slot, no further than its text may go, and the fullest row's buffer."""
+        if self._drafter is None or slot.cursor is None:
+            return
+        # The last token of a text is never drafted: its step would give a token too many.
+        limit = min(room, self._generation.max_new_tokens - len(slot.tokens) - 1)
+        slot.draft = self._drafter.propose(slot.cursor, slot.ban, limit=limit, rows=rows)
+
+    def _choose(self, slots: list[_Slot], logits: Float32) -> None:
+        """Append to each slot the model's choices, as far as they confirm its draft, and one more.
 
         Args:
             slots: N cells.
-            logits: [N,V]; used up.
+            logits: [N,T,V], of the tokens after the last one and after each drafted one; used up.
         """
-        rows = np.arange(len(slots))
-        best = logits.argmax(axis=1)
-        top = logits[rows, best]  # the largest of all, banned or not: the softmax needs it
-        picked = best.tolist()
-        values = top
-        for row, slot in enumerate(slots):
-            banned = slot.ban.banned()
-            if picked[row] in banned:
-                allowed = logits[row].copy()
-                allowed[banned] = -np.inf
-                picked[row] = int(allowed.argmax())
-                values = logits[rows, picked]
-        logits -= top[:, None]
-        np.exp(logits, out=logits)
-        probabilities = (np.exp(values - top) / logits.sum(axis=1)).tolist()
-        finite: list[bool] = np.isfinite(top).tolist()
-        for row, slot in enumerate(slots):
-            if finite[row]:
-                slot.tokens.append(picked[row])
-                slot.probabilities.append(probabilities[row])
-                slot.ban.append(picked[row])
-        return finite
+        width = logits.shape[1]
+        rows: Float32 = logits.reshape(len(slots) * width, -1)
+        best = rows.argmax(axis=1)
+        # The largest of all, banned or not: the softmax needs it.
+        top = rows[np.arange(len(rows)), best]
+        choices, finite = best.tolist(), np.isfinite(top).tolist()
+        places: list[int] = []
+        tokens: list[int] = []
+        for number, slot in enumerate(slots):
+            slot.steps += 1
+            before = len(slot.tokens)
+            for place, drafted in enumerate((*slot.draft.tokens, NO_TOKEN), number * width):
+                if not finite[place]:
+                    slot.failed = True
+                    break
+                token = choices[place]
+                if token in (banned := slot.ban.banned()):
+                    token = _best_allowed(rows[place], banned)
+                self._append(slot, token)
+                places.append(place)
+                tokens.append(token)
+                if token != drafted or self._is_finished(slot):
+                    break
+            slot.length += len(slot.tokens) - before
+            self._learn(slot, len(slot.tokens) - before - 1)
+        self._book(slots, tokens, _probabilities(rows, top, places, tokens))
+
+    def _append(self, slot: _Slot, token: int) -> None:
+        slot.tokens.append(token)
+        slot.ban.append(token)
+        if self._drafter is not None and slot.cursor is not None:
+            self._drafter.advance(slot.cursor, token)
+
+    def _learn(self, slot: _Slot, accepted: int) -> None:
+        if self._drafter is None or slot.failed:
+            return
+        self._drafter.learn(slot.draft, accepted)
+        self._clock.count("drafted", len(slot.draft.tokens))
+        self._clock.count("accepted", accepted)
+
+    def _book(self, slots: list[_Slot], tokens: list[int], probabilities: list[float]) -> None:
+        """Hand the probabilities of the new tokens to their slots."""
+        first = 0
+        for slot in slots:
+            new = len(slot.tokens) - len(slot.probabilities)
+            slot.probabilities += probabilities[first : first + new]
+            first += new
+        assert first == len(tokens)
 
     def _is_finished(self, slot: _Slot) -> bool:
-        return slot.tokens[-1] in self._end or len(slot.tokens) >= self._generation.max_new_tokens
+        return (
+            slot.failed
+            or slot.tokens[-1] in self._end
+            or len(slot.tokens) >= self._generation.max_new_tokens
+        )
+
+    def _outcome(self, slot: _Slot) -> Outcome:
+        if slot.failed:
+            return slot.key, GenerationFailure(NOT_FINITE)
+        self._clock.count("steps", slot.steps)
+        return slot.key, GeneratedSequence(
+            tuple(slot.tokens), tuple(slot.probabilities), slot.steps
+        )
 
     def _move(self, source: int, target: int, length: int) -> None:
         sources = list(range(self._cache.rows))
@@ -177,5 +234,34 @@ class GreedySearch:
         self._cache.gather(sources, 0, length)
 
 
-def _result(slot: _Slot) -> GeneratedSequence:
-    return GeneratedSequence(tuple(slot.tokens), tuple(slot.probabilities), slot.steps)
+def _best_allowed(logits: Float32, banned: tuple[int, ...]) -> int:
+    """The best token [V] that is not banned."""
+    allowed = logits.copy()
+    allowed[list(banned)] = -np.inf
+    return int(allowed.argmax())
+
+
+def _probabilities(
+    rows: Float32, top: Float32, places: list[int], tokens: list[int]
+) -> list[float]:
+    """Softmax probability of one token in each of the named rows.
+
+    Args:
+        rows: Logits [M,V]; used up.
+        top: The largest of each row.
+        places: Rows.
+        tokens: A token for each of them.
+    """
+    chosen = rows[places, tokens] - top[places]
+    if len(places) < len(rows):  # the rest of the drafts came to nothing
+        rows = rows[places]
+        top = top[places]
+    rows -= top[:, None]
+    np.exp(rows, out=rows)
+    result: list[float] = (np.exp(chosen) / rows.sum(axis=1)).tolist()
+    return result
+
+
+def _padded(tokens: Sequence[int], length: int) -> tuple[int, ...]:
+    """Any token does for padding: nothing looks at it."""
+    return (*tokens, *(0,) * (length - len(tokens)))

@@ -23,7 +23,7 @@ class NgramBan:
     def __init__(self, size: int) -> None:
         self._size = size
         self._tail: tuple[int, ...] = ()  # the last n-1 tokens
-        self._followers: dict[tuple[int, ...], list[int]] = {}
+        self._followers: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def append(self, token: int) -> None:
         """Take note of the next token of the sequence."""
@@ -33,10 +33,16 @@ class NgramBan:
         if len(self._tail) < keep:
             self._tail = (*self._tail, token)
             return
-        self._followers.setdefault(self._tail, []).append(token)
+        self._followers[self._tail] = (*self._followers.get(self._tail, NO_TOKENS), token)
         self._tail = (*self._tail[1:], token) if keep else ()
 
-    def banned(self) -> list[int] | tuple[int, ...]:
+    def trial(self) -> NgramBan:
+        """A copy to try a continuation on; the original stays as it is."""
+        copy = NgramBan(self._size)
+        copy._tail, copy._followers = self._tail, self._followers.copy()
+        return copy
+
+    def banned(self) -> tuple[int, ...]:
         """Tokens that may not come next."""
         if self._size == 0 or len(self._tail) < self._size - 1:
             return NO_TOKENS

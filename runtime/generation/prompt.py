@@ -8,6 +8,7 @@ its keys and values are too.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class PromptRunner:
     ) -> None:
         self._clock = clock or StageClock()
         self._decoder = decoder
+        self._table = token_embedding
         self._suffix: Float32 = _rows(token_embedding, prompt.suffix_ids)
         self._prefix_length = len(prompt.prefix_ids)
         self._prefix = self._run_prefix(_rows(token_embedding, prompt.prefix_ids))
@@ -45,30 +47,37 @@ class PromptRunner:
         """Tokens of the whole prompt of a cell with this many vectors."""
         return self._prefix_length + vectors + len(self._suffix)
 
-    def prefill(self, cache: KeyValueCache, row: int, cell_vectors: Float32) -> Float32:
-        """Run the prompt of one cell into a row of a cache.
+    def prefill(
+        self, cache: KeyValueCache, row: int, cell_vectors: Float32, draft: Sequence[int] = ()
+    ) -> Float32:
+        """Run the prompt of one cell, and tokens that may follow it, into a row of a cache.
 
         Args:
             cache: Its capacity must hold the prompt.
             row: The row; what was in it is forgotten.
             cell_vectors: [K,D].
+            draft: d drafted text tokens.
 
         Returns:
-            Logits [V] of the first text token; valid until the next run of the same shape.
+            Logits [d+1,V]: of the first text token, and of the one after each drafted token; valid
+            until the next run of the same shape.
         """
         since = time.perf_counter()
         vectors = len(cell_vectors)
-        tokens = vectors + len(self._suffix)
+        end = vectors + len(self._suffix)
+        tokens = end + len(draft)
         first = self._prefix_length
         if self._prefix is not None:
             cache.load(row, self._prefix)
-        step = self._decoder.bind(cache, (row, row + 1), tokens, 1)
+        step = self._decoder.bind(cache, (row, row + 1), tokens, 1 + len(draft))
         step.inputs_embeds[0, :vectors] = cell_vectors
-        step.inputs_embeds[0, vectors:] = self._suffix
+        step.inputs_embeds[0, vectors:end] = self._suffix
+        if draft:
+            step.inputs_embeds[0, end:] = self._table[list(draft)]
         step.position_ids[0] = np.arange(first, first + tokens)
         step.write_index[0] = first
-        step.logit_rows[0, 0] = tokens - 1
-        logits: Float32 = step.run()[0, 0]
+        step.logit_rows[0] = np.arange(end - 1, tokens)
+        logits: Float32 = step.run()[0]
         self._clock.add("prefill", since)
         return logits
 

@@ -1,0 +1,138 @@
+"""The automaton knows the longest context, and a damaged file is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c2t.runtime.errors import BundleError
+from c2t.runtime.generation.drafts import Drafter
+from c2t.runtime.generation.ngram_ban import NgramBan
+from c2t.runtime.generation.phrase_table import (
+    ROOT,
+    PhraseTable,
+    build_phrase_table,
+    load_phrase_table,
+)
+
+CAPTIONS = [[1, 2, 3, 4, 5, 6], [1, 2, 7, 4, 5, 8], [1, 2, 3, 4, 5, 6]]
+
+
+def draft(drafter: Drafter, text: list[int], ngram: int = 0, limit: int = 99) -> tuple[int, ...]:
+    cursor, ban = drafter.begin(), NgramBan(ngram)
+    for token in text:
+        drafter.advance(cursor, token)
+        ban.append(token)
+    return drafter.propose(cursor, ban, limit=limit, rows=1).tokens
+
+
+@pytest.fixture
+def table() -> PhraseTable:
+    return build_phrase_table(CAPTIONS * 30, [[20, 21, 22, 23]] * 30)
+
+
+def test_counts_of_the_root_and_the_start(table: PhraseTable) -> None:
+    edges = slice(table.first_edge[ROOT], table.first_edge[ROOT + 1])
+    seen = dict(zip(table.token[edges].tolist(), table.count[edges].tolist(), strict=True))
+    assert seen == {1: 90, 2: 90, 3: 60, 4: 90, 5: 90, 6: 60, 7: 30, 8: 30} | dict.fromkeys(
+        range(20, 24), 30
+    )
+    assert (table.token >= 0).all()
+    assert table.start != ROOT
+
+
+def test_the_longest_context_decides(table: PhraseTable) -> None:
+    drafter = Drafter(table)
+    assert draft(drafter, [1, 2, 3]) == (4, 5, 6)
+    assert draft(drafter, [1, 2, 7]) == (4, 5, 8)
+    assert draft(drafter, [4])[:1] == (5,)
+    assert draft(drafter, [])[:2] == (1, 2)
+
+
+def test_a_fragment_is_recognised_anywhere(table: PhraseTable) -> None:
+    assert draft(Drafter(table), [1, 2, 9, 9, 20]) == (21, 22, 23)
+
+
+def test_unknown_text_has_no_draft(table: PhraseTable) -> None:
+    assert draft(Drafter(table), [1, 2, 99]) == ()
+
+
+def test_a_shallow_table_forgets(table: PhraseTable) -> None:
+    shallow = Drafter(build_phrase_table(CAPTIONS * 30, depth=2))
+    assert draft(shallow, [1, 2, 7, 4])[:1] == (5,)
+    # 3 4 5 and 7 4 5 are told apart by three tokens, not by two.
+    assert draft(shallow, [1, 2, 7, 4, 5]) == draft(shallow, [1, 2, 3, 4, 5])
+
+
+def test_banned_tokens_are_not_proposed(table: PhraseTable) -> None:
+    drafter = Drafter(table)
+    assert draft(drafter, [1, 2, 3, 4, 5], ngram=0) == (6,)
+    assert draft(drafter, [3, 4, 5, 6, 3, 4], ngram=3) == ()
+    assert draft(drafter, [1, 2, 3, 1, 2], ngram=3)[:1] == (7,)
+
+
+def test_limit(table: PhraseTable) -> None:
+    assert draft(Drafter(table), [1, 2, 3], limit=2) == (4, 5)
+    assert draft(Drafter(table), [1, 2, 3], limit=0) == ()
+
+
+def test_disappointment_shortens_drafts_and_fades(table: PhraseTable) -> None:
+    drafter = Drafter(table)
+    cursor, ban = drafter.begin(), NgramBan(0)
+    for token in (1, 2, 3):
+        drafter.advance(cursor, token)
+    before = drafter.propose(cursor, ban, limit=9, rows=1)
+    for _ in range(60):
+        drafter.learn(drafter.propose(cursor, ban, limit=9, rows=1), 0)
+    after = drafter.propose(cursor, ban, limit=9, rows=1)
+    assert len(after.tokens) < len(before.tokens)
+    for _ in range(1000):
+        drafter.learn(type(after)(), 0)
+    assert drafter.propose(cursor, ban, limit=9, rows=1) == before
+
+
+def test_empty_table() -> None:
+    empty = build_phrase_table([])
+    assert empty.states == 1
+    assert draft(Drafter(empty), [1, 2]) == ()
+
+
+def test_saved_and_loaded(table: PhraseTable, tmp_path: Path) -> None:
+    path = tmp_path / "phrases.npz"
+    table.save(path)
+    loaded = load_phrase_table(path, vocabulary=24)
+    for name in ("first_edge", "token", "target", "count", "shorter"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(table, name))
+    assert loaded.start == table.start
+    with pytest.raises(BundleError, match="names a token that does not exist"):
+        load_phrase_table(path, vocabulary=23)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shorter": lambda a: np.arange(len(a), dtype=np.int32)}, "shorter context"),
+        ({"target": lambda a: a + 10_000}, "names a state"),
+        ({"count": lambda a: a * 0}, "not positive"),
+        ({"count": lambda a: a[:-1]}, "do not fit"),
+        ({"first_edge": lambda a: a[::-1].copy()}, "add up"),
+    ],
+)
+def test_a_damaged_table_is_refused(
+    table: PhraseTable, tmp_path: Path, change: dict, message: str
+) -> None:
+    ((name, damage),) = change.items()
+    path = tmp_path / "phrases.npz"
+    replace(table, **{name: damage(getattr(table, name))}).save(path)
+    with pytest.raises(BundleError, match=message):
+        load_phrase_table(path, vocabulary=24)
+
+
+def test_not_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "phrases.npz"
+    path.write_bytes(b"no archive")
+    with pytest.raises(BundleError, match="not a phrase table"):
+        load_phrase_table(path, vocabulary=24)
