@@ -261,6 +261,9 @@ def describe(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
     batch_size: Annotated[int, typer.Option(help="Cells written at the same time.")] = 8,
+    drafts: Annotated[
+        bool, typer.Option(help="Guess phrases and verify them: the same texts, sooner.")
+    ] = True,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -297,6 +300,7 @@ def describe(
             no_repeat_ngram_size=no_repeat_ngram_size,
             threads=threads,
             batch_size=batch_size,
+            drafts=drafts,
         ),
     )
     opened = _open(bundle, verify=True)
