@@ -6,6 +6,7 @@ types are converted one tensor at a time.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from c2t.export.checkpoint_files import read_json
 from c2t.export.projector import (
     MlpProjector,
     PerceiverProjector,
@@ -22,6 +24,7 @@ from c2t.export.projector import (
 from c2t.runtime.errors import CheckpointError
 
 _Module = TypeVar("_Module", bound=nn.Module)
+_Config = TypeVar("_Config", BertConfig, LlamaConfig)
 
 # Names that some saves hold and that no output depends on, with the reason.
 TOLERATED = {
@@ -69,6 +72,23 @@ def build_projector_with(
         model = build_projector(config)
     fill(model, tensors, part="projector", tied={})
     return _finished(model)
+
+
+def read_config(path: Path, kind: type[_Config]) -> _Config:
+    """Read the config.json of a part.
+
+    Raises:
+        CheckpointError: It is missing, or of a model of another type.
+    """
+    fields = read_json(path)
+    if fields.get("model_type") != kind.model_type:
+        problem = f"{path}: model_type is {fields.get('model_type')!r}, not {kind.model_type!r}"
+        raise CheckpointError(problem, hint="the encoder is a BERT, the decoder a Llama")
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError, KeyError) as error:
+        problem = f"{path}: {error}"
+        raise CheckpointError(problem, hint="download the folder again") from error
 
 
 def restore_buffers(*parts: BertForMaskedLM | LlamaForCausalLM) -> None:

@@ -133,7 +133,7 @@ def _read_torch(path: Path) -> Any:
                 raise
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        problem = f"cannot read {path} as weights: {str(error).splitlines()[0]}"
+        problem = f"cannot read {path} as weights: {str(error).partition(chr(10))[0]}"
         raise CheckpointError(
             problem, hint="only files of tensors are read; anything else could run code"
         ) from error

@@ -17,7 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, LlamaConfig, PreTrainedTokenizerBase
 
-from c2t.export.checkpoint_assembly import build_geneformer, build_llama, build_projector_with
+from c2t.export.checkpoint_assembly import (
+    build_geneformer,
+    build_llama,
+    build_projector_with,
+    read_config,
+)
 from c2t.export.checkpoint_files import read_json, read_model_folder, read_tensors
 from c2t.export.checkpoint_options import (
     CheckpointOptions,
@@ -126,9 +131,9 @@ def load_checkpoint_folder(
     encoder, encoder_files = read_model_folder(folder / "geneformer")
     decoder, decoder_files = read_model_folder(folder / "llama")
     model = Cell2TextModel(
-        build_geneformer(BertConfig(**read_json(folder / "geneformer" / _CONFIG)), encoder),
+        build_geneformer(read_config(folder / "geneformer" / _CONFIG, BertConfig), encoder),
         build_projector_with(projector, read_tensors(folder / "projector.safetensors")[0]),
-        build_llama(LlamaConfig(**read_json(folder / "llama" / _CONFIG)), decoder),
+        build_llama(read_config(folder / "llama" / _CONFIG, LlamaConfig), decoder),
         emb_layer=shape.emb_layer,
         top_k=shape.top_k,
     )
@@ -174,8 +179,8 @@ def load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, str]:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
-        problem = f"no usable tokenizer in {folder}: {str(error).splitlines()[0]}"
+    except Exception as error:  # the Rust library raises plain Exception for a damaged file
+        problem = f"no usable tokenizer in {folder}: {str(error).partition('\n')[0]}"
         raise CheckpointError(problem, hint="the folder needs tokenizer.json") from error
     if not tokenizer.is_fast:
         problem = f"the tokenizer in {folder} has no tokenizer.json"

@@ -13,7 +13,12 @@ from typing import Any
 from torch import Tensor
 from transformers import BertConfig, LlamaConfig, PreTrainedTokenizerBase
 
-from c2t.export.checkpoint_assembly import build_geneformer, build_llama, build_projector_with
+from c2t.export.checkpoint_assembly import (
+    build_geneformer,
+    build_llama,
+    build_projector_with,
+    read_config,
+)
 from c2t.export.checkpoint_files import read_json, read_model_folder, read_tensors
 from c2t.export.checkpoint_folder import load_tokenizer
 from c2t.export.checkpoint_genes import load_genes
@@ -180,8 +185,8 @@ def _build_model(
     collected.story.append(f"projector {config.kind}, {size}")
     emb_layer = beside.get("emb_layer", -1) if options.emb_layer is None else options.emb_layer
     top_k = options.top_k or beside.get("top_k") or 256
-    encoder_config = BertConfig(**read_json(options.geneformer / "config.json"))
-    decoder_config = LlamaConfig(**read_json(options.llama / "config.json"))
+    encoder_config = read_config(options.geneformer / "config.json", BertConfig)
+    decoder_config = read_config(options.llama / "config.json", LlamaConfig)
     model = Cell2TextModel(
         build_geneformer(encoder_config, collected.parts[ENCODER]),
         build_projector_with(config, projector),

@@ -4,9 +4,11 @@ One decision: the rules of the published tokenizers are applied here, once; what
 what they lead to, in arrays that need no pickle to be read.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +140,7 @@ def read_genes_npz(path: Path, special_tokens: Mapping[str, int | None]) -> Gene
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in _ARRAYS}
         pad, mask = special_tokens["pad"], special_tokens["mask"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         problem = f"cannot read the gene vocabulary {path}: {error}"
         raise CheckpointError(problem, hint="save the checkpoint again") from error
     if pad is None or mask is None:

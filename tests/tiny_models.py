@@ -193,17 +193,17 @@ def tiny_llama(sizes: TinySizes = TinySizes(), seed: int = 0) -> LlamaForCausalL
 
 def tiny_projector_config(sizes: TinySizes = TinySizes()) -> ProjectorConfig:
     """An mlp, or a perceiver with two self-attention blocks."""
+    widths = {"input_width": sizes.encoder_width, "output_width": sizes.decoder_width}
+    if sizes.projector == "mlp":
+        return ProjectorConfig(kind="mlp", hidden=20, dropout=sizes.projector_dropout, **widths)
     return ProjectorConfig(
-        kind=sizes.projector,
-        input_width=sizes.encoder_width,
-        output_width=sizes.decoder_width,
-        dropout=sizes.projector_dropout,
-        hidden=20 if sizes.projector == "mlp" else 0,
-        num_latents=sizes.num_latents if sizes.projector == "perceiver" else 0,
+        kind="perceiver",
+        num_latents=sizes.num_latents,
         heads=sizes.perceiver_heads,
         self_layers=2,
-        feed_forward=36 if sizes.projector == "perceiver" else 0,
-        positions=64 if sizes.projector == "perceiver" else 0,
+        feed_forward=36,
+        positions=64,
+        **widths,
     )
 
 

@@ -1,12 +1,18 @@
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_models import TinySizes, tiny_cell, tiny_checkpoint
 
+from c2t.export.checkpoint import load_checkpoint
 from c2t.export.checkpoint_folder import (
     is_checkpoint_folder,
     load_checkpoint_folder,
     save_checkpoint,
 )
+from c2t.export.checkpoint_options import CheckpointOptions
+from c2t.runtime.errors import CheckpointError, OutputError
 
 SIZES = {
     "mlp": TinySizes(),
@@ -52,3 +58,84 @@ def test_saved_and_loaded_checkpoint_gives_identical_output(tmp_path, sizes):
     assert "genes.npz" in again.source_files
     encoded = again.tokenizer.encode("This sample consists of a B cell")
     assert encoded == loaded.tokenizer.encode("This sample consists of a B cell")
+
+
+def test_half_precision_folder_is_small_and_read_as_float32(tmp_path):
+    loaded = tiny_checkpoint()
+    save(loaded, tmp_path / "full")
+    save(loaded, tmp_path / "half", half=True)
+    size = [
+        (tmp_path / name / "llama/model.safetensors").stat().st_size for name in ("full", "half")
+    ]
+    assert size[1] < 0.7 * size[0]
+    again = load_checkpoint(CheckpointOptions(folder=tmp_path / "half"))
+    assert {parameter.dtype for parameter in again.model.parameters()} == {torch.float32}
+    for one, two in zip(again.model.parameters(), loaded.model.parameters(), strict=True):
+        assert torch.equal(one, two.half().float())
+
+
+def test_settings_can_be_replaced(tmp_path):
+    save(tiny_checkpoint(), tmp_path / "saved")
+    options = CheckpointOptions(
+        folder=tmp_path / "saved", date="01 Feb 2025", num_beams=4, system_message="Say it."
+    )
+    loaded = load_checkpoint(options)
+    assert loaded.prompt.date == "01 Feb 2025"
+    assert loaded.prompt.system_message == "Say it."
+    assert loaded.generation.num_beams == 4
+    assert loaded.generation.no_repeat_ngram_size == 3
+    with pytest.raises(CheckpointError, match="also given: --llama, --top-k"):
+        load_checkpoint(replace(options, llama=tmp_path, top_k=3))
+
+
+def test_existing_folder_is_replaced_only_by_force(tmp_path):
+    save(tiny_checkpoint(), tmp_path / "saved")
+    with pytest.raises(OutputError):
+        save(tiny_checkpoint(), tmp_path / "saved")
+    save(tiny_checkpoint(seed=1), tmp_path / "saved", force=True)
+    assert is_checkpoint_folder(tmp_path / "saved")
+
+
+def change_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"format": "other"}, "not a checkpoint folder"),
+        ({"version": 2}, "has version 2, this c2t reads 1"),
+        ({"top_k": "many"}, "top_k"),
+        ({"projector": {"kind": "mlp"}}, "input_width"),
+        ({"system_message": ""}, "no system message"),
+    ],
+)
+def test_unusable_configs(tmp_path, changes, match):
+    save(tiny_checkpoint(), tmp_path / "saved")
+    change_config(tmp_path / "saved", **changes)
+    with pytest.raises(CheckpointError, match=match):
+        load_checkpoint_folder(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "projector.safetensors",
+        "genes.npz",
+        "llama/tokenizer.json",
+        "llama/model.safetensors",
+        "geneformer/config.json",
+    ],
+)
+def test_missing_and_damaged_files(tmp_path, name):
+    save(tiny_checkpoint(), tmp_path / "saved")
+    path = tmp_path / "saved" / name
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError):
+        load_checkpoint_folder(tmp_path / "saved")
+    path.unlink()
+    with pytest.raises(CheckpointError):
+        load_checkpoint_folder(tmp_path / "saved")
