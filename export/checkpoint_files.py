@@ -133,7 +133,8 @@ def _read_torch(path: Path) -> Any:
                 raise
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        problem = f"cannot read {path} as weights: {str(error).partition(chr(10))[0]}"
+        first = str(error).partition("\n")[0]
+        problem = f"cannot read {path} as weights: {first}"
         raise CheckpointError(
             problem, hint="only files of tensors are read; anything else could run code"
         ) from error

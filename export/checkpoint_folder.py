@@ -180,7 +180,8 @@ def load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, str]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the Rust library raises plain Exception for a damaged file
-        problem = f"no usable tokenizer in {folder}: {str(error).partition('\n')[0]}"
+        first = str(error).partition("\n")[0]
+        problem = f"no usable tokenizer in {folder}: {first}"
         raise CheckpointError(problem, hint="the folder needs tokenizer.json") from error
     if not tokenizer.is_fast:
         problem = f"the tokenizer in {folder} has no tokenizer.json"
