@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -65,12 +66,15 @@ def choose_examples(records: Iterable[CellRecord], most: int) -> tuple[CellRecor
         ranked.append((kind, turn, position, record))
     ranked.sort(key=lambda item: item[:3])
     # Half of the places at most for each kind, so that the page shows the good with the bad.
-    room: dict[int, int] = {}
-    chosen, rest = [], []
+    room: Counter[int] = Counter()
+    first, rest = [], []
     for item in ranked:
-        room[item[0]] = room.get(item[0], 0) + 1
-        (chosen if room[item[0]] <= (most + 1) // 2 else rest).append(item)
-    return tuple(item[3] for item in sorted((chosen + rest)[:most], key=lambda item: item[:3]))
+        room[item[0]] += 1
+        if room[item[0]] <= (most + 1) // 2:
+            first.append(item)
+        else:
+            rest.append(item)
+    return tuple(item[3] for item in sorted((first + rest)[:most], key=lambda item: item[:3]))
 
 
 def is_right(true: str | None, said: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Cells described by a bundle for judging: texts kept in memory, engines kept for more questions."""
+"""Cells described for judging: their texts in memory, and the open engines for more questions."""
 
 from __future__ import annotations
 

@@ -141,8 +141,8 @@ def evaluate_bundle(
         if other is None or other_fields is None
         else _scores(other, other_fields, truth, bootstrap, options),
         differences={
-            name: _difference(fields[name], other_fields[name], bootstrap)
-            for name in (fields if other_fields else ())
+            name: _difference(fields[name], theirs, bootstrap)
+            for name, theirs in (other_fields or {}).items()
         },
         comparison=comparison,
         warnings=tuple(warnings),

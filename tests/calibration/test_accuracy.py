@@ -1,4 +1,5 @@
 import pytest
+
 from c2t.calibration.accuracy import score_labels
 
 
