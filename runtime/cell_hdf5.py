@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,18 +15,48 @@ from c2t.runtime.errors import CellFileError
 CHUNK_BYTES_MAX = 1 << 30
 
 
+# More rows than this in a table of names is no file of cells but a trap for memory.
+ROWS_MAX = 50_000_000
+
+# What h5py raises on damaged files, depending on which structure is damaged.
+_H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Turn h5py's errors on a damaged file into one that names the place.
+
+    Raises:
+        CellFileError: What is inside could not be read.
+    """
+    try:
+        yield
+    except _H5PY_ERRORS as error:
+        problem = f"{key} cannot be read: {error}"
+        hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
+        raise CellFileError(problem, hint=hint) from error
+
+
 def read_dataset(dataset: Any, selection: Any, key: str) -> NDArray[Any]:
     """Read part of a data set.
 
     Raises:
         CellFileError: It cannot be read: truncated, damaged, or an unknown compression.
     """
-    try:
+    with naming(key):
         return np.asarray(dataset[selection])
-    except (OSError, ValueError, RuntimeError) as error:
-        problem = f"{key} cannot be read: {error}"
-        hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
-        raise CellFileError(problem, hint=hint) from error
+
+
+def read_whole(dataset: Any, key: str) -> NDArray[Any]:
+    """Read all of a one-dimensional data set of bounded length.
+
+    Raises:
+        CellFileError: It is too long, or cannot be read.
+    """
+    if len(dataset) > ROWS_MAX:
+        problem = f"{key} has {len(dataset):,} rows, at most {ROWS_MAX:,} are read"
+        raise CellFileError(problem, hint="split the file")
+    return read_dataset(dataset, slice(None), key)
 
 
 def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) -> Any:
@@ -58,16 +90,15 @@ def child(parent: Any, name: str, key: str) -> Any:
     """Return a member of a group, None if there is none.
 
     Raises:
-        CellFileError: It is a link to another file, or a broken one.
+        CellFileError: It is a link to another file, or damaged.
     """
     import h5py
 
-    link = parent.get(name, getlink=True)
+    with naming(key):
+        link, item = parent.get(name, getlink=True), None
+        if not isinstance(link, h5py.ExternalLink):
+            item = parent.get(name)
     if isinstance(link, h5py.ExternalLink):
         problem = f"{key} is a link to another file: {link.filename}"
         raise CellFileError(problem, hint="copy the data into the file")
-    try:
-        return parent.get(name)
-    except (OSError, RuntimeError, KeyError) as error:
-        problem = f"{key} cannot be read: {error}"
-        raise CellFileError(problem, hint="the file is damaged; write it again") from error
+    return item

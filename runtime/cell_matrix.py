@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cell_hdf5 import checked_dataset, child, read_dataset
+from c2t.runtime.cell_hdf5 import checked_dataset, child, read_dataset, read_whole
 from c2t.runtime.cell_rows import (
     RowMatrix,
     SparseRows,
@@ -157,8 +157,6 @@ def _parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, An
     if len(indices) != len(data):
         problem = f"{key}: {len(indices):,} indices for {len(data):,} values"
         raise CellFileError(problem, hint="the file is damaged; write it again from its source")
-    if len(offsets) != lines + 1:
-        check_offsets(np.zeros(len(offsets), np.int64), lines, len(data), f"{key}/indptr")
-    indptr = read_dataset(offsets, slice(None), f"{key}/indptr").astype(np.int64)
+    indptr = read_whole(offsets, f"{key}/indptr").astype(np.int64)
     check_offsets(indptr, lines, len(data), f"{key}/indptr")
     return indptr, indices, data

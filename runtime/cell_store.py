@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from c2t.runtime.cell_hdf5 import child
+from c2t.runtime.cell_hdf5 import child, naming
 from c2t.runtime.cell_matrix import open_matrix
 from c2t.runtime.cell_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
 from c2t.runtime.cell_table import H5Table, as_strings
@@ -79,10 +79,11 @@ class H5adStore:
     def slots(self) -> list[str]:
         """The matrices there are."""
         layers, raw = self._get("layers"), self._get("raw")
-        found = [f"layers/{name}" for name in layers] if hasattr(layers, "keys") else []
-        if "raw.X" in self._file or (hasattr(raw, "keys") and "X" in raw):
-            found.append("raw")
-        return [*found, "X"] if "X" in self._file else found
+        with naming(f"{self.name}: the list of matrices"):
+            found = [f"layers/{name}" for name in layers] if hasattr(layers, "keys") else []
+            if "raw.X" in self._file or (hasattr(raw, "keys") and "X" in raw):
+                found.append("raw")
+            return [*found, "X"] if "X" in self._file else found
 
     def var(self, slot: str) -> Table:
         """Return the table of genes that belongs to a matrix."""
@@ -96,18 +97,19 @@ class H5adStore:
         folder, _, name = path.rpartition("/")
         parent = self._get(folder) if folder else self._file
         shape = self._cells, len(self.var(slot).index())
-        return open_matrix(parent, name, f"/{path}", shape)
+        with naming(f"/{path}"):
+            return open_matrix(parent, name, f"/{path}", shape)
 
     def log_base(self) -> float | None:
         """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
         uns = self._get("uns")
-        if not hasattr(uns, "keys") or "log1p" not in uns:
-            return None
-        try:
-            base = uns["log1p"]["base"][()]
-        except (KeyError, ValueError, TypeError, AttributeError, OSError):
-            return float(np.e)  # scanpy writes no base for the natural logarithm
-        return _base(base)
+        with naming("/uns/log1p"):
+            if not hasattr(uns, "keys") or "log1p" not in uns:
+                return None
+            stated = uns["log1p"]
+            # scanpy writes no base, or an empty one, for the natural logarithm.
+            found = hasattr(stated, "keys") and "base" in stated
+            return _base(stated["base"][()] if found else None)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cell_hdf5 import checked_dataset, child, read_dataset
+from c2t.runtime.cell_hdf5 import checked_dataset, child, naming, read_dataset, read_whole
 from c2t.runtime.errors import CellFileError
 
 _DAMAGED = "the file is damaged; write it again with a current anndata"
@@ -36,12 +36,14 @@ class H5Table:
         self._compound = isinstance(item, h5py.Dataset)
         if self._compound and not item.dtype.names:
             raise CellFileError(f"{key} is not a table", hint=_DAMAGED)  # noqa: EM102
-        self._index_name = self._find_index_name()
+        with naming(key):
+            self._index_name = self._find_index_name()
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns, without the index."""
-        names = self._item.dtype.names if self._compound else list(self._item)
+        with naming(self.key):
+            names = self._item.dtype.names if self._compound else list(self._item)
         return [name for name in names if name not in (self._index_name, "__categories")]
 
     def index(self) -> list[str]:
@@ -66,6 +68,10 @@ class H5Table:
 
     def _read(self, name: str) -> list[str]:
         key = f"{self.key}/{name}"
+        with naming(key):
+            return self._read_column(name, key)
+
+    def _read_column(self, name: str, key: str) -> list[str]:
         if self._compound:
             if name not in self._item.dtype.names:
                 raise CellFileError(f"{key} is missing", hint=_choose(self.columns))  # noqa: EM102
@@ -79,10 +85,10 @@ class H5Table:
         if isinstance(item, h5py.Group):
             return self._grouped(item, key)
         dataset = checked_dataset(self._item, name, key)
-        values = read_dataset(dataset, slice(None), key)
+        values = read_whole(dataset, key)
         categories = dataset.attrs.get("categories")
         if isinstance(categories, h5py.Reference):  # how anndata 0.7 wrote a categorical column
-            labels = read_dataset(self._item.file[categories], slice(None), f"{key} (categories)")
+            labels = read_whole(self._item.file[categories], f"{key} (categories)")
             return _labels(as_strings(labels), values, key)
         return as_strings(values)
 
@@ -92,16 +98,16 @@ class H5Table:
             codes = checked_dataset(group, "codes", f"{key}/codes")
             labels = checked_dataset(group, "categories", f"{key}/categories")
             return _labels(
-                as_strings(read_dataset(labels, slice(None), f"{key}/categories")),
-                read_dataset(codes, slice(None), f"{key}/codes"),
+                as_strings(read_whole(labels, f"{key}/categories")),
+                read_whole(codes, f"{key}/codes"),
                 key,
             )
         values = checked_dataset(group, "values", f"{key}/values")
-        text = as_strings(read_dataset(values, slice(None), f"{key}/values"))
+        text = as_strings(read_whole(values, f"{key}/values"))
         if "mask" not in group:
             return text
         masked = checked_dataset(group, "mask", f"{key}/mask")
-        mask = read_dataset(masked, slice(None), f"{key}/mask")
+        mask = read_whole(masked, f"{key}/mask")
         return ["" if hidden else value for value, hidden in zip(text, mask.tolist(), strict=False)]
 
     def _legacy_labels(self, name: str, values: NDArray[Any]) -> list[str] | None:
@@ -110,7 +116,7 @@ class H5Table:
         if values.dtype.kind not in "iu" or self._legacy is None or key not in self._legacy:
             return None
         dataset = checked_dataset(self._legacy, key, f"/uns/{key}")
-        labels = as_strings(read_dataset(dataset, slice(None), f"/uns/{key}"))
+        labels = as_strings(read_whole(dataset, f"/uns/{key}"))
         return _labels(labels, values, f"{self.key}/{name}")
 
     def _find_index_name(self) -> str:
