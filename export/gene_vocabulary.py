@@ -137,7 +137,7 @@ def read_genes_npz(path: Path, special_tokens: Mapping[str, int | None]) -> Gene
         CheckpointError: The file is missing, damaged or incomplete.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in _ARRAYS}
         pad, mask = special_tokens["pad"], special_tokens["mask"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
