@@ -65,10 +65,18 @@ def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) ->
     Raises:
         CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
     """
+    return check_dataset(child(parent, name, key), key, dimensions=dimensions)
+
+
+def check_dataset(item: Any, key: str, *, dimensions: int = 1) -> Any:
+    """Return a data set once its kind, shape and storage are acceptable.
+
+    Raises:
+        CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
+    """
     import h5py
 
     hint = "the file is damaged; write it again from its source"
-    item = child(parent, name, key)
     if not isinstance(item, h5py.Dataset):
         problem = f"{key} is missing" if item is None else f"{key} is not a data set"
         raise CellFileError(problem, hint=hint)

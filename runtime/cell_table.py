@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cell_hdf5 import checked_dataset, child, naming, read_dataset, read_whole
+from c2t.runtime.cell_hdf5 import check_dataset, checked_dataset, child, naming, read_whole
 from c2t.runtime.errors import CellFileError
 
 _DAMAGED = "the file is damaged; write it again with a current anndata"
@@ -34,7 +34,7 @@ class H5Table:
         self._item = item
         self._legacy = legacy_categories
         self._compound = isinstance(item, h5py.Dataset)
-        if self._compound and not item.dtype.names:
+        if self._compound and not check_dataset(item, key).dtype.names:
             raise CellFileError(f"{key} is not a table", hint=_DAMAGED)  # noqa: EM102
         with naming(key):
             self._index_name = self._find_index_name()
@@ -75,7 +75,7 @@ class H5Table:
         if self._compound:
             if name not in self._item.dtype.names:
                 raise CellFileError(f"{key} is missing", hint=_choose(self.columns))  # noqa: EM102
-            values = read_dataset(self._item, name, key)
+            values = read_whole(self._item, key)[name]
             return self._legacy_labels(name, values) or as_strings(values)
         import h5py
 
@@ -88,7 +88,8 @@ class H5Table:
         values = read_whole(dataset, key)
         categories = dataset.attrs.get("categories")
         if isinstance(categories, h5py.Reference):  # how anndata 0.7 wrote a categorical column
-            labels = read_whole(self._item.file[categories], f"{key} (categories)")
+            place = f"{key} (categories)"
+            labels = read_whole(check_dataset(self._item.file[categories], place), place)
             return _labels(as_strings(labels), values, key)
         return as_strings(values)
 
