@@ -1,0 +1,195 @@
+r"""Accuracy of the saved checkpoint on held-out cells, with a control, written to results.json.
+
+One decision: the control permutes the counts of each cell over the genes of its file, which keeps
+depth and number of genes and destroys what they mean: what remains is what the file gives away.
+
+    python -m c2t.examples.demo.evaluate CELLS.h5ad... --gene-sets SETS.gmt \
+        --gene-table GENES.csv.gz
+"""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from c2t.examples.demo.describing import Speaker, accuracy, describe, field, macro_accuracy
+from c2t.examples.demo.gene_table import counts_of_genes
+from c2t.examples.demo.preparation import Preparation, Sources, prepare
+from c2t.examples.demo.sampling import CellPool, cell_tokens
+from c2t.export.checkpoint_folder import load_checkpoint_folder
+from c2t.runtime.genes import GeneVocabulary
+from c2t.runtime.manifest import GeneInput
+from c2t.runtime.rank_value import encode_rank_values
+
+HERE = Path(__file__).parent
+PATHWAYS = re.compile(r"is associated with (.+?)\. Additionally, it involves (.+?)\.")
+
+
+def check_tokens(ready: Preparation, longest: int, layer_norm_epsilon: float) -> int:
+    """Compare training's gene tokens with the runtime's for every cell.
+
+    Returns:
+        Number of cells compared.
+
+    Raises:
+        ValueError: Some cell's tokens differ.
+    """
+    genes, pool = ready.genes, ready.pool
+    runtime = encode_rank_values(
+        pool.counts,
+        np.arange(len(genes.token), dtype=np.int32),
+        GeneVocabulary(
+            ensembl_id=genes.ensembl_id,
+            token=genes.token,
+            median=genes.median,
+            alias=genes.alias,
+            alias_gene=genes.alias_gene,
+        ),
+        gene_input=GeneInput(
+            input_size=longest,
+            vocabulary_size=len(genes.token) + 2,
+            width=1,
+            layer_norm_epsilon=layer_norm_epsilon,
+            pad_token=genes.pad_token,
+            cls_token=None,
+            eos_token=None,
+        ),
+    )
+    for cell, tokens in enumerate(runtime.tokens):
+        if not np.array_equal(tokens, cell_tokens(pool, cell, longest=longest)):
+            problem = f"cell {cell}: training and run time rank its genes differently"
+            raise ValueError(problem)
+    return len(runtime.tokens)
+
+
+def permuted_pool(ready: Preparation, *, seed: int) -> CellPool:
+    """The same cells, the counts of each permuted over the genes of its own file."""
+    rng = np.random.default_rng(seed)
+    names = ready.genes.ensembl_id.astype(str).tolist()
+    permuted = []
+    for labelled in ready.sets:
+        counts = labelled.counts
+        columns = [
+            rng.choice(counts.shape[1], size=n, replace=False) for n in np.diff(counts.indptr)
+        ]
+        moved = csr_matrix((counts.data, np.concatenate(columns), counts.indptr), counts.shape)
+        permuted.append(counts_of_genes(replace(labelled, counts=moved), names))
+    return replace(ready.pool, counts=vstack(permuted).tocsr())
+
+
+def through_panel(pool: CellPool, panel: NDArray[np.bool_]) -> CellPool:
+    """The same cells, only the genes of another file's panel left."""
+    counts = csr_matrix(pool.counts.multiply(panel[None, :].astype(np.float64)))
+    counts.eliminate_zeros()
+    return replace(pool, counts=counts)
+
+
+def score(
+    ready: Preparation, pool: CellPool, speaker: Speaker, cells: Sequence[int], longest: int
+) -> dict[str, float | int]:
+    """Accuracy of each field of the captions of some cells."""
+    tokens = [cell_tokens(pool, cell, longest=longest) for cell in cells]
+    kept = [i for i, t in enumerate(tokens) if len(t)]
+    said = describe(speaker, [tokens[i] for i in kept])
+    true = [ready.captions[cells[i]] for i in kept]
+    types = [str(value) for value in field(true, "cell_type")]
+    result: dict[str, float | int] = {
+        "cells": len(kept),
+        "cell_type_macro_accuracy": macro_accuracy(types, field(said, "cell_type")),
+        "cell_type_accuracy": accuracy(types, field(said, "cell_type")),
+        "chance": 1 / len(set(types)),
+    }
+    for name in ("tissue", "disease", "sex", "age"):
+        result[f"{name}_accuracy"] = accuracy(field(true, name), field(said, name))
+    pairs = [
+        (set(a[0]), set(b[0]) if b else set())
+        for a, b in zip(map(PATHWAYS.findall, true), map(PATHWAYS.findall, said), strict=True)
+    ]
+    result["pathways_right_of_two"] = float(np.mean([len(a & b) / 2 for a, b in pairs]))
+    result["complete_captions"] = float(np.mean([bool(PATHWAYS.search(text)) for text in said]))
+    return {key: round(value, 4) for key, value in result.items()}
+
+
+def recall_by_type(
+    ready: Preparation, speaker: Speaker, cells: Sequence[int], longest: int
+) -> dict[str, str]:
+    """Right / all held-out cells of each type."""
+    tokens = [cell_tokens(ready.pool, cell, longest=longest) for cell in cells]
+    said = field(describe(speaker, tokens, max_new_tokens=16), "cell_type")
+    counts: dict[str, list[int]] = {}
+    for cell, name in zip(cells, said, strict=True):
+        true = ready.cell_type_names[ready.pool.cell_type[cell]]
+        row = counts.setdefault(true, [0, 0])
+        row[0] += name == true
+        row[1] += 1
+    return {name: f"{a}/{b}" for name, (a, b) in sorted(counts.items())}
+
+
+def evaluate(ready: Preparation, speaker: Speaker) -> dict[str, Any]:
+    """Score all sets, their control, and blood cells through other panels."""
+    longest = int(speaker.model.geneformer.config.max_position_embeddings)
+    checked = check_tokens(ready, longest, speaker.model.geneformer.config.layer_norm_eps)
+    typer.echo(f"gene tokens as at run time in {checked} cells", err=True)
+    control = permuted_pool(ready, seed=0)
+    results: dict[str, Any] = {}
+    for index, labelled in enumerate(ready.sets):
+        mine = (ready.pool.set_of == index) & ready.pool.held_out
+        cells = np.flatnonzero(mine).tolist()
+        row: dict[str, Any] = {"held_out": score(ready, ready.pool, speaker, cells, longest)}
+        row["permuted"] = score(ready, control, speaker, cells, longest)
+        row["by_type"] = recall_by_type(ready, speaker, cells, longest)
+        if labelled.donors[0].tissue == "blood":
+            for other, foreign in enumerate(ready.sets):
+                if other != index and foreign.donors[0].tissue == "blood":
+                    seen = through_panel(ready.pool, ready.pool.panels[other])
+                    row[f"through_{foreign.name}"] = score(ready, seen, speaker, cells, longest)
+        results[labelled.name] = row
+        typer.echo(f"{labelled.name}: {json.dumps(row)}", err=True)
+    return results
+
+
+def main(
+    cell_files: Annotated[list[Path], typer.Argument(help="The files that training read.")],
+    gene_sets: Annotated[Path, typer.Option(help="Hallmark gene sets (GMT, symbols).")],
+    gene_table: Annotated[Path, typer.Option(help="CELLxGENE gene table (csv.gz).")],
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint folder.")] = HERE / "checkpoint",
+    output: Annotated[Path, typer.Option("-o", "--output")] = HERE / "results.json",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+) -> None:
+    """Evaluate the demo checkpoint."""
+    began = time.monotonic()
+    torch.set_num_threads(threads)
+    loaded = load_checkpoint_folder(checkpoint)
+    ready = prepare(
+        Sources(cell_files=tuple(cell_files), gene_sets=gene_sets, gene_table=gene_table),
+        text_vocabulary=len(loaded.tokenizer),
+        report=lambda line: typer.echo(line, err=True),
+    )
+    same = np.array_equal(ready.genes.ensembl_id, loaded.genes.ensembl_id) and np.array_equal(
+        ready.genes.median, loaded.genes.median
+    )
+    if not same:
+        problem = "the checkpoint was not trained on these files: its genes or medians differ"
+        raise typer.BadParameter(problem)
+    speaker = Speaker(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        prompt=loaded.prompt,
+        generation=loaded.generation,
+    )
+    results = evaluate(ready, speaker)
+    output.write_text(json.dumps(results, indent=2) + "\n")
+    typer.echo(f"wrote {output} after {(time.monotonic() - began) / 60:.1f} minutes", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
