@@ -23,53 +23,60 @@ from tensorrt_plan import (
 )
 
 # Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
-SIZES = {
-    "mlp": TinySizes(decoder_width=128, encoder_width=32),
-    "perceiver": TinySizes(decoder_width=128, encoder_width=32, projector="perceiver"),
-}
+MLP = TinySizes(decoder_width=128, encoder_width=32)
+PERCEIVER = TinySizes(decoder_width=128, encoder_width=32, projector="perceiver")
 CAPACITY = 32
+INPUTS = {"encoder": 1, "mlp": 1, "perceiver": 1, "decoder": 5 + 2 * MLP.decoder_layers}
+PROFILES = {
+    "encoder": encoder_profile(MLP.encoder_width, longest=MLP.encoder_positions),
+    "mlp": projector_profile(MLP.encoder_width, rows=MLP.top_k),
+    "perceiver": projector_profile(MLP.encoder_width, rows=MLP.encoder_positions),
+    "decoder": decoder_profile(
+        layers=MLP.decoder_layers,
+        width=MLP.decoder_width,
+        kv_heads=MLP.decoder_kv_heads,
+        head_size=MLP.decoder_width // MLP.decoder_heads,
+        capacity=CAPACITY,
+        longest=16,
+    ),
+}
 
 
-@pytest.fixture(params=SIZES)
-def graphs(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[TinySizes, Path]:
-    sizes = SIZES[request.param]
-    model = tiny_model(sizes)
-    write_encoder_graph(model.geneformer, tmp_path / "encoder.onnx", rows=model.rows)
-    write_projector_graph(model.projector, tmp_path / "projector.onnx")
-    write_decoder_graph(model.llama, tmp_path / "decoder.onnx")
-    return sizes, tmp_path
+def write_graph(name: str, folder: Path) -> Path:
+    path = folder / f"{name}.onnx"
+    model = tiny_model(PERCEIVER if name == "perceiver" else MLP)
+    if name == "encoder":
+        write_encoder_graph(model.geneformer, path, rows=model.rows)
+    elif name == "decoder":
+        write_decoder_graph(model.llama, path)
+    else:
+        write_projector_graph(model.projector, path)
+    return path
 
 
-def profiles(sizes: TinySizes) -> dict[str, dict]:
-    return {
-        "encoder": encoder_profile(sizes.encoder_width, longest=sizes.encoder_positions),
-        "projector": projector_profile(sizes.encoder_width, rows=sizes.top_k),
-        "decoder": decoder_profile(
-            layers=sizes.decoder_layers,
-            width=sizes.decoder_width,
-            kv_heads=sizes.decoder_kv_heads,
-            head_size=sizes.decoder_width // sizes.decoder_heads,
-            capacity=CAPACITY,
-            longest=16,
-        ),
-    }
-
-
-def test_float32_graphs_parse(graphs: tuple[TinySizes, Path]) -> None:
-    _, folder = graphs
+@pytest.mark.parametrize("name", INPUTS)
+def test_float32_graph_parses(tmp_path: Path, name: str) -> None:
+    path = write_graph(name, tmp_path)
     # The caches' capacity is dynamic in the bundle; TensorRT wants a number in its place.
-    decoder = onnx.load(folder / "decoder.onnx", load_external_data=False)
-    fix_cache_capacity(decoder, CAPACITY)
-    (folder / "decoder.onnx").write_bytes(decoder.SerializeToString())
-    for name, inputs in (("encoder", 1), ("projector", 1), ("decoder", 5 + 2 * 2)):
-        parsed = parse_graph(folder / f"{name}.onnx")
-        assert parsed.network.num_inputs == inputs
+    graph = onnx.load(path, load_external_data=False)
+    fix_cache_capacity(graph, CAPACITY)
+    path.write_bytes(graph.SerializeToString())
+    assert parse_graph(path).network.num_inputs == INPUTS[name]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_forms_build(graphs: tuple[TinySizes, Path], dtype: str) -> None:
-    sizes, folder = graphs
-    for name, profile in profiles(sizes).items():
-        half = folder / f"{name}.{dtype}.onnx"
-        write_half_precision(folder / f"{name}.onnx", half, dtype=dtype, cache_capacity=CAPACITY)
-        assert len(build_plan(half, profile)) > 1000
+@pytest.mark.parametrize(
+    ("name", "dtype", "capability"),
+    [
+        *((name, "float16", "SM89") for name in INPUTS),
+        ("decoder", "bfloat16", "SM89"),
+        *(
+            pytest.param(name, "float16", capability, marks=pytest.mark.slow)
+            for capability in ("SM86", "SM120")
+            for name in INPUTS
+        ),
+    ],
+)
+def test_half_precision_form_builds(tmp_path: Path, name: str, dtype: str, capability: str) -> None:
+    half = tmp_path / "half.onnx"
+    write_half_precision(write_graph(name, tmp_path), half, dtype=dtype, cache_capacity=CAPACITY)
+    assert len(build_plan(half, PROFILES[name], capability=capability)) > 1000
