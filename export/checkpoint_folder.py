@@ -178,7 +178,12 @@ def load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, str]:
         CheckpointError: The folder has no usable tokenizer.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder,
+            local_files_only=True,
+            # Some versions ask every big vocabulary beside a new config whether it is Mistral's.
+            fix_mistral_regex=False,
+        )
     except Exception as error:  # the Rust library raises plain Exception for a damaged file
         first = str(error).partition("\n")[0]
         problem = f"no usable tokenizer in {folder}: {first}"

@@ -201,6 +201,17 @@ def test_peft_wrapped_full_save(tmp_path, sizes):
     assert "modules_to_save" in loaded.layout
 
 
+def test_full_save_with_only_the_decoder_wrapped(tmp_path):
+    original = trained(MLP)
+    layout = ReferenceLayout(original)
+    layout.decoder = with_lora(layout.decoder)
+    state = layout.state_dict()
+    assert "decoder.base_model.model.llama.model.norm.weight" in state
+    torch.save({"state_dict": state}, tmp_path / "wrapped.pt")
+    loaded = load(write_base_folders(tmp_path), MLP, checkpoint=tmp_path / "wrapped.pt")
+    torch.testing.assert_close(logits(loaded.model, MLP), logits(original, MLP), **MERGED)
+
+
 def test_peft_wrapped_lists_of_blocks(tmp_path):
     """Older PEFT wrapped whole module lists: the wrapper's name comes before a number."""
     original = trained(PERCEIVER)
@@ -395,6 +406,14 @@ def test_missing_system_message_and_parts(tmp_path):
         load(folders, MLP)
     with pytest.raises(CheckpointError, match="both --geneformer and --llama"):
         load({}, MLP, checkpoint=tmp_path / "bad.pt")
+
+
+def test_folders_of_other_models(tmp_path):
+    torch.save(ReferenceLayout(trained(MLP)).state_dict(), tmp_path / "c.pt")
+    folders = write_base_folders(tmp_path)
+    swapped = {"geneformer": folders["llama"], "llama": folders["llama"]}
+    with pytest.raises(CheckpointError, match="model_type is 'llama', not 'bert'"):
+        load(swapped, MLP, checkpoint=tmp_path / "c.pt")
 
 
 def test_wrong_or_missing_dictionaries(tmp_path):
