@@ -55,8 +55,8 @@ def embed_genes(
     Raises:
         KernelError: If shapes, dtypes, lengths or tokens do not fit; `out` is untouched then.
     """
-    _check_buffers(tokens, lengths, tables, out, out_scale)
-    _check_tokens(tokens, lengths, tables)
+    check_cells(tokens, lengths, tables)
+    _check_out(tokens.shape, tables, out, out_scale)
     threads = thread_count(threads)
     kernels = native_kernels()
     if kernels is None:
@@ -92,13 +92,14 @@ def _address(array: NDArray[np.float32] | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
-def _check_buffers(
-    tokens: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    tables: GeneEmbeddingTables,
-    out: NDArray[Any],
-    out_scale: float | None,
+def check_cells(
+    tokens: NDArray[np.int32], lengths: NDArray[np.int32], tables: GeneEmbeddingTables
 ) -> None:
+    """Every id that will be looked up is a row of the table, every rank a row of the positions.
+
+    Raises:
+        KernelError: If not; nothing has been read then.
+    """
     if tokens.dtype != np.int32 or tokens.ndim != 2 or lengths.dtype != np.int32:
         problem = f"tokens are {tokens.dtype} {tokens.shape}, lengths {lengths.dtype}"
         raise KernelError(problem, hint="give int32 tokens [B, S] and int32 lengths [B]")
@@ -106,13 +107,35 @@ def _check_buffers(
     if lengths.shape != (cells,):
         problem = f"lengths have shape {lengths.shape}, tokens {tokens.shape}"
         raise KernelError(problem, hint="give one length per cell")
-    if out.shape != (cells, ranks, tables.width) or not out.flags.carray:
+    longest = int(lengths.max(initial=0))
+    if int(lengths.min(initial=0)) < 0 or longest > ranks:
+        problem = f"lengths are {int(lengths.min())} ... {longest}, the tokens have {ranks} columns"
+        raise KernelError(problem, hint="lengths count the tokens of each cell")
+    if longest > tables.positions:
+        problem = f"a cell has {longest} tokens, the model has {tables.positions} positions"
+        raise KernelError(problem, hint="truncate cells to the model's input size")
+
+    used = np.arange(ranks, dtype=np.int32) < lengths[:, None]  # [B, S]
+    outside = used & ((tokens < 0) | (tokens >= tables.vocabulary))
+    if outside.any():
+        cell, rank = (int(index[0]) for index in np.nonzero(outside))
         problem = (
-            f"the output has shape {out.shape}, expected {(cells, ranks, tables.width)}, writable"
+            f"gene token {int(tokens[cell, rank])} (cell {cell}, rank {rank}) is not among the"
+            f" {tables.vocabulary} tokens of the model"
         )
-        raise KernelError(
-            problem, hint="allocate it from the shape of the tokens and the tables' width"
-        )
+        raise KernelError(problem, hint="the vocabulary and the tables must come from one bundle")
+
+
+def _check_out(
+    shape: tuple[int, ...],
+    tables: GeneEmbeddingTables,
+    out: NDArray[Any],
+    out_scale: float | None,
+) -> None:
+    expected = (*shape, tables.width)
+    if out.shape != expected or not out.flags.carray:
+        problem = f"the output has shape {out.shape}, expected {expected}, contiguous, writable"
+        raise KernelError(problem, hint="allocate it from the tokens' shape and the tables' width")
     if out.dtype not in OUTPUT_DTYPES:
         problem = f"the output is {out.dtype}"
         raise KernelError(problem, hint="use float32, float16, uint16 (bfloat16 bits) or int8")
@@ -122,25 +145,3 @@ def _check_buffers(
     if out_scale is not None and not (np.isfinite(out_scale) and out_scale > 0):
         problem = f"the output's scale is {out_scale}"
         raise KernelError(problem, hint="calibrate again: a scale is a positive number")
-    longest = int(lengths.max(initial=0))
-    if int(lengths.min(initial=0)) < 0 or longest > ranks:
-        problem = f"lengths are {int(lengths.min())} ... {longest}, the tokens have {ranks} columns"
-        raise KernelError(problem, hint="lengths count the tokens of each cell")
-    if longest > tables.positions:
-        problem = f"a cell has {longest} tokens, the model has {tables.positions} positions"
-        raise KernelError(problem, hint="truncate cells to the model's input size")
-
-
-def _check_tokens(
-    tokens: NDArray[np.int32], lengths: NDArray[np.int32], tables: GeneEmbeddingTables
-) -> None:
-    """Every id that will be looked up is a row of the table."""
-    used = np.arange(tokens.shape[1], dtype=np.int32) < lengths[:, None]  # [B, S]
-    outside = used & ((tokens < 0) | (tokens >= tables.vocabulary))
-    if outside.any():
-        cell, rank = (int(index[0]) for index in np.nonzero(outside))
-        problem = (
-            f"gene token {int(tokens[cell, rank])} (cell {cell}, rank {rank}) is not among the"
-            f" {tables.vocabulary} tokens of the model"
-        )
-        raise KernelError(problem, hint="the vocabulary and the tables must come from one bundle")

@@ -41,7 +41,7 @@ def rank_value_encode(
     Raises:
         KernelError: If rows point outside the counts or columns outside `genes.column_gene`.
     """
-    _check_rows(counts, genes)
+    check_rows(counts, genes)
     threads = thread_count(threads)
     kernels = native_kernels()
     if kernels is None:
@@ -87,7 +87,12 @@ def _as_one_of(array: NDArray[Any], dtypes: tuple[type, ...]) -> NDArray[Any]:
     return array if readable else np.require(array, dtypes[-1], ("C", "A"))
 
 
-def _check_rows(counts: CsrRows, genes: RankGenes) -> None:
+def check_rows(counts: CsrRows, genes: RankGenes) -> None:
+    """Every row lies inside the counts, every column inside the genes.
+
+    Raises:
+        KernelError: If not; nothing has been read then.
+    """
     indptr, stored = counts.indptr, len(counts.indices)
     if len(indptr) < 1 or len(counts.data) != stored:
         problem = f"{len(indptr)} row starts, {stored} columns, {len(counts.data)} values"

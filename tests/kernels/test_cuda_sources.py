@@ -1,0 +1,191 @@
+"""The CUDA sources: compiled for every architecture, and their logic run on the host.
+
+Nothing here is executed on a GPU; benchmarks/gpu_kernels.py does that where there is one.
+"""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from tolerance import FLOAT32, worst_difference
+
+import c2t.kernels
+from c2t.kernels.gene_embedding import GeneEmbeddingTables, convert_tables
+from c2t.kernels.native import TYPE_NUMBER
+from c2t.kernels.rank_value import RankedCells, RankGenes, RankOptions
+from c2t.kernels.reference import embed_genes_reference, rank_value_encode_reference
+
+SOURCES = Path(c2t.kernels.__file__).parent
+ARCHITECTURES = (80, 86, 89, 90, 120)
+EMULATION = Path(__file__).parent / "cuda_emulation.cpp"
+THREADS, SHARED = (
+    8,
+    64,
+)  # of the emulated blocks: threads of the host are dear, and both paths are to run
+
+
+def embedding_macros(width, table, out):
+    return [f"-DC2T_WIDTH={width}", f"-DC2T_TABLE={table}", f"-DC2T_OUT={out}"]
+
+
+VARIANTS = [
+    ("rank_value", ["-fmad=false"]),
+    ("gene_embedding", embedding_macros(768, 1, 1)),
+    ("gene_embedding", embedding_macros(1152, 0, 0)),
+    ("gene_embedding", embedding_macros(1152, 3, 3)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "flags"), VARIANTS)
+def test_nvcc_compiles_without_spills(source, flags, tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc here")
+    command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v", *flags]
+    command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in ARCHITECTURES]
+    command += ["-o", str(tmp_path / "out.fatbin"), str(SOURCES / f"{source}.cu")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stderr, result.stderr
+    spills = re.findall(r"(\d+) bytes spill (?:stores|loads)", result.stderr)
+    assert len(spills) == 2 * len(ARCHITECTURES), result.stderr
+    assert set(spills) == {"0"}, result.stderr
+
+
+def test_nvrtc_compiles():
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed: c2t[gpu]")
+    from c2t.kernels.cuda_compile import compile_cubin, nvrtc_version
+    from c2t.kernels.errors import KernelError
+
+    try:
+        nvrtc_version()
+    except KernelError as error:
+        pytest.skip(error.problem)
+    for arch in ("sm_80", "sm_120"):
+        assert compile_cubin("rank_value", {}, arch).startswith(b"\x7fELF")
+        macros = {"C2T_WIDTH": 768, "C2T_TABLE": 1, "C2T_OUT": 1}
+        assert compile_cubin("gene_embedding", macros, arch).startswith(b"\x7fELF")
+
+
+def emulate(folder, source, *macros):
+    """The emulated kernel as a C function."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ here")
+    library = folder / f"{source}.so"
+    command = [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", *macros]
+    command += [f'-DC2T_SOURCE="{SOURCES / source}.cu"', "-o", str(library), str(EMULATION)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return ctypes.CDLL(str(library)).emulate
+
+
+def address(array):
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+
+
+@pytest.mark.parametrize(
+    ("width", "storage", "dtype"),
+    [(7, "float32", "float32"), (256, "int8", "uint16"), (63, "int8", "int8")],
+)
+def test_the_logic_of_the_gene_embedding(width, storage, dtype, tmp_path):
+    draw = np.random.default_rng(0)
+    plain = GeneEmbeddingTables(
+        word=draw.normal(size=(20, width)).astype(np.float32),
+        position=draw.normal(size=(6, width)).astype(np.float32),
+        token_type=draw.normal(size=width).astype(np.float32),
+        gamma=draw.normal(size=width).astype(np.float32),
+        beta=draw.normal(size=width).astype(np.float32),
+    )
+    tables = convert_tables(plain, np.dtype(storage))
+    tokens = draw.integers(0, 20, (3, 6)).astype(np.int32)
+    lengths = np.array([5, 0, 2], np.int32)
+    scale = 0.03 if dtype == "int8" else None
+    out = np.full((3, 5, width), 0x2B, dtype)
+    numbers = TYPE_NUMBER[storage], TYPE_NUMBER[dtype]
+    function = emulate(
+        tmp_path, "gene_embedding", "-DC2T_WARPS=1", *embedding_macros(width, *numbers)
+    )
+    names = ("word", "position", "word_scale", "position_scale", "token_type", "gamma", "beta")
+    function(
+        address(tokens),
+        address(lengths),
+        *(address(getattr(tables, name)) for name in names),
+        address(out),
+        *(ctypes.c_longlong(n) for n in (3, 5, 6)),
+        ctypes.c_float(tables.epsilon),
+        ctypes.c_float(scale or 1.0),
+    )
+    first = np.ascontiguousarray(tokens[:, :5])
+    expected = embed_genes_reference(first, lengths, tables, np.empty_like(out), out_scale=scale)
+    if dtype == "uint16":
+        out, expected = ((a.astype(np.uint32) << 16).view(np.float32) for a in (out, expected))
+    tolerance = {"float32": FLOAT32, "uint16": 2.0**-7, "int8": 0}[dtype]
+    assert worst_difference(out, expected) <= tolerance
+
+
+def test_the_logic_of_the_rank_values(tmp_path):
+    draw = np.random.default_rng(1)
+    dense = draw.poisson(1.5, (10, 100)) * (draw.random((10, 100)) < draw.random((10, 1)))
+    dense = dense.astype(np.float64)
+    dense[1] = 0
+    dense[2] = 7  # all ties
+    dense[3, 5], dense[4, 6], dense[5, 7] = np.nan, np.inf, -1
+    dense[6], dense[6, 9] = 0, 3
+    counts = sp.csr_matrix(dense)
+    counts.indices[:] = draw.integers(0, 100, counts.nnz)  # unsorted, repeated
+    genes = RankGenes(
+        column_gene=draw.integers(-1, 70, 100).astype(np.int32),
+        token=draw.permutation(np.arange(4, 74)).astype(np.int32),
+        median=draw.choice([0.5, 1.0, 1.0, 3.3], 70),
+    )
+    function = emulate(
+        tmp_path,
+        "rank_value",
+        f"-DC2T_THREADS={THREADS}",
+        f"-DC2T_SHARED={SHARED}",
+        "-ffp-contract=off",
+    )
+    padded = np.maximum(2, 1 << np.ceil(np.log2(np.maximum(np.diff(counts.indptr), 1))).astype(int))
+    words = np.where(padded > SHARED, 2 * padded, 0)
+    scratch_start = (np.cumsum(words) - words).astype(np.int64)
+    scratch = np.empty(words.sum(), np.uint64)
+    indptr = counts.indptr.astype(np.int64)
+    assert (words > 0).any()
+    assert (words == 0).any()
+    for options in (
+        RankOptions(max_tokens=20, cls_token=2, eos_token=3, pad_token=1),
+        RankOptions(max_tokens=100),
+    ):
+        result = RankedCells.empty(10, options)
+        specials = (
+            -1 if token is None else token for token in (options.cls_token, options.eos_token)
+        )
+        function(
+            address(indptr),
+            address(counts.indices),
+            address(counts.data),
+            address(genes.column_gene),
+            address(genes.token),
+            address(genes.median),
+            address(scratch_start),
+            address(scratch),
+            *(
+                address(getattr(result, name))
+                for name in ("tokens", "lengths", "genes", "totals", "status")
+            ),
+            ctypes.c_longlong(10),
+            options.max_tokens,
+            *specials,
+            options.pad_token,
+        )
+        expected = rank_value_encode_reference(counts, genes, options)
+        for name in ("tokens", "lengths", "genes", "status"):
+            np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), name)
+        np.testing.assert_allclose(result.totals, expected.totals, rtol=1e-12)
