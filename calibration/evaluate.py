@@ -28,6 +28,7 @@ from c2t.calibration.predicted_labels import LabelReader
 from c2t.calibration.text_metrics import check_bert_model, read_references, score_texts
 from c2t.calibration.true_labels import TrueLabels, read_label_map, read_true_labels
 from c2t.runtime.bundle import Bundle
+from c2t.runtime.caption import NORMAL
 from c2t.runtime.cell_file import CellOptions, CellReader, open_cells
 from c2t.runtime.describe import DescribeOptions
 
@@ -73,7 +74,7 @@ class _Truth:
 
     labels: list[TrueLabels]
     similarities: dict[str, OntologySimilarity]
-    unfit: list[str]  # fields whose installed ontology knows none of the labels
+    unfit: list[str]  # fields whose ontology knows none of the labels
     references: list[str | None]
 
 
@@ -174,8 +175,10 @@ def _read_truth(
         try:
             true_terms(true, similarity)
         except EvaluationError:
-            # An ontology that the user named must fit; one that is merely installed may not.
-            if options.ontologies.get(true.field) is not None:
+            # An ontology that the user named must fit, one that is merely installed need not; and
+            # no ontology of diseases has a term for their absence.
+            healthy = {name for name in true.names if name} == {NORMAL}
+            if options.ontologies.get(true.field) is not None and not healthy:
                 raise
             unfit.append(true.field)
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from c2t.calibration.field_score import FieldScore, JudgedField
-from c2t.runtime.caption import normalise_label
 
 SHOWN = 5
 
@@ -17,7 +16,7 @@ def field_warnings(
 
     Args:
         fields: The judged fields.
-        without_ontology: Fields whose installed ontology knows none of the labels.
+        without_ontology: Fields whose ontology knows none of the labels.
         prefixes: Fields that have an ontology, with its name.
     """
     found = []
@@ -26,7 +25,7 @@ def field_warnings(
         found += _label_warnings(what, judged.score)
         if name in prefixes and judged.score.similarity is None:
             if name in without_ontology:
-                reason = f"the installed {prefixes[name]} knows none of the labels"
+                reason = f"{prefixes[name]} has no term for any of the labels"
             else:
                 reason = f"there is no {prefixes[name]} ontology: give a file, or install"
                 reason += " cellxgene-ontology-guide"
@@ -50,7 +49,7 @@ def _label_warnings(what: str, score: FieldScore) -> list[str]:
     if score.unread:
         found.append(f"{score.unread:,} of {score.cells:,} texts name no {what}: counted as wrong")
     said = {label for row in score.confusion.values() for label in row if label}
-    true = {normalise_label(label) for label in score.labels}
+    true = set(score.labels)
     if said and not said & true:
         found.append(
             f"no text names any {what} of column {score.column!r} ({_some(score.labels)}); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,10 @@ class SimilarityScore:
 
 @dataclass(frozen=True, kw_only=True)
 class FieldScore:
-    """Scores of one field; labels are compared normalised (lower case, no "cell" at the end).
+    """Scores of one field.
+
+    Labels are compared normalised (lower case, no "cell" at the end), and named here as they are
+    written, in the commonest way where there is more than one.
 
     Args:
         field: "cell_type", "tissue", "disease", "sex" or "age".
@@ -115,9 +118,10 @@ def judge_field(
     right[known] = [name == label for name, label in pairs]
     macro = _resampled_macros(wanted, predicted, sorted(plain.labels), bootstrap)
     near, score = _similarities(true, said, bootstrap, similarity)
-    confusion: dict[str, dict[str, int]] = {name: {} for name in plain.labels}
+    written = _written((*true.names, *said))
+    confusion: dict[str, dict[str, int]] = {written[name]: {} for name in plain.labels}
     for (name, label), count in Counter(pairs).items():
-        confusion[name][label or ""] = count
+        confusion[written[name]][written[label] if label else ""] = count
     return JudgedField(
         score=FieldScore(
             field=true.field,
@@ -129,7 +133,7 @@ def judge_field(
             macro_f1=bootstrap.interval(plain.macro_f1, macro["f1"]),
             macro_precision=bootstrap.interval(plain.macro_precision, macro["precision"]),
             macro_recall=bootstrap.interval(plain.macro_recall, macro["recall"]),
-            labels=plain.labels,
+            labels={written[name]: found for name, found in plain.labels.items()},
             confusion=confusion,
             similarity=score,
         ),
@@ -138,6 +142,15 @@ def judge_field(
         macro_f1=macro["f1"],
         said=tuple(said),
     )
+
+
+def _written(names: Iterable[str | None]) -> dict[str, str]:
+    """How each normalised label is written, most often; true labels come first, and win a tie."""
+    counts = Counter(name for name in names if name is not None)
+    found: dict[str, str] = {}
+    for name, _ in counts.most_common():
+        found.setdefault(normalise_label(name), name)
+    return found
 
 
 def _resampled_macros(

@@ -37,7 +37,7 @@ class BarRow:
 
 def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
     """Dots with whiskers on an axis from 0 to 1, one line a figure."""
-    left, width, step = _label_room([row.name for row in rows]), 420, 30
+    left, width, step = _label_room([row.name for row in rows]), 560, 30
     height = step * len(rows) + 28
     marks = _share_axis(left, width, height - 22)
     for number, row in enumerate(rows):
@@ -63,7 +63,7 @@ def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
 
 def bar_chart(rows: Sequence[BarRow]) -> Markup:
     """Horizontal bars on an axis from 0 to 1, one line a label, a bar for each series."""
-    left, width = _label_room([row.name for row in rows]), 420
+    left, width = _label_room([row.name for row in rows]), 560
     series = max((len(row.shares) for row in rows), default=1)
     thick = 16 if series == 1 else 9
     step = thick * series + 10
@@ -93,7 +93,7 @@ def heat_map(
         columns: Predicted labels.
         counts: Of (row, column); missing pairs are 0.
     """
-    size = 34
+    size = 38
     left, top = _label_room(rows), round(_label_room(columns) * 0.72) + 12
     marks = []
     for place, name in enumerate(columns):
@@ -129,7 +129,7 @@ def histogram(values: Sequence[int], end: int, colour: str = COLOURS[0]) -> Mark
     bins = [0] * max(1, -(-end // span))
     for value in values:
         bins[min(value // span, len(bins) - 1)] += 1
-    width, height, left, most = 26, 150, 44, max(*bins, 1)
+    width, height, left, most = 34, 150, 44, max(*bins, 1)
     marks = []
     for number, count in enumerate(bins):
         tall = height * count / most

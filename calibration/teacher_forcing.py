@@ -69,7 +69,7 @@ class TeacherForcing:
         if not token_ids:
             return
         prompt = self._prompts.length(len(vectors))
-        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors)[None])
+        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors))
         given = np.asarray(token_ids[:-1], dtype=np.int64)
         for start in range(0, len(given), BLOCK):
             block = given[start : start + BLOCK]

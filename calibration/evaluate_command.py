@@ -1,0 +1,165 @@
+"""`c2t evaluate`: its options, and nothing that takes long to load.
+
+It stands here and not in `cli.py` because its options would fill that file; the stage is imported
+when the command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from c2t.runtime.command_line import say
+
+if TYPE_CHECKING:
+    from c2t.calibration.evaluate import EvaluateOptions
+    from c2t.runtime.bundle import Bundle
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to judge.")],
+    cells: Annotated[
+        Path, typer.Argument(metavar="LABELLED.h5ad", help="Cells with their labels in `obs`.")
+    ],
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle, judged too and compared with.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report: figures, cells, and a page."),
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of cell types.  [default: cell_type]")
+    ] = None,
+    tissue_column: Annotated[
+        str | None, typer.Option(help="Column of tissues.  [default: tissue, if there]")
+    ] = None,
+    disease_column: Annotated[
+        str | None, typer.Option(help="Column of diseases.  [default: disease, if there]")
+    ] = None,
+    sex_column: Annotated[
+        str | None, typer.Option(help="Column of sexes.  [default: sex, if there]")
+    ] = None,
+    age_column: Annotated[
+        str | None, typer.Option(help="Column of ages.  [default: development_stage, if there]")
+    ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
+    ] = None,
+    ontology: Annotated[
+        Path | None,
+        typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]"),
+    ] = None,
+    uberon: Annotated[Path | None, typer.Option(help="The same for tissues.")] = None,
+    mondo: Annotated[Path | None, typer.Option(help="The same for diseases.")] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Reference captions: .jsonl or .csv with cell and text.")
+    ] = None,
+    captions_column: Annotated[
+        str | None, typer.Option(help="Column of `obs` with reference captions.")
+    ] = None,
+    bert_model: Annotated[
+        Path | None, typer.Option(help="Folder of a model for BERTScore; nothing is fetched.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first cells.")] = None,
+    choice: Annotated[
+        str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
+    ] = None,
+    gene_column: Annotated[
+        str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest text, in tokens.")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="1 is greedy search.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Cells written at the same time.")] = 8,
+    resamples: Annotated[
+        int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Judge a bundle's texts on labelled cells, in the paper's own figures.
+
+    Accuracy and macro figures of the labels that the texts name, ontology similarity, BLEU and
+    ROUGE where there are reference captions; against another bundle also how far the two agree.
+    """
+    from c2t.calibration.bootstrap import BootstrapOptions
+    from c2t.calibration.evaluate import EvaluateOptions
+    from c2t.runtime.cell_choice import read_ids
+    from c2t.runtime.cell_file import CellOptions
+    from c2t.runtime.describe import DescribeOptions
+
+    options = EvaluateOptions(
+        cells=cells,
+        columns={
+            "cell_type": label_column,
+            "tissue": tissue_column,
+            "disease": disease_column,
+            "sex": sex_column,
+            "age": age_column,
+        },
+        label_map=label_map,
+        ontologies={"cell_type": ontology, "tissue": uberon, "disease": mondo},
+        references=references,
+        reference_column=captions_column,
+        bert_model=bert_model,
+        reading=CellOptions(
+            layer=layer,
+            gene_column=gene_column,
+            limit=limit,
+            cells=None if choice is None else read_ids(choice),
+        ),
+        describing=DescribeOptions(
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            threads=threads,
+            batch_size=batch_size,
+        ),
+        bootstrap=BootstrapOptions(resamples=resamples, seed=seed),
+    )
+    _run(bundle, against, options, output=output, force=force, json=json)
+
+
+def _run(
+    bundle: Path,
+    against: Path | None,
+    options: EvaluateOptions,
+    *,
+    output: Path | None,
+    force: bool,
+    json: bool,
+) -> None:
+    from c2t.calibration.evaluate import evaluate_bundle
+    from c2t.calibration.evaluation_report import PAGE, check_report_target, write_report
+    from c2t.calibration.evaluation_table import evaluation_text
+    from c2t.runtime.command_line import print_json
+
+    if output is not None:
+        check_report_target(output, force=force)
+    judged, other = _open(bundle), None if against is None else _open(against)
+    evaluation, records = evaluate_bundle(judged, options, against=other, report=say)
+    for warning in evaluation.warnings:
+        say(f"warning: {warning}")
+    if json:
+        print_json(evaluation)
+    else:
+        print(evaluation_text(evaluation), end="")
+    if output is not None:
+        write_report(output, evaluation, records, force=force)
+        say(f"wrote {output}; look at {output / PAGE}")
+
+
+def _open(path: Path) -> Bundle:
+    """Open a bundle, with a bar while gigabytes are hashed."""
+    from c2t.runtime.bundle import open_bundle
+    from c2t.runtime.progress import progress_bar
+
+    total = sum(file.stat().st_size for file in path.glob("*")) if path.is_dir() else 0
+    with progress_bar("checking the bundle", total, unit="bytes") as advance:
+        return open_bundle(path, progress=advance)

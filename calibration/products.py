@@ -1,0 +1,106 @@
+"""The matrix products of an exported graph that can be quantised, and their float32 weights.
+
+One decision: what is quantised is found in the graph itself (a product with a stored matrix), so
+that encoders, projectors and decoders of any size need no list of names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One product `input @ weight` with a stored matrix.
+
+    Args:
+        name: The node's name, for instance "layers.3.mlp.down".
+        input: The value on its left, [..., K].
+        output: The value that it makes, [..., N], before a bias.
+        weight: Name of the initializer.
+        inputs: K.
+        outputs: N.
+        by_output: The matrix is stored as [N, K] (a `Gemm` with `transB`), not as [K, N].
+    """
+
+    name: str
+    input: str
+    output: str
+    weight: str
+    inputs: int
+    outputs: int
+    by_output: bool
+
+
+class StoredGraph:
+    """An exported graph with its weights left in the data file, to be mapped when asked for.
+
+    Args:
+        path: The graph file; its data file lies beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = onnx.load(path, load_external_data=False)
+        self.graph = self.model.graph
+        self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.producers = {name: node for node in self.graph.node for name in node.output}
+        self.consumers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.graph.node:
+            for name in node.input:
+                self.consumers.setdefault(name, []).append(node)
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """An initializer's values, mapped from the data file where they lie there; read-only."""
+        tensor = self.initializers[name]
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return np.asarray(onnx.numpy_helper.to_array(tensor))
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        return np.memmap(
+            self.path.with_name(place["location"]),
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            mode="r",
+            offset=int(place.get("offset", "0")),
+            shape=tuple(tensor.dims),
+        )
+
+    def products(self) -> list[Product]:
+        """All products with a stored float32 matrix, in the order of the graph."""
+        return [
+            product
+            for node in self.graph.node
+            if (product := self._product(node)) is not None
+        ]
+
+    def matrix(self, product: Product) -> Float32:
+        """The weight as [K, N], whichever way it is stored; mapped, not copied."""
+        stored = self.array(product.weight)
+        matrix: Float32 = stored.T if product.by_output else stored  # type: ignore[assignment]
+        return matrix
+
+    def _product(self, node: onnx.NodeProto) -> Product | None:
+        if node.op_type not in ("MatMul", "Gemm"):
+            return None
+        weight = self.initializers.get(node.input[1])
+        if weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != 2:
+            return None
+        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        by_output = bool(attributes.get("transB", 0))
+        inputs, outputs = weight.dims[::-1] if by_output else weight.dims
+        return Product(
+            name=node.name,
+            input=node.input[0],
+            output=node.output[0],
+            weight=weight.name,
+            inputs=int(inputs),
+            outputs=int(outputs),
+            by_output=by_output,
+        )
