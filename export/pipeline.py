@@ -17,6 +17,7 @@ from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
 from c2t.export.checkpoint import load_checkpoint
 from c2t.export.checkpoint_options import CheckpointOptions, LoadedCheckpoint
 from c2t.export.parity import ParityResult, check_parity
+from c2t.export.preset import PresetOptions, load_preset
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.atomic import atomic_folder, check_folder_target
 from c2t.runtime.bundle import (
@@ -30,15 +31,6 @@ from c2t.runtime.bundle import (
 
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
-
-
-@dataclass(frozen=True, kw_only=True)
-class PresetOptions:
-    """A checkpoint of random weights at known sizes, see `c2t.export.preset`."""
-
-    name: str  # "DECODER+ENCODER"
-    projector: str = "mlp"
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +101,7 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
 def load(options: ExportOptions) -> LoadedCheckpoint:
     """The checkpoint or preset that the options name."""
     if options.preset is not None:
-        from c2t.export.preset import random_checkpoint
-
-        preset = options.preset
-        return random_checkpoint(preset.name, projector=preset.projector, seed=preset.seed)
+        return load_preset(options.preset)
     assert options.checkpoint is not None
     return load_checkpoint(options.checkpoint)
 

@@ -128,13 +128,6 @@ def load_preset(options: PresetOptions) -> LoadedCheckpoint:
     )
 
 
-def random_checkpoint(
-    preset: str, *, projector: str = "mlp", seed: int = 0, top_k: int = 256
-) -> LoadedCheckpoint:
-    """`load_preset` without the options object."""
-    return load_preset(PresetOptions(name=preset, projector=projector, seed=seed, top_k=top_k))
-
-
 def synthetic_genes(sizes: EncoderSizes, seed: int = 0) -> GeneVocabularyArrays:
     """Genes ENSG00000000001, ... with random medians and symbols SYN1, ..."""
     count = sizes.vocabulary - sizes.special_tokens
