@@ -68,8 +68,10 @@ class Bootstrap:
         return self.ratio(np.nan_to_num(values), np.isfinite(values).astype(np.float64))
 
     def ratio(self, parts: Float64, wholes: Float64) -> Interval:
-        """Interval of sum(parts) / sum(wholes), each [B]."""
-        return self.interval(parts.sum() / wholes.sum(), self.ratios(parts, wholes))
+        """Interval of sum(parts) / sum(wholes), each [B]; NaN if the wholes are 0."""
+        whole = float(wholes.sum())
+        value = float(parts.sum()) / whole if whole else float("nan")
+        return self.interval(value, self.ratios(parts, wholes))
 
     def ratios(self, parts: Float64, wholes: Float64) -> Float64:
         """The same quotient of every resample [R]; NaN where nothing of the whole was drawn."""

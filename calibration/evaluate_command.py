@@ -6,15 +6,18 @@ when the command runs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c2t.runtime.command_line import say
+from c2t.calibration.errors import EvaluationError
+from c2t.runtime.command_line import UsageError, say
 
 if TYPE_CHECKING:
     from c2t.calibration.evaluate import EvaluateOptions
+    from c2t.calibration.gate import Tolerance
     from c2t.runtime.bundle import Bundle
 
 
@@ -81,16 +84,30 @@ def evaluate(
         int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Fail if the bundle is worse than --against allows.")
+    ] = False,
+    accuracy_tolerance: Annotated[
+        float, typer.Option(min=0, help="Accuracy that may be lost, in percentage points.")
+    ] = 0.5,
+    similarity_tolerance: Annotated[
+        float, typer.Option(min=0, help="Ontology similarity that may be lost, in percent.")
+    ] = 0.5,
+    least_agreement: Annotated[
+        float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
+    ] = 97.0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Judge a bundle's texts on labelled cells, in the paper's own figures.
+    """Judge a bundle's texts on labelled cells.
 
-    Accuracy and macro figures of the labels that the texts name, ontology similarity, BLEU and
-    ROUGE where there are reference captions; against another bundle also how far the two agree.
+    In the paper's own figures: accuracy and macro figures of the labels that the texts name,
+    ontology similarity, BLEU and ROUGE where there are reference captions. Against another bundle
+    also how far the two agree.
     """
     from c2t.calibration.bootstrap import BootstrapOptions
     from c2t.calibration.evaluate import EvaluateOptions
+    from c2t.calibration.gate import Tolerance
     from c2t.runtime.cell_choice import read_ids
     from c2t.runtime.cell_file import CellOptions
     from c2t.runtime.describe import DescribeOptions
@@ -123,36 +140,56 @@ def evaluate(
         ),
         bootstrap=BootstrapOptions(resamples=resamples, seed=seed),
     )
-    _run(bundle, against, options, output=output, force=force, json=json)
+    tolerance = None
+    if gate:
+        if against is None:
+            problem = "--gate holds a bundle against another one"
+            raise UsageError(problem, hint="name the other one with --against")
+        tolerance = Tolerance(
+            accuracy=accuracy_tolerance / 100,
+            similarity=similarity_tolerance / 100,
+            agreement=least_agreement / 100,
+        )
+    report = _Report(folder=output, force=force, json=json, tolerance=tolerance)
+    _run(bundle, against, options, report)
 
 
-def _run(
-    bundle: Path,
-    against: Path | None,
-    options: EvaluateOptions,
-    *,
-    output: Path | None,
-    force: bool,
-    json: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """What becomes of the figures."""
+
+    folder: Path | None
+    force: bool
+    json: bool
+    tolerance: Tolerance | None
+
+
+def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _Report) -> None:
     from c2t.calibration.evaluate import evaluate_bundle
     from c2t.calibration.evaluation_report import PAGE, check_report_target, write_report
     from c2t.calibration.evaluation_table import evaluation_text
+    from c2t.calibration.gate import gate_failures
     from c2t.runtime.command_line import print_json
 
-    if output is not None:
-        check_report_target(output, force=force)
+    if report.folder is not None:
+        check_report_target(report.folder, force=report.force)
     judged, other = _open(bundle), None if against is None else _open(against)
     evaluation, records = evaluate_bundle(judged, options, against=other, report=say)
     for warning in evaluation.warnings:
         say(f"warning: {warning}")
-    if json:
+    if report.json:
         print_json(evaluation)
     else:
-        print(evaluation_text(evaluation), end="")
-    if output is not None:
-        write_report(output, evaluation, records, force=force)
-        say(f"wrote {output}; look at {output / PAGE}")
+        print(evaluation_text(evaluation), end="", flush=True)
+    if report.folder is not None:
+        write_report(report.folder, evaluation, records, force=report.force)
+        say(f"wrote {report.folder}; look at {report.folder / PAGE}")
+    if report.tolerance is not None:
+        failures = gate_failures(evaluation, report.tolerance)
+        if failures:
+            problem = f"{bundle} does not pass the gate: {'; '.join(failures)}"
+            raise EvaluationError(problem, hint="calibrate it anew, or allow more")
+        say("the gate is passed")
 
 
 def _open(path: Path) -> Bundle:
