@@ -15,6 +15,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
 
 from c2t.calibration.accuracy import Accuracy, score_labels
 from c2t.examples.demo.held_out import is_held_out
@@ -23,12 +26,13 @@ from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.atomic import write_text
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.caption import caption_fields, normalise_label
+from c2t.runtime.cell_counts import CellCounts
+from c2t.runtime.cell_file import open_cells
 from c2t.runtime.describe import Description
 from c2t.runtime.errors import CellFileError
 from c2t.runtime.output_record import make_record
 from c2t.runtime.output_table import json_line
 from c2t.runtime.progress import progress_bar
-from c2t.runtime.report import table
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE / "checkpoint"
@@ -37,7 +41,7 @@ CELLS_NAME = "10x_pbmc68k_reduced.h5ad"
 LABELS = "pbmc68k_reduced_700x765_raw"
 LABEL_COLUMN = "bulk_labels"
 SEED = 7
-EXAMPLES_A_LABEL = 1
+WIDTH = 110  # of the tables, in characters
 
 Report = Callable[[str], None]
 
@@ -83,27 +87,27 @@ def run_demo(folder: Path, *, force: bool = False, report: Report = lambda _: No
         ),
         report=report,
     )
-    report(f"describing the cells of {cells_file.name}")
-    cells = _read_cells(cells_file)
-    described = _describe(bundle, cells, "describing")
-    lines = b"".join(json_line(make_record(i, d)) for i, d in enumerate(described))
+    with open_cells(cells_file, bundle) as cells:
+        report(f"describing {cells_file.name}: {cells.counts_report.sentence}")
+        described = _describe(bundle, cells, cells.n_cells, "describing")
+        names, held_out = cells.obs_column(LABEL_COLUMN), [*map(is_held_out, cells.cell_ids)]
+        unseen = [i for i, kept in enumerate(held_out) if kept]
+        shuffled = permute_genes(cells, unseen, seed=SEED)
+    control = _describe(bundle, shuffled, len(unseen), "control: genes permuted")
+    lines = b"".join(json_line(make_record(row, d)) for row, d in enumerate(described))
     write_text(folder / "descriptions.jsonl", lines.decode(), force=True)
 
-    labels = expected_labels([str(value) for value in cells.obs[LABEL_COLUMN]])
-    held_out = np.array([is_held_out(str(name)) for name in cells.obs_names])
-    control_cells = permute_genes(cells[held_out], seed=SEED)
-    control = _describe(bundle, control_cells, "control: genes permuted")
+    labels = expected_labels(names)
+    trained = [i for i, kept in enumerate(held_out) if not kept]
     result = DemoResult(
-        held_out=_score(labels, described, held_out),
-        control=_score(
-            [label for label, kept in zip(labels, held_out, strict=True) if kept], control
-        ),
-        trained_on=_score(labels, described, ~held_out),
+        held_out=_score([labels[i] for i in unseen], [described[i] for i in unseen]),
+        control=_score([labels[i] for i in unseen], control),
+        trained_on=_score([labels[i] for i in trained], [described[i] for i in trained]),
     )
     scores = msgspec.json.format(msgspec.json.encode(result)).decode()
     write_text(folder / "scores.json", scores, force=True)
-    names = [str(value) for value in cells.obs[LABEL_COLUMN]]
-    return _shown(names, described, held_out, result) + _next_commands(folder, cells_file)
+    shown = [(names[i], described[i]) for i in unseen]
+    return _shown(shown, result) + _next_commands(folder, cells_file)
 
 
 def pbmc_file() -> Path:
@@ -127,36 +131,33 @@ def expected_labels(labels: list[str]) -> list[str]:
     return [normalise_label(entry["labels"][label]) for label in labels]
 
 
-def permute_genes(cells: Any, *, seed: int) -> Any:
+def permute_genes(cells: CellCounts, chosen: list[int], *, seed: int) -> Any:
     """The same values on other genes: each cell's values are dealt out to the genes anew.
 
     What is left is the number of genes and the shape of the distribution; what a model can still
     tell from that is chance.
 
     Args:
-        cells: AnnData with values [B,G] in `X`.
+        cells: The cells of the file.
+        chosen: Which of them, by position.
         seed: Of the permutations, one a cell.
+
+    Returns:
+        An AnnData of the chosen cells [B,G].
     """
-    draw = np.random.default_rng(seed)
-    permuted = cells.copy()
-    values = permuted.X.toarray() if hasattr(permuted.X, "toarray") else np.array(permuted.X)
-    permuted.X = draw.permuted(values, axis=1)
+    import anndata
+    from scipy.sparse import csr_matrix, vstack
+
+    parts = [csr_matrix((r.data, r.indices, r.indptr), shape=r.shape) for r in cells.rows()]
+    values = vstack(parts).tocsr()[chosen].toarray()
+    permuted = anndata.AnnData(np.random.default_rng(seed).permuted(values, axis=1))
+    permuted.var_names = cells.gene_names()
     return permuted
 
 
-def _read_cells(path: Path) -> Any:
-    """The cells with their log-normalised values as `X` (scanpy's own `X` is scaled)."""
-    import anndata
-
-    cells = anndata.read_h5ad(path)
-    plain = anndata.AnnData(X=cells.raw.X.copy(), obs=cells.obs[[LABEL_COLUMN]].copy())
-    plain.var_names = cells.raw.var_names
-    return plain
-
-
-def _describe(bundle: Bundle, cells: Any, label: str) -> list[Description]:
+def _describe(bundle: Bundle, cells: Any, count: int, label: str) -> list[Description]:
     described = []
-    with progress_bar(label, cells.n_obs, unit="cells") as advance:
+    with progress_bar(label, count, unit="cells") as advance:
         for description in bundle.describe(cells):
             described.append(description)
             advance(1)
@@ -173,37 +174,29 @@ def cell_type_of(description: Description) -> str | None:
     return normalise_label(found) if found else None
 
 
-def _shown(
-    names: list[str], described: list[Description], held_out: Any, result: DemoResult
-) -> str:
+def _shown(unseen: list[tuple[str, Description]], result: DemoResult) -> str:
     """A held-out cell of each label, then the scores."""
-    rows = []
-    for label in sorted(set(names)):
-        of_label = [i for i in np.flatnonzero(held_out) if names[i] == label]
-        for i in of_label[:EXAMPLES_A_LABEL]:
-            confidence = described[i].cell_type_confidence
-            shown = "-" if confidence is None else f"{confidence:.2f}"
-            rows.append((label, shown, _shortened(described[i].text or described[i].error or "")))
+    said = Table("label of the data set", "sure", "description of a cell never seen", box=SIMPLE)
+    first = {label: description for label, description in reversed(unseen)}
+    for label, description in sorted(first.items()):
+        sure = f"{description.cell_type_confidence or 0:.2f}"
+        said.add_row(label, sure, description.text or description.error)
     labels = len(result.held_out.labels)
-    scores = [
-        ("cells never seen in training", *_score_columns(result.held_out)),
-        ("the same, genes permuted (control)", *_score_columns(result.control)),
-        ("cells seen in training", *_score_columns(result.trained_on)),
-    ]
-    return (
-        "A cell of each label that was not trained on\n\n"
-        + table(("label of the data set", "sure", "description"), rows)
-        + f"\nCell type, {labels} labels (chance: {1 / labels:.0%} macro)\n\n"
-        + table(("", "cells", "accuracy", "macro accuracy"), scores)
+    chance = f"chance: {1 / labels:.0%}"
+    scores = Table(
+        f"cell type, {labels} labels", "cells", "accuracy", f"macro ({chance})", box=SIMPLE
     )
-
-
-def _score_columns(score: Accuracy) -> tuple[str, str, str]:
-    return f"{score.cells}", f"{score.accuracy:.1%}", f"{score.macro_recall:.1%}"
-
-
-def _shortened(text: str, width: int = 100) -> str:
-    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+    for name, score in (
+        ("cells never seen in training", result.held_out),
+        ("the same, genes permuted (control)", result.control),
+        ("cells seen in training", result.trained_on),
+    ):
+        scores.add_row(name, f"{score.cells}", f"{score.accuracy:.1%}", f"{score.macro_recall:.1%}")
+    console = Console(width=WIDTH, color_system=None)
+    with console.capture() as text:
+        console.print(said)
+        console.print(scores)
+    return "\n".join(line.rstrip() for line in text.get().splitlines()) + "\n"
 
 
 def _next_commands(folder: Path, cells: Path) -> str:
