@@ -182,7 +182,7 @@ def _shown(unseen: list[tuple[str, Description]], result: DemoResult) -> str:
         sure = f"{description.cell_type_confidence or 0:.2f}"
         said.add_row(label, sure, description.text or description.error)
     labels = len(result.held_out.labels)
-    chance = f"chance: {1 / labels:.0%}"
+    head = (f"cell type, {labels} labels", "cells", "accuracy", f"macro (chance: {1 / labels:.0%})")
     scores = Table(
         f"cell type, {labels} labels", "cells", "accuracy", f"macro ({chance})", box=SIMPLE
     )
