@@ -7,20 +7,25 @@ single steps would give, in fewer steps. A wrong draft costs time, never a token
 How far to draft: a step with d drafted tokens costs about 1 + c * d single steps, and the chance
 that the model gets to the k-th one is the product of the shares before it. Drafting goes on as
 long as the next token raises the expected tokens per cost; so it reaches through a template to the
-next decision, and stops there unless the decision is nearly foregone.
+next decision, and stops there unless the decision is nearly foregone. The cells of a step share its
+length: what is padding for one of them is paid for anyway, so it drafts there too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.phrase_table import ROOT, PhraseTable
 
-# Measured on two cores: one more token in a step of one cell costs 3 to 7 % of the step, and the
-# share grows by about a quarter of that with each further cell of the batch.
-TOKEN_COST = 0.05
-COST_PER_ROW = 0.25
+# Measured on two cores: one more token in a step of one cell costs 6 to 12 % of a single step, in a
+# step of eight cells 17 to 24 %.
+TOKEN_COST = 0.08
+COST_PER_ROW = 0.012  # added to it for each further cell
+UNLIKELY = 0.04  # no draft goes on below this chance
 LONGEST = 32
 # Evidence of a hundred tokens or so decides how far the table is trusted.
 MEMORY = 0.99
@@ -38,10 +43,23 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Draft:
-    """Proposed tokens, and for each the share of the table's captions that go on like this."""
+    """Proposed tokens.
+
+    Args:
+        tokens: The tokens.
+        shares: Of each: the share of the table's captions that go on like this.
+        reach: Of each: the chance that it will be accepted.
+    """
 
     tokens: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
+    reach: tuple[float, ...] = ()
+
+    def cut(self, length: int) -> Draft:
+        """The first tokens."""
+        if len(self.tokens) <= length:
+            return self
+        return Draft(self.tokens[:length], self.shares[:length], self.reach[:length])
 
 
 NO_DRAFT = Draft()
@@ -64,6 +82,7 @@ class Drafter:
         self._target: list[int] = table.target.tolist()
         self._count: list[int] = table.count.tolist()
         self._shorter: list[int] = table.shorter.tolist()
+        self._total: list[int] = _totals(table)
         root = range(self._first[ROOT], self._first[ROOT + 1])
         self._from_root = {self._token[edge]: self._target[edge] for edge in root}
         self._hits = self._expected = 0.0
@@ -81,35 +100,31 @@ class Drafter:
         """Move on by one token of the text."""
         cursor.state = self._next(cursor.state, token)
 
-    def propose(self, cursor: Cursor, ban: NgramBan, *, limit: int, rows: int) -> Draft:
-        """Draft what probably follows.
+    def propose(self, cursor: Cursor, ban: NgramBan, limit: int) -> Draft:
+        """Draft what probably follows, as far as there is a chance.
 
         Args:
             cursor: Where the text stands.
             ban: The n-gram ban of the text: what is banned is not proposed.
             limit: Most tokens.
-            rows: Cells in the step.
         """
-        cost = TOKEN_COST * (1 + COST_PER_ROW * (rows - 1))
-        trust, state, reach, expected = self.trust, cursor.state, 1.0, 1.0
+        trust, state, chance = self.trust, cursor.state, 1.0
         tokens: list[int] = []
         shares: list[float] = []
+        reach: list[float] = []
         trial = ban.trial()
-        for drafted in range(min(limit, self.longest)):
+        for _ in range(min(limit, self.longest)):
             edge, share = self._best(state, trial.banned())
-            if edge < 0:
+            chance *= share * trust
+            if chance < UNLIKELY:
                 break
-            reach *= share * trust
-            # Worth it if gain per cost exceeds that of the draft so far.
-            if reach * (1 + cost * drafted) <= cost * expected:
-                break
-            expected += reach
             token = self._token[edge]
             tokens.append(token)
             shares.append(share)
+            reach.append(chance)
             trial.append(token)
             state = self._target[edge]
-        return Draft(tuple(tokens), tuple(shares))
+        return Draft(tuple(tokens), tuple(shares), tuple(reach))
 
     def learn(self, draft: Draft, accepted: int) -> None:
         """Take note of how a draft fared: `accepted` of its tokens were right.
@@ -121,16 +136,16 @@ class Drafter:
         self._expected = self._expected * MEMORY + sum(examined)
 
     def _best(self, state: int, banned: tuple[int, ...]) -> tuple[int, float]:
-        """The most frequent edge of a state that is not banned, and its share; -1 for none."""
+        """The most frequent edge of a state that is not banned, and its share; 0 for none."""
         first, end = self._first[state], self._first[state + 1]
-        if first == end or state == ROOT:
-            return -1, 0.0
-        total = 1 + sum(self._count[first:end])  # the one stands for what was never seen
+        if state == ROOT:
+            return first, 0.0
+        total = self._total[state]
         for edge in range(first, end):
             if self._token[edge] not in banned:
                 return edge, self._count[edge] / total
             total -= self._count[edge]
-        return -1, 0.0
+        return first, 0.0
 
     def _next(self, state: int, token: int) -> int:
         while state != ROOT:
@@ -142,3 +157,22 @@ class Drafter:
                 return self._target[edge]
         found: int = self._from_root.get(token, ROOT)
         return found
+
+
+def common_length(drafts: Sequence[Draft]) -> int:
+    """Drafted tokens of a step over several cells: where expected tokens per cost are highest."""
+    cost = TOKEN_COST + COST_PER_ROW * (len(drafts) - 1)
+    expected = float(len(drafts))  # each cell's own choice, draft or not
+    for length in range(max(len(draft.tokens) for draft in drafts)):
+        gain = sum(draft.reach[length] for draft in drafts if length < len(draft.reach))
+        if gain * (1 + cost * length) <= cost * expected:
+            return length
+        expected += gain
+    return max(len(draft.tokens) for draft in drafts)
+
+
+def _totals(table: PhraseTable) -> list[int]:
+    """Tokens seen after each state, and one for what was never seen."""
+    sums = np.concatenate(([0], np.cumsum(table.count, dtype=np.int64)))
+    totals: list[int] = (1 + np.diff(sums[table.first_edge])).tolist()
+    return totals

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.engine import DecoderEngine, Float32
 from c2t.runtime.errors import EngineError
-from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, Drafter
+from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, Drafter, common_length
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
@@ -118,7 +118,7 @@ class GreedySearch:
             ban=NgramBan(self._generation.no_repeat_ngram_size),
             cursor=drafter.begin() if drafter else None,
         )
-        self._propose(slot, 1, self._generation.max_new_tokens)
+        self._propose([slot], self._generation.max_new_tokens)
         logits = self._prompts.prefill(self._cache, row, cell.vectors, slot.draft.tokens)
         self._choose([slot], logits[None])
         return slot
@@ -128,8 +128,7 @@ class GreedySearch:
         since = time.perf_counter()
         rows = len(active)
         room = self._cache.capacity - max(slot.length for slot in active) - 1
-        for slot in active:
-            self._propose(slot, rows, room)
+        self._propose(active, room)
         tokens = 1 + max(len(slot.draft.tokens) for slot in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
         fed = np.array([_padded((slot.tokens[-1], *slot.draft.tokens), tokens) for slot in active])
@@ -149,13 +148,20 @@ class GreedySearch:
                 self._move(len(active), row, last.length)
             yield self._outcome(slot)
 
-    def _propose(self, slot: _Slot, rows: int, room: int) -> None:
-        """Draft for one slot, no further than its text may go, and the fullest row's buffer."""
-        if self._drafter is None or slot.cursor is None:
+    def _propose(self, slots: list[_Slot], room: int) -> None:
+        """Draft, no further than a text may go, and the fullest row's buffer."""
+        if self._drafter is None:
             return
-        # The last token of a text is never drafted: its step would give a token too many.
-        limit = min(room, self._generation.max_new_tokens - len(slot.tokens) - 1)
-        slot.draft = self._drafter.propose(slot.cursor, slot.ban, limit=limit, rows=rows)
+        most = self._generation.max_new_tokens - 1
+        drafts = [
+            # The last token of a text is never drafted: its step would give a token too many.
+            self._drafter.propose(slot.cursor, slot.ban, min(room, most - len(slot.tokens)))
+            for slot in slots
+            if slot.cursor is not None
+        ]
+        length = common_length(drafts)
+        for slot, draft in zip(slots, drafts, strict=True):
+            slot.draft = draft.cut(length)
 
     def _choose(self, slots: list[_Slot], logits: Float32) -> None:
         """Append to each slot the model's choices, as far as they confirm its draft, and one more.

@@ -26,7 +26,7 @@ def draft(drafter: Drafter, text: list[int], ngram: int = 0, limit: int = 99) ->
     for token in text:
         drafter.advance(cursor, token)
         ban.append(token)
-    return drafter.propose(cursor, ban, limit=limit, rows=1).tokens
+    return drafter.propose(cursor, ban, limit).tokens
 
 
 @pytest.fixture
@@ -84,14 +84,14 @@ def test_disappointment_shortens_drafts_and_fades(table: PhraseTable) -> None:
     cursor, ban = drafter.begin(), NgramBan(0)
     for token in (1, 2, 3):
         drafter.advance(cursor, token)
-    before = drafter.propose(cursor, ban, limit=9, rows=1)
+    before = drafter.propose(cursor, ban, 9)
     for _ in range(60):
-        drafter.learn(drafter.propose(cursor, ban, limit=9, rows=1), 0)
-    after = drafter.propose(cursor, ban, limit=9, rows=1)
+        drafter.learn(drafter.propose(cursor, ban, 9), 0)
+    after = drafter.propose(cursor, ban, 9)
     assert len(after.tokens) < len(before.tokens)
     for _ in range(1000):
         drafter.learn(type(after)(), 0)
-    assert drafter.propose(cursor, ban, limit=9, rows=1) == before
+    assert drafter.propose(cursor, ban, 9).tokens == before.tokens
 
 
 def test_empty_table() -> None:
