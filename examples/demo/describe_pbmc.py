@@ -183,9 +183,7 @@ def _shown(unseen: list[tuple[str, Description]], result: DemoResult) -> str:
         said.add_row(label, sure, description.text or description.error)
     labels = len(result.held_out.labels)
     head = (f"cell type, {labels} labels", "cells", "accuracy", f"macro (chance: {1 / labels:.0%})")
-    scores = Table(
-        f"cell type, {labels} labels", "cells", "accuracy", f"macro ({chance})", box=SIMPLE
-    )
+    scores = Table(*head, box=SIMPLE)
     for name, score in (
         ("cells never seen in training", result.held_out),
         ("the same, genes permuted (control)", result.control),
