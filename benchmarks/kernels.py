@@ -1,0 +1,9 @@
+"""Measure the kernels: `python -P benchmarks/kernels.py [--json]`, the same as `c2t bench kernels`.
+
+`benchmarks/results/kernels.json` is the output of the last run that was worth keeping.
+"""
+
+from c2t.kernels.bench import main
+
+if __name__ == "__main__":
+    main()

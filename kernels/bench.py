@@ -1,0 +1,337 @@
+"""Benchmark of the CPU kernels: checked, then timed; rivals interleaved, medians of ratios.
+
+Ratios are of runs of the same round, one after another: a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.bench_cells import BenchCells, load_bench_cells, rank_like_the_tokenizer
+from c2t.kernels.errors import KernelError
+from c2t.kernels.gene_embedding import GeneEmbeddingTables, embed_genes
+from c2t.kernels.native import native_status, thread_count
+from c2t.kernels.rank_value import rank_value_encode
+from c2t.kernels.reference import embed_genes_reference, rank_value_encode_reference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VOCABULARY = 20_275  # of the published 104M and 316M checkpoints
+POSITIONS = 4096
+# Larger than any cache: read between the runs, for the bandwidth, and to leave the caches cold.
+BANDWIDTH_BYTES = 256 << 20
+TOLERANCE = 1e-5
+
+Times = dict[str, list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelBenchOptions:
+    """What is measured.
+
+    Args:
+        rounds: Repeats; medians are over these.
+        threads: Of every contestant; None: one per core that this process may use.
+        lengths: Tokens of the embedded cell.
+        widths: Widths of the embedding.
+        cells: An h5ad file of counts; None: the PBMC cells at hand, else synthetic ones.
+        rank_cells: At most so many of its cells.
+        seed: Of everything random.
+    """
+
+    rounds: int = 15
+    threads: int | None = None
+    lengths: tuple[int, ...] = (2048, 4096)
+    widths: tuple[int, ...] = (256, 768, 1152)
+    cells: Path | None = None
+    rank_cells: int = 1000
+    seed: int = 0
+
+
+def run_kernel_benchmark(options: KernelBenchOptions | None = None) -> dict[str, Any]:
+    """Measure both kernels.
+
+    Returns:
+        machine, implementation, embedding (one entry per length and width), encoding, targets.
+
+    Raises:
+        KernelError: If a kernel does not give what its definition gives.
+    """
+    options = options or KernelBenchOptions()
+    threads = thread_count(options.threads)
+    load_before = os.getloadavg()[0]
+    embedding = [
+        _bench_embedding(length, width, threads, options)
+        for width in options.widths
+        for length in options.lengths
+    ]
+    encoding = _bench_encoding(load_bench_cells(options), threads, options)
+    status = native_status()
+    return {
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "load_before": round(load_before, 2),
+            "load_after": round(os.getloadavg()[0], 2),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            **_torch_version(),
+        },
+        "implementation": {"isa": status.isa, "reason": status.reason},
+        "threads": threads,
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "embedding": embedding,
+        "encoding": encoding,
+        "targets": _targets(embedding, encoding),
+    }
+
+
+def format_kernel_benchmark(result: dict[str, Any]) -> str:
+    """The result as a few lines for people."""
+    machine, encoding = result["machine"], result["encoding"]
+    head = (
+        f"{machine['processor']}, {machine['cores']} cores,"
+        f" load {machine['load_before']} before and {machine['load_after']} after;"
+        f" {result['implementation']['isa']}, {result['threads']} threads,"
+        f" medians of {result['rounds']} rounds"
+    )
+    lines = [head, "", "embedding, float32, one cell"]
+    lines.append("  length  width        time    GB/s  of bandwidth  vs NumPy  vs PyTorch")
+    for entry in result["embedding"]:
+        torch = entry["times_torch"]
+        lines.append(
+            f"  {entry['length']:6} {entry['width']:6} {entry['seconds'] * 1e3:8.2f} ms"
+            f" {entry['gb_per_s']:7.1f} {entry['of_read_bandwidth']:13.0%}"
+            f" {entry['times_numpy']:8.1f}x" + (f" {torch:10.1f}x" if torch else "           -")
+        )
+    source = (
+        f"encoding, {encoding['cells']} cells of {encoding['source']},"
+        f" {encoding['genes_per_cell']:.0f} genes each"
+    )
+    speed = (
+        f"  {encoding['cells_per_s']:,.0f} cells/s, {encoding['times_loop']:.0f}x"
+        f" the loop over cells ({encoding['loop_cells_per_s']:,.0f} cells/s)"
+    )
+    lines += ["", source, speed, ""]
+    for target in result["targets"]:
+        word = "reached" if target["reached"] else "MISSED "
+        lines.append(
+            f"{word}  {target['what']}: {target['value']:.3g}, target {target['target']:g}"
+        )
+    return "\n".join(lines)
+
+
+def _bench_embedding(
+    length: int, width: int, threads: int, options: KernelBenchOptions
+) -> dict[str, Any]:
+    draw = np.random.default_rng(options.seed)
+    tables = GeneEmbeddingTables(
+        word=draw.standard_normal((VOCABULARY, width), np.float32),
+        position=draw.standard_normal((POSITIONS, width), np.float32),
+        token_type=draw.standard_normal(width, np.float32),
+        gamma=draw.standard_normal(width, np.float32),
+        beta=draw.standard_normal(width, np.float32),
+    )
+    # Another cell each round: no row is in a cache from the round before.
+    cells = [
+        draw.permutation(VOCABULARY)[None, :length].astype(np.int32) for _ in range(options.rounds)
+    ]
+    lengths = np.array([length], np.int32)
+    out = np.empty((1, length, width), np.float32)
+    large = np.ones(BANDWIDTH_BYTES // 4, np.float32)
+    torch_layer = _torch_bert_embeddings(tables, threads)
+
+    expected = embed_genes_reference(cells[0], lengths, tables, np.empty_like(out))
+    _check("embedding", embed_genes(cells[0], lengths, tables, out, threads=threads), expected)
+    _check("three-step NumPy", _three_steps(cells[0], tables), expected)
+    if torch_layer is not None:
+        _check("PyTorch", torch_layer(cells[0]), expected)
+
+    times: Times = {"ours": [], "numpy": [], "torch": [], "read": []}
+    for cell in cells:
+        contestants: dict[str, Callable[[], Any]] = {
+            "ours": partial(embed_genes, cell, lengths, tables, out, threads=threads),
+            "numpy": partial(_three_steps, cell, tables),
+        }
+        if torch_layer is not None:
+            contestants["torch"] = partial(torch_layer, cell)
+        for name, run in contestants.items():
+            seconds = _seconds(partial(_read, large, threads))
+            if name == "ours":
+                times["read"].append(seconds)
+            times[name].append(_seconds(run))
+    ours, read = np.array(times["ours"]), np.array(times["read"])
+    moved = 3 * out.nbytes  # a word row and a position row in, a row out
+    return {
+        "length": length,
+        "width": width,
+        "seconds": float(np.median(ours)),
+        "seconds_fastest": float(ours.min()),
+        "gb_per_s": moved / float(np.median(ours)) / 1e9,
+        "read_gb_per_s": large.nbytes / float(np.median(read)) / 1e9,
+        "of_read_bandwidth": float(np.median(read / ours)) * moved / large.nbytes,
+        "times_numpy": _ratio(times["numpy"], ours),
+        "times_torch": _ratio(times["torch"], ours) if torch_layer else None,
+    }
+
+
+def _bench_encoding(cells: BenchCells, threads: int, options: KernelBenchOptions) -> dict[str, Any]:
+    result = rank_value_encode(cells.counts, cells.genes, cells.options, threads=threads)
+    expected = rank_value_encode_reference(cells.counts, cells.genes, cells.options)
+    for name in ("tokens", "lengths", "genes", "totals", "status"):
+        if getattr(result, name).tobytes() != getattr(expected, name).tobytes():
+            problem = f"rank-value encoding differs from its definition in `{name}`"
+            raise KernelError(problem, hint="report this with the file of cells")
+    loop_tokens = rank_like_the_tokenizer(cells)
+    for cell, tokens in enumerate(loop_tokens):
+        # The published order of ties is unspecified: the same genes, where none were cut.
+        length = int(result.lengths[cell])
+        if len(tokens) != length or (
+            result.genes[cell] == length and set(tokens) != set(result.tokens[cell, :length])
+        ):
+            problem = f"rank-value encoding and the loop over cells differ in cell {cell}"
+            raise KernelError(problem, hint="report this with the file of cells")
+
+    times: Times = {"ours": [], "loop": []}
+    for _ in range(options.rounds):
+        ours_now = partial(
+            rank_value_encode, cells.counts, cells.genes, cells.options, threads=threads
+        )
+        times["ours"].append(_seconds(ours_now))
+        times["loop"].append(_seconds(partial(rank_like_the_tokenizer, cells)))
+    ours, count = np.array(times["ours"]), len(result.lengths)
+    return {
+        "source": cells.source,
+        "cells": count,
+        "genes_per_cell": float(result.genes.mean()),
+        "cells_per_s": count / float(np.median(ours)),
+        "cells_per_s_fastest": count / float(ours.min()),
+        "loop_cells_per_s": count / float(np.median(times["loop"])),
+        "times_loop": _ratio(times["loop"], ours),
+    }
+
+
+def _targets(embedding: list[dict[str, Any]], encoding: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures of the worst size, against what the kernels are to reach."""
+    torch = [entry["times_torch"] for entry in embedding if entry["times_torch"]]
+    figures = [
+        ("embedding, part of the read bandwidth", "of_read_bandwidth", 0.6),
+        ("embedding, times three-step NumPy", "times_numpy", 3.0),
+    ]
+    targets = [(what, min(e[key] for e in embedding), goal) for what, key, goal in figures]
+    if torch:
+        targets.append(("embedding, times PyTorch's BertEmbeddings", min(torch), 1.5))
+    targets += [
+        ("encoding, times the loop over cells", encoding["times_loop"], 20.0),
+        ("encoding, cells per second", encoding["cells_per_s"], 5000.0),
+    ]
+    return [
+        {"what": what, "value": value, "target": target, "reached": value >= target}
+        for what, value, target in targets
+    ]
+
+
+def _three_steps(tokens: NDArray[np.int32], tables: GeneEmbeddingTables) -> NDArray[np.float32]:
+    """Gather, add, normalise: what one writes in NumPy without a second thought. [B, S, H]."""
+    x = tables.word[tokens]
+    x = x + tables.position[: tokens.shape[1]] + tables.token_type
+    mean = x.mean(axis=-1, keepdims=True)
+    variance = x.var(axis=-1, keepdims=True)
+    y: NDArray[np.float32] = (x - mean) / np.sqrt(variance + np.float32(tables.epsilon))
+    return y * tables.gamma + tables.beta
+
+
+def _torch_bert_embeddings(
+    tables: GeneEmbeddingTables, threads: int
+) -> Callable[[NDArray[np.int32]], NDArray[np.float32]] | None:
+    """PyTorch's eager layer on the same tables, or None where it is not installed."""
+    try:
+        import torch
+        from transformers.models.bert.modeling_bert import BertConfig, BertEmbeddings
+    except ImportError:
+        return None
+    torch.set_num_threads(threads)
+    config = BertConfig(
+        vocab_size=tables.vocabulary,
+        hidden_size=tables.width,
+        max_position_embeddings=tables.positions,
+        num_attention_heads=1,
+        layer_norm_eps=tables.epsilon,
+    )
+    layer = BertEmbeddings(config).eval()
+    with torch.no_grad():
+        layer.word_embeddings.weight.copy_(torch.from_numpy(tables.word))
+        layer.position_embeddings.weight.copy_(torch.from_numpy(tables.position))
+        layer.token_type_embeddings.weight[0].copy_(torch.from_numpy(tables.token_type))
+        layer.LayerNorm.weight.copy_(torch.from_numpy(tables.gamma))
+        layer.LayerNorm.bias.copy_(torch.from_numpy(tables.beta))
+
+    def run(tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            y: NDArray[np.float32] = layer(torch.from_numpy(tokens)).numpy()
+        return y
+
+    return run
+
+
+def _read(large: NDArray[np.float32], threads: int) -> float:
+    """Read an array on all threads; NumPy releases the interpreter lock."""
+    if threads == 1:
+        return float(large.max())
+    with ThreadPoolExecutor(threads) as pool:
+        return max(float(m) for m in pool.map(np.max, np.array_split(large, 4 * threads)))
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    begin = perf_counter()
+    run()
+    return perf_counter() - begin
+
+
+def _ratio(slow: list[float], fast: NDArray[np.float64]) -> float:
+    return float(np.median(np.array(slow) / fast))
+
+
+def _check(what: str, result: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    worst = float((np.abs(result - expected) / (1 + np.abs(expected))).max())
+    if not worst <= TOLERANCE:
+        problem = f"{what} differs from the definition by {worst:.1e}, tolerance {TOLERANCE:.0e}"
+        raise KernelError(problem, hint="choose another implementation with C2T_FORCE_ISA")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _torch_version() -> dict[str, str]:
+    try:
+        import torch
+    except ImportError:
+        return {}
+    return {"torch": torch.__version__}
+
+
+def main() -> None:
+    """Print the result, as JSON where `--json` is given."""
+    import sys
+
+    result = run_kernel_benchmark()
+    print(json.dumps(result, indent=1) if "--json" in sys.argv else format_kernel_benchmark(result))
