@@ -143,6 +143,12 @@ def describe(
     drafts: Annotated[
         bool, typer.Option(help="Guess phrases and verify them: the same texts, sooner.")
     ] = True,
+    prepack: Annotated[
+        bool | None,
+        typer.Option(
+            help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
+        ),
+    ] = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -180,6 +186,7 @@ def describe(
             threads=threads,
             batch_size=batch_size,
             drafts=drafts,
+            prepack=prepack,
         ),
     )
     opened = _open(bundle, verify=True)

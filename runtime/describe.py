@@ -34,7 +34,7 @@ from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import GeneratedSequence, GenerationFailure, PromptedCell
 from c2t.runtime.manifest import Generation
 from c2t.runtime.onnxruntime_engine import BundleFiles, open_engines
-from c2t.runtime.stages import StageClock
+from c2t.runtime.stages import Profile, StageClock, profile
 
 T = TypeVar("T")
 # When the first cells all fail in an engine, it is the engine's fault, not the cells'.
@@ -54,6 +54,7 @@ class DescribeOptions:
             equal length that the encoder takes at once.
         drafts: Verify drafts from the bundle's phrase table, if it has one: the same text in fewer
             steps. Greedy search only.
+        prepack: See `c2t.runtime.engine.EngineOptions`.
     """
 
     max_new_tokens: int | None = None
@@ -62,6 +63,7 @@ class DescribeOptions:
     threads: int | None = None
     batch_size: int = 8
     drafts: bool = True
+    prepack: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,8 @@ class Describer:
         generation: The settings in force.
         clock: Times of the stages so far.
 
+    One `describe` runs at a time: its cells share the engines' buffers.
+
     Raises:
         EngineError: No engine, or settings that the decoder cannot hold.
     """
@@ -150,7 +154,11 @@ class Describer:
         self.generation = _generation(bundle.manifest.generation, self.options)
         self.clock = StageClock()
         since = time.perf_counter()
-        self.engines = open_engines(bundle, EngineOptions(threads=self.options.threads))
+        self.engines = open_engines(
+            bundle,
+            EngineOptions(threads=self.options.threads, prepack=self.options.prepack),
+            self.clock,
+        )
         self._tokenizer = bundle.tokenizer
         self._end = frozenset(self.generation.eos_token_ids)
         self._gene_input = bundle.manifest.gene_input
@@ -204,6 +212,7 @@ class Describer:
             EngineError: The engine fails for cells as such.
         """
         chunks: Iterable[Cells] = cells.chunks() if hasattr(cells, "chunks") else cells
+        self.clock.mark("begin")
         on_the_way: dict[int, _Cell] = {}
         done: dict[int, Description] = {}
         following = 0
@@ -216,6 +225,10 @@ class Describer:
         while following in done:
             yield done.pop(following)
             following += 1
+
+    def profile(self) -> Profile:
+        """What the work so far cost, stage by stage."""
+        return profile(self.clock)
 
     def _prompted(
         self, chunks: Iterable[Cells], on_the_way: dict[int, _Cell], done: dict[int, Description]

@@ -24,10 +24,14 @@ class EngineOptions:
     Args:
         threads: Threads of one graph run; None leaves the choice to the engine (all cores).
         spin: Whether idle threads wait by spinning (lower latency, but they burn a core).
+        prepack: Whether weights are copied into the layout that the processor likes best: faster
+            steps of several tokens, but the weights are in memory twice. False runs them from the
+            mapped file. None: copy those of a graph whose data is small.
     """
 
     threads: int | None = None
     spin: bool = True
+    prepack: bool | None = None
 
 
 @dataclass(frozen=True)
