@@ -65,9 +65,10 @@ class DeviceCells:
     genes: DeviceArray
     totals: DeviceArray
     status: DeviceArray
+    inputs: tuple[DeviceArray, ...] = ()  # kept while the kernel may read them
 
     def download(self) -> RankedCells:
-        """A copy on the host; the caller has waited for the kernel."""
+        """A copy on the host, after the kernels that were started before."""
         return RankedCells(
             tokens=self.tokens.download(),
             lengths=self.lengths.download(),
@@ -90,11 +91,12 @@ class CudaKernels:
     def __init__(self, device: int = 0) -> None:
         try:
             from cuda.bindings import driver
-            from cuda.core import Device
+            from cuda.core import Device, StreamOptions
 
             self._device = Device(device)
             self._device.set_current()
-            self._stream = self._device.create_stream()
+            # A blocking stream: its kernels wait for the copies, which are on the default stream.
+            self._stream = self._device.create_stream(options=StreamOptions(nonblocking=False))
             version = driver.cuDriverGetVersion()[1]
         except Exception as error:  # ImportError, or one of several classes of cuda-core
             problem = f"CUDA device {device} cannot be used: {error}"
@@ -165,6 +167,7 @@ class CudaKernels:
             genes=DeviceArray.allocate((cells,), np.int32),
             totals=DeviceArray.allocate((cells,), np.float64),
             status=DeviceArray.allocate((cells,), np.uint8),
+            inputs=tuple(uploads),
         )
         indptr, indices, data, scratch_start, scratch = (array.pointer for array in uploads)
         self._launch(
@@ -191,7 +194,6 @@ class CudaKernels:
                 np.int32(options.pad_token),
             ),
         )
-        # The uploads are freed on return; cuMemFree waits for the kernel that reads them.
         return result
 
     def embed_genes(

@@ -48,7 +48,7 @@ class DeviceArray:
         return device
 
     def download(self) -> NDArray[Any]:
-        """A copy on the host; the caller has waited for the kernels that write it."""
+        """A copy on the host, after the kernels that were started before."""
         from cuda.bindings import driver
 
         array = np.empty(self.shape, self.dtype)
