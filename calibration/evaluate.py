@@ -217,13 +217,16 @@ def _references(reader: CellReader, options: EvaluateOptions) -> list[str | None
 def _judge(
     described: DescribedCells, truth: _Truth, bootstrap: Bootstrap
 ) -> dict[str, JudgedField]:
-    names = {name for true in truth.labels for name in true.names if name}
-    names |= {
+    names = {
         name
-        for similarity in truth.similarities.values()
-        for term in similarity.ontology.terms
-        for name in (term.label, *term.synonyms)
+        for true in truth.labels
+        if true.field == "cell_type"
+        for name in true.names
+        if name is not None
     }
+    if "cell_type" in truth.similarities:
+        for term in truth.similarities["cell_type"].ontology.terms:
+            names.update((term.label, *term.synonyms))
     labels = LabelReader(names)
     return {
         true.field: judge_field(

@@ -46,7 +46,8 @@ class FieldScore:
     """Scores of one field.
 
     Labels are compared normalised (lower case, no "cell" at the end), and named here as they are
-    written, in the commonest way where there is more than one.
+    written, in the commonest way where there is more than one. A resample's macro figures are over
+    the labels that it drew: very rare labels make the interval lopsided.
 
     Args:
         field: "cell_type", "tissue", "disease", "sex" or "age".

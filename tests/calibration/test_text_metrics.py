@@ -60,3 +60,25 @@ def test_bertscore_needs_a_folder_that_is_here(tmp_path):
     with pytest.raises(EvaluationError) as caught:
         check_bert_model(tmp_path / "roberta-large")
     assert "no config.json" in caught.value.problem
+
+
+@pytest.mark.slow  # for what bert-score imports
+def test_bertscore_by_a_model_of_ones_own(tmp_path, monkeypatch):
+    pytest.importorskip("bert_score")
+    torch = pytest.importorskip("torch")
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(" ".join(TEXTS).split()))]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), num_hidden_layers=2, **sizes)).save_pretrained(
+        tmp_path
+    )
+    BertTokenizerFast(str(tmp_path / "vocab.txt"), do_lower_case=False).save_pretrained(tmp_path)
+    check_bert_model(tmp_path)
+    other = [TEXTS[0], "this sample comes from a cell of a donor"]
+    found = score_texts([*other, None], [*TEXTS, None], BOOTSTRAP, bert_model=tmp_path)
+    assert 0 < found["BERTScore"].value < 1
+    alike = score_texts([*TEXTS, None], [*TEXTS, None], BOOTSTRAP, bert_model=tmp_path)
+    assert alike["BERTScore"].value == pytest.approx(1, abs=1e-5)
