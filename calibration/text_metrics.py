@@ -65,7 +65,7 @@ def check_bert_model(path: Path | None) -> None:
         hint = "fetch a model such as BioBERT or RoBERTa yourself, and give its folder"
         raise EvaluationError(problem, hint=hint)
     try:
-        import bert_score  # type: ignore[import-not-found]  # noqa: F401
+        import bert_score  # type: ignore[import-not-found,import-untyped]  # noqa: F401
     except ModuleNotFoundError as error:
         problem = f"BERTScore needs {error.name}, which is not installed"
         raise EvaluationError(problem, hint="run `pip install bert-score`") from error

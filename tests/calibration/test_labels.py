@@ -96,15 +96,12 @@ def test_what_is_no_label_map_is_refused(tmp_path, text):
 def test_names_with_commas_are_read_whole():
     reader = LabelReader([ALPHA_BETA, "CD4-positive, CD25-positive T cell", "B cell"])
     texts = [
-        (
-            f"This sample consists of a {ALPHA_BETA}, a lymphocyte. It originates from the lung of a "
-            "normal female."
-        ),
+        f"This sample consists of a {ALPHA_BETA}, ...",
         "This sample consists of a CD4-positive, small thing.",
         f"This sample consists of a {ALPHA_BETA}s and more, too.",
-        "It is a B cell.",
+        "It is a B cell. It originates from the lung of a normal female.",
         None,
     ]
     found = reader.read(texts, "cell_type")
     assert found == [ALPHA_BETA, "CD4-positive", "CD4-positive", None, None]
-    assert reader.read(texts, "tissue") == ["lung", None, None, None, None]
+    assert reader.read(texts, "tissue") == [None, None, None, "lung", None]
