@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from c2t.runtime.caption import cell_type_span
 from c2t.runtime.errors import CheckpointError
-from c2t.runtime.generation.phrase_table import PhraseTable, build_phrase_table
+from c2t.runtime.generation.phrase_table import PHRASES_NAME, PhraseTable, build_phrase_table
 
 
 def read_phrases(path: Path) -> list[str]:
@@ -51,3 +51,12 @@ def phrase_table(lines: Iterable[str], tokenizer: Tokenizer, end_token: int | No
         else:  # in a caption, a space stands before it
             fragments.append(tokenizer.encode(f" {line}", add_special_tokens=False).ids)
     return build_phrase_table(captions, fragments)
+
+
+def write_phrases(source: Path, folder: Path, tokenizer: Tokenizer, end_token: int | None) -> None:
+    """Write `phrases.npz` into a bundle's folder, from a text file of captions.
+
+    Raises:
+        CheckpointError: The file cannot be read, or has no line.
+    """
+    phrase_table(read_phrases(source), tokenizer, end_token).save(folder / PHRASES_NAME)

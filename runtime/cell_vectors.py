@@ -27,7 +27,7 @@ class CellVectorizer:
         encoder: The engine.
         tables: Tables of the gene embedding.
         threads: Threads of the embedding kernel; None: all cores.
-        clock: Books the stages embed and encoder.
+        clock: Books the stage embed.
     """
 
     def __init__(
@@ -46,15 +46,13 @@ class CellVectorizer:
     def encode(self, cells: Sequence[GeneTokenArray]) -> Float32:
         """Cell vectors [B,K,D] of B cells of equal length."""
         since = time.perf_counter()
-        tokens = np.stack(cells)
+        tokens = np.stack(cells).astype(np.int32, copy=False)
         batch, length = tokens.shape
         buffer = self._encoder.input_buffer(batch, length)
         lengths = np.full(batch, length, dtype=np.int32)
         embed_genes(tokens, lengths, self._tables, buffer, threads=self._threads)
-        since = self._clock.add("embed", since)
-        vectors = self._encoder.encode(buffer)
-        self._clock.add("encoder", since)
-        return vectors
+        self._clock.add("embed", since)
+        return self._encoder.encode(buffer)
 
 
 def equal_lengths(cells: Sequence[GeneTokenArray], most: int) -> list[list[int]]:

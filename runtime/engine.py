@@ -83,8 +83,9 @@ class KeyValueCache(Protocol):
 class BoundStep(Protocol):
     """One run of the decoder over T tokens of some rows of a cache.
 
-    Fill the four input arrays, call `run`, read the logits. `run` may be called again; its result
-    is overwritten then, and the caller may scribble over it before.
+    Fill the four input arrays, call `run`, read the logits; all before another step is bound, which
+    may share the arrays. `run` may be called again; its result is overwritten then, and the caller
+    may scribble over it before.
     """
 
     @property

@@ -7,6 +7,7 @@ cell is prefilled straight into its row, and a half-empty batch runs only its oc
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,26 @@ class OnnxRuntimeCache:
         window[:, :, targets] = window[:, :, origins]
 
 
+class SharedArray:
+    """Memory that all bound steps share, as large as the largest of them needs.
+
+    Logits of several drafted tokens of several cells are 100 MB at Llama's vocabulary: they must
+    not exist once for each shape of a step.
+    """
+
+    def __init__(self) -> None:
+        self._flat: Float32 = np.zeros(0, dtype=np.float32)
+        self.moves = 0
+
+    def view(self, shape: tuple[int, ...]) -> Float32:
+        """An array of this shape at the beginning of the memory."""
+        size = math.prod(shape)
+        if size > self._flat.size:
+            self._flat = np.zeros(size, dtype=np.float32)
+            self.moves += 1
+        return self._flat[:size].reshape(shape)
+
+
 class OnnxRuntimeStep:
     """A bound run over the rows [first, end) of a cache; see `c2t.runtime.engine.BoundStep`."""
 
@@ -75,14 +96,13 @@ class OnnxRuntimeStep:
         first, end, tokens, logit_rows = key
         batch = end - first
         sizes = decoder.sizes
-        self.inputs_embeds: Float32 = np.zeros((batch, tokens, sizes.width), dtype=np.float32)
+        self.inputs_embeds: Float32 = decoder.embeds.view((batch, tokens, sizes.width))
         self.position_ids: Int64 = np.zeros((batch, tokens), dtype=np.int64)
         self.write_index: Int64 = np.zeros(batch, dtype=np.int64)
         self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
         self._kv_length: Int64 = np.zeros(batch, dtype=np.int64)
-        self._logits: Float32 = np.zeros(
-            (batch, logit_rows, sizes.vocabulary_size), dtype=np.float32
-        )
+        self._logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
+        self._memory = decoder.memory()
         self._tokens = tokens
         self._session = decoder.session
         self._binding = decoder.session.io_binding()
@@ -108,6 +128,10 @@ class OnnxRuntimeStep:
         self._binding.bind_ortvalue_output("logits", value)
         self._values.append(value)
 
+    def is_current(self, decoder: OnnxRuntimeDecoder) -> bool:
+        """Whether the step's arrays still lie in the decoder's shared memory."""
+        return self._memory == decoder.memory()
+
     def run(self) -> Float32:
         """Logits [B,R,V]; overwritten by the next run.
 
@@ -130,7 +154,12 @@ class OnnxRuntimeDecoder:
     def __init__(self, path: Path, sizes: Decoder, options: EngineOptions) -> None:
         self._ort = load_onnxruntime()
         self.sizes = sizes
+        self.embeds, self.logits = SharedArray(), SharedArray()
         self.session = open_session(path, options)
+
+    def memory(self) -> tuple[int, int]:
+        """Tells when the shared arrays have moved."""
+        return self.embeds.moves, self.logits.moves
 
     def to_value(self, array: NDArray[Any]) -> Any:
         """An OrtValue on the array's own memory."""
@@ -149,7 +178,7 @@ class OnnxRuntimeDecoder:
             raise TypeError(message)
         key = (rows[0], rows[1], tokens, logit_rows)
         bound = cache.steps.get(key)
-        if bound is None:
+        if bound is None or not bound.is_current(self):
             bound = OnnxRuntimeStep(self, cache, key)
             cache.steps[key] = bound
             if len(cache.steps) > KEPT_STEPS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from c2t.runtime.manifest import Manifest
 from c2t.runtime.onnxruntime_decoder import OnnxRuntimeDecoder
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
 from c2t.runtime.onnxruntime_session import describe_settings, first_line, open_session
+from c2t.runtime.stages import StageClock
 
 
 class BundleFiles(Protocol):
@@ -32,8 +34,14 @@ class OnnxRuntimeEncoder:
     """`encoder.onnx` and `projector.onnx`; the hidden states between them are never copied."""
 
     def __init__(
-        self, encoder_path: Path, projector_path: Path, width: int, options: EngineOptions
+        self,
+        encoder_path: Path,
+        projector_path: Path,
+        width: int,
+        options: EngineOptions,
+        clock: StageClock | None = None,
     ) -> None:
+        self._clock = clock or StageClock()
         self._ort = load_onnxruntime()
         self._encoder = open_session(encoder_path, options)
         self._projector = open_session(projector_path, options)
@@ -53,12 +61,15 @@ class OnnxRuntimeEncoder:
         Raises:
             EngineError: A graph run failed.
         """
+        since = time.perf_counter()
         try:
             hidden = self._run(self._encoder, "embeddings", embeddings, "hidden")
+            since = self._clock.add("encoder", since)
             vectors = self._run(self._projector, "hidden", hidden, "cell_vectors")
         except Exception as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem) from error
+        self._clock.add("projector", since)
         result: Float32 = vectors.numpy()
         return result
 
@@ -72,8 +83,16 @@ class OnnxRuntimeEncoder:
         return binding.get_outputs()[0]
 
 
-def open_engines(bundle: BundleFiles, options: EngineOptions) -> Engines:
-    """Open the three graphs of a bundle with ONNX Runtime on the CPU."""
+def open_engines(
+    bundle: BundleFiles, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open the three graphs of a bundle with ONNX Runtime on the CPU.
+
+    Args:
+        bundle: The bundle.
+        options: How to open them.
+        clock: Books the stages encoder and projector.
+    """
     manifest = bundle.manifest
     return Engines(
         name="onnxruntime-cpu",
@@ -82,6 +101,7 @@ def open_engines(bundle: BundleFiles, options: EngineOptions) -> Engines:
             bundle.file("projector.onnx"),
             manifest.gene_input.width,
             options,
+            clock,
         ),
         decoder=OnnxRuntimeDecoder(bundle.file("decoder.onnx"), manifest.decoder, options),
         settings=describe_settings(options),

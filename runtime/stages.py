@@ -1,7 +1,7 @@
 """Where the time of a run goes: seconds and calls per stage.
 
-The stages of describing are read, encode (rank values), embed, encoder (with the projector),
-prefill, decode and text; a generator's consumer is never on the clock.
+The stages of describing are open, read (cells from the file, encoded by rank value), embed,
+encoder, projector, prefill, decode and text; a generator's consumer is never on the clock.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ class StageClock:
     Attributes:
         seconds: Total of each stage.
         calls: How often each stage ran.
-        counts: Other things counted: cells, tokens, steps.
+        counts: Other things counted: cells, tokens, steps, drafted and accepted tokens.
+        marks: Moments of `time.perf_counter` at which something happened first.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, float] = field(default_factory=dict)
 
     def add(self, stage: str, since: float) -> float:
         """Book the time since `since` (of `time.perf_counter`); returns the time now."""
@@ -38,6 +40,11 @@ class StageClock:
     def count(self, what: str, number: int = 1) -> None:
         """Add to a counter."""
         self.counts[what] = self.counts.get(what, 0) + number
+
+    def mark(self, event: str) -> None:
+        """Take note of the moment at which something happens for the first time."""
+        if event not in self.marks:
+            self.marks[event] = time.perf_counter()
 
     def iterate(self, stage: str, items: Iterable[T]) -> Iterator[T]:
         """Pass items on, with the time that making them took booked on a stage."""
@@ -51,3 +58,60 @@ class StageClock:
                 return
             self.add(stage, since)
             yield item
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One line of a profile."""
+
+    name: str
+    seconds: float
+    calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What a run cost.
+
+    Args:
+        stages: In the order of work.
+        cells: Cells that got a text.
+        tokens: Text tokens written.
+        steps: Decoder runs, counted per cell; tokens per step is 1 without drafts.
+        drafted: Tokens that drafts proposed.
+        accepted: Those of them that the model would have chosen.
+        first_token_seconds: From the beginning of the first cell to its first text token; None if
+            there was none.
+    """
+
+    stages: tuple[Stage, ...]
+    cells: int
+    tokens: int
+    steps: int
+    drafted: int
+    accepted: int
+    first_token_seconds: float | None
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Mean text tokens of a decoder run."""
+        return self.tokens / self.steps if self.steps else 0.0
+
+
+ORDER = ("open", "read", "embed", "encoder", "projector", "prefill", "decode", "text")
+
+
+def profile(clock: StageClock) -> Profile:
+    """The profile of a clock."""
+    names = [*(n for n in ORDER if n in clock.seconds), *sorted(clock.seconds.keys() - set(ORDER))]
+    begin, first = clock.marks.get("begin"), clock.marks.get("first token")
+    number = clock.counts.get
+    return Profile(
+        stages=tuple(Stage(name=n, seconds=clock.seconds[n], calls=clock.calls[n]) for n in names),
+        cells=number("cells", 0),
+        tokens=number("tokens", 0),
+        steps=number("steps", 0),
+        drafted=number("drafted", 0),
+        accepted=number("accepted", 0),
+        first_token_seconds=None if begin is None or first is None else first - begin,
+    )

@@ -79,6 +79,7 @@ class PromptRunner:
         step.logit_rows[0] = np.arange(end - 1, tokens)
         logits: Float32 = step.run()[0]
         self._clock.add("prefill", since)
+        self._clock.mark("first token")
         return logits
 
     def _run_prefix(self, rows: Float32) -> SavedPrefix | None:

@@ -159,3 +159,16 @@ def test_stops_when_the_consumer_stops(tiny: TinyBundle) -> None:
     stream = describer.describe(chunks())
     assert next(stream).cell == "cell0"
     assert len(taken) < 10
+
+
+def test_profile(tiny: TinyBundle) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1))
+    assert describer.profile().first_token_seconds is None
+    found = list(describer.describe([Chunk(cells(*LENGTHS))]))
+    profile = describer.profile()
+    names = [stage.name for stage in profile.stages]
+    assert names == ["open", "read", "embed", "encoder", "projector", "prefill", "decode", "text"]
+    assert all(stage.seconds >= 0 and stage.calls > 0 for stage in profile.stages)
+    assert profile.cells == len(LENGTHS)
+    assert profile.tokens == profile.steps == sum(len(r.tokens) for r in found)
+    assert profile.first_token_seconds > 0
