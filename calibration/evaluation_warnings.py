@@ -49,11 +49,14 @@ def _label_warnings(what: str, score: FieldScore) -> list[str]:
     if score.unread:
         found.append(f"{score.unread:,} of {score.cells:,} texts name no {what}: counted as wrong")
     said = {label for row in score.confusion.values() for label in row if label}
-    true = set(score.labels)
-    if said and not said & true:
+    never = {label: row for label, row in score.labels.items() if label not in said}
+    lost = sum(row.cells for row in never.values())
+    # A rare type may never be said; one that most cells have is likelier called something else.
+    if said and 2 * lost > score.cells:
         found.append(
-            f"no text names any {what} of column {score.column!r} ({_some(score.labels)}); "
-            f"the texts say {_some(sorted(said))}: a --label-map may be needed"
+            f"{lost:,} of {score.cells:,} cells have a {what} in column {score.column!r} that no "
+            f"text names ({_some(never)}); the texts say {_some(sorted(said))}: "
+            "a --label-map may be needed"
         )
     near = score.similarity
     if near is not None and near.true_without_term:

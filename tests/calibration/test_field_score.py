@@ -87,5 +87,6 @@ def test_labels_that_never_meet_are_told():
     true = TrueLabels(field="cell_type", column="label", names=("CD14+ Mono", "CD14+ Mono"))
     found = judge_field(true, ["monocyte", "B cell"], bootstrap(2))
     (warning, missing) = field_warnings({"cell_type": found}, [], {"cell_type": "CL"})
-    assert "no text names any cell type of column 'label' (`CD14+ Mono`)" in warning
+    assert "2 of 2 cells have a cell type in column 'label' that no text names" in warning
+    assert "(`CD14+ Mono`); the texts say `B cell`, `monocyte`" in warning
     assert "cellxgene-ontology-guide" in missing
