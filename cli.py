@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import c2t
+from c2t.calibration.calibrate_command import calibrate
 from c2t.calibration.evaluate_command import evaluate
 from c2t.export.export_command import export
 from c2t.runtime.command_line import (
@@ -198,6 +199,7 @@ def describe(
     say(f"described {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
 
 
+_command(calibrate)
 _command(evaluate)
 
 

@@ -67,8 +67,7 @@ class Histogram:
     @property
     def centres(self) -> NDArray[np.float64]:
         """[BINS] the middle of each bin."""
-        middles: NDArray[np.float64] = (np.arange(BINS) + 0.5) * (self.largest / BINS)
-        return middles
+        return np.asarray((np.arange(BINS) + 0.5) * (self.largest / BINS), np.float64)
 
     def add(self, rows: Float32) -> None:
         """Count the values of rows [n, K]."""

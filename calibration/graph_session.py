@@ -33,13 +33,13 @@ def open_graph(model: onnx.ModelProto, folder: Path, options: EngineOptions) -> 
     settings.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if options.spin else "0"
     )
+    # A second, packed copy of the weights would be most of the memory that calibration takes.
+    settings.add_session_config_entry("session.disable_prepacking", "1")
     settings.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder.resolve())
     )
     try:
-        return ort.InferenceSession(
-            model.SerializeToString(), settings, providers=list(PROVIDERS)
-        )
+        return ort.InferenceSession(model.SerializeToString(), settings, providers=list(PROVIDERS))
     except Exception as error:
         problem = f"ONNX Runtime cannot open a changed `{model.graph.name}`: {first_line(error)}"
         raise EngineError(problem, hint="export the bundle again") from error

@@ -74,11 +74,7 @@ class StoredGraph:
 
     def products(self) -> list[Product]:
         """All products with a stored float32 matrix, in the order of the graph."""
-        return [
-            product
-            for node in self.graph.node
-            if (product := self._product(node)) is not None
-        ]
+        return [product for node in self.graph.node if (product := self._product(node)) is not None]
 
     def matrix(self, product: Product) -> Float32:
         """The weight as [K, N], whichever way it is stored; mapped, not copied."""
@@ -92,7 +88,9 @@ class StoredGraph:
         weight = self.initializers.get(node.input[1])
         if weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != 2:
             return None
-        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        attributes = {
+            entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute
+        }
         by_output = bool(attributes.get("transB", 0))
         inputs, outputs = weight.dims[::-1] if by_output else weight.dims
         return Product(

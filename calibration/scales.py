@@ -41,6 +41,9 @@ class Estimator(enum.StrEnum):
 def threshold(histogram: Histogram, estimator: Estimator) -> float:
     """The magnitude above which an activation is clipped."""
     counts = histogram.counts.astype(np.float64)
+    if estimator is Estimator.entropy:
+        # Zeros (of a ReLU) need no level of their own, and would outweigh all that do.
+        counts[0] = min(counts[0], counts[1])
     if histogram.largest <= 0 or not counts.sum():
         return 0.0
     if estimator is Estimator.percentile:
@@ -72,7 +75,8 @@ def channel_scales(matrix: Float32) -> Float32:
 
 def quantise(values: Float32, scale: Float32 | np.float32) -> Int8:
     """Round to the nearest int8 step, ties to even, as `QuantizeLinear` does; clip to +-127."""
-    return np.clip(np.rint(values / scale), -LEVELS, LEVELS).astype(np.int8)
+    levels: Int8 = np.clip(np.rint(values / scale), -LEVELS, LEVELS).astype(np.int8)
+    return levels
 
 
 def fake_quantise(values: Float32, scale: Float32 | np.float32) -> Float32:

@@ -100,9 +100,7 @@ def search_smoothing(
         error = float(np.square(found - exact, dtype=np.float64).sum()) / power
         before = error if strength == 0 else best.error_before
         if strength == 0 or error < WORTH * best.error:
-            best = Smoothing(
-                strength=strength, factors=factors, error=error, error_before=before
-            )
+            best = Smoothing(strength=strength, factors=factors, error=error, error_before=before)
     return best
 
 
@@ -114,7 +112,7 @@ def column_factors(fold: Fold, factors: Float32) -> Float32:
 
 
 def _factors(matrix: Float32, largest: Float32, strength: float, fold: Fold) -> Float32:
-    """s [K]; channels that nothing reaches, or whose weights are all zero, keep theirs."""
+    """S [K]; channels that nothing reaches, or whose weights are all zero, keep theirs."""
     if strength == 0:
         return np.ones(len(largest), np.float32)
     weights = np.abs(matrix).max(axis=1)
@@ -231,6 +229,4 @@ def _values(graph: StoredGraph, product: Product) -> Fold | None:
         return fold
     if not heads:
         return None
-    return Fold(
-        tensors=fold.tensors, columns=columns, group=product.inputs // width, head=head
-    )
+    return Fold(tensors=fold.tensors, columns=columns, group=product.inputs // width, head=head)

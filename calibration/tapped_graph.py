@@ -50,7 +50,7 @@ class TappedGraph:
         self._session = open_graph(model, graph.path.parent, options)
 
     def run(
-        self, inputs: dict[str, NDArray[Any]], *, first: int, step: int, also: Sequence[str] = ()
+        self, inputs: dict[str, NDArray[Any]], first: int, step: int, *, also: Sequence[str] = ()
     ) -> tuple[dict[str, Tap], list[NDArray[Any]]]:
         """Run the graph once.
 
@@ -96,9 +96,7 @@ def _tapped(original: onnx.ModelProto, products: Sequence[Product]) -> onnx.Mode
             [
                 helper.make_node("Reshape", [value, shape.name], [flat]),
                 helper.make_node("Abs", [flat], [magnitude]),
-                helper.make_node(
-                    "ReduceMax", [magnitude, "tap.rows_axis"], [largest], keepdims=0
-                ),
+                helper.make_node("ReduceMax", [magnitude, "tap.rows_axis"], [largest], keepdims=0),
                 helper.make_node("Slice", slices, [value + ROWS]),
             ]
         )

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.errors import BundleError
 from c2t.runtime.manifest import FORMAT_VERSION, MANIFEST_NAME, FileEntry, Manifest, TensorReference
+from c2t.runtime.token_table import Int8Rows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -137,8 +138,24 @@ class Bundle:
 
     @cached_property
     def token_embedding(self) -> NDArray[Any]:
-        """Text token rows [vocabulary, width], memory-mapped."""
-        return self.tensor(self.manifest.decoder.token_embedding)
+        """Text token rows [vocabulary, width], memory-mapped.
+
+        Index it by rows only: an int8 table is no array, it widens the rows that are asked for.
+
+        Raises:
+            BundleError: The table or its scales do not lie inside their file, or do not fit.
+        """
+        spec = self.manifest.decoder
+        table, is_int8 = spec.token_embedding, spec.token_embedding.dtype == "int8"
+        expected = None if spec.token_scale is None else (spec.token_scale.shape, True)
+        if expected != ((table.shape[:1], True) if is_int8 else None):
+            problem = f"the text token table is {table.dtype}, its scales are {spec.token_scale}"
+            raise BundleError(problem, hint="calibrate the float32 bundle again")
+        values = self.tensor(table)
+        if spec.token_scale is None:
+            return values
+        rows = Int8Rows(values, self.tensor(spec.token_scale))
+        return cast("NDArray[Any]", rows)  # the same to all who look rows up
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -28,7 +28,7 @@ class TensorReference:
     file: str
     offset: int  # bytes from the start of the file
     shape: tuple[int, ...]
-    dtype: str  # a NumPy name: "float32", "float16"
+    dtype: str  # a NumPy name: "float32", "float16", "int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ class Decoder:
     vocabulary_size: int
     max_positions: int
     token_embedding: TensorReference  # [vocabulary, width]
+    # [vocabulary] float32 where the table is int8: row v is its integers times this; else None
+    token_scale: TensorReference | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ class Manifest:
 
     format_version: int
     name: str
-    precision: str  # "fp32"
+    precision: str  # "fp32", "int8", "int8-weights", "int4-weights"
     opset: int
     gene_input: GeneInput
     encoder: Encoder

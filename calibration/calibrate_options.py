@@ -1,0 +1,62 @@
+"""What `c2t calibrate` can be told."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from c2t.calibration.gate import Tolerance
+from c2t.calibration.scales import Estimator
+from c2t.runtime.cell_file import CellOptions
+
+
+class Precision(enum.StrEnum):
+    """What a bundle is quantised to."""
+
+    int8 = "int8"  # weights and activations, static scales
+    int8_weights = "int8-weights"  # weights in blocks, activations float32
+    int4_weights = "int4-weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """What to calibrate with, and what the result must keep.
+
+    Args:
+        cells: The `.h5ad` file.
+        output: The bundle to write.
+        precision: Of its products.
+        cells_count: Cells to calibrate on.
+        gate_cells: Cells to hold out for the gate.
+        label_column: Column of cell types; None: "cell_type" if there is one, else no labels.
+        label_map: See `c2t.calibration.true_labels`.
+        ontology: Cell Ontology file for the gate; None: the installed guide's, if any.
+        estimator: How the thresholds of activations are found.
+        smooth: Search smoothing factors (SmoothQuant).
+        tolerance: What the bundle may lose.
+        divergence_products: For how many of the noisiest products KL is measured.
+        seed: Of every choice.
+        threads: Threads of the engines; None: all cores.
+        reading: How to read the file.
+        force: Replace an existing bundle.
+        force_gate: Write the bundle even if it does not pass; its report says so.
+    """
+
+    cells: Path
+    output: Path
+    precision: Precision = Precision.int8
+    cells_count: int = 256
+    gate_cells: int = 256
+    label_column: str | None = None
+    label_map: Path | None = None
+    ontology: Path | None = None
+    estimator: Estimator = Estimator.mse
+    smooth: bool = True
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    divergence_products: int = 6
+    seed: int = 0
+    threads: int | None = None
+    reading: CellOptions = field(default_factory=CellOptions)
+    force: bool = False
+    force_gate: bool = False

@@ -1,0 +1,63 @@
+"""Runs the float32 graphs over cells and gives what their products were given.
+
+One decision: a pass is a generator of taps. What is made of them (ranges, histograms) is the
+caller's, and nothing of a cell is kept when the next one comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from c2t.calibration.products import StoredGraph
+from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
+from c2t.calibration.tapped_graph import Tap, TappedGraph
+from c2t.runtime.bundle import GRAPHS, Bundle
+from c2t.runtime.progress import progress_bar
+
+# Rows of each product's input that one cell gives to the samples and histograms.
+ROWS_PER_CELL = 64
+
+Taps = dict[str, dict[str, Tap]]  # graph file -> product -> tap
+
+
+class TappedSystem:
+    """The three graphs of a bundle, tapped.
+
+    Args:
+        bundle: A float32 bundle.
+        threads: Threads of a run; None: all cores.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        self._bundle = bundle
+        self.graphs = {name: StoredGraph(bundle.file(name)) for name in GRAPHS}
+        self._tapped = {
+            name: TappedGraph(graph, threads=threads) for name, graph in self.graphs.items()
+        }
+
+    def passes(self, cells: Sequence[CalibrationCell], label: str) -> Iterator[Taps]:
+        """Run every cell once; yields the taps of all three graphs, a cell at a time."""
+        with progress_bar(label, len(cells), unit="cells") as advance:
+            for number, cell in enumerate(cells):
+                yield self._run(cell, number)
+                advance(1)
+
+    def _run(self, cell: CalibrationCell, number: int) -> Taps:
+        encoder, projector, decoder = (self._tapped[name] for name in GRAPHS)
+        inputs = encoder_inputs(self._bundle, cell.gene_tokens)
+        rows = _rows(len(cell.gene_tokens), number)
+        first, outputs = encoder.run(inputs, *rows, also=["hidden"])
+        hidden = outputs[0]
+        second, outputs = projector.run(
+            {"hidden": hidden}, *_rows(hidden.shape[1], number), also=["cell_vectors"]
+        )
+        inputs = decoder_inputs(self._bundle, outputs[0][0], cell.text_tokens)
+        rows = _rows(inputs["inputs_embeds"].shape[1], number)
+        third, _ = decoder.run(inputs, *rows)
+        return dict(zip(GRAPHS, (first, second, third), strict=True))
+
+
+def _rows(length: int, number: int) -> tuple[int, int]:
+    """First row and step: elsewhere for each cell, so that no kind of row is left out."""
+    step = max(1, length // ROWS_PER_CELL)
+    return number % step, step

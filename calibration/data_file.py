@@ -1,0 +1,79 @@
+"""The side-car file of a graph that is being written: tensors one after the other, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+# Weights start on page boundaries: a runtime can map each of them straight from the file.
+PAGE = 4096
+# Smaller tensors stay in the graph file: a page each would be a waste.
+INLINE_BYTES = 1024
+
+
+class DataFile:
+    """Writes `<graph>.data` beside a graph file.
+
+    Args:
+        graph: The graph file that the tensors belong to.
+    """
+
+    def __init__(self, graph: Path) -> None:
+        self.path = graph.with_name(graph.name + ".data")
+
+    def __enter__(self) -> Self:
+        self._file = self.path.open("wb")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def append(self, blocks: Iterable[NDArray[Any]]) -> tuple[int, int]:
+        """Write the blocks of one tensor; returns its offset and its length in bytes."""
+        self._file.write(bytes(-self._file.tell() % PAGE))
+        offset = self._file.tell()
+        for block in blocks:
+            self._file.write(np.ascontiguousarray(block).data.cast("B"))
+        return offset, self._file.tell() - offset
+
+    def tensor(self, name: str, values: NDArray[Any]) -> TensorProto:
+        """Store an array, in the file or (if small) in the initializer that is returned."""
+        if values.nbytes < INLINE_BYTES:
+            small: TensorProto = onnx.numpy_helper.from_array(np.ascontiguousarray(values), name)
+            return small
+        return self.blocks(name, values.dtype, values.shape, [values])
+
+    def blocks(
+        self,
+        name: str,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        blocks: Iterable[NDArray[Any]],
+    ) -> TensorProto:
+        """Store a tensor that comes in blocks; returns the initializer that points at it."""
+        offset, length = self.append(blocks)
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        tensor = TensorProto(name=name, data_type=kind, dims=shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", self.path.name), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
+
+
+def offset_of(tensor: TensorProto) -> int | None:
+    """Where in its data file an initializer lies; None if it lies in the graph file."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return None
+    return int({entry.key: entry.value for entry in tensor.external_data}.get("offset", "0"))

@@ -1,0 +1,52 @@
+"""The golden cells of a quantised bundle: what it says itself of the cells of its original.
+
+`c2t verify` asks whether a bundle works on another machine as it did where it was made. A quantised
+bundle need not say what PyTorch said, so its own texts take the place of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.calibration.errors import CalibrationError
+from c2t.runtime.bundle import GOLDEN_NAME, Bundle, GoldenCells
+from c2t.runtime.describe import DescribeOptions, Describer
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    ids: Sequence[str]
+    tokens: Sequence[NDArray[np.int32]]
+    genes_used: Sequence[int]
+    errors: Sequence[str | None]
+
+
+def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
+    """Describe the golden cells anew and write them; returns how many texts stayed the same.
+
+    Raises:
+        CalibrationError: A golden cell can no longer be described.
+    """
+    golden = bundle.golden.cells
+    chunk = _Chunk(
+        ids=[str(number) for number in range(len(golden))],
+        tokens=[np.array(cell.gene_tokens, np.int32) for cell in golden],
+        genes_used=[len(cell.gene_tokens) for cell in golden],
+        errors=[None] * len(golden),
+    )
+    cells = []
+    for cell, found in zip(
+        golden, Describer(bundle, DescribeOptions(threads=threads)).describe([chunk]), strict=True
+    ):
+        if found.text is None:
+            problem = f"a golden cell cannot be described any more: {found.error}"
+            raise CalibrationError(problem)
+        cells.append(replace(cell, token_ids=found.tokens, text=found.text))
+    raw = msgspec.json.format(msgspec.json.encode(GoldenCells(cells=tuple(cells))), indent=1)
+    (bundle.path / GOLDEN_NAME).write_bytes(raw + b"\n")
+    return sum(a.token_ids == b.token_ids for a, b in zip(golden, cells, strict=True))
