@@ -63,7 +63,13 @@ def prepare(
     """Read the files, choose genes, find active pathways, write captions, train the tokenizer."""
     table = read_caption_table()
     symbols = read_gene_symbols(sources.gene_table)
-    sets = read_labelled_sets(sources.cell_files, table, symbols)
+    unknown = [path.name for path in sources.cell_files if path.stem not in table.sets]
+    if unknown:
+        problem = f"caption_table.json has no entry for {', '.join(unknown)}"
+        raise ValueError(problem)
+    # The table's order, so that the order of the arguments does not change the result.
+    files = sorted(sources.cell_files, key=lambda path: list(table.sets).index(path.stem))
+    sets = read_labelled_sets(files, table, symbols)
     chosen = choose_genes(sets, min_cells=sources.min_cells)
     counts = [counts_of_genes(labelled, chosen) for labelled in sets]
     genes = build_genes(sets, chosen, counts, symbols)
