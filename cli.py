@@ -18,6 +18,7 @@ import c2t
 from c2t.calibration.calibrate_command import calibrate
 from c2t.calibration.evaluate_command import evaluate
 from c2t.export.export_command import export
+from c2t.runtime.bench_command import bench
 from c2t.runtime.command_line import (
     UsageError,
     add_command,
@@ -201,6 +202,7 @@ def describe(
 
 _command(calibrate)
 _command(evaluate)
+_command(bench)
 
 
 @_command

@@ -151,7 +151,7 @@ class Describer:
 
     def __init__(self, bundle: DescribableBundle, options: DescribeOptions | None = None) -> None:
         self.options = options or DescribeOptions()
-        self.generation = _generation(bundle.manifest.generation, self.options)
+        self.generation = generation_settings(bundle.manifest.generation, self.options)
         self.clock = StageClock()
         since = time.perf_counter()
         self.engines = open_engines(
@@ -335,8 +335,12 @@ class _Watch:
             raise EngineError(problem, hint="run `c2t doctor`") from error
 
 
-def _generation(defaults: Generation, options: DescribeOptions) -> Generation:
-    """The bundle's settings with the caller's in their place."""
+def generation_settings(defaults: Generation, options: DescribeOptions) -> Generation:
+    """The bundle's settings with the caller's in their place.
+
+    Raises:
+        C2TError: A number that is too small.
+    """
     generation = defaults
     if options.max_new_tokens is not None:
         generation = replace(generation, max_new_tokens=options.max_new_tokens)

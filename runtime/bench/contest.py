@@ -1,0 +1,182 @@
+"""Cells described by several contestants in turns: one at a time, and many together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from c2t.runtime.bench.interleave import Times, median_ratio, seconds_of, spread
+from c2t.runtime.bench.peer import TextPeer
+from c2t.runtime.bundle import Bundle
+from c2t.runtime.cell_vectors import GeneTokenArray
+from c2t.runtime.describe import DescribeOptions, Describer
+from c2t.runtime.errors import EngineError
+from c2t.runtime.stages import StageClock
+
+Texts = list[list[int]]  # text tokens of each cell
+
+
+@dataclass(frozen=True)
+class EncodedCells:
+    """Cells by their gene tokens, in the form that describing takes."""
+
+    tokens: Sequence[GeneTokenArray]
+
+    @property
+    def ids(self) -> list[str]:
+        """Numbers for names."""
+        return [str(number) for number in range(len(self.tokens))]
+
+    @property
+    def genes_used(self) -> Any:
+        """Gene tokens of each."""
+        return np.array([len(tokens) for tokens in self.tokens])
+
+    @property
+    def errors(self) -> list[None]:
+        """None."""
+        return [None] * len(self.tokens)
+
+
+class OurTexts:
+    """This package as a contestant."""
+
+    def __init__(self, bundle: Bundle, options: DescribeOptions, name: str = "c2t") -> None:
+        self.name = name
+        self.describer = Describer(bundle, options)
+
+    def describe(self, cells: Sequence[GeneTokenArray], beams: int) -> Texts:
+        """Text tokens of the cells.
+
+        Raises:
+            EngineError: A cell could not be described, or the beams are not those it has.
+        """
+        if beams != self.describer.generation.num_beams:
+            problem = f"{self.name} has {self.describer.generation.num_beams} beams, not {beams}"
+            raise EngineError(problem)
+        found = list(self.describer.describe([EncodedCells(cells)]))
+        failed = [description.error for description in found if description.error]
+        if failed:
+            raise EngineError(f"{self.name}: {failed[0]}")  # noqa: EM102
+        return [list(description.tokens) for description in found]
+
+    @property
+    def clock(self) -> StageClock:
+        """Its times so far."""
+        return self.describer.clock
+
+
+def latency(
+    contestants: Sequence[TextPeer], cells: Sequence[GeneTokenArray], *, beams: int, repeats: int
+) -> dict[str, Any]:
+    """Describe cell after cell; ratios are of the same cell in the same round.
+
+    Args:
+        contestants: The first is the one that ratios and texts are compared with.
+        cells: Gene tokens of each cell.
+        beams: 1 is greedy search.
+        repeats: Rounds over the cells.
+    """
+    times: Times = {c.name: [] for c in contestants}
+    texts: dict[str, Texts] = {}
+    for contestant in contestants:
+        contestant.describe(cells[:1], beams)
+    for number in range(repeats):
+        found: dict[str, Texts] = {c.name: [] for c in contestants}
+        for place, cell in enumerate(cells):
+            in_turn = contestants if (number + place) % 2 == 0 else contestants[::-1]
+            for contestant in in_turn:
+                run = _Run(contestant, [cell], beams)
+                times[contestant.name].append(seconds_of(run))
+                found[contestant.name] += run.texts
+        texts = texts or found
+    return {
+        "cells": len(cells),
+        "beams": beams,
+        "seconds": {name: asdict(spread(found)) for name, found in times.items()},
+        **_compared(times, texts),
+    }
+
+
+def throughput(
+    contestants: Sequence[tuple[TextPeer, int]],
+    cells: Sequence[GeneTokenArray],
+    *,
+    repeats: int,
+    beams: int = 1,
+) -> dict[str, Any]:
+    """Describe all cells in batches.
+
+    Args:
+        contestants: With the cells that each takes at once; this package takes all, and makes its
+            batches itself. Others get cells sorted by length, so that they pad little.
+        cells: Gene tokens of each cell.
+        repeats: Rounds.
+        beams: 1 is greedy search.
+    """
+    order = sorted(range(len(cells)), key=lambda i: len(cells[i]))
+    ordered = [cells[i] for i in order]
+    times: Times = {c.name: [] for c, _ in contestants}
+    texts: dict[str, Texts] = {}
+    for number in range(repeats):
+        for contestant, batch in contestants if number % 2 == 0 else contestants[::-1]:
+            runs = [
+                _Run(contestant, ordered[i : i + batch], beams)
+                for i in range(0, len(ordered), batch)
+            ]
+            seconds = sum(seconds_of(run) for run in runs)
+            times[contestant.name].append(seconds)
+            texts[contestant.name] = [text for run in runs for text in run.texts]
+    compared = _compared(times, texts)
+    peers = {n: r for n, r in compared["times_faster_than"].items() if not n.startswith("c2t")}
+    return {
+        "cells": len(cells),
+        "cells_per_second": {n: len(cells) / float(np.median(t)) for n, t in times.items()},
+        "tokens_per_second": {
+            n: sum(map(len, texts[n])) / float(np.median(t)) for n, t in times.items()
+        },
+        **compared,
+        "times_faster_than_the_best_peer": min(peers.values(), default=None),
+    }
+
+
+def check_same_texts(found: dict[str, Any], names: Sequence[str]) -> None:
+    """Hold contestants to giving exactly the texts of the first.
+
+    Raises:
+        EngineError: One does not.
+    """
+    for name in names:
+        equal, cells = found["same_texts"][name]
+        if equal != cells:
+            problem = f"{name} gives another text for {cells - equal} of {cells} cells"
+            raise EngineError(problem, hint="this is a bug: figures of other texts mean nothing")
+
+
+class _Run:
+    """One run that keeps its result."""
+
+    def __init__(self, contestant: TextPeer, cells: Sequence[GeneTokenArray], beams: int) -> None:
+        self._contestant, self._cells, self._beams = contestant, cells, beams
+        self.texts: Texts = []
+
+    def __call__(self) -> None:
+        self.texts = self._contestant.describe(self._cells, self._beams)
+
+
+def _compared(times: Times, texts: dict[str, Texts]) -> dict[str, Any]:
+    """Ratios of times, and equal texts, against the first."""
+    first, *others = times
+    return {
+        "times_faster_than": {name: median_ratio(times[name], times[first]) for name in others},
+        "same_texts": {
+            name: (
+                sum(a == b for a, b in zip(texts[name], texts[first], strict=True)),
+                len(texts[first]),
+            )
+            for name in others
+        },
+    }

@@ -1,0 +1,182 @@
+"""The decoder alone: a prompt, and steps of one and more tokens, beside peers and the floor.
+
+The floor of a step is the time in which the machine reads the decoder's weights once, measured in
+the same rounds: what no implementation can beat for one cell without changing the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
+from c2t.runtime.bench.machine_speed import SpeedProbe
+from c2t.runtime.bench.peer import DecoderPeer
+from c2t.runtime.bundle import Bundle
+from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
+from c2t.runtime.errors import EngineError
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.onnxruntime_engine import open_engines
+
+# Logits of float32 implementations of one model agree to this, relative to the largest.
+TOLERANCE = 1e-3
+DRAFTS = (4, 16)  # tokens of a step beside one: drafts that are verified
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderBenchOptions:
+    """How the decoder is measured.
+
+    Args:
+        rounds: Timed runs of each kind.
+        steps: Single steps timed in each round.
+        seed: Of the cell vectors.
+    """
+
+    rounds: int = 7
+    steps: int = 4
+    seed: int = 0
+
+
+class OurDecoder:
+    """This package's engine for one cell, with the prompt's prefix cached."""
+
+    def __init__(self, bundle: Bundle, options: EngineOptions, name: str = "c2t") -> None:
+        self.name = name
+        manifest = bundle.manifest
+        self._decoder: DecoderEngine = open_engines(bundle, options).decoder
+        self._table = bundle.token_embedding
+        self._prompts = PromptRunner(self._decoder, manifest.prompt, self._table)
+        self.prompt = self._prompts.length(manifest.projector.vectors)
+        capacity = self.prompt + manifest.generation.max_new_tokens
+        self._cache = self._decoder.new_cache(1, min(capacity, manifest.decoder.max_positions))
+
+    def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
+        """Logits [V] of the first text token; prefix and suffix are the bundle's own."""
+        logits: Float32 = self._prompts.prefill(self._cache, 0, vectors)[0]
+        return logits
+
+    def step(self, tokens: Sequence[int]) -> Float32:
+        """Run tokens behind the prompt and choose from all their logits; [V] after the last."""
+        count = len(tokens)
+        step = self._decoder.bind(self._cache, (0, 1), count, count)
+        step.inputs_embeds[0] = self._table[list(tokens)]
+        step.position_ids[0] = np.arange(self.prompt, self.prompt + count)
+        step.write_index[0] = self.prompt
+        step.logit_rows[0] = np.arange(count)
+        logits = step.run()
+        logits[0].argmax(axis=1)
+        last: Float32 = logits[0, -1]
+        return last
+
+
+def bench_decoder(
+    bundle: Bundle,
+    ours: Sequence[OurDecoder],
+    peers: Sequence[DecoderPeer],
+    probe: SpeedProbe,
+    options: DecoderBenchOptions,
+) -> dict[str, Any]:
+    """Measure prefill and steps.
+
+    Args:
+        bundle: The bundle that `ours` were opened from.
+        ours: The first is the one that ratios are of.
+        peers: Others.
+        probe: The machine's speed.
+        options: How.
+
+    Raises:
+        EngineError: A contestant's logits are others than the first one's.
+    """
+    manifest = bundle.manifest
+    prefix, suffix = manifest.prompt.prefix_ids, manifest.prompt.suffix_ids
+    draw = np.random.default_rng(options.seed)
+    shape = (manifest.projector.vectors, manifest.decoder.width)
+    # As large as rows of a text table: the size of the values decides nothing about the time.
+    vectors = draw.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+    tokens = draw.integers(0, manifest.decoder.vocabulary_size, max(DRAFTS)).tolist()
+    contestants: list[DecoderPeer] = [*ours, *peers]
+    checks = _check(contestants, lambda c: c.prefill(prefix, vectors, suffix), "prefill")
+    checks |= _check(contestants, lambda c: c.step(tokens[:1]), "step")
+    checks |= _check(contestants, lambda c: c.step(tokens[: DRAFTS[0]]), "draft")
+
+    prefills = interleave(
+        {c.name: _run_prefill(c, prefix, vectors, suffix) for c in contestants}
+        | {"gemm": probe.multiply},
+        max(3, options.rounds // 2),
+        warm_up=0,
+    )
+    singles = _time_steps(contestants, tokens[:1], probe, options.rounds * options.steps)
+    drafts = {
+        count: _time_steps(contestants, tokens[:count], probe, options.rounds) for count in DRAFTS
+    }
+    weights = bundle.file("decoder.onnx.data").stat().st_size
+    floor = [weights / probe.bytes_per_second(seconds) for seconds in singles["read"]]
+    first = ours[0].name
+    new = ours[0].prompt - len(prefix)
+    products = 2.0 * new * (weights / 4 - manifest.decoder.vocabulary_size * shape[1])
+    best = [products / probe.flops_per_second(seconds) for seconds in prefills["gemm"]]
+    is_float = manifest.precision == "fp32"
+    return {
+        "weight_bytes": weights,
+        "prompt_tokens": ours[0].prompt,
+        "prefix_tokens": len(prefix),
+        "read_bytes_per_second": weights / float(np.median(floor)),
+        "largest_logit_difference": checks,
+        "prefill": _summary(prefills, first, skip="gemm"),
+        "prefill_share_of_gemm": median_ratio(best, prefills[first]) if is_float else None,
+        "step": _summary(singles, first, skip="read"),
+        "step_share_of_floor": {c.name: median_ratio(floor, singles[c.name]) for c in contestants},
+        "drafts": {
+            str(count): {
+                **_summary(times, first, skip="read"),
+                "of_single_steps": float(np.median(times[first]) / np.median(singles[first])),
+            }
+            for count, times in drafts.items()
+        },
+    }
+
+
+def _run_prefill(
+    contestant: DecoderPeer, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]
+) -> Callable[[], Any]:
+    return lambda: contestant.prefill(prefix, vectors, suffix)
+
+
+def _time_steps(
+    contestants: Sequence[DecoderPeer], tokens: list[int], probe: SpeedProbe, rounds: int
+) -> Times:
+    def run_step(contestant: DecoderPeer) -> Callable[[], Any]:
+        return lambda: contestant.step(tokens)
+
+    return interleave({c.name: run_step(c) for c in contestants} | {"read": probe.read}, rounds)
+
+
+def _summary(times: Times, first: str, *, skip: str) -> dict[str, Any]:
+    names = [name for name in times if name != skip]
+    return {
+        "seconds": {name: asdict(spread(times[name])) for name in names},
+        "times_faster_than": {
+            name: median_ratio(times[name], times[first]) for name in names if name != first
+        },
+    }
+
+
+def _check(
+    contestants: Sequence[DecoderPeer], run: Callable[[DecoderPeer], Float32], what: str
+) -> dict[str, float]:
+    """Largest relative differences of logits from the first contestant's."""
+    expected = np.array(run(contestants[0]))
+    size = np.abs(expected).max()
+    found = {}
+    for contestant in contestants[1:]:
+        difference = float(np.abs(run(contestant) - expected).max() / size)
+        found[f"{contestant.name}, {what}"] = difference
+        if not difference <= TOLERANCE:
+            problem = f"logits of {contestant.name} ({what}) differ by {difference:.1e} of {size}"
+            raise EngineError(problem, hint="is it the checkpoint that the bundle was made from?")
+    return found

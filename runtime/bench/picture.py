@@ -1,0 +1,133 @@
+"""A benchmark as a picture: groups of horizontal bars, an SVG without a plotting library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import escape
+
+OURS, OTHERS = "#2563eb", "#9ca3af"
+INK, GREY = "#1f2937", "#6b7280"
+WIDTH, LEFT, BAR, STEP, GAP = 860, 220, 18, 26, 46
+ROOM = 190  # behind the longest bar, for its figure
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: what, how long, and the words behind it."""
+
+    name: str
+    value: float
+    words: str
+
+
+@dataclass(frozen=True)
+class BarGroup:
+    """Bars on a scale of their own."""
+
+    title: str
+    bars: tuple[Bar, ...]
+
+
+def bench_picture(document: dict[str, Any]) -> str:
+    """The picture of what `bench_bundle` measured."""
+    latency, rates, decoder = document["latency"], document["throughput"], document["decoder"]
+    beams = f", {latency['beams']} beams" if latency["beams"] > 1 else ""
+    stages = document["stages"]["seconds"]
+    groups = [
+        _times(f"one description{beams}: seconds, less is better", latency),
+        BarGroup(
+            "many cells: cells a second, more is better",
+            tuple(
+                Bar(name, rate, f"{rate:.3g}" + _times_words(rates["times_faster_than"].get(name)))
+                for name, rate in rates["cells_per_second"].items()
+            ),
+        ),
+        BarGroup(
+            "where the time of one description goes (c2t)",
+            tuple(Bar(name, t["p50"], _seconds(t["p50"])) for name, t in stages.items()),
+        ),
+        _times(
+            f"decoder: prompt of {decoder['prompt_tokens']} tokens, less is better",
+            decoder["prefill"],
+        ),
+        _times(
+            "decoder: one token, less is better",
+            decoder["step"],
+            floor=decoder["weight_bytes"] / decoder["read_bytes_per_second"],
+        ),
+    ]
+    machine = document["machine"]
+    notes = (
+        f"{machine['cpu']}, {document['threads']} threads; medians, contestants in turns; load"
+        f" {document['load_before']} before, {document['load_after']} after; {document['date']}"
+    )
+    title = f"{document['bundle']['name']} ({document['bundle']['precision']})"
+    return bar_picture(title, notes, groups)
+
+
+def bar_picture(title: str, notes: str, groups: Sequence[BarGroup]) -> str:
+    """Groups of bars, one under another, as an SVG document."""
+    marks = [_text(title, 24, 34, INK, size=18, weight="bold"), _text(notes, 24, 56, GREY, size=11)]
+    y = 76
+    for group in groups:
+        y += 22
+        marks.append(_text(group.title, 24, y, INK, size=13, weight="bold"))
+        y += 10
+        longest = max((bar.value for bar in group.bars), default=0) or 1
+        for bar in group.bars:
+            length = max(1.0, bar.value / longest * (WIDTH - LEFT - ROOM))
+            colour = OURS if bar.name.startswith("c2t") or len(group.bars) == 1 else OTHERS
+            middle = y + BAR - 5
+            marks.append(_text(bar.name, LEFT - 10, middle, INK, anchor="end"))
+            marks.append(
+                f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3"'
+                f' fill="{colour}"/>'
+            )
+            marks.append(_text(bar.words, LEFT + length + 8, middle, GREY))
+            y += STEP
+        y += GAP - STEP
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}"'
+        f' viewBox="0 0 {WIDTH} {y}" font-family="system-ui, sans-serif">\n'
+        f'<rect width="{WIDTH}" height="{y}" fill="#ffffff"/>\n' + "\n".join(marks) + "\n</svg>\n"
+    )
+
+
+def _times(title: str, part: dict[str, Any], *, floor: float | None = None) -> BarGroup:
+    bars = [
+        Bar(
+            name,
+            found["p50"],
+            _seconds(found["p50"]) + _times_words(part["times_faster_than"].get(name)),
+        )
+        for name, found in part["seconds"].items()
+    ]
+    if floor is not None:
+        bars.append(Bar("reading the weights once", floor, _seconds(floor)))
+    return BarGroup(title, tuple(bars))
+
+
+def _times_words(ratio: float | None) -> str:
+    return "" if ratio is None else f" (c2t: {ratio:.1f}x as fast)"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def _text(
+    words: str,
+    x: float,
+    y: float,
+    colour: str,
+    *,
+    size: int = 12,
+    weight: str = "normal",
+    anchor: str = "start",
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size}" font-weight="{weight}"'
+        f' text-anchor="{anchor}">{escape(words)}</text>'
+    )
