@@ -3,11 +3,14 @@
 // Compiled without contraction into FMA: every value must have the bits that NumPy gives it.
 //
 // A cell's sums lie in a table over all genes (it fits the L2 cache), which makes duplicates cost nothing. The
-// quotients are positive doubles, whose bits order like the numbers: their range within the cell is cut to 24
+// quotients are positive doubles, whose bits order like the numbers: their range within the cell is cut to 16 or 24
 // leading bits, radix sorted, and the rare runs that agree in these are put in order by comparison.
 
-constexpr int kDigitBits = 8, kDigits = 3;
+constexpr int kDigitBits = 8, kMaxDigits = 3;
 constexpr uint32_t kDigitValues = 1u << kDigitBits;
+
+// 16 bits leave a few pairs of equal ones among this many entries, which cost less than another pass.
+constexpr int64_t kFewEntries = 1536;
 
 struct Ranked {
     const uint64_t* key;      // bits of sum / median
@@ -50,8 +53,8 @@ void sort_run(const Ranked& ranked, uint64_t* order, int64_t n) {
 }
 
 // Keep the entries that may be among the first `wanted`: drop those whose leading digit is too low. Returns how many.
-int64_t drop_low(uint64_t* order, int64_t n, int64_t wanted) {
-    constexpr int shift = 32 + kDigitBits * (kDigits - 1);
+int64_t drop_low(uint64_t* order, int64_t n, int64_t wanted, int digits) {
+    const int shift = 32 + kDigitBits * (digits - 1);
     uint32_t count[kDigitValues] = {};
     for (int64_t i = 0; i < n; ++i) ++count[order[i] >> shift];
     uint64_t limit = 0;
@@ -65,13 +68,13 @@ int64_t drop_low(uint64_t* order, int64_t n, int64_t wanted) {
     return kept;
 }
 
-// Sort by the 24 bits above the entry number. Returns where the result lies: one of the two buffers.
-uint64_t* radix_sort(uint64_t* from, uint64_t* to, int64_t n) {
-    uint32_t start[kDigits][kDigitValues] = {};
+// Sort by the digits above the entry number. Returns where the result lies: one of the two buffers.
+template <int digits> uint64_t* radix_sort(uint64_t* from, uint64_t* to, int64_t n) {
+    uint32_t start[digits][kDigitValues] = {};
     for (int64_t i = 0; i < n; ++i) {
-        for (int d = 0; d < kDigits; ++d) ++start[d][(from[i] >> (32 + kDigitBits * d)) % kDigitValues];
+        for (int d = 0; d < digits; ++d) ++start[d][(from[i] >> (32 + kDigitBits * d)) % kDigitValues];
     }
-    for (int d = 0; d < kDigits; ++d) {
+    for (int d = 0; d < digits; ++d) {
         uint32_t total = 0;
         for (uint32_t& entry : start[d]) {
             const uint32_t count = entry;
@@ -103,12 +106,13 @@ const uint64_t* rank_genes(const c2t_rank_args& a, const RankScratch& s, int64_t
     }
     for (int64_t i = 0; i < n; ++i) s.sum[s.touched[i]] = 0.0;
 
+    const int digits = n <= kFewEntries ? 2 : kMaxDigits;
     int shift = 0;
-    while ((highest - lowest) >> shift >> (kDigitBits * kDigits)) ++shift;
+    while ((highest - lowest) >> shift >> (kDigitBits * digits)) ++shift;
     for (int64_t i = 0; i < n; ++i) s.order[i] = (((highest - s.key[i]) >> shift) << 32) | uint64_t(i);
 
-    const int64_t kept = n > wanted ? drop_low(s.order, n, wanted) : n;
-    uint64_t* order = radix_sort(s.order, s.spare, kept);
+    const int64_t kept = n > wanted ? drop_low(s.order, n, wanted, digits) : n;
+    uint64_t* order = digits == 2 ? radix_sort<2>(s.order, s.spare, kept) : radix_sort<kMaxDigits>(s.order, s.spare, kept);
     const Ranked ranked{s.key, s.touched, a.token};
     for (int64_t first = 0, i = 1; i <= kept; ++i) {
         if (i < kept && (order[i] >> 32) == (order[first] >> 32)) continue;

@@ -1,0 +1,83 @@
+"""The decoder at Llama-3.2-1B sizes, float32, beside PyTorch and beside what reading memory allows.
+
+Needs the bundle of a preset and the same preset in PyTorch: about 16 GB of memory with --packed.
+
+    c2t export --preset llama-3.2-1b+geneformer-v2-104m --random -o BUNDLE
+    python benchmarks/decoder_1b.py BUNDLE -o benchmarks/results/decoder_1b.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from result_file import finish
+
+from c2t.runtime.bench.decoder_steps import DecoderBenchOptions, OurDecoder, bench_decoder
+from c2t.runtime.bench.fresh_process import measure_fresh
+from c2t.runtime.bench.machine_speed import SpeedProbe
+from c2t.runtime.bench.record import record
+from c2t.runtime.bench.target import target
+from c2t.runtime.bundle import open_bundle
+from c2t.runtime.engine import EngineOptions
+
+PRESET = "llama-3.2-1b+geneformer-v2-104m"
+SEED = 0
+TOKENS = 8  # of the text whose memory and start are measured
+
+
+def main() -> None:
+    """Measure memory in fresh processes, then the decoder beside PyTorch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--preset", default=PRESET)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--packed", action="store_true", help="also with the weights copied")
+    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+
+    document = record("decoder_1b", threads=options.threads, seed=SEED)
+    document["preset"] = options.preset
+    bundle = open_bundle(options.bundle, verify=False)
+    cell = list(bundle.golden.cells[0].gene_tokens)
+    start = {"threads": options.threads, "max_new_tokens": TOKENS}
+    # The first run also fills the page cache, so that neither start waits for the disk.
+    measure_fresh(options.bundle, cell, **start)
+    document["start"] = {
+        "mapped": measure_fresh(options.bundle, cell, **start, prepack=False),
+        "packed": measure_fresh(options.bundle, cell, **start, prepack=True),
+    }
+    peers = []
+    if not options.no_torch:
+        from c2t.export.bench_peers import TorchDecoder, load_peer_checkpoint
+
+        loaded = load_peer_checkpoint(None, options.preset)
+        peers.append(TorchDecoder(loaded, options.threads))
+    ways = {"c2t": None} | ({"c2t, packed": True} if options.packed else {})
+    ours = [
+        OurDecoder(bundle, EngineOptions(threads=options.threads, prepack=prepack), name)
+        for name, prepack in ways.items()
+    ]
+    document["decoder"] = decoder = bench_decoder(
+        bundle,
+        ours,
+        peers,
+        SpeedProbe(options.threads),
+        DecoderBenchOptions(rounds=options.rounds, seed=SEED),
+    )
+    mapped = document["start"]["mapped"]
+    targets = [
+        target("one token, share of the floor", decoder["step_share_of_floor"]["c2t"], 0.85),
+        target("bundle / peak resident bytes, mapped", 1 / mapped["peak_of_bundle"], 1 / 1.15),
+    ]
+    if peers:
+        for what, key, least in (("one token", "step", 1.3), ("prefill", "prefill", 1.5)):
+            value = decoder[key]["times_faster_than"]["PyTorch"]
+            targets.append(target(f"{what}, times PyTorch", value, least))
+    finish(document, targets, options.output)
+
+
+if __name__ == "__main__":
+    main()

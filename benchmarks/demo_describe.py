@@ -1,0 +1,154 @@
+"""The demonstration model on cells it never saw, beside the reference way in PyTorch.
+
+c2t export examples/demo/checkpoint -o BUNDLE
+python benchmarks/demo_describe.py BUNDLE CELLS.h5ad ... -o benchmarks/results/demo_describe.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from result_file import finish
+
+from c2t.examples.demo.held_out import is_held_out
+from c2t.export.bench_peers import TorchTexts, load_peer_checkpoint
+from c2t.runtime.bench.bundle_bench import WHOLE_FILE
+from c2t.runtime.bench.contest import OurTexts, check_same_texts, latency, throughput
+from c2t.runtime.bench.fresh_process import measure_fresh
+from c2t.runtime.bench.record import record
+from c2t.runtime.bench.stage_times import stage_times
+from c2t.runtime.bench.target import target
+from c2t.runtime.bundle import Bundle, open_bundle
+from c2t.runtime.cell_file import CellOptions, open_cells
+from c2t.runtime.cell_vectors import GeneTokenArray
+from c2t.runtime.describe import DescribeOptions
+
+SEED = 0
+CHECKPOINT = Path(__file__).parents[1] / "examples" / "demo" / "checkpoint"
+BATCHES = (1, 4, 16, 32, 64)
+
+
+class Batched:
+    """PyTorch with a batch size, so that it competes with itself."""
+
+    def __init__(self, peer: TorchTexts, batch: int) -> None:
+        self.name = f"{peer.name}, batches of {batch}"
+        self.describe = peer.describe
+
+
+def held_out_cells(bundle: Bundle, path: Path) -> list[GeneTokenArray]:
+    """Gene tokens of all held-out cells of a file."""
+    with open_cells(path, bundle) as reader:
+        names = [name for name in map(str, reader.cell_ids) if is_held_out(name)]
+    with open_cells(path, bundle, CellOptions(cells=names)) as reader:
+        chunks = list(reader.chunks())
+    return [
+        tokens
+        for chunk in chunks
+        for tokens, error in zip(chunk.tokens, chunk.errors, strict=True)
+        if error is None
+    ]
+
+
+def main() -> None:
+    """Check texts, then measure latency, beams and throughput."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("cells", type=Path, nargs="+")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--latency-cells", type=int, default=24)
+    parser.add_argument("--beam-cells", type=int, default=12)
+    parser.add_argument("--batch-cells", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+
+    document = record("demo_describe", threads=options.threads, seed=SEED)
+    bundle = open_bundle(options.bundle, verify=False)
+    document["bundle"] = {"name": bundle.manifest.name, "sha256": bundle.digest}
+    by_file = {path.name: held_out_cells(bundle, path) for path in options.cells}
+    document["held_out_cells"] = {name: len(cells) for name, cells in by_file.items()}
+    cells = [cell for found in by_file.values() for cell in found]
+    draw = np.random.default_rng(SEED)
+    chosen = [cells[i] for i in draw.permutation(len(cells))]
+    loaded = load_peer_checkpoint(options.checkpoint, None)
+    torch_way = TorchTexts(loaded, bundle.manifest.generation, options.threads)
+
+    def ours(name: str, **settings: int) -> OurTexts:
+        describing = DescribeOptions(threads=options.threads, **settings)
+        return OurTexts(bundle, describing, name)
+
+    def note(what: str) -> None:
+        print(what, flush=True)
+
+    note(f"drafts on and off on all {len(cells)} held-out cells")
+    drafting = ours("c2t", batch_size=1)
+    plain = ours("c2t, no drafts", batch_size=options.batch_size, drafts=False)
+    texts, expected = drafting.describe(cells, 1), plain.describe(cells, 1)
+    different = sum(a != b for a, b in zip(texts, expected, strict=True))
+    counts = drafting.clock.counts
+    per_step = [len(text) for text in texts]
+    document["drafts"] = {
+        "cells": len(cells),
+        "different_texts": different,
+        "tokens": sum(per_step),
+        "steps": counts["steps"],
+        "tokens_per_step": counts["tokens"] / counts["steps"],
+        "drafted": counts.get("drafted", 0),
+        "accepted": counts.get("accepted", 0),
+    }
+
+    note("one cell at a time")
+    few = chosen[: options.latency_cells]
+    document["start"] = measure_fresh(options.bundle, few[0].tolist(), threads=options.threads)
+    document["stages"] = stage_times(drafting, few, beams=1)
+    document["latency"] = latency(
+        [drafting, ours("c2t, no drafts", batch_size=1, drafts=False), torch_way],
+        few,
+        beams=1,
+        repeats=options.repeats,
+    )
+    note("4 beams")
+    document["beams"] = latency(
+        [ours("c2t", num_beams=4), torch_way],
+        chosen[: options.beam_cells],
+        beams=4,
+        repeats=options.repeats,
+    )
+    note("batches")
+    document["throughput"] = throughput(
+        [
+            (ours("c2t", batch_size=options.batch_size), WHOLE_FILE),
+            *((Batched(torch_way, size), size) for size in BATCHES),
+        ],
+        chosen[: options.batch_cells],
+        repeats=max(1, options.repeats - 1),
+    )
+    check_same_texts(document["latency"], ["c2t, no drafts"])
+    same = {
+        what: min(document[what]["same_texts"]["PyTorch"]) / document[what]["cells"]
+        for what in ("latency", "beams")
+    }
+    best = document["throughput"]["times_faster_than_the_best_peer"]
+    targets = [
+        target("tokens per step with drafts", document["drafts"]["tokens_per_step"], 4.0),
+        target("texts equal with and without drafts", 1 - different / len(cells), 1.0),
+        target(
+            "one description, times PyTorch",
+            document["latency"]["times_faster_than"]["PyTorch"],
+            8.0,
+        ),
+        target("texts equal to PyTorch's", same["latency"], 1.0),
+        target("file throughput, times PyTorch at its best batch", best, 12.0),
+        target("4 beams, times PyTorch", document["beams"]["times_faster_than"]["PyTorch"], 3.0),
+        target("4 beams, texts equal to PyTorch's", same["beams"], 1.0),
+    ]
+    finish(document, targets, options.output)
+
+
+if __name__ == "__main__":
+    main()
