@@ -28,6 +28,7 @@ class BarGroup:
 
     title: str
     bars: tuple[Bar, ...]
+    all_ours: bool = False
 
 
 def bench_picture(document: dict[str, Any]) -> str:
@@ -47,6 +48,7 @@ def bench_picture(document: dict[str, Any]) -> str:
         BarGroup(
             "where the time of one description goes (c2t)",
             tuple(Bar(name, t["p50"], _seconds(t["p50"])) for name, t in stages.items()),
+            all_ours=True,
         ),
         _times(
             f"decoder: prompt of {decoder['prompt_tokens']} tokens, less is better",
@@ -78,7 +80,7 @@ def bar_picture(title: str, notes: str, groups: Sequence[BarGroup]) -> str:
         longest = max((bar.value for bar in group.bars), default=0) or 1
         for bar in group.bars:
             length = max(1.0, bar.value / longest * (WIDTH - LEFT - ROOM))
-            colour = OURS if bar.name.startswith("c2t") or len(group.bars) == 1 else OTHERS
+            colour = OURS if group.all_ours or bar.name.startswith("c2t") else OTHERS
             middle = y + BAR - 5
             marks.append(_text(bar.name, LEFT - 10, middle, INK, anchor="end"))
             marks.append(
@@ -114,7 +116,9 @@ def _times_words(ratio: float | None) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.3g} µs"
 
 
 def _text(
