@@ -66,24 +66,26 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
     }
 }
 
+constexpr int64_t kPrefetchBytes = 4096;  // asked for ahead of their use: enough to hide the memory's latency
+
 template <class Table, class Out>
 void embed_typed(const c2t_embed_args& a, int64_t block, float* x) {
     const Table* words = static_cast<const Table*>(a.word);
     const Table* positions = static_cast<const Table*>(a.position);
     const int64_t first = block * kRankBlock;
     const int64_t last = first + kRankBlock < a.ranks ? first + kRankBlock : a.ranks;
+    const int64_t row_bytes = a.width * int64_t(sizeof(Table));
+    const int64_t ahead = row_bytes < kPrefetchBytes ? kPrefetchBytes / row_bytes : 1;  // rows
     for (int64_t cell = 0; cell < a.cells; ++cell) {
         const int32_t* tokens = a.tokens + cell * a.ranks;
         Out* out = static_cast<Out*>(a.out) + cell * a.ranks * a.width;
         const int64_t length = a.lengths[cell];
         int64_t rank = first;
         for (; rank < last && rank < length; ++rank) {
-            if (rank + 1 < last && rank + 1 < length) {
+            if (rank + ahead < length) {
                 // Each row begins at an address that no prefetcher can foresee.
-                const char* next = reinterpret_cast<const char*>(words + tokens[rank + 1] * a.width);
-                for (int64_t byte = 0; byte < a.width * int64_t(sizeof(Table)); byte += 64) {
-                    __builtin_prefetch(next + byte);
-                }
+                const char* next = reinterpret_cast<const char*>(words + tokens[rank + ahead] * a.width);
+                for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(next + byte);
             }
             const int64_t token = tokens[rank];
             embed_row(a, words + token * a.width, positions + rank * a.width,
