@@ -7,7 +7,7 @@ GPU gives pinned host arrays and copies inside `run`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +51,10 @@ class EncoderEngine(Protocol):
 
     def encode(self, embeddings: Float32) -> Float32:
         """Cell vectors [B,K,D] of embeddings [B,S,H], all cells of equal length S."""
+        ...
+
+    def twin(self) -> EncoderEngine:
+        """The same weights with buffers of its own, for another thread."""
         ...
 
 
@@ -126,6 +130,10 @@ class DecoderEngine(Protocol):
         """A step over the cache rows [first, end), `tokens` per row; kept for the next call."""
         ...
 
+    def twin(self) -> DecoderEngine:
+        """The same weights with buffers of its own, for another thread."""
+        ...
+
 
 @dataclass(frozen=True)
 class Engines:
@@ -135,6 +143,10 @@ class Engines:
     encoder: EncoderEngine
     decoder: DecoderEngine
     settings: dict[str, str]
+
+    def twin(self) -> Engines:
+        """Engines over the same weights, for another thread."""
+        return replace(self, encoder=self.encoder.twin(), decoder=self.decoder.twin())
 
 
 def step(

@@ -7,6 +7,7 @@ cell is prefilled straight into its row, and a half-empty batch runs only its oc
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 from pathlib import Path
@@ -156,6 +157,12 @@ class OnnxRuntimeDecoder:
         self.sizes = sizes
         self.embeds, self.logits = SharedArray(), SharedArray()
         self.session = open_session(path, options)
+
+    def twin(self) -> OnnxRuntimeDecoder:
+        """The same session, which several threads may run, with buffers of its own."""
+        other = copy.copy(self)
+        other.embeds, other.logits = SharedArray(), SharedArray()
+        return other
 
     def memory(self) -> tuple[int, int]:
         """Tells when the shared arrays have moved."""

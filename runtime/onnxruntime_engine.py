@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,6 +73,12 @@ class OnnxRuntimeEncoder:
         self._clock.add("projector", since)
         result: Float32 = vectors.numpy()
         return result
+
+    def twin(self) -> OnnxRuntimeEncoder:
+        """The same sessions, which several threads may run, with a buffer of its own."""
+        other = copy.copy(self)
+        other._buffer = np.empty(0, dtype=np.float32)
+        return other
 
     def _run(self, session: Any, name: str, value: Any, output: str) -> Any:
         binding = session.io_binding()

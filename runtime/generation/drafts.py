@@ -13,6 +13,7 @@ length: what is padding for one of them is paid for anyway, so it drafts there t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,6 +87,12 @@ class Drafter:
         root = range(self._first[ROOT], self._first[ROOT + 1])
         self._from_root = {self._token[edge]: self._target[edge] for edge in root}
         self._hits = self._expected = 0.0
+
+    def twin(self) -> Drafter:
+        """A drafter over the same table that learns by itself."""
+        other = copy.copy(self)
+        other._hits = other._expected = 0.0
+        return other
 
     @property
     def trust(self) -> float:

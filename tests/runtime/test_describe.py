@@ -10,7 +10,8 @@ from tiny_bundle import TinyBundle, make_bundle
 from tiny_models import TinySizes, tiny_cell
 
 from c2t.runtime.describe import DescribeOptions, Describer, Description
-from c2t.runtime.errors import C2TError, EngineError
+from c2t.runtime.errors import C2TError, CellFileError, EngineError
+from c2t.runtime.onnxruntime_engine import OnnxRuntimeEncoder
 
 
 @dataclass
@@ -172,3 +173,44 @@ def test_profile(tiny: TinyBundle) -> None:
     assert profile.cells == len(LENGTHS)
     assert profile.tokens == profile.steps == sum(len(r.tokens) for r in found)
     assert profile.first_token_seconds > 0
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_text_does_not_depend_on_the_lanes(tiny: TinyBundle, beams: int) -> None:
+    tokens = cells(*LENGTHS * 3)
+    tokens[7] = np.empty(0, np.int32)
+    chunks = [Chunk(tokens[:20]), Chunk(tokens[20:])]
+    alone = describe(tiny, chunks, num_beams=beams, batch_size=2)
+    options = DescribeOptions(threads=3, num_beams=beams, batch_size=2)
+    describer = Describer(tiny.bundle, options)
+    for _ in range(2):
+        together = list(describer.describe(chunks))
+        assert [r.tokens for r in together] == [r.tokens for r in alone]
+        assert [r.cell for r in together] == [r.cell for r in alone]
+        assert [r.error for r in together] == [r.error for r in alone]
+    assert describer.profile().cells == 2 * (len(tokens) - 1)
+
+
+def test_errors_and_stopping_with_lanes(tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
+
+    def chunks():
+        yield Chunk(cells(*LENGTHS))
+        problem = "the file ends early"
+        raise CellFileError(problem)
+
+    stream = describer.describe(chunks())
+    with pytest.raises(CellFileError, match="ends early"):
+        list(stream)
+    stream = describer.describe([Chunk(cells(*LENGTHS))])
+    assert next(stream).cell == "cell0"
+    stream.close()
+
+    def failing(self: object, embeddings: np.ndarray) -> np.ndarray:
+        message = "boom"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(OnnxRuntimeEncoder, "encode", failing)
+    describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
+    with pytest.raises(EngineError, match="all failed: RuntimeError: boom"):
+        list(describer.describe([Chunk(cells(*LENGTHS))]))
