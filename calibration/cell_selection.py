@@ -112,6 +112,7 @@ def _farthest(vectors: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     nearest = int(np.square(centred).sum(axis=1).argmin())
     chosen = [nearest]
     distance = np.square(vectors - vectors[nearest]).sum(axis=1)
+    distance[nearest] = -1.0
     while len(chosen) < count:
         farthest = int(distance.argmax())
         chosen.append(farthest)

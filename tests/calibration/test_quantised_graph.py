@@ -1,0 +1,184 @@
+"""Q/DQ on exactly these nodes, the same numbers as before, and integer kernels for all of them."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from tiny_bundle import make_bundle
+from tiny_models import TinySizes, tiny_cell
+
+from c2t.calibration.calibration_plan import make_plan
+from c2t.calibration.collect import TappedSystem
+from c2t.calibration.integer_kernels import profile_kernels
+from c2t.calibration.products import StoredGraph
+from c2t.calibration.quantised_bundle import complete_manifest, write_quantised_bundle
+from c2t.calibration.quantised_graph import write_quantised
+from c2t.calibration.recipe import Form
+from c2t.calibration.scales import Estimator
+from c2t.calibration.smoothing import find_fold
+from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
+from c2t.runtime.bundle import GRAPHS, open_bundle
+
+SIZES = {
+    "mlp": TinySizes(),
+    "perceiver": TinySizes(projector="perceiver", tied=False),
+}
+DECODER_PRODUCTS = ("attention.qkv", "attention.output", "mlp.gate_up", "mlp.down")
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def made(request, tmp_path_factory):
+    """A float32 bundle and its calibration."""
+    sizes = SIZES[request.param]
+    bundle = make_bundle(tmp_path_factory.mktemp(request.param), sizes).bundle
+    cells = [
+        CalibrationCell(gene_tokens=tiny_cell(length).numpy().astype(np.int32), text_tokens=text)
+        for length, text in ((12, (9, 8, 7)), (20, (5, 6)), (30, tuple(range(10, 26))))
+    ]
+    plan = make_plan(
+        TappedSystem(bundle, threads=1), cells, estimator=Estimator.mse, smooth=True, seed=0
+    )
+    return bundle, plan, cells
+
+
+def inputs_of(bundle, cell) -> dict[str, dict[str, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    hidden = generator.standard_normal((1, 8, bundle.manifest.gene_input.width))
+    vectors = generator.standard_normal((8, bundle.manifest.decoder.width))
+    return {
+        "encoder.onnx": encoder_inputs(bundle, cell.gene_tokens),
+        "projector.onnx": {"hidden": hidden.astype(np.float32)},
+        "decoder.onnx": decoder_inputs(bundle, vectors.astype(np.float32), cell.text_tokens),
+    }
+
+
+def run(path, inputs) -> np.ndarray:
+    return onnxruntime.InferenceSession(str(path)).run(None, inputs)[0]
+
+
+def without(recipe, form=Form.float32):
+    return recipe.without(set(recipe.products), form)
+
+
+def test_products_of_the_decoder(made):
+    _, plan, _ = made
+    names = [f"layers.{i}.{end}" for i in range(2) for end in DECODER_PRODUCTS]
+    assert list(plan.recipes["decoder.onnx"].products) == [*names, "output"]
+
+
+def test_each_product_has_a_pair_of_its_own(made, tmp_path):
+    bundle, plan, _ = made
+    for name in GRAPHS:
+        recipe = plan.recipes[name]
+        write_quantised(StoredGraph(bundle.file(name)), tmp_path / name, recipe)
+        graph = onnx.load(tmp_path / name).graph
+        onnx.checker.check_model(str(tmp_path / name))
+        counts = collections.Counter(node.op_type for node in graph.node)
+        assert counts["QuantizeLinear"] == len(recipe.products)
+        assert counts["DequantizeLinear"] == 2 * len(recipe.products)
+        readers = collections.Counter(value for node in graph.node for value in node.input)
+        nodes = {node.name: node for node in graph.node}
+        for product in recipe.products:
+            quantise = nodes[f"{product}.input.quantize"]
+            assert readers[quantise.output[0]] == 1
+            assert list(nodes[product].input[:2]) == [
+                f"{product}.input.dequantize",
+                f"{product}.weight.dequantize",
+            ]
+        values = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        assert all(not v.any() for k, v in values.items() if k.endswith("zero_point"))
+        for node in graph.node:  # attention's own products stay in float32
+            if node.op_type == "Attention":
+                assert not any("dequantize" in value for value in node.input)
+
+
+def test_every_product_runs_on_integers(made, tmp_path):
+    bundle, plan, cells = made
+    for name, inputs in inputs_of(bundle, cells[0]).items():
+        recipe = plan.recipes[name]
+        write_quantised(StoredGraph(bundle.file(name)), tmp_path / name, recipe)
+        found = profile_kernels(tmp_path / name, inputs, list(recipe.products))
+        assert set(found.kernels.values()) <= {"MatMulIntegerToFloat", "QGemm"}
+        assert found.float32 == ()
+        assert found.widened == 0
+
+
+def test_folding_alone_changes_nothing(made, tmp_path):
+    bundle, plan, cells = made
+    smoothed = [r for r in plan.reports if r.strength > 0]
+    assert smoothed
+    for name, inputs in inputs_of(bundle, cells[0]).items():
+        source = StoredGraph(bundle.file(name))
+        write_quantised(source, tmp_path / name, without(plan.recipes[name]))
+        assert len(onnx.load(tmp_path / name).graph.node) == len(source.graph.node)
+        exact, found = run(bundle.file(name), inputs), run(tmp_path / name, inputs)
+        assert found == pytest.approx(exact, abs=2e-5, rel=1e-4)
+
+
+def test_quantised_graphs_stay_near(made, tmp_path):
+    bundle, plan, cells = made
+    for name, inputs in inputs_of(bundle, cells[0]).items():
+        write_quantised(StoredGraph(bundle.file(name)), tmp_path / name, plan.recipes[name])
+        exact, found = run(bundle.file(name), inputs), run(tmp_path / name, inputs)
+        cosine = (exact * found).sum(-1) / np.linalg.norm(exact, axis=-1)
+        assert (cosine / np.linalg.norm(found, axis=-1)).min() > 0.99
+        assert (found != exact).any()
+
+
+def test_where_smoothing_can_go(made):
+    bundle, _, _ = made
+    decoder = StoredGraph(bundle.file("decoder.onnx"))
+    folds = {p.name: find_fold(decoder, p) for p in decoder.products()}
+    assert folds["output"] is None  # its weight may also be the token table
+    assert folds["layers.0.attention.qkv"].tensors == ("layers.0.attention.norm.weight",)
+    down, values = folds["layers.1.mlp.down"], folds["layers.0.attention.output"]
+    assert down.tensors == ("layers.1.mlp.gate_up.weight",)
+    assert (down.columns, down.group) == (slice(40, 80), 1)
+    assert values.columns == slice(36, 48)  # q 24, k 12, v 12
+    assert (values.group, values.head) == (2, 6)
+    encoder = StoredGraph(bundle.file("encoder.onnx"))
+    folds = {p.name: find_fold(encoder, p) for p in encoder.products()}
+    assert folds["layers.0.mlp.up"] is None  # the norm before it feeds the residual too
+    assert folds["layers.0.mlp.down"].tensors == (
+        "layers.0.mlp.up.weight",
+        "layers.0.mlp.up.bias",
+    )
+
+
+def test_quantised_bundle_has_small_tables(made, tmp_path):
+    bundle, plan, _ = made
+    folder = tmp_path / "int8"
+    folder.mkdir()
+    complete_manifest(write_quantised_bundle(bundle, folder, plan.recipes, precision="int8"))
+    found = open_bundle(folder)
+    assert found.manifest.precision == "int8"
+    assert found.gene_embedding_tables.word.dtype == np.int8
+    table, exact = found.token_embedding, np.asarray(bundle.token_embedding)
+    ids = np.array([[3, 5], [0, 7]])
+    assert table[ids].shape == (2, 2, 24)
+    assert np.abs(table[ids] - exact[ids]).max() <= np.abs(exact).max() / 254 * 1.01
+    tied = bundle.manifest.decoder.token_embedding
+    scale = found.manifest.decoder.token_scale
+    assert scale.shape == tied.shape[:1]
+    weights = sum(found.file(f"{name}.data").stat().st_size for name in GRAPHS)
+    before = sum(bundle.file(f"{name}.data").stat().st_size for name in GRAPHS)
+    assert weights < before
+
+
+@pytest.mark.parametrize("form", [Form.int8_weights, Form.int4_weights])
+def test_weight_only_forms_stay_near(made, tmp_path, form):
+    bundle, plan, cells = made
+    name = "decoder.onnx"
+    recipe = without(plan.recipes[name], form)
+    table = bundle.manifest.decoder.token_embedding
+    rows = write_quantised(StoredGraph(bundle.file(name)), tmp_path / name, recipe, table)
+    assert rows.values.dtype == "int8"
+    inputs = inputs_of(bundle, cells[0])[name]
+    found = profile_kernels(tmp_path / name, inputs, list(recipe.products))
+    assert set(found.kernels.values()) == {"MatMulNBits"}
+    exact, near = run(bundle.file(name), inputs), run(tmp_path / name, inputs)
+    assert np.corrcoef(exact.ravel(), near.ravel())[0, 1] > 0.9
