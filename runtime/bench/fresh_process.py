@@ -90,7 +90,8 @@ def _measure(request: dict[str, Any]) -> dict[str, float]:
         raise EngineError(description.error)
     done = time.time()
     first = sum(
-        clock.seconds[stage] - before.get(stage, 0.0) for stage in ("embed", "encoder", "prefill")
+        clock.seconds[stage] - before.get(stage, 0.0)
+        for stage in ("embed", "encoder", "projector", "prefill")
     )
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
     peak = peak_resident_bytes()

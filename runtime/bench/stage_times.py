@@ -14,7 +14,7 @@ from c2t.runtime.bundle import Bundle
 from c2t.runtime.cell_file import CellOptions, open_cells
 from c2t.runtime.cell_vectors import GeneTokenArray
 
-ENGINE_STAGES = ("embed", "encoder", "prefill", "decode", "text")
+ENGINE_STAGES = ("embed", "encoder", "projector", "prefill", "decode", "text")
 REPEATS = 5  # of reading: it is quick
 
 
