@@ -1,0 +1,189 @@
+"""The whole calibration of a tiny bundle: what it writes, refuses and leaves behind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import anndata
+import numpy as np
+import pytest
+from cli_process import make_cells, set_golden
+from tiny_bundle import make_bundle
+from tiny_models import tiny_cell
+
+from c2t.calibration.calibrate import calibrate_bundle
+from c2t.calibration.calibrate_options import CalibrateOptions, Precision
+from c2t.calibration.errors import CalibrationError
+from c2t.calibration.gate import Tolerance
+from c2t.runtime.bundle import open_bundle
+from c2t.runtime.cell_file import open_cells
+from c2t.runtime.describe import DescribeOptions, Describer
+from c2t.runtime.errors import OutputError
+from c2t.runtime.verify import verify_golden_cells
+
+# Random weights have no certain choices: agreement of their texts says nothing.
+ANYTHING = Tolerance(accuracy=1, similarity=1, agreement=0)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "bundle"
+    folder.mkdir()
+    tiny = make_bundle(folder)
+    tokens = tiny_cell(12).tolist()
+    ids = tiny.reference(tokens, tiny.bundle.manifest.generation)
+    text = tiny.loaded.tokenizer.decode(ids, skip_special_tokens=True)
+    set_golden(folder, [{"gene_tokens": tokens, "token_ids": ids, "text": text}])
+    return open_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    return make_cells(tmp_path_factory.mktemp("cells") / "cells.h5ad", 40)
+
+
+def options(cells, output, **more) -> CalibrateOptions:
+    usual = {"cells_count": 12, "gate_cells": 8, "tolerance": ANYTHING, "threads": 1}
+    return CalibrateOptions(cells=cells, output=output, **{**usual, **more})
+
+
+@pytest.fixture(scope="module")
+def calibrated(bundle, cells, tmp_path_factory):
+    output = tmp_path_factory.mktemp("out") / "int8"
+    said = []
+    report = calibrate_bundle(bundle, options(cells, output), report=said.append)
+    return open_bundle(output), report, said
+
+
+def test_the_bundle_is_whole_and_says_what_it_is(bundle, calibrated):
+    found, report, _ = calibrated  # opened with every hash compared
+    assert found.manifest.precision == "int8"
+    assert {"calibration.json", "calibration.html"} <= set(found.manifest.files)
+    assert verify_golden_cells(found).differences == ()
+    written = json.loads(found.file("calibration.json").read_text())
+    assert written["seed"] == 0
+    assert written["source_sha256"] == bundle.digest
+    assert len(written["cells"]) == 12
+    assert len(written["gate_cells"]) == 8
+    assert not set(written["cells"]) & set(written["gate_cells"])
+    assert written["chosen"].startswith("spread over the encoder's output of")
+    assert [a["left_out"] for a in written["attempts"]] == [0]
+    assert {s["product"] for s in written["sensitivity"]} >= {"layers.0.mlp.down", "output"}
+    assert sum(s["kl"] is not None for s in written["sensitivity"]) == 6
+    assert all(not kernels["float32"] for kernels in written["kernels"])
+    assert report.bytes < report.source_bytes
+    assert "<script" not in found.file("calibration.html").read_text()
+
+
+def test_the_same_text_whatever_the_batch(calibrated, cells):
+    found, _, _ = calibrated
+    texts = []
+    for batch in (1, 3, 16):
+        describer = Describer(found, DescribeOptions(threads=1, batch_size=batch))
+        with open_cells(cells, found) as reader:
+            texts.append([d.tokens for d in describer.describe(reader)])
+    assert texts[0] == texts[1] == texts[2]
+    assert sum(map(bool, texts[0])) == 38  # one cell is empty, one has a NaN
+
+
+def test_a_second_calibration_is_the_same(bundle, calibrated, cells, tmp_path):
+    first, _, _ = calibrated
+    calibrate_bundle(bundle, options(cells, tmp_path / "again"))
+    again = open_bundle(tmp_path / "again")
+    for name in ("decoder.onnx", "decoder.onnx.data", "encoder.onnx.data", "golden.json"):
+        assert again.manifest.files[name] == first.manifest.files[name]
+
+
+@pytest.mark.parametrize("precision", [Precision.int8_weights, Precision.int4_weights])
+def test_weight_only_bundles_describe(bundle, cells, tmp_path, precision):
+    report = calibrate_bundle(bundle, options(cells, tmp_path / "w", precision=precision))
+    found = open_bundle(tmp_path / "w")
+    assert found.manifest.precision == precision.value
+    assert {k for r in report.kernels for k in r.kernels.values()} == {"MatMulNBits"}
+    with open_cells(cells, found) as reader:
+        assert sum(d.error is None for d in Describer(found).describe(reader)) == 38
+
+
+def test_a_bundle_that_fails_the_gate_is_not_written(bundle, cells, tmp_path):
+    strict = Tolerance(agreement=1.1)
+    with pytest.raises(CalibrationError, match="does not pass the gate: token agreement is"):
+        calibrate_bundle(bundle, options(cells, tmp_path / "no", tolerance=strict))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_forced_past_the_gate(bundle, cells, tmp_path):
+    strict = Tolerance(agreement=1.1)
+    asked = options(cells, tmp_path / "yes", tolerance=strict, force_gate=True)
+    report = calibrate_bundle(bundle, replace(asked, divergence_products=0))
+    assert open_bundle(tmp_path / "yes").manifest.precision == "int8"
+    assert all(attempt.failures for attempt in report.attempts)
+    # More and more products were left out before it gave up.
+    tried = [attempt.left_out for attempt in report.attempts]
+    assert tried == sorted(tried)
+    assert tried[-1] == len(report.products)
+
+
+def test_as_few_as_pass_are_left_out(bundle, cells, tmp_path, monkeypatch):
+    from c2t.calibration import calibrate
+
+    original, calls = calibrate.run_gate, []
+
+    def fail_twice(*arguments, **more):
+        calls.append(1)
+        result = original(*arguments, **more)
+        return replace(result, failures=("no",) if len(calls) < 3 else ())
+
+    monkeypatch.setattr(calibrate, "run_gate", fail_twice)
+    report = calibrate_bundle(bundle, options(cells, tmp_path / "two"))
+    assert [a.left_out for a in report.attempts] == [0, 1, 2]
+    assert report.left_out == tuple(f"{s.graph} {s.product}" for s in report.sensitivity[:2])
+    ran = [name for kernels in report.kernels for name in kernels.kernels]
+    assert len(ran) == len(report.products) - 2
+
+
+def test_an_int8_bundle_is_refused(calibrated, cells, tmp_path):
+    found, _, _ = calibrated
+    with pytest.raises(CalibrationError, match="a bundle of precision int8 already"):
+        calibrate_bundle(found, options(cells, tmp_path / "x"))
+
+
+def test_a_missing_label_column_is_refused(bundle, cells, tmp_path):
+    with pytest.raises(CalibrationError, match="no column 'kind' of cell types"):
+        calibrate_bundle(bundle, options(cells, tmp_path / "x", label_column="kind"))
+
+
+def test_an_existing_folder_is_refused_first(bundle, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        calibrate_bundle(bundle, options(tmp_path / "none.h5ad", tmp_path / "full"))
+
+
+def test_few_cells_are_shared_out(bundle, tmp_path):
+    path = make_cells(tmp_path / "few.h5ad", 12)
+    said = []
+    report = calibrate_bundle(
+        bundle,
+        options(path, tmp_path / "few", cells_count=256, gate_cells=256, divergence_products=0),
+        report=said.append,
+    )
+    assert "512 cells wanted, the file has 12" in report.reduced
+    assert any(line.startswith("warning: 512 cells wanted") for line in said)
+    path = make_cells(tmp_path / "fewer.h5ad", 5)
+    with pytest.raises(CalibrationError, match="5 cells are too few"):
+        calibrate_bundle(bundle, options(path, tmp_path / "fewer"))
+
+
+def test_labels_are_taken_in_turn(bundle, cells, tmp_path):
+    labelled = anndata.read_h5ad(cells)
+    labelled.obs["kind"] = np.where(np.arange(40) % 10 == 9, "rare", "common")
+    labelled.write_h5ad(tmp_path / "labelled.h5ad")
+    asked = options(
+        tmp_path / "labelled.h5ad", tmp_path / "int8", label_column="kind", divergence_products=0
+    )
+    report = calibrate_bundle(bundle, asked)
+    assert report.chosen == "2 labels in turn"
+    names = set(open_bundle(tmp_path / "int8").manifest.files)
+    assert {"evaluation.json", "evaluation.html"} <= names
+    assert "cells.jsonl" not in names
