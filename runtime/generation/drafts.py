@@ -83,7 +83,7 @@ class Drafter:
         self._target: list[int] = table.target.tolist()
         self._count: list[int] = table.count.tolist()
         self._shorter: list[int] = table.shorter.tolist()
-        self._total: list[int] = _totals(table)
+        self._total = _totals(table)
         root = range(self._first[ROOT], self._first[ROOT + 1])
         self._from_root = {self._token[edge]: self._target[edge] for edge in root}
         self._hits = self._expected = 0.0
@@ -178,8 +178,19 @@ def common_length(drafts: Sequence[Draft]) -> int:
     return max(len(draft.tokens) for draft in drafts)
 
 
-def _totals(table: PhraseTable) -> list[int]:
-    """Tokens seen after each state, and one for what was never seen."""
+def _totals(table: PhraseTable) -> list[float]:
+    """Tokens seen after each state, and something for what was never seen.
+
+    The longer a context, the less: what once followed three given words may be chance, what once
+    followed twelve is a phrase.
+    """
+    length = np.zeros(table.states, dtype=np.int64)
+    while True:  # as often as the longest context is long
+        grown = np.where(np.arange(table.states) == ROOT, 0, length[table.shorter] + 1)
+        if (grown == length).all():
+            break
+        length = grown
     sums = np.concatenate(([0], np.cumsum(table.count, dtype=np.int64)))
-    totals: list[int] = (1 + np.diff(sums[table.first_edge])).tolist()
+    seen = np.diff(sums[table.first_edge])
+    totals: list[float] = (seen + 1 / (1 + length**2 / 4)).tolist()
     return totals
