@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from tokenizers import Tokenizer
 
 import c2t
 from c2t.export.checkpoint_options import LoadedCheckpoint
@@ -15,6 +16,7 @@ from c2t.export.decoder_graph import cached_positions, write_decoder_graph
 from c2t.export.encoder_graph import EncoderGraph, write_encoder_graph
 from c2t.export.gene_vocabulary import write_genes_npz
 from c2t.export.graph_builder import OPSET
+from c2t.export.phrases import write_phrases
 from c2t.export.projector_graph import write_projector_graph
 from c2t.export.token_sequences import gene_input
 from c2t.runtime.bundle import file_entries, sha256_of
@@ -45,7 +47,7 @@ def write_graphs(loaded: LoadedCheckpoint, folder: Path) -> tuple[EncoderGraph, 
 
 
 def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
-    """Write the gene-embedding tables, the gene vocabulary and the text tokenizer."""
+    """Write the gene-embedding tables, the gene vocabulary, the text tokenizer and the phrases."""
     embeddings = loaded.model.geneformer.bert.embeddings
     tables: dict[str, torch.Tensor] = {
         "word": embeddings.word_embeddings.weight,
@@ -60,6 +62,17 @@ def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
     (folder / "gene_embedding.safetensors").write_bytes(save(contiguous))
     write_genes_npz(loaded.genes, folder / "genes.npz")
     (folder / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")
+    if loaded.phrases is not None:
+        write_phrases(
+            loaded.phrases, folder, Tokenizer.from_str(loaded.tokenizer_json), _end_token(loaded)
+        )
+
+
+def _end_token(loaded: LoadedCheckpoint) -> int | None:
+    """What most likely ends a caption: the tokenizer's own end token, if generation stops there."""
+    ends = loaded.generation.eos_token_ids
+    own = loaded.tokenizer.eos_token_id
+    return own if own in ends else next(iter(ends), None)
 
 
 def describe_bundle(

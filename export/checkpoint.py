@@ -4,7 +4,10 @@ One decision: whichever layout it came in, the result is one model in float32 wi
 belongs to it; nothing later asks where it came from.
 """
 
-from c2t.export.checkpoint_folder import load_checkpoint_folder
+from dataclasses import replace
+from pathlib import Path
+
+from c2t.export.checkpoint_folder import PHRASES, load_checkpoint_folder
 from c2t.export.checkpoint_options import CheckpointOptions, LoadedCheckpoint
 from c2t.export.checkpoint_parts import load_checkpoint_parts
 from c2t.runtime.errors import CheckpointError
@@ -35,11 +38,22 @@ def load_checkpoint(options: CheckpointOptions) -> LoadedCheckpoint:
     Raises:
         CheckpointError: It cannot be used as it is; every offending tensor is listed.
     """
+    phrases = options.phrases
     if options.folder is None:
-        return load_checkpoint_parts(options)
+        loaded = load_checkpoint_parts(options)
+    else:
+        loaded = _load_folder(options.folder, options)
+        own = options.folder / PHRASES
+        phrases = own if phrases is None and own.is_file() else phrases
+    if phrases is None:
+        return loaded
+    return replace(loaded, phrases=phrases, source_files={**loaded.source_files, PHRASES: phrases})
+
+
+def _load_folder(folder: Path, options: CheckpointOptions) -> LoadedCheckpoint:
     given = [name for name in _IN_FOLDER if getattr(options, name) is not None]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        problem = f"{options.folder} carries its own parts; also given: {names}"
+        problem = f"{folder} carries its own parts; also given: {names}"
         raise CheckpointError(problem, hint="pass the folder alone, or the parts without it")
-    return load_checkpoint_folder(options.folder, options)
+    return load_checkpoint_folder(folder, options)

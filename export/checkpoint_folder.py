@@ -8,6 +8,7 @@ genes.npz              see `c2t.export.gene_vocabulary`
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from c2t.runtime.errors import CheckpointError
 
 FORMAT = "c2t-checkpoint"
 VERSION = 1
+PHRASES = "phrases.txt"
 _CONFIG = "config.json"
 
 
@@ -54,6 +56,7 @@ def save_checkpoint(
     genes: GeneVocabularyArrays,
     tokenizer: PreTrainedTokenizerBase,
     settings: CheckpointSettings,
+    phrases: Sequence[str] = (),
     half: bool = False,
     force: bool = False,
 ) -> None:
@@ -65,6 +68,7 @@ def save_checkpoint(
         genes: Its gene vocabulary.
         tokenizer: Its text tokenizer, with chat template.
         settings: Messages, generation defaults, licences.
+        phrases: Captions of the training set, for drafts.
         half: Store float16, which is converted back to float32 on loading.
         force: Replace an existing checkpoint folder.
 
@@ -81,6 +85,8 @@ def save_checkpoint(
         _save_weights(model.projector, place / "projector.safetensors", half=half)
         tokenizer.save_pretrained(place / "llama")
         write_genes_npz(genes, place / "genes.npz")
+        if phrases:
+            (place / PHRASES).write_text("\n".join(phrases) + "\n", encoding="utf-8")
         config = {
             "format": FORMAT,
             "version": VERSION,

@@ -43,6 +43,7 @@ class CheckpointOptions:
     num_beams: int | None = None
     no_repeat_ngram_size: int | None = None
     name: str | None = None
+    phrases: Path | None = None  # captions of the training set, for drafts; one a line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ class LoadedCheckpoint:
         layout: Which layout was recognised, in words.
         source_files: Every file that was read, by a name that is unique.
         random_weights: Whether the weights mean nothing (presets).
+        phrases: Captions to make the phrase table of, see `c2t.export.phrases`.
     """
 
     model: Cell2TextModel
@@ -101,6 +103,7 @@ class LoadedCheckpoint:
     layout: str
     source_files: dict[str, Path] = field(default_factory=dict)
     random_weights: bool = False
+    phrases: Path | None = None
 
     @property
     def generation(self) -> Generation:

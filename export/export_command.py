@@ -64,6 +64,10 @@ def export(
         int | None, typer.Option(help="Default size of n-grams that may not repeat; 0: off.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in the bundle.")] = None,
+    phrases: Annotated[
+        Path | None,
+        typer.Option(help="Training captions, one a line: drafts that make describing faster."),
+    ] = None,
     cells: Annotated[
         Path | None, typer.Option(help="Real cells (.h5ad) for the check against PyTorch.")
     ] = None,
@@ -123,6 +127,7 @@ def export(
         "num_beams": num_beams,
         "no_repeat_ngram_size": no_repeat_ngram_size,
         "name": name,
+        "phrases": phrases,
     }
     if ways[2] and any(value is not None for value in settings.values()):
         given = ", ".join(key for key, value in settings.items() if value is not None)

@@ -222,6 +222,13 @@ def _look(ready: Preparation, model: Cell2TextModel, how: Training) -> str:
     return ", ".join(results)
 
 
+def training_phrases(ready: Preparation, *, count: int = 1500, seed: int = 1) -> list[str]:
+    """Captions of some training cells, for the phrase table; frequent ones may come twice."""
+    seen = np.flatnonzero(~ready.pool.held_out)
+    chosen = np.random.default_rng(seed).choice(seen, min(count, len(seen)), replace=False)
+    return [ready.captions[cell] for cell in chosen]
+
+
 def main(
     cell_files: Annotated[list[Path], typer.Argument(help="Labelled .h5ad files.")],
     gene_sets: Annotated[Path, typer.Option(help="Hallmark gene sets (GMT, symbols).")],
@@ -248,6 +255,7 @@ def main(
         genes=ready.genes,
         tokenizer=ready.tokenizer,
         settings=ready.settings,
+        phrases=training_phrases(ready),
         half=True,
         force=True,
     )
