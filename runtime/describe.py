@@ -49,7 +49,8 @@ class DescribeOptions:
         max_new_tokens: Longest text, in text tokens.
         num_beams: 1 is greedy search.
         no_repeat_ngram_size: 0 bans nothing.
-        threads: Threads of the engine; None: all cores.
+        threads: Threads to use; None: all cores. A large model uses them in each step, a small one
+            describes as many groups of cells at the same time.
         batch_size: Cells that are written at the same time (greedy search), and the most cells of
             equal length that the encoder takes at once.
         drafts: Verify drafts from the bundle's phrase table, if it has one: the same text in fewer

@@ -120,6 +120,14 @@ class BoundStep(Protocol):
 class DecoderEngine(Protocol):
     """The decoder graph."""
 
+    @property
+    def surcharge(self) -> float:
+        """What a run over several tokens costs above one over one token, however many they are.
+
+        A share of the latter, 0 for most engines. Drafts must be worth it.
+        """
+        ...
+
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
         """An empty cache, all zeros (masked slots are multiplied by zero: they must be finite)."""
         ...

@@ -2,7 +2,8 @@
 
 The occupied slots are always the first rows of the cache, so a step runs over exactly the cells
 that are being written. Each row has its own position and its own draft, so no cell waits for, or
-sees, another.
+sees, another. What another number of rows can change is the rounding of a float32 matrix product
+in its last bits, and with it a choice between two tokens that are equally likely to six digits.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ class GreedySearch:
             ban=NgramBan(self._generation.no_repeat_ngram_size),
             cursor=drafter.begin() if drafter else None,
         )
-        self._propose([slot], self._generation.max_new_tokens)
+        # A prompt is a run over several tokens anyway.
+        self._propose([slot], self._generation.max_new_tokens, surcharge=0.0)
         logits = self._prompts.prefill(self._cache, row, cell.vectors, slot.draft.tokens)
         self._choose([slot], logits[None])
         return slot
@@ -128,7 +130,7 @@ class GreedySearch:
         since = time.perf_counter()
         rows = len(active)
         room = self._cache.capacity - max(slot.length for slot in active) - 1
-        self._propose(active, room)
+        self._propose(active, room, surcharge=self._decoder.surcharge)
         tokens = 1 + max(len(slot.draft.tokens) for slot in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
         fed = np.array([_padded((slot.tokens[-1], *slot.draft.tokens), tokens) for slot in active])
@@ -148,7 +150,7 @@ class GreedySearch:
                 self._move(len(active), row, last.length)
             yield self._outcome(slot)
 
-    def _propose(self, slots: list[_Slot], room: int) -> None:
+    def _propose(self, slots: list[_Slot], room: int, *, surcharge: float) -> None:
         """Draft, no further than a text may go, and the fullest row's buffer."""
         if self._drafter is None:
             return
@@ -159,7 +161,7 @@ class GreedySearch:
             for slot in slots
             if slot.cursor is not None
         ]
-        length = common_length(drafts)
+        length = common_length(drafts, surcharge=surcharge)
         for slot, draft in zip(slots, drafts, strict=True):
             slot.draft = draft.cut(length)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from c2t.runtime.errors import BundleError
-from c2t.runtime.generation.drafts import Drafter
+from c2t.runtime.generation.drafts import NO_DRAFT, Draft, Drafter, common_length
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.phrase_table import (
     ROOT,
@@ -92,6 +92,21 @@ def test_disappointment_shortens_drafts_and_fades(table: PhraseTable) -> None:
     for _ in range(1000):
         drafter.learn(type(after)(), 0)
     assert drafter.propose(cursor, ban, 9).tokens == before.tokens
+
+
+def test_one_length_for_all_cells_of_a_step() -> None:
+    sure = Draft((1,) * 8, (1.0,) * 8, (1.0,) * 8)
+    unsure = Draft((1,) * 8, (0.2,) * 8, (0.2,) * 8)
+    assert common_length([sure]) == 8
+    assert common_length([NO_DRAFT]) == 0
+    assert common_length([unsure]) == 8  # 0.2 tokens for 8 % of a step
+    assert common_length([unsure] * 8) == 0  # for 22 % of a step of eight
+    assert common_length([sure, NO_DRAFT]) == 8
+    # One token more is not worth a step that costs twice as much, eight are.
+    short = Draft((1,), (1.0,), (1.0,))
+    assert common_length([short], surcharge=1.4) == 0
+    assert common_length([sure], surcharge=1.4) == 8
+    assert common_length([short, short], surcharge=1.4) == 1
 
 
 def test_empty_table() -> None:
