@@ -101,6 +101,7 @@ class TorchDecoder:
     """The decoder with PyTorch: one sequence and a growing cache."""
 
     name = "PyTorch"
+    takes_vectors = True
 
     def __init__(self, loaded: LoadedCheckpoint, threads: int | None = None) -> None:
         if threads is not None:

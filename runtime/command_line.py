@@ -28,7 +28,9 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE, which not every system has
 
 # Top-level packages that only an extra installs, and the extra.
 EXTRAS = {
+    "gguf": "bench",
     "jinja2": "export",
+    "llama_cpp": "bench",
     "onnx": "export",
     "onnx_ir": "export",
     "onnxscript": "export",

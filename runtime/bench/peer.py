@@ -30,6 +30,11 @@ class DecoderPeer(Protocol):
         """What to call it in a report."""
         ...
 
+    @property
+    def takes_vectors(self) -> bool:
+        """Whether it can run cell vectors; one that cannot runs as many tokens, unchecked."""
+        ...
+
     def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
         """Run a whole prompt from nothing; logits [V] of the first text token."""
         ...
