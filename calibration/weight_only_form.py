@@ -1,0 +1,39 @@
+"""The weight-only form of an INT8 graph, the one that TensorRT for RTX keeps small.
+
+One decision: it is a pass over the Q/DQ graph, so that a bundle holds one quantised model. With
+activation Q/DQ, TensorRT for RTX 1.7 stores float16 weights in its plan; without, it keeps int8.
+TensorRT proper, and ONNX Runtime, take the graph as it is.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+
+def drop_activation_pairs(model: onnx.ModelProto) -> int:
+    """Take QuantizeLinear and the DequantizeLinear behind it out of a graph.
+
+    Args:
+        model: A graph of `c2t.calibration.quantised_graph`, changed in place; its data file stays
+            as it is.
+
+    Returns:
+        How many pairs there were.
+    """
+    graph = model.graph
+    quantised = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+    dequantised = {
+        n.output[0]: quantised[n.input[0]]
+        for n in graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0] in quantised
+    }
+    kept = [n for n in graph.node if n.output[0] not in quantised | dequantised]
+    for node in kept:
+        for place, name in enumerate(node.input):
+            node.input[place] = dequantised.get(name, name)
+    read = {name for node in kept for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(tensors)
+    return len(dequantised)

@@ -1,0 +1,99 @@
+"""The weight-only form: no activation Q/DQ, and TensorRT for RTX builds it with int8 weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from tiny_models import TinySizes, tiny_model
+
+from c2t.calibration.products import StoredGraph
+from c2t.calibration.quantised_graph import write_quantised
+from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
+from c2t.calibration.weight_only_form import drop_activation_pairs
+from c2t.export.decoder_graph import write_decoder_graph
+from c2t.export.encoder_graph import write_encoder_graph
+from c2t.export.half_precision import write_half_precision
+from c2t.export.projector_graph import write_projector_graph
+
+# Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
+MLP = TinySizes(decoder_width=128, encoder_width=32, decoder_ffn=256)
+PERCEIVER = TinySizes(decoder_width=128, encoder_width=32, projector="perceiver")
+NAMES = ("encoder", "mlp", "perceiver", "decoder")
+CAPACITY = 32
+
+
+def write_forms(name: str, folder: Path) -> tuple[Path, Path]:
+    """The INT8 graph, and its weight-only form beside it."""
+    path = folder / "float32.onnx"
+    model = tiny_model(PERCEIVER if name == "perceiver" else MLP)
+    if name == "encoder":
+        write_encoder_graph(model.geneformer, path, rows=model.rows)
+    elif name == "decoder":
+        write_decoder_graph(model.llama, path)
+    else:
+        write_projector_graph(model.projector, path)
+    source = StoredGraph(path)
+    recipe = GraphRecipe(
+        products={p.name: ProductRecipe(form=Form.int8, scale=0.05) for p in source.products()}
+    )
+    int8, small = folder / "int8.onnx", folder / "small.onnx"
+    write_quantised(source, int8, recipe)
+    graph = onnx.load(int8, load_external_data=False)
+    assert drop_activation_pairs(graph) == len(recipe.products)
+    small.write_bytes(graph.SerializeToString())
+    return int8, small
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_weights_are_dequantised(tmp_path, name):
+    int8, small = write_forms(name, tmp_path)
+    graph = onnx.load(small).graph
+    onnx.checker.check_model(str(small))
+    assert not any(node.op_type == "QuantizeLinear" for node in graph.node)
+    stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    weights = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    assert weights
+    assert all(stored[node.input[0]] == onnx.TensorProto.INT8 for node in weights)
+    assert len(weights) * 2 == sum(
+        node.op_type == "DequantizeLinear" for node in onnx.load(int8).graph.node
+    )
+
+
+def test_the_weights_are_what_the_int8_graph_has(tmp_path):
+    _, small = write_forms("mlp", tmp_path)
+    exact = onnxruntime.InferenceSession(str(tmp_path / "float32.onnx"))
+    found = onnxruntime.InferenceSession(str(small))
+    hidden = np.random.default_rng(0).standard_normal((1, 5, 32)).astype(np.float32)
+    first, second = (s.run(None, {"hidden": hidden})[0] for s in (exact, found))
+    assert second == pytest.approx(first, abs=0.05)
+    assert (second != first).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensorrt_for_rtx_builds_it(tmp_path, name):
+    pytest.importorskip(
+        "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
+    )
+    from tensorrt_plan import build_plan, decoder_profile, encoder_profile, projector_profile
+
+    profiles = {
+        "encoder": encoder_profile(MLP.encoder_width, longest=MLP.encoder_positions),
+        "mlp": projector_profile(MLP.encoder_width, rows=MLP.top_k),
+        "perceiver": projector_profile(MLP.encoder_width, rows=MLP.encoder_positions),
+        "decoder": decoder_profile(
+            layers=MLP.decoder_layers,
+            width=MLP.decoder_width,
+            kv_heads=MLP.decoder_kv_heads,
+            head_size=MLP.decoder_width // MLP.decoder_heads,
+            capacity=CAPACITY,
+            longest=16,
+        ),
+    }
+    _, small = write_forms(name, tmp_path)
+    half = tmp_path / "half.onnx"
+    write_half_precision(small, half, cache_capacity=CAPACITY)
+    assert len(build_plan(half, profiles[name])) > 1000
