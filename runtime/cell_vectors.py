@@ -18,8 +18,8 @@ from c2t.runtime.errors import C2TError
 from c2t.runtime.stages import StageClock
 
 GeneTokenArray = NDArray[np.int32]
-# Measured on a CPU: a batch takes as long as its cells one by one, from 32 genes to 512. Larger ones
-# would only hold more attention scores in memory (1.6 GB for 8 cells at Geneformer V2's sizes).
+# Measured on a CPU: a batch takes as long as its cells one by one, from 32 genes to 512. Larger
+# ones only hold more attention scores in memory (1.6 GB for 8 cells at Geneformer V2's sizes).
 BATCH_TOKENS = 512
 
 
@@ -61,7 +61,8 @@ class CellVectorizer:
 def equal_lengths(cells: Sequence[GeneTokenArray], most: int) -> list[list[int]]:
     """Groups of at most `most` indices of cells that have the same length.
 
-    Groups hold at most `BATCH_TOKENS` gene tokens, or one cell, and are in the order of their first cell, so that no cell waits long for its turn.
+    Groups hold at most `BATCH_TOKENS` gene tokens, or one cell. They are in the order of their
+    first cell, so that no cell waits long for its turn.
     """
     groups: list[list[int]] = []
     open_groups: dict[int, list[int]] = {}
