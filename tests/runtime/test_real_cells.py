@@ -7,6 +7,7 @@ way: a difference is allowed only where the two best logits are closer than `NEA
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from tiny_bundle import TinyBundle, write_bundle
 
 from c2t.export.checkpoint import load_checkpoint
 from c2t.export.checkpoint_options import CheckpointOptions
+from c2t.runtime.bundle import file_entries, open_bundle, write_manifest
 from c2t.runtime.cell_file import CellChunk, CellOptions, open_cells
 from c2t.runtime.describe import DescribeOptions, Describer
+from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 from c2t.runtime.manifest import Generation
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo" / "checkpoint"
@@ -92,6 +95,24 @@ def row_logits(demo: TinyBundle, tokens: np.ndarray, text: list[int]) -> torch.T
 @pytest.mark.parametrize("name", FILES)
 def test_tokens_of_generate_on_some_cells(demo: TinyBundle, name: str, beams: int) -> None:
     assert compare(demo, read(demo, name, FEW), beams) <= 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_drafts_give_the_same_text_in_a_quarter_of_the_steps(
+    demo: TinyBundle, tmp_path: Path, batch_size: int
+) -> None:
+    chunk = read(demo, FILES[0], 60)
+    plain = Describer(demo.bundle, DescribeOptions(threads=1, drafts=False))
+    texts = [result.tokens for result in plain.describe([chunk])]
+    folder = shutil.copytree(demo.bundle.path, tmp_path / "bundle")
+    build_phrase_table(texts[::2]).save(folder / PHRASES_NAME)  # half of the cells are new to it
+    names = {*demo.bundle.manifest.files, PHRASES_NAME}
+    write_manifest(folder, replace(demo.bundle.manifest, files=file_entries(folder, names)))
+
+    options = DescribeOptions(threads=1, batch_size=batch_size)
+    drafting = Describer(open_bundle(folder), options)
+    assert [result.tokens for result in drafting.describe([chunk])] == texts
+    assert drafting.profile().tokens_per_step > 4
 
 
 @pytest.mark.slow
