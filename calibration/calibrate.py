@@ -42,6 +42,8 @@ from c2t.runtime.describe import DescribeOptions
 from c2t.runtime.stages import StageClock
 
 Report = Callable[[str], None]
+# Share of the products that may stay float32: what has more of them is no quantised bundle.
+MOST_LEFT_OUT = 0.5
 
 
 def calibrate_bundle(
@@ -85,7 +87,7 @@ def calibrate_bundle(
     since = clock.add("sensitivity", since)
     with atomic_folder(options.output, force=options.force) as folder:
         trials = _Trials(source, options, chosen, plan, ranked, folder, report)
-        left_out = fewest(len(ranked), trials.passes)
+        left_out = fewest(int(MOST_LEFT_OUT * len(ranked)), trials.passes)
         if left_out is None:
             left_out = trials.best()
             if not options.force_gate:
