@@ -67,6 +67,7 @@ def _run(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     settings = ort.SessionOptions()
     settings.log_severity_level = 3
     settings.enable_profiling = True
+    settings.add_session_config_entry("session.x64quantprecision", "1")  # as bundles are opened
     with TemporaryDirectory() as folder:
         settings.profile_file_prefix = str(Path(folder) / "run")
         session = ort.InferenceSession(str(path), settings, providers=list(PROVIDERS))

@@ -17,11 +17,13 @@ from c2t.calibration.integer_kernels import profile_kernels
 from c2t.calibration.products import StoredGraph
 from c2t.calibration.quantised_bundle import complete_manifest, write_quantised_bundle
 from c2t.calibration.quantised_graph import write_quantised
-from c2t.calibration.recipe import Form
+from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.calibration.scales import Estimator
 from c2t.calibration.smoothing import find_fold
 from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
 from c2t.runtime.bundle import GRAPHS, open_bundle
+from c2t.runtime.engine import EngineOptions
+from c2t.runtime.onnxruntime_session import open_session
 
 SIZES = {
     "mlp": TinySizes(),
@@ -127,6 +129,27 @@ def test_quantised_graphs_stay_near(made, tmp_path):
         cosine = (exact * found).sum(-1) / np.linalg.norm(exact, axis=-1)
         assert (cosine / np.linalg.norm(found, axis=-1)).min() > 0.99
         assert (found != exact).any()
+
+
+def test_integer_products_do_not_overflow(tmp_path):
+    """The largest codes of one sign: pairs of them exceed 16 bits, which AVX2 alone has."""
+    weight = np.full((64, 8), 127, np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name="p")],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 64])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["n", 8])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 24)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=11)
+    (tmp_path / "f.onnx").write_bytes(model.SerializeToString())
+    recipe = GraphRecipe(products={"p": ProductRecipe(form=Form.int8, scale=1.0)})
+    write_quantised(StoredGraph(tmp_path / "f.onnx"), tmp_path / "q.onnx", recipe)
+    session = open_session(tmp_path / "q.onnx", EngineOptions(threads=1))
+    rows = np.array([[127.0], [-127.0], [1.0]], np.float32) * np.ones(64, np.float32)
+    exact = rows @ weight
+    assert session.run(None, {"x": rows})[0] == pytest.approx(exact, rel=1e-6)
 
 
 def test_where_smoothing_can_go(made):
