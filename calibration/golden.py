@@ -6,24 +6,14 @@ bundle need not say what PyTorch said, so its own texts take the place of those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from c2t.calibration.errors import CalibrationError
 from c2t.runtime.bundle import GOLDEN_NAME, Bundle, GoldenCells
 from c2t.runtime.describe import DescribeOptions, Describer
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    ids: Sequence[str]
-    tokens: Sequence[NDArray[np.int32]]
-    genes_used: Sequence[int]
-    errors: Sequence[str | None]
+from c2t.runtime.description import EncodedCells
 
 
 def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
@@ -33,12 +23,7 @@ def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
         CalibrationError: A golden cell can no longer be described.
     """
     golden = bundle.golden.cells
-    chunk = _Chunk(
-        ids=[str(number) for number in range(len(golden))],
-        tokens=[np.array(cell.gene_tokens, np.int32) for cell in golden],
-        genes_used=[len(cell.gene_tokens) for cell in golden],
-        errors=[None] * len(golden),
-    )
+    chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
     cells = []
     for cell, found in zip(
         golden, Describer(bundle, DescribeOptions(threads=threads)).describe([chunk]), strict=True

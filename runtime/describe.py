@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Any
 
-from c2t.runtime.cell_vectors import GeneTokenArray
 from c2t.runtime.describe_lane import WINDOW_BATCHES, DescribableBundle, Lane
-from c2t.runtime.description import Cells, CellSource, Description
+from c2t.runtime.description import Cells, CellSource, Description, EncodedCells
 from c2t.runtime.engine import EngineOptions, Engines
 from c2t.runtime.errors import C2TError
 from c2t.runtime.generation.drafts import Drafter
@@ -65,16 +63,6 @@ class DescribeOptions:
     batch_size: int = 8
     drafts: bool = True
     prepack: bool | None = None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A few cells of a chunk, the work of one lane at a time."""
-
-    ids: Sequence[str]
-    tokens: Sequence[GeneTokenArray]
-    genes_used: Any
-    errors: Sequence[str | None]
 
 
 class Describer:
@@ -221,11 +209,8 @@ def _lanes(bundle: DescribableBundle, options: DescribeOptions) -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _pieces(chunks: Iterable[Cells], size: int) -> Iterator[_Piece]:
+def _pieces(chunks: Iterable[Cells], size: int) -> Iterator[EncodedCells]:
     """Chunks in pieces of at most `size` cells."""
     for chunk in chunks:
         for first in range(0, len(chunk.ids), size):
-            part = slice(first, first + size)
-            yield _Piece(
-                chunk.ids[part], chunk.tokens[part], chunk.genes_used[part], chunk.errors[part]
-            )
+            yield EncodedCells.part_of(chunk, slice(first, first + size))

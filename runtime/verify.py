@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from c2t.runtime.bundle import Bundle, GoldenCell
-from c2t.runtime.describe import Describer, Description
+from c2t.runtime.describe import Describer
+from c2t.runtime.description import Description, EncodedCells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +40,6 @@ class Verification:
     differences: tuple[Difference, ...]
 
 
-@dataclass(frozen=True)
-class _Golden:
-    """The golden cells, as a chunk of encoded cells."""
-
-    ids: list[str]
-    tokens: list[NDArray[np.int32]]
-    genes_used: list[int]
-    errors: list[str | None]
-
-
 def verify_golden_cells(bundle: Bundle) -> Verification:
     """Describe the golden cells of a bundle that was opened with its hashes checked.
 
@@ -60,12 +48,7 @@ def verify_golden_cells(bundle: Bundle) -> Verification:
     """
     golden = bundle.golden.cells
     describer = Describer(bundle)
-    chunk = _Golden(
-        ids=[str(number) for number in range(len(golden))],
-        tokens=[np.array(cell.gene_tokens, dtype=np.int32) for cell in golden],
-        genes_used=[len(cell.gene_tokens) for cell in golden],
-        errors=[None] * len(golden),
-    )
+    chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
     found = zip(golden, describer.describe([chunk]), strict=True)
     return Verification(
         bundle=bundle.digest,

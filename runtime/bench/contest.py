@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,32 +13,11 @@ from c2t.runtime.bench.peer import TextPeer
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.cell_vectors import GeneTokenArray
 from c2t.runtime.describe import DescribeOptions, Describer
+from c2t.runtime.description import EncodedCells
 from c2t.runtime.errors import EngineError
 from c2t.runtime.stages import StageClock
 
 Texts = list[list[int]]  # text tokens of each cell
-
-
-@dataclass(frozen=True)
-class EncodedCells:
-    """Cells by their gene tokens, in the form that describing takes."""
-
-    tokens: Sequence[GeneTokenArray]
-
-    @property
-    def ids(self) -> list[str]:
-        """Numbers for names."""
-        return [str(number) for number in range(len(self.tokens))]
-
-    @property
-    def genes_used(self) -> Any:
-        """Gene tokens of each."""
-        return np.array([len(tokens) for tokens in self.tokens])
-
-    @property
-    def errors(self) -> list[None]:
-        """None."""
-        return [None] * len(self.tokens)
 
 
 class OurTexts:
@@ -57,7 +36,7 @@ class OurTexts:
         if beams != self.describer.generation.num_beams:
             problem = f"{self.name} has {self.describer.generation.num_beams} beams, not {beams}"
             raise EngineError(problem)
-        found = list(self.describer.describe([EncodedCells(cells)]))
+        found = list(self.describer.describe([EncodedCells.of_tokens(cells)]))
         failed = [description.error for description in found if description.error]
         if failed:
             raise EngineError(f"{self.name}: {failed[0]}")  # noqa: EM102

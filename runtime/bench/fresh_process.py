@@ -64,12 +64,10 @@ def measure_fresh(
 
 
 def _measure(request: dict[str, Any]) -> dict[str, float]:
-    import numpy as np
-
-    from c2t.runtime.bench.contest import EncodedCells
     from c2t.runtime.bench.record import peak_resident_bytes, status_bytes
     from c2t.runtime.bundle import open_bundle
     from c2t.runtime.describe import DescribeOptions, Describer
+    from c2t.runtime.description import EncodedCells
 
     imported = time.time()
     bundle = open_bundle(request["bundle"], verify=False)
@@ -84,8 +82,7 @@ def _measure(request: dict[str, Any]) -> dict[str, float]:
     at_opening = peak_resident_bytes()
     clock = describer.clock
     before = dict(clock.seconds)
-    cell = np.array(request["cell"], dtype=np.int32)
-    (description,) = describer.describe([EncodedCells([cell])])
+    (description,) = describer.describe([EncodedCells.of_tokens([request["cell"]])])
     if description.error:
         raise EngineError(description.error)
     done = time.time()
