@@ -14,6 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from c2t.runtime.errors import BundleError
+
 Float32 = NDArray[np.float32]
 
 
@@ -59,14 +61,22 @@ class StoredGraph:
                 self.consumers.setdefault(name, []).append(node)
 
     def array(self, name: str) -> NDArray[np.generic]:
-        """An initializer's values, mapped from the data file where they lie there; read-only."""
+        """An initializer's values, mapped from the data file where they lie there; read-only.
+
+        Raises:
+            BundleError: The data file is said to hold something else than numbers.
+        """
         tensor = self.initializers[name]
         if tensor.data_location != TensorProto.EXTERNAL:
             return np.asarray(onnx.numpy_helper.to_array(tensor))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if dtype.kind not in "biuf":  # strings would be mapped as addresses
+            problem = f"{self.path.name}: the tensor {name} in the data file is no numbers"
+            raise BundleError(problem, hint="export the bundle again")
         place = {entry.key: entry.value for entry in tensor.external_data}
         return np.memmap(
             self.path.with_name(place["location"]),
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            dtype=dtype,
             mode="r",
             offset=int(place.get("offset", "0")),
             shape=tuple(tensor.dims),

@@ -8,6 +8,7 @@ before anything is read, and hashes before anything is used.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,9 @@ REQUIRED_FILES = (
     "golden.json",
 )
 GOLDEN_NAME = "golden.json"
+# What a manifest may call a tensor's type. Nothing else is mapped: values of type `object` would be
+# taken for addresses.
+TENSOR_DTYPES = ("float32", "float16", "int8")
 
 T = TypeVar("T")
 Progress = Callable[[int], None]  # called with the number of bytes done since the last call
@@ -101,11 +105,15 @@ class Bundle:
         """Memory-map a tensor that lies inside a file of the bundle, read-only.
 
         Raises:
-            BundleError: The region does not lie inside the file.
+            BundleError: The region does not lie inside the file, or its type is none of a tensor.
         """
         path = self.file(reference.file)
+        if reference.dtype not in TENSOR_DTYPES:
+            problem = _bad_tensor(reference, f"is said to be {reference.dtype!r}")
+            raise BundleError(problem, hint=f"a tensor is one of {', '.join(TENSOR_DTYPES)}")
         dtype = np.dtype(reference.dtype)
-        need = reference.offset + int(np.prod(reference.shape, dtype=np.int64)) * dtype.itemsize
+        # math.prod: a shape that overflows 64 bits must not look small.
+        need = reference.offset + math.prod(reference.shape) * dtype.itemsize
         if reference.offset < 0 or min(reference.shape, default=0) <= 0:
             raise BundleError(_bad_tensor(reference, "has a negative offset or an empty shape"))
         if need > path.stat().st_size:
@@ -146,16 +154,20 @@ class Bundle:
             BundleError: The table or its scales do not lie inside their file, or do not fit.
         """
         spec = self.manifest.decoder
-        table, is_int8 = spec.token_embedding, spec.token_embedding.dtype == "int8"
-        expected = None if spec.token_scale is None else (spec.token_scale.shape, True)
-        if expected != ((table.shape[:1], True) if is_int8 else None):
-            problem = f"the text token table is {table.dtype}, its scales are {spec.token_scale}"
+        table, scale = spec.token_embedding, spec.token_scale
+        rows = (spec.vocabulary_size, spec.width)
+        if table.shape != rows:
+            problem = f"the text token table is {table.shape}, the manifest says {rows}"
+            raise BundleError(problem, hint="export the bundle again")
+        stated = None if scale is None else (scale.shape, scale.dtype)
+        if stated != ((rows[:1], "float32") if table.dtype == "int8" else None):
+            problem = f"the text token table is {table.dtype}, its scales are {scale}"
             raise BundleError(problem, hint="calibrate the float32 bundle again")
         values = self.tensor(table)
-        if spec.token_scale is None:
+        if scale is None:
             return values
-        rows = Int8Rows(values, self.tensor(spec.token_scale))
-        return cast("NDArray[Any]", rows)  # the same to all who look rows up
+        # The same to all who look rows up.
+        return cast("NDArray[Any]", Int8Rows(values, self.tensor(scale)))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -134,7 +134,15 @@ def test_not_a_bundle(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("offset", "shape"), [(-4, (2, 2)), (1 << 40, (2, 2)), (0, (1 << 40, 2)), (0, (-1, 2))]
+    ("offset", "shape"),
+    [
+        (-4, (2, 2)),
+        (1 << 40, (2, 2)),
+        (0, (1 << 40, 2)),
+        (0, (-1, 2)),
+        (0, (1 << 32, 1 << 32)),  # 0 in 64 bits
+        (0, ()),
+    ],
 )
 def test_a_tensor_outside_its_file(tiny_bundle_folder, offset, shape):
     bundle = open_bundle(tiny_bundle_folder, verify=False)
@@ -143,6 +151,27 @@ def test_a_tensor_outside_its_file(tiny_bundle_folder, offset, shape):
     )
     with pytest.raises(BundleError, match=r"decoder\.onnx\.data"):
         bundle.tensor(reference)
+
+
+@pytest.mark.parametrize("dtype", ["object", "O", "banana", "float64", "S4", ""])
+def test_a_tensor_of_a_type_that_is_none(tiny_bundle_folder, dtype):
+    bundle = open_bundle(tiny_bundle_folder, verify=False)
+    reference = TensorReference(file="decoder.onnx.data", offset=0, shape=(2, 2), dtype=dtype)
+    with pytest.raises(BundleError, match=f"is said to be {dtype!r}"):
+        bundle.tensor(reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"shape": [3, 4]}, r"token table is \(3, 4\), the manifest says"),
+        ({"dtype": "int8"}, "token table is int8, its scales are None"),
+    ],
+)
+def test_a_token_table_that_is_not_the_decoders(bundle_copy, change, problem):
+    change_manifest(bundle_copy, lambda m: m["decoder"]["token_embedding"].update(change))
+    with pytest.raises(BundleError, match=problem):
+        _ = open_bundle(bundle_copy).token_embedding
 
 
 def test_tensors_are_read_only(tiny_bundle_folder):

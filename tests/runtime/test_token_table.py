@@ -34,7 +34,13 @@ def with_table(source: Path, folder: Path, dtype: str, scale: TensorReference | 
     (folder / TABLE).write_bytes(values + np.array([1, 0.5], np.float32).tobytes())
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
     reference = TensorReference(file=TABLE, offset=0, shape=(2, 4), dtype=dtype)
-    decoder = replace(manifest.decoder, token_embedding=reference, token_scale=scale)
+    decoder = replace(
+        manifest.decoder,
+        vocabulary_size=2,
+        width=4,
+        token_embedding=reference,
+        token_scale=scale,
+    )
     files = file_entries(folder, [*manifest.files, TABLE])
     write_manifest(folder, replace(manifest, decoder=decoder, files=files))
     return folder
