@@ -19,16 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.atomic import atomic_file, check_target
+from c2t.runtime.description import Description
 from c2t.runtime.errors import OutputError
 from c2t.runtime.output_journal import CellsMark, Journal, RunMark, journal_path
-from c2t.runtime.output_record import Described, make_record
+from c2t.runtime.output_record import make_record
 from c2t.runtime.output_table import TABLES, import_pyarrow, json_line
 from c2t.runtime.progress import Advance
 
 OBS_SUFFIX = ".h5ad"
 
 # Given how many of the run's cells to pass over, describes the others, one after another.
-Describe = Callable[[int], Iterator[Described]]
+Describe = Callable[[int], Iterator[Description]]
 
 
 def no_progress(total: int, done: int) -> AbstractContextManager[Advance]:
@@ -211,7 +212,7 @@ def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summa
     return Summary(cells=len(run.rows), failed=failed, resumed=0, seconds=seconds, outputs=())
 
 
-def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Described]]:
+def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Description]]:
     """Descriptions with their rows; one too few or too many is a bug, never a shifted file."""
     rows = run.rows[start:].tolist()
     if rows:

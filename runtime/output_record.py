@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+
+from c2t.runtime.description import Description
 
 # Batches of other cells change the last bits of a probability: digits beyond these mean nothing.
 DIGITS = 5
 FIELDS = ("cell", "text", "confidence", "cell_type_confidence", "genes_used", "error")
-
-
-class Described(Protocol):
-    """The part of a `c2t.runtime.describe.Description` that is written."""
-
-    @property
-    def cell(self) -> str: ...  # noqa: D102
-    @property
-    def text(self) -> str | None: ...  # noqa: D102
-    @property
-    def confidence(self) -> float | None: ...  # noqa: D102
-    @property
-    def cell_type_confidence(self) -> float | None: ...  # noqa: D102
-    @property
-    def genes_used(self) -> int: ...  # noqa: D102
-    @property
-    def error(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +35,7 @@ class Record:
     error: str | None
 
 
-def make_record(row: int, described: Described) -> Record:
+def make_record(row: int, described: Description) -> Record:
     """Turn a description into what is written about it."""
     failed = bool(described.error)
     return Record(

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse
 
 from c2t.runtime.cell_choice import read_ids
+from c2t.runtime.description import Description
 from c2t.runtime.errors import CellFileError, OutputError
 from c2t.runtime.output import (
     DescribeInterrupted,
@@ -29,14 +30,15 @@ N = 12
 AWKWARD = 'a "T cell", from\nblood; café\r\n=1+1'
 
 
-@dataclass(frozen=True)
-class FakeDescription:
-    cell: str
-    text: str | None
-    confidence: float | None
-    cell_type_confidence: float | None
-    genes_used: int
-    error: str | None
+def description(cell: str, *, genes_used: int, error: str | None = None) -> Description:
+    return Description(
+        cell=cell,
+        text=None,
+        confidence=None,
+        cell_type_confidence=None,
+        genes_used=genes_used,
+        error=error,
+    )
 
 
 class FakeModel:
@@ -51,17 +53,22 @@ class FakeModel:
     ) -> None:
         self.rows, self.at, self.stop, self.seen = rows, at, stop, list[int]()
 
-    def __call__(self, start: int) -> Iterator[FakeDescription]:
+    def __call__(self, start: int) -> Iterator[Description]:
         for row in self.rows[start:]:
             if row == self.at:
                 raise self.stop
             self.seen.append(row)
             if row == 3:
-                yield FakeDescription("cell3", None, None, None, 0, "no counts")
+                yield description("cell3", genes_used=0, error="no counts")
             else:
                 text = AWKWARD if row == 5 else f"text {row}"
                 cell_type = None if row == 6 else 0.25
-                yield FakeDescription(f"cell{row}", text, row / 16, cell_type, 10 + row, None)
+                yield replace(
+                    description(f"cell{row}", genes_used=10 + row),
+                    text=text,
+                    confidence=row / 16,
+                    cell_type_confidence=cell_type,
+                )
 
 
 @pytest.fixture
@@ -266,7 +273,7 @@ def test_changed_file_of_cells_is_refused(cells: Path, tmp_path: Path) -> None:
 
 def test_file_of_cells_that_changes_meanwhile(cells: Path, tmp_path: Path) -> None:
     class Meddler(FakeModel):
-        def __call__(self, start: int) -> Iterator[FakeDescription]:
+        def __call__(self, start: int) -> Iterator[Description]:
             yield from super().__call__(start)
             cells.write_bytes(cells.read_bytes() + b"\0")
 
@@ -288,7 +295,7 @@ def test_damaged_journal_is_refused(cells: Path, tmp_path: Path) -> None:
 
 def test_two_runs_at_once(cells: Path, tmp_path: Path) -> None:
     class Second(FakeModel):
-        def __call__(self, start: int) -> Iterator[FakeDescription]:
+        def __call__(self, start: int) -> Iterator[Description]:
             with pytest.raises(OutputError, match="another run"):
                 write(cells, tmp_path / "out.jsonl")
             yield from super().__call__(start)
