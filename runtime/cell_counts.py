@@ -27,8 +27,7 @@ class CellOptions:
         layer: The matrix to take: "X", "raw", "layers/NAME" or NAME.
         values: What its values are, instead of judging them.
         gene_column: Column of the gene table with ids or symbols, "var_names" for its index.
-        min_coverage: Least share of the expressed genes that the bundle must know.
-        force: Go on below `min_coverage`.
+        min_coverage: Least share of the expressed genes that the bundle must know; 0 takes any.
         cells: Only these cells: names (all cells of that name) or positions in the file.
         limit: At most this many cells, the first ones.
         filter_pass: Leave out cells whose `obs["filter_pass"]` is not 1, as Geneformer does;
@@ -39,7 +38,6 @@ class CellOptions:
     values: Values = "auto"
     gene_column: str | None = None
     min_coverage: float = 0.10
-    force: bool = False
     cells: Sequence[str] | Sequence[int] | None = None
     limit: int | None = None
     filter_pass: bool = True

@@ -84,7 +84,6 @@ class CellReader(CellCounts):
                 self._sample_counts(),
                 gene_column=self.options.gene_column,
                 min_coverage=self.options.min_coverage,
-                force=self.options.force,
             )
         except BaseException:
             self.close()

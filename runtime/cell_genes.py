@@ -78,7 +78,6 @@ def match_genes(
     *,
     gene_column: str | None = None,
     min_coverage: float = 0.10,
-    force: bool = False,
 ) -> GeneMatch:
     """Recognise the genes of a file.
 
@@ -87,8 +86,7 @@ def match_genes(
         vocabulary: The genes that the bundle knows.
         sample: Some cells (values as counts), to see which columns have values.
         gene_column: Column that names the genes; the best one if None.
-        min_coverage: Least share of the expressed gene columns that must be known.
-        force: Accept any share.
+        min_coverage: Least share of the expressed gene columns that must be known; 0 takes any.
 
     Raises:
         CellFileError: Too few names are known; says what the names look like.
@@ -110,7 +108,7 @@ def match_genes(
     column = max(score, key=lambda name: score[name])  # the first of equals
     genes = found[column]
     report = _report(column, genes, is_gene, expressed, total, names[column])
-    if report.coverage < min_coverage and not force:
+    if report.coverage < min_coverage:
         raise _not_recognised(report, names[column], table)
     return GeneMatch(column_gene=genes, report=report)
 
@@ -225,4 +223,4 @@ def _not_recognised(report: GeneReport, names: Sequence[str], table: Table) -> C
         hint += "; pass `--gene-column NAME` with the column of Ensembl ids or symbols"
         if table.columns:
             hint += f" (there are: {', '.join(table.columns[:12])})"
-    return CellFileError(f"{problem}", hint=f"{hint}, or `--force` to go on all the same")
+    return CellFileError(f"{problem}", hint=f"{hint}, or `--min-coverage 0` to go on all the same")

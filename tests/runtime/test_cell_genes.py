@@ -104,7 +104,7 @@ def test_unknown_names_are_refused():
     assert str(caught.value) == (
         "gene names not recognised: 0 of 76 match the bundle's vocabulary\n\nhint: `var_names` has "
         "names such as `probe0`, `probe1`, `probe2`; pass `--gene-column NAME` with the column of "
-        "Ensembl ids or symbols (there are: batch), or `--force` to go on all the same"
+        "Ensembl ids or symbols (there are: batch), or `--min-coverage 0` to go on all the same"
     )
 
 
@@ -118,16 +118,16 @@ def test_mouse_symbols_that_match_human_ones_are_warned_about():
     assert warnings == ("gene names look like mouse symbols (`Cd3e`), taken as the human ones",)
 
 
-def test_low_coverage_can_be_forced_or_allowed():
+def test_low_coverage_can_be_allowed():
     few = vocabulary(4)
     with pytest.raises(CellFileError, match=r"not recognised: 4 of 76 match"):
         read(adata(), few)
-    assert read(adata(), few, force=True).gene_report.matched == 4
+    assert read(adata(), few, min_coverage=0).gene_report.matched == 4
     assert read(adata(), few, min_coverage=0.01).gene_report.matched == 4
 
 
-def test_forced_without_any_gene_gives_an_error_for_each_cell():
-    reader = read(named([f"probe{i}" for i in range(GENES)]), force=True)
+def test_allowed_without_any_gene_it_gives_an_error_for_each_cell():
+    reader = read(named([f"probe{i}" for i in range(GENES)]), min_coverage=0)
     errors = [error for chunk in reader.chunks() for error in chunk.errors]
     assert set(errors) == {"cell has no gene of the bundle's vocabulary"}
     assert np.isfinite(reader.gene_report.coverage)
