@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from c2t.runtime.cell_hdf5 import child, naming
+from c2t.runtime.cell_hdf5 import check_dataset, child, naming, read_dataset
 from c2t.runtime.cell_matrix import open_matrix
 from c2t.runtime.cell_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
 from c2t.runtime.cell_table import H5Table, as_strings
@@ -103,13 +103,18 @@ class H5adStore:
     def log_base(self) -> float | None:
         """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
         uns = self._get("uns")
-        with naming("/uns/log1p"):
-            if not hasattr(uns, "keys") or "log1p" not in uns:
-                return None
-            stated = uns["log1p"]
-            # scanpy writes no base, or an empty one, for the natural logarithm.
-            found = hasattr(stated, "keys") and "base" in stated
-            return _base(stated["base"][()] if found else None)
+        stated = child(uns, "log1p", "/uns/log1p") if hasattr(uns, "keys") else None
+        if stated is None:
+            return None
+        # scanpy writes no base, or an empty one, for the natural logarithm.
+        key = "/uns/log1p/base"
+        base = child(stated, "base", key) if hasattr(stated, "keys") else None
+        # Numbers only: one string of a fixed length may be as long as memory.
+        if base is None or getattr(base, "dtype", np.dtype("S")).kind not in "iuf":
+            return _base(None)
+        single = base.shape == (1,)  # how R writes a number
+        base = check_dataset(base, key, dimensions=int(single))
+        return _base(read_dataset(base, ..., key).item())
 
     def close(self) -> None:
         """Let go of the file."""

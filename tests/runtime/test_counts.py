@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from make_cells import GENES, adata, counts, cp10k, tpm, z_scores
+from make_cells import GENES, adata, counts, cp10k, tpm, write, z_scores
 from shared_data import shared
 
 from c2t.runtime.cell_counts import CellCounts, CellOptions
 from c2t.runtime.cell_rows import dense_to_rows
+from c2t.runtime.cell_store import open_store
 from c2t.runtime.counts import judge
 from c2t.runtime.errors import CellFileError
 
@@ -168,6 +172,60 @@ def test_base_of_the_logarithm_is_taken_from_the_file():
     assert opened(cells).counts_report.log_base == 2.0
     cells.uns["log1p"] = {"base": None}
     assert opened(cells).counts_report.log_base == pytest.approx(np.e)
+
+
+@pytest.mark.parametrize(
+    ("base", "read"),
+    [(2.0, 2.0), (np.array([2.0]), 2.0), (h5py.Empty("f4"), np.e), ("two", np.e), (None, np.e)],
+)
+def test_base_of_the_logarithm_in_a_file(tmp_path, base, read):
+    def state(file):
+        if base is not None:
+            file["uns/log1p/base"] = base
+
+    with log_file(tmp_path / "cells.h5ad", state) as store:
+        assert store.log_base() == pytest.approx(read)
+
+
+def test_base_of_the_logarithm_that_is_a_trap(tmp_path):
+    def long(file):  # takes no room in the file
+        file["uns/log1p"].create_dataset("base", (1 << 40,), "f8", chunks=(1 << 10,))
+
+    def link(file):
+        file["uns/log1p/base"] = h5py.ExternalLink("other.h5ad", "uns/log1p/base")
+
+    def link_group(file):
+        del file["uns/log1p"]
+        file["uns/log1p"] = h5py.ExternalLink("other.h5ad", "uns/log1p")
+
+    def string(file):
+        file["uns/log1p"].create_dataset("base", (), "S1000000000")
+
+    for change, problem in (
+        (long, "base has 1 dimensions, expected 0"),
+        (link, "/uns/log1p/base is a link to another file: other.h5ad"),
+        (link_group, "/uns/log1p is a link to another file: other.h5ad"),
+    ):
+        with (
+            log_file(tmp_path / "cells.h5ad", change) as store,
+            pytest.raises(CellFileError, match=problem),
+        ):
+            store.log_base()
+    with log_file(tmp_path / "cells.h5ad", string) as store:
+        assert store.log_base() == np.e  # not read
+
+
+@contextlib.contextmanager
+def log_file(path, change):
+    path.unlink(missing_ok=True)
+    with h5py.File(write(path, adata()), "r+") as file:
+        file.create_group("uns/log1p")
+        change(file)
+    store = open_store(path)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def test_no_matrix_at_all():
