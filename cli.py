@@ -10,7 +10,7 @@ import enum
 import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from c2t.runtime.command_line import (
     UsageError,
     add_command,
     import_stage,
+    open_checked,
     print_json,
     run_app,
     say,
@@ -151,6 +152,9 @@ def describe(
             help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show at the end where the time went.")
+    ] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -172,6 +176,7 @@ def describe(
         write_obs=write_obs,
         force=force,
         restart=restart,
+        profile=profile,
         reading=CellOptions(
             layer=layer,
             values=counts_are.value,
@@ -191,7 +196,7 @@ def describe(
             prepack=prepack,
         ),
     )
-    opened = _open(bundle, verify=True)
+    opened = open_checked(bundle)
     done = describe_file(opened, options, stream=sys.stdout.buffer, report=say)
     if json:
         print_json(done)
@@ -210,11 +215,11 @@ def verify(bundle: BundleArgument, json: JsonOption = False) -> None:
     """Check that a bundle works here as it should.
 
     Compares the hash of every file, and describes the bundle's golden cells again: their texts
-    must be those of the PyTorch model at export. Fails if anything differs.
+    must be those written with the bundle. Fails if anything differs.
     """
     from c2t.runtime import verify as stage
 
-    found = stage.verify_golden_cells(_open(bundle, verify=True))
+    found = stage.verify_golden_cells(open_checked(bundle))
     if json:
         print_json(found)
     else:
@@ -237,9 +242,10 @@ def info(
 ) -> None:
     """Show what a bundle is and holds."""
     from c2t.runtime import info as stage
+    from c2t.runtime.bundle import open_bundle
     from c2t.runtime.report import render
 
-    opened = _open(bundle, verify=verify)
+    opened = open_checked(bundle) if verify else open_bundle(bundle, verify=False)
     found = stage.describe_bundle(opened, files_checked=verify)
     if json:
         print_json(stage.as_document(found))
@@ -263,15 +269,3 @@ def doctor(json: JsonOption = False) -> None:
         print(render(stage.sections(found)), end="")
     if found.problems:
         raise typer.Exit(1)
-
-
-def _open(path: Path, *, verify: bool) -> Any:
-    """Open a bundle, with a bar while gigabytes are hashed."""
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.progress import progress_bar
-
-    if not verify:
-        return open_bundle(path, verify=False)
-    total = sum(file.stat().st_size for file in path.glob("*")) if path.is_dir() else 0
-    with progress_bar("checking the bundle", total, unit="bytes") as advance:
-        return open_bundle(path, progress=advance)

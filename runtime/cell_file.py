@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from c2t.runtime.cell_genes import GeneMatch, GeneReport, match_genes
 from c2t.runtime.cell_rows import SparseRows
 from c2t.runtime.genes import GeneVocabulary
 from c2t.runtime.manifest import GeneInput, Manifest
-from c2t.runtime.rank_value import RankEncoder
+from c2t.runtime.rank_value import GeneTokens, RankEncoder
 
 __all__ = ["CellChunk", "CellCounts", "CellOptions", "CellReader", "GeneSource", "open_cells"]
 
@@ -77,6 +78,7 @@ class CellReader(CellCounts):
         super().__init__(source, options)
         self.genes = genes
         self.gene_input = gene_input
+        self.encode_seconds = 0.0  # spent on rank values so far; the rest of `chunks` is reading
         try:
             self.gene_match: GeneMatch = match_genes(
                 self.store.var(self.counts_report.slot),
@@ -113,7 +115,7 @@ class CellReader(CellCounts):
         stop = self.n_cells if stop is None else min(stop, self.n_cells)
         for first in range(start, stop, chunk_cells):
             end = min(first + chunk_cells, stop)
-            parts = [self._encoder.encode(rows) for rows in self.rows(first, end)]
+            parts = [self._encode(rows) for rows in self.rows(first, end)]
             yield CellChunk(
                 first=first,
                 index=self.cell_index[first:end],
@@ -123,6 +125,12 @@ class CellReader(CellCounts):
                 genes_found=np.concatenate([part.genes_found for part in parts]),
                 errors=[error for part in parts for error in part.errors],
             )
+
+    def _encode(self, rows: SparseRows) -> GeneTokens:
+        since = perf_counter()
+        tokens = self._encoder.encode(rows)
+        self.encode_seconds += perf_counter() - since
+        return tokens
 
     def __enter__(self) -> CellReader:
         return self

@@ -20,6 +20,7 @@ from c2t.runtime.output import (
     plan_outputs,
 )
 from c2t.runtime.progress import Advance, progress_bar
+from c2t.runtime.stages import profile_text
 
 # Cells that are read and encoded at once: few enough that the first text appears soon.
 CHUNK_CELLS = 256
@@ -35,6 +36,7 @@ class DescribeFileOptions:
         write_obs: Write a copy of `cells` with the descriptions. With neither this nor `output`,
             lines of JSON go to the stream.
         force: Replace existing outputs.
+        profile: Report where the time went.
         restart: Describe everything again, whatever an interrupted run left.
         reading: How to read the cells, and which.
         describing: How to describe them.
@@ -45,6 +47,7 @@ class DescribeFileOptions:
     write_obs: bool = False
     force: bool = False
     restart: bool = False
+    profile: bool = False
     reading: CellOptions = field(default_factory=CellOptions)
     describing: DescribeOptions = field(default_factory=DescribeOptions)
 
@@ -85,16 +88,31 @@ def describe_file(
             return describer.describe(reader.chunks(start, chunk_cells=CHUNK_CELLS))
 
         if not targets:
-            return describe_to_stream(run, stream, describe)
+            done = describe_to_stream(run, stream, describe)
+            _report_profile(describer, reader, options, report)
+            return done
 
         def advance(total: int, done: int) -> AbstractContextManager[Advance]:
             if done:
                 report(f"going on after {done:,} of {total:,} cells that an earlier run described")
             return progress_bar("describing", total, done=done, unit="cells")
 
-        return describe_to_files(
+        done = describe_to_files(
             run, targets, describe, force=options.force, restart=options.restart, advance=advance
         )
+        _report_profile(describer, reader, options, report)
+        return done
+
+
+def _report_profile(
+    describer: Describer,
+    reader: CellReader,
+    options: DescribeFileOptions,
+    report: Callable[[str], None],
+) -> None:
+    if options.profile:
+        describer.clock.split("read", "encode", reader.encode_seconds)
+        report(profile_text(describer.profile()))
 
 
 def _run(

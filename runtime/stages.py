@@ -1,6 +1,6 @@
 """Where the time of a run goes: seconds and calls per stage.
 
-The stages of describing are open, read (cells from the file, encoded by rank value), embed,
+The stages of describing are open, read (cells from the file), encode (by rank value), embed,
 encoder, projector, prefill, decode and text; a generator's consumer is never on the clock.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
+
+from c2t.runtime.report import table
 
 T = TypeVar("T")
 
@@ -49,6 +51,13 @@ class StageClock:
         """Take note of the moment at which something happens for the first time."""
         if event not in self.marks:
             self.marks[event] = time.perf_counter()
+
+    def split(self, stage: str, part: str, seconds: float) -> None:
+        """Book seconds of a stage on a part of it that has a name of its own."""
+        with self._lock:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) - seconds
+            self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+            self.calls[part] = self.calls.get(stage, 0)
 
     def iterate(self, stage: str, items: Iterable[T]) -> Iterator[T]:
         """Pass items on, with the time that making them took booked on a stage."""
@@ -102,7 +111,7 @@ class Profile:
         return self.tokens / self.steps if self.steps else 0.0
 
 
-ORDER = ("open", "read", "embed", "encoder", "projector", "prefill", "decode", "text")
+ORDER = ("open", "read", "encode", "embed", "encoder", "projector", "prefill", "decode", "text")
 
 
 def profile(clock: StageClock) -> Profile:
@@ -119,3 +128,20 @@ def profile(clock: StageClock) -> Profile:
         accepted=number("accepted", 0),
         first_token_seconds=None if begin is None or first is None else first - begin,
     )
+
+
+def profile_text(found: Profile) -> str:
+    """A profile as a table for people, without a newline at its end."""
+    total = sum(stage.seconds for stage in found.stages) or 1.0
+    rows: list[tuple[str, ...]] = [
+        (s.name, f"{s.seconds:.3f}", f"{s.seconds / total:.1%}", f"{s.calls:,}")
+        for s in found.stages
+    ]
+    lines = [table(("stage", "seconds", "share", "calls"), rows).rstrip()]
+    if found.cells:
+        lines.append(
+            f"{found.tokens:,} tokens of {found.cells:,} cells, {found.tokens_per_step:.2f} a step"
+        )
+    if found.first_token_seconds is not None:
+        lines.append(f"first token after {found.first_token_seconds:.3f} s")
+    return "\n".join(lines)

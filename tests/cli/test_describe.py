@@ -165,3 +165,12 @@ def test_closed_pipe_is_no_error(bundle: Path, cells: Path) -> None:
     assert done.returncode == 141
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_a_profile_names_every_stage(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
+    done = call_c2t("describe", bundle, cells, "-o", tmp_path / "out.jsonl", "--profile")
+    for stage in ("read", "encode", "embed", "encoder", "projector", "prefill", "decode"):
+        assert f"\n{stage} " in done.stderr
+    assert "first token after" in done.stderr
