@@ -152,9 +152,6 @@ def describe(
             help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
         ),
     ] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Show at the end where the time went.")
-    ] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -176,7 +173,6 @@ def describe(
         write_obs=write_obs,
         force=force,
         restart=restart,
-        profile=profile,
         reading=CellOptions(
             layer=layer,
             values=counts_are.value,
@@ -215,7 +211,7 @@ def verify(bundle: BundleArgument, json: JsonOption = False) -> None:
     """Check that a bundle works here as it should.
 
     Compares the hash of every file, and describes the bundle's golden cells again: their texts
-    must be those written with the bundle. Fails if anything differs.
+    must be those of the PyTorch model at export. Fails if anything differs.
     """
     from c2t.runtime import verify as stage
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from c2t.runtime.command_line import import_stage, print_json, say
+from c2t.runtime.command_line import import_stage, open_checked, print_json, say
 
 
 class PrecisionName(enum.StrEnum):
@@ -64,6 +64,9 @@ def calibrate(
     least_agreement: Annotated[
         float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
     ] = 97.0,
+    divergence_products: Annotated[
+        int, typer.Option(min=0, help="Products whose own effect on the texts is measured.")
+    ] = 8,
     layer: Annotated[
         str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
     ] = None,
@@ -88,11 +91,10 @@ def calibrate(
     options = import_stage("c2t.calibration.calibrate_options")
     from c2t.calibration.gate import Tolerance
     from c2t.calibration.scales import Estimator
-    from c2t.runtime.bundle import open_bundle
     from c2t.runtime.cell_file import CellOptions
 
     done = stage.calibrate_bundle(
-        open_bundle(bundle),
+        open_checked(bundle),
         options.CalibrateOptions(
             cells=cells,
             output=output,
@@ -109,6 +111,7 @@ def calibrate(
                 similarity=similarity_tolerance / 100,
                 agreement=least_agreement / 100,
             ),
+            divergence_products=divergence_products,
             seed=seed,
             threads=threads,
             reading=CellOptions(layer=layer, gene_column=gene_column),

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c2t.calibration.errors import EvaluationError
-from c2t.runtime.command_line import UsageError, say
+from c2t.runtime.command_line import UsageError, open_checked, say
 
 if TYPE_CHECKING:
     from c2t.calibration.evaluate import EvaluateOptions
     from c2t.calibration.gate import Tolerance
-    from c2t.runtime.bundle import Bundle
 
 
 def evaluate(
@@ -173,7 +172,8 @@ def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _
 
     if report.folder is not None:
         check_report_target(report.folder, force=report.force)
-    judged, other = _open(bundle), None if against is None else _open(against)
+    judged = open_checked(bundle)
+    other = None if against is None else open_checked(against)
     evaluation, records = evaluate_bundle(judged, options, against=other, report=say)
     for warning in evaluation.warnings:
         say(f"warning: {warning}")
@@ -190,13 +190,3 @@ def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _
             problem = f"{bundle} does not pass the gate: {'; '.join(failures)}"
             raise EvaluationError(problem, hint="calibrate it anew, or allow more")
         say("the gate is passed")
-
-
-def _open(path: Path) -> Bundle:
-    """Open a bundle, with a bar while gigabytes are hashed."""
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.progress import progress_bar
-
-    total = sum(file.stat().st_size for file in path.glob("*")) if path.is_dir() else 0
-    with progress_bar("checking the bundle", total, unit="bytes") as advance:
-        return open_bundle(path, progress=advance)

@@ -13,12 +13,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
 from c2t.runtime.errors import C2TError
+
+if TYPE_CHECKING:
+    from c2t.runtime.bundle import Bundle
 
 P = ParamSpec("P")
 
@@ -103,6 +107,20 @@ def import_stage(name: str) -> ModuleType:
             raise
         problem = f"this command needs {package}, which is not installed"
         raise C2TError(problem, hint=f'run `pip install "c2t[{EXTRAS[package]}]"`') from error
+
+
+def open_checked(path: Path) -> Bundle:
+    """Open a bundle once the hash of every file was compared, with a bar for gigabytes.
+
+    Raises:
+        BundleError: See `c2t.runtime.bundle.open_bundle`.
+    """
+    from c2t.runtime.bundle import open_bundle
+    from c2t.runtime.progress import progress_bar
+
+    total = sum(file.stat().st_size for file in path.glob("*")) if path.is_dir() else 0
+    with progress_bar("checking the bundle", total, unit="bytes") as advance:
+        return open_bundle(path, progress=advance)
 
 
 def say(message: str) -> None:
