@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c2t.calibration.calibration_report import REPORT_NAME, Attempt, CalibrationReport
-from c2t.calibration.evaluation_page import POLICY, section
 from c2t.calibration.evaluation_report import PAGE
-from c2t.calibration.html_elements import Markup, element, style_element
-from c2t.calibration.page_style import STYLE
+from c2t.calibration.html_elements import Markup, element
+from c2t.calibration.report_page import page, section, table
 from c2t.calibration.sensitivity_chart import sensitivity_chart
 from c2t.calibration.svg_charts import percent
 
@@ -25,26 +24,16 @@ def write_calibration_page(folder: Path, name: str, report: CalibrationReport) -
 def calibration_page(name: str, report: CalibrationReport) -> str:
     """The whole page."""
     title = f"{name}: {report.precision}"
-    head = element(
-        "head",
-        None,
-        element("meta", {"charset": "utf-8"}),
-        element("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}),
-        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        element("title", None, title),
-        style_element(STYLE),
-    )
     line = f"calibrated on {len(report.cells):,} cells of {report.cells_file} ({report.chosen})"
     parts = [
         element("h1", None, title),
         element("p", {"class": "sub"}, line),
         section("The gate", _gate(report), _attempts(report.attempts)),
         section("Sensitivity", *_sensitivity(report)),
-        section("What runs", _table(_kernels(report))),
-        section("Details", _table(_details(report))),
+        section("What runs", table(_kernels(report))),
+        section("Details", table(_details(report))),
     ]
-    body = element("body", None, element("main", None, *parts))
-    return f"<!doctype html>\n{element('html', {'lang': 'en'}, head, body)}\n"
+    return page(title, *parts)
 
 
 def _gate(report: CalibrationReport) -> Markup:
@@ -57,7 +46,7 @@ def _gate(report: CalibrationReport) -> Markup:
         rows.append(("KL a token", f"{found.kl_per_token.value:.3g} nats"))
     if any(attempt.accuracy is not None for attempt in report.attempts):
         rows.append(("labels and texts", f"see {PAGE}"))
-    return _table(rows)
+    return table(rows)
 
 
 def _attempts(attempts: Sequence[Attempt]) -> Markup:
@@ -70,7 +59,7 @@ def _attempts(attempts: Sequence[Attempt]) -> Markup:
             figures.append(f"accuracy {100 * attempt.accuracy:.2f} %")
         figures.append("; ".join(attempt.failures) or "passed")
         rows.append((f"{attempt.left_out} products left out", ", ".join(figures)))
-    return _table(rows)
+    return table(rows)
 
 
 def _sensitivity(report: CalibrationReport) -> list[Markup]:
@@ -83,7 +72,7 @@ def _sensitivity(report: CalibrationReport) -> list[Markup]:
     if measured:
         remark = "Divergence of the next token's distribution with one product quantised, in nats."
         rows = [(f"{s.graph} {s.product}", f"{s.kl:.3g}") for s in measured]
-        parts += [element("p", {"class": "remark"}, remark), _table(rows)]
+        parts += [element("p", {"class": "remark"}, remark), table(rows)]
     left_out = ", ".join(report.left_out) or "none"
     return [*parts, element("p", None, f"Left in float32: {left_out}")]
 
@@ -114,11 +103,3 @@ def _details(report: CalibrationReport) -> list[tuple[str, str]]:
         ("all figures", REPORT_NAME),
     ]
     return rows if report.reduced is None else [*rows, ("reduced", report.reduced)]
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> Markup:
-    lines = (
-        element("tr", None, element("th", None, name), element("td", None, value))
-        for name, value in rows
-    )
-    return element("table", None, *lines)

@@ -1,8 +1,4 @@
-"""An evaluation as one HTML page that needs nothing else: no script, no font, no address to fetch.
-
-The page forbids itself everything but its own styles, so that even a mistake in escaping could not
-run anything (Content-Security-Policy).
-"""
+"""An evaluation as one HTML page that needs nothing else: no script, no font, no address."""
 
 from __future__ import annotations
 
@@ -12,8 +8,8 @@ from c2t.calibration.bootstrap import Interval
 from c2t.calibration.evaluation import Evaluation, SystemScores
 from c2t.calibration.evaluation_examples import example_section
 from c2t.calibration.field_score import FieldScore
-from c2t.calibration.html_elements import Markup, element, style_element
-from c2t.calibration.page_style import STYLE
+from c2t.calibration.html_elements import Markup, element
+from c2t.calibration.report_page import page, section, table
 from c2t.calibration.svg_charts import (
     COLOURS,
     BarRow,
@@ -25,7 +21,6 @@ from c2t.calibration.svg_charts import (
     percent,
 )
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 # Rows and columns of the confusion matrix at most; the rarest labels go.
 MATRIX_LABELS = 30
 BARS = 60
@@ -35,15 +30,6 @@ def evaluation_page(evaluation: Evaluation) -> str:
     """The whole page."""
     judged = evaluation.judged
     title = f"{judged.bundle}: evaluation on {evaluation.cells:,} cells"
-    head = element(
-        "head",
-        None,
-        element("meta", {"charset": "utf-8"}),
-        element("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}),
-        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        element("title", None, title),
-        style_element(STYLE),
-    )
     parts = [
         _heading(evaluation),
         _cards(evaluation),
@@ -54,13 +40,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         example_section(evaluation),
         _details(evaluation),
     ]
-    body = element("body", None, element("main", None, *parts))
-    return f"<!doctype html>\n{element('html', {'lang': 'en'}, head, body)}\n"
-
-
-def section(title: str, *parts: Markup | str) -> Markup:
-    """A part of the page with its heading."""
-    return element("section", None, element("h2", None, title), *parts)
+    return page(title, *parts)
 
 
 def _heading(evaluation: Evaluation) -> Markup:
@@ -226,7 +206,7 @@ def _comparison(evaluation: Evaluation) -> Markup | str:
         kl = found.kl_per_token
         text = f"{kl.value:.3g} nats ({kl.low:.3g} to {kl.high:.3g})"
         lines.append(("KL(against || judged) per token", text))
-    parts: list[Markup | str] = [_table(lines)]
+    parts: list[Markup | str] = [table(lines)]
     if found.not_compared:
         parts.append(element("p", None, found.not_compared))
     if found.first_divergence:
@@ -252,15 +232,7 @@ def _details(evaluation: Evaluation) -> Markup:
             text += f"; {score.similarity.ontology}, {score.similarity.cells:,} cells"
         rows.append((_words(name), text))
     rows += [(name.replace("_", " "), value) for name, value in evaluation.generation.items()]
-    return section("Details", _table(rows))
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> Markup:
-    lines = (
-        element("tr", None, element("th", None, name), element("td", None, value))
-        for name, value in rows
-    )
-    return element("table", None, *lines)
+    return section("Details", table(rows))
 
 
 def _systems(evaluation: Evaluation) -> list[SystemScores]:
