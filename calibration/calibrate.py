@@ -74,7 +74,7 @@ def calibrate_bundle(
     plan = _plan(source, options, chosen)
     since = clock.add("calibration", since)
     ranked = rank(plan.reports)
-    if options.precision is Precision.int8 and options.divergence_products:
+    if options.divergence_products:
         report(f"measuring the sensitivity of {options.divergence_products} products")
         ranked = measure_divergence(
             source,

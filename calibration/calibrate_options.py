@@ -35,7 +35,8 @@ class CalibrateOptions:
         estimator: How the thresholds of activations are found.
         smooth: Search smoothing factors (SmoothQuant).
         tolerance: What the bundle may lose.
-        divergence_products: For how many of the noisiest products KL is measured.
+        divergence_products: For how many of the noisiest products KL is measured; a product of a
+            large decoder takes minutes.
         seed: Of every choice.
         threads: Threads of the engines; None: all cores.
         reading: How to read the file.
@@ -54,7 +55,7 @@ class CalibrateOptions:
     estimator: Estimator = Estimator.mse
     smooth: bool = True
     tolerance: Tolerance = field(default_factory=Tolerance)
-    divergence_products: int = 6
+    divergence_products: int = 8
     seed: int = 0
     threads: int | None = None
     reading: CellOptions = field(default_factory=CellOptions)

@@ -38,14 +38,17 @@ def calibration_page(name: str, report: CalibrationReport) -> str:
 
 def _gate(report: CalibrationReport) -> Markup:
     found, limits = report.comparison, report.tolerance
-    rows = [("held-out cells", f"{found.cells:,}"), ("same text", percent(found.identical_texts))]
+    rows: list[tuple[str, str | Markup]] = [
+        ("held-out cells", f"{found.cells:,}"),
+        ("same text", percent(found.identical_texts)),
+    ]
     if found.token_agreement is not None:
         least = f"; at least {100 * limits.agreement:.1f} % asked for"
         rows.append(("same tokens", percent(found.token_agreement) + least))
     if found.kl_per_token is not None:
         rows.append(("KL a token", f"{found.kl_per_token.value:.3g} nats"))
     if any(attempt.accuracy is not None for attempt in report.attempts):
-        rows.append(("labels and texts", f"see {PAGE}"))
+        rows.append(("labels and texts", element("a", {"href": PAGE}, PAGE)))
     return table(rows)
 
 

@@ -27,7 +27,7 @@ from c2t.runtime.onnxruntime_engine import open_engines
 from c2t.runtime.progress import progress_bar
 
 # Texts that a product is judged along.
-FORCED_CELLS = 8
+FORCED_CELLS = 6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def test_the_bundle_is_whole_and_says_what_it_is(bundle, calibrated):
     assert written["chosen"].startswith("spread over the encoder's output of")
     assert [a["left_out"] for a in written["attempts"]] == [0]
     assert {s["product"] for s in written["sensitivity"]} >= {"layers.0.mlp.down", "output"}
-    assert sum(s["kl"] is not None for s in written["sensitivity"]) == 6
+    assert sum(s["kl"] is not None for s in written["sensitivity"]) == 8
     assert all(not kernels["float32"] for kernels in written["kernels"])
     assert report.bytes < report.source_bytes
     assert "<script" not in found.file("calibration.html").read_text()
