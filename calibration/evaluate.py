@@ -257,7 +257,7 @@ def _scores(
     bootstrap: Bootstrap,
     options: EvaluateOptions,
 ) -> SystemScores:
-    bundle, engines = described.bundle, described.describer.engines
+    bundle = described.bundle
     lengths = [len(d.tokens) for d in described.descriptions if d.text is not None]
     texts = {}
     if any(truth.references):
@@ -268,7 +268,7 @@ def _scores(
         bundle=bundle.manifest.name,
         bundle_sha256=bundle.digest,
         precision=bundle.manifest.precision,
-        engine=" ".join((engines.name, engines.settings.get("version", ""))).strip(),
+        engine=described.describer.engines.label,
         failed=described.failed,
         mean_tokens=float(np.mean(lengths)),
         seconds=described.seconds,

@@ -124,13 +124,12 @@ def _run(
     settings["layer"] = reader.counts_report.slot
     settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
     settings["gene column"] = reader.gene_report.column
-    engine = describer.engines
     about = {
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.digest,
         "precision": bundle.manifest.precision,
         "c2t_version": c2t.__version__,
-        "engine": " ".join((engine.name, engine.settings.get("version", ""))).strip(),
+        "engine": describer.engines.label,
         "generation": {
             "max_new_tokens": generation.max_new_tokens,
             "num_beams": generation.num_beams,

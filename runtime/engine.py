@@ -152,6 +152,11 @@ class Engines:
     decoder: DecoderEngine
     settings: dict[str, str]
 
+    @property
+    def label(self) -> str:
+        """Name and version, as reports say them."""
+        return " ".join((self.name, self.settings.get("version", ""))).strip()
+
     def twin(self) -> Engines:
         """Engines over the same weights, for another thread."""
         return replace(self, encoder=self.encoder.twin(), decoder=self.decoder.twin())

@@ -1,4 +1,4 @@
-"""`c2t verify`: does this bundle, on this machine, still say what PyTorch said at export?
+"""`c2t verify`: does this bundle, on this machine, still say what was written with it?
 
 The hashes show that the files are as written; the golden cells show that the engine here computes
 what was meant with them.
@@ -52,7 +52,7 @@ def verify_golden_cells(bundle: Bundle) -> Verification:
     found = zip(golden, describer.describe([chunk]), strict=True)
     return Verification(
         bundle=bundle.digest,
-        engine=" ".join((describer.engines.name, describer.engines.settings.get("version", ""))),
+        engine=describer.engines.label,
         files=len(bundle.manifest.files),
         cells=len(golden),
         differences=tuple(
