@@ -4,18 +4,17 @@ One decision: the rules of the published tokenizers are applied here, once; what
 what they lead to, in arrays that need no pickle to be read.
 """
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.errors import CheckpointError
+from c2t.runtime.genes import GENE_ARRAYS, GENES_BYTES_MAX
+from c2t.runtime.npz_file import NpzFileError, read_arrays
 
-_ARRAYS = ("ensembl_id", "token", "median", "alias", "alias_gene")
 _HINT_DICTIONARIES = "pass the dictionaries that belong to this Geneformer checkpoint"
 
 
@@ -123,7 +122,7 @@ def _collect_aliases(
 
 def write_genes_npz(genes: GeneVocabularyArrays, path: Path) -> None:
     """Write the arrays (not the special tokens) as `genes.npz`."""
-    np.savez_compressed(path, **{name: getattr(genes, name) for name in _ARRAYS})
+    np.savez_compressed(path, **{name: getattr(genes, name) for name in GENE_ARRAYS})
 
 
 def read_genes_npz(path: Path, special_tokens: Mapping[str, int | None]) -> GeneVocabularyArrays:
@@ -137,12 +136,11 @@ def read_genes_npz(path: Path, special_tokens: Mapping[str, int | None]) -> Gene
         CheckpointError: The file is missing, damaged or incomplete.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in _ARRAYS}
-        pad, mask = special_tokens["pad"], special_tokens["mask"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        problem = f"cannot read the gene vocabulary {path}: {error}"
+        arrays = read_arrays(path, GENE_ARRAYS, bytes_max=GENES_BYTES_MAX)
+    except NpzFileError as error:
+        problem = f"cannot read the gene vocabulary {path}: {error.problem}"
         raise CheckpointError(problem, hint="save the checkpoint again") from error
+    pad, mask = special_tokens.get("pad"), special_tokens.get("mask")
     if pad is None or mask is None:
         problem = f"{path} belongs to a checkpoint without <pad> or <mask>"
         raise CheckpointError(problem, hint="save the checkpoint again")

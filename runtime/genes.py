@@ -7,17 +7,16 @@ never by similarity. An unknown name stays unknown, and is counted.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.errors import BundleError
+from c2t.runtime.npz_file import NpzFileError, read_arrays
 
 # "ENSG00000118785.13", "ENSMUSG00000051951.6"; the suffix "_PAR_Y" marks GENCODE's second copy of a
 # pseudo-autosomal gene, which older releases wrote as ENSGR…: a gene of its own, not a version.
@@ -26,6 +25,10 @@ _PAR_Y_ID = re.compile(r"ENSG0(\d{10})(?:\.\d+)?_PAR_Y\Z")
 _UNIQUE_SUFFIX = re.compile(r"(.+)-\d+\Z")
 
 UNKNOWN = -1
+
+GENE_ARRAYS = ("ensembl_id", "token", "median", "alias", "alias_gene")
+# The largest published vocabulary has 26 thousand genes and 174 thousand names: 5 MB.
+GENES_BYTES_MAX = 128 << 20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,16 +65,10 @@ class GeneVocabulary:
         Raises:
             BundleError: If the file is not such an archive, or its arrays contradict each other.
         """
-        fields = ("ensembl_id", "token", "median", "alias", "alias_gene")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                missing = [name for name in fields if name not in archive.files]
-                if missing:
-                    problem = f"{path}: no array named {', '.join(missing)}"
-                    raise BundleError(problem, hint="export the bundle again")
-                arrays: dict[str, Any] = {name: archive[name] for name in fields}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            problem = f"{path} is not a gene vocabulary: {error}"
+            arrays = read_arrays(path, GENE_ARRAYS, bytes_max=GENES_BYTES_MAX)
+        except NpzFileError as error:
+            problem = f"{path} is not a gene vocabulary: {error.problem}"
             raise BundleError(problem, hint="export the bundle again") from error
         return cls(**arrays)
 

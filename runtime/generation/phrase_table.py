@@ -11,17 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.errors import BundleError
+from c2t.runtime.npz_file import NpzFileError, read_arrays
 
 PHRASES_NAME = "phrases.npz"
 DEPTH = 16
 ROOT = 0
 Int32 = NDArray[np.int32]
+
+_ARRAYS = ("first_edge", "token", "target", "count", "shorter", "start")
+# Some 30 million edges: a million captions that differ in their words only.
+PHRASES_BYTES_MAX = 512 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +78,24 @@ def load_phrase_table(path: Path, vocabulary: int) -> PhraseTable:
     Raises:
         BundleError: Not a phrase table for this vocabulary.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            parts = {name: np.asarray(arrays[name], dtype=np.int32) for name in arrays.files}
-        start = parts.pop("start")
-        table = PhraseTable(start=int(start[0]), **parts)
-        problem = _problem(table, vocabulary)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        problem = str(error)
-    if problem:
+
+    def fail(problem: str) -> NoReturn:
         message = f"{path.name} is not a phrase table: {problem}"
         raise BundleError(message, hint="export the bundle again, or run with `--no-drafts`")
+
+    try:
+        parts = read_arrays(path, _ARRAYS, bytes_max=PHRASES_BYTES_MAX)
+    except NpzFileError as error:
+        fail(error.problem)
+    if any(part.ndim != 1 or part.dtype != np.int32 for part in parts.values()):
+        fail("an array is not one-dimensional int32")
+    start = parts.pop("start")
+    if len(start) != 1:
+        fail(f"it has {len(start)} starts")
+    table = PhraseTable(start=int(start[0]), **parts)
+    problem = _problem(table, vocabulary)
+    if problem:
+        fail(problem)
     return table
 
 
@@ -171,13 +183,14 @@ def _pack(
 def _problem(table: PhraseTable, vocabulary: int) -> str:
     """What makes a table unusable: a walk over it must end, and stay inside its arrays."""
     states, edges = table.states, len(table.token)
-    if any(a.ndim != 1 for a in (table.first_edge, table.token, table.target, table.shorter)):
-        return "an array is not one-dimensional"
+    if states == 0:
+        return "it has no states"
     if len(table.first_edge) != states + 1 or not len(table.target) == len(table.count) == edges:
         return "the lengths of its arrays do not fit"
     if table.first_edge[0] != 0 or table.first_edge[-1] != edges:
         return "its edges do not add up"
-    if (np.diff(table.first_edge) < 0).any():
+    # Not by their differences, which may overflow.
+    if (table.first_edge[1:] < table.first_edge[:-1]).any():
         return "its edges are out of order"
     # A shorter context has a smaller number: following the links always ends at the root.
     if table.shorter[0] != ROOT or (table.shorter[1:] >= np.arange(1, states)).any():

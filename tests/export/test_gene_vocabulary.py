@@ -79,6 +79,9 @@ def test_npz_round_trip_without_pickle(tmp_path):
     assert again.eos_token == 3
     with pytest.raises(CheckpointError, match="cannot read"):
         read_genes_npz(tmp_path / "none.npz", special_tokens(genes))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "genes.npz").read_bytes()[:-40])
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_genes_npz(tmp_path / "cut.npz", special_tokens(genes))
     with pytest.raises(CheckpointError, match="without <pad>"):
         read_genes_npz(tmp_path / "genes.npz", {"pad": None, "mask": 1})
 

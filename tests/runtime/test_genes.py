@@ -9,7 +9,7 @@ import pytest
 from make_cells import vocabulary
 
 from c2t.runtime.errors import BundleError
-from c2t.runtime.genes import GeneVocabulary
+from c2t.runtime.genes import GENE_ARRAYS, GeneVocabulary
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,9 @@ def test_file_that_is_no_vocabulary(tmp_path):
         GeneVocabulary.load(path)
     np.savez(path, token=np.zeros(1))
     with pytest.raises(BundleError, match="no array named ensembl_id, median"):
+        GeneVocabulary.load(path)
+    np.savez_compressed(path, **dict.fromkeys(GENE_ARRAYS, np.zeros(4 << 20)))
+    with pytest.raises(BundleError, match="unpacks to"):
         GeneVocabulary.load(path)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from c2t.runtime.errors import BundleError
+from c2t.runtime.generation import phrase_table
 from c2t.runtime.generation.drafts import NO_DRAFT, Draft, Drafter, common_length
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.phrase_table import (
@@ -126,6 +127,13 @@ def test_saved_and_loaded(table: PhraseTable, tmp_path: Path) -> None:
         load_phrase_table(path, vocabulary=23)
 
 
+def overflowing(first_edge: np.ndarray) -> np.ndarray:
+    """Differences of these wrap round to numbers that are not negative."""
+    changed = first_edge.copy()
+    changed[1:4] = [2**31 - 1, -(2**31), -1]
+    return changed
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,6 +142,12 @@ def test_saved_and_loaded(table: PhraseTable, tmp_path: Path) -> None:
         ({"count": lambda a: a * 0}, "not positive"),
         ({"count": lambda a: a[:-1]}, "do not fit"),
         ({"first_edge": lambda a: a[::-1].copy()}, "add up"),
+        ({"first_edge": overflowing}, "out of order"),
+        ({"count": lambda a: np.int32(1)}, "not one-dimensional"),
+        ({"count": lambda a: a[None]}, "not one-dimensional"),
+        ({"shorter": lambda a: np.int32(0)}, "not one-dimensional"),
+        ({"token": lambda a: a.astype(np.float32)}, "not one-dimensional int32"),
+        ({"token": lambda a: a.astype(object)}, "cannot be read"),
     ],
 )
 def test_a_damaged_table_is_refused(
@@ -148,6 +162,19 @@ def test_a_damaged_table_is_refused(
 
 def test_not_an_archive(tmp_path: Path) -> None:
     path = tmp_path / "phrases.npz"
-    path.write_bytes(b"no archive")
-    with pytest.raises(BundleError, match="not a phrase table"):
+    for content in (b"no archive", b"PK\x03\x04", b""):
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match="not a phrase table"):
+            load_phrase_table(path, vocabulary=24)
+
+
+def test_a_table_that_unpacks_to_too_much(
+    table: PhraseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "phrases.npz"
+    replace(table, token=np.zeros(1_000_000, np.int32)).save(path)
+    monkeypatch.setattr(phrase_table, "PHRASES_BYTES_MAX", 1_000_000)
+    with pytest.raises(
+        BundleError, match=r"unpacks to 4,\d+,\d+ bytes; at most 1,000,000 are read"
+    ):
         load_phrase_table(path, vocabulary=24)
