@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from c2t.calibration.calibration_plan import ProductReport
 from c2t.calibration.comparison import Comparison
 from c2t.calibration.gate import Tolerance
 from c2t.calibration.integer_kernels import KernelReport
 from c2t.calibration.sensitivity import Sensitivity
+from c2t.runtime.json_file import json_bytes
 
 REPORT_NAME = "calibration.json"
 
@@ -88,5 +87,4 @@ class CalibrationReport:
 
 def write_calibration_report(folder: Path, report: CalibrationReport) -> None:
     """Write `calibration.json` into a bundle in the making."""
-    raw = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    (folder / REPORT_NAME).write_bytes(raw + b"\n")
+    (folder / REPORT_NAME).write_bytes(json_bytes(report))

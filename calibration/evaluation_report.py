@@ -10,6 +10,7 @@ import msgspec
 from c2t.calibration.evaluation import CellRecord, Evaluation
 from c2t.calibration.evaluation_page import evaluation_page
 from c2t.runtime.atomic import atomic_folder, check_folder_target
+from c2t.runtime.json_file import json_bytes
 
 FIGURES = "evaluation.json"
 PAGE = "evaluation.html"
@@ -45,8 +46,7 @@ def write_report_files(
     Returns:
         Their names.
     """
-    figures = msgspec.json.format(msgspec.json.encode(evaluation), indent=1) + b"\n"
-    (folder / FIGURES).write_bytes(figures)
+    (folder / FIGURES).write_bytes(json_bytes(evaluation))
     (folder / PAGE).write_text(evaluation_page(evaluation), encoding="utf-8", newline="")
     encoder = msgspec.json.Encoder()
     with (folder / CELLS).open("wb") as stream:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
-
 from c2t.calibration.errors import CalibrationError
 from c2t.runtime.bundle import GOLDEN_NAME, Bundle, GoldenCells
 from c2t.runtime.describe import DescribeOptions, Describer
 from c2t.runtime.description import EncodedCells
+from c2t.runtime.json_file import json_bytes
 
 
 def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
@@ -32,6 +31,5 @@ def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
             problem = f"a golden cell cannot be described any more: {found.error}"
             raise CalibrationError(problem)
         cells.append(replace(cell, token_ids=found.tokens, text=found.text))
-    raw = msgspec.json.format(msgspec.json.encode(GoldenCells(cells=tuple(cells))), indent=1)
-    (bundle.path / GOLDEN_NAME).write_bytes(raw + b"\n")
+    (bundle.path / GOLDEN_NAME).write_bytes(json_bytes(GoldenCells(cells=tuple(cells))))
     return sum(a.token_ids == b.token_ids for a, b in zip(golden, cells, strict=True))

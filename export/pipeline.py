@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import torch
 
 from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
@@ -28,6 +27,7 @@ from c2t.runtime.bundle import (
     open_bundle,
     write_manifest,
 )
+from c2t.runtime.json_file import json_bytes
 
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
@@ -88,11 +88,12 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
         report("checking the graphs against PyTorch")
         sequences, source = example_sequences(loaded, options.cells)
         results = check_parity(loaded, folder, sequences)
-        _write_json(folder / PARITY_NAME, ParityReport(cells=source, results=tuple(results)))
+        parity = ParityReport(cells=source, results=tuple(results))
+        (folder / PARITY_NAME).write_bytes(json_bytes(parity))
         report("writing the expected texts")
         # Random weights never end a text: one cell to its full length says enough.
         cells = 1 if loaded.random_weights else options.golden_cells
-        _write_json(folder / GOLDEN_NAME, golden_cells(loaded, sequences[:cells]))
+        (folder / GOLDEN_NAME).write_bytes(json_bytes(golden_cells(loaded, sequences[:cells])))
         report("hashing the files")
         write_manifest(folder, describe_bundle(loaded, folder, encoder, token_embedding))
     return open_bundle(options.output, verify=False)  # hashed a moment ago
@@ -114,7 +115,3 @@ def golden_cells(loaded: LoadedCheckpoint, sequences: Sequence[list[int]]) -> Go
         text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
         cells.append(GoldenCell(gene_tokens=tuple(sequence), token_ids=tuple(ids), text=text))
     return GoldenCells(cells=tuple(cells))
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
