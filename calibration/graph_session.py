@@ -10,7 +10,7 @@ import onnx
 from c2t.runtime.engine import EngineOptions
 from c2t.runtime.errors import EngineError
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import PROVIDERS, first_line
+from c2t.runtime.onnxruntime_session import PROVIDERS, first_line, session_settings
 
 
 def open_graph(model: onnx.ModelProto, folder: Path, options: EngineOptions) -> Any:
@@ -25,16 +25,8 @@ def open_graph(model: onnx.ModelProto, folder: Path, options: EngineOptions) -> 
         EngineError: The graph cannot be opened.
     """
     ort = load_onnxruntime()
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 3
-    settings.inter_op_num_threads = 1
-    if options.threads is not None:
-        settings.intra_op_num_threads = options.threads
-    settings.add_session_config_entry(
-        "session.intra_op.allow_spinning", "1" if options.spin else "0"
-    )
     # A second, packed copy of the weights would be most of the memory that calibration takes.
-    settings.add_session_config_entry("session.disable_prepacking", "1")
+    settings = session_settings(options, prepack=False)
     settings.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder.resolve())
     )

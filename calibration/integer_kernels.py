@@ -15,8 +15,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from c2t.runtime.engine import EngineOptions
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import PROVIDERS
+from c2t.runtime.onnxruntime_session import PROVIDERS, session_settings
 
 INTEGER_KERNELS = frozenset({"MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "MatMulInteger"})
 BLOCK_KERNELS = frozenset({"MatMulNBits"})
@@ -64,10 +65,8 @@ def profile_kernels(
 def _run(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     """Node -> operator of one run; a fused node keeps its product's name."""
     ort = load_onnxruntime()
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 3
+    settings = session_settings(EngineOptions(), prepack=True)  # as bundles are opened
     settings.enable_profiling = True
-    settings.add_session_config_entry("session.x64quantprecision", "1")  # as bundles are opened
     with TemporaryDirectory() as folder:
         settings.profile_file_prefix = str(Path(folder) / "run")
         session = ort.InferenceSession(str(path), settings, providers=list(PROVIDERS))

@@ -26,6 +26,25 @@ def open_session(path: Path, options: EngineOptions) -> Any:
         EngineError: The graph cannot be opened.
     """
     ort = load_onnxruntime()
+    settings = session_settings(options, prepack=is_prepacked(path, options))
+    try:
+        return ort.InferenceSession(str(path), settings, providers=list(PROVIDERS))
+    except Exception as error:
+        problem = f"ONNX Runtime {ort.__version__} cannot open `{path}`: {first_line(error)}"
+        raise EngineError(problem, hint="run `c2t doctor`, or export the bundle again") from error
+
+
+def session_settings(options: EngineOptions, *, prepack: bool) -> Any:
+    """The `onnxruntime.SessionOptions` of every session of this package.
+
+    Args:
+        options: Threads, and whether they spin.
+        prepack: Whether weights are copied when the graph is opened.
+
+    Raises:
+        EngineError: Less than one thread.
+    """
+    ort = load_onnxruntime()
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -39,17 +58,11 @@ def open_session(path: Path, options: EngineOptions) -> Any:
     settings.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if options.spin else "0"
     )
-    settings.add_session_config_entry(
-        "session.disable_prepacking", "0" if is_prepacked(path, options) else "1"
-    )
+    settings.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
     # Without VNNI, AVX2's int8 products overflow 16 bits and INT8 bundles would talk nonsense; this
     # makes ONNX Runtime take the slower exact kernels there, and changes nothing elsewhere.
     settings.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return ort.InferenceSession(str(path), settings, providers=list(PROVIDERS))
-    except Exception as error:
-        problem = f"ONNX Runtime {ort.__version__} cannot open `{path}`: {first_line(error)}"
-        raise EngineError(problem, hint="run `c2t doctor`, or export the bundle again") from error
+    return settings
 
 
 def is_prepacked(path: Path, options: EngineOptions) -> bool:
