@@ -69,6 +69,8 @@ class RankArguments(ctypes.Structure):
         ("pad_token", ctypes.c_int32),
         ("index_type", ctypes.c_int32),
         ("data_type", ctypes.c_int32),
+        ("column_token", _POINTER),
+        ("column_median", _POINTER),
     )
 
 

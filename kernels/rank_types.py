@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -73,6 +74,29 @@ class RankGenes:
         ):
             problem = f"`column_gene` holds indices outside -1 ... {genes - 1}"
             raise KernelError(problem, hint="-1 marks a column that is no gene of the vocabulary")
+
+    @cached_property
+    def distinct_columns(self) -> ColumnGenes | None:
+        """What each column is, where no two columns are one gene (and no token negative)."""
+        known = self.column_gene[self.column_gene >= 0]
+        if (np.bincount(known, minlength=1) > 1).any() or (self.token < 0).any():
+            return None
+        # Column -1 takes the last element, the one of no gene.
+        token = np.append(self.token, np.int32(-1))[self.column_gene]
+        return ColumnGenes(token=token, median=np.append(self.median, 1.0)[self.column_gene])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnGenes:
+    """Token and median of each column, looked up once for all cells.
+
+    Args:
+        token: [C] int32, -1 where the column is no gene of the vocabulary.
+        median: [C] float64, 1 where the column is no gene of the vocabulary.
+    """
+
+    token: NDArray[np.int32]
+    median: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

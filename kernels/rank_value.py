@@ -54,6 +54,7 @@ def rank_value_encode(
         data = _as_one_of(counts.data, VALUE_DTYPES)
     else:
         data = as_counts(counts.data, options)
+    distinct = genes.distinct_columns
     kernels.rank(
         RankArguments(
             indptr=indptr.ctypes.data,
@@ -75,6 +76,8 @@ def rank_value_encode(
             pad_token=options.pad_token,
             index_type=TYPE_NUMBER[indices.dtype.name],
             data_type=TYPE_NUMBER[data.dtype.name],
+            column_token=None if distinct is None else distinct.token.ctypes.data,
+            column_median=None if distinct is None else distinct.median.ctypes.data,
         ),
         threads,
     )

@@ -48,6 +48,9 @@ struct c2t_rank_args {
     int64_t cells, vocabulary, max_tokens;  // B, G, S
     int32_t cls_token, eos_token, pad_token;  // -1: no such token
     int32_t index_type, data_type;
+    // Of each column, -1 and 1 where it is no gene; both null where two columns are one gene.
+    const int32_t* column_token;  // [C]
+    const double* column_median;  // [C]
 };
 
 // Bit i is set where implementation i of c2t_isa runs on this processor.

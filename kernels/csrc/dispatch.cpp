@@ -78,10 +78,11 @@ int32_t run_safely(int64_t steps, int64_t threads, const MakeScratch& make_scrat
 
 struct OwnedRankScratch {
     explicit OwnedRankScratch(size_t genes)
-        : sum(new double[genes + 1]()), touched(new uint32_t[genes + 1]), keys(new uint64_t[3 * genes + 1]),
-          view{sum.get(), touched.get(), keys.get(), keys.get() + genes, keys.get() + 2 * genes} {}
+        : sum(new double[genes + 1]()), token(new uint32_t[genes + kSpill]),
+          keys(new uint64_t[3 * genes + kSpill + kFewEntries]),
+          view{sum.get(), token.get(), keys.get(), keys.get() + genes + kSpill, keys.get() + 2 * genes + kSpill} {}
     std::unique_ptr<double[]> sum;
-    std::unique_ptr<uint32_t[]> touched;
+    std::unique_ptr<uint32_t[]> token;
     std::unique_ptr<uint64_t[]> keys;
     RankScratch view;
 };

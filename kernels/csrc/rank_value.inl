@@ -1,33 +1,36 @@
-// Rank-value encoding of a range of cells. Included by each implementation inside its anonymous namespace and
-// compiled with that implementation's flags; no intrinsics: gathers and divisions vectorise by themselves.
+// Rank-value encoding of a range of cells. Included by each implementation inside its anonymous namespace, after
+// rank_known.inl or its own version of that, and compiled with that implementation's flags; no intrinsics here.
 // Compiled without contraction into FMA: every value must have the bits that NumPy gives it.
 //
-// A cell's sums lie in a table over all genes (it fits the L2 cache), which makes duplicates cost nothing. The
+// Where no two columns are one gene and a cell's columns ascend, which is what files hold, its entries need no sums.
+// Else its sums lie in a table over all genes (it fits the L2 cache), which makes duplicates cost nothing. The
 // quotients are positive doubles, whose bits order like the numbers: their range within the cell is cut to 16 or 24
 // leading bits, radix sorted, and the rare runs that agree in these are put in order by comparison.
 
 constexpr int kDigitBits = 8, kMaxDigits = 3;
 constexpr uint32_t kDigitValues = 1u << kDigitBits;
 
-// 16 bits leave a few pairs of equal ones among this many entries, which cost less than another pass.
-constexpr int64_t kFewEntries = 1536;
+// What is sorted: leading bits of the quotient in the upper half, number of the entry in the lower one.
+template <class Entry> constexpr int kNumberBits = 4 * sizeof(Entry);
+template <class Entry> inline uint32_t number_of(Entry entry) {
+    return static_cast<uint32_t>(entry & ((Entry(1) << kNumberBits<Entry>) - 1));
+}
+
+template <class Entry> inline Entry leading(Entry entry) { return entry >> kNumberBits<Entry>; }
 
 struct Ranked {
-    const uint64_t* key;      // bits of sum / median
-    const uint32_t* touched;  // gene
-    const int32_t* token;
+    const uint64_t* key;    // bits of sum / median
+    const uint32_t* token;
     // Whether entry a stands before entry b: larger quotient, then smaller token.
-    bool before(uint32_t a, uint32_t b) const {
-        return key[a] != key[b] ? key[a] > key[b] : token[touched[a]] < token[touched[b]];
-    }
+    bool before(uint32_t a, uint32_t b) const { return key[a] != key[b] ? key[a] > key[b] : int32_t(token[a]) < int32_t(token[b]); }
 };
 
-// Sort the entries in the lower halves of order[0 ... n) by heap; std::sort would be shared between implementations.
-void sort_run(const Ranked& ranked, uint64_t* order, int64_t n) {
-    const auto before = [&](uint64_t a, uint64_t b) { return ranked.before(uint32_t(a), uint32_t(b)); };
+// Sort order[0 ... n), of which the leading bits agree, by heap; std::sort would be shared between implementations.
+template <class Entry> void sort_run(const Ranked& ranked, Entry* order, int64_t n) {
+    const auto before = [&](Entry a, Entry b) { return ranked.before(number_of(a), number_of(b)); };
     if (n <= 24) {
         for (int64_t i = 1; i < n; ++i) {
-            const uint64_t entry = order[i];
+            const Entry entry = order[i];
             int64_t j = i;
             for (; j > 0 && before(entry, order[j - 1]); --j) order[j] = order[j - 1];
             order[j] = entry;
@@ -35,7 +38,7 @@ void sort_run(const Ranked& ranked, uint64_t* order, int64_t n) {
         return;
     }
     const auto sift = [&](int64_t root, int64_t size) {
-        const uint64_t entry = order[root];
+        const Entry entry = order[root];
         for (int64_t child; (child = 2 * root + 1) < size; root = child) {
             if (child + 1 < size && before(order[child], order[child + 1])) ++child;
             if (!before(entry, order[child])) break;
@@ -45,7 +48,7 @@ void sort_run(const Ranked& ranked, uint64_t* order, int64_t n) {
     };
     for (int64_t root = n / 2 - 1; root >= 0; --root) sift(root, n);
     for (int64_t size = n - 1; size > 0; --size) {
-        const uint64_t last = order[0];
+        const Entry last = order[0];
         order[0] = order[size];
         order[size] = last;
         sift(0, size);
@@ -53,26 +56,27 @@ void sort_run(const Ranked& ranked, uint64_t* order, int64_t n) {
 }
 
 // Keep the entries that may be among the first `wanted`: drop those whose leading digit is too low. Returns how many.
-int64_t drop_low(uint64_t* order, int64_t n, int64_t wanted, int digits) {
-    const int shift = 32 + kDigitBits * (digits - 1);
+template <class Entry, int digits> int64_t drop_low(Entry* order, int64_t n, int64_t wanted) {
+    constexpr int shift = kNumberBits<Entry> + kDigitBits * (digits - 1);
     uint32_t count[kDigitValues] = {};
     for (int64_t i = 0; i < n; ++i) ++count[order[i] >> shift];
     uint64_t limit = 0;
     for (int64_t before = 0; before < wanted; ++limit) before += count[limit];
     int64_t kept = 0;
     for (int64_t i = 0; i < n; ++i) {
-        const uint64_t entry = order[i];
+        const Entry entry = order[i];
         order[kept] = entry;
         kept += (entry >> shift) < limit;
     }
     return kept;
 }
 
-// Sort by the digits above the entry number. Returns where the result lies: one of the two buffers.
-template <int digits> uint64_t* radix_sort(uint64_t* from, uint64_t* to, int64_t n) {
+// Sort by the leading bits. Returns where the result lies: one of the two buffers.
+template <class Entry, int digits> Entry* radix_sort(Entry* from, Entry* to, int64_t n) {
     uint32_t start[digits][kDigitValues] = {};
+    const auto digit = [](Entry entry, int d) { return (entry >> (kNumberBits<Entry> + kDigitBits * d)) % kDigitValues; };
     for (int64_t i = 0; i < n; ++i) {
-        for (int d = 0; d < digits; ++d) ++start[d][(from[i] >> (32 + kDigitBits * d)) % kDigitValues];
+        for (int d = 0; d < digits; ++d) ++start[d][digit(from[i], d)];
     }
     for (int d = 0; d < digits; ++d) {
         uint32_t total = 0;
@@ -82,45 +86,48 @@ template <int digits> uint64_t* radix_sort(uint64_t* from, uint64_t* to, int64_t
             total += count;
         }
         for (int64_t i = 0; i < n; ++i) {
-            const uint64_t entry = from[i];
-            to[start[d][(entry >> (32 + kDigitBits * d)) % kDigitValues]++] = entry;
+            const Entry entry = from[i];
+            to[start[d][digit(entry, d)]++] = entry;
         }
-        uint64_t* swapped = from;
+        Entry* swapped = from;
         from = to;
         to = swapped;
     }
     return from;
 }
 
-// Order n touched genes; returns the entries, best first, the first `wanted` of them valid.
-const uint64_t* rank_genes(const c2t_rank_args& a, const RankScratch& s, int64_t n, int64_t wanted) {
+// Write the tokens of the first `wanted` of n entries, best first.
+template <class Entry, int digits>
+void write_ranked(const RankScratch& s, int64_t n, int64_t wanted, Entry* given, Entry* spare, int32_t* tokens) {
     uint64_t highest = 0, lowest = ~uint64_t(0);
     for (int64_t i = 0; i < n; ++i) {
-        const uint32_t gene = s.touched[i];
-        const double ratio = s.sum[gene] / a.median[gene];
-        uint64_t key;
-        std::memcpy(&key, &ratio, 8);
-        s.key[i] = key;
+        const uint64_t key = s.key[i];
         highest = key > highest ? key : highest;
         lowest = key < lowest ? key : lowest;
     }
-    for (int64_t i = 0; i < n; ++i) s.sum[s.touched[i]] = 0.0;
-
-    const int digits = n <= kFewEntries ? 2 : kMaxDigits;
     int shift = 0;
     while ((highest - lowest) >> shift >> (kDigitBits * digits)) ++shift;
-    for (int64_t i = 0; i < n; ++i) s.order[i] = (((highest - s.key[i]) >> shift) << 32) | uint64_t(i);
-
-    const int64_t kept = n > wanted ? drop_low(s.order, n, wanted, digits) : n;
-    uint64_t* order = digits == 2 ? radix_sort<2>(s.order, s.spare, kept) : radix_sort<kMaxDigits>(s.order, s.spare, kept);
-    const Ranked ranked{s.key, s.touched, a.token};
-    for (int64_t first = 0, i = 1; i <= kept; ++i) {
-        if (i < kept && (order[i] >> 32) == (order[first] >> 32)) continue;
-        if (i - first > 1) sort_run(ranked, order + first, i - first);
-        if (i >= wanted) break;
-        first = i;
+    for (int64_t i = 0; i < n; ++i) {
+        given[i] = static_cast<Entry>((highest - s.key[i]) >> shift << kNumberBits<Entry> | uint64_t(i));
     }
-    return order;
+    const int64_t kept = n > wanted ? drop_low<Entry, digits>(given, n, wanted) : n;
+    Entry* order = radix_sort<Entry, digits>(given, spare, kept);
+    const Ranked ranked{s.key, s.token};
+    // Few agree with the one after them: listed without a branch, in the buffer that is free now.
+    Entry* agreeing = order == given ? spare : given;
+    int64_t listed = 0;
+    for (int64_t i = 0; i + 1 < kept && i < wanted; ++i) {
+        agreeing[listed] = static_cast<Entry>(i);
+        listed += leading(order[i]) == leading(order[i + 1]);
+    }
+    for (int64_t i = 0; i < listed;) {
+        const int64_t first = agreeing[i];
+        int64_t last = first + 1;
+        while (++i < listed && int64_t(agreeing[i]) == last) ++last;
+        while (last + 1 < kept && leading(order[last]) == leading(order[last + 1])) ++last;  // past the wanted ones
+        sort_run(ranked, order + first, last + 1 - first);
+    }
+    for (int64_t i = 0; i < wanted; ++i) tokens[i] = static_cast<int32_t>(s.token[number_of(order[i])]);
 }
 
 template <class Value> uint8_t status_of(const Value* data, int64_t n) {
@@ -135,6 +142,59 @@ template <class Value> uint8_t status_of(const Value* data, int64_t n) {
     return nan ? C2T_NAN : infinite ? C2T_INFINITE : negative ? C2T_NEGATIVE : C2T_OK;
 }
 
+// Sum in stored order. Of small integers, which counts are, every order gives the same sum: many at a time then.
+template <class Value> double total_of(const Value* data, int64_t n) {
+    constexpr int64_t most = 1 << 14;  // entries, and the largest value, so that an int32 holds the sum
+    int32_t sum = 0, other = n > most;
+    for (int64_t i = 0; i < n && !other; ) {
+        const int64_t end = i + 256 < n ? i + 256 : n;
+        for (int64_t j = i; j < end; ++j) other |= data[j] > Value(most);
+        if (other) break;
+        for (; i < end; ++i) {
+            const int32_t whole = static_cast<int32_t>(data[i]);
+            other |= static_cast<Value>(whole) != data[i];
+            sum += whole;
+        }
+    }
+    if (!other) return sum;
+    double total = 0.0;
+    for (int64_t i = 0; i < n; ++i) total += static_cast<double>(data[i]);
+    return total;
+}
+
+// Whether columns ascend, none twice.
+template <class Index> bool ascends(const Index* columns, int64_t n) {
+    int32_t falls = 0;
+    for (int64_t i = 1; i < n; ++i) falls |= columns[i] <= columns[i - 1];
+    return !falls;
+}
+
+// Sum the entries of each gene. Writes keys and tokens of those above zero, returns how many.
+template <class Value, class Index>
+int64_t sum_entries(const c2t_rank_args& a, const Value* data, const Index* columns, int64_t stored, const RankScratch& s) {
+    const uint32_t unknown = static_cast<uint32_t>(a.vocabulary);
+    uint32_t* touched = s.token;  // genes first, tokens in the end
+    s.sum[unknown] = 1.0;         // never zero, hence never taken for a gene seen first
+    int64_t n = 0;
+    for (int64_t i = 0; i < stored; ++i) {
+        const double x = static_cast<double>(data[i]);
+        uint32_t gene = static_cast<uint32_t>(a.column_gene[columns[i]]);
+        gene = gene < unknown ? gene : unknown;  // -1 is the largest unsigned number
+        const double before = s.sum[gene];
+        touched[n] = gene;
+        n += (before == 0.0) & (x > 0.0);
+        s.sum[gene] = before + x;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t gene = touched[i];
+        const double ratio = s.sum[gene] / a.median[gene];
+        std::memcpy(s.key + i, &ratio, 8);
+        s.sum[gene] = 0.0;
+        touched[i] = static_cast<uint32_t>(a.token[gene]);
+    }
+    return n;
+}
+
 template <class Value, class Index>
 void rank_cell(const c2t_rank_args& a, int64_t cell, const RankScratch& s) {
     const int64_t first = a.indptr[cell], stored = a.indptr[cell + 1] - first;
@@ -143,29 +203,27 @@ void rank_cell(const c2t_rank_args& a, int64_t cell, const RankScratch& s) {
     int32_t* tokens = a.tokens + cell * a.max_tokens;
     const int64_t room = a.max_tokens - (a.cls_token >= 0) - (a.eos_token >= 0);
 
-    uint8_t status = status_of(data, stored);
+    int32_t bad = 0;
+    for (int64_t i = 0; i < stored; ++i) bad |= !((data[i] >= Value(0)) & (data[i] <= std::numeric_limits<Value>::max()));
+    uint8_t status = bad ? status_of(data, stored) : uint8_t(C2T_OK);
     double total = 0.0;
     int64_t n = 0, length = 0;
     if (status == C2T_OK) {
-        const uint32_t unknown = static_cast<uint32_t>(a.vocabulary);
-        s.sum[unknown] = 1.0;  // never zero, hence never taken for a gene seen first
-        for (int64_t i = 0; i < stored; ++i) {
-            const double x = static_cast<double>(data[i]);
-            uint32_t gene = static_cast<uint32_t>(a.column_gene[columns[i]]);
-            gene = gene < unknown ? gene : unknown;  // -1 is the largest unsigned number
-            const double before = s.sum[gene];
-            total += x;
-            s.touched[n] = gene;
-            n += (before == 0.0) & (x > 0.0);
-            s.sum[gene] = before + x;
-        }
+        total = total_of(data, stored);
+        n = a.column_token && ascends(columns, stored) ? known_entries(a, data, columns, stored, s)
+                                                       : sum_entries(a, data, columns, stored, s);
         if (n == 0) status = C2T_EMPTY;
     }
     if (n > 0) {
         const int64_t used = n < room ? n : room;
-        const uint64_t* order = rank_genes(a, s, n, used);
         if (a.cls_token >= 0) tokens[length++] = a.cls_token;
-        for (int64_t i = 0; i < used; ++i) tokens[length++] = a.token[s.touched[uint32_t(order[i])]];
+        if (n <= kFewEntries) {
+            uint32_t* order = reinterpret_cast<uint32_t*>(s.order);
+            write_ranked<uint32_t, 2>(s, n, used, order, order + kFewEntries, tokens + length);
+        } else {
+            write_ranked<uint64_t, kMaxDigits>(s, n, used, s.order, s.spare, tokens + length);
+        }
+        length += used;
         if (a.eos_token >= 0) tokens[length++] = a.eos_token;
     }
     for (int64_t i = length; i < a.max_tokens; ++i) tokens[i] = a.pad_token;

@@ -5,6 +5,7 @@
 #include "implementations.h"
 
 namespace {
+#include "rank_known.inl"
 #include "rank_value.inl"
 }  // namespace
 

@@ -221,3 +221,53 @@ def test_real_cells_bit_for_bit():
     )
     result = check(sp.csr_matrix(cells), genes, RankOptions(max_tokens=2048))
     assert (result.lengths == 2048).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("kind", ["ascending", "descending", "repeated"])
+def test_columns_that_are_one_gene_each_bit_for_bit(dtype, index, kind):
+    """Ascending columns take a way of their own; each length modulo a vector, and both sorts."""
+    draw = np.random.default_rng(9)
+    columns = 4000
+    genes = RankGenes(
+        column_gene=np.where(draw.random(columns) < 0.9, draw.permutation(columns), -1).astype(
+            np.int32
+        ),
+        token=draw.permutation(columns).astype(np.int32),
+        median=draw.choice([0.5, 1.0, 1.5, 3.3, 5e-324, 1e300], columns),
+    )
+    assert genes.distinct_columns is not None
+    rows = [
+        np.sort(draw.permutation(columns)[:n]) for n in (*range(36), 256, 257, 1700, 1701, 4000)
+    ]
+    if kind == "descending":
+        rows = [row[::-1] for row in rows]
+    if kind == "repeated":  # the last two entries are of one column
+        rows = [np.concatenate([row, row[-1:]]) for row in rows]
+    lengths = [len(row) for row in rows]
+    values = draw.poisson(2, sum(lengths)).astype(dtype)
+    counts = sp.csr_matrix(
+        (values, np.concatenate(rows).astype(index), np.cumsum([0, *lengths]).astype(index)),
+        shape=(len(rows), columns),
+    )
+    counts.indices, counts.indptr = counts.indices.astype(index), counts.indptr.astype(index)
+    for max_tokens in (2, 100, 2048):
+        check(counts, genes, RankOptions(max_tokens=max_tokens, cls_token=2))
+    counts.data = values * dtype(20_000)  # beyond the integers that may be added in any order
+    check(counts, genes, RankOptions(max_tokens=2048))
+    if np.issubdtype(dtype, np.floating):
+        for scale in (1.1, 1e-30, 1e30):
+            counts.data = (values * scale).astype(dtype)
+            check(counts, genes, RankOptions(max_tokens=2048))
+
+
+def test_two_columns_of_one_gene_are_found():
+    assert BY_HAND.distinct_columns is None
+    one_each = RankGenes(
+        column_gene=np.array([2, -1, 0, -1], np.int32), token=BY_HAND.token, median=BY_HAND.median
+    )
+    distinct = one_each.distinct_columns
+    assert distinct is not None
+    assert distinct.token.tolist() == [11, -1, 13, -1]
+    assert distinct.median.tolist() == [1.0, 1.0, 1.0, 1.0]
