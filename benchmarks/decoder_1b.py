@@ -1,4 +1,4 @@
-"""The decoder at Llama-3.2-1B sizes, float32, beside PyTorch and beside what reading memory allows.
+"""The decoder at Llama-3.2-1B sizes, float32, beside PyTorch and what reading memory allows.
 
 Needs the bundle of a preset and the same preset in PyTorch: about 16 GB of memory with --packed.
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--packed", action="store_true", help="also with the weights copied")
+    parser.add_argument("--llama-cpp", action="store_true", help="beside llama.cpp too")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -66,6 +67,10 @@ def main() -> None:
 
         loaded = load_peer_checkpoint(None, options.preset)
         peers.append(TorchDecoder(loaded, options.threads))
+        if options.llama_cpp:
+            from c2t.export.bench_llama_cpp import LlamaCppDecoder
+
+            peers.append(LlamaCppDecoder(loaded, options.threads))
     ways = {"c2t": None} | ({"c2t, packed": True} if options.packed else {})
     ours = [
         OurDecoder(bundle, EngineOptions(threads=options.threads, prepack=prepack), name)

@@ -33,21 +33,21 @@ class OptimumDecoder:
     takes_vectors = False
 
     def __init__(self, loaded: LoadedCheckpoint, threads: int | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing says a lot
-            onnx_export_from_model(
-                loaded.model.llama,
-                self._folder.name,
-                task="text-generation-with-past",
-                do_validation=False,
-            )
         settings = onnxruntime.SessionOptions()
         if threads is not None:
             settings.intra_op_num_threads = threads
-        self._model = ORTModelForCausalLM.from_pretrained(
-            self._folder.name, use_cache=True, session_options=settings
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tracing says a lot
+                onnx_export_from_model(
+                    loaded.model.llama,
+                    folder,
+                    task="text-generation-with-past",
+                    do_validation=False,
+                )
+            self._model = ORTModelForCausalLM.from_pretrained(
+                folder, use_cache=True, session_options=settings
+            )
         self._placeholder = loaded.prompt.placeholder_id
         self._past: Any = None
         self._length = 0
