@@ -152,6 +152,9 @@ def describe(
             help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show at the end where the time went.")
+    ] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -173,6 +176,7 @@ def describe(
         write_obs=write_obs,
         force=force,
         restart=restart,
+        profile=profile,
         reading=CellOptions(
             layer=layer,
             values=counts_are.value,
@@ -211,7 +215,7 @@ def verify(bundle: BundleArgument, json: JsonOption = False) -> None:
     """Check that a bundle works here as it should.
 
     Compares the hash of every file, and describes the bundle's golden cells again: their texts
-    must be those of the PyTorch model at export. Fails if anything differs.
+    must be those written with the bundle. Fails if anything differs.
     """
     from c2t.runtime import verify as stage
 
@@ -242,9 +246,9 @@ def info(
     from c2t.runtime.report import render
 
     opened = open_checked(bundle) if verify else open_bundle(bundle, verify=False)
-    found = stage.describe_bundle(opened, files_checked=verify)
+    found = stage.bundle_info(opened, files_checked=verify)
     if json:
-        print_json(stage.as_document(found))
+        print_json(found)
     else:
         print(render(stage.sections(found)), end="")
 

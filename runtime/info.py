@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.manifest import Manifest
@@ -30,7 +27,7 @@ class BundleInfo:
     manifest: Manifest
 
 
-def describe_bundle(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
+def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
     """Collect what `c2t info` shows."""
     return BundleInfo(
         path=str(bundle.path),
@@ -39,13 +36,6 @@ def describe_bundle(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
         files_checked=files_checked,
         manifest=bundle.manifest,
     )
-
-
-def as_document(info: BundleInfo) -> dict[str, Any]:
-    """The same as plain JSON values, for programs."""
-    document = msgspec.to_builtins(info)
-    assert isinstance(document, dict)  # what a dataclass becomes
-    return document
 
 
 def sections(info: BundleInfo) -> list[Section]:
