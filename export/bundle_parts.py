@@ -75,7 +75,7 @@ def _end_token(loaded: LoadedCheckpoint) -> int | None:
     return own if own in ends else next(iter(ends), None)
 
 
-def describe_bundle(
+def make_manifest(
     loaded: LoadedCheckpoint, folder: Path, graph: EncoderGraph, token_embedding: TensorReference
 ) -> Manifest:
     """The manifest of the files that now lie in `folder`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
+from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
 from c2t.export.checkpoint import load_checkpoint
 from c2t.export.checkpoint_options import CheckpointOptions, LoadedCheckpoint
 from c2t.export.parity import ParityResult, check_parity
@@ -95,7 +95,7 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
         cells = 1 if loaded.random_weights else options.golden_cells
         (folder / GOLDEN_NAME).write_bytes(json_bytes(golden_cells(loaded, sequences[:cells])))
         report("hashing the files")
-        write_manifest(folder, describe_bundle(loaded, folder, encoder, token_embedding))
+        write_manifest(folder, make_manifest(loaded, folder, encoder, token_embedding))
     return open_bundle(options.output, verify=False)  # hashed a moment ago
 
 

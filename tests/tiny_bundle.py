@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tiny_models import TinySizes, tiny_checkpoint
 
-from c2t.export.bundle_parts import describe_bundle, write_graphs, write_tables
+from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
 from c2t.export.checkpoint_options import LoadedCheckpoint
 from c2t.runtime.bundle import GOLDEN_NAME, Bundle, open_bundle, write_manifest
 from c2t.runtime.manifest import Generation
@@ -35,5 +35,5 @@ def write_bundle(folder: Path, loaded: LoadedCheckpoint) -> TinyBundle:
     encoder, token_embedding = write_graphs(loaded, folder)
     write_tables(loaded, folder)
     (folder / GOLDEN_NAME).write_text('{"cells": []}')
-    write_manifest(folder, describe_bundle(loaded, folder, encoder, token_embedding))
+    write_manifest(folder, make_manifest(loaded, folder, encoder, token_embedding))
     return TinyBundle(open_bundle(folder), loaded)
