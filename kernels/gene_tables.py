@@ -46,15 +46,17 @@ class GeneEmbeddingTables:
     position_scale: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        width = self.width
         for name in ("word", "position"):
             table = getattr(self, name)
+            if table.ndim != 2:
+                problem = f"gene embedding table `{name}` has shape {table.shape}, expected rows"
+                raise KernelError(problem, hint="export the bundle again")
             if table.dtype not in TABLE_DTYPES or table.dtype != self.word.dtype:
                 problem = (
                     f"gene embedding table `{name}` is {table.dtype}, `word` {self.word.dtype}"
                 )
                 raise KernelError(problem, hint="give both as float32, float16 or int8")
-            _check_shape(name, table, (table.shape[0], width))
+            _check_shape(name, table, (table.shape[0], self.width))
             scale = getattr(self, f"{name}_scale")
             if (scale is not None) != (table.dtype == np.int8):
                 problem = f"gene embedding table `{name}` is {table.dtype}, its scale is {scale!r}"
@@ -65,7 +67,7 @@ class GeneEmbeddingTables:
         for name in ("token_type", "gamma", "beta"):
             row = getattr(self, name)
             if row is not None:
-                _check_shape(name, row, (width,))
+                _check_shape(name, row, (self.width,))
                 _check_float32(name, row)
 
     @property
@@ -93,11 +95,15 @@ def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> 
         epsilon: `layer_norm_eps` of the encoder's configuration; the file does not hold it.
 
     Raises:
-        KernelError: If a table is missing or does not fit the others.
+        KernelError: If the file is damaged, or a table is missing or does not fit the others.
     """
     from safetensors.numpy import load_file
 
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # its own kind on damage, KeyError for a type that NumPy lacks
+        problem = f"`{path}` cannot be read as gene embedding tables: {error}"
+        raise KernelError(problem, hint="export the bundle again") from error
     missing = [name for name in ("word", "position", "gamma", "beta") if name not in tensors]
     if missing:
         problem = f"`{path}` lacks the gene embedding tables {', '.join(missing)}"

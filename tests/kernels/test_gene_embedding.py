@@ -241,3 +241,32 @@ def test_int8_tables_of_two_rows_written_out():
     int8 = convert_tables(tables, np.dtype(np.int8))
     assert int8.word.tolist() == [[0, 0, 0, 0], [-127, 64, 0, 2]]  # 63.5 and 1.5 to even
     np.testing.assert_allclose(int8.word_scale, [1.0, 0.02])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no tensors",
+        (1 << 40).to_bytes(8, "little") + b"{}",
+        (4).to_bytes(8, "little") + b"\xff\xfe{}",
+    ],
+)
+def test_a_damaged_file_of_tables(tmp_path, content):
+    path = tmp_path / "gene_embedding.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(KernelError, match="cannot be read") as caught:
+        load_gene_embedding_tables(path)
+    assert caught.value.hint == "export the bundle again"
+
+
+@pytest.mark.parametrize("name", ["word", "position"])
+def test_a_table_without_rows(tmp_path, name):
+    from safetensors.numpy import save_file
+
+    tables = {"word": (3, 4), "position": (2, 4), "gamma": (4,), "beta": (4,)}
+    stored = {key: np.zeros(shape, np.float32) for key, shape in tables.items()}
+    stored[name] = np.zeros((), np.float32)
+    save_file(stored, tmp_path / "t.safetensors")
+    with pytest.raises(KernelError, match=f"`{name}` has shape"):
+        load_gene_embedding_tables(tmp_path / "t.safetensors")
