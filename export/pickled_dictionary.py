@@ -189,8 +189,8 @@ class _Machine:
             return np.frombuffer(data, number_type.code, count=1)[0].item()
         if name in _ENCODE:
             text, encoding = arguments
-            if encoding != "latin1":
-                self._refuse(f"the encoding {encoding!r}")
+            if not isinstance(text, str) or encoding != "latin1":
+                self._refuse(f"a {type(text).__name__} in the encoding {encoding!r}")
             return text.encode("latin1")
         self._refuse(f"a call of a {type(called).__name__}")
 

@@ -1,3 +1,4 @@
+import codecs
 import os
 import pickle
 from pathlib import Path
@@ -60,6 +61,13 @@ def test_malicious_pickle_is_named_and_not_run(tmp_path, called, arguments, name
     with pytest.raises(CheckpointError, match=name):
         read_pickled_dictionary(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("arguments", [(5, "latin1"), ("a", "utf-8"), ("a",), ("\u20ac", "latin1")])
+def test_bytes_of_something_else(tmp_path, arguments):
+    path = write(tmp_path / "d.pkl", {"a": Malicious(codecs.encode, *arguments)}, 2)
+    with pytest.raises(CheckpointError):
+        read_pickled_dictionary(path)
 
 
 @pytest.mark.parametrize(
