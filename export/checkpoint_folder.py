@@ -8,6 +8,7 @@ genes.npz              see `c2t.export.gene_vocabulary`
 """
 
 import json
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -187,6 +188,7 @@ def load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, str]:
         tokenizer = AutoTokenizer.from_pretrained(
             folder,
             local_files_only=True,
+            trust_remote_code=False,  # else a folder that brings code makes transformers ask
             # Some versions ask every big vocabulary beside a new config whether it is Mistral's.
             fix_mistral_regex=False,
         )
@@ -212,4 +214,7 @@ def _save_weights(model: nn.Module, path: Path, *, half: bool) -> None:
             continue
         seen.add(tensor.data_ptr())
         tensors[name] = (tensor.to(torch.float16) if half else tensor).contiguous()
-    save_file(tensors, path, metadata={"format": "pt"})
+    path.touch()  # with the rights that new files have here
+    rights = stat.S_IMODE(path.stat().st_mode)
+    save_file(tensors, path, metadata={"format": "pt"})  # makes a file for its owner only
+    path.chmod(rights)

@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 from dataclasses import replace
 
 import pytest
@@ -58,6 +60,32 @@ def test_saved_and_loaded_checkpoint_gives_identical_output(tmp_path, sizes):
     assert "genes.npz" in again.source_files
     encoded = again.tokenizer.encode("This sample consists of a B cell")
     assert encoded == loaded.tokenizer.encode("This sample consists of a B cell")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files as POSIX has them")
+@pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o027, 0o640)])
+def test_all_files_have_the_rights_that_the_umask_leaves(tmp_path, mask, rights):
+    before = os.umask(mask)
+    try:
+        save(tiny_checkpoint(), tmp_path / "saved")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "saved").rglob("*") if path.is_file()]
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in files} == {
+        path.name: rights for path in files
+    }
+
+
+def test_tokenizer_that_brings_code_is_refused(tmp_path):
+    save(tiny_checkpoint(), tmp_path / "saved")
+    folder = tmp_path / "saved" / "llama"
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="no usable tokenizer"):
+        load_checkpoint_folder(tmp_path / "saved")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_half_precision_folder_is_small_and_read_as_float32(tmp_path):
