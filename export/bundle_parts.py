@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 import c2t
 from c2t.export.checkpoint_options import LoadedCheckpoint
-from c2t.export.decoder_graph import cached_positions, write_decoder_graph
+from c2t.export.decoder_graph import cached_positions, head_size_of, write_decoder_graph
 from c2t.export.encoder_graph import EncoderGraph, write_encoder_graph
 from c2t.export.gene_vocabulary import write_genes_npz
 from c2t.export.graph_builder import OPSET
@@ -82,7 +82,6 @@ def make_manifest(
     model, settings = loaded.model, loaded.settings
     bert, llama, projector = model.geneformer.config, model.llama.config, model.projector.config
     names = [entry.name for entry in os.scandir(folder) if entry.name != MANIFEST_NAME]
-    head_size = getattr(llama, "head_dim", None) or llama.hidden_size // llama.num_attention_heads
     return Manifest(
         format_version=FORMAT_VERSION,
         name=settings.name,
@@ -106,7 +105,7 @@ def make_manifest(
             width=int(llama.hidden_size),
             heads=int(llama.num_attention_heads),
             kv_heads=int(llama.num_key_value_heads),
-            head_size=int(head_size),
+            head_size=head_size_of(llama),
             vocabulary_size=int(llama.vocab_size),
             max_positions=cached_positions(llama),
             token_embedding=token_embedding,

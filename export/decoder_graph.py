@@ -63,7 +63,7 @@ def write_decoder_graph(
     """
     config: LlamaConfig = model.config
     _check(config)
-    heads, head_size = int(config.num_key_value_heads), _head_size(config)
+    heads, head_size = int(config.num_key_value_heads), head_size_of(config)
     with GraphBuilder(path, name="decoder") as graph:
         hidden = graph.input("inputs_embeds", ["B", "T", config.hidden_size])
         graph.input("position_ids", ["B", "T"], integer=True)
@@ -100,7 +100,8 @@ def _check(config: LlamaConfig) -> None:
         raise CheckpointError(problem, hint=f"c2t exports {', '.join(ROPE_TYPES)}")
 
 
-def _head_size(config: LlamaConfig) -> int:
+def head_size_of(config: LlamaConfig) -> int:
+    """Width of one attention head; older configs do not state it."""
     given = getattr(config, "head_dim", None)
     return int(given or config.hidden_size // config.num_attention_heads)
 
@@ -116,7 +117,7 @@ def _rotary_tables(graph: GraphBuilder, config: LlamaConfig, positions: int) -> 
 
 def _shapes(graph: GraphBuilder, config: LlamaConfig) -> None:
     """Add the shapes that every layer uses, and the row indices in the form of GatherND."""
-    head_size = _head_size(config)
+    head_size = head_size_of(config)
     for name, heads in (("query", config.num_attention_heads), ("kv", config.num_key_value_heads)):
         graph.constant(f"shape.{name}_heads", np.array([0, 0, heads, head_size], np.int64))
     graph.constant("shape.joined_heads", np.array([0, 0, -1], np.int64))
@@ -158,7 +159,7 @@ def _attention(
 ) -> str:
     """Add rotary attention over the updated caches; returns [B, T, heads * head_size]."""
     name, own = f"layers.{index}.attention", layer.self_attn
-    head_size = _head_size(config)
+    head_size = head_size_of(config)
     widths = [
         heads * head_size
         for heads in (

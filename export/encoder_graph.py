@@ -18,6 +18,7 @@ from transformers import BertConfig, BertForMaskedLM
 from transformers.models.bert.modeling_bert import BertLayer
 
 from c2t.export.graph_builder import GraphBuilder
+from c2t.export.model import layers_needed
 from c2t.runtime.errors import CheckpointError
 
 # Names that configs of transformers give to functions which are one standard operator each.
@@ -30,22 +31,6 @@ class EncoderGraph:
 
     layers_run: int
     rows: int | None
-
-
-def layers_needed(layers: int, emb_layer: int) -> int:
-    """Return how many layers the hidden state `hidden_states[layers + emb_layer]` needs.
-
-    Args:
-        layers: Layers of the checkpoint, L.
-        emb_layer: -1 is the second to last layer's output, 0 the last one's, -L the embeddings.
-
-    Raises:
-        CheckpointError: `emb_layer` points outside the L + 1 hidden states.
-    """
-    if not -layers <= emb_layer <= 0:
-        problem = f"emb_layer is {emb_layer}; an encoder of {layers} layers has -{layers} to 0"
-        raise CheckpointError(problem, hint="-1, the second to last layer, is the usual choice")
-    return layers + emb_layer
 
 
 def write_encoder_graph(

@@ -23,6 +23,9 @@ class Cell2TextModel(nn.Module):
         emb_layer: Which hidden state the projector sees, counted from the last: -1 is the output
             of the second to last layer, 0 that of the last.
         top_k: Rows of the encoder that an `mlp` sees; a perceiver sees all.
+
+    Attributes:
+        layers_run: Encoder layers that are needed.
     """
 
     def __init__(
@@ -35,10 +38,6 @@ class Cell2TextModel(nn.Module):
         top_k: int = 256,
     ) -> None:
         super().__init__()
-        layers = geneformer.config.num_hidden_layers
-        if not -layers <= emb_layer <= 0:
-            problem = f"emb_layer {emb_layer} is outside -{layers}..0 for {layers} encoder layers"
-            raise CheckpointError(problem, hint="the default of the published models is -1")
         widths = (geneformer.config.hidden_size, llama.config.hidden_size)
         if widths != (projector.config.input_width, projector.config.output_width):
             problem = (
@@ -51,12 +50,8 @@ class Cell2TextModel(nn.Module):
         self.projector = projector
         self.llama = llama
         self.emb_layer = emb_layer
+        self.layers_run = layers_needed(int(geneformer.config.num_hidden_layers), emb_layer)
         self.top_k = top_k
-
-    @property
-    def layers_run(self) -> int:
-        """Encoder layers that are needed."""
-        return int(self.geneformer.config.num_hidden_layers) + self.emb_layer
 
     @property
     def rows(self) -> int | None:
@@ -150,6 +145,22 @@ class Cell2TextModel(nn.Module):
             use_model_defaults=False,
         )
         return [int(token) for token in tokens[0]]
+
+
+def layers_needed(layers: int, emb_layer: int) -> int:
+    """Return how many layers the hidden state `hidden_states[layers + emb_layer]` needs.
+
+    Args:
+        layers: Layers of the checkpoint, L.
+        emb_layer: -1 is the second to last layer's output, 0 the last one's, -L the embeddings.
+
+    Raises:
+        CheckpointError: `emb_layer` points outside the L + 1 hidden states.
+    """
+    if not -layers <= emb_layer <= 0:
+        problem = f"emb_layer is {emb_layer}; an encoder of {layers} layers has -{layers} to 0"
+        raise CheckpointError(problem, hint="-1, the second to last layer, is the usual choice")
+    return layers + emb_layer
 
 
 def generation_config(generation: Generation) -> GenerationConfig:

@@ -10,8 +10,9 @@ import torch
 from tiny_models import TinySizes, tiny_geneformer
 from tolerance import FLOAT32, worst_difference
 
-from c2t.export.encoder_graph import layers_needed, write_encoder_graph
+from c2t.export.encoder_graph import write_encoder_graph
 from c2t.export.graph_data import PAGE
+from c2t.export.model import layers_needed
 from c2t.runtime.errors import CheckpointError
 
 LAYERS = TinySizes().encoder_layers

@@ -133,5 +133,5 @@ def test_parts_must_fit():
     with pytest.raises(CheckpointError, match="maps width 32 to 24, but the encoder is 16"):
         Cell2TextModel(tiny_geneformer(), projector, tiny_llama())
     loaded = tiny_checkpoint().model
-    with pytest.raises(CheckpointError, match=r"outside -3\.\.0"):
+    with pytest.raises(CheckpointError, match="has -3 to 0"):
         Cell2TextModel(loaded.geneformer, loaded.projector, loaded.llama, emb_layer=1)
