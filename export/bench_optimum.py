@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from optimum.exporters.onnx import onnx_export_from_model
-from optimum.onnxruntime import ORTModelForCausalLM
 
 from c2t.export.checkpoint_options import LoadedCheckpoint
+from c2t.runtime.onnxruntime_loader import load_onnxruntime
+
+# Optimum imports ONNX Runtime: it must be loaded with its telemetry off by then.
+onnxruntime = load_onnxruntime()
+from optimum.exporters.onnx import onnx_export_from_model  # noqa: E402
+from optimum.onnxruntime import ORTModelForCausalLM  # noqa: E402
 
 
 class OptimumDecoder:

@@ -15,7 +15,8 @@ from c2t.export.checkpoint_options import LoadedCheckpoint
 from c2t.export.model import Cell2TextModel
 from c2t.export.parity_decoder import check_decoder
 from c2t.export.parity_report import ParityResult, compare, raise_failures
-from c2t.export.parity_session import open_session
+from c2t.runtime.engine import EngineOptions
+from c2t.runtime.onnxruntime_session import open_session
 
 __all__ = ["ParityResult", "check_parity"]
 
@@ -41,11 +42,20 @@ def check_parity(
         results = [
             *_check_encoder_and_projector(model, bundle, sequences),
             *check_decoder(
-                model, loaded.prompt, bundle / "decoder.onnx", _two_cells(model, sequences)
+                model,
+                loaded.prompt,
+                bundle / "decoder.onnx",
+                _two_cells(model, sequences),
+                _engine_options(),
             ),
         ]
     raise_failures(results)
     return results
+
+
+def _engine_options() -> EngineOptions:
+    """As many threads as PyTorch; the weights mapped, as the model's are in memory already."""
+    return EngineOptions(threads=torch.get_num_threads(), prepack=False)
 
 
 def _encoder_batches(
@@ -77,8 +87,8 @@ def _check_encoder_and_projector(
 ) -> Iterator[ParityResult]:
     tables = load_file(bundle / "gene_embedding.safetensors")
     epsilon = float(model.geneformer.config.layer_norm_eps)
-    encoder = open_session(bundle / "encoder.onnx")
-    projector = open_session(bundle / "projector.onnx")
+    encoder = open_session(bundle / "encoder.onnx", _engine_options())
+    projector = open_session(bundle / "projector.onnx", _engine_options())
     for tokens in _encoder_batches(model, sequences):
         case = f"{tokens.shape[0]} x {tokens.shape[1]} genes"
         embeddings = embed_with_tables(tokens.numpy(), tables, epsilon=epsilon)

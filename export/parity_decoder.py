@@ -7,16 +7,18 @@ so that a graph that looks at a slot it should not, or writes to the wrong one, 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from transformers import LlamaForCausalLM
 
 from c2t.export.model import Cell2TextModel
 from c2t.export.parity_report import ParityResult, compare
-from c2t.export.parity_session import open_session
+from c2t.runtime.engine import EngineOptions
 from c2t.runtime.manifest import Prompt
+from c2t.runtime.onnxruntime_loader import load_onnxruntime
+from c2t.runtime.onnxruntime_session import open_session
 
 # Text tokens after the prompt: single steps, and one of several tokens.
 STEPS = (1, 1, 4)
@@ -37,7 +39,11 @@ class Expected:
 
 
 def check_decoder(
-    model: Cell2TextModel, prompt: Prompt, path: Path, cells: Sequence[torch.Tensor]
+    model: Cell2TextModel,
+    prompt: Prompt,
+    path: Path,
+    cells: Sequence[torch.Tensor],
+    options: EngineOptions,
 ) -> Iterator[ParityResult]:
     """Compare the decoder graph with PyTorch.
 
@@ -46,11 +52,12 @@ def check_decoder(
         prompt: The prompt around the cell vectors.
         path: `decoder.onnx`.
         cells: Cell vectors [K, D] of two cells, with different K where the projector allows it.
+        options: How to open the graph.
 
     Yields:
         One result for every output of every case.
     """
-    graph = _Decoder(path, model.llama)
+    graph = _Decoder(path, model.llama, options)
     prompts = [_sequence(model, prompt, cell) for cell in cells]
     # All cells have one K with a perceiver: the ragged batch then cuts the prompt of one.
     if len({len(rows) for rows in prompts}) == 1:
@@ -86,8 +93,8 @@ def _expected(llama: LlamaForCausalLM, rows: torch.Tensor) -> Expected:
 class _Decoder:
     """The graph with caches bound in place."""
 
-    def __init__(self, path: Path, llama: LlamaForCausalLM) -> None:
-        self._session = open_session(path)
+    def __init__(self, path: Path, llama: LlamaForCausalLM, options: EngineOptions) -> None:
+        self._session = open_session(path, options)
         self._llama = llama
         self._shape = (int(llama.config.num_key_value_heads), int(llama.config.head_dim))
         self._caches = [
@@ -110,8 +117,9 @@ class _Decoder:
         capacity = max(len(rows.embeddings) for rows in expected) + max(steps[0])
         heads, size = self._shape
         shape = (len(expected), heads, capacity, size)
+        ort = load_onnxruntime()
         caches = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.full(shape, RUBBISH, np.float32))
+            name: ort.OrtValue.ortvalue_from_numpy(np.full(shape, RUBBISH, np.float32))
             for name in self._caches
         }
         for step in steps:
@@ -143,7 +151,7 @@ class _Decoder:
         expected: Sequence[Expected],
         written: Sequence[int],
         step: tuple[int, ...],
-        caches: dict[str, onnxruntime.OrtValue],
+        caches: dict[str, Any],  # OrtValues, written in place
     ) -> np.ndarray:
         rows, width = max(step), expected[0].embeddings.shape[1]
         embeddings = np.full((len(step), rows, width), RUBBISH, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,13 @@ def test_rooms_are_no_top_level_names() -> None:
         )
         assert done.returncode == 1, name
         assert "ModuleNotFoundError" in done.stderr
+
+
+def test_one_file_imports_onnxruntime() -> None:
+    """Its telemetry is switched off there, which is too late once it has loaded."""
+    files = [ROOT / "__init__.py", ROOT / "cli.py"]
+    for room in ("calibration", "export", "kernels", "runtime"):
+        files += (ROOT / room).rglob("*.py")
+    statement = re.compile(r"^\s*(import|from) onnxruntime\b", re.MULTILINE)
+    found = [file.name for file in files if statement.search(file.read_text(encoding="utf-8"))]
+    assert found == ["onnxruntime_loader.py"]
