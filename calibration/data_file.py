@@ -12,8 +12,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-# Weights start on page boundaries: a runtime can map each of them straight from the file.
+# Weights start on page boundaries: a runtime can map each of them straight from the file. Scales
+# and biases are many and small: a cache line is enough for them.
 PAGE = 4096
+CACHE_LINE = 64
+SMALL_BYTES = 64 << 10
 # Smaller tensors stay in the graph file: a page each would be a waste.
 INLINE_BYTES = 1024
 
@@ -40,9 +43,9 @@ class DataFile:
     ) -> None:
         self._file.close()
 
-    def append(self, blocks: Iterable[NDArray[Any]]) -> tuple[int, int]:
+    def append(self, blocks: Iterable[NDArray[Any]], *, align: int = PAGE) -> tuple[int, int]:
         """Write the blocks of one tensor; returns its offset and its length in bytes."""
-        self._file.write(bytes(-self._file.tell() % PAGE))
+        self._file.write(bytes(-self._file.tell() % align))
         offset = self._file.tell()
         for block in blocks:
             self._file.write(np.ascontiguousarray(block).data.cast("B"))
@@ -63,7 +66,8 @@ class DataFile:
         blocks: Iterable[NDArray[Any]],
     ) -> TensorProto:
         """Store a tensor that comes in blocks; returns the initializer that points at it."""
-        offset, length = self.append(blocks)
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        offset, length = self.append(blocks, align=PAGE if size >= SMALL_BYTES else CACHE_LINE)
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         tensor = TensorProto(name=name, data_type=kind, dims=shape)
         tensor.data_location = TensorProto.EXTERNAL

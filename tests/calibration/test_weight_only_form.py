@@ -97,3 +97,20 @@ def test_tensorrt_for_rtx_builds_it(tmp_path, name):
     half = tmp_path / "half.onnx"
     write_half_precision(small, half, cache_capacity=CAPACITY)
     assert len(build_plan(half, profiles[name])) > 1000
+
+
+def test_the_plan_keeps_int8_weights(tmp_path, monkeypatch):
+    pytest.importorskip(
+        "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
+    )
+    from tensorrt_plan import build_plan, projector_profile
+
+    monkeypatch.setitem(globals(), "MLP", TinySizes(encoder_width=1024, decoder_width=2048))
+    write_forms("mlp", tmp_path)
+    sizes = []
+    for form in ("float32", "small"):
+        half = tmp_path / f"{form}.half.onnx"
+        write_half_precision(tmp_path / f"{form}.onnx", half)
+        sizes.append(len(build_plan(half, projector_profile(1024, rows=8))))
+    weights = 20 * (1024 + 2048)  # two bytes each in half precision, one in int8
+    assert sizes[0] - sizes[1] > 0.7 * weights
