@@ -184,7 +184,7 @@ def _build_model(
     size = f"{config.heads} heads" if config.kind == "perceiver" else f"hidden {config.hidden}"
     collected.story.append(f"projector {config.kind}, {size}")
     emb_layer = beside.get("emb_layer", -1) if options.emb_layer is None else options.emb_layer
-    top_k = options.top_k or beside.get("top_k") or 256
+    top_k = beside.get("top_k") or 256 if options.top_k is None else options.top_k
     encoder_config = read_config(options.geneformer / "config.json", BertConfig)
     decoder_config = read_config(options.llama / "config.json", LlamaConfig)
     model = Cell2TextModel(

@@ -14,6 +14,7 @@ import torch
 
 from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
 from c2t.export.checkpoint import load_checkpoint
+from c2t.export.checkpoint_check import check_checkpoint
 from c2t.export.checkpoint_options import CheckpointOptions, LoadedCheckpoint
 from c2t.export.parity import ParityResult, check_parity
 from c2t.export.preset import PresetOptions, load_preset
@@ -81,6 +82,7 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
     report("loading the checkpoint")
     loaded = load(options)
     report(f"recognised {loaded.layout}")
+    check_checkpoint(loaded)
     with atomic_folder(options.output, force=options.force) as folder:
         report("writing the graphs")
         encoder, token_embedding = write_graphs(loaded, folder)
