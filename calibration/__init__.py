@@ -1,1 +1,1 @@
-"""Quality of descriptions in the paper's own metrics, and (later) the scales of INT8 bundles."""
+"""INT8 bundles and their scales, and the quality of descriptions in the paper's own metrics."""
