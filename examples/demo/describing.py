@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from c2t.calibration.accuracy import score_labels
 from c2t.examples.demo.model_parts import encode_padded, pad_batch, prompt_padded
 from c2t.export.model import Cell2TextModel, generation_config
 from c2t.runtime.caption import CaptionFields, caption_fields, normalise_label
@@ -85,11 +86,8 @@ def describe(
 
 def macro_accuracy(true: Sequence[str], said: Sequence[str | None]) -> float:
     """Mean over the true classes of the share that is right, by normalised names."""
-    right: dict[str, list[bool]] = {}
-    for expected, got in zip(true, said, strict=True):
-        same = got is not None and normalise_label(got) == normalise_label(expected)
-        right.setdefault(expected, []).append(same)
-    return float(np.mean([np.mean(values) for values in right.values()]))
+    got = [None if name is None else normalise_label(name) for name in said]
+    return score_labels([normalise_label(name) for name in true], got).macro_recall
 
 
 def accuracy(true: Sequence[str | None], said: Sequence[str | None]) -> float:

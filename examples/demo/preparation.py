@@ -25,8 +25,8 @@ from c2t.examples.demo.cells import LabelledSet, read_gene_symbols, read_labelle
 from c2t.examples.demo.gene_table import build_genes, choose_genes, counts_of_genes
 from c2t.examples.demo.pathway_activity import most_active, read_gene_sets
 from c2t.examples.demo.sampling import DECISION_WEIGHT, CellPool
-from c2t.examples.demo.text_tokenizer import END_OF_TURN, FIXED_DATE, PLACEHOLDER, train_tokenizer
-from c2t.export.checkpoint_options import USER_MESSAGE, CheckpointSettings
+from c2t.examples.demo.text_tokenizer import END_OF_TURN, FIXED_DATE, train_tokenizer
+from c2t.export.checkpoint_options import PLACEHOLDER_TOKEN, USER_MESSAGE, CheckpointSettings
 from c2t.export.gene_vocabulary import GeneVocabularyArrays
 from c2t.runtime.manifest import Generation, Licence
 
@@ -113,7 +113,7 @@ def checkpoint_settings() -> CheckpointSettings:
         name="c2t-demo",
         system_message=SYSTEM_MESSAGE,
         user_message=USER_MESSAGE,
-        placeholder_token=PLACEHOLDER,
+        placeholder_token=PLACEHOLDER_TOKEN,
         generation=Generation(max_new_tokens=100, num_beams=1, no_repeat_ngram_size=3),
         licences=(
             Licence(

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from c2t.export.checkpoint_options import PLACEHOLDER_TOKEN
+
 BEGIN = "<|begin_of_text|>"
 END_OF_TURN = "<|eot_id|>"
-PLACEHOLDER = "<|reserved_special_token_1|>"
 PAD = "<|finetune_right_pad_id|>"
 SPECIAL_TOKENS = (
     BEGIN,
@@ -19,7 +20,7 @@ SPECIAL_TOKENS = (
     "<|start_header_id|>",
     "<|end_header_id|>",
     END_OF_TURN,
-    PLACEHOLDER,
+    PLACEHOLDER_TOKEN,
     PAD,
 )
 FIXED_DATE = "01 Jan 2026"
