@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from c2t.calibration.errors import EvaluationError
 from c2t.calibration.ontology import Ontology
+from c2t.runtime.cell_counts import CellCounts
 
 FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 # Where CELLxGENE's schema keeps them.
@@ -31,18 +31,6 @@ USUAL_COLUMNS = {
 }
 # CELLxGENE's words for a label that nobody knows: a cell with one of them cannot be judged.
 UNKNOWN = {"", "unknown", "na", "nan"}
-
-
-class LabelledCells(Protocol):
-    """The part of a `c2t.runtime.cell_file.CellReader` that labels are read from."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def n_cells(self) -> int: ...  # noqa: D102
-    @property
-    def obs_columns(self) -> list[str]: ...  # noqa: D102
-    def obs_column(self, name: str) -> list[str]: ...  # noqa: D102
 
 
 class FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +91,7 @@ def read_label_map(path: Path | None) -> dict[str, FieldMap]:
 
 
 def read_true_labels(
-    cells: LabelledCells,
+    cells: CellCounts,
     columns: dict[str, str | None],
     maps: dict[str, FieldMap],
     ontologies: Mapping[str, Ontology] | None = None,
@@ -153,7 +141,7 @@ def _name(label: str, mapped: FieldMap, ontology: Ontology | None) -> str | None
     return ontology.label(label.strip()) if ontology else label.strip()
 
 
-def _missing(cells: LabelledCells, name: str, column: str) -> EvaluationError:
+def _missing(cells: CellCounts, name: str, column: str) -> EvaluationError:
     problem = f"{cells.name} has no column {column!r} of labels ({name.replace('_', ' ')})"
     return EvaluationError(problem, hint=f"choose {_option(name)} from {_columns(cells)}")
 
@@ -162,5 +150,5 @@ def _option(name: str) -> str:
     return "--label-column" if name == "cell_type" else f"--{name}-column"
 
 
-def _columns(cells: LabelledCells) -> str:
+def _columns(cells: CellCounts) -> str:
     return f"the columns there are: {', '.join(sorted(cells.obs_columns)) or 'none'}"
