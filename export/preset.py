@@ -73,11 +73,6 @@ class PresetOptions:
     top_k: int = 256  # encoder rows that an mlp sees
 
 
-def preset_names() -> list[str]:
-    """Every name that a preset can have."""
-    return [f"{decoder}+{encoder}" for decoder in DECODERS for encoder in ENCODERS]
-
-
 def load_preset(options: PresetOptions) -> LoadedCheckpoint:
     """Make a random checkpoint of real sizes.
 

@@ -160,20 +160,3 @@ class Engines:
     def twin(self) -> Engines:
         """Engines over the same weights, for another thread."""
         return replace(self, encoder=self.encoder.twin(), decoder=self.decoder.twin())
-
-
-def step(
-    engine: DecoderEngine,
-    cache: KeyValueCache,
-    inputs_embeds: Float32,
-    position_ids: Int64,
-    write_index: Int64,
-    logit_rows: Int64,
-) -> Float32:
-    """One step over all rows of a cache, from plain arrays; logits [B,R,V] are a copy."""
-    bound = engine.bind(cache, (0, cache.rows), inputs_embeds.shape[1], logit_rows.shape[1])
-    bound.inputs_embeds[...] = inputs_embeds
-    bound.position_ids[...] = position_ids
-    bound.write_index[...] = write_index
-    bound.logit_rows[...] = logit_rows
-    return bound.run().copy()

@@ -14,9 +14,7 @@ Advance = Callable[[int], None]
 
 
 @contextlib.contextmanager
-def progress_bar(
-    label: str, total: int, *, done: int = 0, unit: str = "", quiet: bool = False
-) -> Iterator[Advance]:
+def progress_bar(label: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
     """Show a bar while the block runs.
 
     Args:
@@ -24,12 +22,11 @@ def progress_bar(
         total: The amount of work, in `unit`s.
         done: How much of it was done by an earlier run.
         unit: Name of one piece of work ("cells"), or "bytes", which is shown in MB.
-        quiet: Show nothing.
 
     Yields:
         A function to call with the amount done since its last call.
     """
-    if quiet or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield _nothing
         return
     from rich.console import Console

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 
-from c2t.runtime.engine import EngineOptions, step
+from c2t.runtime.engine import EngineOptions
 from c2t.runtime.errors import EngineError
 from c2t.runtime.onnxruntime_session import open_session
 
@@ -23,14 +23,12 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
 def run(decoder: TinyDecoder, cache, rows: np.ndarray, first: int) -> np.ndarray:
     """Logits [T, V] of T rows at cache slots from `first` on, in a cache of one row."""
     length = len(rows)
-    return step(
-        decoder.engine,
-        cache,
-        rows[None],
-        np.arange(first, first + length)[None],
-        np.array([first]),
-        np.arange(length)[None],
-    )[0]
+    step = decoder.engine.bind(cache, (0, 1), length, length)
+    step.inputs_embeds[...] = rows
+    step.position_ids[...] = np.arange(first, first + length)
+    step.write_index[...] = first
+    step.logit_rows[...] = np.arange(length)
+    return step.run()[0].copy()
 
 
 def test_telemetry_is_off_before_the_library_loads() -> None:
