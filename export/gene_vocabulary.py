@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.errors import CheckpointError
-from c2t.runtime.genes import GENE_ARRAYS, GENES_BYTES_MAX
+from c2t.runtime.genes import GENE_ARRAYS, GENES_BYTES_MAX, GeneVocabulary
 from c2t.runtime.npz_file import NpzFileError, read_arrays
 
 _HINT_DICTIONARIES = "pass the dictionaries that belong to this Geneformer checkpoint"
@@ -43,6 +43,10 @@ class GeneVocabularyArrays:
     mask_token: int
     cls_token: int | None
     eos_token: int | None
+
+    def vocabulary(self) -> GeneVocabulary:
+        """The same as cells are read with, without the special tokens."""
+        return GeneVocabulary(**{name: getattr(self, name) for name in GENE_ARRAYS})
 
 
 def build_gene_vocabulary(

@@ -10,7 +10,6 @@ from c2t.export.checkpoint_options import LoadedCheckpoint
 from c2t.export.gene_vocabulary import GeneVocabularyArrays
 from c2t.runtime.cell_file import CellOptions, CellReader
 from c2t.runtime.errors import CellFileError
-from c2t.runtime.genes import GeneVocabulary
 from c2t.runtime.manifest import GeneInput
 
 CELLS_READ = 256  # cells of the file among which sequences of different lengths are sought
@@ -57,15 +56,8 @@ def example_sequences(loaded: LoadedCheckpoint, cells: Path | None) -> tuple[lis
 
 def _cell_sequences(arrays: GeneVocabularyArrays, spec: GeneInput, cells: Path) -> list[list[int]]:
     """Sequences of real cells: the median length first, then others from short to long."""
-    vocabulary = GeneVocabulary(
-        ensembl_id=arrays.ensembl_id,
-        token=arrays.token,
-        median=arrays.median,
-        alias=arrays.alias,
-        alias_gene=arrays.alias_gene,
-    )
     found: list[list[int]] = []
-    with CellReader(cells, vocabulary, spec, CellOptions(limit=CELLS_READ)) as reader:
+    with CellReader(cells, arrays.vocabulary(), spec, CellOptions(limit=CELLS_READ)) as reader:
         for chunk in reader.chunks():
             found += [
                 tokens.tolist()

@@ -26,7 +26,6 @@ from c2t.examples.demo.gene_table import counts_of_genes
 from c2t.examples.demo.preparation import Preparation, Sources, prepare
 from c2t.examples.demo.sampling import CellPool, cell_tokens
 from c2t.export.checkpoint_folder import load_checkpoint_folder
-from c2t.runtime.genes import GeneVocabulary
 from c2t.runtime.manifest import GeneInput
 from c2t.runtime.rank_value import encode_rank_values
 
@@ -48,13 +47,7 @@ def check_tokens(ready: Preparation, longest: int, layer_norm_epsilon: float) ->
     runtime = encode_rank_values(
         pool.counts,
         np.arange(len(genes.token), dtype=np.int32),
-        GeneVocabulary(
-            ensembl_id=genes.ensembl_id,
-            token=genes.token,
-            median=genes.median,
-            alias=genes.alias,
-            alias_gene=genes.alias_gene,
-        ),
+        genes.vocabulary(),
         gene_input=GeneInput(
             input_size=longest,
             vocabulary_size=len(genes.token) + 2,

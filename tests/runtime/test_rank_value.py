@@ -144,7 +144,6 @@ def geneformer(version: int) -> tuple[GeneVocabulary, GeneInput]:
         ensembl_mapping=load("ensembl_mapping_dict"),
         gene_names=load("gene_name_id_dict"),
     )
-    fields = [field.name for field in dataclasses.fields(GeneVocabulary)]
     spec = GeneInput(
         input_size=(2048, 4096)[version - 1],
         vocabulary_size=int(arrays.token.max()) + 1,
@@ -154,7 +153,7 @@ def geneformer(version: int) -> tuple[GeneVocabulary, GeneInput]:
         cls_token=arrays.cls_token,
         eos_token=arrays.eos_token,
     )
-    return GeneVocabulary(**{name: getattr(arrays, name) for name in fields}), spec
+    return arrays.vocabulary(), spec
 
 
 @pytest.mark.parametrize("version", [1, 2])
