@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from c2t.runtime.errors import OutputError
@@ -82,22 +82,43 @@ def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: See `check_target`; also when the place cannot be written.
     """
-    place = check_target(target, force=force)
-    temporary = _sibling(place)
-    try:
-        # O_EXCL and 0o666 (less the umask): tempfile's 0o600 would hide the result from colleagues.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        problem = f"cannot write {target}: {error.strerror}"
-        raise OutputError(problem, hint="choose a place that you may write to") from error
-    try:
+    with atomic_files([target], force=force) as (temporary,):
         yield temporary
-        _sync(temporary)
-        check_target(target, force=force)
-        temporary.replace(place)
-        _sync(place.parent)
+
+
+@contextlib.contextmanager
+def atomic_files(targets: Sequence[Path], *, force: bool = False) -> Iterator[list[Path]]:
+    """Give paths to write to; only when all of them are on the disk do they become the targets.
+
+    So whatever fails on the way, none of the targets is there yet.
+
+    Args:
+        targets: The files to write.
+        force: Replace existing files.
+
+    Yields:
+        For each target an empty file beside it, with the usual permissions; open and fill it.
+
+    Raises:
+        OutputError: See `check_target`; also when a place cannot be written.
+    """
+    places = [check_target(target, force=force) for target in targets]
+    temporaries = [_sibling(place) for place in places]
+    try:
+        for target, temporary in zip(targets, temporaries, strict=True):
+            _create(target, temporary)
+        yield temporaries
+        for temporary in temporaries:
+            _sync(temporary)
+        for target in targets:
+            check_target(target, force=force)
+        for temporary, place in zip(temporaries, places, strict=True):
+            temporary.replace(place)
+        for folder in {place.parent for place in places}:
+            _sync(folder)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -151,6 +172,15 @@ def _resolved(target: Path) -> Path:
         problem = f"cannot write {target}: there is no folder {place.parent}"
         raise OutputError(problem, hint=f"make it first: mkdir -p {place.parent}")
     return place
+
+
+def _create(target: Path, temporary: Path) -> None:
+    try:
+        # O_EXCL and 0o666 (less the umask): tempfile's 0o600 would hide the result from colleagues.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        problem = f"cannot write {target}: {error.strerror}"
+        raise OutputError(problem, hint="choose a place that you may write to") from error
 
 
 def _sibling(place: Path) -> Path:

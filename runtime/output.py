@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.atomic import atomic_file, check_target
+from c2t.runtime.atomic import atomic_files, check_target
 from c2t.runtime.description import Description
 from c2t.runtime.errors import OutputError
 from c2t.runtime.output_journal import CellsMark, Journal, RunMark, journal_path
@@ -182,8 +182,7 @@ def describe_to_files(
                 raise OutputError(problem, hint="run again with --restart")
             failed = sum(record.error is not None for record in journal.records())
             about = run.about | {"cells": len(run.rows), "cells_with_errors": failed}
-            for target in targets:
-                _write(run.cells, target, journal, about, force=force)
+            _write_all(run.cells, targets, journal, about, force=force)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(journal.done, len(run.rows)) from stop
         finally:
@@ -219,18 +218,36 @@ def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, D
         yield from zip(rows, describe(start), strict=True)
 
 
-def _write(
-    cells: Path, target: Path, journal: Journal, about: dict[str, Any], *, force: bool
+def _write_all(
+    cells: Path, targets: tuple[Path, ...], journal: Journal, about: dict[str, Any], *, force: bool
 ) -> None:
-    try:
-        with atomic_file(target, force=force) as temporary:
-            if target.suffix == OBS_SUFFIX:
-                from c2t.runtime.output_obs import write_obs
+    """Write every output; they appear together, so that a run that fails here can be repeated."""
+    with (
+        _naming(", ".join(map(str, targets))),
+        atomic_files(targets, force=force) as temporaries,
+    ):
+        for target, temporary in zip(targets, temporaries, strict=True):
+            with _naming(str(target)):
+                _write(cells, target.suffix, temporary, journal, about)
 
-                write_obs(cells, temporary, journal.records(), about)
-            else:
-                TABLES[target.suffix](temporary, journal.records(), about)
+
+def _write(
+    cells: Path, suffix: str, temporary: Path, journal: Journal, about: dict[str, Any]
+) -> None:
+    if suffix == OBS_SUFFIX:
+        from c2t.runtime.output_obs import write_obs
+
+        write_obs(cells, temporary, journal.records(), about)
+    else:
+        TABLES[suffix](temporary, journal.records(), about)
+
+
+@contextmanager
+def _naming(targets: str) -> Iterator[None]:
+    """Turn an error of the file system into one that says which output it struck."""
+    try:
+        yield
     except OSError as error:
-        problem = f"cannot write {target}: {error.strerror or error}"
+        problem = f"cannot write {targets}: {error.strerror or error}"
         hint = "mend that and run the same command again: the descriptions are kept"
         raise OutputError(problem, hint=hint) from error

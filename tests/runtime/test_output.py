@@ -207,6 +207,29 @@ def test_two_outputs_of_one_run(cells: Path, tmp_path: Path) -> None:
     assert all(target.is_file() for target in targets)
 
 
+@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_when_the_second_output_fails_there_is_no_first(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
+) -> None:
+    targets = plan_outputs(cells, tmp_path / "out.csv", write_obs=True)
+
+    def failing(*_: object) -> None:
+        raise trouble
+
+    with monkeypatch.context() as patch:
+        patch.setattr("c2t.runtime.output_obs.write_obs", failing)
+        with pytest.raises((OutputError, DescribeInterrupted)) as caught:
+            describe_to_files(make_run(cells), targets, FakeModel())
+    if isinstance(caught.value, OutputError):
+        assert caught.value.problem.endswith("cells.c2t.h5ad: No space left on device")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".out.csv.partial", "cells.h5ad"]
+    # The same command again, as the hint says.
+    targets = plan_outputs(cells, tmp_path / "out.csv", write_obs=True)
+    assert describe_to_files(make_run(cells), targets, FakeModel()).resumed == N
+    assert all(target.is_file() for target in targets)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 20])
 def test_resumed_run_loses_and_repeats_nothing(cells: Path, tmp_path: Path, cut: int) -> None:
     whole, target = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
