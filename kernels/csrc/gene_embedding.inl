@@ -12,26 +12,44 @@ struct RowSum {
     float total() const { return sum(add(add(part[0], part[1]), add(part[2], part[3]))) + tail; }
 };
 
-template <class Table, class Out>
+// Call f(i, part) for each whole vector of the row, in turn for each of the four parts of a sum: these are constants
+// once inlined, so that the parts stay in registers and no sum waits for the one before.
+template <class F> inline void each_vector(int64_t whole, const F& f) {
+    int64_t i = 0;
+    for (; i + 4 * kLanes <= whole; i += 4 * kLanes) {
+        f(i, 0);
+        f(i + kLanes, 1);
+        f(i + 2 * kLanes, 2);
+        f(i + 3 * kLanes, 3);
+    }
+    if (i < whole) f(i, 0);
+    if (i + kLanes < whole) f(i + kLanes, 1);
+    if (i + 2 * kLanes < whole) f(i + 2 * kLanes, 2);
+}
+
+template <bool typed, class Table, class Out>
 void embed_row(const c2t_embed_args& a, const Table* word, const Table* position, float word_scale,
-               float position_scale, float* x, Out* out) {
+               float position_scale, float* __restrict x, Out* __restrict out) {
     const int64_t width = a.width, whole = width - width % kLanes;
+    const float* const token_type = a.token_type;
+    const float* const gamma = a.gamma;
+    const float* const beta = a.beta;
+    const float out_scale = a.out_scale;
     constexpr bool scaled = std::is_same<Table, int8_t>::value;
     const Vector word_scales = broadcast(word_scale), position_scales = broadcast(position_scale);
 
     RowSum total;
-    int64_t i = 0;
-    for (int part = 0; i < whole; i += kLanes, part = (part + 1) & 3) {
+    each_vector(whole, [&](int64_t i, int part) {
         Vector value = load(word + i), p = load(position + i);
         value = scaled ? multiply_add(p, position_scales, multiply(value, word_scales)) : add(value, p);
-        if (a.token_type) value = add(value, load(a.token_type + i));
+        if (typed) value = add(value, load(token_type + i));
         store(value, x + i, 1.0f);
         total.part[part] = add(total.part[part], value);
-    }
-    for (; i < width; ++i) {
+    });
+    for (int64_t i = whole; i < width; ++i) {
         float value = scaled ? widen(word[i]) * word_scale + widen(position[i]) * position_scale
                              : widen(word[i]) + widen(position[i]);
-        if (a.token_type) value += a.token_type[i];
+        if (typed) value += token_type[i];
         x[i] = value;
         total.tail += value;
     }
@@ -39,13 +57,12 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
 
     RowSum residue, squares;
     const Vector means = broadcast(mean);
-    i = 0;
-    for (int part = 0; i < whole; i += kLanes, part = (part + 1) & 3) {
+    each_vector(whole, [&](int64_t i, int part) {
         const Vector centred = subtract(load(x + i), means);
         residue.part[part] = add(residue.part[part], centred);
         squares.part[part] = multiply_add(centred, centred, squares.part[part]);
-    }
-    for (; i < width; ++i) {
+    });
+    for (int64_t i = whole; i < width; ++i) {
         const float centred = x[i] - mean;
         residue.tail += centred;
         squares.tail += centred * centred;
@@ -56,20 +73,20 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
     const float inverse = 1.0f / std::sqrt(variance + a.epsilon);
 
     const Vector corrections = broadcast(correction), inverses = broadcast(inverse);
-    for (i = 0; i < whole; i += kLanes) {
+    each_vector(whole, [&](int64_t i, int) {
         const Vector centred = subtract(subtract(load(x + i), means), corrections);
-        const Vector y = multiply_add(multiply(centred, inverses), load(a.gamma + i), load(a.beta + i));
-        store(y, out + i, a.out_scale);
-    }
-    for (; i < width; ++i) {
-        narrow(((x[i] - mean) - correction) * inverse * a.gamma[i] + a.beta[i], out + i, a.out_scale);
+        const Vector y = multiply_add(multiply(centred, inverses), load(gamma + i), load(beta + i));
+        store(y, out + i, out_scale);
+    });
+    for (int64_t i = whole; i < width; ++i) {
+        narrow(((x[i] - mean) - correction) * inverse * gamma[i] + beta[i], out + i, out_scale);
     }
 }
 
 constexpr int64_t kPrefetchBytes = 4096;  // asked for ahead of their use: enough to hide the memory's latency
 
-template <class Table, class Out>
-void embed_typed(const c2t_embed_args& a, int64_t block, float* x) {
+template <bool typed, class Table, class Out>
+void embed_cells(const c2t_embed_args& a, int64_t block, float* x) {
     const Table* words = static_cast<const Table*>(a.word);
     const Table* positions = static_cast<const Table*>(a.position);
     const int64_t first = block * kRankBlock;
@@ -88,14 +105,19 @@ void embed_typed(const c2t_embed_args& a, int64_t block, float* x) {
                 for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(next + byte);
             }
             const int64_t token = tokens[rank];
-            embed_row(a, words + token * a.width, positions + rank * a.width,
-                      a.word_scale ? a.word_scale[token] : 1.0f,
-                      a.position_scale ? a.position_scale[rank] : 1.0f, x, out + rank * a.width);
+            embed_row<typed>(a, words + token * a.width, positions + rank * a.width,
+                             a.word_scale ? a.word_scale[token] : 1.0f,
+                             a.position_scale ? a.position_scale[rank] : 1.0f, x, out + rank * a.width);
         }
         if (rank < last) {
             std::memset(static_cast<void*>(out + rank * a.width), 0, (last - rank) * a.width * sizeof(Out));
         }
     }
+}
+
+template <class Table, class Out>
+void embed_typed(const c2t_embed_args& a, int64_t block, float* x) {
+    a.token_type ? embed_cells<true, Table, Out>(a, block, x) : embed_cells<false, Table, Out>(a, block, x);
 }
 
 template <class Table>
