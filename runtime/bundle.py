@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass
@@ -198,14 +199,22 @@ class Bundle:
             One description a cell. A cell that cannot be described carries an `error` instead of
             a text; the others go on.
 
+        Warns:
+            UserWarning: What is doubtful about the cells, for instance how few genes are known.
+
         Raises:
             CellFileError: The file as a whole cannot be read as counts over known genes.
         """
         from c2t.runtime.cell_file import CellReader, open_cells
         from c2t.runtime.describe import Describer
 
-        reader = cells if isinstance(cells, CellReader) else open_cells(cells, self)
-        yield from Describer(self, options).describe(reader)
+        if isinstance(cells, CellReader):  # the caller's, with its warnings
+            yield from Describer(self, options).describe(cells)
+            return
+        with open_cells(cells, self) as reader:
+            for warning in reader.warnings:
+                warnings.warn(warning, stacklevel=2)
+            yield from Describer(self, options).describe(reader)
 
 
 def open_bundle(

@@ -3,11 +3,14 @@
 import json
 import shutil
 
+import anndata
 import numpy as np
 import pytest
+from cli_process import make_cells
 
 import c2t
 from c2t.runtime.bundle import open_bundle
+from c2t.runtime.cell_store import H5adStore
 from c2t.runtime.errors import BundleError
 from c2t.runtime.manifest import FORMAT_VERSION, TensorReference
 
@@ -172,6 +175,22 @@ def test_a_token_table_that_is_not_the_decoders(bundle_copy, change, problem):
     change_manifest(bundle_copy, lambda m: m["decoder"]["token_embedding"].update(change))
     with pytest.raises(BundleError, match=problem):
         _ = open_bundle(bundle_copy).token_embedding
+
+
+def test_describing_warns_and_closes_the_file(tiny_bundle_folder, tmp_path, monkeypatch):
+    bundle = open_bundle(tiny_bundle_folder, verify=False)
+    cells = anndata.read_h5ad(make_cells(tmp_path / "cells.h5ad", 3))
+    cells.obs_names = ["a", "b", "a"]
+    with pytest.warns(UserWarning, match="1 cells have the name of an earlier cell") as caught:
+        assert len(list(bundle.describe(cells))) == 3
+    assert caught[0].filename == __file__
+    closed = []
+    monkeypatch.setattr(H5adStore, "close", lambda store: closed.append(store.name))
+    described = bundle.describe(tmp_path / "cells.h5ad")
+    next(described)
+    assert not closed
+    described.close()  # not all were wanted
+    assert closed == ["cells.h5ad"]
 
 
 def test_tensors_are_read_only(tiny_bundle_folder):
