@@ -32,9 +32,14 @@ def naming(key: str) -> Iterator[None]:
     try:
         yield
     except _H5PY_ERRORS as error:
-        problem = f"{key} cannot be read: {error}"
+        problem = f"{key} cannot be read: {one_line(error)}"
         hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
         raise CellFileError(problem, hint=hint) from error
+
+
+def one_line(error: BaseException) -> str:
+    """What h5py says, without HDF5's line breaks."""
+    return " ".join(str(error).split())
 
 
 def read_dataset(dataset: Any, selection: Any, key: str) -> NDArray[Any]:

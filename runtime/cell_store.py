@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from c2t.runtime.cell_hdf5 import check_dataset, child, naming, read_dataset
+from c2t.runtime.cell_hdf5 import check_dataset, child, naming, one_line, read_dataset
 from c2t.runtime.cell_matrix import open_matrix
 from c2t.runtime.cell_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
 from c2t.runtime.cell_table import H5Table, as_strings
@@ -62,10 +62,13 @@ class H5adStore:
         import h5py
 
         self.name = path.name
+        if path.is_dir():  # HDF5's own message is of many lines
+            problem = f"{path} is a folder, not an .h5ad file"
+            raise CellFileError(problem, hint="give one .h5ad file; a .zarr store is not read")
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
-            problem = f"{path} is not a readable .h5ad file: {error}"
+            problem = f"{path} is not a readable .h5ad file: {one_line(error)}"
             hint = "check the path" if not path.exists() else "download or write the file again"
             raise CellFileError(problem, hint=hint) from error
         try:

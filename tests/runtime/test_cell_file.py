@@ -384,6 +384,9 @@ def test_truncated_and_foreign_files(tmp_path):
         read(path)
     with pytest.raises(CellFileError, match=r"none.h5ad is not a readable[^\0]*check the path"):
         read(tmp_path / "none.h5ad")
+    with pytest.raises(CellFileError, match=r"is a folder, not an \.h5ad file") as caught:
+        read(tmp_path)
+    assert "\n" not in caught.value.problem
     with pytest.raises(CellFileError, match="cells are a path or an AnnData object, not list"):
         read([1, 2])
 
