@@ -12,10 +12,11 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 import typer
 
@@ -63,6 +64,7 @@ def run_app(app: typer.Typer) -> None:
             signal.signal(number, _stop)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     _debug = len(arguments) < len(sys.argv) - 1
+    warnings.showwarning = _show_warning
     app(args=arguments, prog_name="c2t")
 
 
@@ -133,6 +135,18 @@ def print_json(value: Any) -> None:
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Tell a warning as a line of its own: where in the code it arose is nothing to users."""
+    say(f"warning: {message}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata
 import pytest
-from cli_process import Command, make_cells, run_c2t
+from cli_process import ENVIRONMENT, Command, make_cells, run_c2t
 
 
 def records(path: Path) -> list[dict[str, object]]:
@@ -129,6 +131,32 @@ def test_errors_are_two_lines(
     assert "Traceback" not in done.stderr
     assert (tmp_path / "taken.csv").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["taken.csv"]
+
+
+def test_a_folder_is_no_file_of_cells(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
+    done = call_c2t("describe", bundle, tmp_path, "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error == f"error: {tmp_path} is a folder, not an .h5ad file"
+    assert hint.startswith("hint: give one .h5ad file")
+
+
+def test_warnings_are_lines_without_the_place_in_the_code() -> None:
+    code = """
+import sys, typer, warnings
+from c2t.runtime.command_line import add_command, run_app
+
+def warn() -> None:
+    warnings.warn("slow file", stacklevel=1)
+
+app = typer.Typer()
+add_command(app, warn)
+sys.argv = ["c2t"]
+run_app(app)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "warning: slow file\n")
 
 
 def test_missing_files_are_named(
