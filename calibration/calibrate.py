@@ -99,6 +99,8 @@ def calibrate_bundle(
         clock.add("gate", since)
         result = trials.results[left_out]
         if result.evaluation is not None:
+            for warning in result.evaluation.warnings:
+                report(f"warning: {warning}")
             write_report_files(folder, result.evaluation, ())
             # A bundle is passed on; what was said of each of somebody's cells need not be.
             (folder / CELLS).unlink()

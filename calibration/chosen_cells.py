@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from c2t.calibration.calibrate_options import CalibrateOptions
 from c2t.calibration.cell_selection import FEWEST_CELLS, select_cells
 from c2t.calibration.errors import CalibrationError
+from c2t.calibration.ontology_file import read_ontology
 from c2t.calibration.quality_gate import held_out
 from c2t.calibration.system_inputs import CalibrationCell, encoder_inputs
-from c2t.calibration.true_labels import USUAL_COLUMNS
+from c2t.calibration.true_labels import USUAL_COLUMNS, read_label_map, read_true_labels
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.cell_file import CellReader, open_cells
 from c2t.runtime.describe import DescribeOptions, Describer
@@ -52,12 +53,18 @@ def choose_cells(
 
     Raises:
         CalibrationError: Too few cells, or no column of that name.
+        EvaluationError: Labels, or an ontology, that the gate could not judge by.
         CellFileError: The file cannot be read as counts over known genes.
     """
     with open_cells(options.cells, bundle, options.reading) as reader:
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)
         column = _label_column(reader, options)
+        if column is not None:
+            # The gate would find out too, but only after the calibration.
+            read_true_labels(reader, {"cell_type": column}, read_label_map(options.label_map))
+            if options.ontology is not None:
+                read_ontology(options.ontology)
         selection = select_cells(
             reader.n_cells,
             calibration=options.cells_count,

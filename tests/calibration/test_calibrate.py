@@ -14,7 +14,7 @@ from tiny_models import tiny_cell
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions, Precision
-from c2t.calibration.errors import CalibrationError
+from c2t.calibration.errors import CalibrationError, EvaluationError
 from c2t.calibration.gate import Tolerance
 from c2t.runtime.bundle import open_bundle
 from c2t.runtime.cell_file import open_cells
@@ -151,6 +151,17 @@ def test_an_int8_bundle_is_refused(calibrated, cells, tmp_path):
 def test_a_missing_label_column_is_refused(bundle, cells, tmp_path):
     with pytest.raises(CalibrationError, match="no column 'kind' of cell types"):
         calibrate_bundle(bundle, options(cells, tmp_path / "x", label_column="kind"))
+
+
+def test_labels_are_looked_at_first(bundle, cells, tmp_path):
+    labelled = anndata.read_h5ad(cells)
+    labelled.obs["kind"] = "unknown"
+    labelled.write_h5ad(tmp_path / "labelled.h5ad")
+    asked = options(tmp_path / "labelled.h5ad", tmp_path / "x", label_column="kind")
+    said = []
+    with pytest.raises(EvaluationError, match="has a label in obs"):
+        calibrate_bundle(bundle, asked, report=said.append)
+    assert not any("calibrating" in line for line in said)
 
 
 def test_an_existing_folder_is_refused_first(bundle, tmp_path):
