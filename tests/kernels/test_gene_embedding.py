@@ -155,10 +155,11 @@ def test_int8_saturates_and_rounds_half_to_even():
 def test_no_cells_and_no_ranks():
     tables = make_tables(8)
     none = np.empty((0, 5), np.int32)
-    embed_genes(none, np.empty(0, np.int32), tables, np.empty((0, 5, 8), np.float32))
-    embed_genes(
-        np.empty((3, 0), np.int32), np.zeros(3, np.int32), tables, np.empty((3, 0, 8), "f4")
-    )
+    out = embed_genes(none, np.empty(0, np.int32), tables, np.empty((0, 5, 8), np.float32))
+    assert out.shape == (0, 5, 8)
+    rankless = np.empty((3, 0), np.int32)
+    out = embed_genes(rankless, np.zeros(3, np.int32), tables, np.empty((3, 0, 8), np.float32))
+    assert out.shape == (3, 0, 8)
 
 
 @pytest.mark.parametrize(
