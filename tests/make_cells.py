@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from c2t.runtime.cell_file import CellReader
+from c2t.runtime.cell_file import CellOptions, CellReader
 from c2t.runtime.genes import GeneVocabulary
 from c2t.runtime.manifest import GeneInput
 
@@ -152,3 +152,13 @@ def relative_values(reader: CellReader) -> dict[str, dict[int, float]]:
                     token = int(genes.token[gene])
                     of_cell[token] = of_cell.get(token, 0.0) + float(value) / genes.median[gene]
     return values
+
+
+def read(source, **options) -> CellReader:
+    """Open a file or object with cells of the small vocabulary."""
+    return CellReader(source, vocabulary(), V2, CellOptions(**options))
+
+
+def tokens(reader: CellReader, **chunks) -> list[list[int]]:
+    """Gene tokens of all its cells."""
+    return [row.tolist() for chunk in reader.chunks(**chunks) for row in chunk.tokens]
