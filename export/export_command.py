@@ -50,13 +50,15 @@ def export(
         str | None, typer.Option(help="The token that stands for a cell vector in the prompt.")
     ] = None,
     date: Annotated[str | None, typer.Option(help="Date in the system header.")] = None,
-    projector_heads: Annotated[
+    perceiver_heads: Annotated[
         int | None, typer.Option(help="Heads of a perceiver projector; weights do not tell.")
     ] = None,
     lora_alpha: Annotated[
         float | None, typer.Option(help="Alpha of LoRA weights that come without a config.")
     ] = None,
-    emb_layer: Annotated[int | None, typer.Option(help="Encoder layer to take, -1: last.")] = None,
+    emb_layer: Annotated[
+        int | None, typer.Option(help="Encoder layer to take; 0: the last, -1: the one before.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Gene positions given to the decoder.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Default length limit.")] = None,
     num_beams: Annotated[int | None, typer.Option(help="Default number of beams.")] = None,
@@ -121,7 +123,7 @@ def export(
         "placeholder_token": placeholder_token,
         "date": date,
         "lora_alpha": lora_alpha,
-        "perceiver_heads": projector_heads,
+        "perceiver_heads": perceiver_heads,
         "emb_layer": emb_layer,
         "max_new_tokens": max_new_tokens,
         "num_beams": num_beams,

@@ -50,6 +50,15 @@ def test_export_verify_describe(
         assert part in shown
 
 
+def test_options_that_the_folder_answers_are_named(
+    call_c2t: Command, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ("--perceiver-heads", 4, "--emb-layer", 0)
+    done = call_c2t("export", checkpoint, "-o", tmp_path / "bundle", *options)
+    assert done.returncode == 1
+    assert "also given: --emb-layer, --perceiver-heads" in done.stderr
+
+
 def test_what_is_no_checkpoint(call_c2t: Command, tmp_path: Path) -> None:
     done = call_c2t("export", tmp_path, "-o", tmp_path / "bundle")
     assert done.returncode == 1
