@@ -1,6 +1,7 @@
-"""Measure the kernels: `python -P benchmarks/kernels.py [--json]`, the same as `c2t bench kernels`.
+"""Measure the kernels: `python -P benchmarks/kernels.py [--json] [--cells FILE.h5ad]`.
 
-`benchmarks/results/kernels.json` is the output of the last run that was worth keeping.
+The same as `c2t bench kernels`. `benchmarks/results/kernels.json` is the output of the last run
+that was worth keeping.
 """
 
 from c2t.kernels.bench import main

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
     from c2t.kernels.bench import KernelBenchOptions
 
-PBMC = "cells/pbmc3k_labelled_raw.h5ad"
 INPUT_SIZE = 2048
 
 
@@ -38,20 +35,19 @@ class BenchCells:
 
 
 def load_bench_cells(options: KernelBenchOptions) -> BenchCells:
-    """The cells of a file, else the PBMC cells at hand, else cells that resemble them."""
+    """The cells of a file, else random ones that resemble blood cells of a small data set."""
     import scipy.sparse as sp
 
     draw = np.random.default_rng(options.seed)
-    shared = Path(os.environ.get("C2T_SHARED_DATA", "../shared/data")) / PBMC
-    path = options.cells or (shared if shared.is_file() else None)
-    if path is not None:
+    if options.cells is not None:
         import anndata
 
-        counts = sp.csr_matrix(anndata.read_h5ad(path).X[: options.rank_cells], dtype=np.float32)
-        source = path.stem
+        cells = anndata.read_h5ad(options.cells)
+        counts = sp.csr_matrix(cells.X[: options.rank_cells], dtype=np.float32)
+        source = options.cells.stem
     else:
         shape = (options.rank_cells, 13_714)
-        likely = draw.pareto(0.7, shape[1])
+        likely = draw.lognormal(0, 2.6, shape[1])  # so that a cell has some 850 genes
         means = 2300 * likely / likely.sum()
         counts = sp.csr_matrix(draw.poisson(means, shape), dtype=np.float32)
         source = "synthetic counts"
