@@ -20,9 +20,9 @@ from result_file import finish
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
+from c2t.calibration.choices import Estimator
 from c2t.calibration.evaluate import EvaluateOptions, evaluate_bundle
 from c2t.calibration.quantised_bundle import bytes_of
-from c2t.calibration.scales import Estimator
 from c2t.calibration.system_inputs import encoder_inputs
 from c2t.examples.demo.held_out import is_held_out
 from c2t.export.phrases import phrase_table

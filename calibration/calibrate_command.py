@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from c2t.calibration.choices import Estimator, Precision
 from c2t.runtime.command_line import import_stage, open_checked, print_json, say
-
-
-class PrecisionName(enum.StrEnum):
-    """See `c2t.calibration.calibrate_options.Precision`."""
-
-    int8 = "int8"
-    int8_weights = "int8-weights"
-    int4_weights = "int4-weights"
-
-
-class EstimatorName(enum.StrEnum):
-    """See `c2t.calibration.scales.Estimator`."""
-
-    max = "max"
-    percentile = "percentile"
-    entropy = "entropy"
-    mse = "mse"
 
 
 def calibrate(
@@ -35,8 +18,8 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     precision: Annotated[
-        PrecisionName, typer.Option(help="int8 is fastest; -weights keeps activations float32.")
-    ] = PrecisionName.int8,
+        Precision, typer.Option(help="int8 is fastest; -weights keeps activations float32.")
+    ] = Precision.int8,
     cells_count: Annotated[int, typer.Option(min=1, help="Cells to calibrate on.")] = 256,
     gate_cells: Annotated[int, typer.Option(min=1, help="Cells to hold out and judge by.")] = 256,
     label_column: Annotated[
@@ -50,8 +33,8 @@ def calibrate(
         typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]"),
     ] = None,
     estimator: Annotated[
-        EstimatorName, typer.Option(help="How the ranges of activations are found.")
-    ] = EstimatorName.mse,
+        Estimator, typer.Option(help="How the ranges of activations are found.")
+    ] = Estimator.mse,
     smooth: Annotated[
         bool, typer.Option(help="Move outliers of activations into the weights (SmoothQuant).")
     ] = True,
@@ -90,7 +73,6 @@ def calibrate(
     stage = import_stage("c2t.calibration.calibrate")
     options = import_stage("c2t.calibration.calibrate_options")
     from c2t.calibration.gate import Tolerance
-    from c2t.calibration.scales import Estimator
     from c2t.runtime.cell_file import CellOptions
 
     done = stage.calibrate_bundle(
@@ -98,13 +80,13 @@ def calibrate(
         options.CalibrateOptions(
             cells=cells,
             output=output,
-            precision=options.Precision(precision.value),
+            precision=precision,
             cells_count=cells_count,
             gate_cells=gate_cells,
             label_column=label_column,
             label_map=label_map,
             ontology=ontology,
-            estimator=Estimator(estimator.value),
+            estimator=estimator,
             smooth=smooth,
             tolerance=Tolerance(
                 accuracy=accuracy_tolerance / 100,

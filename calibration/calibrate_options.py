@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from c2t.calibration.choices import Estimator, Precision
 from c2t.calibration.gate import Tolerance
-from c2t.calibration.scales import Estimator
 from c2t.runtime.cell_file import CellOptions
-
-
-class Precision(enum.StrEnum):
-    """What a bundle is quantised to."""
-
-    int8 = "int8"  # weights and activations, static scales
-    int8_weights = "int8-weights"  # weights in blocks, activations float32
-    int4_weights = "int4-weights"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from c2t.calibration.activation_statistics import (
     add_channels,
     add_counts,
 )
+from c2t.calibration.choices import Estimator
 from c2t.calibration.collect import TappedSystem
 from c2t.calibration.products import Float32, Product, StoredGraph
 from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.calibration.scales import (
-    Estimator,
     channel_scales,
     fake_quantise,
     scale_of,

@@ -8,13 +8,13 @@ the cells) and know neither smoothing nor graphs whose caches are inputs.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.calibration.activation_statistics import BINS, Histogram
+from c2t.calibration.choices import Estimator
 from c2t.calibration.products import Float32
 
 LEVELS = 127
@@ -27,15 +27,6 @@ LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2**20
 Float64 = NDArray[np.float64]
 Int8 = NDArray[np.int8]
 _Cost = Callable[[Float64, int], float]
-
-
-class Estimator(enum.StrEnum):
-    """How the threshold of an activation is found."""
-
-    max = "max"
-    percentile = "percentile"
-    entropy = "entropy"
-    mse = "mse"
 
 
 def threshold(histogram: Histogram, estimator: Estimator) -> float:

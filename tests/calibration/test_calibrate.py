@@ -13,7 +13,8 @@ from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 
 from c2t.calibration.calibrate import calibrate_bundle
-from c2t.calibration.calibrate_options import CalibrateOptions, Precision
+from c2t.calibration.calibrate_options import CalibrateOptions
+from c2t.calibration.choices import Precision
 from c2t.calibration.errors import CalibrationError, EvaluationError
 from c2t.calibration.gate import Tolerance
 from c2t.runtime.bundle import open_bundle

@@ -12,10 +12,10 @@ from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 
 from c2t.calibration.calibration_plan import make_plan
+from c2t.calibration.choices import Estimator
 from c2t.calibration.collect import TappedSystem
 from c2t.calibration.products import StoredGraph
 from c2t.calibration.recipe import GraphRecipe
-from c2t.calibration.scales import Estimator
 from c2t.calibration.sensitivity import measure_divergence, rank
 from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
 from c2t.calibration.tapped_graph import TappedGraph
