@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from c2t.runtime.describe_lane import WINDOW_BATCHES, DescribableBundle, Lane
 from c2t.runtime.description import Cells, CellSource, Description, EncodedCells
 from c2t.runtime.engine import EngineOptions, Engines
-from c2t.runtime.errors import C2TError
+from c2t.runtime.errors import C2TError, EngineError
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.manifest import Generation
@@ -98,11 +98,15 @@ class Describer:
         self._lanes = [self._new_lane(self.engines)]
         self.clock.add("open", since)
 
-    def describe(self, cells: CellSource | Iterable[Cells]) -> Iterator[Description]:
+    def describe(
+        self, cells: CellSource | Iterable[Cells], *, going_on: bool = False
+    ) -> Iterator[Description]:
         """Describe cells.
 
         Args:
             cells: A cell reader, or chunks of encoded cells.
+            going_on: Cells in front of these were described by an earlier run: if the engine fails
+                for all that are left, then it may be for what they are.
 
         Yields:
             One description a cell, in the order of the cells. What is wrong with one cell stands
@@ -110,14 +114,17 @@ class Describer:
 
         Raises:
             CellFileError: The file cannot be read further.
-            EngineError: The engine fails for cells as such.
+            EngineError: The engine fails for cells as such: for the first few, or for each that
+                could have been described.
         """
         chunks: Iterable[Cells] = cells.chunks() if hasattr(cells, "chunks") else cells
         self.clock.mark("begin")
         timed = self.clock.iterate("read", chunks)
         if self._most_lanes == 1:
-            return self._lanes[0].describe(timed)
-        return self._describe_in_lanes(timed)
+            described = self._lanes[0].describe(timed)
+        else:
+            described = self._describe_in_lanes(timed)
+        return described if going_on else _unless_all_fail(described)
 
     def profile(self) -> Profile:
         """What the work so far cost, stage by stage; the times of lanes add up."""
@@ -138,6 +145,7 @@ class Describer:
 
         waiting: deque[Future[list[Description]]] = deque()
         pool = ThreadPoolExecutor(self._most_lanes, thread_name_prefix="lane")
+        delivering = False
         try:
             for piece in _pieces(chunks, WINDOW_BATCHES * self.options.batch_size):
                 if len(waiting) >= len(self._lanes) and len(self._lanes) < self._most_lanes:
@@ -145,9 +153,22 @@ class Describer:
                     free.put(self._lanes[-1])
                 waiting.append(pool.submit(work, piece))
                 while len(waiting) > self._most_lanes or (waiting and waiting[0].done()):
+                    waiting[0].result()
+                    delivering = True
                     yield from waiting.popleft().result()
+                    delivering = False
             while waiting:
+                waiting[0].result()
+                delivering = True
                 yield from waiting.popleft().result()
+                delivering = False
+        except (KeyboardInterrupt, SystemExit):
+            # Pieces that run are waited for in any case: what comes of them is kept. Not when it
+            # is unknown which cell was the last to go out: the order may have no holes.
+            pool.shutdown(wait=True, cancel_futures=True)
+            if not delivering:
+                yield from _finished(waiting)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -214,3 +235,32 @@ def _pieces(chunks: Iterable[Cells], size: int) -> Iterator[EncodedCells]:
     for chunk in chunks:
         for first in range(0, len(chunk.ids), size):
             yield EncodedCells.part_of(chunk, slice(first, first + size))
+
+
+def _unless_all_fail(described: Iterator[Description]) -> Iterator[Description]:
+    """Hold back cells that an engine failed for until it has worked for one.
+
+    Raises:
+        EngineError: It never did. Nothing is kept then of cells that may yet be described.
+    """
+    held: list[Description] = []
+    for description in described:
+        if description.engine_failed or held:
+            held.append(description)
+        if description.text is not None:
+            yield from held or [description]
+            yield from described
+            return
+        if not held:
+            yield description
+    if held:
+        problem = f"no cell could be described: {held[0].error}"
+        raise EngineError(problem, hint="run `c2t doctor`")
+
+
+def _finished(waiting: Iterable[Future[list[Description]]]) -> Iterator[Description]:
+    """What came of pieces up to the first that was never begun or failed."""
+    for future in waiting:
+        if future.cancelled() or future.exception() is not None:
+            return
+        yield from future.result()

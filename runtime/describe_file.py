@@ -85,7 +85,8 @@ def describe_file(
         run = _run(bundle, options, reader, describer)
 
         def describe(start: int) -> Any:
-            return describer.describe(reader.chunks(start, chunk_cells=CHUNK_CELLS))
+            chunks = reader.chunks(start, chunk_cells=CHUNK_CELLS)
+            return describer.describe(chunks, going_on=start > 0)
 
         if not targets:
             done = describe_to_stream(run, stream, describe)

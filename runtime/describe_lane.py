@@ -176,7 +176,7 @@ class Lane:
         except Exception as error:
             if len(cells) == 1:
                 self._encoder_watch.failed(error)
-                done[cells[0].key] = _failed(cells[0], error_text(error))
+                done[cells[0].key] = _failed(cells[0], error_text(error), engine=True)
                 return
             for cell in cells:
                 yield from self._vectors([cell], done)
@@ -188,7 +188,7 @@ class Lane:
         since = time.perf_counter()
         if isinstance(result, GenerationFailure):
             self._decoder_watch.failed(EngineError(result.error))
-            return _failed(cell, result.error)
+            return _failed(cell, result.error, engine=True)
         self._decoder_watch.worked()
         text = self._decode(result.token_ids)
         ids, probabilities = result.token_ids, result.probabilities
@@ -249,7 +249,7 @@ def _capacity(
     return min(capacity + draft, most)
 
 
-def _failed(cell: _Cell, error: str) -> Description:
+def _failed(cell: _Cell, error: str, *, engine: bool = False) -> Description:
     return Description(
         cell=cell.name,
         text=None,
@@ -257,6 +257,7 @@ def _failed(cell: _Cell, error: str) -> Description:
         cell_type_confidence=None,
         genes_used=cell.genes_used,
         error=error,
+        engine_failed=engine,
     )
 
 

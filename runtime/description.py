@@ -25,6 +25,7 @@ class Description:
         error: Why there is no text; None where there is one.
         tokens: Text tokens, the EOS token included.
         steps: Decoder runs that wrote them.
+        engine_failed: Whether the error is one of the engine, which may be no fault of the cell.
     """
 
     cell: str
@@ -35,6 +36,7 @@ class Description:
     error: str | None
     tokens: tuple[int, ...] = ()
     steps: int = 0
+    engine_failed: bool = False
 
 
 class Cells(Protocol):

@@ -51,6 +51,20 @@ class DescribeInterrupted(KeyboardInterrupt):
         self.total = total
 
 
+class DescribeEnded(SystemExit):
+    """A signal ended a run; what it described is kept.
+
+    Attributes:
+        done: Cells in the journal.
+        total: Cells of the run.
+    """
+
+    def __init__(self, code: Any, done: int, total: int) -> None:
+        super().__init__(code)
+        self.done = done
+        self.total = total
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What is described, and what a resumed run must have in common with the first.
@@ -167,6 +181,7 @@ def describe_to_files(
         OutputError: A journal of another run is in the way, the file of cells changed meanwhile,
             or something cannot be written.
         DescribeInterrupted: Ctrl-C.
+        DescribeEnded: SystemExit, which a signal was turned into.
     """
     started = time.monotonic()
     mark = run.mark()
@@ -185,6 +200,8 @@ def describe_to_files(
             _write_all(run.cells, targets, journal, about, force=force)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(journal.done, len(run.rows)) from stop
+        except SystemExit as end:
+            raise DescribeEnded(end.code, journal.done, len(run.rows)) from end
         finally:
             if journal.done == 0 < len(run.rows):
                 journal.remove()

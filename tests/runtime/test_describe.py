@@ -141,6 +141,49 @@ def test_an_engine_that_always_fails_is_an_error(
         list(describer.describe([Chunk(cells(*LENGTHS))]))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_engine_that_fails_for_all_of_few_cells_is_an_error(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    def failing(self: object, embeddings: np.ndarray) -> np.ndarray:
+        problem = "no memory"
+        raise EngineError(problem)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxRuntimeEncoder, "encode", failing)
+        describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
+        empty = [np.empty(0, np.int32)]
+        chunk = Chunk(empty + cells(5, 6) + empty, ["cell is empty", None, None, "cell is empty"])
+        stream = describer.describe([chunk])
+        assert next(stream).error == "cell is empty"
+        with pytest.raises(EngineError, match="no cell could be described: no memory"):
+            next(stream)
+        # Others were described before: it may be for what the last ones are.
+        describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
+        found = list(describer.describe([chunk], going_on=True))
+        assert [r.engine_failed for r in found] == [False, True, True, False]
+    assert describe(tiny, [Chunk(cells(5))])[0].text
+
+
+def test_an_interruption_keeps_what_lanes_have_finished(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = cells(*LENGTHS)
+    alone = describe(tiny, [Chunk(tokens)])
+
+    def chunks():
+        yield Chunk(tokens[:6])
+        yield Chunk(tokens[6:9])
+        raise KeyboardInterrupt
+
+    describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=2))
+    stream = describer.describe(chunks())
+    found = [next(stream) for _ in range(9)]
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert [r.tokens for r in found] == [r.tokens for r in alone[:9]]
+
+
 def test_settings_that_do_not_fit(tiny: TinyBundle) -> None:
     with pytest.raises(EngineError, match="exceed 256"):
         describe(tiny, [], max_new_tokens=10_000)

@@ -19,6 +19,7 @@ from c2t.runtime.cell_choice import read_ids
 from c2t.runtime.description import Description
 from c2t.runtime.errors import CellFileError, OutputError
 from c2t.runtime.output import (
+    DescribeEnded,
     DescribeInterrupted,
     Run,
     describe_to_files,
@@ -254,6 +255,12 @@ def test_an_error_keeps_what_was_described(cells: Path, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write(cells, tmp_path / "out.csv", FakeModel(at=7, stop=ZeroDivisionError))
     assert write(cells, tmp_path / "out.csv").resumed == 7
+
+
+def test_a_run_that_a_signal_ends_says_what_is_kept(cells: Path, tmp_path: Path) -> None:
+    with pytest.raises(DescribeEnded) as caught:
+        write(cells, tmp_path / "out.csv", FakeModel(at=7, stop=SystemExit))
+    assert (caught.value.done, caught.value.total) == (7, N)
 
 
 def test_a_run_stopped_at_once_leaves_nothing(cells: Path, tmp_path: Path) -> None:
