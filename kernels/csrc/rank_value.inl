@@ -1,5 +1,5 @@
-// Rank-value encoding of a range of cells. Included by each implementation inside its anonymous namespace, after
-// rank_known.inl or its own version of that, and compiled with that implementation's flags; no intrinsics here.
+// Rank-value encoding of a range of cells. Included by each implementation inside its anonymous namespace, after its
+// known_entries() (see rank_known.inl), and compiled with that implementation's flags; no intrinsics here.
 // Compiled without contraction into FMA: every value must have the bits that NumPy gives it.
 //
 // Where no two columns are one gene and a cell's columns ascend, which is what files hold, its entries need no sums.

@@ -6,6 +6,11 @@
 
 namespace {
 #include "rank_known.inl"
+
+template <class Value, class Index>
+int64_t known_entries(const c2t_rank_args& a, const Value* data, const Index* columns, int64_t stored, const RankScratch& s) {
+    return known_one_by_one(a, data, columns, 0, stored, s, 0);
+}
 #include "rank_value.inl"
 }  // namespace
 

@@ -7,6 +7,8 @@
 #include "implementations.h"
 
 namespace {
+#include "rank_known.inl"
+
 inline __m512d doubles(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 inline __m512d doubles(const double* p) { return _mm512_loadu_pd(p); }
 inline __m512d doubles(const int32_t* p) { return _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
@@ -14,18 +16,13 @@ inline __m512d doubles(const int64_t* p) { return _mm512_cvtepi64_pd(_mm512_load
 inline __m256i int32s(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline __m256i int32s(const int64_t* p) { return _mm512_cvtepi64_epi32(_mm512_loadu_si512(p)); }
 
-// See rank_known.inl. Eight entries at a time; what is compressed fits a store of its full width (kSpill).
+// See rank_value.inl. Eight entries at a time; what is compressed fits a store of its full width (kSpill).
 template <class Value, class Index>
 int64_t known_entries(const c2t_rank_args& a, const Value* data, const Index* columns, int64_t stored, const RankScratch& s) {
-    int64_t n = 0;
-    Value last_data[8] = {};
-    Index last_columns[8] = {};
-    for (int64_t i = 0; i < stored; i += 8) {
-        if (stored - i < 8) {  // zeros, which are no genes of the cell, fill the last eight
-            for (int64_t j = i; j < stored; ++j) last_data[j - i] = data[j], last_columns[j - i] = columns[j];
-        }
-        const __m256i column = int32s(stored - i < 8 ? last_columns : columns + i);
-        const __m512d x = doubles(stored - i < 8 ? last_data : data + i);
+    int64_t n = 0, i = 0;
+    for (; i + 8 <= stored; i += 8) {
+        const __m256i column = int32s(columns + i);
+        const __m512d x = doubles(data + i);
         const __m256i token = _mm256_i32gather_epi32(a.column_token, column, 4);
         const __m512d median = _mm512_i32gather_pd(column, a.column_median, 8);
         const __mmask8 keep = _mm256_cmpge_epi32_mask(token, _mm256_setzero_si256()) &
@@ -35,7 +32,7 @@ int64_t known_entries(const c2t_rank_args& a, const Value* data, const Index* co
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(s.token + n), _mm256_maskz_compress_epi32(keep, token));
         n += __builtin_popcount(keep);
     }
-    return n;
+    return known_one_by_one(a, data, columns, i, stored, s, n);
 }
 
 #include "rank_value.inl"
