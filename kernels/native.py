@@ -195,6 +195,13 @@ def _load() -> tuple[Path | None, ctypes.CDLL | None, str]:
     return found[0], library, ""
 
 
+def core_count() -> int:
+    """Cores that this process may use, which in a container are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def thread_count(threads: int | None) -> int:
     """The caller's number, or one per core that this process may use.
 
@@ -202,7 +209,7 @@ def thread_count(threads: int | None) -> int:
         KernelError: If `threads` is less than 1.
     """
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        return core_count()
     if threads < 1:
         problem = f"threads = {threads}"
         raise KernelError(problem, hint="use one thread at least")

@@ -13,6 +13,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2t.kernels.native import core_count
+
 # Instruction sets that the kernels or ONNX Runtime make use of, by their names in cpuinfo.
 FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
 FEATURES_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "sve")
@@ -63,7 +65,7 @@ def look_at_machine() -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=cpu,
-        cores=_cores(),
+        cores=core_count(),
         cpu_features=features,
         memory_bytes=total,
         memory_available_bytes=available,
@@ -84,12 +86,6 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
                 flags = set(value.split())
                 break
     return name, tuple(feature for feature in (*FEATURES, *FEATURES_ARM) if feature in flags)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> tuple[int, int | None]:

@@ -6,11 +6,11 @@ products are computed: results are given as shares of these two.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from c2t.kernels.native import core_count
 from c2t.runtime.bench.interleave import seconds_of
 
 READ_BYTES = 512 << 20  # larger than any cache
@@ -27,7 +27,7 @@ class SpeedProbe:
     """
 
     def __init__(self, threads: int | None = None, *, read_bytes: int = READ_BYTES) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or core_count()
         self._large = np.ones(read_bytes // 4, dtype=np.float32)
         self._pieces = np.array_split(self._large, self.threads * PIECES)
         self._pool = ThreadPoolExecutor(self.threads)
