@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import c2t
-from c2t.calibration.calibrate_options import CalibrateOptions, Precision
+from c2t.calibration.calibrate_options import CalibrateOptions
 from c2t.calibration.calibration_page import write_calibration_page
 from c2t.calibration.calibration_plan import CalibrationPlan, make_plan
 from c2t.calibration.calibration_report import (
@@ -23,6 +23,7 @@ from c2t.calibration.calibration_report import (
     CalibrationReport,
     write_calibration_report,
 )
+from c2t.calibration.choices import Precision
 from c2t.calibration.chosen_cells import ChosenCells, choose_cells
 from c2t.calibration.collect import TappedSystem
 from c2t.calibration.errors import CalibrationError
@@ -69,8 +70,10 @@ def calibrate_bundle(
     check_folder_target(options.output, force=options.force)  # before minutes of work
     clock = StageClock()
     since = time.perf_counter()
+    is_static = options.precision is Precision.int8
     chosen = choose_cells(source, options, report=report)
     since = clock.add("cells", since)
+    report("collecting ranges of activations" if is_static else "looking at the weights")
     plan = _plan(source, options, chosen)
     since = clock.add("calibration", since)
     ranked = rank(plan.reports)
@@ -82,6 +85,7 @@ def calibrate_bundle(
             ranked,
             chosen.cells,
             worst=options.divergence_products,
+            scratch=options.output.resolve().parent,
             threads=options.threads,
         )
     since = clock.add("sensitivity", since)

@@ -42,7 +42,12 @@ class StoredRows:
 
 
 def write_quantised(
-    source: StoredGraph, target: Path, recipe: GraphRecipe, table: TensorReference | None = None
+    source: StoredGraph,
+    target: Path,
+    recipe: GraphRecipe,
+    table: TensorReference | None = None,
+    *,
+    share: bool = False,
 ) -> StoredRows | None:
     """Write a graph and its data file.
 
@@ -52,12 +57,14 @@ def write_quantised(
         recipe: What becomes of each product.
         table: The text token table in the source's data file, which the runtime maps: it becomes
             int8 a row, unless it is also the matrix of a product that stays float32.
+        share: Leave unchanged weights in the source's data file, which the caller makes appear
+            beside `target` under its own name. For graphs that are soon thrown away.
 
     Returns:
         Where the token table now lies; None without one.
     """
     with DataFile(target) as data:
-        writer = _Writer(source, data, recipe)
+        writer = _Writer(source, data, recipe, share=share)
         model = writer.model()
         rows = None if table is None else writer.table(table)
     target.write_bytes(model.SerializeToString(deterministic=True))
@@ -65,8 +72,11 @@ def write_quantised(
 
 
 class _Writer:
-    def __init__(self, source: StoredGraph, data: DataFile, recipe: GraphRecipe) -> None:
+    def __init__(
+        self, source: StoredGraph, data: DataFile, recipe: GraphRecipe, *, share: bool
+    ) -> None:
         self._source = source
+        self._share = share
         self._data = data
         self._recipe = recipe
         self._initializers: list[TensorProto] = []
@@ -177,11 +187,13 @@ class _Writer:
 
     def _kept(self, tensor: TensorProto, factors: Float32 | None) -> TensorProto:
         """An initializer that stays float32 (or int64), with what is folded into it."""
-        values = self._source.array(tensor.name)
+        values = unchanged = self._source.array(tensor.name)
         if tensor.data_type == TensorProto.FLOAT:
             values = self._recipe.folded(tensor.name, values)  # type: ignore[arg-type]
             if factors is not None:
                 values = values * factors[:, None]
+        if self._share and values is unchanged:
+            return tensor
         stored = self._data.tensor(tensor.name, values)
         offset = offset_of(stored)
         if offset is not None and values.ndim == 2:

@@ -7,6 +7,7 @@ product alone is quantised, along texts that the float32 bundle wrote.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from c2t.calibration.calibration_plan import CalibrationPlan, ProductReport
 from c2t.calibration.comparison import force
 from c2t.calibration.products import StoredGraph
 from c2t.calibration.quantised_graph import write_quantised
-from c2t.calibration.recipe import Form, GraphRecipe
+from c2t.calibration.recipe import GraphRecipe
 from c2t.calibration.system_inputs import CalibrationCell
 from c2t.calibration.teacher_forcing import TeacherForcing
 from c2t.runtime.bundle import GRAPHS, Bundle
@@ -61,6 +62,7 @@ def measure_divergence(
     cells: Sequence[CalibrationCell],
     *,
     worst: int,
+    scratch: Path,
     threads: int | None,
 ) -> list[Sensitivity]:
     """Measure KL for the `worst` first of a ranking, and put them in order of it.
@@ -71,13 +73,16 @@ def measure_divergence(
         ranked: All products, the noisiest first.
         cells: Cells with the float32 bundle's texts.
         worst: How many products to measure.
+        scratch: Where changed graphs can lie for a while; best beside the bundle.
         threads: Threads of the engines.
     """
     cells = [cell for cell in cells if cell.text_tokens][:FORCED_CELLS]
     measured = []
     with progress_bar("sensitivity", min(worst, len(ranked)), unit="products") as advance:
         for item in ranked[:worst]:
-            measured.append(replace(item, kl=_divergence(bundle, plan, item, cells, threads)))
+            measured.append(
+                replace(item, kl=_divergence(bundle, plan, item, cells, scratch, threads))
+            )
             advance(1)
     measured.sort(key=lambda s: -(s.kl or 0.0))
     return [*measured, *ranked[worst:]]
@@ -88,16 +93,18 @@ def _divergence(
     plan: CalibrationPlan,
     item: Sensitivity,
     cells: Sequence[CalibrationCell],
+    scratch: Path,
     threads: int | None,
 ) -> float:
     """Mean KL of a text token with one product quantised."""
     if not cells:
         return 0.0
     longest = max(len(cell.text_tokens) for cell in cells)
-    options = EngineOptions(threads=threads, spin=False)
-    recipe = plan.recipes[item.graph]
-    others = set(recipe.products) - {item.product}
-    with _one_graph(bundle, item.graph, recipe.without(others, Form.float32)) as files:
+    # Opened for a few texts: packing weights would cost more time and memory than it saves.
+    options = EngineOptions(threads=threads, spin=False, prepack=False)
+    # Nothing is folded for the other products either, so that their weights need no copy.
+    alone = GraphRecipe(products={item.product: plan.recipes[item.graph].products[item.product]})
+    with _one_graph(bundle, item.graph, alone, scratch) as files:
         systems = [
             TeacherForcing(bundle, engines, longest=longest, threads=threads)
             for engines in (open_engines(files, options), open_engines(bundle, options))
@@ -119,18 +126,26 @@ class _Files:
 
     manifest: Manifest
     bundle: Bundle
+    name: str
     changed: Path
 
     def file(self, name: str) -> Path:
         """The changed graph, or the bundle's."""
-        return self.changed if self.changed.name == name else self.bundle.file(name)
+        return self.changed if name == self.name else self.bundle.file(name)
 
 
 @contextmanager
-def _one_graph(bundle: Bundle, name: str, recipe: GraphRecipe) -> Iterator[_Files]:
-    """Write one changed graph to a temporary folder."""
+def _one_graph(bundle: Bundle, name: str, recipe: GraphRecipe, scratch: Path) -> Iterator[_Files]:
+    """Write one changed graph to a temporary folder, with no copy of what stays as it was."""
     assert name in GRAPHS
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write_quantised(StoredGraph(bundle.file(name)), path, recipe)
-        yield _Files(bundle.manifest, bundle, path)
+    with TemporaryDirectory(prefix=".c2t-", dir=scratch) as folder:
+        path = Path(folder) / f"changed.{name}"
+        data = bundle.file(f"{name}.data")
+        try:
+            os.link(data, path.with_name(data.name))
+        except OSError:  # another file system, or one without links
+            share = False
+        else:
+            share = True
+        write_quantised(StoredGraph(bundle.file(name)), path, recipe, share=share)
+        yield _Files(bundle.manifest, bundle, name, path)

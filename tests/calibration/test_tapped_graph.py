@@ -75,7 +75,15 @@ def test_prefill_and_steps_are_one_run(bundle):
     assert inputs["inputs_embeds"][0, -1].tolist() == bundle.token_embedding[7].tolist()
 
 
-def test_a_spoilt_product_is_the_most_sensitive(bundle):
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_spoilt_product_is_the_most_sensitive(bundle, tmp_path, monkeypatch, linked):
+    if not linked:
+
+        def refuse(*_: object) -> None:
+            raise OSError
+
+        monkeypatch.setattr("os.link", refuse)
+    scratch = tmp_path
     cells = [cell(12, 9, 8, 7), cell(30, 5, 6, 7, 8, 9)]
     plan = make_plan(
         TappedSystem(bundle, threads=1), cells, estimator=Estimator.max, smooth=False, seed=0
@@ -92,8 +100,10 @@ def test_a_spoilt_product_is_the_most_sensitive(bundle):
         ranked,
         cells,
         worst=len(ranked),
+        scratch=scratch,
         threads=1,
     )
     assert found[0].product == spoilt
     assert all(s.kl > 0 for s in found if s.graph == GRAPHS[2])
     assert found[0].kl > 3 * found[1].kl
+    assert list(scratch.iterdir()) == []
