@@ -7,7 +7,6 @@ Lanes share the weights and nothing else, and a cell's text does not depend on i
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
+from c2t.kernels.native import core_count
 from c2t.runtime.describe_lane import WINDOW_BATCHES, DescribableBundle, Lane
 from c2t.runtime.description import Cells, CellSource, Description, EncodedCells
 from c2t.runtime.engine import EngineOptions, Engines
@@ -225,9 +225,7 @@ def _lanes(bundle: DescribableBundle, options: DescribeOptions) -> int:
         return 1
     if options.threads is not None:
         return options.threads
-    # Not everywhere: the cores that this process may use, which in a container are fewer.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return core_count()
 
 
 def _pieces(chunks: Iterable[Cells], size: int) -> Iterator[EncodedCells]:
