@@ -142,9 +142,10 @@ def _figures(evaluation: Evaluation) -> Markup:
             if what != "accuracy" and name != "cell_type":
                 continue
             label = f"{_words(name)} {what.replace('_', ' ').replace('f1', 'F1')}"
+            # mypy cannot infer lambdas with defaults, which bind the loop's variables here.
             rows.append(row(label, lambda s, n=name, w=what: getattr(s.fields[n], w)))  # type: ignore[misc]
     rows += [
-        row(metric, lambda s, m=metric: s.texts.get(m))  # type: ignore[misc]
+        row(metric, lambda s, m=metric: s.texts.get(m))  # type: ignore[misc]  # as above
         for metric in evaluation.judged.texts
     ]
     coverage = f"{100 * evaluation.bootstrap.coverage:.0f} %"

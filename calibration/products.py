@@ -89,7 +89,7 @@ class StoredGraph:
     def matrix(self, product: Product) -> Float32:
         """The weight as [K, N], whichever way it is stored; mapped, not copied."""
         stored = self.array(product.weight)
-        matrix: Float32 = stored.T if product.by_output else stored  # type: ignore[assignment]
+        matrix: Float32 = stored.T if product.by_output else stored  # type: ignore[assignment]  # it is float32
         return matrix
 
     def _product(self, node: onnx.NodeProto) -> Product | None:

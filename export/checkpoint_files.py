@@ -116,7 +116,8 @@ def _read_shards(folder: Path, index: Path) -> tuple[dict[str, Tensor], list[Pat
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            names = stored.keys()  # it is no mapping, and cannot be iterated over
+            return {name: stored.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         problem = f"{path} is no readable safetensors file: {error}"
         raise CheckpointError(problem, hint="download or save it again") from error

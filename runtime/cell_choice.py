@@ -20,7 +20,8 @@ def read_ids(choice: str) -> list[str]:
     Raises:
         CellFileError: There are no ids in it.
     """
-    is_file = len(os.fsencode(choice)) < NAME_BYTES_MAX and os.path.isfile(choice)  # noqa: PTH113
+    short = len(os.fsencode(choice)) < NAME_BYTES_MAX
+    is_file = short and os.path.isfile(choice)  # noqa: PTH113 - Path's raises for some
     try:
         parts = (
             Path(choice).read_text(encoding="utf-8").splitlines() if is_file else choice.split(",")

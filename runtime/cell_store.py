@@ -246,7 +246,7 @@ def _is_csc_in_memory(matrix: Any) -> bool:
 def _base(stated: object) -> float:
     """Return a base as a number; scanpy's None means e."""
     try:
-        base = float(stated)  # type: ignore[arg-type]
+        base = float(stated)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError):
         return float(np.e)
     return base if np.isfinite(base) and base > 1 else float(np.e)

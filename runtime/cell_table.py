@@ -35,7 +35,8 @@ class H5Table:
         self._legacy = legacy_categories
         self._compound = isinstance(item, h5py.Dataset)
         if self._compound and not check_dataset(item, key).dtype.names:
-            raise CellFileError(f"{key} is not a table", hint=_DAMAGED)  # noqa: EM102
+            problem = f"{key} is not a table"
+            raise CellFileError(problem, hint=_DAMAGED)
         with naming(key):
             self._index_name = self._find_index_name()
 
@@ -71,16 +72,19 @@ class H5Table:
         with naming(key):
             return self._read_column(name, key)
 
+    def _missing(self, key: str) -> CellFileError:
+        return CellFileError(f"{key} is missing", hint=_choose(self.columns))
+
     def _read_column(self, name: str, key: str) -> list[str]:
         if self._compound:
             if name not in self._item.dtype.names:
-                raise CellFileError(f"{key} is missing", hint=_choose(self.columns))  # noqa: EM102
+                raise self._missing(key)
             values = read_whole(self._item, key)[name]
             return self._legacy_labels(name, values) or as_strings(values)
         import h5py
 
         if name not in self._item:
-            raise CellFileError(f"{key} is missing", hint=_choose(self.columns))  # noqa: EM102
+            raise self._missing(key)
         item = child(self._item, name, key)
         if isinstance(item, h5py.Group):
             return self._grouped(item, key)

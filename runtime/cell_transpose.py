@@ -108,7 +108,8 @@ class _Deal:
         # Where each block's entries begin in the file, and where its next ones go.
         self._begin = self.row_begin[self.block_row]
         self._next = self._begin[:-1].copy()
-        self._file = tempfile.TemporaryFile(prefix="c2t-cells-")  # noqa: SIM115
+        # Lives as long as this object, not as long as a block.
+        self._file = tempfile.TemporaryFile(prefix="c2t-cells-")  # noqa: SIM115 - see above
         weakref.finalize(self, self._file.close)
         try:
             for start in slabs:

@@ -47,11 +47,11 @@ class DescribableBundle(BundleFiles, Protocol):
     """The parts of a bundle that describing needs."""
 
     @property
-    def gene_embedding_tables(self) -> GeneEmbeddingTables: ...  # noqa: D102
+    def gene_embedding_tables(self) -> GeneEmbeddingTables: ...  # noqa: D102 - the name says it
     @property
-    def token_embedding(self) -> NDArray[Any]: ...  # noqa: D102
+    def token_embedding(self) -> NDArray[Any]: ...  # noqa: D102 - the name says it
     @property
-    def tokenizer(self) -> Any: ...  # noqa: D102
+    def tokenizer(self) -> Any: ...  # noqa: D102 - the name says it
 
 
 @dataclass(frozen=True)

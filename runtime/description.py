@@ -43,13 +43,13 @@ class Cells(Protocol):
     """A run of cells, encoded by rank value."""
 
     @property
-    def ids(self) -> Sequence[str]: ...  # noqa: D102
+    def ids(self) -> Sequence[str]: ...  # noqa: D102 - the name says it
     @property
-    def tokens(self) -> Sequence[GeneTokenArray]: ...  # noqa: D102
+    def tokens(self) -> Sequence[GeneTokenArray]: ...  # noqa: D102 - the name says it
     @property
-    def genes_used(self) -> Any: ...  # noqa: D102
+    def genes_used(self) -> Any: ...  # noqa: D102 - the name says it
     @property
-    def errors(self) -> Sequence[str | None]: ...  # noqa: D102
+    def errors(self) -> Sequence[str | None]: ...  # noqa: D102 - the name says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,4 +92,4 @@ class EncodedCells:
 class CellSource(Protocol):
     """A reader of cells."""
 
-    def chunks(self) -> Iterator[Cells]: ...  # noqa: D102
+    def chunks(self) -> Iterator[Cells]: ...  # noqa: D102 - the name says it

@@ -25,9 +25,9 @@ class TinyBundle:
         return self.loaded.model.generate(cell, self.loaded.prompt, generation)
 
 
-def make_bundle(folder: Path, sizes: TinySizes = TinySizes(), seed: int = 0) -> TinyBundle:  # noqa: B008
+def make_bundle(folder: Path, sizes: TinySizes | None = None, seed: int = 0) -> TinyBundle:
     """Export a random checkpoint."""
-    return write_bundle(folder, tiny_checkpoint(sizes, seed))
+    return write_bundle(folder, tiny_checkpoint(sizes or TinySizes(), seed))
 
 
 def write_bundle(folder: Path, loaded: LoadedCheckpoint) -> TinyBundle:

@@ -39,7 +39,8 @@ class OurTexts:
         found = list(self.describer.describe([EncodedCells.of_tokens(cells)]))
         failed = [description.error for description in found if description.error]
         if failed:
-            raise EngineError(f"{self.name}: {failed[0]}")  # noqa: EM102
+            problem = f"{self.name}: {failed[0]}"
+            raise EngineError(problem)
         return [list(description.tokens) for description in found]
 
     @property
