@@ -171,7 +171,7 @@ def _split_columns(
     node = graph.producers.get(value)
     if node is None or node.op_type != "Split" or not _only_consumer(graph, value, reader):
         return None
-    sizes = [int(size) for size in graph.array(node.input[1])]  # type: ignore[call-overload]
+    sizes = [int(size) for size in graph.array(node.input[1])]
     place = list(node.output).index(value)
     start = sum(sizes[:place])
     return node, slice(start, start + sizes[place])
@@ -213,7 +213,7 @@ def _values(graph: StoredGraph, product: Product) -> Fold | None:
             return None
         if maker.op_type == "Reshape":
             shape = graph.array(maker.input[1])
-            heads, head = int(shape[2]), int(shape[3])  # type: ignore[call-overload]
+            heads, head = int(shape[2]), int(shape[3])
         value = maker.input[1 if maker.op_type == "TensorScatter" else 0]
         reader = maker.name
         maker = graph.producers.get(value)

@@ -65,7 +65,7 @@ def check_bert_model(path: Path | None) -> None:
         hint = "fetch a model such as BioBERT or RoBERTa yourself, and give its folder"
         raise EvaluationError(problem, hint=hint)
     try:
-        import bert_score  # type: ignore[import-not-found,import-untyped]  # noqa: F401
+        import bert_score  # noqa: F401 - only whether it is there
     except ModuleNotFoundError as error:
         problem = f"BERTScore needs {error.name}, which is not installed"
         raise EvaluationError(problem, hint="run `pip install bert-score`") from error
@@ -147,7 +147,7 @@ def _bleu(
 
 
 def _rouge(said: Sequence[str], wanted: Sequence[str]) -> dict[str, list[float]]:
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
+    from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(list(ROUGES), use_stemmer=True)
     scores = [scorer.score(target, text) for text, target in zip(said, wanted, strict=True)]

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import gguf  # type: ignore[import-not-found,import-untyped]
-import llama_cpp  # type: ignore[import-not-found,import-untyped]
+import gguf
+import llama_cpp
 import numpy as np
 import torch
 from numpy.typing import NDArray
