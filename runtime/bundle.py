@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.errors import BundleError
+from c2t.runtime.json_file import json_bytes
 from c2t.runtime.manifest import FORMAT_VERSION, MANIFEST_NAME, FileEntry, Manifest, TensorReference
 from c2t.runtime.token_table import Int8Rows
 
@@ -58,7 +59,7 @@ Progress = Callable[[int], None]  # called with the number of bytes done since t
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenCell:
-    """A cell whose text is known: the PyTorch model's own greedy output at export."""
+    """A cell whose text was written with the bundle: PyTorch's, or a quantised bundle's own."""
 
     gene_tokens: tuple[int, ...]
     token_ids: tuple[int, ...]
@@ -90,6 +91,11 @@ class Bundle:
     def __repr__(self) -> str:
         m = self.manifest
         return f"Bundle({str(self.path)!r}, {m.name!r}, {m.precision}, {self.digest[:12]})"
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its files."""
+        return sum(entry.bytes for entry in self.manifest.files.values())
 
     def file(self, name: str) -> Path:
         """Path of one file of the bundle.
@@ -268,8 +274,7 @@ def parse_manifest(raw: bytes) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, readable by people (indented, in the order of the schema)."""
-    raw = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    (folder / MANIFEST_NAME).write_bytes(raw + b"\n")
+    (folder / MANIFEST_NAME).write_bytes(json_bytes(manifest))
 
 
 def file_entries(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:

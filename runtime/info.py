@@ -32,7 +32,7 @@ def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
     return BundleInfo(
         path=str(bundle.path),
         digest=bundle.digest,
-        bytes=sum(entry.bytes for entry in bundle.manifest.files.values()),
+        bytes=bundle.bytes,
         files_checked=files_checked,
         manifest=bundle.manifest,
     )

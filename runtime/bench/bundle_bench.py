@@ -85,7 +85,7 @@ def bench_bundle(
     document["bundle"] = {
         "name": bundle.manifest.name,
         "precision": bundle.manifest.precision,
-        "bytes": sum(entry.bytes for entry in bundle.manifest.files.values()),
+        "bytes": bundle.bytes,
         "sha256": bundle.digest,
     }
     cells, reading = _cells(bundle, options)

@@ -90,7 +90,7 @@ def _measure(request: dict[str, Any]) -> dict[str, float]:
         clock.seconds[stage] - before.get(stage, 0.0)
         for stage in ("embed", "encoder", "projector", "prefill")
     )
-    size = sum(entry.bytes for entry in bundle.manifest.files.values())
+    size = bundle.bytes
     peak = peak_resident_bytes()
     return {
         "import_seconds": imported - request["started"],
