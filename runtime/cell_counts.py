@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.cell_rows import SparseRows, portions
 from c2t.runtime.cell_store import CellStore, open_store
-from c2t.runtime.counts import Values, choose_counts
+from c2t.runtime.count_matrix import Values, choose_counts
 from c2t.runtime.errors import CellFileError
 
 # Rows between two wanted ones that are read along: cheaper than another request.

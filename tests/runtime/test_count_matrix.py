@@ -14,7 +14,7 @@ from shared_data import shared
 from c2t.runtime.cell_counts import CellCounts, CellOptions
 from c2t.runtime.cell_rows import dense_to_rows
 from c2t.runtime.cell_store import open_store
-from c2t.runtime.counts import judge
+from c2t.runtime.count_matrix import judge
 from c2t.runtime.errors import CellFileError
 
 
