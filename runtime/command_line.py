@@ -7,16 +7,18 @@ does everything else always, which is a bug.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import io
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
 
 import typer
 
@@ -29,6 +31,7 @@ P = ParamSpec("P")
 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
+STANDARD_OUTPUT = "<standard output>"  # in place of a file's name
 PIPE_CLOSED = 141  # 128 + SIGPIPE, which not every system has
 
 # Top-level packages that only an extra installs, and the extra.
@@ -44,6 +47,9 @@ EXTRAS = {
     "transformers": "export",
     "scanpy": "demo",
 }
+
+# What the argument parser raises. It is click's class, which some versions of Typer bring along.
+_WrongArguments: Any = typer.BadParameter.__base__
 
 _debug = False
 
@@ -65,7 +71,26 @@ def run_app(app: typer.Typer) -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     _debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
-    app(args=arguments, prog_name="c2t")
+    _prepare_streams()
+    run_arguments(app, arguments)
+
+
+def run_arguments(app: typer.Typer, arguments: list[str]) -> NoReturn:
+    """Run the command that the arguments name, and exit.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
+    try:
+        code = app(args=arguments, prog_name="c2t", standalone_mode=False)
+        sys.stdout.flush()
+    except _WrongArguments as error:
+        raise SystemExit(_tell_wrong_arguments(error, arguments)) from None
+    except OSError as error:  # of `--help`; commands tell their own
+        if _debug or error.errno is None:
+            raise
+        raise SystemExit(_tell_system_error(error)) from None
+    raise SystemExit(code or 0)
 
 
 def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, None]:
@@ -79,17 +104,22 @@ def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, No
         except C2TError as error:
             if _debug:
                 raise
-            say(f"error: {error.problem}")
-            if error.hint:
-                say(f"hint: {error.hint}")
+            _tell(error.problem, error.hint)
             raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from None
         except BrokenPipeError:  # `c2t describe ... | head` is no error
-            # Else Python complains when it flushes standard output at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _forget_standard_output()
             raise typer.Exit(PIPE_CLOSED) from None
+        except OSError as error:
+            if _debug or error.errno is None:
+                raise
+            raise typer.Exit(_tell_system_error(error)) from None
         except KeyboardInterrupt as stop:
             say(f"\ninterrupted{_what_is_kept(stop)}")
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as end:
+            if kept := _what_is_kept(end):
+                say(f"\nended{kept}")
+            raise
 
     app.command(function.__name__)(run)
     return run
@@ -127,7 +157,8 @@ def open_checked(path: Path) -> Bundle:
 
 def say(message: str) -> None:
     """Tell the user something that is not data."""
-    print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody listens: no reason to stop working
+        print(message, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -154,7 +185,79 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _what_is_kept(stop: KeyboardInterrupt) -> str:
+def _tell(problem: str, hint: str) -> None:
+    say(f"error: {problem}")
+    if hint:
+        say(f"hint: {hint}")
+
+
+def _tell_wrong_arguments(error: Any, arguments: Sequence[str]) -> int:
+    """Tell an error of the argument parser as any other; asked for nothing, show the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return WRONG_USAGE
+    message = " ".join(str(error.format_message()).split()).rstrip(".")
+    given = _value_given(getattr(getattr(error, "param", None), "opts", ()), arguments)
+    if given is not None and given not in message:
+        message += f", not {given!r}"
+    path = error.ctx.command_path if error.ctx is not None else "c2t"
+    _tell(message[:1].lower() + message[1:], f"see `{path} --help`")
+    return WRONG_USAGE
+
+
+def _value_given(names: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """The last value that an option of these names was given: not every message has it."""
+    found = None
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in names and name.startswith("-"):
+            found = value if equals else following
+    return found
+
+
+def _tell_system_error(error: OSError) -> int:
+    """Tell an error of the operating system: a file that may not be read, a full disk."""
+    reason = error.strerror or str(error)
+    if error.filename == STANDARD_OUTPUT:
+        _forget_standard_output()
+        _tell(f"cannot write to standard output: {reason}", "send it somewhere else")
+    else:
+        where = f"{error.filename}: " if error.filename else ""
+        _tell(f"{where}{reason}", "mend that and run the same command again; --debug says more")
+    return FAILED
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output, whose errors say that they are of it."""
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
+
+
+def _prepare_streams() -> None:
+    """Make errors of standard output known, also where the shell has closed it (`>&-`)."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    if sys.stdout is None:  # whatever is written now fails
+        raw, encoding, errors = _StandardOutput(os.open(os.devnull, os.O_RDONLY), "w"), "utf-8", ""
+    elif sys.stdout.isatty():
+        return
+    else:
+        sys.stdout.flush()
+        raw = _StandardOutput(sys.stdout.fileno(), "w", closefd=False)
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors or ""
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors or "strict")
+
+
+def _forget_standard_output() -> None:
+    """Else Python complains when it flushes what is left at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _what_is_kept(stop: BaseException) -> str:
     done, total = getattr(stop, "done", 0), getattr(stop, "total", 0)
     if not done:
         return ""

@@ -11,6 +11,7 @@ from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 
 from c2t.cli import app
+from c2t.runtime.command_line import run_arguments
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ def call_c2t(
         words = list(map(str, arguments))
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:
-            app(args=words, prog_name="c2t")
+            run_arguments(app, words)
         output, errors = capfd.readouterr()
         return Completed(words, int(caught.value.code or 0), output, errors)
 

@@ -1,13 +1,15 @@
 """The commands around describing: help, version, info, verify, doctor, export's usage."""
 
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_process import Command, run_c2t, set_golden
+from cli_process import C2T, Command, run_c2t, set_golden
 
 import c2t
 
@@ -26,11 +28,82 @@ def test_version() -> None:
     assert run_c2t("--version").stdout == f"c2t {c2t.__version__}\n"
 
 
-def test_wrong_usage_is_exit_2(call_c2t: Command) -> None:
-    for arguments in (["nonsense"], ["info"], ["info", "--nonsense", "x"], ["describe", "x"]):
-        done = call_c2t(*arguments)
-        assert done.returncode == 2
-        assert "Error:" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        ("nonsense", "no such command 'nonsense'", "see `c2t --help`"),
+        ("info", "missing argument 'BUNDLE'", "see `c2t info --help`"),
+        ("info --nonsense x", "no such option: --nonsense", "see `c2t info --help`"),
+        ("describe x", "missing argument 'CELLS.h5ad'", "see `c2t describe --help`"),
+        ("describe x y --limit many", "'--limit': ", "see `c2t describe --help`"),
+        ("describe x y --limit=many", "'many'", "see `c2t describe --help`"),
+    ],
+)
+def test_wrong_usage_is_exit_2(call_c2t: Command, arguments: str, error: str, hint: str) -> None:
+    done = call_c2t(*arguments.split())
+    assert done.returncode == 2
+    assert done.stdout == ""
+    told = done.stderr.splitlines()
+    assert len(told) == 2
+    assert told[0].startswith("error: ")
+    assert error in told[0]
+    assert told[1] == f"hint: {hint}"
+
+
+def test_without_arguments_the_help_is_shown(call_c2t: Command) -> None:
+    done = call_c2t()
+    assert done.returncode == 2
+    assert "Usage: c2t" in done.stdout + done.stderr
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("command", ["info", "info --json", "doctor", "--help"])
+def test_output_that_cannot_be_written(bundle: Path, command: str) -> None:
+    arguments = [*command.split(), *([bundle] if command.startswith("info") else [])]
+    with FULL.open("w") as stream:
+        done = run_c2t(*arguments, stdout=stream.fileno())
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: cannot write to standard output: No space left on device",
+        "hint: send it somewhere else",
+    ]
+
+
+def test_output_that_is_closed(bundle: Path) -> None:
+    command = f"exec {C2T} info {bundle} >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write to standard output: ")
+    assert len(done.stderr.splitlines()) == 2
+    done = subprocess.run(f"{command} 2>&-", shell=True, capture_output=True, check=False)
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    (copy / "genes.npz").chmod(0)
+    done = call_c2t("info", "--verify", copy)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {copy / 'genes.npz'}: Permission denied\n")
+
+
+def test_a_system_error_is_told(
+    call_c2t: Command, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "genes.npz")
+
+    monkeypatch.setattr("c2t.runtime.bundle.open_bundle", refusing)
+    done = call_c2t("info", bundle)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: genes.npz: Permission denied",
+        "hint: mend that and run the same command again; --debug says more",
+    ]
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -195,6 +195,15 @@ def test_closed_pipe_is_no_error(bundle: Path, cells: Path) -> None:
     assert "Exception" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_records_that_cannot_be_printed(bundle: Path, cells: Path) -> None:
+    with Path("/dev/full").open("w") as stream:
+        done = run_c2t("describe", bundle, cells, stdout=stream.fileno())
+    assert done.returncode == 1
+    assert "error: cannot write to standard output: No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_profile_names_every_stage(
     call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
 ) -> None:
