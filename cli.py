@@ -136,13 +136,17 @@ def describe(
     filter_pass: Annotated[
         bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
     ] = True,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest text, in tokens.")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="1 is greedy search.")] = None,
-    no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="Size of n-grams that may not repeat; 0: off.")
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest text, in tokens.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Cells written at the same time.")] = 8,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(min=0, help="Size of n-grams that may not repeat; 0: off.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
     drafts: Annotated[
         bool, typer.Option(help="Guess phrases and verify them: the same texts, sooner.")
     ] = True,
@@ -168,7 +172,7 @@ def describe(
     from c2t.runtime.cell_choice import read_ids
     from c2t.runtime.cell_file import CellOptions
     from c2t.runtime.describe import DescribeOptions
-    from c2t.runtime.describe_file import DescribeFileOptions, describe_file
+    from c2t.runtime.describe_file import DescribeFileOptions, check_paths, describe_file
 
     options = DescribeFileOptions(
         cells=cells,
@@ -196,6 +200,7 @@ def describe(
             prepack=prepack,
         ),
     )
+    check_paths(options)  # before the gigabytes of a bundle are hashed
     opened = open_checked(bundle)
     done = describe_file(opened, options, stream=sys.stdout.buffer, report=say)
     if json:

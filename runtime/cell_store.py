@@ -13,6 +13,7 @@ import numpy as np
 
 from c2t.runtime.cell_hdf5 import check_dataset, child, naming, one_line, read_dataset
 from c2t.runtime.cell_matrix import open_matrix
+from c2t.runtime.cell_path import check_cells_path
 from c2t.runtime.cell_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
 from c2t.runtime.cell_table import H5Table, as_strings
 from c2t.runtime.errors import CellFileError
@@ -62,15 +63,12 @@ class H5adStore:
         import h5py
 
         self.name = path.name
-        if path.is_dir():  # HDF5's own message is of many lines
-            problem = f"{path} is a folder, not an .h5ad file"
-            raise CellFileError(problem, hint="give one .h5ad file; a .zarr store is not read")
+        check_cells_path(path)  # HDF5's own messages are of many lines
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
             problem = f"{path} is not a readable .h5ad file: {one_line(error)}"
-            hint = "check the path" if not path.exists() else "download or write the file again"
-            raise CellFileError(problem, hint=hint) from error
+            raise CellFileError(problem, hint="download or write the file again") from error
         try:
             self.obs: Table = self._table("obs")
             self._cells = len(self.obs.index())

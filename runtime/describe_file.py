@@ -11,6 +11,7 @@ from typing import IO, Any
 import c2t
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.cell_file import CellOptions, CellReader, open_cells
+from c2t.runtime.cell_path import check_cells_path
 from c2t.runtime.describe import DescribeOptions, Describer
 from c2t.runtime.output import (
     Run,
@@ -52,6 +53,22 @@ class DescribeFileOptions:
     describing: DescribeOptions = field(default_factory=DescribeOptions)
 
 
+def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
+    """Refuse at once what no bundle is needed for to see that it cannot go well.
+
+    Returns:
+        The files to write; see `c2t.runtime.output.plan_outputs`.
+
+    Raises:
+        CellFileError: The cells are not there, or no file.
+        OutputError: An output that cannot or must not be written.
+    """
+    check_cells_path(options.cells)
+    return plan_outputs(
+        options.cells, options.output, write_obs=options.write_obs, force=options.force
+    )
+
+
 def describe_file(
     bundle: Bundle,
     options: DescribeFileOptions,
@@ -73,9 +90,7 @@ def describe_file(
         EngineError: No engine runs here.
         DescribeInterrupted: Ctrl-C; what was described is kept.
     """
-    targets = plan_outputs(
-        options.cells, options.output, write_obs=options.write_obs, force=options.force
-    )
+    targets = check_paths(options)
     with open_cells(options.cells, bundle, options.reading) as reader:
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)

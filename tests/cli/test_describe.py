@@ -105,7 +105,6 @@ def test_generation_options_reach_the_model(
         (["-o", "taken.csv"], 1, "taken.csv exists already", "--force"),
         (["-o", "missing/out.csv"], 1, "there is no folder", "mkdir -p"),
         (["--json"], 2, "--json prints the summary", "-o"),
-        (["--num-beams", "0"], 1, "num_beams is 0", "at least 1"),
         (["--layer", "nonsense"], 1, "nonsense", ""),
         (["--cells", ","], 1, "no cell ids", "commas"),
     ],
@@ -157,6 +156,48 @@ run_app(app)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "warning: slow file\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "least"),
+    [
+        ("--batch-size", 0, 1),
+        ("--threads", -3, 1),
+        ("--max-new-tokens", 0, 1),
+        ("--num-beams", 0, 1),
+        ("--no-repeat-ngram-size", -1, 0),
+    ],
+)
+def test_a_number_out_of_range_is_wrong_usage(
+    call_c2t: Command, option: str, value: int, least: int
+) -> None:
+    done = call_c2t("describe", "bundle", "cells.h5ad", option, value)
+    assert done.returncode == 2
+    error, hint = done.stderr.splitlines()
+    assert error.startswith(f"error: invalid value for '{option}'")
+    assert str(value) in error
+    assert str(least) in error
+    assert hint == "hint: see `c2t describe --help`"
+
+
+def test_mistakes_with_paths_are_found_before_the_bundle_is_opened(
+    call_c2t: Command, cells: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "taken.csv").touch()
+    for arguments, error, hint in (
+        (["nope.h5ad"], "no such file: nope.h5ad", "check the path"),
+        ([tmp_path], f"{tmp_path} is a folder, not an .h5ad file", "give one .h5ad file"),
+        (["pipe"], "pipe is a pipe or a device", "save it to a file first"),
+        ([cells, "-o", "out.xlsx"], "out.xlsx has no suffix", "end its name in"),
+        ([cells, "-o", "taken.csv"], "taken.csv exists already", "pass --force"),
+    ):
+        done = call_c2t("describe", "no-bundle", *arguments, cwd=tmp_path)
+        assert done.returncode == 1
+        told = done.stderr.splitlines()
+        assert len(told) == 2
+        assert told[0].startswith(f"error: {error}")
+        assert told[1].startswith(f"hint: {hint}")
 
 
 def test_missing_files_are_named(
