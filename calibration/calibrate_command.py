@@ -56,8 +56,10 @@ def calibrate(
     gene_column: Annotated[
         str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of cells.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     force_gate: Annotated[
         bool, typer.Option("--force-gate", help="Write the bundle even if it fails the gate.")

@@ -75,14 +75,18 @@ def evaluate(
     gene_column: Annotated[
         str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest text, in tokens.")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="1 is greedy search.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Cells written at the same time.")] = 8,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest text, in tokens.")
+    ] = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
     resamples: Annotated[
         int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     gate: Annotated[
         bool, typer.Option("--gate", help="Fail if the bundle is worse than --against allows.")
     ] = False,

@@ -59,11 +59,13 @@ def export(
     emb_layer: Annotated[
         int | None, typer.Option(help="Encoder layer to take; 0: the last, -1: the one before.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Gene positions given to the decoder.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Default length limit.")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="Default number of beams.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Gene positions given to the decoder.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default length limit.")] = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="Default number of beams.")] = None,
     no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="Default size of n-grams that may not repeat; 0: off.")
+        int | None, typer.Option(min=0, help="Default size of n-grams that may not repeat; 0: off.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in the bundle.")] = None,
     phrases: Annotated[
@@ -78,7 +80,7 @@ def export(
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="Random weights for --preset.")] = False,
     projector: Annotated[str, typer.Option(help="Its projector: mlp or perceiver.")] = "mlp",
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Turn a trained checkpoint into a bundle.

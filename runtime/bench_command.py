@@ -39,14 +39,18 @@ def bench(
         int, typer.Option(min=1, help="Cells described one by one; 8 times as many in batches.")
     ] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 3,
-    num_beams: Annotated[int | None, typer.Option(help="1 is greedy search.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest text, in tokens.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Cells written at the same time.")] = 8,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest text, in tokens.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
     prepack: Annotated[
         bool | None, typer.Option(help="Copy the weights at opening; else only small graphs'.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is random.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
     output: Annotated[
         Path | None,
