@@ -28,7 +28,8 @@ def record(name: str, *, threads: int | None, seed: int) -> dict[str, Any]:
     machine = look_at_machine()
     return {
         "benchmark": name,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        # Names without folders: a record is read on other machines.
+        "command": shlex.join(Path(word).name if "/" in word else word for word in sys.argv),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {
             "system": machine.system,
