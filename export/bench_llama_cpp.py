@@ -11,6 +11,7 @@ import ctypes
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gguf
 import llama_cpp
@@ -145,7 +146,7 @@ class LlamaCppDecoder:
         return self._run(batch, len(tokens), self._length, last_only=False)
 
     def _run(
-        self, batch: llama_cpp.llama_batch, count: int, first: int, *, last_only: bool
+        self, batch: Any, count: int, first: int, *, last_only: bool
     ) -> NDArray[np.float32]:
         batch.n_tokens = count
         for place in range(count):

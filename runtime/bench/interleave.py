@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 
 Times = dict[str, list[float]]
+# Threads of a library wait for more work by spinning for a while: they would slow the next one.
+PAUSE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,8 @@ def interleave(
 
 
 def seconds_of(run: Callable[[], Any]) -> float:
-    """Seconds that one run takes."""
+    """Seconds that one run takes, after a pause."""
+    sleep(PAUSE)
     since = perf_counter()
     run()
     return perf_counter() - since
