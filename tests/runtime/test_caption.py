@@ -1,4 +1,5 @@
 import pytest
+
 from c2t.runtime.caption import caption_fields, cell_type_span, normalise_label
 
 NORMAL = (
