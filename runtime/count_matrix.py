@@ -150,6 +150,8 @@ def choose_counts(
         if seen[slot][2].kind == "counts" and values == "auto":
             break
     wanted: list[tuple[Kind, ...]] = [("counts",), ("log1p",), ("proportional",)]
+    if all(finding.kind == "nothing" for _, _, finding in seen.values()):
+        wanted = [("nothing",)]  # each cell has its own error: it is empty, or holds NaN
     if values != "auto":
         wanted = [("counts", "log1p", "proportional", "normalized"), ("scaled", "nothing")]
     for kinds in wanted:
@@ -235,6 +237,8 @@ def _report(
     stated: float | None,
 ) -> CountsReport:
     kind, base, warnings = finding.kind, finding.log_base, [finding.warning]
+    if kind == "nothing":
+        warnings = [f"{slot} holds nothing but zeros and NaN in the cells looked at"]
     if values != "auto":
         kind = values
         base = (finding.log_base or stated or float(np.e)) if values == "log1p" else None

@@ -245,3 +245,12 @@ def test_obs_column_that_is_not_there(tmp_path):
             reader.obs_column("tissue")
         assert str(caught.value) == "/obs/tissue is missing\n\nhint: the columns are: cell_type"
         assert reader.obs_columns == ["cell_type"]
+
+
+@pytest.mark.parametrize(("value", "error"), [(0.0, "empty"), (np.nan, "NaN")])
+def test_a_file_without_values_gives_every_cell_its_error(value, error):
+    with CellReader(adata(np.full((4, 80), value, np.float32)), vocabulary(), V2) as reader:
+        assert "nothing but zeros and NaN" in " ".join(reader.warnings)
+        errors = [e for chunk in reader.chunks() for e in chunk.errors]
+    assert len(errors) == 4
+    assert all(error in e for e in errors)
