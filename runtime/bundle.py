@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from c2t.runtime.errors import BundleError
 from c2t.runtime.json_file import json_bytes
 from c2t.runtime.manifest import FORMAT_VERSION, MANIFEST_NAME, FileEntry, Manifest, TensorReference
+from c2t.runtime.manifest_check import check_manifest
 from c2t.runtime.token_table import Int8Rows
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ def parse_manifest(raw: bytes) -> Manifest:
     if missing:
         problem = f"{MANIFEST_NAME} does not list: {', '.join(missing)}"
         raise BundleError(problem, hint="export the bundle again")
+    check_manifest(manifest)
     return manifest
 
 

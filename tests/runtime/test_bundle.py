@@ -177,6 +177,29 @@ def test_a_token_table_that_is_not_the_decoders(bundle_copy, change, problem):
         _ = open_bundle(bundle_copy).token_embedding
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "problem"),
+    [
+        (None, {"precision": "fp7"}, "precision is 'fp7'"),
+        (None, {"format_version": 0}, "format_version is 0"),
+        ("decoder", {"layers": 10**9}, "decoder.layers is 1000000000"),
+        ("decoder", {"max_positions": 1 << 40}, "decoder.max_positions is"),
+        ("decoder", {"width": 0}, "decoder.width is 0"),
+        ("decoder", {"kv_heads": 3}, "no multiple of kv_heads, 3"),
+        ("gene_input", {"layer_norm_epsilon": 0.0}, "layer_norm_epsilon is 0.0"),
+        ("gene_input", {"input_size": -1}, "gene_input.input_size is -1"),
+        ("gene_input", {"cls_token": 99999}, "special tokens: 99999 is not in"),
+        ("prompt", {"prefix_ids": [-1]}, "prompt.prefix_ids: -1 is not in the vocabulary"),
+        ("prompt", {"suffix_ids": [10**7]}, "prompt.suffix_ids: 10000000 is not in"),
+        ("generation", {"max_new_tokens": 0}, "generation.max_new_tokens is 0"),
+    ],
+)
+def test_numbers_that_cannot_be(bundle_copy, part, change, problem):
+    change_manifest(bundle_copy, lambda m: (m[part] if part else m).update(change))
+    with pytest.raises(BundleError, match=problem):
+        open_bundle(bundle_copy, verify=False)
+
+
 def test_describing_warns_and_closes_the_file(tiny_bundle_folder, tmp_path, monkeypatch):
     bundle = open_bundle(tiny_bundle_folder, verify=False)
     cells = anndata.read_h5ad(make_cells(tmp_path / "cells.h5ad", 3))
