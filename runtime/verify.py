@@ -6,11 +6,13 @@ what was meant with them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from c2t.runtime.bundle import Bundle, GoldenCell
 from c2t.runtime.describe import Describer
 from c2t.runtime.description import Description, EncodedCells
+from c2t.runtime.errors import BundleError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,11 @@ def verify_golden_cells(bundle: Bundle) -> Verification:
     """Describe the golden cells of a bundle that was opened with its hashes checked.
 
     Raises:
+        BundleError: There are no golden cells, or they hold tokens that there are not.
         EngineError: No engine runs here.
     """
     golden = bundle.golden.cells
+    _check_golden(bundle, golden)
     describer = Describer(bundle)
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
     found = zip(golden, describer.describe([chunk]), strict=True)
@@ -61,6 +65,26 @@ def verify_golden_cells(bundle: Bundle) -> Verification:
             if description.tokens != cell.token_ids
         ),
     )
+
+
+def _check_golden(bundle: Bundle, golden: Sequence[GoldenCell]) -> None:
+    """Refuse golden cells that could show nothing: the fault is theirs, not an engine's."""
+    hint = "export the bundle again: nothing can be verified with it"
+    if not golden:
+        problem = "the bundle has no golden cells"
+        raise BundleError(problem, hint=hint)
+    spec, words = bundle.manifest.gene_input, bundle.manifest.decoder.vocabulary_size
+    for number, cell in enumerate(golden):
+        genes, text = cell.gene_tokens, cell.token_ids
+        if not 0 < len(genes) <= spec.input_size:
+            problem = f"golden cell {number} has {len(genes)} gene tokens"
+        elif not (min(genes) >= 0 and max(genes) < spec.vocabulary_size):
+            problem = f"golden cell {number} has gene tokens outside the vocabulary"
+        elif not text or not (min(text) >= 0 and max(text) < words):
+            problem = f"golden cell {number} has no text tokens, or some outside the vocabulary"
+        else:
+            continue
+        raise BundleError(problem, hint=hint)
 
 
 def _difference(number: int, cell: GoldenCell, description: Description) -> Difference:

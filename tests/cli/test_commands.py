@@ -155,6 +155,27 @@ def test_verify(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
     assert found["differences"][0]["first_token"] == 4
 
 
+@pytest.mark.parametrize(
+    ("golden", "error"),
+    [
+        ([], "the bundle has no golden cells"),
+        ([{"gene_tokens": [99999], "token_ids": [1], "text": ""}], "gene tokens outside"),
+        ([{"gene_tokens": [], "token_ids": [1], "text": ""}], "has 0 gene tokens"),
+        ([{"gene_tokens": [5], "token_ids": [-1], "text": ""}], "outside the vocabulary"),
+    ],
+)
+def test_golden_cells_that_show_nothing(
+    call_c2t: Command, bundle: Path, tmp_path: Path, golden: list[dict[str, object]], error: str
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    set_golden(copy, golden)
+    done = call_c2t("verify", copy)
+    assert done.returncode == 1
+    told = done.stderr.splitlines()
+    assert error in told[0]
+    assert "engine" not in told[1]
+
+
 def test_doctor() -> None:
     done = run_c2t("doctor")
     assert done.returncode == 0, done.stdout
