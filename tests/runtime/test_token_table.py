@@ -27,46 +27,47 @@ def test_rows_are_widened_when_looked_up():
     assert rows[[0]].dtype == np.float32
 
 
-def with_table(source: Path, folder: Path, dtype: str, scale: TensorReference | None) -> Path:
-    """A copy of a bundle whose token table is 2 x 4 numbers in a file of its own."""
+def with_table(source: Path, folder: Path, dtype: str, rows: int | None) -> Path:
+    """A copy of a bundle with another token table: row v is v, v + 1, ..., modulo 100.
+
+    Args:
+        source: The bundle.
+        folder: The copy.
+        dtype: Of the table.
+        rows: How many rows have a scale (0.5 each, all of them for -1); None: there are none.
+    """
     shutil.copytree(source, folder)
-    values = np.arange(8).astype(dtype).tobytes().ljust(64, b"\0")
-    (folder / TABLE).write_bytes(values + np.array([1, 0.5], np.float32).tobytes())
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
-    reference = TensorReference(file=TABLE, offset=0, shape=(2, 4), dtype=dtype)
-    decoder = replace(
-        manifest.decoder,
-        vocabulary_size=2,
-        width=4,
-        token_embedding=reference,
-        token_scale=scale,
-    )
+    shape = manifest.decoder.token_embedding.shape
+    values = ((np.arange(shape[0])[:, None] + np.arange(shape[1])) % 100).astype(dtype)
+    scales = np.full(shape[0], 0.5, np.float32)
+    (folder / TABLE).write_bytes(scales.tobytes() + values.tobytes())
+    table = TensorReference(file=TABLE, offset=scales.nbytes, shape=shape, dtype=dtype)
+    scale = None
+    if rows is not None:
+        scaled = shape[0] if rows < 0 else rows
+        scale = TensorReference(file=TABLE, offset=0, shape=(scaled,), dtype="float32")
+    decoder = replace(manifest.decoder, token_embedding=table, token_scale=scale)
     files = file_entries(folder, [*manifest.files, TABLE])
     write_manifest(folder, replace(manifest, decoder=decoder, files=files))
     return folder
 
 
-def scales(rows: int = 2) -> TensorReference:
-    return TensorReference(file=TABLE, offset=64, shape=(rows,), dtype="float32")
-
-
 def test_an_int8_table_of_a_bundle(tiny_bundle_folder, tmp_path):
-    table = open_bundle(with_table(tiny_bundle_folder, tmp_path / "b", "int8", scales()))
-    assert table.token_embedding[[1]].tolist() == [[2, 2.5, 3, 3.5]]
+    table = open_bundle(with_table(tiny_bundle_folder, tmp_path / "b", "int8", -1))
+    assert table.token_embedding[[7]][0, :3].tolist() == [3.5, 4, 4.5]
 
 
 def test_a_float32_table_of_a_bundle(tiny_bundle_folder, tmp_path):
     table = open_bundle(with_table(tiny_bundle_folder, tmp_path / "b", "float32", None))
-    assert table.token_embedding[[1]].tolist() == [[4, 5, 6, 7]]
+    assert table.token_embedding[[7]][0, :3].tolist() == [7, 8, 9]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "scale"), [("int8", None), ("float32", scales()), ("int8", scales(1))]
-)
-def test_scales_that_do_not_fit(tiny_bundle_folder, tmp_path, dtype, scale):
-    bundle = open_bundle(with_table(tiny_bundle_folder, tmp_path / "b", dtype, scale))
-    with pytest.raises(BundleError, match=f"token table is {dtype}"):
-        _ = bundle.token_embedding
+@pytest.mark.parametrize(("dtype", "rows"), [("int8", None), ("float32", -1), ("int8", 1)])
+def test_scales_that_do_not_fit(tiny_bundle_folder, tmp_path, dtype, rows):
+    folder = with_table(tiny_bundle_folder, tmp_path / "b", dtype, rows)
+    with pytest.raises(BundleError):
+        _ = open_bundle(folder).token_embedding
 
 
 def test_a_manifest_from_before_there_were_scales(tiny_bundle_folder):
