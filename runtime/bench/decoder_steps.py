@@ -134,6 +134,11 @@ def bench_decoder(
         "prefill": _summary(prefills, first, skip="gemm"),
         "prefill_share_of_gemm": median_ratio(best, prefills[first]) if is_float else None,
         "step": _summary(singles, first, skip="read"),
+        # The same by the fastest reading of all rounds: memory is not equally fast at all times.
+        "best_read_bytes_per_second": weights / min(floor),
+        "step_share_of_best_read": {
+            c.name: min(floor) / float(np.median(singles[c.name])) for c in contestants
+        },
         "step_share_of_floor": {c.name: median_ratio(floor, singles[c.name]) for c in contestants},
         "drafts": {
             str(count): {
