@@ -23,8 +23,10 @@ import msgspec
 from c2t.runtime.errors import OutputError
 from c2t.runtime.output_record import Record
 
-JOURNAL_VERSION = 1
-HEAD_BYTES = 1 << 20  # of the file of cells, hashed: enough to tell files apart, instant on 50 GB
+JOURNAL_VERSION = 2
+# Of the file of cells, hashed at both ends: enough to tell files apart, instant on 50 GB. Not its
+# time, which a copy changes.
+HEAD_BYTES = 1 << 20
 SYNC_SECONDS = 5.0  # a power cut may cost this much work; a kill costs none
 
 
@@ -34,18 +36,18 @@ class CellsMark:
 
     name: str
     bytes: int
-    mtime_ns: int
     head_sha256: str
+    tail_sha256: str
 
     @staticmethod
     def of(path: Path) -> CellsMark:
         """Look at a file."""
         with path.open("rb") as stream:
             head = hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest()
-        state = path.stat()
-        return CellsMark(
-            name=path.name, bytes=state.st_size, mtime_ns=state.st_mtime_ns, head_sha256=head
-        )
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - HEAD_BYTES))
+            tail = hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest()
+        return CellsMark(name=path.name, bytes=size, head_sha256=head, tail_sha256=tail)
 
 
 @dataclass(frozen=True, kw_only=True)

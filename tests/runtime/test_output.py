@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -299,6 +300,14 @@ def test_changed_file_of_cells_is_refused(cells: Path, tmp_path: Path) -> None:
     cells.write_bytes(cells.read_bytes() + b"\0")
     with pytest.raises(OutputError, match="changed since"):
         write(cells, target)
+
+
+def test_a_copied_file_of_cells_is_the_same(cells: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    with pytest.raises(DescribeInterrupted):
+        write(cells, target, FakeModel(at=7))
+    os.utime(cells, (1, 1))
+    assert write(cells, target).resumed == 7
 
 
 def test_file_of_cells_that_changes_meanwhile(cells: Path, tmp_path: Path) -> None:
