@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from c2t.runtime.bundle import Bundle
     from c2t.runtime.bundle import open_bundle as open
+    from c2t.runtime.cell_counts import CellOptions
+    from c2t.runtime.describe import DescribeOptions
     from c2t.runtime.errors import C2TError
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "C2TError", "__version__", "open"]
+__all__ = ["Bundle", "C2TError", "CellOptions", "DescribeOptions", "__version__", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +21,14 @@ def __getattr__(name: str) -> Any:
         from c2t.runtime import bundle
 
         return bundle.Bundle if name == "Bundle" else bundle.open_bundle
+    if name == "CellOptions":
+        from c2t.runtime.cell_counts import CellOptions
+
+        return CellOptions
+    if name == "DescribeOptions":
+        from c2t.runtime.describe import DescribeOptions
+
+        return DescribeOptions
     if name == "C2TError":
         from c2t.runtime.errors import C2TError
 

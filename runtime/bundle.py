@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from c2t.kernels.gene_embedding import GeneEmbeddingTables
+    from c2t.runtime.cell_counts import CellOptions
     from c2t.runtime.describe import DescribeOptions, Description
     from c2t.runtime.genes import GeneVocabulary
 
@@ -195,12 +196,22 @@ class Bundle:
             _read_bounded(self.file(GOLDEN_NAME), GOLDEN_BYTES_MAX), GoldenCells, GOLDEN_NAME
         )
 
-    def describe(self, cells: Any, options: DescribeOptions | None = None) -> Iterator[Description]:
+    def describe(
+        self,
+        cells: Any,
+        options: DescribeOptions | None = None,
+        *,
+        reading: CellOptions | None = None,
+    ) -> Iterator[Description]:
         """Describe cells one after another, in their order.
 
         Args:
             cells: Path of an `.h5ad` file, an `anndata.AnnData`, or an opened cell reader.
             options: Generation and engine options; the bundle's defaults if None.
+            reading: How to read the cells, and which; not of a reader, which has its own. Without
+                it, all cells of an AnnData object are described, whatever its
+                `obs["filter_pass"]` says: the descriptions line up with its `obs`. Of a file, cells
+                that did not pass are left out.
 
         Yields:
             One description a cell. A cell that cannot be described carries an `error` instead of
@@ -212,13 +223,15 @@ class Bundle:
         Raises:
             CellFileError: The file as a whole cannot be read as counts over known genes.
         """
-        from c2t.runtime.cell_file import CellReader, open_cells
+        from c2t.runtime.cell_file import CellOptions, CellReader, open_cells
         from c2t.runtime.describe import Describer
 
         if isinstance(cells, CellReader):  # the caller's, with its warnings
             yield from Describer(self, options).describe(cells)
             return
-        with open_cells(cells, self) as reader:
+        if reading is None:
+            reading = CellOptions(filter_pass=isinstance(cells, (str, os.PathLike)))
+        with open_cells(cells, self, reading) as reader:
             for warning in reader.warnings:
                 warnings.warn(warning, stacklevel=2)
             yield from Describer(self, options).describe(reader)

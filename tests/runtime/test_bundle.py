@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import anndata
 import numpy as np
@@ -198,6 +199,19 @@ def test_numbers_that_cannot_be(bundle_copy, part, change, problem):
     change_manifest(bundle_copy, lambda m: (m[part] if part else m).update(change))
     with pytest.raises(BundleError, match=problem):
         open_bundle(bundle_copy, verify=False)
+
+
+def test_descriptions_line_up_with_an_object(tiny_bundle_folder, tmp_path):
+    bundle = open_bundle(tiny_bundle_folder, verify=False)
+    path = make_cells(tmp_path / "cells.h5ad", 4)
+    cells = anndata.read_h5ad(path)
+    cells.obs["filter_pass"] = [1, 0, 1, 1]
+    options = c2t.DescribeOptions(max_new_tokens=1, threads=1)
+    assert [r.cell for r in bundle.describe(cells, options)] == list(cells.obs_names)
+    for reading, count in ((c2t.CellOptions(), 3), (c2t.CellOptions(limit=2), 2)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert len(list(bundle.describe(cells, options, reading=reading))) == count
 
 
 def test_describing_warns_and_closes_the_file(tiny_bundle_folder, tmp_path, monkeypatch):
