@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from c2t.calibration.errors import EvaluationError
 from c2t.calibration.evaluation import Evaluation
 
+# A loss of exactly the tolerance passes: differences of shares carry this much rounding.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
@@ -37,14 +40,14 @@ def gate_failures(evaluation: Evaluation, tolerance: Tolerance) -> list[str]:
     for name, score in judged.fields.items():
         what, other = name.replace("_", " "), against.fields[name]
         lost = other.accuracy.value - score.accuracy.value
-        if lost > tolerance.accuracy:
+        if lost > tolerance.accuracy + ROUNDING:
             found.append(
                 f"{what} accuracy is {100 * lost:.2f} points lower; "
                 f"{100 * tolerance.accuracy:.2f} are allowed"
             )
         if score.similarity is not None and other.similarity is not None:
             share = 1 - score.similarity.mean.value / other.similarity.mean.value
-            if share > tolerance.similarity:
+            if share > tolerance.similarity + ROUNDING:
                 found.append(
                     f"{what} ontology similarity is {100 * share:.2f} % lower; "
                     f"{100 * tolerance.similarity:.2f} % are allowed"

@@ -39,7 +39,7 @@ EXTRAS = {
     "gguf": "bench",
     "jinja2": "export",
     "llama_cpp": "bench",
-    "onnx": "export",
+    "onnx": "calibrate",
     "onnx_ir": "export",
     "onnxscript": "export",
     "optimum": "export",
