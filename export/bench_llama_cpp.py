@@ -145,9 +145,7 @@ class LlamaCppDecoder:
             batch.token[place] = token
         return self._run(batch, len(tokens), self._length, last_only=False)
 
-    def _run(
-        self, batch: Any, count: int, first: int, *, last_only: bool
-    ) -> NDArray[np.float32]:
+    def _run(self, batch: Any, count: int, first: int, *, last_only: bool) -> NDArray[np.float32]:
         batch.n_tokens = count
         for place in range(count):
             batch.pos[place] = first + place
