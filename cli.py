@@ -28,6 +28,7 @@ from c2t.runtime.command_line import (
     run_app,
     say,
 )
+from c2t.runtime.command_options import GeneColumnOption, LayerOption
 from c2t.runtime.errors import C2TError
 
 app = typer.Typer(
@@ -121,15 +122,11 @@ def describe(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run left.")
     ] = False,
-    layer: Annotated[
-        str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
-    ] = None,
+    layer: LayerOption = None,
     counts_are: Annotated[
         Values, typer.Option(help="What its values are; auto looks at them.")
     ] = Values.auto,
-    gene_column: Annotated[
-        str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
-    ] = None,
+    gene_column: GeneColumnOption = None,
     min_coverage: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of the genes that must be known.")
     ] = 0.1,

@@ -9,6 +9,13 @@ import typer
 
 from c2t.calibration.choices import Estimator, Precision
 from c2t.runtime.command_line import import_stage, open_checked, print_json, say
+from c2t.runtime.command_options import (
+    AccuracyToleranceOption,
+    GeneColumnOption,
+    LayerOption,
+    LeastAgreementOption,
+    SimilarityToleranceOption,
+)
 
 
 def calibrate(
@@ -38,24 +45,14 @@ def calibrate(
     smooth: Annotated[
         bool, typer.Option(help="Move outliers of activations into the weights (SmoothQuant).")
     ] = True,
-    accuracy_tolerance: Annotated[
-        float, typer.Option(min=0, help="Percentage points of accuracy that may be lost.")
-    ] = 0.5,
-    similarity_tolerance: Annotated[
-        float, typer.Option(min=0, help="Ontology similarity that may be lost, in percent.")
-    ] = 0.5,
-    least_agreement: Annotated[
-        float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
-    ] = 97.0,
+    accuracy_tolerance: AccuracyToleranceOption = 0.5,
+    similarity_tolerance: SimilarityToleranceOption = 0.5,
+    least_agreement: LeastAgreementOption = 97.0,
     divergence_products: Annotated[
         int, typer.Option(min=0, help="Products whose own effect on the texts is measured.")
     ] = 8,
-    layer: Annotated[
-        str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
-    ] = None,
-    gene_column: Annotated[
-        str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
-    ] = None,
+    layer: LayerOption = None,
+    gene_column: GeneColumnOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; all cores if not given.")

@@ -14,6 +14,13 @@ import typer
 
 from c2t.calibration.errors import EvaluationError
 from c2t.runtime.command_line import UsageError, open_checked, say
+from c2t.runtime.command_options import (
+    AccuracyToleranceOption,
+    GeneColumnOption,
+    LayerOption,
+    LeastAgreementOption,
+    SimilarityToleranceOption,
+)
 
 if TYPE_CHECKING:
     from c2t.calibration.evaluate import EvaluateOptions
@@ -69,12 +76,8 @@ def evaluate(
     choice: Annotated[
         str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
     ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
-    ] = None,
-    gene_column: Annotated[
-        str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
-    ] = None,
+    layer: LayerOption = None,
+    gene_column: GeneColumnOption = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest text, in tokens.")
     ] = None,
@@ -90,15 +93,9 @@ def evaluate(
     gate: Annotated[
         bool, typer.Option("--gate", help="Fail if the bundle is worse than --against allows.")
     ] = False,
-    accuracy_tolerance: Annotated[
-        float, typer.Option(min=0, help="Accuracy that may be lost, in percentage points.")
-    ] = 0.5,
-    similarity_tolerance: Annotated[
-        float, typer.Option(min=0, help="Ontology similarity that may be lost, in percent.")
-    ] = 0.5,
-    least_agreement: Annotated[
-        float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
-    ] = 97.0,
+    accuracy_tolerance: AccuracyToleranceOption = 0.5,
+    similarity_tolerance: SimilarityToleranceOption = 0.5,
+    least_agreement: LeastAgreementOption = 97.0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
