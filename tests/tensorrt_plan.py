@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorrt_rtx
+from tiny_models import TinySizes
 
 Shape = tuple[int, ...]
 
@@ -95,3 +96,20 @@ def decoder_profile(
         for part in ("key", "value"):
             profile[f"past_{part}.{layer}"] = ((1, *cache), (1, *cache), (4, *cache))
     return profile
+
+
+def tiny_profiles(sizes: TinySizes, *, capacity: int):
+    """Profiles of all graphs of a tiny model, by the graph's name."""
+    return {
+        "encoder": encoder_profile(sizes.encoder_width, longest=sizes.encoder_positions),
+        "mlp": projector_profile(sizes.encoder_width, rows=sizes.top_k),
+        "perceiver": projector_profile(sizes.encoder_width, rows=sizes.encoder_positions),
+        "decoder": decoder_profile(
+            layers=sizes.decoder_layers,
+            width=sizes.decoder_width,
+            kv_heads=sizes.decoder_kv_heads,
+            head_size=sizes.decoder_width // sizes.decoder_heads,
+            capacity=capacity,
+            longest=16,
+        ),
+    }

@@ -78,25 +78,12 @@ def test_tensorrt_for_rtx_builds_it(tmp_path, name):
     pytest.importorskip(
         "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
     )
-    from tensorrt_plan import build_plan, decoder_profile, encoder_profile, projector_profile
+    from tensorrt_plan import build_plan, tiny_profiles
 
-    profiles = {
-        "encoder": encoder_profile(MLP.encoder_width, longest=MLP.encoder_positions),
-        "mlp": projector_profile(MLP.encoder_width, rows=MLP.top_k),
-        "perceiver": projector_profile(MLP.encoder_width, rows=MLP.encoder_positions),
-        "decoder": decoder_profile(
-            layers=MLP.decoder_layers,
-            width=MLP.decoder_width,
-            kv_heads=MLP.decoder_kv_heads,
-            head_size=MLP.decoder_width // MLP.decoder_heads,
-            capacity=CAPACITY,
-            longest=16,
-        ),
-    }
     _, small = write_forms(name, tmp_path)
     half = tmp_path / "half.onnx"
     write_half_precision(small, half, cache_capacity=CAPACITY)
-    assert len(build_plan(half, profiles[name])) > 1000
+    assert len(build_plan(half, tiny_profiles(MLP, capacity=CAPACITY)[name])) > 1000
 
 
 def test_the_plan_keeps_int8_weights(tmp_path, monkeypatch):

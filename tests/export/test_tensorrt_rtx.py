@@ -14,32 +14,14 @@ from c2t.export.projector_graph import write_projector_graph
 pytest.importorskip(
     "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
 )
-from tensorrt_plan import (
-    build_plan,
-    decoder_profile,
-    encoder_profile,
-    parse_graph,
-    projector_profile,
-)
+from tensorrt_plan import build_plan, parse_graph, tiny_profiles
 
 # Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
 MLP = TinySizes(decoder_width=128, encoder_width=32)
 PERCEIVER = TinySizes(decoder_width=128, encoder_width=32, projector="perceiver")
 CAPACITY = 32
 INPUTS = {"encoder": 1, "mlp": 1, "perceiver": 1, "decoder": 5 + 2 * MLP.decoder_layers}
-PROFILES = {
-    "encoder": encoder_profile(MLP.encoder_width, longest=MLP.encoder_positions),
-    "mlp": projector_profile(MLP.encoder_width, rows=MLP.top_k),
-    "perceiver": projector_profile(MLP.encoder_width, rows=MLP.encoder_positions),
-    "decoder": decoder_profile(
-        layers=MLP.decoder_layers,
-        width=MLP.decoder_width,
-        kv_heads=MLP.decoder_kv_heads,
-        head_size=MLP.decoder_width // MLP.decoder_heads,
-        capacity=CAPACITY,
-        longest=16,
-    ),
-}
+PROFILES = tiny_profiles(MLP, capacity=CAPACITY)
 
 
 def write_graph(name: str, folder: Path) -> Path:
