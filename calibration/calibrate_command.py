@@ -49,8 +49,13 @@ def calibrate(
     similarity_tolerance: SimilarityToleranceOption = 0.5,
     least_agreement: LeastAgreementOption = 97.0,
     divergence_products: Annotated[
-        int, typer.Option(min=0, help="Products whose own effect on the texts is measured.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Products whose own effect on the texts is measured.  "
+            "[default: all of a small model, 8 of a large one]",
+        ),
+    ] = None,
     layer: LayerOption = None,
     gene_column: GeneColumnOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,

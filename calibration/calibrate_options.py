@@ -26,8 +26,8 @@ class CalibrateOptions:
         estimator: How the thresholds of activations are found.
         smooth: Search smoothing factors (SmoothQuant).
         tolerance: What the bundle may lose.
-        divergence_products: For how many of the noisiest products KL is measured; a product of a
-            large decoder takes minutes.
+        divergence_products: For how many of the noisiest products KL is measured; None: all of a
+            small model, a few of a large one, where a product takes minutes.
         seed: Of every choice.
         threads: Threads of the engines; None: all cores.
         reading: How to read the file.
@@ -46,7 +46,7 @@ class CalibrateOptions:
     estimator: Estimator = Estimator.mse
     smooth: bool = True
     tolerance: Tolerance = field(default_factory=Tolerance)
-    divergence_products: int = 8
+    divergence_products: int | None = None
     seed: int = 0
     threads: int | None = None
     reading: CellOptions = field(default_factory=CellOptions)
