@@ -27,14 +27,18 @@ from c2t.calibration.choices import Precision
 from c2t.calibration.chosen_cells import ChosenCells, choose_cells
 from c2t.calibration.collect import TappedSystem
 from c2t.calibration.errors import CalibrationError
-from c2t.calibration.evaluation_report import CELLS, write_report_files
 from c2t.calibration.golden import write_golden
 from c2t.calibration.integer_kernels import KernelReport, profile_kernels
 from c2t.calibration.leaving_out import fewest
-from c2t.calibration.quality_gate import GateOptions, GateResult, held_out, run_gate
+from c2t.calibration.quality_gate import GateOptions, GateResult, QualityGate, held_out
 from c2t.calibration.quantised_bundle import bytes_of, complete_manifest, write_quantised_bundle
 from c2t.calibration.recipe import Form, GraphRecipe
-from c2t.calibration.sensitivity import Sensitivity, measure_divergence, rank
+from c2t.calibration.sensitivity import (
+    Sensitivity,
+    measure_divergence,
+    products_to_measure,
+    rank,
+)
 from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
 from c2t.calibration.weight_plan import plan_weights
 from c2t.runtime.atomic import atomic_folder, check_folder_target
@@ -77,20 +81,22 @@ def calibrate_bundle(
     plan = _plan(source, options, chosen)
     since = clock.add("calibration", since)
     ranked = rank(plan.reports)
-    if options.divergence_products:
-        report(f"measuring the sensitivity of {options.divergence_products} products")
+    worst = products_to_measure(source, options.divergence_products)
+    if worst != 0:
+        report(f"measuring the sensitivity of {'all' if worst is None else worst} products")
         ranked = measure_divergence(
             source,
             plan,
             ranked,
             chosen.cells,
-            worst=options.divergence_products,
+            worst=worst,
             scratch=options.output.resolve().parent,
             threads=options.threads,
         )
     since = clock.add("sensitivity", since)
     with atomic_folder(options.output, force=options.force) as folder:
-        trials = _Trials(source, options, chosen, plan, ranked, folder, report)
+        gate = QualityGate(source, _gate_options(options, chosen))
+        trials = _Trials(source, options, gate, plan, ranked, folder, report)
         left_out = fewest(int(MOST_LEFT_OUT * len(ranked)), trials.passes)
         if left_out is None:
             left_out = trials.best()
@@ -105,9 +111,6 @@ def calibrate_bundle(
         if result.evaluation is not None:
             for warning in result.evaluation.warnings:
                 report(f"warning: {warning}")
-            write_report_files(folder, result.evaluation, ())
-            # A bundle is passed on; what was said of each of somebody's cells need not be.
-            (folder / CELLS).unlink()
         kept = write_golden(bundle, threads=options.threads)
         report(f"{kept} of {len(bundle.golden.cells)} golden cells keep their text")
         finished = CalibrationReport(
@@ -128,6 +131,8 @@ def calibrate_bundle(
             attempts=tuple(trials.attempts),
             tolerance=options.tolerance,
             comparison=result.comparison,
+            evaluation=result.evaluation,
+            examples=result.examples,
             kernels=_kernels(bundle, plan.recipes, ranked[:left_out], chosen.cells[0]),
             bytes=bytes_of(bundle),
             source_bytes=bytes_of(source),
@@ -153,13 +158,25 @@ def _plan(source: Bundle, options: CalibrateOptions, chosen: ChosenCells) -> Cal
     )
 
 
+def _gate_options(options: CalibrateOptions, chosen: ChosenCells) -> GateOptions:
+    return GateOptions(
+        cells=options.cells,
+        reading=held_out(options.reading, chosen.gate_positions),
+        describing=DescribeOptions(threads=options.threads),
+        label_column=chosen.label_column,
+        label_map=options.label_map,
+        ontology=options.ontology,
+        tolerance=options.tolerance,
+    )
+
+
 @dataclass
 class _Trials:
     """Bundles with more and more products left out, each written to the folder and judged."""
 
     source: Bundle
     options: CalibrateOptions
-    chosen: ChosenCells
+    gate: QualityGate
     plan: CalibrationPlan
     ranked: list[Sensitivity]
     folder: Path
@@ -170,21 +187,12 @@ class _Trials:
 
     def passes(self, left_out: int) -> bool:
         """Write and judge a bundle without the most sensitive products."""
-        options = self.options
         self.report(
-            f"judging on {len(self.chosen.gate_positions):,} held-out cells"
-            + (f", {left_out} products left out" if left_out else "")
+            f"judging with {left_out} products in float32"
+            if left_out
+            else "judging on held-out cells"
         )
-        gate = GateOptions(
-            cells=options.cells,
-            reading=held_out(options.reading, self.chosen.gate_positions),
-            describing=DescribeOptions(threads=options.threads),
-            label_column=self.chosen.label_column,
-            label_map=options.label_map,
-            ontology=options.ontology,
-            tolerance=options.tolerance,
-        )
-        result = run_gate(self._write(left_out), self.source, gate)
+        result = self.gate.judge(self._write(left_out))
         self.results[left_out] = result
         self.attempts.append(_attempt(left_out, result))
         self.report("passed" if not result.failures else "; ".join(result.failures))

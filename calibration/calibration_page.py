@@ -1,4 +1,4 @@
-"""A calibration as one HTML page: what it cost, what is sensitive, what runs as integers."""
+"""A calibration as one HTML page: what it cost in quality, what is sensitive, what is integer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c2t.calibration.calibration_report import REPORT_NAME, Attempt, CalibrationReport
-from c2t.calibration.evaluation_report import PAGE
+from c2t.calibration.evaluation_examples import example_section
+from c2t.calibration.evaluation_page import comparison_parts, evaluation_parts, series_key
 from c2t.calibration.html_elements import Markup, element
 from c2t.calibration.report_page import page, section, table
 from c2t.calibration.sensitivity_chart import sensitivity_chart
@@ -29,6 +30,7 @@ def calibration_page(name: str, report: CalibrationReport) -> str:
         element("h1", None, title),
         element("p", {"class": "sub"}, line),
         section("The gate", _gate(report), _attempts(report.attempts)),
+        *_judged(report),
         section("Sensitivity", *_sensitivity(report)),
         section("What runs", table(_kernels(report))),
         section("Details", table(_details(report))),
@@ -47,9 +49,14 @@ def _gate(report: CalibrationReport) -> Markup:
         rows.append(("same tokens", percent(found.token_agreement) + least))
     if found.kl_per_token is not None:
         rows.append(("KL a token", f"{found.kl_per_token.value:.3g} nats"))
-    if any(attempt.accuracy is not None for attempt in report.attempts):
-        rows.append(("labels and texts", element("a", {"href": PAGE}, PAGE)))
     return table(rows)
+
+
+def _judged(report: CalibrationReport) -> list[Markup | str]:
+    """Both bundles on the held-out cells: by their labels, where there are any, and their texts."""
+    if report.evaluation is None:
+        return [*comparison_parts(report.comparison), example_section(report.examples)]
+    return [series_key(report.evaluation), *evaluation_parts(report.evaluation)]
 
 
 def _attempts(attempts: Sequence[Attempt]) -> Markup:

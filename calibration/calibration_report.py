@@ -7,6 +7,7 @@ from pathlib import Path
 
 from c2t.calibration.calibration_plan import ProductReport
 from c2t.calibration.comparison import Comparison
+from c2t.calibration.evaluation import CellRecord, Evaluation
 from c2t.calibration.gate import Tolerance
 from c2t.calibration.integer_kernels import KernelReport
 from c2t.calibration.sensitivity import Sensitivity
@@ -54,6 +55,8 @@ class CalibrationReport:
         attempts: Tries at the gate; the last one is the bundle.
         tolerance: Of the gate.
         comparison: With the float32 bundle on the held-out cells.
+        evaluation: Both bundles judged by labels, on the same cells; None without labels.
+        examples: Some of these cells with both texts.
         kernels: What ONNX Runtime ran, per graph.
         bytes: Of the bundle, this report left out.
         source_bytes: Of the float32 bundle.
@@ -78,6 +81,8 @@ class CalibrationReport:
     attempts: tuple[Attempt, ...]
     tolerance: Tolerance
     comparison: Comparison
+    evaluation: Evaluation | None
+    examples: tuple[CellRecord, ...]
     kernels: tuple[KernelReport, ...]
     bytes: int
     source_bytes: int

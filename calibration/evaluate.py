@@ -82,7 +82,7 @@ def evaluate_bundle(
     bundle: Bundle,
     options: EvaluateOptions,
     *,
-    against: Bundle | None = None,
+    against: Bundle | DescribedCells | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Evaluation, list[CellRecord]]:
     """Judge a bundle on labelled cells.
@@ -90,7 +90,8 @@ def evaluate_bundle(
     Args:
         bundle: The bundle.
         options: What to judge by.
-        against: Another bundle, to be judged on the same cells and compared with.
+        against: Another bundle, to be judged on the same cells and compared with; it may have
+            described these cells already.
         report: Told what is going on, a sentence at a time.
 
     Returns:
@@ -108,7 +109,7 @@ def evaluate_bundle(
         warnings = list(reader.warnings)
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)
-        if against is not None:
+        if isinstance(against, Bundle):
             # An error in the second bundle's genes is told before the first one is run.
             open_cells(options.cells, against, options.reading).close()
         judged = describe_cells(bundle, reader, options.describing)
@@ -116,9 +117,7 @@ def evaluate_bundle(
     fields = _judge(judged, truth, bootstrap)
     other, other_fields, comparison = None, None, None
     if against is not None:
-        with open_cells(options.cells, against, options.reading) as reader:
-            label = "describing (against)"
-            other = describe_cells(against, reader, options.describing, label=label)
+        other = _described(against, options)
         other_fields = _judge(other, truth, bootstrap)
         comparison = _compare(judged, other, bootstrap, options)
     records = make_records(
@@ -150,6 +149,14 @@ def evaluate_bundle(
         examples=choose_examples(records, options.examples),
     )
     return evaluation, records
+
+
+def _described(against: Bundle | DescribedCells, options: EvaluateOptions) -> DescribedCells:
+    if isinstance(against, DescribedCells):
+        return against
+    with open_cells(options.cells, against, options.reading) as reader:
+        label = "describing (against)"
+        return describe_cells(against, reader, options.describing, label=label)
 
 
 def _open_ontologies(options: EvaluateOptions) -> dict[str, Ontology]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from c2t.calibration.cell_records import is_right
-from c2t.calibration.evaluation import CellRecord, Evaluation
+from c2t.calibration.evaluation import CellRecord
 from c2t.calibration.html_elements import Markup, element
 
 _WORDS = re.compile(r"\s+|\S+")
 
 
-def example_section(evaluation: Evaluation) -> Markup | str:
+def example_section(examples: Sequence[CellRecord]) -> Markup | str:
     """Some cells with their texts; nothing if there are none."""
-    if not evaluation.examples:
+    if not examples:
         return ""
     return element(
         "section",
         None,
         element("h2", None, "Examples"),
-        *(_example(record) for record in evaluation.examples),
+        *(_example(record) for record in examples),
     )
 
 
@@ -39,8 +40,9 @@ def marked_differences(text: str, base: str) -> list[Markup | str]:
 def _example(record: CellRecord) -> Markup:
     true, said = record.true.get("cell_type"), record.said.get("cell_type")
     line: list[Markup | str] = [element("span", {"class": "cell"}, record.cell)]
-    line.append(element("span", {"class": "tag right"}, f"true: {true or 'unknown'}"))
-    line.append(_verdict("text", true, said))
+    if record.true:
+        line.append(element("span", {"class": "tag right"}, f"true: {true or 'unknown'}"))
+        line.append(_verdict("text", true, said))
     if record.against_said is not None:
         line.append(_verdict("against", true, record.against_said.get("cell_type")))
     columns = [_text("text", record.text or record.error or "", record.against_text)]

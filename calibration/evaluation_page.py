@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from c2t.calibration.bootstrap import Interval
+from c2t.calibration.comparison import Comparison
 from c2t.calibration.evaluation import Evaluation, SystemScores
 from c2t.calibration.evaluation_examples import example_section
 from c2t.calibration.field_score import FieldScore
@@ -30,35 +31,41 @@ def evaluation_page(evaluation: Evaluation) -> str:
     """The whole page."""
     judged = evaluation.judged
     title = f"{judged.bundle}: evaluation on {evaluation.cells:,} cells"
-    parts = [
-        _heading(evaluation),
+    return page(title, _heading(evaluation), *evaluation_parts(evaluation), _details(evaluation))
+
+
+def evaluation_parts(evaluation: Evaluation) -> list[Markup | str]:
+    """What stands between the heading and the details: figures, pictures, and example texts."""
+    return [
         _cards(evaluation),
         _warnings(evaluation),
         _figures(evaluation),
-        *(_field_section(evaluation, name) for name in judged.fields),
-        _comparison(evaluation),
-        example_section(evaluation),
-        _details(evaluation),
+        *(_field_section(evaluation, name) for name in evaluation.judged.fields),
+        *comparison_parts(evaluation.comparison),
+        example_section(evaluation.examples),
     ]
-    return page(title, *parts)
 
 
 def _heading(evaluation: Evaluation) -> Markup:
-    judged, against = evaluation.judged, evaluation.against
+    judged = evaluation.judged
     line = f"{evaluation.cells:,} cells of {evaluation.cells_file}, precision {judged.precision}"
     parts = [element("h1", None, judged.bundle), element("p", {"class": "sub"}, line)]
-    if against is not None:
-        parts.append(
-            element(
-                "p",
-                {"class": "key"},
-                _swatch(0),
-                f"judged: {judged.bundle} ({judged.precision})",
-                _swatch(1),
-                f"against: {against.bundle} ({against.precision})",
-            )
-        )
-    return element("header", None, *parts)
+    return element("header", None, *parts, series_key(evaluation))
+
+
+def series_key(evaluation: Evaluation) -> Markup | str:
+    """Which colour is which bundle; nothing if there is only one."""
+    judged, against = evaluation.judged, evaluation.against
+    if against is None:
+        return ""
+    return element(
+        "p",
+        {"class": "key"},
+        _swatch(0),
+        f"judged: {judged.bundle} ({judged.precision})",
+        _swatch(1),
+        f"against: {against.bundle} ({against.precision})",
+    )
 
 
 def _swatch(series: int) -> Markup:
@@ -194,10 +201,10 @@ def _matrix(score: FieldScore, rows: Sequence[str]) -> Markup:
     return heat_map(rows, [*columns, ""] if "" in said else columns, counts)
 
 
-def _comparison(evaluation: Evaluation) -> Markup | str:
-    found = evaluation.comparison
+def comparison_parts(found: Comparison | None) -> list[Markup]:
+    """The section of a comparison of two bundles; nothing without one."""
     if found is None:
-        return ""
+        return []
     lines = [("identical texts", percent(found.identical_texts))]
     if found.token_agreement is not None:
         lines.append(("tokens equal at the same position", percent(found.token_agreement)))
@@ -214,7 +221,7 @@ def _comparison(evaluation: Evaluation) -> Markup | str:
         title = f"First token that differs, in {len(found.first_divergence):,} texts"
         chart = histogram(found.first_divergence, max(found.text_lengths))
         parts += [element("h3", None, title), _scroll(chart)]
-    return section(f"The two bundles on {found.cells:,} cells", *parts)
+    return [section(f"The two bundles on {found.cells:,} cells", *parts)]
 
 
 def _details(evaluation: Evaluation) -> Markup:

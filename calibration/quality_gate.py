@@ -11,14 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from c2t.calibration.bootstrap import Bootstrap, BootstrapOptions
+from c2t.calibration.cell_records import choose_examples, make_records
 from c2t.calibration.comparison import Comparison, compare
-from c2t.calibration.described_cells import describe_cells, force_cells
+from c2t.calibration.described_cells import DescribedCells, describe_cells, force_cells
 from c2t.calibration.evaluate import EvaluateOptions, evaluate_bundle
 from c2t.calibration.evaluation import CellRecord, Evaluation
 from c2t.calibration.gate import Tolerance, gate_failures
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.cell_file import CellOptions, open_cells
 from c2t.runtime.describe import DescribeOptions
+
+# Cells whose two texts are shown.
+EXAMPLES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,72 +58,102 @@ class GateResult:
         failures: What falls below the tolerance, a sentence each; empty: passed.
         comparison: Texts and tokens of the two bundles.
         evaluation: All figures; None without labels.
-        records: Cell by cell; empty without labels.
+        examples: Some cells with both texts.
     """
 
     failures: tuple[str, ...]
     comparison: Comparison
     evaluation: Evaluation | None
-    records: Sequence[CellRecord]
+    examples: tuple[CellRecord, ...]
 
 
-def run_gate(
-    judged: Bundle,
-    reference: Bundle,
-    options: GateOptions,
-    *,
-    report: Callable[[str], None] = lambda _: None,
-) -> GateResult:
-    """Judge a quantised bundle.
+class QualityGate:
+    """Judges quantised bundles by one reference, which is described once.
 
-    Raises:
-        EvaluationError: Labels that texts cannot be judged by.
-        EngineError: No engine runs here.
+    Args:
+        reference: The float32 bundle.
+        options: What to judge by.
     """
-    if options.label_column is None:
-        return _agreement(judged, reference, options)
-    evaluation, records = evaluate_bundle(
-        judged,
-        EvaluateOptions(
-            cells=options.cells,
-            columns={"cell_type": options.label_column},
-            label_map=options.label_map,
-            ontologies={"cell_type": options.ontology},
-            reading=options.reading,
-            describing=options.describing,
-            bootstrap=options.bootstrap,
-        ),
-        against=reference,
-        report=report,
-    )
-    assert evaluation.comparison is not None
-    return GateResult(
-        failures=tuple(gate_failures(evaluation, options.tolerance)),
-        comparison=evaluation.comparison,
-        evaluation=evaluation,
-        records=records,
-    )
+
+    def __init__(self, reference: Bundle, options: GateOptions) -> None:
+        self._reference = reference
+        self._options = options
+        self._described: DescribedCells | None = None
+
+    def judge(
+        self, judged: Bundle, *, report: Callable[[str], None] = lambda _: None
+    ) -> GateResult:
+        """Judge a quantised bundle.
+
+        Raises:
+            EvaluationError: Labels that texts cannot be judged by.
+            EngineError: No engine runs here.
+        """
+        if self._described is None:
+            self._described = self._describe(self._reference, "describing (float32)")
+        if self._options.label_column is None:
+            return self._agreement(judged, self._described)
+        return self._evaluation(judged, self._described, report)
+
+    def _evaluation(
+        self, judged: Bundle, reference: DescribedCells, report: Callable[[str], None]
+    ) -> GateResult:
+        options = self._options
+        evaluation, records = evaluate_bundle(
+            judged,
+            EvaluateOptions(
+                cells=options.cells,
+                columns={"cell_type": options.label_column},
+                label_map=options.label_map,
+                ontologies={"cell_type": options.ontology},
+                reading=options.reading,
+                describing=options.describing,
+                bootstrap=options.bootstrap,
+            ),
+            against=reference,
+            report=report,
+        )
+        assert evaluation.comparison is not None
+        return GateResult(
+            failures=tuple(gate_failures(evaluation, options.tolerance)),
+            comparison=evaluation.comparison,
+            evaluation=evaluation,
+            examples=choose_examples(records, EXAMPLES),
+        )
+
+    def _agreement(self, judged: Bundle, reference: DescribedCells) -> GateResult:
+        options = self._options
+        first = self._describe(judged, "describing")
+        threads = options.describing.threads
+        forced = force_cells(first, reference, options.cells, options.reading, threads)
+        bootstrap = Bootstrap(len(first.descriptions), options.bootstrap)
+        found = compare(first.descriptions, reference.descriptions, bootstrap, forced)
+        least, share = options.tolerance.agreement, found.token_agreement
+        failures = []
+        if share is not None and share.value < least:
+            failures.append(
+                f"token agreement is {100 * share.value:.2f} %; "
+                f"at least {100 * least:.2f} % is asked for"
+            )
+        unlabelled: list[str | None] = [None] * len(first.descriptions)
+        records = make_records(
+            first.descriptions, (), {}, unlabelled, against=reference.descriptions
+        )
+        # Without labels, what differs is all there is to see.
+        records.sort(key=lambda record: record.first_divergence is None)
+        return GateResult(
+            failures=tuple(failures),
+            comparison=found,
+            evaluation=None,
+            examples=tuple(records[:EXAMPLES]),
+        )
+
+    def _describe(self, bundle: Bundle, label: str) -> DescribedCells:
+        options = self._options
+        with open_cells(options.cells, bundle, options.reading) as reader:
+            return describe_cells(bundle, reader, options.describing, label=label)
 
 
 def held_out(reading: CellOptions, positions: Sequence[int]) -> CellOptions:
     """The same way of reading, but only the cells at these positions of the file."""
     return replace(reading, cells=positions, limit=None)
-
-
-def _agreement(judged: Bundle, reference: Bundle, options: GateOptions) -> GateResult:
-    described = []
-    for bundle, label in ((judged, "describing"), (reference, "describing (against)")):
-        with open_cells(options.cells, bundle, options.reading) as reader:
-            described.append(describe_cells(bundle, reader, options.describing, label=label))
-    first, second = described
-    forced = force_cells(first, second, options.cells, options.reading, options.describing.threads)
-    bootstrap = Bootstrap(len(first.descriptions), options.bootstrap)
-    found = compare(first.descriptions, second.descriptions, bootstrap, forced)
-    least, share = options.tolerance.agreement, found.token_agreement
-    failures = []
-    if share is not None and share.value < least:
-        failures.append(
-            f"token agreement is {100 * share.value:.2f} %; "
-            f"at least {100 * least:.2f} % is asked for"
-        )
-    return GateResult(failures=tuple(failures), comparison=found, evaluation=None, records=())
