@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.engine import EngineOptions
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import PROVIDERS, session_settings
+from c2t.runtime.onnxruntime_session import PROVIDERS, SLOW_FUSIONS, session_settings
 
 INTEGER_KERNELS = frozenset({"MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "MatMulInteger"})
 BLOCK_KERNELS = frozenset({"MatMulNBits"})
@@ -50,7 +50,7 @@ def profile_kernels(
         inputs: Its inputs.
         products: The quantised products, by name.
     """
-    operators = _run(path, inputs)
+    operators = {event.node: event.operator for event in _run(path, inputs)}
     found = {name: operators.get(name, "none") for name in products}
     return KernelReport(
         graph=path.name,
@@ -62,19 +62,54 @@ def profile_kernels(
     )
 
 
-def _run(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str]:
-    """Node -> operator of one run; a fused node keeps its product's name."""
+def operator_seconds(
+    path: Path, inputs: Mapping[str, NDArray[Any]], threads: int | None = None
+) -> dict[str, float]:
+    """Where the time of a run goes: seconds by operator, the longest first.
+
+    Args:
+        path: The graph file.
+        inputs: Its inputs.
+        threads: Threads of the run; None: all cores.
+    """
+    # Of the second of two runs: the first one also allocates.
+    last = {event.node: event for event in _run(path, inputs, runs=2, threads=threads)}
+    seconds: dict[str, float] = {}
+    for event in last.values():
+        seconds[event.operator] = seconds.get(event.operator, 0.0) + event.seconds
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True)
+class _KernelEvent:
+    """One node's run; a fused node keeps its product's name."""
+
+    node: str
+    operator: str
+    seconds: float
+
+
+def _run(
+    path: Path, inputs: Mapping[str, NDArray[Any]], *, runs: int = 1, threads: int | None = None
+) -> list[_KernelEvent]:
     ort = load_onnxruntime()
-    settings = session_settings(EngineOptions(), prepack=True)  # as bundles are opened
+    # As bundles are opened.
+    settings = session_settings(EngineOptions(threads=threads), prepack=True)
     settings.enable_profiling = True
     with TemporaryDirectory() as folder:
         settings.profile_file_prefix = str(Path(folder) / "run")
-        session = ort.InferenceSession(str(path), settings, providers=list(PROVIDERS))
-        session.run(None, dict(inputs))
+        session = ort.InferenceSession(
+            str(path),
+            settings,
+            providers=list(PROVIDERS),
+            disabled_optimizers=list(SLOW_FUSIONS),
+        )
+        for _ in range(runs):
+            session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     end = "_kernel_time"
-    return {
-        event["name"].removesuffix(end): event["args"]["op_name"]
+    return [
+        _KernelEvent(event["name"].removesuffix(end), event["args"]["op_name"], event["dur"] / 1e6)
         for event in events
         if event.get("cat") == "Node" and event["name"].endswith(end)
-    }
+    ]

@@ -1,8 +1,9 @@
-"""llama.cpp as a peer of the decoder in the benchmark: the same float32 weights, as a GGUF file.
+"""llama.cpp as a peer of the decoder in the benchmark: the same weights, as a GGUF file.
 
-One decision: float32 weights and cache, so that its logits can be checked like those of the others;
-its quantised forms are other models. It is driven through its C interface, because the high-level
-class of llama-cpp-python takes no embeddings.
+One decision: beside float32 graphs it gets float32 weights and cache, so that its logits can be
+checked like those of the others; beside INT8 graphs its own Q8_0 and its own defaults, which are
+what its users run. It is driven through its C interface, because the high-level class of
+llama-cpp-python takes no embeddings.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from c2t.export.checkpoint_options import LoadedCheckpoint
 from c2t.runtime.errors import EngineError
 
 ROOM = 128  # tokens behind the prompt
+Q8_0 = gguf.GGMLQuantizationType.Q8_0
 NO_FLASH_ATTENTION = 0  # llama.cpp's enumeration; its fused attention computes in half precision
 NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 PRODUCTS = {
@@ -37,8 +39,8 @@ PRODUCTS = {
 }
 
 
-def write_gguf(llama: LlamaForCausalLM, path: Path) -> None:
-    """Write a Llama's weights in float32, without a vocabulary."""
+def write_gguf(llama: LlamaForCausalLM, path: Path, *, quantised: bool = False) -> None:
+    """Write a Llama's weights, without a vocabulary: in float32, or its matrices in Q8_0."""
     config = llama.config
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(config.max_position_embeddings)
@@ -57,7 +59,12 @@ def write_gguf(llama: LlamaForCausalLM, path: Path) -> None:
     weights = llama.state_dict()
 
     def add(name: str, tensor: torch.Tensor) -> None:
-        writer.add_tensor(name, tensor.detach().float().contiguous().numpy())
+        values = tensor.detach().float().contiguous().numpy()
+        if quantised and values.ndim == 2:
+            blocks = gguf.quants.quantize(values, Q8_0)
+            writer.add_tensor(name, blocks, raw_dtype=Q8_0)
+        else:
+            writer.add_tensor(name, values)
 
     add("token_embd.weight", weights["model.embed_tokens.weight"])
     add("output_norm.weight", weights["model.norm.weight"])
@@ -92,12 +99,15 @@ class LlamaCppDecoder:
     Args:
         loaded: The checkpoint.
         threads: Threads; None: its own choice.
+        quantised: Q8_0 weights and llama.cpp's default cache, not float32.
     """
 
-    name = "llama.cpp"
     takes_vectors = True
 
-    def __init__(self, loaded: LoadedCheckpoint, threads: int | None = None) -> None:
+    def __init__(
+        self, loaded: LoadedCheckpoint, threads: int | None = None, *, quantised: bool = False
+    ) -> None:
+        self.name = "llama.cpp Q8_0" if quantised else "llama.cpp"
         llama = loaded.model.llama
         self._table = llama.get_input_embeddings().weight.detach()
         self._vocabulary = int(llama.config.vocab_size)
@@ -111,12 +121,13 @@ class LlamaCppDecoder:
         model_settings.n_gpu_layers = 0
         with tempfile.TemporaryDirectory() as folder:  # once opened, the file stays mapped
             path = Path(folder) / "decoder.gguf"
-            write_gguf(llama, path)
+            write_gguf(llama, path, quantised=quantised)
             self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_settings)
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = settings.n_batch = settings.n_ubatch = capacity
-        settings.type_k = settings.type_v = gguf.GGMLQuantizationType.F32
-        settings.flash_attn_type = NO_FLASH_ATTENTION
+        if not quantised:
+            settings.type_k = settings.type_v = gguf.GGMLQuantizationType.F32
+            settings.flash_attn_type = NO_FLASH_ATTENTION
         settings.no_perf = True
         if threads is not None:
             settings.n_threads = settings.n_threads_batch = threads
@@ -130,7 +141,11 @@ class LlamaCppDecoder:
     ) -> NDArray[np.float32]:
         """Run the whole prompt; logits [V] of the first text token."""
         before, after = (self._table[torch.tensor(list(ids))].numpy() for ids in (prefix, suffix))
-        rows = np.concatenate((before, vectors, after)).astype(np.float32, copy=False)
+        return self.prefill_rows(np.concatenate((before, vectors, after)))
+
+    def prefill_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run embedded tokens [T, D] as the prompt; logits [V] after the last."""
+        rows = rows.astype(np.float32, copy=False)
         self._forget(0)
         self._length = len(rows)
         batch = llama_cpp.llama_batch_init(len(rows), rows.shape[1], 1)

@@ -1,0 +1,230 @@
+"""INT8 at real sizes: the V2-104M encoder beside PyTorch, the 1B decoder beside llama.cpp Q8_0.
+
+Random weights: what is timed does not depend on their values. About 17 GB of memory.
+
+    c2t export --preset llama-3.2-1b+geneformer-v2-104m --random -o BUNDLE
+    python benchmarks/preset_cells.py REAL.h5ad CELLS.h5ad
+    c2t calibrate BUNDLE CELLS.h5ad --cells-count 32 --gate-cells 32 --least-agreement 0 -o INT8
+    python benchmarks/int8_1b.py BUNDLE INT8 -o benchmarks/results/int8_1b.json
+
+Prompts are run whole here, without the cached prefix, so that both sides do the same work. The
+floor of a step is the time in which the machine reads the INT8 weights once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from result_file import finish
+
+from c2t.calibration.integer_kernels import operator_seconds
+from c2t.calibration.system_inputs import decoder_inputs, encoder_inputs
+from c2t.export.bench_llama_cpp import LlamaCppDecoder
+from c2t.export.bench_peers import load_peer_checkpoint
+from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
+from c2t.runtime.bench.machine_speed import SpeedProbe
+from c2t.runtime.bench.record import record
+from c2t.runtime.bench.target import target
+from c2t.runtime.bundle import Bundle, open_bundle
+from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
+from c2t.runtime.onnxruntime_engine import open_engines
+from c2t.runtime.onnxruntime_session import open_session
+
+PRESET = "llama-3.2-1b+geneformer-v2-104m"
+SEED = 0
+GENES = 2048
+PROMPT = 320
+VERIFIED = 16  # tokens of a step that verifies drafts
+CELLS = 8  # of the largest step
+# Random weights leave INT8 and float32 this alike; a wrong graph leaves nothing.
+LEAST_COSINE = 0.98
+
+
+def main() -> None:
+    """Check, then time both parts in turns with their peers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path, help="the float32 bundle")
+    parser.add_argument("int8", type=Path)
+    parser.add_argument("--preset", default=PRESET)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    document = record("int8_1b", threads=options.threads, seed=SEED)
+    document["preset"] = options.preset
+    source, judged = (open_bundle(path, verify=False) for path in (options.bundle, options.int8))
+    document["bytes"] = {"float32": source.bytes, "int8": judged.bytes}
+    probe = SpeedProbe(options.threads)
+    loaded = load_peer_checkpoint(None, options.preset)
+    document["encoder"] = encoder = time_encoder(source, judged, loaded, probe, options)
+    peer = LlamaCppDecoder(loaded, options.threads, quantised=True)
+    del loaded  # its weights are in llama.cpp's file now
+    document["decoder"] = decoder = time_decoder(judged, peer, probe, options)
+    document["operators"] = operators(judged, options.threads)
+    a_token = decoder["seconds"]["8 x 16"]["least"] / (CELLS * VERIFIED)
+    targets = [
+        target("encoder, times PyTorch doing all layers", encoder["times_faster"]["PyTorch"], 1.7),
+        target("prompt of 320, times llama.cpp Q8_0", decoder["times_faster"]["prompt"], 4.0),
+        target("one token, times llama.cpp Q8_0", decoder["times_faster"]["token"], 1.5),
+        target("one token, share of the floor", decoder["token_share_of_floor"], 0.75),
+        target("one token over a step of 16 (under 2.1)", 1 / decoder["step_of_16"], 1 / 2.1),
+        target("7.5 ms over a token of 8 x 16, least", 0.0075 / a_token, 1.0),
+        target("a token of 8 x 16, times llama.cpp's", decoder["times_faster"]["8 x 16"], 12.0),
+        target("float32 size over INT8 size", source.bytes / judged.bytes, 1 / 0.30),
+    ]
+    finish(document, targets, options.output)
+
+
+def time_encoder(
+    source: Bundle, judged: Bundle, loaded: Any, probe: SpeedProbe, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Gene tokens to hidden rows: PyTorch does all layers for all rows, as the reference does."""
+    first = loaded.genes.cls_token or 0
+    draw = np.random.default_rng(SEED)
+    genes = draw.choice(np.arange(4, 20000, dtype=np.int32), GENES, replace=False)
+    genes[0] = first
+    bert = loaded.model.geneformer.bert
+    tokens = torch.from_numpy(genes.astype(np.int64))[None]
+    engine = EngineOptions(threads=options.threads)
+    sessions = {
+        name: open_session(b.file("encoder.onnx"), engine)
+        for name, b in (("c2t INT8", judged), ("c2t float32", source))
+    }
+
+    @torch.inference_mode()
+    def reference() -> torch.Tensor:
+        states = bert(input_ids=tokens, output_hidden_states=True).hidden_states
+        return states[loaded.model.layers_run][0]
+
+    def run(name: str, bundle: Bundle) -> Float32:
+        found: Float32 = sessions[name].run(["hidden"], encoder_inputs(bundle, genes))[0][0]
+        return found
+
+    hidden = run("c2t INT8", judged)
+    expected = reference()[: len(hidden)].numpy()
+    check("the encoder's rows", hidden, expected)
+    times = interleave(
+        {
+            "c2t INT8": lambda: run("c2t INT8", judged),
+            "PyTorch": reference,
+            "c2t float32": lambda: run("c2t float32", source),
+            "gemm": probe.multiply,
+        },
+        options.rounds,
+    )
+    return {
+        "genes": GENES,
+        "gemm_flops_per_second": float(
+            np.median([probe.flops_per_second(s) for s in times.pop("gemm")])
+        ),
+        "least_cosine_of_a_row": least_cosine(hidden, expected),
+        "seconds": {name: asdict(spread(found)) for name, found in times.items()},
+        "times_faster": {
+            name: median_ratio(times[name], times["c2t INT8"])
+            for name in ("PyTorch", "c2t float32")
+        },
+    }
+
+
+def time_decoder(
+    judged: Bundle, peer: LlamaCppDecoder, probe: SpeedProbe, options: argparse.Namespace
+) -> dict[str, Any]:
+    """A prompt, one token, a step of 16, and 16 tokens for each of 8 cells, around context 320."""
+    decoder = open_engines(judged, EngineOptions(threads=options.threads)).decoder
+    draw = np.random.default_rng(SEED)
+    width = judged.manifest.decoder.width
+    rows = draw.standard_normal((PROMPT, width), dtype=np.float32) * np.float32(0.02)
+    tokens = draw.integers(0, judged.manifest.decoder.vocabulary_size, VERIFIED).tolist()
+    embedded = judged.token_embedding[tokens]
+    cache = decoder.new_cache(CELLS, PROMPT + VERIFIED)
+    check(
+        "the decoder's logits", run_rows(decoder, cache, rows)[None], peer.prefill_rows(rows)[None]
+    )
+    ours: dict[str, Callable[[], Any]] = {
+        "prompt": lambda: run_rows(decoder, cache, rows),
+        "token": lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT),
+        "16": lambda: run_rows(decoder, cache, embedded, slot=PROMPT),
+        "8 x 1": lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT, cells=CELLS),
+        "8 x 16": lambda: run_rows(decoder, cache, embedded, slot=PROMPT, cells=CELLS),
+    }
+    theirs: dict[str, Callable[[], Any]] = {
+        "llama.cpp prompt": lambda: peer.prefill_rows(rows),
+        "llama.cpp token": lambda: peer.step(tokens[:1]),
+        "llama.cpp 16": lambda: peer.step(tokens),
+    }
+    prompts = {"prompt": ours.pop("prompt"), "llama.cpp prompt": theirs.pop("llama.cpp prompt")}
+    times: Times = interleave(prompts, max(3, options.rounds // 2))
+    times |= interleave({**ours, **theirs, "read": probe.read}, 3 * options.rounds)
+    weights = judged.file("decoder.onnx.data").stat().st_size
+    floor = [weights / probe.bytes_per_second(seconds) for seconds in times.pop("read")]
+    peer_token = times["llama.cpp token"]
+    return {
+        "weight_bytes": weights,
+        "read_bytes_per_second": weights / float(np.median(floor)),
+        "seconds": {name: asdict(spread(found)) for name, found in times.items()},
+        "token_share_of_floor": median_ratio(floor, times["token"]),
+        "step_of_16": median_ratio(times["16"], times["token"]),
+        "times_faster": {
+            "prompt": median_ratio(times["llama.cpp prompt"], times["prompt"]),
+            "token": median_ratio(peer_token, times["token"]),
+            "16": median_ratio(times["llama.cpp 16"], times["16"]),
+            "8 x 16": CELLS * VERIFIED * median_ratio(peer_token, times["8 x 16"]),
+        },
+    }
+
+
+def run_rows(
+    decoder: DecoderEngine, cache: Any, rows: Float32, *, slot: int = 0, cells: int = 1
+) -> Float32:
+    """Run embedded tokens [T, D] for the first cells of a cache; logits [V] after the last."""
+    count = len(rows)
+    wanted = 1 if slot == 0 else count  # a step that verifies drafts wants all of them
+    step = decoder.bind(cache, (0, cells), count, wanted)
+    step.inputs_embeds[:] = rows
+    step.position_ids[:] = np.arange(slot, slot + count)
+    step.write_index[:] = slot
+    step.logit_rows[:] = np.arange(count - wanted, count)
+    logits: Float32 = step.run()[0, -1]
+    return logits
+
+
+def operators(judged: Bundle, threads: int | None) -> dict[str, dict[str, float]]:
+    """Seconds by operator of one run of each graph: where the time goes."""
+    sizes = judged.manifest
+    genes = np.arange(4, 4 + GENES, dtype=np.int32)
+    vectors = np.zeros((PROMPT - len(sizes.prompt.prefix_ids), sizes.decoder.width), np.float32)
+    return {
+        "encoder": operator_seconds(
+            judged.file("encoder.onnx"), encoder_inputs(judged, genes), threads
+        ),
+        "decoder, prompt": operator_seconds(
+            judged.file("decoder.onnx"), decoder_inputs(judged, vectors[:200], (1, 2)), threads
+        ),
+    }
+
+
+def check(what: str, found: Float32, expected: Float32) -> None:
+    """Times of something else mean nothing."""
+    cosine = least_cosine(found, expected)
+    if not cosine >= LEAST_COSINE:
+        message = f"{what} are not those of the peer: cosine {cosine:.3f}"
+        raise SystemExit(message)
+
+
+def least_cosine(found: Float32, expected: Float32) -> float:
+    """The least cosine of rows [n, H]."""
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((found * expected).sum(axis=1) / norms).min())
+
+
+if __name__ == "__main__":
+    main()
