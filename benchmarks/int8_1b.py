@@ -24,7 +24,7 @@ import torch
 from result_file import finish
 
 from c2t.calibration.integer_kernels import operator_seconds
-from c2t.calibration.system_inputs import decoder_inputs, encoder_inputs
+from c2t.calibration.system_inputs import encoder_inputs
 from c2t.export.bench_llama_cpp import LlamaCppDecoder
 from c2t.export.bench_peers import load_peer_checkpoint
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
@@ -198,17 +198,41 @@ def run_rows(
 
 
 def operators(judged: Bundle, threads: int | None) -> dict[str, dict[str, float]]:
-    """Seconds by operator of one run of each graph: where the time goes."""
-    sizes = judged.manifest
+    """Seconds by operator of one run: where the time goes, and what an 8-bit cache could save."""
     genes = np.arange(4, 4 + GENES, dtype=np.int32)
-    vectors = np.zeros((PROMPT - len(sizes.prompt.prefix_ids), sizes.decoder.width), np.float32)
+    decoder = judged.file("decoder.onnx")
+    shapes = {
+        "prompt": (1, PROMPT, 0),
+        "token": (1, 1, PROMPT),
+        "8 x 16": (CELLS, VERIFIED, PROMPT),
+    }
     return {
         "encoder": operator_seconds(
             judged.file("encoder.onnx"), encoder_inputs(judged, genes), threads
         ),
-        "decoder, prompt": operator_seconds(
-            judged.file("decoder.onnx"), decoder_inputs(judged, vectors[:200], (1, 2)), threads
-        ),
+        **{
+            f"decoder, {name}": operator_seconds(decoder, step_inputs(judged, *shape), threads)
+            for name, shape in shapes.items()
+        },
+    }
+
+
+def step_inputs(judged: Bundle, cells: int, tokens: int, slot: int) -> dict[str, Any]:
+    """The inputs of a step over `tokens` tokens of some cells, behind `slot` others."""
+    sizes = judged.manifest.decoder
+    places = np.tile(np.arange(tokens, dtype=np.int64), (cells, 1))
+    cache = np.zeros((cells, sizes.kv_heads, PROMPT + VERIFIED, sizes.head_size), np.float32)
+    return {
+        "inputs_embeds": np.zeros((cells, tokens, sizes.width), np.float32),
+        "position_ids": slot + places,
+        "write_index": np.full(cells, slot, np.int64),
+        "kv_length": np.full(cells, slot + tokens, np.int64),
+        "logit_rows": places if slot else places[:, -1:],
+        **{
+            f"past_{part}.{layer}": cache
+            for layer in range(sizes.layers)
+            for part in ("key", "value")
+        },
     }
 
 

@@ -36,6 +36,23 @@ def test_decoder_peer_agrees_with_pytorch(peer: str) -> None:
         assert worst_difference(theirs.step(tokens), reference.step(tokens)) < FLOAT32
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_quantised_peer_is_nearly_the_same_model() -> None:
+    pytest.importorskip("llama_cpp")
+    module = importlib.import_module("c2t.export.bench_llama_cpp")
+    loaded = tiny_checkpoint(TinySizes(decoder_width=64, decoder_ffn=96), 0)
+    theirs = module.LlamaCppDecoder(loaded, 1, quantised=True)
+    vectors = np.random.default_rng(0).standard_normal((9, 64), dtype=np.float32)
+    prompt = loaded.prompt
+    found, expected = (
+        decoder.prefill(prompt.prefix_ids, vectors, prompt.suffix_ids)
+        for decoder in (theirs, TorchDecoder(loaded, 1))
+    )
+    cosine = found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected))
+    assert 0.999 < cosine < 1 - 1e-9  # near, and not the float32 model
+    assert theirs.name == "llama.cpp Q8_0"
+
+
 def test_weights_of_peers_are_named_once() -> None:
     for folder, preset in ((None, None), ("folder", "llama-tiny+geneformer-tiny")):
         with pytest.raises(CheckpointError, match="the weights that the bundle was made from"):
