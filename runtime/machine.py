@@ -34,6 +34,11 @@ class Gpu:
     compute_capability: str  # "9.0"
     memory_bytes: int
 
+    @property
+    def sm(self) -> str:
+        """Its compute capability as compilers name it: "sm_90"."""
+        return f"sm_{self.compute_capability.replace('.', '')}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
