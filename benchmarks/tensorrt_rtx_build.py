@@ -1,7 +1,7 @@
 """What building a bundle's plans with TensorRT for RTX takes, GPU by GPU; no GPU is needed.
 
     c2t export --preset llama-3.2-1b+geneformer-v2-104m --random -o BUNDLE
-    python benchmarks/tensorrt_rtx_build.py BUNDLE INT8 -o benchmarks/results/tensorrt_rtx_build.json
+    python benchmarks/tensorrt_rtx_build.py BUNDLE INT8 -o RESULT.json
 
 Times and sizes do not depend on the weights, which may be random. Each build is `c2t build` in a
 process of its own, so that its peak memory is its own; the plans are thrown away. An inspector

@@ -59,6 +59,14 @@ def test_one_plan_for_several_gpus_and_in_bfloat16(bundles, tmp_path):
     assert "sm120+sm86+sm89-bfloat16" in done.folder
 
 
+@pytest.mark.parametrize("projector", ["mlp", "perceiver"])
+def test_float32_graphs_build_with_attention_in_half(bundles, tmp_path, projector):
+    asked = replace(SMALL, dtype="float32", cache=tmp_path)
+    done = build_plans(bundles[projector, "fp32"], asked)
+    assert done.plan_set.identity.form == "float32"
+    assert {plan.int8_products for plan in done.plan_set.plans.values()} == {0}
+
+
 def test_plans_are_found_again(bundles, tmp_path, monkeypatch):
     monkeypatch.setenv("C2T_ENGINES", str(tmp_path / "named"))
     bundle = bundles["mlp", "fp32"]
@@ -141,7 +149,7 @@ def test_the_cache_of_keys_and_values_is_tensorrt_s_own(bundles, tmp_path):
         ({"gpus": ("sm_90",)}, EngineError, "does not build for sm_90", "sm_89"),
         ({"gpus": ()}, EngineError, "no GPU is named, and none is here", "--gpu sm_75"),
         ({"lean": True}, EngineError, "has no lean runtime", "--target tensorrt"),
-        ({"dtype": "float64"}, BundleError, "no precision 'float64'", "float16, bfloat16"),
+        ({"dtype": "float64"}, BundleError, "no precision 'float64'", "float16, bfloat16, float32"),
         (
             {"use": PlanUse(max_new_tokens=100_000)},
             EngineError,
