@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from c2t.runtime.bundle import GRAPHS, Bundle, sha256_of
@@ -14,7 +15,14 @@ from c2t.runtime.graphs.backend_form import BackendForm, quantised_products, wri
 from c2t.runtime.plans import build_plans as stage
 from c2t.runtime.plans.build_plans import BuildOptions, build_plans
 from c2t.runtime.plans.build_progress import Phases
-from c2t.runtime.plans.plan_profiles import PlanUse
+from c2t.runtime.plans.plan_builder import PlanOptions, build_plan
+from c2t.runtime.plans.plan_profiles import (
+    PlanUse,
+    cache_capacity,
+    decoder_profiles,
+    encoder_profiles,
+    projector_profiles,
+)
 from c2t.runtime.plans.plan_set import PLANS_NAME, plan_name
 from c2t.runtime.plans.tensorrt_module import Target, load_tensorrt, message_log
 
@@ -141,6 +149,26 @@ def test_the_cache_of_keys_and_values_is_tensorrt_s_own(bundles, tmp_path):
         assert layer.get_output(0).dtype == trt.float16
     products = [layer for layer in layers if layer.type == trt.LayerType.MATRIX_MULTIPLY]
     assert {layer.get_output(0).dtype for layer in products} == {trt.float16}
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_form_for_tensorrt_proper_builds(bundles, tmp_path, graph):
+    """Activations stay quantised there; TensorRT for RTX stands in for it, parser and builder."""
+    bundle = bundles["mlp", "int8"]
+    makers = (encoder_profiles, projector_profiles, decoder_profiles)
+    profiles = {g: make(bundle.manifest, USE) for g, make in zip(GRAPHS, makers, strict=True)}
+    form = BackendForm(
+        dtype="float16", activations=True, cache_capacity=cache_capacity(bundle.manifest, USE)
+    )
+    write_form(bundle.file(graph), tmp_path / graph, form)
+    products = quantised_products(tmp_path / graph)
+    model = onnx.load(tmp_path / graph, load_external_data=False)
+    quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(quantisers) == len(products) > 0
+    library = load_tensorrt(Target.rtx, build=True)
+    plan = tmp_path / plan_name(graph)
+    build_plan(library, tmp_path / graph, plan, profiles[graph], PlanOptions(gpus=("sm_89",)))
+    assert plan.stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
