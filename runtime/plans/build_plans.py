@@ -50,8 +50,10 @@ from c2t.runtime.progress import progress_bar
 
 Report = Callable[[str], None]
 TIMING_NAME = "timing.cache"
-# A plan holds its weights and little else; one that is larger than this has widened some.
+# A plan holds its weights, and some megabytes of code; one that is larger has widened some. Of a
+# small model the size says nothing.
 KEPT_SHARE = 1.1
+CODE_BYTES = 12 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +157,16 @@ def _build(
         file=FileEntry(bytes=size, sha256=sha256_of(target)),
         weight_bytes=weights,
         int8_products=len(products),
-        kept_int8=size <= KEPT_SHARE * weights if products else None,
+        kept_int8=_kept_int8(size, weights) if products else None,
         seconds=round(time.perf_counter() - since, 2),
     )
+
+
+def _kept_int8(size: int, weights: int) -> bool | None:
+    """Whether a plan of this size holds int8 weights as they are; None: that cannot be told."""
+    if weights < 2 * CODE_BYTES:
+        return None
+    return size <= KEPT_SHARE * weights + CODE_BYTES
 
 
 def _form(bundle: Bundle, library: TensorRT, options: BuildOptions) -> BackendForm:

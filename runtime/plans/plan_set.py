@@ -64,7 +64,8 @@ class PlanFile:
         file: Its length and hash.
         weight_bytes: Of the form that it was built from.
         int8_products: Products whose weights are int8 in that form.
-        kept_int8: Whether the plan is small enough to hold all of them as they are.
+        kept_int8: Whether the plan is small enough to hold all of them as they are; None where
+            there are none, or where the model is too small to tell.
         seconds: What building it took.
     """
 
