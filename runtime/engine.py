@@ -1,8 +1,9 @@
 """What generation needs from an engine, whichever library runs the graphs.
 
-One decision: a step is *bound* once for a shape (rows, tokens, logit rows) and then only run. Every
-array of a bound step keeps its address, so nothing is allocated or copied per step; an engine on a
-GPU gives pinned host arrays and copies inside `run`.
+Two decisions. A step is *bound* once for a shape (rows, tokens, logit rows) and then only run:
+every array of a bound step keeps its address, so nothing is allocated per step. And a step takes
+text tokens and gives the chosen ones, not embeddings and logits: on a GPU the token table and the
+logits stay on the device, and a step costs one synchronisation for a few integers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+NO_TOKEN = -1  # in arrays of token ids: nothing is meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +87,40 @@ class KeyValueCache(Protocol):
         ...
 
 
+class Choices(Protocol):
+    """What greedy search takes next, at each of the R places of B rows; until the next run."""
+
+    @property
+    def tokens(self) -> Int64:
+        """The most probable tokens that are not banned, [B,R]; the smallest id of equal ones."""
+        ...
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether the largest logit, banned or not, is a finite number, [B,R]."""
+        ...
+
+    def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
+        """Softmax probabilities, before the ban, of the tokens at the named places; asked once."""
+        ...
+
+
 class BoundStep(Protocol):
     """One run of the decoder over T tokens of some rows of a cache.
 
-    Fill the four input arrays, call `run`, read the logits; all before another step is bound, which
-    may share the arrays. `run` may be called again; its result is overwritten then, and the caller
-    may scribble over it before.
+    Fill the input arrays, call `run` or `choose`, read the result; all before another step is
+    bound, which may share the arrays. Both may be called again; the result is overwritten then, and
+    the caller may scribble over it before.
     """
 
     @property
+    def token_ids(self) -> Int32:
+        """Text tokens [B,T] to look up, `NO_TOKEN` where `inputs_embeds` has the row."""
+        ...
+
+    @property
     def inputs_embeds(self) -> Float32:
-        """Embeddings [B,T,D] of the tokens; rows with fewer real tokens are padded on the right."""
+        """Embeddings [B,T,D] of what is no text token; the other rows are not looked at."""
         ...
 
     @property
@@ -114,6 +140,14 @@ class BoundStep(Protocol):
 
     def run(self) -> Float32:
         """Logits [B,R,V]; the tokens' keys and values are in the cache afterwards."""
+        ...
+
+    def choose(self, banned: Int32) -> Choices:
+        """Run, and choose from the logits.
+
+        Args:
+            banned: Tokens [B,R,N] that may not be chosen, padded with `NO_TOKEN`.
+        """
         ...
 
 
