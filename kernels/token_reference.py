@@ -35,7 +35,7 @@ def token_rows_reference(
         [N, D].
     """
     rows = np.empty((len(token_ids), table.shape[1]), np.float32)
-    for row, token in enumerate(token_ids):
+    for row, token in enumerate(token_ids.tolist()):
         if token < 0:
             assert given is not None
             rows[row] = given[row]
@@ -72,7 +72,7 @@ def choose_tokens_reference(
     top = wide.max(axis=1)
     finite: NDArray[np.bool_] = np.isfinite(top)
     probability = np.full(len(wide), np.nan, np.float32)
-    for row in np.flatnonzero(finite):
+    for row in np.flatnonzero(finite).tolist():
         share = np.exp(wide[row] - top[row])
         probability[row] = share[tokens[row]] / share.sum()
     return tokens, probability, finite

@@ -9,6 +9,7 @@ logits stay on the device, and a step costs one synchronisation for a few intege
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,11 +31,18 @@ class EngineOptions:
         prepack: Whether weights are copied into the layout that the processor likes best: faster
             steps of several tokens, but the weights are in memory twice. False runs them from the
             mapped file. None: copy those of a graph whose data is small.
+        device: Number of the GPU, for engines that use one.
+        cuda_graph: Whether a step that is run often becomes one CUDA graph.
+        graphs: A folder with other forms of the bundle's graphs (half precision) for ONNX Runtime
+            on a GPU; None: the bundle's own.
     """
 
     threads: int | None = None
     spin: bool = True
     prepack: bool | None = None
+    device: int = 0
+    cuda_graph: bool = True
+    graphs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,18 @@ class EncoderEngine(Protocol):
         ...
 
     def twin(self) -> EncoderEngine:
+        """The same weights with buffers of its own, for another thread."""
+        ...
+
+
+class GeneTokenEncoder(Protocol):
+    """Encoder and projector on a device that embeds the genes as well."""
+
+    def encode_genes(self, tokens: Int32) -> Float32:
+        """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S."""
+        ...
+
+    def twin(self) -> GeneTokenEncoder:
         """The same weights with buffers of its own, for another thread."""
         ...
 
@@ -182,7 +202,7 @@ class Engines:
     """The engines of one bundle, and what to call them in a report."""
 
     name: str
-    encoder: EncoderEngine
+    encoder: EncoderEngine | GeneTokenEncoder
     decoder: DecoderEngine
     settings: dict[str, str]
 
