@@ -19,6 +19,7 @@ from c2t.calibration.calibrate_command import calibrate
 from c2t.calibration.evaluate_command import evaluate
 from c2t.export.export_command import export
 from c2t.runtime.bench_command import bench
+from c2t.runtime.build_command import build
 from c2t.runtime.command_line import (
     UsageError,
     add_command,
@@ -208,6 +209,7 @@ def describe(
 
 
 _command(calibrate)
+_command(build)
 _command(evaluate)
 _command(bench)
 

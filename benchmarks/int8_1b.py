@@ -7,15 +7,18 @@ Random weights: what is timed does not depend on their values. About 17 GB of me
     c2t calibrate BUNDLE CELLS.h5ad --cells-count 32 --gate-cells 32 --least-agreement 0 -o INT8
     python benchmarks/int8_1b.py BUNDLE INT8 -o benchmarks/results/int8_1b.json
 
-Prompts are run whole here, without the cached prefix, so that both sides do the same work. The
-floor of a step is the time in which the machine reads the INT8 weights once.
+Prompts are run whole here, without the cached prefix, so that both sides do the same work.
+llama.cpp has a process of its own: threads of another library that wait by spinning would slow the
+other side. The floor of a step is the time in which the machine reads the INT8 weights once.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,6 @@ from result_file import finish
 
 from c2t.calibration.integer_kernels import operator_seconds
 from c2t.calibration.system_inputs import encoder_inputs
-from c2t.export.bench_llama_cpp import LlamaCppDecoder
 from c2t.export.bench_peers import load_peer_checkpoint
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
@@ -36,12 +38,13 @@ from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
 from c2t.runtime.onnxruntime_engine import open_engines
 from c2t.runtime.onnxruntime_session import open_session
 
-PRESET = "llama-3.2-1b+geneformer-v2-104m"
+DECODER, ENCODER = "llama-3.2-1b", "geneformer-v2-104m"
 SEED = 0
 GENES = 2048
 PROMPT = 320
 VERIFIED = 16  # tokens of a step that verifies drafts
 CELLS = 8  # of the largest step
+STEPS = 8  # single steps in a row, as a text is written: threads are awake then
 # Random weights leave INT8 and float32 this alike; a wrong graph leaves nothing.
 LEAST_COSINE = 0.98
 
@@ -51,7 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path, help="the float32 bundle")
     parser.add_argument("int8", type=Path)
-    parser.add_argument("--preset", default=PRESET)
+    parser.add_argument("--decoder", default=DECODER)
+    parser.add_argument("--encoder", default=ENCODER)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("-o", "--output", type=Path)
@@ -60,15 +64,13 @@ def main() -> None:
         torch.set_num_threads(options.threads)
 
     document = record("int8_1b", threads=options.threads, seed=SEED)
-    document["preset"] = options.preset
+    document["preset"] = f"{options.decoder}+{options.encoder}"
     source, judged = (open_bundle(path, verify=False) for path in (options.bundle, options.int8))
     document["bytes"] = {"float32": source.bytes, "int8": judged.bytes}
     probe = SpeedProbe(options.threads)
-    loaded = load_peer_checkpoint(None, options.preset)
-    document["encoder"] = encoder = time_encoder(source, judged, loaded, probe, options)
-    peer = LlamaCppDecoder(loaded, options.threads, quantised=True)
-    del loaded  # its weights are in llama.cpp's file now
-    document["decoder"] = decoder = time_decoder(judged, peer, probe, options)
+    document["encoder"] = encoder = time_encoder(source, judged, probe, options)
+    with LlamaCpp(document["preset"], options.threads) as peer:
+        document["decoder"] = decoder = time_decoder(judged, peer, probe, options)
     document["operators"] = operators(judged, options.threads)
     a_token = decoder["seconds"]["8 x 16"]["least"] / (CELLS * VERIFIED)
     targets = [
@@ -84,10 +86,66 @@ def main() -> None:
     finish(document, targets, options.output)
 
 
+class LlamaCpp:
+    """llama.cpp Q8_0 in a process of its own, with the weights of a preset."""
+
+    def __init__(self, preset: str, threads: int | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        arguments = (other, preset, threads)
+        self._process = context.Process(target=serve_llama_cpp, args=arguments, daemon=True)
+
+    def __enter__(self) -> LlamaCpp:
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def give(self, rows: Float32, tokens: list[int]) -> None:
+        """What it is to run: rows [T, D] as the prompt, tokens behind it."""
+        self._ask(rows, tokens)
+
+    def prompt(self) -> Float32:
+        """Run the prompt; logits [V]."""
+        logits: Float32 = self._ask("prompt")
+        return logits
+
+    def step(self, count: int, times: int = 1) -> None:
+        """Run so many tokens behind the prompt, several times in a row."""
+        self._ask("step", count, times)
+
+    def _ask(self, *question: Any) -> Any:
+        self._connection.send(question)
+        return self._connection.recv()
+
+
+def serve_llama_cpp(connection: Connection, preset: str, threads: int | None) -> None:
+    """Answer what `LlamaCpp` asks; the first question brings the prompt and the tokens."""
+    from c2t.export.bench_llama_cpp import LlamaCppDecoder
+
+    loaded = load_peer_checkpoint(None, preset)
+    decoder = LlamaCppDecoder(loaded, threads, quantised=True)
+    del loaded  # its weights are in llama.cpp's file now
+    rows, tokens = connection.recv()
+    connection.send(None)
+    while True:
+        match connection.recv():
+            case ("prompt",):
+                connection.send(decoder.prefill_rows(rows))
+            case ("step", count, times):
+                for _ in range(times):
+                    decoder.step(tokens[:count])
+                connection.send(None)
+
+
 def time_encoder(
-    source: Bundle, judged: Bundle, loaded: Any, probe: SpeedProbe, options: argparse.Namespace
+    source: Bundle, judged: Bundle, probe: SpeedProbe, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Gene tokens to hidden rows: PyTorch does all layers for all rows, as the reference does."""
+    # The encoder's weights are the same whatever the decoder.
+    loaded = load_peer_checkpoint(None, f"llama-tiny+{options.encoder}")
     first = loaded.genes.cls_token or 0
     draw = np.random.default_rng(SEED)
     genes = draw.choice(np.arange(4, 20000, dtype=np.int32), GENES, replace=False)
@@ -136,34 +194,40 @@ def time_encoder(
 
 
 def time_decoder(
-    judged: Bundle, peer: LlamaCppDecoder, probe: SpeedProbe, options: argparse.Namespace
+    judged: Bundle, peer: LlamaCpp, probe: SpeedProbe, options: argparse.Namespace
 ) -> dict[str, Any]:
     """A prompt, one token, a step of 16, and 16 tokens for each of 8 cells, around context 320."""
-    decoder = open_engines(judged, EngineOptions(threads=options.threads)).decoder
+    engines = open_engines(judged, EngineOptions(threads=options.threads))
+    decoder, prompt = engines.decoder, judged.manifest.prompt
     draw = np.random.default_rng(SEED)
-    width = judged.manifest.decoder.width
-    rows = draw.standard_normal((PROMPT, width), dtype=np.float32) * np.float32(0.02)
+    genes = np.array(judged.golden.cells[0].gene_tokens[:GENES], np.int32)
+    vectors = engines.encoder.encode(encoder_inputs(judged, genes)["embeddings"])[0]
+    # Scales are those of prompts: rows drawn at random would be clipped, and show no agreement.
+    before = np.asarray(judged.token_embedding[list(prompt.prefix_ids)], np.float32)
+    rows = np.concatenate([before, vectors])[:PROMPT]
     tokens = draw.integers(0, judged.manifest.decoder.vocabulary_size, VERIFIED).tolist()
     embedded = judged.token_embedding[tokens]
     cache = decoder.new_cache(CELLS, PROMPT + VERIFIED)
-    check(
-        "the decoder's logits", run_rows(decoder, cache, rows)[None], peer.prefill_rows(rows)[None]
-    )
+    peer.give(rows, tokens)
+    logits = run_rows(decoder, cache, rows)
+    check("the decoder's logits", logits[None], peer.prompt()[None])
     ours: dict[str, Callable[[], Any]] = {
         "prompt": lambda: run_rows(decoder, cache, rows),
-        "token": lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT),
+        "token": repeated(lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT)),
         "16": lambda: run_rows(decoder, cache, embedded, slot=PROMPT),
         "8 x 1": lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT, cells=CELLS),
         "8 x 16": lambda: run_rows(decoder, cache, embedded, slot=PROMPT, cells=CELLS),
     }
     theirs: dict[str, Callable[[], Any]] = {
-        "llama.cpp prompt": lambda: peer.prefill_rows(rows),
-        "llama.cpp token": lambda: peer.step(tokens[:1]),
-        "llama.cpp 16": lambda: peer.step(tokens),
+        "llama.cpp prompt": peer.prompt,
+        "llama.cpp token": lambda: peer.step(1, STEPS),
+        "llama.cpp 16": lambda: peer.step(VERIFIED),
     }
     prompts = {"prompt": ours.pop("prompt"), "llama.cpp prompt": theirs.pop("llama.cpp prompt")}
     times: Times = interleave(prompts, max(3, options.rounds // 2))
     times |= interleave({**ours, **theirs, "read": probe.read}, 3 * options.rounds)
+    for name in ("token", "llama.cpp token"):
+        times[name] = [seconds / STEPS for seconds in times[name]]
     weights = judged.file("decoder.onnx.data").stat().st_size
     floor = [weights / probe.bytes_per_second(seconds) for seconds in times.pop("read")]
     peer_token = times["llama.cpp token"]
@@ -180,6 +244,11 @@ def time_decoder(
             "8 x 16": CELLS * VERIFIED * median_ratio(peer_token, times["8 x 16"]),
         },
     }
+
+
+def repeated(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Several runs as one."""
+    return lambda: [run() for _ in range(STEPS)]
 
 
 def run_rows(

@@ -50,7 +50,7 @@ def write_graph(part: str, folder: Path) -> None:
 
     from c2t.export.decoder_graph import write_decoder_graph
     from c2t.export.encoder_graph import write_encoder_graph
-    from c2t.export.half_precision import write_half_precision
+    from c2t.runtime.graphs.half_precision import write_half_precision
 
     torch.manual_seed(0)
     single, half = folder / f"{part}.onnx", folder / f"{part}.float16.onnx"

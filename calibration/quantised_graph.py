@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from c2t.calibration.block_weights import block_product
-from c2t.calibration.data_file import DataFile, offset_of
 from c2t.calibration.products import Float32, Product, StoredGraph
 from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.calibration.scales import channel_scales, quantise
+from c2t.runtime.graphs.data_file import DataFile, offset_of
 from c2t.runtime.manifest import TensorReference
 
 # Rows of a token table that are quantised at a time.

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 
 from c2t.export.checkpoint_options import LoadedCheckpoint
+from c2t.kernels.native import core_count
 from c2t.runtime.errors import EngineError
 
 ROOM = 128  # tokens behind the prompt
@@ -98,7 +99,7 @@ class LlamaCppDecoder:
 
     Args:
         loaded: The checkpoint.
-        threads: Threads; None: its own choice.
+        threads: Threads; None: all cores.
         quantised: Q8_0 weights and llama.cpp's default cache, not float32.
     """
 
@@ -129,8 +130,8 @@ class LlamaCppDecoder:
             settings.type_k = settings.type_v = gguf.GGMLQuantizationType.F32
             settings.flash_attn_type = NO_FLASH_ATTENTION
         settings.no_perf = True
-        if threads is not None:
-            settings.n_threads = settings.n_threads_batch = threads
+        # Its own choice is four, whatever there is: too many slow it down.
+        settings.n_threads = settings.n_threads_batch = threads or core_count()
         self._context = llama_cpp.llama_init_from_model(self._model, settings)
         if not self._context:
             problem = "llama.cpp cannot open the decoder"

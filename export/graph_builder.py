@@ -15,15 +15,12 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from c2t.export import graph_data
-from c2t.export.graph_data import GraphData
+from c2t.runtime.graphs.data_file import BLOCK_BYTES, INLINE_BYTES, DataFile
 from c2t.runtime.manifest import TensorReference
 
 OPSET = 24
 # Version 11 is the first IR version for opset 24 models; nothing newer is used.
 IR_VERSION = 11
-# Smaller tensors stay in the graph file: a page each would be a waste.
-INLINE_BYTES = 1024
 
 Dimension = int | str
 Attribute = int | float | str | Sequence[int]
@@ -32,8 +29,8 @@ Attribute = int | float | str | Sequence[int]
 class GraphBuilder:
     """Writes one graph: `path` and, beside it, `<path>.data` with the weights.
 
-    Use it as a context manager; the graph file is written by `save`, and a data file of a graph
-    that was never saved is removed.
+    Use it as a context manager; the graph file is written by `save`, and after an error no data
+    file is left behind.
 
     Args:
         path: The graph file, for instance `encoder.onnx`.
@@ -42,7 +39,7 @@ class GraphBuilder:
 
     def __init__(self, path: Path, *, name: str) -> None:
         self.path = path
-        self._data = GraphData(path)
+        self._data = DataFile(path)
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
         self._node_names: set[str] = set()
@@ -118,9 +115,8 @@ class GraphBuilder:
         if not mapped and 4 * int(np.prod(shape)) < INLINE_BYTES:
             value = torch.cat(parts).detach().float()
             return self.constant(name, (value.T if transpose else value).contiguous().numpy())
-        tensor = self._data.tensor(
-            name, TensorProto.FLOAT, shape, _blocks(parts, transpose=transpose)
-        )
+        blocks = _blocks(parts, transpose=transpose)
+        tensor = self._data.blocks(name, np.dtype(np.float32), shape, blocks)
         self._initializers.append(tensor)
         self._refer(name, offset=int(tensor.external_data[1].value), shape=shape)
         return name
@@ -214,7 +210,6 @@ class GraphBuilder:
             producer_name="c2t",
         )
         self.path.write_bytes(model.SerializeToString(deterministic=True))
-        self._data.keep()
 
     def _refer(self, name: str, *, offset: int, shape: tuple[int, ...]) -> None:
         self._references[name] = TensorReference(
@@ -232,11 +227,11 @@ def _blocks(parts: Sequence[torch.Tensor], *, transpose: bool) -> Iterator[np.nd
     if not transpose:
         for part in parts:
             row_bytes = 4 * max(1, part[0].numel())
-            for block in part.detach().split(max(1, graph_data.BLOCK_BYTES // row_bytes)):
+            for block in part.detach().split(max(1, BLOCK_BYTES // row_bytes)):
                 yield block.float().contiguous().numpy()
         return
     rows = sum(part.shape[0] for part in parts)
-    step = max(1, graph_data.BLOCK_BYTES // (4 * rows))
+    step = max(1, BLOCK_BYTES // (4 * rows))
     for start in range(0, parts[0].shape[1], step):
         columns = [part.detach()[:, start : start + step].float() for part in parts]
         yield torch.cat(columns).T.contiguous().numpy()

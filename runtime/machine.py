@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from c2t.kernels.native import core_count
 FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
 FEATURES_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "sve")
 
+# Sums of int8 products in 32 bits: without these, sums of pairs saturate at 16 bits.
+WIDE_INT8_SUMS = frozenset({"avx512_vnni", "avx_vnni"})
+
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
@@ -29,6 +33,11 @@ class Gpu:
     name: str
     compute_capability: str  # "9.0"
     memory_bytes: int
+
+    @property
+    def sm(self) -> str:
+        """Its compute capability as compilers name it: "sm_90"."""
+        return f"sm_{self.compute_capability.replace('.', '')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +82,12 @@ def look_at_machine() -> Machine:
         cuda_driver=driver,
         gpu_problem=problem,
     )
+
+
+@functools.cache
+def has_wide_int8_sums() -> bool:
+    """Whether this x86 processor has VNNI; False also where the system does not tell."""
+    return bool(WIDE_INT8_SUMS.intersection(_cpu()[1]))
 
 
 def _cpu() -> tuple[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from c2t.runtime.engine import EngineOptions
 from c2t.runtime.errors import EngineError
+from c2t.runtime.machine import has_wide_int8_sums
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
 
 PROVIDERS = ("CPUExecutionProvider",)
@@ -67,9 +68,10 @@ def session_settings(options: EngineOptions, *, prepack: bool) -> Any:
         "session.intra_op.allow_spinning", "1" if options.spin else "0"
     )
     settings.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
-    # Without VNNI, AVX2's int8 products overflow 16 bits and INT8 bundles would talk nonsense; this
-    # makes ONNX Runtime take the slower exact kernels there, and changes nothing elsewhere.
-    settings.add_session_config_entry("session.x64quantprecision", "1")
+    # Without VNNI, int8 products overflow 16 bits, and INT8 bundles would talk nonsense: ONNX
+    # Runtime must make the weights unsigned there. With VNNI that would only halve the speed.
+    exact = "0" if has_wide_int8_sums() else "1"
+    settings.add_session_config_entry("session.x64quantprecision", exact)
     return settings
 
 

@@ -8,8 +8,8 @@ from tiny_models import TinySizes, tiny_model
 
 from c2t.export.decoder_graph import write_decoder_graph
 from c2t.export.encoder_graph import write_encoder_graph
-from c2t.export.half_precision import fix_cache_capacity, write_half_precision
 from c2t.export.projector_graph import write_projector_graph
+from c2t.runtime.graphs.half_precision import fix_cache_capacity, write_half_precision
 
 pytest.importorskip(
     "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 
+from c2t.runtime import onnxruntime_session
 from c2t.runtime.engine import EngineOptions
 from c2t.runtime.errors import EngineError
 from c2t.runtime.onnxruntime_session import open_session
@@ -126,3 +127,13 @@ def test_graphs_that_cannot_be_opened(tmp_path: Path) -> None:
         open_session(broken, EngineOptions())
     with pytest.raises(EngineError, match="0 threads"):
         open_session(broken, EngineOptions(threads=0))
+
+
+@pytest.mark.parametrize("has_vnni", [True, False])
+def test_weights_become_unsigned_only_where_int8_sums_saturate(
+    monkeypatch: pytest.MonkeyPatch, has_vnni: bool
+) -> None:
+    monkeypatch.setattr(onnxruntime_session, "has_wide_int8_sums", lambda: has_vnni)
+    settings = onnxruntime_session.session_settings(EngineOptions(), prepack=True)
+    wanted = settings.get_session_config_entry("session.x64quantprecision")
+    assert wanted == ("0" if has_vnni else "1")

@@ -13,8 +13,8 @@ from tolerance import FLOAT16, worst_difference
 
 from c2t.export.decoder_graph import write_decoder_graph
 from c2t.export.encoder_graph import write_encoder_graph
-from c2t.export.half_precision import write_half_precision
-from c2t.runtime.errors import CheckpointError
+from c2t.runtime.errors import BundleError
+from c2t.runtime.graphs.half_precision import write_half_precision
 
 
 def test_float16_encoder_is_close_on_onnxruntime(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_weight_beyond_float16_is_an_error(tmp_path: Path) -> None:
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.weight[0, 0] = 1e6
     write_encoder_graph(model, tmp_path / "encoder.onnx")
-    with pytest.raises(CheckpointError, match=r"layers\.0\.mlp\.down\.weight reaches 1e\+06"):
+    with pytest.raises(BundleError, match=r"layers\.0\.mlp\.down\.weight reaches 1e\+06"):
         write_half_precision(tmp_path / "encoder.onnx", tmp_path / "half.onnx")
     assert not list(tmp_path.glob("half*"))
     write_half_precision(tmp_path / "encoder.onnx", tmp_path / "half.onnx", dtype="bfloat16")

@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 
-from c2t.calibration.data_file import CACHE_LINE, PAGE, DataFile, offset_of
+from c2t.runtime.graphs.data_file import CACHE_LINE, PAGE, DataFile, offset_of
 
 
 def test_large_tensors_start_on_pages_small_ones_on_cache_lines(tmp_path):

@@ -13,11 +13,11 @@ from tiny_models import TinySizes, tiny_model
 from c2t.calibration.products import StoredGraph
 from c2t.calibration.quantised_graph import write_quantised
 from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
-from c2t.calibration.weight_only_form import drop_activation_pairs
 from c2t.export.decoder_graph import write_decoder_graph
 from c2t.export.encoder_graph import write_encoder_graph
-from c2t.export.half_precision import write_half_precision
 from c2t.export.projector_graph import write_projector_graph
+from c2t.runtime.graphs.half_precision import write_half_precision
+from c2t.runtime.graphs.weight_only_form import drop_activation_pairs
 
 # Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
 MLP = TinySizes(decoder_width=128, encoder_width=32, decoder_ffn=256)

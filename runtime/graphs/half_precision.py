@@ -1,0 +1,156 @@
+"""The half-precision form of a bundle's graph, the one that TensorRT builds.
+
+One decision: it is a pass over the bundle's graph file, tensor by tensor, so every backend's form
+comes from the one authored graph. Weights, attention and the stream between layers become float16
+or bfloat16; normalisations stay float32 between two casts; int8 weights stay as they are, and their
+scales float32; `logits` leave as float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from c2t.runtime.errors import BundleError
+from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+# Sums of squares overflow float16 for values that residual streams do reach.
+FLOAT32_OPERATORS = ("LayerNormalization", "RMSNormalization")
+QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+# The runtime picks tokens from float32 logits, whatever the graph computes in.
+FLOAT32_OUTPUTS = ("logits",)
+CACHES = ("past_key", "past_value", "present_key", "present_value")
+
+
+def fix_cache_capacity(model: onnx.ModelProto, capacity: int) -> None:
+    """Give the decoder's caches a fixed number of slots, which TensorRT demands.
+
+    Args:
+        model: A decoder graph, changed in place; other graphs have no caches and stay as they are.
+        capacity: Slots, prompt and new tokens together.
+    """
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name.split(".")[0] in CACHES:
+            value.type.tensor_type.shape.dim[2].dim_value = capacity
+
+
+def write_half_precision(
+    source: Path,
+    target: Path,
+    *,
+    dtype: str = "float16",
+    cache_capacity: int | None = None,
+    model: onnx.ModelProto | None = None,
+) -> None:
+    """Write the half-precision form of a graph and its data file.
+
+    Args:
+        source: A graph of a bundle, float32 or with Q/DQ; its data file lies beside it.
+        target: The new graph file, `<target>.data` beside it.
+        dtype: "float16" or "bfloat16".
+        cache_capacity: Slots of the decoder's caches; None leaves them dynamic.
+        model: The graph, if it was changed since it was read from `source`; used up.
+
+    Raises:
+        BundleError: A weight is too large for float16.
+    """
+    half = DTYPES[dtype]
+    element = helper.np_dtype_to_tensor_dtype(half)
+    if model is None:
+        model = onnx.load(source, load_external_data=False)
+    if cache_capacity is not None:
+        fix_cache_capacity(model, cache_capacity)
+    graph = model.graph
+    kept = {
+        name
+        for node in graph.node
+        if node.op_type in (*FLOAT32_OPERATORS, *QUANTISERS)
+        for name in node.input[1:]
+    }
+    with DataFile(target) as data:
+        initializers = [_convert(tensor, source, data, half, kept) for tensor in graph.initializer]
+        nodes = list(_half_nodes(graph, element))
+        for value in (*graph.input, *graph.output):
+            kind = value.type.tensor_type
+            if kind.elem_type == TensorProto.FLOAT and value.name not in FLOAT32_OUTPUTS:
+                kind.elem_type = element
+        del graph.initializer[:], graph.node[:]
+        graph.initializer.extend(initializers)
+        graph.node.extend(nodes)
+        target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _convert(
+    tensor: TensorProto, source: Path, data: DataFile, half: np.dtype[Any], kept: set[str]
+) -> TensorProto:
+    """Store an initializer, float32 ones as `half` unless they are kept, block by block."""
+    values = _values(tensor, source)
+    if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+        return data.blocks(
+            tensor.name, half, tuple(tensor.dims), _blocks(tensor.name, values, half)
+        )
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return tensor
+    return data.tensor(tensor.name, values)
+
+
+def _values(tensor: TensorProto, source: Path) -> NDArray[Any]:
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    file = source.with_name(Path(place["location"]).name)  # beside the graph, wherever it says
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return np.memmap(file, dtype, "r", int(place.get("offset", "0")), tuple(tensor.dims))
+
+
+def _blocks(name: str, values: NDArray[Any], half: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    flat = values.reshape(-1)
+    step = BLOCK_BYTES // 4
+    for start in range(0, len(flat), step):
+        block = np.asarray(flat[start : start + step])
+        with np.errstate(over="ignore"):
+            converted = block.astype(half)
+        if not np.isfinite(converted).all():
+            problem = (
+                f"weight {name} reaches {float(np.abs(block).max()):.3g}, too large for {half}"
+            )
+            raise BundleError(problem, hint="use bfloat16, which has the range of float32")
+        yield converted
+
+
+def _half_nodes(graph: onnx.GraphProto, element: int) -> Iterator[onnx.NodeProto]:
+    """Give the graph's nodes with a cast on either side of what stays float32."""
+    for node in graph.node:
+        if node.op_type in FLOAT32_OPERATORS:
+            before, after = f"{node.name}.from_half", f"{node.name}.float32"
+            yield _cast(node.input[0], before, TensorProto.FLOAT)
+            result = node.output[0]
+            node.input[0], node.output[0] = before, after
+            yield node
+            yield _cast(after, result, element, name=f"{node.name}.to_half")
+        elif node.op_type == "DequantizeLinear":
+            # From float32 scales straight to half: a small scale would lose digits in half.
+            node.attribute.append(helper.make_attribute("output_dtype", element))
+            yield node
+        elif node.output[0] in FLOAT32_OUTPUTS:
+            result = node.output[0]
+            node.output[0] = f"{node.name}.half"
+            yield node
+            yield _cast(node.output[0], result, TensorProto.FLOAT, name=f"{result}.to_float32")
+        else:
+            yield node
+
+
+def _cast(value: str, result: str, element: int, *, name: str = "") -> onnx.NodeProto:
+    return helper.make_node("Cast", [value], [result], name=name or result, to=element)

@@ -1,0 +1,74 @@
+"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans.
+
+One decision: never inside the bundle. Plans belong to one machine, a bundle to all of them, and its
+hash must not change because somebody built something.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from c2t.runtime.bundle import GRAPHS, Bundle
+from c2t.runtime.errors import EngineError
+from c2t.runtime.plans.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
+
+CACHE_VARIABLE = "C2T_ENGINES"
+RECORD_BYTES_MAX = 1 << 20
+
+
+def plan_cache(bundle: Bundle, folder: Path | None = None) -> Path:
+    """The folder of a bundle's plans: as given, by `C2T_ENGINES`, or `BUNDLE.engines` beside it."""
+    if folder is not None:
+        return folder
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    place = bundle.path.resolve()
+    return place.with_name(f"{place.name}.engines")
+
+
+def read_plan_set(folder: Path) -> PlanSet:
+    """Read `plans.json` of one set strictly.
+
+    Raises:
+        EngineError: It is damaged, of a newer format, or its plans are not there.
+    """
+    path = folder / PLANS_NAME
+    try:
+        size = path.stat().st_size
+        raw = path.read_bytes() if size <= RECORD_BYTES_MAX else b""
+        version = msgspec.json.decode(raw, type=dict[str, object]).get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
+            raise EngineError(problem, hint="update c2t, or build again with `c2t build`")
+        found = msgspec.json.decode(raw, type=PlanSet)
+    except (OSError, msgspec.MsgspecError) as error:
+        problem = f"{path} cannot be read: {error}"
+        raise EngineError(problem, hint="delete its folder and run `c2t build` again") from error
+    if set(found.plans) != set(GRAPHS):
+        problem = f"{path} lists plans of {', '.join(sorted(found.plans))}"
+        raise EngineError(problem, hint="delete its folder and run `c2t build` again")
+    for graph, plan in found.plans.items():
+        file = folder / plan_name(graph)
+        length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
+        if length != plan.file.bytes:
+            problem = f"{file} has {length} bytes, expected {plan.file.bytes:,}"
+            raise EngineError(problem, hint="delete its folder and run `c2t build` again")
+    return found
+
+
+def plan_sets(cache: Path) -> Iterator[tuple[Path, PlanSet]]:
+    """All sets of a cache with their folders, the newest first; damaged ones are left out."""
+    if not cache.is_dir():
+        return
+    found = []
+    for folder in cache.iterdir():
+        if (folder / PLANS_NAME).is_file():
+            try:
+                found.append((folder, read_plan_set(folder)))
+            except EngineError:
+                continue
+    yield from sorted(found, key=lambda item: item[1].created, reverse=True)
