@@ -291,8 +291,16 @@ class DeviceDecoder:
         return other
 
     def new_cache(self, rows: int, capacity: int) -> DeviceCache:
-        """An empty cache of zeros."""
-        return DeviceCache(self.device, self.sizes, self.dtype, rows, capacity)
+        """An empty cache of zeros; with more slots where the graph has a fixed number.
+
+        Raises:
+            EngineError: It does not fit into the GPU's memory, or into the graph.
+        """
+        fixed = self.graph.cache_capacity
+        if fixed is not None and capacity > fixed:
+            problem = f"the plans hold {fixed} tokens a cell; {capacity} are needed"
+            raise EngineError(problem, hint="build others: `c2t build --max-new-tokens N`")
+        return DeviceCache(self.device, self.sizes, self.dtype, rows, fixed or capacity)
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int

@@ -13,6 +13,7 @@ from c2t.kernels.cuda import CudaKernels
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_tokens import DeviceTokenTable
 from c2t.kernels.gene_tables import GeneEmbeddingTables
+from c2t.runtime.bundle import Bundle
 from c2t.runtime.device_decoder import DeviceDecoder
 from c2t.runtime.device_encoder import DeviceEncoder
 from c2t.runtime.device_graph import DeviceGraph, engine_error
@@ -21,7 +22,10 @@ from c2t.runtime.errors import C2TError
 from c2t.runtime.onnxruntime_cuda import OnnxRuntimeDeviceGraph
 from c2t.runtime.onnxruntime_engine import BundleFiles
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
+from c2t.runtime.plans.open_plans import open_plans
+from c2t.runtime.plans.tensorrt_module import Target
 from c2t.runtime.stages import StageClock
+from c2t.runtime.tensorrt_graph import TensorRTGraph
 from c2t.runtime.token_table import Int8Rows
 
 
@@ -80,6 +84,27 @@ def open_tensorrt_provider_engines(
     version = str(load_onnxruntime().__version__)
     return open_device_engines(
         bundle, device, graph, name="onnxruntime-tensorrt", version=version, clock=clock
+    )
+
+
+def open_plan_engines(
+    bundle: Bundle, target: Target, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle's plans of TensorRT or TensorRT for RTX.
+
+    Raises:
+        EngineError: There are none that fit; see `c2t.runtime.plans.open_plans`.
+    """
+    plans = open_plans(bundle, target, rows=options.rows, capacity=options.capacity)
+    device = _device(options)
+
+    def graph(name: str) -> DeviceGraph:
+        return TensorRTGraph(plans, name, device, cuda_graph=options.cuda_graph)
+
+    library = plans.library
+    name = library.name.replace("_", "-")
+    return open_device_engines(
+        bundle, device, graph, name=name, version=library.version, clock=clock
     )
 
 

@@ -58,6 +58,11 @@ class DeviceGraph(Protocol):
         """Dtypes of all inputs and outputs."""
         ...
 
+    @property
+    def cache_capacity(self) -> int | None:
+        """Slots that the decoder's caches must have; None: any number."""
+        ...
+
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """Give addresses to all inputs and outputs.
 

@@ -31,6 +31,8 @@ class EngineOptions:
         prepack: Whether weights are copied into the layout that the processor likes best: faster
             steps of several tokens, but the weights are in memory twice. False runs them from the
             mapped file. None: copy those of a graph whose data is small.
+        rows: Cells or beams that will be written at the same time; a plan is built for so many.
+        capacity: Cache slots that a text will need; likewise.
         device: Number of the GPU, for engines that use one.
         cuda_graph: Whether a step that is run often becomes one CUDA graph.
         graphs: A folder with other forms of the bundle's graphs (half precision) for ONNX Runtime
@@ -40,6 +42,8 @@ class EngineOptions:
     threads: int | None = None
     spin: bool = True
     prepack: bool | None = None
+    rows: int = 1
+    capacity: int = 1
     device: int = 0
     cuda_graph: bool = True
     graphs: Path | None = None
@@ -208,8 +212,10 @@ class Engines:
 
     @property
     def label(self) -> str:
-        """Name and version, as reports say them."""
-        return " ".join((self.name, self.settings.get("version", ""))).strip()
+        """Name and version, as reports say them; and on what, and how, where that is a GPU."""
+        label = " ".join((self.name, self.settings.get("version", ""))).strip()
+        where = [self.settings[key] for key in ("gpu", "precision") if key in self.settings]
+        return f"{label} ({'; '.join(where)})" if where else label
 
     def twin(self) -> Engines:
         """Engines over the same weights, for another thread."""

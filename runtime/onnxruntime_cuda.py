@@ -80,6 +80,7 @@ class OnnxRuntimeDeviceGraph:
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._captured = 0
+        self.cache_capacity: int | None = None
 
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> OnnxRuntimeBoundGraph:
         """See `c2t.runtime.device_graph.DeviceGraph.bind`."""

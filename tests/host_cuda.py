@@ -147,6 +147,8 @@ class HostGraph:
         values = (*self.session.get_inputs(), *self.session.get_outputs())
         self.dtypes = {value.name: names[value.type] for value in values}
 
+        self.cache_capacity: int | None = None
+
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> HostBoundGraph:
         binding = self.session.io_binding()
         for value in self.session.get_inputs():

@@ -17,9 +17,9 @@ from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.peer import DecoderPeer
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
+from c2t.runtime.engine_choice import choose_engines
 from c2t.runtime.errors import EngineError
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.onnxruntime_engine import open_engines
 
 # Logits of float32 implementations of one model agree to this, relative to the largest.
 TOLERANCE = 1e-3
@@ -46,10 +46,13 @@ class OurDecoder:
 
     takes_vectors = True
 
-    def __init__(self, bundle: Bundle, options: EngineOptions, name: str = "c2t") -> None:
+    def __init__(
+        self, bundle: Bundle, options: EngineOptions, name: str = "c2t", *, engine: str = "cpu"
+    ) -> None:
         self.name = name
         manifest = bundle.manifest
-        self._decoder: DecoderEngine = open_engines(bundle, options).decoder
+        chosen = choose_engines(bundle, engine, options)
+        self._decoder: DecoderEngine = chosen.engines.decoder
         self._prompts = PromptRunner(self._decoder, manifest.prompt)
         self.prompt = self._prompts.length(manifest.projector.vectors)
         capacity = self.prompt + manifest.generation.max_new_tokens

@@ -183,7 +183,7 @@ def test_doctor() -> None:
     assert "telemetry" in done.stdout
     found = json.loads(run_c2t("doctor", "--json").stdout)
     engines = {engine["name"]: engine for engine in found["engines"]}
-    assert list(engines) == ["cpu", "cuda", "tensorrt", "rtx"]
+    assert list(engines) == ["cpu", "cuda", "tensorrt", "rtx", "tensorrt-ep"]
     assert engines["cpu"]["runs"] is True
     for engine in engines.values():
         assert engine["runs"] or engine["reasons"]
