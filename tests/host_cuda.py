@@ -16,6 +16,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from c2t.kernels.gene_embedding import GeneEmbeddingTables
+from c2t.kernels.reference import embed_genes_reference
 from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
 from c2t.runtime.device_graph import STORAGE, DeviceTensor
 
@@ -120,6 +122,43 @@ class HostDevice:
             at(scale, (vocabulary,), "float32") if scale else None,
             at(given, (rows, width), "float32") if given else None,
             dtype,
+        )
+
+    def _embed_genes(
+        self,
+        rows,
+        defines,
+        tokens,
+        lengths,
+        word,
+        position,
+        word_scale,
+        position_scale,
+        token_type,
+        gamma,
+        beta,
+        out,
+        cells,
+        ranks,
+        stride,
+        epsilon,
+        scale,
+    ):
+        width, storage = defines["C2T_WIDTH"], NAMES[defines["C2T_TABLE"]]
+        positions, vocabulary = int(ranks), 1 + int(at(tokens, (cells, stride), "int32").max())
+        tables = GeneEmbeddingTables(
+            word=at(word, (vocabulary, width), storage),
+            position=at(position, (positions, width), storage),
+            token_type=at(token_type, (width,), "float32") if token_type else None,
+            gamma=at(gamma, (width,), "float32"),
+            beta=at(beta, (width,), "float32"),
+            epsilon=float(epsilon),
+        )
+        embed_genes_reference(
+            at(tokens, (cells, stride), "int32")[:, :ranks],
+            at(lengths, (cells,), "int32"),
+            tables,
+            at(out, (cells, ranks, width), NAMES[defines["C2T_OUT"]]),
         )
 
     def _choose_tokens(

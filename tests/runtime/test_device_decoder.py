@@ -47,7 +47,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
 @pytest.fixture
 def on_device(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
     graph = HostGraph(folder / "decoder.onnx")
-    table = upload_token_table(decoder.table)
+    table = upload_token_table(decoder.table, "float32")
     return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
 
 
@@ -117,7 +117,7 @@ def test_an_int8_table(decoder: TinyDecoder, folder: Path, driver: HostDriver) -
     table = Int8Rows(values, scale.astype(np.float32))
     graph = HostGraph(folder / "decoder.onnx")
     sizes = decoder.engine.sizes
-    engine = DeviceDecoder(HostDevice(), graph, sizes, upload_token_table(table))
+    engine = DeviceDecoder(HostDevice(), graph, sizes, upload_token_table(table, "float32"))
     step = engine.bind(engine.new_cache(1, 4), (0, 1), 2, 1)
     fill(step, [7, 50])
     logits = step.run().copy()
@@ -161,7 +161,7 @@ def test_a_token_outside_the_table_is_refused(on_device: DeviceDecoder) -> None:
 
 def test_memory_is_given_back(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> None:
     before = driver.free
-    graph, table = HostGraph(folder / "decoder.onnx"), upload_token_table(decoder.table)
+    graph, table = HostGraph(folder / "decoder.onnx"), upload_token_table(decoder.table, "float32")
     engine = DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
     greedy(engine, decoder, [])
     assert driver.free < before
