@@ -27,7 +27,13 @@ from c2t.calibration.scales import (
     scale_of,
     threshold,
 )
-from c2t.calibration.smoothing import JUDGED_ROWS, Fold, find_fold, search_smoothing
+from c2t.calibration.smoothing import (
+    JUDGED_ROWS,
+    Fold,
+    find_fold,
+    judged_channels,
+    search_smoothing,
+)
 from c2t.calibration.system_inputs import CalibrationCell
 
 # A product whose error is nothing at all.
@@ -173,7 +179,7 @@ def _finish(
 
 
 def output_sqnr(matrix: Float32, rows: Float32, scale: np.float32, factors: Float32) -> float:
-    """Signal to quantisation noise of a product's output, in dB.
+    """Signal to quantisation noise of a product's output, in dB, on some of its channels.
 
     Args:
         matrix: Weight [K, N].
@@ -181,15 +187,11 @@ def output_sqnr(matrix: Float32, rows: Float32, scale: np.float32, factors: Floa
         scale: Of the smoothed input.
         factors: [K] of smoothing.
     """
-    signal = noise = 0.0
-    inputs = fake_quantise(rows / factors, scale)
-    # A token table has 128,000 columns: a slice at a time.
-    for start in range(0, matrix.shape[1], 8192):
-        part = np.asarray(matrix[:, start : start + 8192]) * factors[:, None]
-        exact = (rows / factors) @ part
-        found = inputs @ fake_quantise(part, channel_scales(part))
-        signal += float(np.square(exact, dtype=np.float64).sum())
-        noise += float(np.square(found - exact, dtype=np.float64).sum())
+    weight = judged_channels(matrix) * factors[:, None]
+    exact = (rows / factors) @ weight
+    found = fake_quantise(rows / factors, scale) @ fake_quantise(weight, channel_scales(weight))
+    signal = float(np.square(exact, dtype=np.float64).sum())
+    noise = float(np.square(found - exact, dtype=np.float64).sum())
     if noise == 0:
         return SQNR_MOST
     return min(float(10 * np.log10(max(signal, 1e-30) / noise)), SQNR_MOST)

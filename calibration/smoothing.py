@@ -22,8 +22,10 @@ from c2t.calibration.scales import channel_scales, fake_quantise, scale_of
 
 # 0 stands for no smoothing.
 STRENGTHS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-# Rows that a strength is judged by: products of a billion parameters must stay affordable.
+# Rows and output channels that a strength is judged by: products of a billion parameters must stay
+# affordable, and each channel has a scale of its own.
 JUDGED_ROWS = 64
+JUDGED_CHANNELS = 512
 # An improvement of less than this much of the error is no reason to change weights.
 WORTH = 0.98
 
@@ -52,7 +54,7 @@ class Smoothing:
     Args:
         strength: a; 0 is no smoothing.
         factors: [K] s, which rows of the weight are multiplied with; all 1 without smoothing.
-        error: Relative squared error of the quantised output on the judged rows.
+        error: Relative squared error of the quantised output on the judged rows and channels.
         error_before: The same without smoothing.
     """
 
@@ -88,13 +90,15 @@ def search_smoothing(
         fold: Where to fold the division; None searches nothing.
     """
     rows = rows[:JUDGED_ROWS]
-    exact = rows @ matrix
+    judged = judged_channels(matrix)
+    weights = np.abs(matrix).max(axis=1) if fold is not None else np.ones(0, np.float32)
+    exact = rows @ judged
     power = float(np.square(exact, dtype=np.float64).sum()) or 1.0
     ones = np.ones(len(largest), np.float32)
     best = Smoothing(strength=0.0, factors=ones, error=np.inf, error_before=np.inf)
     for strength in STRENGTHS if fold is not None else STRENGTHS[:1]:
-        factors = ones if fold is None else _factors(matrix, largest, strength, fold)
-        weight = matrix * factors[:, None]
+        factors = ones if fold is None else _factors(weights, largest, strength, fold)
+        weight = judged * factors[:, None]
         inputs = fake_quantise(rows / factors, scale_of(float((largest / factors).max(initial=0))))
         found = inputs @ fake_quantise(weight, channel_scales(weight))
         error = float(np.square(found - exact, dtype=np.float64).sum()) / power
@@ -111,11 +115,23 @@ def column_factors(fold: Fold, factors: Float32) -> Float32:
     return factors.reshape(-1, fold.group, fold.head)[:, 0].reshape(-1)
 
 
-def _factors(matrix: Float32, largest: Float32, strength: float, fold: Fold) -> Float32:
-    """S [K]; channels that nothing reaches, or whose weights are all zero, keep theirs."""
+def judged_channels(matrix: Float32) -> Float32:
+    """Some output channels of a weight [K, N], evenly spaced: [K, at most JUDGED_CHANNELS]."""
+    step = -(-matrix.shape[1] // JUDGED_CHANNELS)
+    return np.ascontiguousarray(matrix[:, ::step])
+
+
+def _factors(weights: Float32, largest: Float32, strength: float, fold: Fold) -> Float32:
+    """S [K]; channels that nothing reaches, or whose weights are all zero, keep theirs.
+
+    Args:
+        weights: [K] largest magnitude of each row of the weight.
+        largest: [K] largest magnitude of each input channel.
+        strength: a.
+        fold: Which channels share a factor.
+    """
     if strength == 0:
         return np.ones(len(largest), np.float32)
-    weights = np.abs(matrix).max(axis=1)
     if fold.group > 1:
         largest, weights = (_shared(values, fold) for values in (largest, weights))
     used = (largest > 0) & (weights > 0)

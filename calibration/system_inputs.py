@@ -1,8 +1,8 @@
 """What the three graphs are given for a cell: the inputs that a calibration run feeds them.
 
-One decision: prefill and generated steps are one run of the decoder. The prompt, the cell's vectors
-and the text that the float32 bundle wrote are fed together; attention looks back only, so each row
-holds exactly what a step of generation would hold.
+One decision: prefill and generated steps are one run of the decoder. The cell's vectors, the rest
+of the prompt and the text that the float32 bundle wrote are fed together, behind the prompt's
+prefix; attention looks back only, so each row holds exactly what a step of generation would hold.
 """
 
 from __future__ import annotations
@@ -43,31 +43,63 @@ def encoder_inputs(bundle: Bundle, gene_tokens: NDArray[np.int32]) -> Inputs:
     return {"embeddings": out}
 
 
-def decoder_inputs(bundle: Bundle, vectors: Float32, text_tokens: Sequence[int]) -> Inputs:
+def prefix_inputs(bundle: Bundle) -> Inputs:
+    """The inputs of a run over the prompt's prefix, which is the same for every cell."""
+    rows = np.asarray(bundle.token_embedding[list(bundle.manifest.prompt.prefix_ids)], np.float32)
+    return _inputs(bundle, rows, None, np.array([max(0, len(rows) - 1)], np.int64))
+
+
+def decoder_inputs(
+    bundle: Bundle,
+    vectors: Float32,
+    text_tokens: Sequence[int],
+    prefix: Sequence[Float32] | None = None,
+) -> Inputs:
     """The inputs of one run over a prompt and the text after it.
 
     Args:
         bundle: The bundle.
         vectors: Cell vectors [K, D].
         text_tokens: Generated tokens; the last of them is never fed.
+        prefix: Keys and values [1, KV, P, head] of the prompt's prefix, layer by layer, as a run of
+            `prefix_inputs` left them; None: the prefix is run too.
     """
-    prompt, sizes = bundle.manifest.prompt, bundle.manifest.decoder
+    prompt = bundle.manifest.prompt
     table = bundle.token_embedding
     fed = list(text_tokens[:-1])
-    before = np.asarray(table[list(prompt.prefix_ids)], np.float32)
-    after = np.asarray(table[[*prompt.suffix_ids, *fed]], np.float32)
-    rows = np.concatenate([before, vectors, after])
-    length = len(rows)
+    parts = [vectors, np.asarray(table[[*prompt.suffix_ids, *fed]], np.float32)]
+    if prefix is None:
+        parts.insert(0, np.asarray(table[list(prompt.prefix_ids)], np.float32))
+    rows = np.concatenate(parts)
+    # The prompt's last row and every fed token: what generation asks logits of.
+    return _inputs(bundle, rows, prefix, np.arange(len(rows) - len(fed) - 1, len(rows)))
+
+
+def _inputs(
+    bundle: Bundle,
+    rows: Float32,
+    prefix: Sequence[Float32] | None,
+    logit_rows: NDArray[np.int64],
+) -> Inputs:
+    """One run over rows [T, D] behind a prefix."""
+    sizes = bundle.manifest.decoder
+    first = prefix[0].shape[2] if prefix else 0
+    end = first + len(rows)
     inputs: Inputs = {
         "inputs_embeds": rows[None],
-        "position_ids": np.arange(length, dtype=np.int64)[None],
-        "write_index": np.zeros(1, np.int64),
-        "kv_length": np.array([length], np.int64),
-        # The prompt's last row and every fed token: what generation asks logits of.
-        "logit_rows": np.arange(length - len(fed) - 1, length, dtype=np.int64)[None],
+        "position_ids": np.arange(first, end, dtype=np.int64)[None],
+        "write_index": np.array([first], np.int64),
+        "kv_length": np.array([end], np.int64),
+        "logit_rows": logit_rows[None],
     }
-    shape = (1, sizes.kv_heads, length, sizes.head_size)
-    for layer in range(sizes.layers):
-        for part in ("key", "value"):
-            inputs[f"past_{part}.{layer}"] = np.zeros(shape, np.float32)
+    for number, name in enumerate(cache_names(sizes.layers)):
+        cache = np.zeros((1, sizes.kv_heads, end, sizes.head_size), np.float32)
+        if prefix:
+            cache[:, :, :first] = prefix[number]
+        inputs[f"past_{name}"] = cache
     return inputs
+
+
+def cache_names(layers: int) -> list[str]:
+    """Names of the decoder's caches without "past_" or "present_", in one order everywhere."""
+    return [f"{part}.{layer}" for layer in range(layers) for part in ("key", "value")]

@@ -21,7 +21,7 @@ def build(
         typer.Option(help="Compute capability, such as sm_89; may be given several times."),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="float16 or bfloat16: everything that is not int8.")
+        str, typer.Option(help="float16, bfloat16 or float32: what is not int8.")
     ] = "float16",
     rows: Annotated[int, typer.Option(min=1, help="Cells written at the same time, or beams.")] = 8,
     max_new_tokens: Annotated[
@@ -40,7 +40,7 @@ def build(
 
     They are kept beside the bundle and found again. For RTX, no GPU is needed here.
     """
-    stage = import_stage("c2t.runtime.plans.build_plans")
+    stage = import_stage("c2t.runtime.plans.build_plans", extra=target.value)
     from c2t.runtime.plans.plan_profiles import PlanUse
 
     done = stage.build_plans(

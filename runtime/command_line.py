@@ -125,8 +125,12 @@ def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, No
     return run
 
 
-def import_stage(name: str) -> ModuleType:
+def import_stage(name: str, *, extra: str = "") -> ModuleType:
     """Import a module that needs an extra.
+
+    Args:
+        name: The module.
+        extra: What installs all that it needs, if not what usually brings the missing package.
 
     Raises:
         C2TError: Something that an extra installs is missing; the hint names the extra.
@@ -138,7 +142,8 @@ def import_stage(name: str) -> ModuleType:
         if package not in EXTRAS:
             raise
         problem = f"this command needs {package}, which is not installed"
-        raise C2TError(problem, hint=f'run `pip install "c2t[{EXTRAS[package]}]"`') from error
+        hint = f'run `pip install "c2t[{extra or EXTRAS[package]}]"`'
+        raise C2TError(problem, hint=hint) from error
 
 
 def open_checked(path: Path) -> Bundle:

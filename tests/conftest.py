@@ -1,8 +1,13 @@
 """Things that many tests share: a tiny checkpoint and its bundle, made once by the real export."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli_process import Completed
+
+from c2t.cli import app
+from c2t.runtime.command_line import run_arguments
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +39,22 @@ def tiny_bundle_folder(tiny_checkpoint_folder, tmp_path_factory) -> Path:
     checkpoint = CheckpointOptions(folder=tiny_checkpoint_folder, max_new_tokens=12)
     export_bundle(ExportOptions(output=folder, checkpoint=checkpoint))
     return folder
+
+
+@pytest.fixture
+def call_c2t(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Completed]:
+    """The command line in this process: quicker, and warnings are errors here."""
+
+    def call(*arguments: object, cwd: Path | None = None) -> Completed:
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        words = list(map(str, arguments))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            run_arguments(app, words)
+        output, errors = capfd.readouterr()
+        return Completed(words, int(caught.value.code or 0), output, errors)
+
+    return call

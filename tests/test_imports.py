@@ -20,6 +20,9 @@ NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "p
 # These take long to load, and only reading or writing cells needs them.
 LATE = ("anndata", "h5py", "onnxruntime", "pandas", "pyarrow", "rich", "scipy", "tokenizers")
 
+# The stage of `c2t build` makes graphs, as exporting does; nothing that describes cells loads it.
+BUILDING = ("c2t.runtime.graphs", "c2t.runtime.plans.build_plans")
+
 # Runs before any other code of the interpreter; it cannot be taken off again.
 DENY_NETWORK = """
 import os, sys
@@ -61,7 +64,8 @@ def loaded(modules: list[str], names: tuple[str, ...]) -> list[str]:
 def runtime_modules() -> list[str]:
     files = [*(ROOT / "runtime").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]
     names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
-    return ["c2t", "c2t.cli", *(f"c2t.{name.removesuffix('.__init__')}" for name in sorted(names))]
+    modules = [f"c2t.{name.removesuffix('.__init__')}" for name in sorted(names)]
+    return ["c2t", "c2t.cli", *(name for name in modules if not name.startswith(BUILDING))]
 
 
 def test_import_of_the_package_is_nothing_but_the_package() -> None:
@@ -86,8 +90,14 @@ def test_no_module_of_the_runtime_needs_the_export() -> None:
     stages = [name for name in modules if name.startswith(("c2t.export.", "c2t.calibration."))]
     light = {"c2t.calibration.choices", "c2t.calibration.errors"}
     assert set(stages) <= light | {name for name in stages if name.endswith("_command")}
+    assert not [name for name in modules if name.startswith(BUILDING)]
     runtime = run_python("".join(f"import {name}\n" for name in names if name != "c2t.cli"))
     assert not [name for name in runtime if name.startswith(("c2t.export", "c2t.calibration"))]
+
+
+def test_building_plans_needs_no_torch() -> None:
+    modules = run_python("import c2t.runtime.plans.build_plans")
+    assert loaded(modules, NEVER) == ["onnx"]
 
 
 DESCRIBE = """

@@ -12,11 +12,14 @@ from pathlib import Path
 import onnx
 
 from c2t.runtime.errors import BundleError
+from c2t.runtime.graphs.half_attention import write_half_attention
 from c2t.runtime.graphs.half_precision import DTYPES, write_half_precision
 from c2t.runtime.graphs.weight_only_form import drop_activation_pairs
 
 # Precisions of bundles whose graphs are standard operators throughout.
 BUILDABLE = ("fp32", "int8")
+FLOAT32 = "float32"
+PRECISIONS = (*DTYPES, FLOAT32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,8 @@ class BackendForm:
     """What becomes of a bundle's graphs.
 
     Args:
-        dtype: "float16" or "bfloat16": everything but normalisations, logits and int8 weights.
+        dtype: "float16" or "bfloat16": everything but normalisations, logits and int8 weights;
+            "float32": everything but attention, which TensorRT has in half precision only.
         activations: Whether activations stay quantised where they are.
         cache_capacity: Slots of the decoder's caches.
     """
@@ -48,9 +52,9 @@ def check_buildable(precision: str, dtype: str) -> None:
     if precision not in BUILDABLE:
         problem = f"a bundle of precision {precision} uses ONNX Runtime's own operators"
         raise BundleError(problem, hint="build the float32 bundle, or one of precision int8")
-    if dtype not in DTYPES:
-        problem = f"no precision {dtype!r}: TensorRT's fused attention computes in half precision"
-        raise BundleError(problem, hint=f"choose one of {', '.join(DTYPES)}")
+    if dtype not in PRECISIONS:
+        problem = f"there is no precision {dtype!r}"
+        raise BundleError(problem, hint=f"choose one of {', '.join(PRECISIONS)}")
 
 
 def write_form(source: Path, target: Path, form: BackendForm) -> int:
@@ -71,7 +75,10 @@ def write_form(source: Path, target: Path, form: BackendForm) -> int:
     if not form.activations:
         drop_activation_pairs(model)
     capacity = form.cache_capacity
-    write_half_precision(source, target, dtype=form.dtype, cache_capacity=capacity, model=model)
+    if form.dtype == FLOAT32:
+        write_half_attention(source, target, cache_capacity=capacity, model=model)
+    else:
+        write_half_precision(source, target, dtype=form.dtype, cache_capacity=capacity, model=model)
     return target.with_name(f"{target.name}.data").stat().st_size
 
 

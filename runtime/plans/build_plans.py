@@ -61,7 +61,7 @@ class BuildOptions:
     Args:
         target: For TensorRT or TensorRT for RTX.
         gpus: Compute capabilities, such as "sm_89"; empty: of the GPU that is here.
-        dtype: "float16" or "bfloat16".
+        dtype: "float16", "bfloat16" or "float32"; see `BackendForm`.
         use: What the plans must be able to do.
         lean: Version-compatible plans, which the lean runtime can run.
         cache: Folder for plans; None: see `c2t.runtime.plans.plan_cache.plan_cache`.

@@ -1,4 +1,4 @@
-"""The weight-only form: no activation Q/DQ, and TensorRT for RTX builds it with int8 weights."""
+"""The weight-only form: no activation Q/DQ, and TensorRT for RTX keeps its weights in int8."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.export.decoder_graph import write_decoder_graph
 from c2t.export.encoder_graph import write_encoder_graph
 from c2t.export.projector_graph import write_projector_graph
-from c2t.runtime.graphs.half_precision import write_half_precision
+from c2t.runtime.graphs.backend_form import BackendForm, write_form
 from c2t.runtime.graphs.weight_only_form import drop_activation_pairs
+from c2t.runtime.plans.plan_builder import PlanOptions, build_plan
+from c2t.runtime.plans.plan_profiles import Shapes
+from c2t.runtime.plans.tensorrt_module import Target, load_tensorrt
 
 # Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
 MLP = TinySizes(decoder_width=128, encoder_width=32, decoder_ffn=256)
@@ -73,31 +76,20 @@ def test_the_weights_are_what_the_int8_graph_has(tmp_path):
     assert (second != first).any()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_tensorrt_for_rtx_builds_it(tmp_path, name):
-    pytest.importorskip(
-        "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
-    )
-    from tensorrt_plan import build_plan, tiny_profiles
-
-    _, small = write_forms(name, tmp_path)
-    half = tmp_path / "half.onnx"
-    write_half_precision(small, half, cache_capacity=CAPACITY)
-    assert len(build_plan(half, tiny_profiles(MLP, capacity=CAPACITY)[name])) > 1000
-
-
 def test_the_plan_keeps_int8_weights(tmp_path, monkeypatch):
     pytest.importorskip(
         "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
     )
-    from tensorrt_plan import build_plan, projector_profile
-
+    library = load_tensorrt(Target.rtx, build=True)
     monkeypatch.setitem(globals(), "MLP", TinySizes(encoder_width=1024, decoder_width=2048))
     write_forms("mlp", tmp_path)
+    hidden = Shapes(least=(1, 1, 1024), usual=(1, 8, 1024), most=(4, 8, 1024))
+    form = BackendForm(dtype="float16", activations=False, cache_capacity=CAPACITY)
     sizes = []
-    for form in ("float32", "small"):
-        half = tmp_path / f"{form}.half.onnx"
-        write_half_precision(tmp_path / f"{form}.onnx", half)
-        sizes.append(len(build_plan(half, projector_profile(1024, rows=8))))
+    for name in ("float32", "int8"):
+        half, plan = tmp_path / f"{name}.half.onnx", tmp_path / f"{name}.plan"
+        write_form(tmp_path / f"{name}.onnx", half, form)
+        build_plan(library, half, plan, [{"hidden": hidden}], PlanOptions(gpus=("sm_89",)))
+        sizes.append(plan.stat().st_size)
     weights = 20 * (1024 + 2048)  # two bytes each in half precision, one in int8
     assert sizes[0] - sizes[1] > 0.7 * weights

@@ -1,0 +1,56 @@
+"""A run behind the prompt's prefix gives what a run with the prefix gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+from tiny_bundle import make_bundle
+from tolerance import FLOAT32, worst_difference
+
+from c2t.calibration.collect import TappedSystem
+from c2t.calibration.system_inputs import (
+    CalibrationCell,
+    cache_names,
+    decoder_inputs,
+    prefix_inputs,
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("tiny")).bundle
+
+
+def test_the_prefix_may_be_run_once(bundle):
+    session = onnxruntime.InferenceSession(bundle.file("decoder.onnx"))
+    sizes = bundle.manifest.decoder
+    vectors = np.random.default_rng(0).standard_normal((8, sizes.width), dtype=np.float32)
+    text = (5, 9, 11, 2)
+    whole = session.run(["logits"], decoder_inputs(bundle, vectors, text))[0]
+    names = [f"present_{name}" for name in cache_names(sizes.layers)]
+    prefix = session.run(names, prefix_inputs(bundle))
+    length = len(bundle.manifest.prompt.prefix_ids)
+    assert prefix[0].shape == (1, sizes.kv_heads, length, sizes.head_size)
+    behind = session.run(["logits"], decoder_inputs(bundle, vectors, text, prefix))[0]
+    assert whole.shape == behind.shape == (1, 4, sizes.vocabulary_size)
+    assert worst_difference(behind, whole) < FLOAT32
+
+
+def test_a_pass_takes_the_prefix_once(bundle):
+    cells = [
+        CalibrationCell(gene_tokens=np.arange(4, 12, dtype=np.int32), text_tokens=(3, 4, 5)),
+        CalibrationCell(gene_tokens=np.arange(4, 9, dtype=np.int32), text_tokens=(7,)),
+    ]
+    runs = list(TappedSystem(bundle, threads=1).passes(cells, "test"))
+    assert [sorted(taps) for taps in runs] == [
+        ["decoder.onnx"],
+        ["decoder.onnx", "encoder.onnx", "projector.onnx"],
+        ["decoder.onnx", "encoder.onnx", "projector.onnx"],
+    ]
+    prompt = bundle.manifest.prompt
+    product = "layers.0.attention.qkv"
+    rows = [len(taps["decoder.onnx"][product].rows) for taps in runs]
+    # Vectors, suffix and fed tokens of each cell: the prefix is not among them again.
+    assert rows[0] == len(prompt.prefix_ids)
+    assert rows[1:] == [8 + len(prompt.suffix_ids) + 2, 5 + len(prompt.suffix_ids)]
