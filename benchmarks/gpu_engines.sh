@@ -22,9 +22,11 @@ pack)
     python3 -m pip download --no-deps --only-binary=:all: --python-version "$version" --implementation cp \
         $platforms -d "$folder/wheels" "${@:-onnxruntime-gpu msgspec}"
     c2t export "$here/../examples/demo/checkpoint" -o "$folder/demo"
+    # Hopper is no RTX GPU: whether its plans load there all the same is tried, with sm_80's.
+    c2t build "$folder/demo" --target rtx --gpu sm_80 --cache "$folder/plans" || echo "no plans: c2t[rtx] is missing"
     python3 "$here/random_bundle.py" strip "$bundle" "$folder/skeleton"
     (cd "$folder/wheels" && for wheel in *.whl; do split -b 56M -d "$wheel" "../pieces/$wheel."; done)
-    du -ah "$folder/pieces" "$folder/demo" "$folder/skeleton"
+    du -h "$folder"/*
     ;;
 run)
     site=$folder/site
@@ -34,12 +36,15 @@ run)
             wheel=${first%.00}
             cat "$wheel".?? > "$folder/joined/$(basename "$wheel")"
         done
-        python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" "$folder"/joined/*.whl
+        python3 -m pip install -q --no-index --no-deps --no-compile --target "$site.part" "$folder"/joined/*.whl
+        mv "$site.part" "$site"
     fi
     # c2t is the clone itself: .pkg/c2t is a link to it.
     export PYTHONPATH="$site:$here/../.pkg" PYTHONUNBUFFERED=1
+    set -- "$3"
+    [ -d "$folder/plans" ] && set -- "$@" --plans "$folder/plans"
     exec python3 "$here/gpu_engines.py" --demo "$folder/demo" --skeleton "$folder/skeleton" \
-        --scratch "$folder/scratch" -o "$3"
+        --scratch "$folder/scratch" -o "$@"
     ;;
 *)
     sed -n '2,8p' "$0"
