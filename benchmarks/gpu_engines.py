@@ -33,7 +33,7 @@ PARTS = {
     "environment": 30,
     "kernels": 90,
     "demo": 90,
-    "fill": 90,
+    "fill": 150,
     "decoder float16": 150,
     "peer eager": 90,
     "decoder float32": 120,
