@@ -29,7 +29,7 @@ from c2t.runtime.command_line import (
     run_app,
     say,
 )
-from c2t.runtime.command_options import GeneColumnOption, LayerOption
+from c2t.runtime.command_options import EngineName, EngineOption, GeneColumnOption, LayerOption
 from c2t.runtime.errors import C2TError
 
 app = typer.Typer(
@@ -154,6 +154,7 @@ def describe(
             help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
         ),
     ] = None,
+    engine: EngineOption = EngineName.auto,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show at the end where the time went.")
     ] = False,
@@ -196,6 +197,7 @@ def describe(
             batch_size=batch_size,
             drafts=drafts,
             prepack=prepack,
+            engine=engine.value,
         ),
     )
     check_paths(options)  # before the gigabytes of a bundle are hashed
@@ -215,7 +217,9 @@ _command(bench)
 
 
 @_command
-def verify(bundle: BundleArgument, json: JsonOption = False) -> None:
+def verify(
+    bundle: BundleArgument, engine: EngineOption = EngineName.auto, json: JsonOption = False
+) -> None:
     """Check that a bundle works here as it should.
 
     Compares the hash of every file, and describes the bundle's golden cells again: their texts
@@ -223,7 +227,7 @@ def verify(bundle: BundleArgument, json: JsonOption = False) -> None:
     """
     from c2t.runtime import verify as stage
 
-    found = stage.verify_golden_cells(open_checked(bundle))
+    found = stage.verify_golden_cells(open_checked(bundle), engine.value)
     if json:
         print_json(found)
     else:

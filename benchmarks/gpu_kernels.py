@@ -35,7 +35,7 @@ def main() -> None:
     kernels = CudaKernels()
     draw = np.random.default_rng(0)
     checks = check_embedding(kernels, draw) + check_ranking(kernels, draw)
-    print(f"{checks} checks passed on {kernels.arch}", file=sys.stderr)
+    print(f"{checks} checks passed on {kernels.device.arch}", file=sys.stderr)
     result = {
         "machine": machine(kernels),
         "checks": checks,
@@ -77,7 +77,7 @@ def check_embedding(kernels: CudaKernels, draw: np.random.Generator) -> int:
                 kernels.embed_genes(
                     cells, on_device, out.pointer, ranks=61, dtype=dtype, out_scale=scale
                 )
-                kernels.synchronize()
+                kernels.device.synchronize()
                 compare(out.download(), expected, f"{width} {storage} {dtype}")
                 checks += 1
     return checks
@@ -124,7 +124,7 @@ def check_ranking(kernels: CudaKernels, draw: np.random.Generator) -> int:
     ]
     for number, (rows, table, options) in enumerate(cases):
         cells = kernels.rank_value_encode(rows, kernels.upload_genes(table), options)
-        kernels.synchronize()
+        kernels.device.synchronize()
         result = cells.download()
         expected = rank_value_encode_reference(rows, table, options)
         for name in ("tokens", "lengths", "genes", "status"):
@@ -151,7 +151,7 @@ def time_embedding(kernels: CudaKernels, draw: np.random.Generator, width: int) 
     )
     source = DeviceArray.allocate((COPY_BYTES,), np.uint8)
     target = DeviceArray.allocate((COPY_BYTES,), np.uint8)
-    stream = int(kernels.stream.handle)
+    stream = kernels.device.handle
     copy = device_seconds(
         kernels,
         lambda: driver.cuMemcpyDtoDAsync(target.pointer, source.pointer, COPY_BYTES, stream),
@@ -182,7 +182,7 @@ def time_ranking(kernels: CudaKernels) -> dict[str, Any]:
     for _ in range(12):
         begin = perf_counter()
         ranked = kernels.rank_value_encode(counts, genes, cells.options)
-        kernels.synchronize()
+        kernels.device.synchronize()
         seconds.append(perf_counter() - begin)
         del ranked
     return {
@@ -196,7 +196,7 @@ def device_seconds(kernels: CudaKernels, run: Callable[[], Any]) -> float:
     """Median of repeats, by events on the kernels' stream, after a warm-up."""
     from cuda.bindings import driver
 
-    stream = int(kernels.stream.handle)
+    stream = kernels.device.handle
     begin, end = driver.cuEventCreate(0)[1], driver.cuEventCreate(0)[1]
     times = []
     for repeat in range(REPEATS + 5):
@@ -247,7 +247,7 @@ def machine(kernels: CudaKernels) -> dict[str, Any]:
 
     return {
         "gpu": Device().name,
-        "arch": kernels.arch,
+        "arch": kernels.device.arch,
         "driver": int(driver.cuDriverGetVersion()[1]),
         "nvrtc": nvrtc_version(),
         "python": platform.python_version(),

@@ -148,7 +148,9 @@ class _Probe:
         """The engines with one graph replaced; the other sessions are shared."""
         bundle, sizes = self._bundle, self._bundle.manifest
         if name == "decoder.onnx":
-            decoder = OnnxRuntimeDecoder(changed, sizes.decoder, self._options)
+            decoder = OnnxRuntimeDecoder(
+                changed, sizes.decoder, bundle.token_embedding, self._options
+            )
             return replace(self._engines, decoder=decoder)
         encoder, projector = (
             changed if name == own else bundle.file(own) for own in ENCODER_GRAPHS

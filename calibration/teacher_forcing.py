@@ -42,11 +42,10 @@ class TeacherForcing:
         threads: int | None = None,
     ) -> None:
         self._decoder = engines.decoder
-        self._table = bundle.token_embedding
         self._vectorizer = CellVectorizer(
             engines.encoder, bundle.gene_embedding_tables, threads=threads, clock=StageClock()
         )
-        self._prompts = PromptRunner(engines.decoder, bundle.manifest.prompt, self._table)
+        self._prompts = PromptRunner(engines.decoder, bundle.manifest.prompt)
         prompt = self._prompts.length(bundle.manifest.projector.vectors)
         self._cache = engines.decoder.new_cache(1, prompt + longest + BLOCK)
 
@@ -69,13 +68,13 @@ class TeacherForcing:
         if not token_ids:
             return
         prompt = self._prompts.length(len(vectors))
-        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors))
+        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors)[None])
         given = np.asarray(token_ids[:-1], dtype=np.int64)
         for start in range(0, len(given), BLOCK):
             block = given[start : start + BLOCK]
             step = self._decoder.bind(self._cache, (0, 1), BLOCK, BLOCK)
-            step.inputs_embeds[0] = 0
-            step.inputs_embeds[0, : len(block)] = self._table[block]
+            step.token_ids[0] = 0  # any token does for padding
+            step.token_ids[0, : len(block)] = block
             # Padding repeats the last position: one past the model's last must never be asked for.
             step.position_ids[0] = prompt + start + np.minimum(np.arange(BLOCK), len(block) - 1)
             step.write_index[0] = prompt + start

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c2t.kernels.cuda_compile import load_cubin
+from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import DeviceArray
 from c2t.kernels.errors import KernelError
 from c2t.kernels.native import TYPE_NUMBER
@@ -82,39 +82,14 @@ class CudaKernels:
     """The kernels of one device, compiled for it when first used.
 
     Args:
-        device: Number of the device.
+        device: The device; None: the first.
 
     Raises:
         KernelError: If there is no such device, or the `[gpu]` extra is not installed.
     """
 
-    def __init__(self, device: int = 0) -> None:
-        try:
-            from cuda.bindings import driver
-            from cuda.core import Device, StreamOptions
-
-            self._device = Device(device)
-            self._device.set_current()
-            # A blocking stream: its kernels wait for the copies, which are on the default stream.
-            self._stream = self._device.create_stream(options=StreamOptions(nonblocking=False))
-            version = driver.cuDriverGetVersion()[1]
-        except Exception as error:  # ImportError, or one of several classes of cuda-core
-            problem = f"CUDA device {device} cannot be used: {error}"
-            raise KernelError(
-                problem, hint="is c2t[gpu] installed, and an NVIDIA driver?"
-            ) from error
-        self.arch = f"sm_{self._device.arch}"
-        self._driver = str(version)
-        self._kernels: dict[tuple[Any, ...], Any] = {}
-
-    @property
-    def stream(self) -> Any:
-        """The stream that all kernels run on (a `cuda.core.Stream`)."""
-        return self._stream
-
-    def synchronize(self) -> None:
-        """Wait for all kernels."""
-        self._stream.sync()
+    def __init__(self, device: CudaDevice | None = None) -> None:
+        self.device = device or CudaDevice()
 
     def upload_tables(self, tables: GeneEmbeddingTables) -> DeviceTables:
         """Put the tables of a bundle on the device."""
@@ -170,9 +145,9 @@ class CudaKernels:
             inputs=tuple(uploads),
         )
         indptr, indices, data, scratch_start, scratch = (array.pointer for array in uploads)
-        self._launch(
+        self.device.launch(
             "rank_value",
-            {},
+            "rank_value_encode",
             (cells, RANK_THREADS),
             (
                 indptr,
@@ -232,15 +207,10 @@ class CudaKernels:
         if (out_scale is not None) != (kind == np.int8) or out % 16:
             problem = f"output of {kind} with scale {out_scale} at address {out:#x}"
             raise KernelError(problem, hint="int8, and only int8, has a scale; align to 16 bytes")
-        defines = {
-            "C2T_WIDTH": width,
-            "C2T_TABLE": TYPE_NUMBER[tables.host.word.dtype.name],
-            "C2T_OUT": TYPE_NUMBER[kind.name],
-        }
         names = ("word", "position", "word_scale", "position_scale", "token_type", "gamma", "beta")
-        self._launch(
+        self.device.launch(
             "gene_embedding",
-            defines,
+            "embed_genes",
             (-(-count * ranks // ROWS_PER_BLOCK), 32 * ROWS_PER_BLOCK),
             (
                 cells.tokens.pointer,
@@ -253,6 +223,9 @@ class CudaKernels:
                 np.float32(tables.host.epsilon),
                 np.float32(1.0 if out_scale is None else out_scale),
             ),
+            C2T_WIDTH=width,
+            C2T_TABLE=TYPE_NUMBER[tables.host.word.dtype.name],
+            C2T_OUT=TYPE_NUMBER[kind.name],
         )
 
     def upload_cells(
@@ -274,23 +247,3 @@ class CudaKernels:
             totals=DeviceArray.upload(np.zeros(cells, np.float64)),
             status=DeviceArray.upload(np.zeros(cells, np.uint8)),
         )
-
-    def _launch(
-        self,
-        source: str,
-        defines: dict[str, int],
-        grid: tuple[int, int],
-        arguments: tuple[Any, ...],
-    ) -> None:
-        from cuda.core import LaunchConfig, ObjectCode, launch
-
-        blocks, threads = grid
-        if not blocks:
-            return
-        key = (source, *sorted(defines.items()))
-        if key not in self._kernels:
-            code = load_cubin(source, defines, self.arch, driver=self._driver)
-            name = "embed_genes" if source == "gene_embedding" else "rank_value_encode"
-            self._kernels[key] = ObjectCode.from_cubin(code).get_kernel(name)
-        config = LaunchConfig(grid=blocks, block=threads)
-        launch(self._stream, config, self._kernels[key], *arguments)

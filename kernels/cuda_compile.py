@@ -14,14 +14,14 @@ from c2t.kernels.errors import KernelError
 
 SOURCES = Path(__file__).parent
 # Rank values must have the bits of the NumPy definition: no products fused with sums.
-EXACT = {"rank_value": True, "gene_embedding": False}
+EXACT = {"rank_value": True, "gene_embedding": False, "token_rows": False, "choose_tokens": False}
 
 
 def load_cubin(source: str, defines: dict[str, int], arch: str, *, driver: str) -> bytes:
     """Machine code of one source, from the cache or freshly compiled.
 
     Args:
-        source: "gene_embedding" or "rank_value".
+        source: One of `EXACT`.
         defines: Macros.
         arch: Such as "sm_90".
         driver: Version of the driver: another one gets code of its own.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from c2t.runtime.command_line import UsageError, import_stage, say
+from c2t.runtime.command_options import EngineName, EngineOption
 
 if TYPE_CHECKING:
     from c2t.runtime.bench.peer import DecoderPeer, TextPeer
@@ -50,6 +51,7 @@ def bench(
     prepack: Annotated[
         bool | None, typer.Option(help="Copy the weights at opening; else only small graphs'.")
     ] = None,
+    engine: EngineOption = EngineName.auto,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is random.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
     output: Annotated[
@@ -89,6 +91,7 @@ def bench(
             threads=threads,
             batch_size=batch_size,
             prepack=prepack,
+            engine=engine.value,
         ),
     )
     bundle = open_bundle(Path(what), verify=False)

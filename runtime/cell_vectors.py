@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.kernels.gene_embedding import GeneEmbeddingTables, embed_genes
-from c2t.runtime.engine import EncoderEngine, Float32
+from c2t.runtime.engine import EncoderEngine, Float32, GeneTokenEncoder
 from c2t.runtime.errors import C2TError
 from c2t.runtime.stages import StageClock
 
@@ -35,7 +35,7 @@ class CellVectorizer:
 
     def __init__(
         self,
-        encoder: EncoderEngine,
+        encoder: EncoderEngine | GeneTokenEncoder,
         tables: GeneEmbeddingTables,
         *,
         threads: int | None,
@@ -50,12 +50,15 @@ class CellVectorizer:
         """Cell vectors [B,K,D] of B cells of equal length."""
         since = time.perf_counter()
         tokens = np.stack(cells).astype(np.int32, copy=False)
+        encoder = self._encoder
+        if hasattr(encoder, "encode_genes"):  # the embedding is its business too
+            return encoder.encode_genes(tokens)
         batch, length = tokens.shape
-        buffer = self._encoder.input_buffer(batch, length)
+        buffer = encoder.input_buffer(batch, length)
         lengths = np.full(batch, length, dtype=np.int32)
         embed_genes(tokens, lengths, self._tables, buffer, threads=self._threads)
         self._clock.add("embed", since)
-        return self._encoder.encode(buffer)
+        return encoder.encode(buffer)
 
 
 def equal_lengths(cells: Sequence[GeneTokenArray], most: int) -> list[list[int]]:

@@ -1,9 +1,25 @@
 """Options that several commands have: one name, one bound and one help text for each."""
 
+import enum
 from typing import Annotated
 
 import typer
 
+
+class EngineName(enum.StrEnum):
+    """What `--engine` takes; see `c2t.runtime.engine_choice`."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    rtx = "rtx"
+    tensorrt_ep = "tensorrt-ep"
+
+
+EngineOption = Annotated[
+    EngineName, typer.Option("--engine", help="What runs the graphs; auto: the best that works.")
+]
 LayerOption = Annotated[
     str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
 ]

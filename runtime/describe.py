@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from c2t.kernels.native import core_count
+from c2t.runtime.bundle import Bundle
 from c2t.runtime.describe_lane import WINDOW_BATCHES, DescribableBundle, Lane
 from c2t.runtime.description import Cells, CellSource, Description, EncodedCells
 from c2t.runtime.engine import EngineOptions, Engines
+from c2t.runtime.engine_choice import AUTO, choose_engines
 from c2t.runtime.errors import C2TError, EngineError
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.manifest import Generation
-from c2t.runtime.onnxruntime_engine import open_engines
 from c2t.runtime.stages import Profile, StageClock, profile
 
 __all__ = [
@@ -54,6 +55,7 @@ class DescribeOptions:
         drafts: Verify drafts from the bundle's phrase table, if it has one: the same text in fewer
             steps. Greedy search only.
         prepack: See `c2t.runtime.engine.EngineOptions`.
+        engine: Which engine, see `c2t.runtime.engine_choice`; "auto" takes the best that works.
     """
 
     max_new_tokens: int | None = None
@@ -63,6 +65,7 @@ class DescribeOptions:
     batch_size: int = 8
     drafts: bool = True
     prepack: bool | None = None
+    engine: str = AUTO
 
 
 class Describer:
@@ -75,6 +78,7 @@ class Describer:
     Attributes:
         generation: The settings in force.
         engines: The engines of the first lane.
+        reason: One sentence on why these.
         clock: Times of the stages so far, of all lanes together.
 
     One `describe` runs at a time: its cells share the engines' buffers.
@@ -83,7 +87,7 @@ class Describer:
         EngineError: No engine, or settings that the decoder cannot hold.
     """
 
-    def __init__(self, bundle: DescribableBundle, options: DescribeOptions | None = None) -> None:
+    def __init__(self, bundle: Bundle, options: DescribeOptions | None = None) -> None:
         self.options = options or DescribeOptions()
         self.generation = generation_settings(bundle.manifest.generation, self.options)
         self.clock = StageClock()
@@ -91,9 +95,10 @@ class Describer:
         self._bundle = bundle
         self._most_lanes = _lanes(bundle, self.options)
         self._threads = 1 if self._most_lanes > 1 else self.options.threads
-        self.engines = open_engines(
-            bundle, EngineOptions(threads=self._threads, prepack=self.options.prepack), self.clock
-        )
+        chosen = choose_engines(bundle, self.options.engine, self._engine_options(), self.clock)
+        self.engines, self.reason = chosen.engines, chosen.reason
+        if chosen.on_gpu:  # which is busy with one lane
+            self._most_lanes, self._threads = 1, self.options.threads
         self._drafter = self._load_drafter()
         self._lanes = [self._new_lane(self.engines)]
         self.clock.add("open", since)
@@ -181,6 +186,17 @@ class Describer:
             threads=self._threads,
             drafter=self._drafter.twin() if self._drafter else None,
             clock=self.clock,
+        )
+
+    def _engine_options(self) -> EngineOptions:
+        """What the engines will be asked for."""
+        prompt, manifest = self._bundle.manifest.prompt, self._bundle.manifest
+        length = len(prompt.prefix_ids) + manifest.projector.vectors + len(prompt.suffix_ids)
+        return EngineOptions(
+            threads=self._threads,
+            prepack=self.options.prepack,
+            rows=max(self.options.batch_size, self.generation.num_beams),
+            capacity=length + self.generation.max_new_tokens,
         )
 
     def _load_drafter(self) -> Drafter | None:

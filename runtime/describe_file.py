@@ -97,6 +97,7 @@ def describe_file(
         for warning in reader.warnings:
             report(f"warning: {warning}")
         describer = Describer(bundle, options.describing)
+        report(describer.reason)
         run = _run(bundle, options, reader, describer)
 
         def describe(start: int) -> Any:

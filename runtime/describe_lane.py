@@ -49,8 +49,6 @@ class DescribableBundle(BundleFiles, Protocol):
     @property
     def gene_embedding_tables(self) -> GeneEmbeddingTables: ...  # noqa: D102 - the name says it
     @property
-    def token_embedding(self) -> NDArray[Any]: ...  # noqa: D102 - the name says it
-    @property
     def tokenizer(self) -> Any: ...  # noqa: D102 - the name says it
 
 
@@ -100,19 +98,18 @@ class Lane:
         self._vectorizer = CellVectorizer(
             engines.encoder, bundle.gene_embedding_tables, threads=threads, clock=clock
         )
-        decoder, table = engines.decoder, bundle.token_embedding
-        prompts = PromptRunner(decoder, bundle.manifest.prompt, table, clock)
+        decoder = engines.decoder
+        prompts = PromptRunner(decoder, bundle.manifest.prompt, clock)
         capacity = _capacity(bundle, prompts, generation, drafter.longest if drafter else 0)
         self._search: GreedySearch | BeamSearch
         if generation.num_beams > 1:
             self._search = BeamSearch(
-                decoder, prompts, table, generation=generation, capacity=capacity, clock=clock
+                decoder, prompts, generation=generation, capacity=capacity, clock=clock
             )
         else:
             self._search = GreedySearch(
                 decoder,
                 prompts,
-                table,
                 generation=generation,
                 slots=batch_size,
                 capacity=capacity,

@@ -1,7 +1,7 @@
 """`c2t doctor`: what is installed, which engines would run here, and why the others would not.
 
-One decision: an engine counts only if it did something just now. A package that merely exists may
-be a stray folder of that name on the path, or may lack a library that it needs.
+One decision: it judges engines by the checks that choosing one makes (`c2t.runtime.engine_checks`),
+so that what it says is what happens.
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import c2t
+from c2t.runtime.engine_checks import ENGINES, GPU_WHEEL, EngineCheck, check_engine
 from c2t.runtime.errors import C2TError
 from c2t.runtime.machine import Machine, look_at_machine
-from c2t.runtime.onnxruntime_loader import load_onnxruntime
 from c2t.runtime.report import Section, gigabytes
 
-# A graph of one Identity node, opset 24: what a provider must at least be able to run.
-IDENTITY_GRAPH = bytes.fromhex(
-    "080a3a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a017912"
-    "0a0a08080112040a02080142040a001018"
-)
-CPU_WHEEL, GPU_WHEEL = "onnxruntime", "onnxruntime-gpu"
+CPU_WHEEL = "onnxruntime"
 # Package and what it is for. Versions come from the metadata: torch takes seconds to import.
 PACKAGES = (
     ("numpy", "everything"),
@@ -40,7 +35,6 @@ PACKAGES = (
     ("optimum-onnx", "export"),
 )
 NEXT_REASON = "\n    "  # each on a line of its own, under the first
-NOT_YET = f"c2t {c2t.__version__} has no engine for it yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +44,6 @@ class Package:
     name: str
     version: str | None
     purpose: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineCheck:
-    """Whether an engine would run here, and if not, every reason why."""
-
-    name: str
-    runs: bool
-    version: str | None
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +79,7 @@ def diagnose() -> Diagnosis:
     """Look at everything; takes about a second."""
     machine = look_at_machine()
     packages = tuple(Package(name=n, version=_version(n), purpose=why) for n, why in PACKAGES)
-    engines = (
-        _onnxruntime("cpu", "CPUExecutionProvider", machine),
-        _onnxruntime("cuda", "CUDAExecutionProvider", machine),
-        _tensorrt("tensorrt", machine),
-        _tensorrt("rtx", machine),
-    )
+    engines = tuple(check_engine(name, machine) for name in ENGINES)
     kernels = _kernels()
     return Diagnosis(
         c2t=c2t.__version__,
@@ -158,51 +137,6 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _onnxruntime(name: str, provider: str, machine: Machine) -> EngineCheck:
-    version, reasons = None, list[str]()
-    try:
-        ort = load_onnxruntime()
-        version = f"ONNX Runtime {ort.__version__}"
-        if provider not in ort.get_available_providers():
-            reasons.append(f"this ONNX Runtime was built without it; it needs {GPU_WHEEL}")
-        elif name != "cuda" or machine.gpus:
-            options = ort.SessionOptions()
-            options.log_severity_level = 4
-            session = ort.InferenceSession(IDENTITY_GRAPH, options, providers=[provider])
-            # ONNX Runtime falls back to the CPU without an error if a CUDA library is missing.
-            if provider not in session.get_providers():
-                reasons.append("it was asked for, and ONNX Runtime fell back to the CPU")
-    except C2TError as error:
-        reasons.append(error.problem)
-    except Exception as error:  # the doctor reports whatever a broken installation raises
-        reasons.append(_line(error))
-    if name == "cuda":
-        reasons += _without_gpu(machine)
-    return EngineCheck(name=name, runs=not reasons, version=version, reasons=tuple(reasons))
-
-
-def _tensorrt(name: str, machine: Machine) -> EngineCheck:
-    version, reasons = None, list[str]()
-    try:
-        if name == "rtx":
-            from tensorrt_rtx import Builder, Logger, __version__
-        else:
-            from tensorrt import Builder, Logger, __version__
-        version = f"{'TensorRT-RTX' if name == 'rtx' else 'TensorRT'} {__version__}"
-        if machine.gpus and Builder(Logger(Logger.ERROR)) is None:
-            reasons.append("its builder does not start")
-    except ImportError:
-        reasons.append(f'not installed: pip install "c2t[{name}]"')
-    except Exception as error:  # as above
-        reasons.append(_line(error))
-    reasons += _without_gpu(machine)
-    return EngineCheck(name=name, runs=False, version=version, reasons=tuple(reasons))
-
-
-def _without_gpu(machine: Machine) -> list[str]:
-    return [*([machine.gpu_problem] if machine.gpu_problem else []), NOT_YET]
-
-
 def _kernels() -> KernelCheck:
     """Which implementation the kernels run with."""
     from c2t.kernels import native_status
@@ -235,8 +169,3 @@ def _problems(
     if kernels.isa is None:
         problems.append(kernels.reason)
     return problems
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

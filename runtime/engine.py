@@ -1,20 +1,24 @@
 """What generation needs from an engine, whichever library runs the graphs.
 
-One decision: a step is *bound* once for a shape (rows, tokens, logit rows) and then only run. Every
-array of a bound step keeps its address, so nothing is allocated or copied per step; an engine on a
-GPU gives pinned host arrays and copies inside `run`.
+Two decisions. A step is *bound* once for a shape (rows, tokens, logit rows) and then only run:
+every array of a bound step keeps its address, so nothing is allocated per step. And a step takes
+text tokens and gives the chosen ones, not embeddings and logits: on a GPU the token table and the
+logits stay on the device, and a step costs one synchronisation for a few integers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+NO_TOKEN = -1  # in arrays of token ids: nothing is meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +31,22 @@ class EngineOptions:
         prepack: Whether weights are copied into the layout that the processor likes best: faster
             steps of several tokens, but the weights are in memory twice. False runs them from the
             mapped file. None: copy those of a graph whose data is small.
+        rows: Cells or beams that will be written at the same time; a plan is built for so many.
+        capacity: Cache slots that a text will need; likewise.
+        device: Number of the GPU, for engines that use one.
+        cuda_graph: Whether a step that is run often becomes one CUDA graph.
+        graphs: A folder with other forms of the bundle's graphs (half precision) for ONNX Runtime
+            on a GPU; None: the bundle's own.
     """
 
     threads: int | None = None
     spin: bool = True
     prepack: bool | None = None
+    rows: int = 1
+    capacity: int = 1
+    device: int = 0
+    cuda_graph: bool = True
+    graphs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,18 @@ class EncoderEngine(Protocol):
         ...
 
     def twin(self) -> EncoderEngine:
+        """The same weights with buffers of its own, for another thread."""
+        ...
+
+
+class GeneTokenEncoder(Protocol):
+    """Encoder and projector on a device that embeds the genes as well."""
+
+    def encode_genes(self, tokens: Int32) -> Float32:
+        """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S."""
+        ...
+
+    def twin(self) -> GeneTokenEncoder:
         """The same weights with buffers of its own, for another thread."""
         ...
 
@@ -84,17 +111,40 @@ class KeyValueCache(Protocol):
         ...
 
 
+class Choices(Protocol):
+    """What greedy search takes next, at each of the R places of B rows; until the next run."""
+
+    @property
+    def tokens(self) -> Int64:
+        """The most probable tokens that are not banned, [B,R]; the smallest id of equal ones."""
+        ...
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether the largest logit, banned or not, is a finite number, [B,R]."""
+        ...
+
+    def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
+        """Softmax probabilities, before the ban, of the tokens at the named places; asked once."""
+        ...
+
+
 class BoundStep(Protocol):
     """One run of the decoder over T tokens of some rows of a cache.
 
-    Fill the four input arrays, call `run`, read the logits; all before another step is bound, which
-    may share the arrays. `run` may be called again; its result is overwritten then, and the caller
-    may scribble over it before.
+    Fill the input arrays, call `run` or `choose`, read the result; all before another step is
+    bound, which may share the arrays. Both may be called again; the result is overwritten then, and
+    the caller may scribble over it before.
     """
 
     @property
+    def token_ids(self) -> Int32:
+        """Text tokens [B,T] to look up, `NO_TOKEN` where `inputs_embeds` has the row."""
+        ...
+
+    @property
     def inputs_embeds(self) -> Float32:
-        """Embeddings [B,T,D] of the tokens; rows with fewer real tokens are padded on the right."""
+        """Embeddings [B,T,D] of what is no text token; the other rows are not looked at."""
         ...
 
     @property
@@ -114,6 +164,14 @@ class BoundStep(Protocol):
 
     def run(self) -> Float32:
         """Logits [B,R,V]; the tokens' keys and values are in the cache afterwards."""
+        ...
+
+    def choose(self, banned: Int32) -> Choices:
+        """Run, and choose from the logits.
+
+        Args:
+            banned: Tokens [B,R,N] that may not be chosen, padded with `NO_TOKEN`.
+        """
         ...
 
 
@@ -148,14 +206,16 @@ class Engines:
     """The engines of one bundle, and what to call them in a report."""
 
     name: str
-    encoder: EncoderEngine
+    encoder: EncoderEngine | GeneTokenEncoder
     decoder: DecoderEngine
     settings: dict[str, str]
 
     @property
     def label(self) -> str:
-        """Name and version, as reports say them."""
-        return " ".join((self.name, self.settings.get("version", ""))).strip()
+        """Name and version, as reports say them; and on what, and how, where that is a GPU."""
+        label = " ".join((self.name, self.settings.get("version", ""))).strip()
+        where = [self.settings[key] for key in ("gpu", "precision") if key in self.settings]
+        return f"{label} ({'; '.join(where)})" if where else label
 
     def twin(self) -> Engines:
         """Engines over the same weights, for another thread."""

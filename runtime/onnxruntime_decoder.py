@@ -16,8 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.engine import EngineOptions, Float32, Int64, KeyValueCache, SavedPrefix
+from c2t.runtime.engine import (
+    EngineOptions,
+    Float32,
+    Int32,
+    Int64,
+    KeyValueCache,
+    SavedPrefix,
+)
 from c2t.runtime.errors import EngineError
+from c2t.runtime.logit_choices import LogitChoices
 from c2t.runtime.manifest import Decoder
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
 from c2t.runtime.onnxruntime_session import first_line, is_prepacked, open_session
@@ -100,12 +108,14 @@ class OnnxRuntimeStep:
         first, end, tokens, logit_rows = key
         batch = end - first
         sizes = decoder.sizes
+        self.token_ids: Int32 = np.zeros((batch, tokens), dtype=np.int32)
         self.inputs_embeds: Float32 = decoder.embeds.view((batch, tokens, sizes.width))
         self.position_ids: Int64 = np.zeros((batch, tokens), dtype=np.int64)
         self.write_index: Int64 = np.zeros(batch, dtype=np.int64)
         self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
         self._kv_length: Int64 = np.zeros(batch, dtype=np.int64)
         self._logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
+        self._table = decoder.token_embedding
         self._memory = decoder.memory()
         self._tokens = tokens
         self._session = decoder.session
@@ -142,6 +152,7 @@ class OnnxRuntimeStep:
         Raises:
             EngineError: The graph run failed.
         """
+        self._look_up()
         np.add(self.write_index, self._tokens, out=self._kv_length)
         try:
             self._session.run_with_iobinding(self._binding)
@@ -151,13 +162,43 @@ class OnnxRuntimeStep:
             raise EngineError(problem) from error
         return self._logits
 
+    def choose(self, banned: Int32) -> LogitChoices:
+        """Run, and choose from the logits.
+
+        Raises:
+            EngineError: The graph run failed.
+        """
+        return LogitChoices(self.run(), banned)
+
+    def _look_up(self) -> None:
+        """Write the rows of the text tokens between those of what is none."""
+        if self.token_ids.min() >= 0:
+            self.inputs_embeds[...] = self._table[self.token_ids]
+            return
+        text = self.token_ids >= 0
+        self.inputs_embeds[text] = self._table[self.token_ids[text]]
+
 
 class OnnxRuntimeDecoder:
-    """`decoder.onnx`, run in place on caches of `new_cache`."""
+    """`decoder.onnx`, run in place on caches of `new_cache`.
 
-    def __init__(self, path: Path, sizes: Decoder, options: EngineOptions) -> None:
+    Args:
+        path: The graph.
+        sizes: Its sizes.
+        token_embedding: Text token rows [V,D], indexed by rows only; any float dtype.
+        options: How to open it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sizes: Decoder,
+        token_embedding: NDArray[Any],
+        options: EngineOptions,
+    ) -> None:
         self._ort = load_onnxruntime()
         self.sizes = sizes
+        self.token_embedding = token_embedding
         self.embeds, self.logits = SharedArray(), SharedArray()
         self.surcharge = 0.0 if is_prepacked(path, options) else PACKING_COST
         self.session = open_session(path, options)

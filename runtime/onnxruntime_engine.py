@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2t.runtime.engine import EngineOptions, Engines, Float32
 from c2t.runtime.errors import EngineError
@@ -24,6 +25,11 @@ class BundleFiles(Protocol):
     @property
     def manifest(self) -> Manifest:
         """The bundle's manifest."""
+        ...
+
+    @property
+    def token_embedding(self) -> NDArray[Any]:
+        """Text token rows [V,D]."""
         ...
 
     def file(self, name: str) -> Path:
@@ -110,6 +116,8 @@ def open_engines(
             options,
             clock,
         ),
-        decoder=OnnxRuntimeDecoder(bundle.file("decoder.onnx"), manifest.decoder, options),
+        decoder=OnnxRuntimeDecoder(
+            bundle.file("decoder.onnx"), manifest.decoder, bundle.token_embedding, options
+        ),
         settings=describe_settings(options),
     )

@@ -20,14 +20,14 @@ class Int8Rows:
 
     def __init__(self, values: NDArray[np.int8], scale: NDArray[np.float32]) -> None:
         self.shape = values.shape
-        self._values = values
-        self._scale = scale
+        self.values = values
+        self.scale = scale
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.values)
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         """Rows [..., D] float32 of row numbers [...]."""
         rows = np.asarray(rows)
-        found: NDArray[np.float32] = self._values[rows] * self._scale[rows][..., None]
+        found: NDArray[np.float32] = self.values[rows] * self.scale[rows][..., None]
         return found

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from c2t.runtime.bundle import Bundle, GoldenCell
-from c2t.runtime.describe import Describer
+from c2t.runtime.describe import DescribeOptions, Describer
 from c2t.runtime.description import Description, EncodedCells
+from c2t.runtime.engine_choice import AUTO
 from c2t.runtime.errors import BundleError
 
 
@@ -42,8 +43,12 @@ class Verification:
     differences: tuple[Difference, ...]
 
 
-def verify_golden_cells(bundle: Bundle) -> Verification:
+def verify_golden_cells(bundle: Bundle, engine: str = AUTO) -> Verification:
     """Describe the golden cells of a bundle that was opened with its hashes checked.
+
+    Args:
+        bundle: The bundle.
+        engine: See `c2t.runtime.engine_choice`.
 
     Raises:
         BundleError: There are no golden cells, or they hold tokens that there are not.
@@ -51,7 +56,7 @@ def verify_golden_cells(bundle: Bundle) -> Verification:
     """
     golden = bundle.golden.cells
     _check_golden(bundle, golden)
-    describer = Describer(bundle)
+    describer = Describer(bundle, DescribeOptions(engine=engine))
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
     found = zip(golden, describer.describe([chunk]), strict=True)
     return Verification(

@@ -101,8 +101,8 @@ def make_decoder(
         user_message="",
         date=None,
     )
-    engine = OnnxRuntimeDecoder(path, sizes, EngineOptions(threads=threads))
     table = model.get_input_embeddings().weight.detach().numpy().copy()
+    engine = OnnxRuntimeDecoder(path, sizes, table, EngineOptions(threads=threads))
     return TinyDecoder(model, engine, table, prompt)
 
 

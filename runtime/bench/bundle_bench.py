@@ -99,6 +99,7 @@ def bench_bundle(
         threads=describing.threads,
         prepack=describing.prepack,
         max_new_tokens=describing.max_new_tokens,
+        engine=describing.engine,
     )
     report("the machine's speed")
     probe = SpeedProbe(describing.threads)
@@ -122,9 +123,10 @@ def bench_bundle(
     )
     report("the decoder alone")
     engine = EngineOptions(threads=describing.threads, prepack=describing.prepack)
+    document["engine"] = ours.describer.engines.label
     document["decoder"] = bench_decoder(
         bundle,
-        [OurDecoder(bundle, engine)],
+        [OurDecoder(bundle, engine, engine=describing.engine)],
         decoder_peers,
         probe,
         DecoderBenchOptions(rounds=max(3, options.repeats), seed=options.seed),

@@ -17,9 +17,9 @@ from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.peer import DecoderPeer
 from c2t.runtime.bundle import Bundle
 from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
+from c2t.runtime.engine_choice import choose_engines
 from c2t.runtime.errors import EngineError
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.onnxruntime_engine import open_engines
 
 # Logits of float32 implementations of one model agree to this, relative to the largest.
 TOLERANCE = 1e-3
@@ -46,26 +46,27 @@ class OurDecoder:
 
     takes_vectors = True
 
-    def __init__(self, bundle: Bundle, options: EngineOptions, name: str = "c2t") -> None:
+    def __init__(
+        self, bundle: Bundle, options: EngineOptions, name: str = "c2t", *, engine: str = "cpu"
+    ) -> None:
         self.name = name
         manifest = bundle.manifest
-        self._decoder: DecoderEngine = open_engines(bundle, options).decoder
-        self._table = bundle.token_embedding
-        self._prompts = PromptRunner(self._decoder, manifest.prompt, self._table)
+        chosen = choose_engines(bundle, engine, options)
+        self._decoder: DecoderEngine = chosen.engines.decoder
+        self._prompts = PromptRunner(self._decoder, manifest.prompt)
         self.prompt = self._prompts.length(manifest.projector.vectors)
         capacity = self.prompt + manifest.generation.max_new_tokens
         self._cache = self._decoder.new_cache(1, min(capacity, manifest.decoder.max_positions))
 
     def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
         """Logits [V] of the first text token; prefix and suffix are the bundle's own."""
-        logits: Float32 = self._prompts.prefill(self._cache, 0, vectors)[0]
-        return logits
+        return self._prompts.prefill(self._cache, 0, vectors)
 
     def step(self, tokens: Sequence[int]) -> Float32:
         """Run tokens behind the prompt and choose from all their logits; [V] after the last."""
         count = len(tokens)
         step = self._decoder.bind(self._cache, (0, 1), count, count)
-        step.inputs_embeds[0] = self._table[list(tokens)]
+        step.token_ids[0] = tokens
         step.position_ids[0] = np.arange(self.prompt, self.prompt + count)
         step.write_index[0] = self.prompt
         step.logit_rows[0] = np.arange(count)

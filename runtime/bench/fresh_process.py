@@ -24,6 +24,7 @@ def measure_fresh(
     threads: int | None = None,
     prepack: bool | None = None,
     max_new_tokens: int | None = None,
+    engine: str = "auto",
 ) -> dict[str, float]:
     """Open a bundle and describe one cell in a fresh process.
 
@@ -33,6 +34,7 @@ def measure_fresh(
         threads: Threads of the engine; None: all cores.
         prepack: See `c2t.runtime.engine.EngineOptions`.
         max_new_tokens: Longest text; None: the bundle's.
+        engine: See `c2t.runtime.engine_choice`.
 
     Returns:
         Seconds since the process was started, and bytes.
@@ -46,6 +48,7 @@ def measure_fresh(
         "threads": threads,
         "prepack": prepack,
         "max_new_tokens": max_new_tokens,
+        "engine": engine,
         "started": time.time(),
     }
     done = subprocess.run(
@@ -76,6 +79,7 @@ def _measure(request: dict[str, Any]) -> dict[str, float]:
         prepack=request["prepack"],
         max_new_tokens=request["max_new_tokens"],
         batch_size=1,
+        engine=request["engine"],
     )
     describer = Describer(bundle, options)
     opened = time.time()

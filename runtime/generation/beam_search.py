@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,6 @@ class BeamSearch:
     Args:
         decoder: The engine.
         prompts: Runs the cells' prompts.
-        token_embedding: Text token rows [V,D].
         generation: Settings.
         capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
         clock: Books the stage decode, and counts the decoder's runs.
@@ -50,7 +48,6 @@ class BeamSearch:
         self,
         decoder: DecoderEngine,
         prompts: PromptRunner,
-        token_embedding: NDArray[Any],
         *,
         generation: Generation,
         capacity: int,
@@ -59,7 +56,6 @@ class BeamSearch:
         self._clock = clock or StageClock()
         self._decoder = decoder
         self._prompts = prompts
-        self._table = token_embedding
         self._generation = generation
         self._cache = decoder.new_cache(generation.num_beams, capacity)
 
@@ -69,7 +65,7 @@ class BeamSearch:
         """Write the cells one after another; yields (key, result)."""
         for cell in cells:
             try:
-                first = self._prompts.prefill(self._cache, 0, cell.vectors)[0]
+                first = self._prompts.prefill(self._cache, 0, cell.vectors)
             except EngineError as error:
                 yield cell.key, GenerationFailure(error.problem)
                 continue
@@ -99,7 +95,7 @@ class BeamSearch:
             slot = prompt + state.length - 1
             # The prompt is the same in all rows: only what came after it moves.
             self._cache.gather(origins.tolist(), prompt, slot)
-            step.inputs_embeds[:, 0] = self._table[state.last_tokens]
+            step.token_ids[:, 0] = state.last_tokens
             step.write_index[:] = slot
             step.position_ids[:] = slot
             step.logit_rows[:] = 0

@@ -11,15 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from c2t.runtime.engine import DecoderEngine, Float32
+from c2t.runtime.engine import NO_TOKEN, Choices, DecoderEngine, Int32
 from c2t.runtime.errors import EngineError
 from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, Drafter, common_length
-from c2t.runtime.generation.ngram_ban import NgramBan
+from c2t.runtime.generation.ngram_ban import NgramBan, banned_array
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
     NOT_FINITE,
@@ -30,7 +28,6 @@ from c2t.runtime.generation.sequence import (
 from c2t.runtime.manifest import Generation
 from c2t.runtime.stages import StageClock
 
-NO_TOKEN = -1
 Outcome = tuple[int, GeneratedSequence | GenerationFailure]
 
 
@@ -55,7 +52,6 @@ class GreedySearch:
     Args:
         decoder: The engine.
         prompts: Runs the cells' prompts.
-        token_embedding: Text token rows [V,D].
         generation: Settings; `num_beams` is not looked at.
         slots: Cells that are written at the same time.
         capacity: Cache slots of a row; the longest prompt, `max_new_tokens` and, for drafts of full
@@ -68,7 +64,6 @@ class GreedySearch:
         self,
         decoder: DecoderEngine,
         prompts: PromptRunner,
-        token_embedding: NDArray[Any],
         *,
         generation: Generation,
         slots: int,
@@ -78,7 +73,6 @@ class GreedySearch:
     ) -> None:
         self._decoder = decoder
         self._prompts = prompts
-        self._table = token_embedding
         self._generation = generation
         self._end = frozenset(generation.eos_token_ids)
         self._size = slots
@@ -121,8 +115,11 @@ class GreedySearch:
         )
         # A prompt is a run over several tokens anyway.
         self._propose([slot], self._generation.max_new_tokens, surcharge=0.0)
-        logits = self._prompts.prefill(self._cache, row, cell.vectors, slot.draft.tokens)
-        self._choose([slot], logits[None])
+        draft = slot.draft.tokens
+        choices = self._prompts.choose(
+            self._cache, row, cell.vectors, draft=draft, banned=_banned([slot], 1 + len(draft))
+        )
+        self._take([slot], choices)
         return slot
 
     def _advance(self, active: list[_Slot]) -> Iterator[Outcome]:
@@ -133,12 +130,13 @@ class GreedySearch:
         self._propose(active, room, surcharge=self._decoder.surcharge)
         tokens = 1 + max(len(slot.draft.tokens) for slot in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
-        fed = np.array([_padded((slot.tokens[-1], *slot.draft.tokens), tokens) for slot in active])
-        step.inputs_embeds[:] = self._table[fed]
+        step.token_ids[:] = [
+            _padded((slot.tokens[-1], *slot.draft.tokens), tokens) for slot in active
+        ]
         step.write_index[:] = [slot.length for slot in active]
         step.position_ids[:] = step.write_index[:, None] + np.arange(tokens)
         step.logit_rows[:] = np.arange(tokens)
-        self._choose(active, step.run())
+        self._take(active, step.choose(_banned(active, tokens)))
         self._clock.add("decode", since)
         for row in range(rows - 1, -1, -1):  # from the end: the last row fills a gap
             slot = active[row]
@@ -165,39 +163,32 @@ class GreedySearch:
         for slot, draft in zip(slots, drafts, strict=True):
             slot.draft = draft.cut(length)
 
-    def _choose(self, slots: list[_Slot], logits: Float32) -> None:
+    def _take(self, slots: list[_Slot], choices: Choices) -> None:
         """Append to each slot the model's choices, as far as they confirm its draft, and one more.
 
         Args:
             slots: N cells.
-            logits: [N,T,V], of the tokens after the last one and after each drafted one; used up.
+            choices: [N,T], after the last token and after each drafted one.
         """
-        width = logits.shape[1]
-        rows: Float32 = logits.reshape(len(slots) * width, -1)
-        best = rows.argmax(axis=1)
-        # The largest of all, banned or not: the softmax needs it.
-        top = rows[np.arange(len(rows)), best]
-        choices, finite = best.tolist(), np.isfinite(top).tolist()
+        chosen, finite = choices.tokens.tolist(), choices.finite.tolist()
+        rows: list[int] = []
         places: list[int] = []
-        tokens: list[int] = []
         for number, slot in enumerate(slots):
             slot.steps += 1
             before = len(slot.tokens)
-            for place, drafted in enumerate((*slot.draft.tokens, NO_TOKEN), number * width):
-                if not finite[place]:
+            for place, drafted in enumerate((*slot.draft.tokens, NO_TOKEN)):
+                if not finite[number][place]:
                     slot.failed = True
                     break
-                token = choices[place]
-                if token in (banned := slot.ban.banned()):
-                    token = _best_allowed(rows[place], banned)
+                token = chosen[number][place]
                 self._append(slot, token)
+                rows.append(number)
                 places.append(place)
-                tokens.append(token)
                 if token != drafted or self._is_finished(slot):
                     break
             slot.length += len(slot.tokens) - before
             self._learn(slot, len(slot.tokens) - before - 1)
-        self._book(slots, tokens, _probabilities(rows, top, places, tokens))
+        self._book(slots, choices.probabilities(rows, places))
 
     def _append(self, slot: _Slot, token: int) -> None:
         slot.tokens.append(token)
@@ -212,14 +203,14 @@ class GreedySearch:
         self._clock.count("drafted", len(slot.draft.tokens))
         self._clock.count("accepted", accepted)
 
-    def _book(self, slots: list[_Slot], tokens: list[int], probabilities: list[float]) -> None:
+    def _book(self, slots: list[_Slot], probabilities: list[float]) -> None:
         """Hand the probabilities of the new tokens to their slots."""
         first = 0
         for slot in slots:
             new = len(slot.tokens) - len(slot.probabilities)
             slot.probabilities += probabilities[first : first + new]
             first += new
-        assert first == len(tokens)
+        assert first == len(probabilities)
 
     def _is_finished(self, slot: _Slot) -> bool:
         return (
@@ -242,32 +233,9 @@ class GreedySearch:
         self._cache.gather(sources, 0, length)
 
 
-def _best_allowed(logits: Float32, banned: tuple[int, ...]) -> int:
-    """The best token [V] that is not banned."""
-    allowed = logits.copy()
-    allowed[list(banned)] = -np.inf
-    return int(allowed.argmax())
-
-
-def _probabilities(
-    rows: Float32, top: Float32, places: list[int], tokens: list[int]
-) -> list[float]:
-    """Softmax probability of one token in each of the named rows.
-
-    Args:
-        rows: Logits [M,V]; used up.
-        top: The largest of each row.
-        places: Rows.
-        tokens: A token for each of them.
-    """
-    chosen = rows[places, tokens] - top[places]
-    if len(places) < len(rows):  # the rest of the drafts came to nothing
-        rows = rows[places]
-        top = top[places]
-    rows -= top[:, None]
-    np.exp(rows, out=rows)
-    result: list[float] = (np.exp(chosen) / rows.sum(axis=1)).tolist()
-    return result
+def _banned(slots: list[_Slot], places: int) -> Int32:
+    """The n-gram ban at each place of the slots' drafts, [N,places,...]."""
+    return banned_array([slot.ban.along(slot.draft.tokens) for slot in slots], places)
 
 
 def _padded(tokens: Sequence[int], length: int) -> tuple[int, ...]:

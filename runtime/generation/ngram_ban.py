@@ -6,9 +6,11 @@ empty sequence of ids, so the prompt bans nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from c2t.runtime.engine import Float32, Int64
+from c2t.runtime.engine import NO_TOKEN, Float32, Int32, Int64
 
 NO_TOKENS: tuple[int, ...] = ()
 
@@ -42,11 +44,38 @@ class NgramBan:
         copy._tail, copy._followers = self._tail, self._followers.copy()
         return copy
 
+    def along(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
+        """Tokens that may not come next, and that may not come after each of some tokens."""
+        if not tokens or self._size == 0:
+            return [self.banned()] * (1 + len(tokens))
+        trial = self.trial()
+        found = [trial.banned()]
+        for token in tokens:
+            trial.append(token)
+            found.append(trial.banned())
+        return found
+
     def banned(self) -> tuple[int, ...]:
         """Tokens that may not come next."""
         if self._size == 0 or len(self._tail) < self._size - 1:
             return NO_TOKENS
         return self._followers.get(self._tail, NO_TOKENS)
+
+
+def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], places: int) -> Int32:
+    """Bans of several rows as one array [B,places,N], padded with `NO_TOKEN`.
+
+    Args:
+        bans: Of each row, the bans of its first places; at most `places`.
+        places: Places of a row.
+    """
+    most = max((len(ban) for row in bans for ban in row), default=0)
+    array: Int32 = np.full((len(bans), places, most), NO_TOKEN, dtype=np.int32)
+    if most:
+        for number, row in enumerate(bans):
+            for place, ban in enumerate(row):
+                array[number, place, : len(ban)] = ban
+    return array
 
 
 def ban_in_place(scores: Float32, sequences: Int64, size: int) -> None:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from c2t.runtime.engine import DecoderEngine, Float32, KeyValueCache, SavedPrefix
+from c2t.runtime.engine import (
+    NO_TOKEN,
+    BoundStep,
+    Choices,
+    DecoderEngine,
+    Float32,
+    Int32,
+    KeyValueCache,
+    SavedPrefix,
+)
 from c2t.runtime.manifest import Prompt
 from c2t.runtime.stages import StageClock
 
@@ -25,7 +32,6 @@ class PromptRunner:
     Args:
         decoder: The engine.
         prompt: Token ids around the cell vectors.
-        token_embedding: Text token rows [V,D], any float dtype; may be memory-mapped.
         clock: Books the stage prefill.
     """
 
@@ -33,36 +39,64 @@ class PromptRunner:
         self,
         decoder: DecoderEngine,
         prompt: Prompt,
-        token_embedding: NDArray[Any],
         clock: StageClock | None = None,
     ) -> None:
         self._clock = clock or StageClock()
         self._decoder = decoder
-        self._table = token_embedding
-        self._suffix: Float32 = _rows(token_embedding, prompt.suffix_ids)
+        self._suffix = prompt.suffix_ids
         self._prefix_length = len(prompt.prefix_ids)
-        self._prefix = self._run_prefix(_rows(token_embedding, prompt.prefix_ids))
+        self._prefix = self._run_prefix(prompt.prefix_ids)
 
     def length(self, vectors: int) -> int:
         """Tokens of the whole prompt of a cell with this many vectors."""
         return self._prefix_length + vectors + len(self._suffix)
 
-    def prefill(
-        self, cache: KeyValueCache, row: int, cell_vectors: Float32, draft: Sequence[int] = ()
-    ) -> Float32:
-        """Run the prompt of one cell, and tokens that may follow it, into a row of a cache.
+    def prefill(self, cache: KeyValueCache, row: int, cell_vectors: Float32) -> Float32:
+        """Run the prompt of one cell into a row of a cache.
 
         Args:
             cache: Its capacity must hold the prompt.
             row: The row; what was in it is forgotten.
             cell_vectors: [K,D].
-            draft: d drafted text tokens.
 
         Returns:
-            Logits [d+1,V]: of the first text token, and of the one after each drafted token; valid
-            until the next run of the same shape.
+            Logits [V] of the first text token; valid until the next run.
         """
         since = time.perf_counter()
+        logits: Float32 = self._bind(cache, row, cell_vectors, ()).run()[0, 0]
+        self._book(since)
+        return logits
+
+    def choose(
+        self,
+        cache: KeyValueCache,
+        row: int,
+        cell_vectors: Float32,
+        *,
+        draft: Sequence[int],
+        banned: Int32,
+    ) -> Choices:
+        """Run the prompt of one cell, and tokens that may follow it, into a row of a cache.
+
+        Args:
+            cache: Its capacity must hold the prompt and the draft.
+            row: The row; what was in it is forgotten.
+            cell_vectors: [K,D].
+            draft: d drafted text tokens.
+            banned: [1,d+1,N], see `c2t.runtime.engine.BoundStep.choose`.
+
+        Returns:
+            Choices [1,d+1]: the first text token, and the one after each drafted token.
+        """
+        since = time.perf_counter()
+        choices = self._bind(cache, row, cell_vectors, draft).choose(banned)
+        self._book(since)
+        return choices
+
+    def _bind(
+        self, cache: KeyValueCache, row: int, cell_vectors: Float32, draft: Sequence[int]
+    ) -> BoundStep:
+        """The step that runs a cell's prompt, its arrays filled."""
         vectors = len(cell_vectors)
         end = vectors + len(self._suffix)
         tokens = end + len(draft)
@@ -71,29 +105,25 @@ class PromptRunner:
             cache.load(row, self._prefix)
         step = self._decoder.bind(cache, (row, row + 1), tokens, 1 + len(draft))
         step.inputs_embeds[0, :vectors] = cell_vectors
-        step.inputs_embeds[0, vectors:end] = self._suffix
-        if draft:
-            step.inputs_embeds[0, end:] = self._table[list(draft)]
+        step.token_ids[0, :vectors] = NO_TOKEN
+        step.token_ids[0, vectors:] = (*self._suffix, *draft)
         step.position_ids[0] = np.arange(first, first + tokens)
         step.write_index[0] = first
         step.logit_rows[0] = np.arange(end - 1, tokens)
-        logits: Float32 = step.run()[0]
+        return step
+
+    def _book(self, since: float) -> None:
         self._clock.add("prefill", since)
         self._clock.mark("first token")
-        return logits
 
-    def _run_prefix(self, rows: Float32) -> SavedPrefix | None:
-        if not len(rows):
+    def _run_prefix(self, ids: tuple[int, ...]) -> SavedPrefix | None:
+        if not ids:
             return None
-        cache = self._decoder.new_cache(1, len(rows))
-        step = self._decoder.bind(cache, (0, 1), len(rows), 1)
-        step.inputs_embeds[0] = rows
-        step.position_ids[0] = np.arange(len(rows))
+        cache = self._decoder.new_cache(1, len(ids))
+        step = self._decoder.bind(cache, (0, 1), len(ids), 1)
+        step.token_ids[0] = ids
+        step.position_ids[0] = np.arange(len(ids))
         step.write_index[0] = 0
-        step.logit_rows[0, 0] = len(rows) - 1
+        step.logit_rows[0, 0] = len(ids) - 1
         step.run()
-        return cache.save(0, len(rows))
-
-
-def _rows(table: NDArray[Any], ids: tuple[int, ...]) -> Float32:
-    return np.asarray(table[np.asarray(ids, dtype=np.int64)], dtype=np.float32)
+        return cache.save(0, len(ids))

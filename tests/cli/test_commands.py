@@ -12,6 +12,7 @@ import pytest
 from cli_process import C2T, Command, run_c2t, set_golden
 
 import c2t
+from c2t.runtime.machine import look_at_machine
 
 
 def test_help_names_every_command() -> None:
@@ -137,6 +138,12 @@ def test_info(call_c2t: Command, bundle: Path) -> None:
 def test_verify(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
     done = call_c2t("verify", bundle)
     assert done.returncode == 0, done.stderr
+    if look_at_machine().gpu_problem:
+        done = call_c2t("verify", bundle, "--engine", "cuda")
+        assert done.returncode == 1
+        assert "engine cuda does not work here: " in done.stderr
+        assert "hint: run `c2t doctor`, or describe with --engine cpu" in done.stderr
+    done = call_c2t("verify", bundle, "--engine", "cpu")
     assert "2 of 2 golden cells have the expected text" in done.stdout
     copy = tmp_path / "bundle"
     copy.mkdir()
@@ -183,7 +190,7 @@ def test_doctor() -> None:
     assert "telemetry" in done.stdout
     found = json.loads(run_c2t("doctor", "--json").stdout)
     engines = {engine["name"]: engine for engine in found["engines"]}
-    assert list(engines) == ["cpu", "cuda", "tensorrt", "rtx"]
+    assert list(engines) == ["cpu", "cuda", "tensorrt", "rtx", "tensorrt-ep"]
     assert engines["cpu"]["runs"] is True
     for engine in engines.values():
         assert engine["runs"] or engine["reasons"]

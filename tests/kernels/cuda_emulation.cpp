@@ -2,7 +2,18 @@
 #include "cuda_emulation.h"
 #include C2T_SOURCE
 
-#ifdef C2T_WIDTH
+#if defined(C2T_TABLE) && !defined(C2T_WIDTH)
+extern "C" void emulate(const int* token_ids, const Table* table, const float* scale, const float* given, Out* out,
+                        long long rows, long long vocabulary, long long width) {
+    run_grid(rows, C2T_THREADS, [&] { token_rows(token_ids, table, scale, given, out, vocabulary, width); });
+}
+#elif defined(C2T_LOGITS)
+extern "C" void emulate(const Logit* logits, const int* banned, int* tokens, float* probability, int* finite,
+                        long long rows, int vocabulary, int bans) {
+    run_grid(rows, C2T_THREADS,
+             [&] { choose_tokens(logits, banned, tokens, probability, finite, vocabulary, bans); });
+}
+#elif defined(C2T_WIDTH)
 extern "C" void emulate(const int* tokens, const int* lengths, const Table* word, const Table* position,
                         const float* word_scale, const float* position_scale, const float* token_type,
                         const float* gamma, const float* beta, Out* out, long long cells, long long ranks,

@@ -19,6 +19,8 @@ from c2t.kernels.gene_embedding import GeneEmbeddingTables, convert_tables
 from c2t.kernels.native import TYPE_NUMBER
 from c2t.kernels.rank_value import RankedCells, RankGenes, RankOptions
 from c2t.kernels.reference import embed_genes_reference, rank_value_encode_reference
+from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
+from c2t.runtime.logit_choices import LogitChoices
 
 SOURCES = Path(c2t.kernels.__file__).parent
 ARCHITECTURES = (80, 86, 89, 90, 120)
@@ -38,6 +40,11 @@ VARIANTS = [
     ("gene_embedding", embedding_macros(768, 1, 1)),
     ("gene_embedding", embedding_macros(1152, 0, 0)),
     ("gene_embedding", embedding_macros(1152, 3, 3)),
+    ("token_rows", ["-DC2T_TABLE=0", "-DC2T_OUT=0"]),
+    ("token_rows", ["-DC2T_TABLE=1", "-DC2T_OUT=1"]),
+    ("token_rows", ["-DC2T_TABLE=3", "-DC2T_OUT=2"]),
+    ("choose_tokens", ["-DC2T_LOGITS=0"]),
+    ("choose_tokens", ["-DC2T_LOGITS=1"]),
 ]
 
 
@@ -71,6 +78,9 @@ def test_nvrtc_compiles():
         assert compile_cubin("rank_value", {}, arch).startswith(b"\x7fELF")
         macros = {"C2T_WIDTH": 768, "C2T_TABLE": 1, "C2T_OUT": 1}
         assert compile_cubin("gene_embedding", macros, arch).startswith(b"\x7fELF")
+        macros = {"C2T_TABLE": 3, "C2T_OUT": 2}
+        assert compile_cubin("token_rows", macros, arch).startswith(b"\x7fELF")
+        assert compile_cubin("choose_tokens", {"C2T_LOGITS": 1}, arch).startswith(b"\x7fELF")
 
 
 def emulate(folder, source, *macros):
@@ -189,3 +199,62 @@ def test_the_logic_of_the_rank_values(tmp_path):
         for name in ("tokens", "lengths", "genes", "status"):
             np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), name)
         np.testing.assert_allclose(result.totals, expected.totals, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("storage", "dtype"), [("float32", "float32"), ("int8", "float32"), ("int8", "uint16")]
+)
+def test_the_logic_of_the_token_rows(storage, dtype, tmp_path):
+    draw = np.random.default_rng(2)
+    table = draw.integers(-128, 128, (11, 19)).astype(storage)
+    scale = draw.random(11).astype(np.float32) if storage == "int8" else None
+    token_ids = np.array([3, -1, 10, 0, -1], np.int32)
+    given = draw.normal(size=(5, 19)).astype(np.float32)
+    out = np.full((5, 19), 0x2B, dtype)
+    macros = f"-DC2T_TABLE={TYPE_NUMBER[storage]}", f"-DC2T_OUT={TYPE_NUMBER[dtype]}"
+    function = emulate(tmp_path, "token_rows", f"-DC2T_THREADS={THREADS}", *macros)
+    for rows in (given, None):
+        if rows is None:
+            token_ids = np.abs(token_ids)
+        function(
+            *(address(array) for array in (token_ids, table, scale, rows, out)),
+            *(ctypes.c_longlong(n) for n in (5, 11, 19)),
+        )
+        expected = token_rows_reference(token_ids, table, scale, rows, dtype)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_the_logic_of_the_choice(tmp_path):
+    draw = np.random.default_rng(3)
+    logits = draw.normal(size=(9, 101)).astype(np.float32) * 3
+    logits[1, [70, 7, 39]] = 50  # ties, in three threads
+    logits[2, 5], logits[3, 6], logits[4] = np.nan, np.inf, -np.inf
+    logits[5, 8] = -np.inf
+    logits[6, 13] = 1e4
+    bans = [[], [7], [], [], [], [], [13], draw.permutation(101)[:60], range(101)]
+    banned = np.full((9, 101), -1, np.int32)
+    for row, tokens in enumerate(bans):
+        banned[row, : len(tokens)] = list(tokens)
+    function = emulate(tmp_path, "choose_tokens", f"-DC2T_THREADS={THREADS}", "-DC2T_LOGITS=0")
+    for ban in (banned, banned[:, :0].copy()):
+        tokens, probability, finite = (np.full(9, 77, d) for d in ("i4", "f4", "i4"))
+        function(
+            *(address(a) for a in (logits, ban if ban.size else None, tokens, probability, finite)),
+            *(ctypes.c_longlong(9), 101, ban.shape[1]),
+        )
+        expected = choose_tokens_reference(logits, ban)
+        np.testing.assert_array_equal(finite.astype(bool), expected[2])
+        np.testing.assert_array_equal(tokens[expected[2]], expected[0][expected[2]])
+        np.testing.assert_allclose(probability, expected[1], rtol=1e-5)
+        assert expected[2].tolist() == [True, True, False, False, False, True, True, True, True]
+
+
+def test_the_choice_is_that_of_the_cpu_engine():
+    draw = np.random.default_rng(4)
+    logits = draw.normal(size=(2, 3, 101)).astype(np.float32) * 3
+    banned = draw.integers(-1, 101, (2, 3, 40)).astype(np.int32)
+    expected = choose_tokens_reference(logits.reshape(6, 101), banned.reshape(6, 40))
+    choices = LogitChoices(logits, banned)
+    assert choices.tokens.reshape(-1).tolist() == expected[0].tolist()
+    found = choices.probabilities([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
+    np.testing.assert_allclose(found, expected[1], rtol=1e-5)

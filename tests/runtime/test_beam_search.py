@@ -18,11 +18,9 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
 
 
 def run(decoder: TinyDecoder, vectors: np.ndarray, generation: Generation) -> GeneratedSequence:
-    prompts = PromptRunner(decoder.engine, decoder.prompt, decoder.table)
+    prompts = PromptRunner(decoder.engine, decoder.prompt)
     capacity = prompts.length(len(vectors)) + generation.max_new_tokens
-    search = BeamSearch(
-        decoder.engine, prompts, decoder.table, generation=generation, capacity=capacity
-    )
+    search = BeamSearch(decoder.engine, prompts, generation=generation, capacity=capacity)
     ((_, result),) = search.run([PromptedCell(0, vectors)])
     return result
 

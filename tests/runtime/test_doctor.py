@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from c2t.runtime import doctor, machine
+from c2t.runtime import doctor, engine_checks, machine
 from c2t.runtime.report import Section, gigabytes, render
 
 
@@ -61,7 +61,9 @@ def test_silent_fallback_to_the_cpu_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     fake.InferenceSession, fake.SessionOptions = Session, Options
     gpu = machine.Gpu(name="G", compute_capability="9.0", memory_bytes=1 << 34)
     here = replace(machine.look_at_machine(), gpus=(gpu,), cuda_driver="13.0", gpu_problem="")
-    monkeypatch.setattr(doctor, "load_onnxruntime", lambda: fake)
+    monkeypatch.setattr(engine_checks, "load_onnxruntime", lambda: fake)
+    monkeypatch.setattr(engine_checks, "_missing", lambda sonames: [])
+    monkeypatch.setattr(engine_checks, "_run_kernel", lambda: None)
     monkeypatch.setattr(doctor, "look_at_machine", lambda: here)
     found = doctor.diagnose()
     assert "fell back to the CPU" in found.engines[1].reasons[0]
@@ -84,7 +86,7 @@ def test_broken_engine_is_reported_not_thrown(monkeypatch: pytest.MonkeyPatch) -
         message = "libcublas.so.13: cannot open shared object file\nmore"
         raise OSError(message)
 
-    monkeypatch.setattr(doctor, "load_onnxruntime", broken)
+    monkeypatch.setattr(engine_checks, "load_onnxruntime", broken)
     reasons = doctor.diagnose().engines[0].reasons
     assert reasons == ("OSError: libcublas.so.13: cannot open shared object file",)
 
@@ -116,3 +118,22 @@ def test_report_aligns_names_and_lines() -> None:
     assert text == "a\n  x     1\n  long  2\n        3\n\nb\n  free\n"
     amounts = [gigabytes(n) for n in (12, 4_500, 7_000_000, 25_300_000_000)]
     assert amounts == ["12 B", "4.5 KB", "7.0 MB", "25.3 GB"]
+
+
+def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = machine.Gpu(name="G", compute_capability="8.9", memory_bytes=1 << 34)
+    here = replace(machine.look_at_machine(), gpus=(gpu,), cuda_driver="12.4", gpu_problem="")
+    monkeypatch.setattr(doctor, "look_at_machine", lambda: here)
+    for engine in doctor.diagnose().engines[1:]:
+        assert not engine.runs
+        assert engine.reasons[-1] == "the NVIDIA driver is for CUDA 12.4; CUDA 13.0 is needed"
+
+
+def test_missing_cuda_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake: Any = ModuleType("onnxruntime")
+    fake.__version__ = "1.99"
+    fake.get_available_providers = lambda: ["CUDAExecutionProvider"]
+    monkeypatch.setattr(engine_checks, "load_onnxruntime", lambda: fake)
+    monkeypatch.setattr(engine_checks, "SONAMES", ("libnothing.so.13", "libc.so.6"))
+    found = engine_checks.check_engine("cuda", machine.look_at_machine())
+    assert found.reasons[0] == "CUDA libraries are missing: libnothing.so.13"

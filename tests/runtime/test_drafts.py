@@ -28,12 +28,11 @@ def run(
     slots: int = 1,
     slack: int = 32,
 ) -> list[GeneratedSequence]:
-    prompts = PromptRunner(decoder.engine, decoder.prompt, decoder.table)
+    prompts = PromptRunner(decoder.engine, decoder.prompt)
     vectors = [random_vectors(seed, count=2 + seed % 4) for seed in range(CELLS)]
     search = GreedySearch(
         decoder.engine,
         prompts,
-        decoder.table,
         generation=generation,
         slots=slots,
         capacity=prompts.length(5) + generation.max_new_tokens + slack,

@@ -24,12 +24,11 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
 def run(
     decoder: TinyDecoder, vectors: list[np.ndarray], generation: Generation, slots: int = 1
 ) -> list[GeneratedSequence]:
-    prompts = PromptRunner(decoder.engine, decoder.prompt, decoder.table)
+    prompts = PromptRunner(decoder.engine, decoder.prompt)
     longest = max(prompts.length(len(v)) for v in vectors)
     search = GreedySearch(
         decoder.engine,
         prompts,
-        decoder.table,
         generation=generation,
         slots=slots,
         capacity=longest + generation.max_new_tokens,

@@ -26,6 +26,7 @@ def run(decoder: TinyDecoder, cache, rows: np.ndarray, first: int) -> np.ndarray
     length = len(rows)
     step = decoder.engine.bind(cache, (0, 1), length, length)
     step.inputs_embeds[...] = rows
+    step.token_ids[...] = -1
     step.position_ids[...] = np.arange(first, first + length)
     step.write_index[...] = first
     step.logit_rows[...] = np.arange(length)
@@ -72,6 +73,7 @@ def test_a_step_is_bound_once_and_writes_in_place(decoder: TinyDecoder) -> None:
     bound = decoder.engine.bind(cache, (1, 2), 4, 1)
     assert decoder.engine.bind(cache, (1, 2), 4, 1) is bound
     bound.inputs_embeds[0] = random_vectors(0, count=4)
+    bound.token_ids[0] = -1
     bound.position_ids[0] = np.arange(4)
     bound.write_index[0] = 0
     bound.logit_rows[0, 0] = 3

@@ -1,0 +1,175 @@
+"""Parts of gpu_engines.py: what is here, the kernels, the demo, the files of 1B sizes, RTX."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from c2t.runtime.machine import look_at_machine
+
+
+def environment(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """What is here, as `c2t doctor` sees it."""
+    from c2t.runtime.engine_checks import ENGINES, check_engine
+
+    machine = look_at_machine()
+    note(
+        gpus=[f"{g.name}, {g.sm}, {g.memory_bytes}" for g in machine.gpus],
+        driver=machine.cuda_driver,
+    )
+    for name in ENGINES:
+        found = check_engine(name, machine)
+        note(**{name: found.version if found.runs else list(found.reasons)})
+
+
+def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """All kernels against their definitions; then the two around a step, at Llama's vocabulary."""
+    import gpu_kernels
+
+    from c2t.kernels.cuda import CudaKernels
+    from c2t.kernels.cuda_memory import DeviceArray
+    from c2t.kernels.cuda_tokens import DeviceTokenTable, launch_choose_tokens, launch_token_rows
+    from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
+
+    cuda, draw = CudaKernels(), np.random.default_rng(0)
+    note(embedding=gpu_kernels.check_embedding(cuda, draw))
+    checks = 0
+    for storage in ("float32", "float16", "int8"):
+        rows = (draw.standard_normal((300, 2048)) * 50).astype(storage)
+        scale = draw.random(300).astype(np.float32) if storage == "int8" else None
+        ids = draw.integers(-1, 300, 77).astype(np.int32)
+        given = draw.standard_normal((77, 2048), np.float32)
+        table = DeviceTokenTable.upload(rows, scale)
+        inputs = DeviceArray.upload(ids), DeviceArray.upload(given)
+        for dtype in ("float32", "float16", "uint16"):
+            out = DeviceArray.allocate((77, 2048), dtype)
+            launch_token_rows(
+                cuda.device,
+                table,
+                token_ids=inputs[0].pointer,
+                given=inputs[1].pointer,
+                out=out.pointer,
+                count=77,
+                dtype=dtype,
+            )
+            cuda.device.synchronize()
+            expected = token_rows_reference(ids, rows, scale, given, dtype)
+            np.testing.assert_array_equal(out.download(), expected)
+            checks += 1
+    for vocabulary, dtype in ((128_256, "float32"), (128_256, "float16"), (97, "float32")):
+        logits = (draw.standard_normal((40, vocabulary)) * 5).astype(dtype)
+        logits[1, 50] = logits[1, 7] = 60
+        logits[2, 5], logits[3, 6] = np.nan, np.inf
+        banned = draw.integers(-1, vocabulary, (40, 9)).astype(np.int32)
+        banned[4:, 0] = logits[4:].argmax(axis=1)
+        on_device = DeviceArray.upload(logits), DeviceArray.upload(banned)
+        result = [DeviceArray.allocate((40,), kind) for kind in ("i4", "f4", "i4")]
+
+        def choose(
+            count: int = 40, on_device: Any = on_device, result: Any = result, dtype: str = dtype
+        ) -> None:
+            launch_choose_tokens(
+                cuda.device,
+                logits=on_device[0].pointer,
+                dtype=dtype,
+                banned=on_device[1].pointer,
+                bans=9,
+                tokens=result[0].pointer,
+                probability=result[1].pointer,
+                finite=result[2].pointer,
+                count=count,
+                vocabulary=on_device[0].shape[1],
+            )
+
+        choose()
+        cuda.device.synchronize()
+        expected = choose_tokens_reference(logits, banned)
+        tokens, probability, finite = (array.download() for array in result)
+        good = expected[2]
+        np.testing.assert_array_equal(finite.astype(bool), good)
+        np.testing.assert_array_equal(tokens[good], expected[0][good])
+        np.testing.assert_allclose(probability[good], expected[1][good], rtol=1e-4)
+        checks += 1
+        if vocabulary > 1000 and dtype == "float32":
+            times = {n: gpu_kernels.device_seconds(cuda, lambda n=n: choose(n)) for n in (1, 17)}
+            note(choose_seconds=times)
+    note(token_checks=checks)
+
+
+def demo(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """The demo bundle on ONNX Runtime CUDA: every text token for token that of the CPU engine."""
+    from c2t.runtime.bundle import open_bundle
+    from c2t.runtime.describe import DescribeOptions, Describer
+    from c2t.runtime.description import EncodedCells
+
+    bundle = open_bundle(options.demo)
+    cells = [cell.gene_tokens for cell in bundle.golden.cells]
+    cells += [cell[: 1 + len(cell) // 2] for cell in cells]
+    texts: dict[str, list[Any]] = {}
+    for engine, drafts, beams in (
+        ("cpu", True, 1),
+        ("cuda", True, 1),
+        ("cuda", False, 1),
+        ("cpu", False, 3),
+        ("cuda", False, 3),
+    ):
+        describing = DescribeOptions(engine=engine, drafts=drafts, num_beams=beams)
+        describer = Describer(bundle, describing)
+        since = perf_counter()
+        found = list(describer.describe([EncodedCells.of_tokens(cells)]))
+        name = f"{engine}, {'drafts' if drafts else 'no drafts'}, {beams} beams"
+        seconds = perf_counter() - since
+        texts[name] = [(f.tokens, f.error) for f in found]
+        note(**{name: {"seconds": seconds, "engine": describer.engines.label}})
+    same = {
+        "drafts": texts["cuda, drafts, 1 beams"] == texts["cpu, drafts, 1 beams"],
+        "no drafts": texts["cuda, no drafts, 1 beams"] == texts["cpu, drafts, 1 beams"],
+        "beams": texts["cuda, no drafts, 3 beams"] == texts["cpu, no drafts, 3 beams"],
+    }
+    note(cells=len(cells), same_texts=same)
+
+
+def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """The 1B bundle with random weights, and its half-precision form."""
+    from random_bundle import fill as fill_bundle
+
+    from c2t.runtime.graphs.half_precision import write_half_precision
+
+    if options.skeleton is None:
+        note(**{"not executed": "no skeleton of a 1B bundle was given"})
+        return
+    bundle = options.scratch / "bundle"
+    since = perf_counter()
+    fill_bundle(options.skeleton, bundle)
+    note(fill_seconds=perf_counter() - since)
+    half = options.scratch / "float16"
+    half.mkdir(exist_ok=True)
+    for graph in ("encoder.onnx", "projector.onnx", "decoder.onnx"):
+        write_half_precision(bundle / graph, half / graph, dtype="float16")
+    note(half_seconds=perf_counter() - since)
+
+
+def rtx(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """One honest try: does a plan of TensorRT for RTX, built for sm_80, load and run here?"""
+    from c2t.runtime.bundle import open_bundle
+    from c2t.runtime.plans.open_plans import open_plans
+    from c2t.runtime.plans.tensorrt_module import Target, load_tensorrt
+
+    library = load_tensorrt(Target.rtx)
+    note(version=library.version)
+    if options.plans is None:
+        note(**{"not executed": "no plans were given"})
+        return
+    machine = look_at_machine()
+    # The GPU is named as what the plan was built for: the check that stops this is ours to skip.
+    gpu = replace(machine.gpus[0], compute_capability="8.0")
+    played = replace(machine, gpus=(gpu,))
+    opened = open_plans(open_bundle(options.demo), Target.rtx, cache=options.plans, machine=played)
+    note(loaded=sorted(opened.engines))
+    for name, engine in opened.engines.items():
+        note(**{f"context of {name}": engine.create_execution_context() is not None})

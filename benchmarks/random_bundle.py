@@ -1,0 +1,98 @@
+"""Random weights for a bundle without its data files: 5 GB made instead of carried.
+
+A skeleton is a bundle without its `*.data` files and its `gene_embedding.safetensors`.
+
+    python benchmarks/random_bundle.py strip BUNDLE SKELETON   # where the bundle is
+    python benchmarks/random_bundle.py fill SKELETON BUNDLE    # where it is wanted
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+from safetensors.numpy import save_file
+
+GENES = "gene_embedding.safetensors"
+SPREAD = 0.02  # of weights, as models are initialised
+BLOCK = 1 << 22  # numbers that one thread makes at a time
+ROPE_BASE = 500_000.0
+
+
+def strip(bundle: Path, skeleton: Path) -> None:
+    """Copy all of a bundle but its weights."""
+    skeleton.mkdir(parents=True)
+    for file in bundle.iterdir():
+        if file.suffix != ".data" and file.name != GENES:
+            shutil.copyfile(file, skeleton / file.name)
+
+
+def fill(skeleton: Path, bundle: Path, seed: int = 0) -> None:
+    """Copy a skeleton and write its weights; the same for every seed, whatever the machine."""
+    bundle.mkdir(parents=True, exist_ok=True)
+    for file in skeleton.iterdir():
+        shutil.copyfile(file, bundle / file.name)
+    for graph in sorted(bundle.glob("*.onnx")):
+        fill_data(graph, seed)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    genes = manifest["gene_input"]
+    draw, width = np.random.default_rng(seed), genes["width"]
+    tables = {
+        "word": draw.standard_normal((genes["vocabulary_size"], width), np.float32) * SPREAD,
+        "position": draw.standard_normal((genes["input_size"], width), np.float32) * SPREAD,
+        "token_type": draw.standard_normal(width, np.float32) * SPREAD,
+        "gamma": np.ones(width, np.float32),
+        "beta": np.zeros(width, np.float32),
+    }
+    save_file(tables, bundle / GENES)
+    for name, entry in manifest["files"].items():  # the hashes are the skeleton's, and not checked
+        entry["bytes"] = (bundle / name).stat().st_size
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def fill_data(graph: Path, seed: int) -> None:
+    """Write the data file of a float32 graph."""
+    path = graph.with_name(f"{graph.name}.data")
+    places = []
+    for tensor in onnx.load(graph, load_external_data=False).graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            where = {entry.key: entry.value for entry in tensor.external_data}
+            places.append((tensor.name, tuple(tensor.dims), int(where["offset"])))
+    size = max(offset + 4 * int(np.prod(shape)) for _, shape, offset in places)
+    data = np.memmap(path, np.float32, "w+", shape=(-(-size // 4),))
+    jobs = []
+    for number, (name, shape, offset) in enumerate(places):
+        count = int(np.prod(shape))
+        place = data[offset // 4 : offset // 4 + count]
+        if name.startswith("rotary."):
+            place[:] = rotary(name, shape).reshape(-1)
+        elif "norm.weight" in name:
+            place[:] = 1
+        elif name.endswith(".bias"):
+            place[:] = 0
+        else:
+            jobs += [(place[at : at + BLOCK], (seed, number, at)) for at in range(0, count, BLOCK)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fill_block, jobs))
+
+
+def fill_block(job: tuple[np.ndarray, tuple[int, int, int]]) -> None:
+    """Normal numbers of a stream of their own."""
+    place, seed = job
+    place[:] = np.random.default_rng(seed).standard_normal(len(place), np.float32) * SPREAD
+
+
+def rotary(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Cosines or sines [positions, head / 2] of a plain rotary embedding."""
+    positions, half = shape
+    angles = np.outer(np.arange(positions), ROPE_BASE ** (-np.arange(half) / half))
+    return (np.cos if name.endswith("cos") else np.sin)(angles).astype(np.float32)
+
+
+if __name__ == "__main__":
+    {"strip": strip, "fill": fill}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

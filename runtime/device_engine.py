@@ -1,0 +1,183 @@
+"""The engines of a bundle on a GPU: which library runs the graphs is the only difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.kernels.cuda import CudaKernels
+from c2t.kernels.cuda_launch import CudaDevice
+from c2t.kernels.cuda_tokens import DeviceTokenTable
+from c2t.kernels.gene_tables import GeneEmbeddingTables
+from c2t.runtime.bundle import Bundle
+from c2t.runtime.device_decoder import DeviceDecoder
+from c2t.runtime.device_encoder import DeviceEncoder
+from c2t.runtime.device_graph import DeviceGraph, engine_error
+from c2t.runtime.engine import EngineOptions, Engines
+from c2t.runtime.errors import C2TError
+from c2t.runtime.onnxruntime_cuda import OnnxRuntimeDeviceGraph
+from c2t.runtime.onnxruntime_engine import BundleFiles
+from c2t.runtime.onnxruntime_loader import load_onnxruntime
+from c2t.runtime.plans.open_plans import open_plans
+from c2t.runtime.plans.tensorrt_module import Target
+from c2t.runtime.stages import StageClock
+from c2t.runtime.tensorrt_graph import TensorRTGraph
+from c2t.runtime.token_table import Int8Rows
+
+
+class EmbeddedBundle(BundleFiles, Protocol):
+    """The parts of a bundle that opening it on a GPU needs."""
+
+    @property
+    def gene_embedding_tables(self) -> GeneEmbeddingTables:
+        """Tables of the gene embedding."""
+        ...
+
+
+def open_cuda_engines(
+    bundle: EmbeddedBundle, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle with ONNX Runtime on its CUDA provider.
+
+    Raises:
+        EngineError: No GPU, a library is missing, or the model does not fit into its memory.
+    """
+    device = _device(options)
+    folder = options.graphs
+
+    def graph(name: str) -> DeviceGraph:
+        path = bundle.file(name) if folder is None else folder / name
+        return OnnxRuntimeDeviceGraph(path, device, options)
+
+    version = str(load_onnxruntime().__version__)
+    return open_device_engines(
+        bundle, device, graph, name="onnxruntime-cuda", version=version, clock=clock
+    )
+
+
+def open_tensorrt_provider_engines(
+    bundle: EmbeddedBundle, options: EngineOptions, plans: Path, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle with ONNX Runtime on its TensorRT provider, which builds plans at first use.
+
+    Args:
+        bundle: The bundle.
+        options: How to open it.
+        plans: Folder for the plans.
+        clock: Books the stages.
+
+    Raises:
+        EngineError: As `open_cuda_engines`.
+    """
+    device = _device(options)
+    plans.mkdir(parents=True, exist_ok=True)
+    folder = options.graphs
+
+    def graph(name: str) -> DeviceGraph:
+        path = bundle.file(name) if folder is None else folder / name
+        return OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
+
+    version = str(load_onnxruntime().__version__)
+    return open_device_engines(
+        bundle, device, graph, name="onnxruntime-tensorrt", version=version, clock=clock
+    )
+
+
+def open_plan_engines(
+    bundle: Bundle, target: Target, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle's plans of TensorRT or TensorRT for RTX.
+
+    Raises:
+        EngineError: There are none that fit; see `c2t.runtime.plans.open_plans`.
+    """
+    plans = open_plans(bundle, target, rows=options.rows, capacity=options.capacity)
+    device = _device(options)
+
+    def graph(name: str) -> DeviceGraph:
+        return TensorRTGraph(plans, name, device, cuda_graph=options.cuda_graph)
+
+    library = plans.library
+    name = library.name.replace("_", "-")
+    return open_device_engines(
+        bundle, device, graph, name=name, version=library.version, clock=clock
+    )
+
+
+def open_device_engines(
+    bundle: EmbeddedBundle,
+    device: CudaDevice,
+    graph: Callable[[str], DeviceGraph],
+    *,
+    name: str,
+    version: str,
+    clock: StageClock | None,
+) -> Engines:
+    """Engines over graphs that some library opens on a device.
+
+    Args:
+        bundle: The bundle.
+        device: The device.
+        graph: Opens the graph of a name, such as "decoder.onnx".
+        name: Of the engine, as reports call it.
+        version: Of the library.
+        clock: Books the stages.
+
+    Raises:
+        EngineError: A graph cannot be opened, or the GPU's memory is full.
+    """
+    manifest = bundle.manifest
+    decoder_graph = graph("decoder.onnx")
+    precision = decoder_graph.dtypes["inputs_embeds"]
+    try:
+        decoder = DeviceDecoder(
+            device,
+            decoder_graph,
+            manifest.decoder,
+            upload_token_table(bundle.token_embedding, precision),
+        )
+        encoder = DeviceEncoder(
+            CudaKernels(device),
+            graph("encoder.onnx"),
+            graph("projector.onnx"),
+            bundle.gene_embedding_tables,
+            manifest,
+            clock,
+        )
+    except C2TError as error:
+        raise engine_error(error, f"the bundle does not open on {device.name}") from error
+    settings = {
+        "engine": name,
+        "version": version,
+        "gpu": f"{device.name}, {device.arch}",
+        "precision": f"{manifest.precision} weights, {precision} between layers",
+    }
+    return Engines(name=name, encoder=encoder, decoder=decoder, settings=settings)
+
+
+def upload_token_table(table: NDArray[Any] | Int8Rows, dtype: str) -> DeviceTokenTable:
+    """A bundle's text token table, on the device.
+
+    Args:
+        table: The table; int8 stays int8.
+        dtype: Of the decoder's input. For float16, float32 rows are rounded now instead of at every
+            look-up: the same numbers in half the memory.
+    """
+    if isinstance(table, Int8Rows):
+        return DeviceTokenTable.upload(table.values, table.scale)
+    rows = np.asarray(table)
+    if dtype == "float16":
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, as on the device
+            rows = rows.astype(np.float16, copy=False)
+    return DeviceTokenTable.upload(rows)
+
+
+def _device(options: EngineOptions) -> CudaDevice:
+    try:
+        return CudaDevice(options.device)
+    except C2TError as error:
+        raise engine_error(error, "no GPU engine") from error

@@ -1,0 +1,223 @@
+"""CUDA's memory and kernels played by the host: the logic of the GPU's engines, without a GPU.
+
+Device addresses are host addresses, the driver's copies are memmove, kernels are their NumPy
+definitions, and a graph runs on ONNX Runtime's CPU provider at the same addresses. What this shows
+is that the engines put the right numbers in the right places; that a GPU does so it does not show.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from c2t.kernels.gene_embedding import GeneEmbeddingTables
+from c2t.kernels.reference import embed_genes_reference
+from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
+from c2t.runtime.device_graph import STORAGE, DeviceTensor
+
+OUT_OF_MEMORY = 2
+NAMES = {0: "float32", 1: "float16", 2: "uint16", 3: "int8"}  # the sources' numbers of types
+
+
+class HostDriver:
+    """The functions of `cuda.bindings.driver` that this package calls."""
+
+    def __init__(self, memory: int = 1 << 32) -> None:
+        self.total = self.free = memory
+        self.blocks: dict[int, Any] = {}
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        driver = pytest.importorskip(
+            "cuda.bindings.driver", reason="cuda-bindings is not installed: c2t[gpu]"
+        )
+        for name in dir(self):
+            if name.startswith("cu"):
+                monkeypatch.setattr(driver, name, getattr(self, name))
+
+    def cuMemAlloc(self, size: int) -> tuple[int, int]:  # noqa: N802 - the driver's name
+        if size > self.free:
+            return OUT_OF_MEMORY, 0
+        block = ctypes.create_string_buffer(b"\x2b" * size, size)  # arbitrary contents
+        self.blocks[ctypes.addressof(block)] = block
+        self.free -= size
+        return 0, ctypes.addressof(block)
+
+    def cuMemFree(self, pointer: int) -> tuple[int]:  # noqa: N802
+        self.free += len(self.blocks.pop(pointer))
+        return (0,)
+
+    def cuMemAllocHost(self, size: int) -> tuple[int, int]:  # noqa: N802
+        block = ctypes.create_string_buffer(size)
+        self.blocks[ctypes.addressof(block)] = block
+        self.free -= size
+        return 0, ctypes.addressof(block)
+
+    cuMemFreeHost = cuMemFree  # noqa: N815
+
+    def cuMemGetInfo(self) -> tuple[int, int, int]:  # noqa: N802
+        return 0, self.free, self.total
+
+    def cuMemsetD8(self, pointer: int, value: int, size: int) -> tuple[int]:  # noqa: N802
+        self._check(pointer, size)
+        ctypes.memset(pointer, value, size)
+        return (0,)
+
+    def cuMemcpyHtoD(self, target: int, source: int, size: int) -> tuple[int]:  # noqa: N802
+        self._check(target, size)
+        ctypes.memmove(target, source, size)
+        return (0,)
+
+    def cuMemcpyDtoH(self, target: int, source: int, size: int) -> tuple[int]:  # noqa: N802
+        self._check(source, size)
+        ctypes.memmove(target, source, size)
+        return (0,)
+
+    def cuMemcpyHtoDAsync(self, target: int, source: int, size: int, stream: int) -> tuple[int]:  # noqa: N802
+        self._check(source, size)  # page-locked
+        return self.cuMemcpyHtoD(target, source, size)
+
+    def cuMemcpyDtoHAsync(self, target: int, source: int, size: int, stream: int) -> tuple[int]:  # noqa: N802
+        self._check(target, size)
+        return self.cuMemcpyDtoH(target, source, size)
+
+    def cuMemcpy3DAsync(self, copy: Any, stream: int) -> tuple[int]:  # noqa: N802
+        for block in range(copy.Depth):
+            for row in range(copy.Height):
+                source = int(copy.srcDevice) + (block * copy.srcHeight + row) * copy.srcPitch
+                target = int(copy.dstDevice) + (block * copy.dstHeight + row) * copy.dstPitch
+                self._check(source, copy.WidthInBytes)
+                self._check(target, copy.WidthInBytes)
+                ctypes.memmove(target, source, copy.WidthInBytes)
+        return (0,)
+
+    def _check(self, address: int, size: int) -> None:
+        """Every access lies within one allocation."""
+        assert any(a <= address and address + size <= a + len(b) for a, b in self.blocks.items())
+
+
+class HostDevice:
+    """A `c2t.kernels.cuda_launch.CudaDevice` whose kernels are their definitions."""
+
+    number, name, arch, handle = 0, "no GPU", "sm_00", 0
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way."""
+
+    def launch(
+        self, source: str, kernel: str, grid: tuple[int, int], arguments: tuple, **defines: int
+    ) -> None:
+        getattr(self, f"_{kernel}")(grid[0], defines, *arguments)
+
+    def _token_rows(self, rows, defines, ids, table, scale, given, out, vocabulary, width):
+        storage, dtype = NAMES[defines["C2T_TABLE"]], NAMES[defines["C2T_OUT"]]
+        at(out, (rows, width), dtype)[:] = token_rows_reference(
+            at(ids, (rows,), "int32"),
+            at(table, (vocabulary, width), storage),
+            at(scale, (vocabulary,), "float32") if scale else None,
+            at(given, (rows, width), "float32") if given else None,
+            dtype,
+        )
+
+    def _embed_genes(
+        self,
+        rows,
+        defines,
+        tokens,
+        lengths,
+        word,
+        position,
+        word_scale,
+        position_scale,
+        token_type,
+        gamma,
+        beta,
+        out,
+        cells,
+        ranks,
+        stride,
+        epsilon,
+        scale,
+    ):
+        width, storage = defines["C2T_WIDTH"], NAMES[defines["C2T_TABLE"]]
+        positions, vocabulary = int(ranks), 1 + int(at(tokens, (cells, stride), "int32").max())
+        tables = GeneEmbeddingTables(
+            word=at(word, (vocabulary, width), storage),
+            position=at(position, (positions, width), storage),
+            token_type=at(token_type, (width,), "float32") if token_type else None,
+            gamma=at(gamma, (width,), "float32"),
+            beta=at(beta, (width,), "float32"),
+            epsilon=float(epsilon),
+        )
+        embed_genes_reference(
+            at(tokens, (cells, stride), "int32")[:, :ranks],
+            at(lengths, (cells,), "int32"),
+            tables,
+            at(out, (cells, ranks, width), NAMES[defines["C2T_OUT"]]),
+        )
+
+    def _choose_tokens(
+        self, rows, defines, logits, banned, tokens, probability, finite, vocabulary, bans
+    ):
+        dtype = NAMES[defines["C2T_LOGITS"]]
+        ban = at(banned, (rows, bans), "int32") if bans else np.empty((rows, 0), np.int32)
+        found = choose_tokens_reference(at(logits, (rows, vocabulary), dtype), ban)
+        for address, kind, values in zip(
+            (tokens, probability, finite), ("int32", "float32", "int32"), found, strict=True
+        ):
+            at(address, (rows,), kind)[:] = values
+
+
+class HostGraph:
+    """A `c2t.runtime.device_graph.DeviceGraph` on ONNX Runtime's CPU provider."""
+
+    def __init__(self, path: Path) -> None:
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            str(path), settings, providers=["CPUExecutionProvider"]
+        )
+        names = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+        values = (*self.session.get_inputs(), *self.session.get_outputs())
+        self.dtypes = {value.name: names[value.type] for value in values}
+
+        self.cache_capacity: int | None = None
+
+    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> HostBoundGraph:
+        binding = self.session.io_binding()
+        for value in self.session.get_inputs():
+            t = tensors[value.name]
+            kind = STORAGE[t.dtype].type
+            binding.bind_input(value.name, "cpu", 0, kind, list(t.shape), t.address)
+        for value in self.session.get_outputs():
+            t = tensors[value.name]
+            kind = STORAGE[t.dtype].type
+            binding.bind_output(value.name, "cpu", 0, kind, list(t.shape), t.address)
+        return HostBoundGraph(self.session, binding)
+
+
+class HostBoundGraph:
+    """A `c2t.runtime.device_graph.BoundGraph`."""
+
+    def __init__(self, session: Any, binding: Any) -> None:
+        self.session, self.binding, self.closed = session, binding, False
+
+    def enqueue(self) -> None:
+        assert not self.closed
+        self.session.run_with_iobinding(self.binding)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def at(address: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """The array at an address."""
+    shape = tuple(int(n) for n in shape)
+    count = int(np.prod(shape))
+    memory = (ctypes.c_uint8 * (count * np.dtype(dtype).itemsize)).from_address(int(address))
+    return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
