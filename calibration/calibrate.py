@@ -162,7 +162,8 @@ def _gate_options(options: CalibrateOptions, chosen: ChosenCells) -> GateOptions
     return GateOptions(
         cells=options.cells,
         reading=held_out(options.reading, chosen.gate_positions),
-        describing=DescribeOptions(threads=options.threads),
+        # The form that calibration is about; a GPU runs another one.
+        describing=DescribeOptions(threads=options.threads, engine="cpu"),
         label_column=chosen.label_column,
         label_map=options.label_map,
         ontology=options.ontology,

@@ -112,7 +112,7 @@ def _described(
     """The cells at these positions of the file; those without a text are left out."""
     reading = held_out(options.reading, positions)
     found = []
-    describer = Describer(bundle, DescribeOptions(threads=options.threads))
+    describer = Describer(bundle, DescribeOptions(threads=options.threads, engine="cpu"))
     with (
         open_cells(options.cells, bundle, reading) as reader,
         progress_bar("describing", reader.n_cells, unit="cells") as advance,

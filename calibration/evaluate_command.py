@@ -16,6 +16,8 @@ from c2t.calibration.errors import EvaluationError
 from c2t.runtime.command_line import UsageError, open_checked, say
 from c2t.runtime.command_options import (
     AccuracyToleranceOption,
+    EngineName,
+    EngineOption,
     GeneColumnOption,
     LayerOption,
     LeastAgreementOption,
@@ -82,6 +84,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Longest text, in tokens.")
     ] = None,
     num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    engine: EngineOption = EngineName.auto,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; all cores if not given.")
     ] = None,
@@ -137,6 +140,7 @@ def evaluate(
             num_beams=num_beams,
             threads=threads,
             batch_size=batch_size,
+            engine=engine.value,
         ),
         bootstrap=BootstrapOptions(resamples=resamples, seed=seed),
     )

@@ -23,10 +23,9 @@ def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
     """
     golden = bundle.golden.cells
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
+    describer = Describer(bundle, DescribeOptions(threads=threads, engine="cpu"))
     cells = []
-    for cell, found in zip(
-        golden, Describer(bundle, DescribeOptions(threads=threads)).describe([chunk]), strict=True
-    ):
+    for cell, found in zip(golden, describer.describe([chunk]), strict=True):
         if found.text is None:
             problem = f"a golden cell cannot be described any more: {found.error}"
             raise CalibrationError(problem)
