@@ -106,7 +106,7 @@ def targets(builds: list[dict[str, Any]]) -> list[Target]:
         )
         for b in builds
         for graph, plan in b["plans"].items()
-        if plan["weight_bytes"] > 64 << 20  # small plans are mostly code
+        if plan["weight_bytes"] > 512 << 20  # smaller plans hold megabytes of code beside
     ]
 
 

@@ -21,6 +21,8 @@ from c2t.runtime.onnxruntime_cuda import _check_assignment
 from c2t.runtime.plans.tensorrt_module import Target
 from c2t.runtime.tensorrt_graph import RUNS_BEFORE_CAPTURE, TensorRTGraph
 
+pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed: c2t[gpu]")
+
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
