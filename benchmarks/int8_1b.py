@@ -34,7 +34,7 @@ from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import target
 from c2t.runtime.bundle import Bundle, open_bundle
-from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
+from c2t.runtime.engine import NO_TOKEN, DecoderEngine, EngineOptions, Float32
 from c2t.runtime.onnxruntime_engine import open_engines
 from c2t.runtime.onnxruntime_session import open_session
 
@@ -258,6 +258,7 @@ def run_rows(
     count = len(rows)
     wanted = 1 if slot == 0 else count  # a step that verifies drafts wants all of them
     step = decoder.bind(cache, (0, cells), count, wanted)
+    step.token_ids[:] = NO_TOKEN
     step.inputs_embeds[:] = rows
     step.position_ids[:] = np.arange(slot, slot + count)
     step.write_index[:] = slot
