@@ -8,9 +8,9 @@ from typing import Any
 import onnx
 
 from c2t.runtime.engine import EngineOptions
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import EngineError, first_line
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import PROVIDERS, first_line, session_settings
+from c2t.runtime.onnxruntime_session import PROVIDERS, session_settings
 
 
 def open_graph(model: onnx.ModelProto, folder: Path, options: EngineOptions) -> Any:

@@ -16,8 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from c2t.runtime.engine import EngineOptions
-from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import PROVIDERS, SLOW_FUSIONS, session_settings
+from c2t.runtime.onnxruntime_session import open_session
 
 INTEGER_KERNELS = frozenset({"MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "MatMulInteger"})
 BLOCK_KERNELS = frozenset({"MatMulNBits"})
@@ -92,18 +91,9 @@ class _KernelEvent:
 def _run(
     path: Path, inputs: Mapping[str, NDArray[Any]], *, runs: int = 1, threads: int | None = None
 ) -> list[_KernelEvent]:
-    ort = load_onnxruntime()
-    # As bundles are opened.
-    settings = session_settings(EngineOptions(threads=threads), prepack=True)
-    settings.enable_profiling = True
+    options = EngineOptions(threads=threads, prepack=True)
     with TemporaryDirectory() as folder:
-        settings.profile_file_prefix = str(Path(folder) / "run")
-        session = ort.InferenceSession(
-            str(path),
-            settings,
-            providers=list(PROVIDERS),
-            disabled_optimizers=list(SLOW_FUSIONS),
-        )
+        session = open_session(path, options, profile=Path(folder) / "run")
         for _ in range(runs):
             session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from c2t.kernels.cuda_memory import DeviceMemoryError
-from c2t.runtime.errors import C2TError, EngineError
-from c2t.runtime.onnxruntime_session import first_line
+from c2t.runtime.errors import C2TError, EngineError, first_line
 
 # How NumPy stores what a graph calls by these names; it has no bfloat16.
 STORAGE: dict[str, np.dtype[Any]] = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from c2t.runtime.errors import C2TError
+from c2t.runtime.errors import C2TError, first_line
 from c2t.runtime.machine import Machine
 from c2t.runtime.onnxruntime_cuda import PROVIDER, TENSORRT_PROVIDER, load_cuda_libraries
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
@@ -171,5 +171,5 @@ def _reporting(reasons: list[str]) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

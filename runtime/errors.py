@@ -40,3 +40,9 @@ class EngineError(C2TError):
 
 class OutputError(C2TError):
     """A place for results that cannot be written, or holds results of another run."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; ONNX Runtime adds pages of stack to some."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -24,11 +24,11 @@ from c2t.runtime.engine import (
     KeyValueCache,
     SavedPrefix,
 )
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import EngineError, first_line
 from c2t.runtime.logit_choices import LogitChoices
 from c2t.runtime.manifest import Decoder
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import first_line, is_prepacked, open_session
+from c2t.runtime.onnxruntime_session import is_prepacked, open_session
 
 # Bound shapes kept: draft lengths times row ranges of a working batch, plus prompts' lengths.
 KEPT_STEPS = 128

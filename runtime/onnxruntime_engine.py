@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.engine import EngineOptions, Engines, Float32
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import EngineError, first_line
 from c2t.runtime.manifest import Manifest
 from c2t.runtime.onnxruntime_decoder import OnnxRuntimeDecoder
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
-from c2t.runtime.onnxruntime_session import describe_settings, first_line, open_session
+from c2t.runtime.onnxruntime_session import describe_settings, open_session
 from c2t.runtime.stages import StageClock
 
 

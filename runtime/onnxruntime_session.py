@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from c2t.runtime.engine import EngineOptions
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import EngineError, first_line
 from c2t.runtime.machine import has_wide_int8_sums
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
 
@@ -23,14 +23,22 @@ PREPACK_BYTES = 2 << 30
 SLOW_FUSIONS = ("SkipLayerNormFusion",)
 
 
-def open_session(path: Path, options: EngineOptions) -> Any:
+def open_session(path: Path, options: EngineOptions, *, profile: Path | None = None) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU provider.
+
+    Args:
+        path: The graph file.
+        options: Threads and memory.
+        profile: Have ONNX Runtime's profiler write to a file whose name begins so.
 
     Raises:
         EngineError: The graph cannot be opened.
     """
     ort = load_onnxruntime()
     settings = session_settings(options, prepack=is_prepacked(path, options))
+    if profile is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(profile)
     try:
         return ort.InferenceSession(
             str(path),
@@ -95,9 +103,3 @@ def describe_settings(options: EngineOptions) -> dict[str, str]:
         "prepack": {None: "small graphs", True: "yes", False: "no"}[options.prepack],
         "optimisation": "all",
     }
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text; ONNX Runtime adds pages of stack to some."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -11,7 +11,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import EngineError, first_line
 
 
 class Target(enum.StrEnum):
@@ -76,7 +76,7 @@ def load_tensorrt(target: Target, *, build: bool = False) -> TensorRT:
             module = importlib.import_module(name)
             module.Runtime  # noqa: B018 - a namespace package has none
         except (ImportError, AttributeError, OSError) as error:
-            reasons.append(f"{name}: {_line(error)}")
+            reasons.append(f"{name}: {first_line(error)}")
             continue
         found = TensorRT(target, module, name)
         if build:
@@ -112,8 +112,3 @@ def _check_builds(found: TensorRT) -> None:
             least = ".".join(map(str, LEAST_VERSION))
             problem = f"TensorRT {found.version} has no layer for the decoder's KV cache"
             raise EngineError(problem, hint=f"install TensorRT {least} or later")
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
