@@ -7,12 +7,13 @@ along (`engine_host_code_allowed` stays off): they come from folders.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from c2t.runtime.bundle import GRAPHS, Bundle, sha256_of
+from c2t.runtime.bundle import GRAPHS, Bundle
 from c2t.runtime.errors import EngineError
 from c2t.runtime.machine import Machine, look_at_machine
 from c2t.runtime.plans.plan_cache import plan_cache, plan_sets
@@ -74,11 +75,11 @@ def open_plans(
         rows=rows,
         capacity=capacity,
     )
-    check_plan_files(folder, plan_set, bundle)
+    plans = _checked_plans(folder, plan_set, bundle)
     log = message_log(library)
     runtime = library.module.Runtime(log)
     engines = {
-        graph: _deserialise(library, runtime, folder / plan_name(graph), bundle, log)
+        graph: _deserialise(library, runtime, graph, plans.pop(graph), bundle, log)
         for graph in GRAPHS
     }
     return OpenedPlans(
@@ -143,18 +144,21 @@ def choose_plans(
     return mine[0]
 
 
-def check_plan_files(folder: Path, plan_set: PlanSet, bundle: Bundle) -> None:
-    """Compare the plans' hashes.
+def _checked_plans(folder: Path, plan_set: PlanSet, bundle: Bundle) -> dict[str, bytes]:
+    """The plans by graph file, read once: what was hashed is what is loaded.
 
     Raises:
         EngineError: One was changed or damaged.
     """
+    found = {}
     for graph, plan in plan_set.plans.items():
         path = folder / plan_name(graph)
-        if sha256_of(path) != plan.file.sha256:
+        found[graph] = path.read_bytes()
+        if hashlib.sha256(found[graph]).hexdigest() != plan.file.sha256:
             problem = f"{path} was changed since it was built (SHA-256 differs)"
             command = build_command(bundle, plan_set.identity.target, *plan_set.identity.gpus)
             raise EngineError(problem, hint=f"build it again with `{command} --force`")
+    return found
 
 
 def build_command(bundle: Bundle, target: Target, *gpus: str) -> str:
@@ -174,8 +178,9 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def _deserialise(library: TensorRT, runtime: Any, path: Path, bundle: Bundle, log: Any) -> Any:
-    plan = path.read_bytes()
+def _deserialise(
+    library: TensorRT, runtime: Any, graph: str, plan: bytes, bundle: Bundle, log: Any
+) -> Any:
     reason = ""
     if hasattr(runtime, "get_engine_validity"):
         validity, diagnostics = runtime.get_engine_validity(plan)
@@ -184,7 +189,9 @@ def _deserialise(library: TensorRT, runtime: Any, path: Path, bundle: Bundle, lo
     engine = None if reason else runtime.deserialize_cuda_engine(plan)
     if engine is None:
         said = log.errors[-1].strip() if log.errors else "no reason is given"
-        problem = f"{library.name} {library.version} cannot load {path.name}: {reason or said}"
+        problem = (
+            f"{library.name} {library.version} cannot load {plan_name(graph)}: {reason or said}"
+        )
         hint = "is the driver recent, and GPU memory free? else build again: "
         raise EngineError(problem, hint=hint + build_command(bundle, library.target) + " --force")
     return engine
