@@ -298,11 +298,7 @@ def step_inputs(judged: Bundle, cells: int, tokens: int, slot: int) -> dict[str,
         "write_index": np.full(cells, slot, np.int64),
         "kv_length": np.full(cells, slot + tokens, np.int64),
         "logit_rows": places if slot else places[:, -1:],
-        **{
-            f"past_{part}.{layer}": cache
-            for layer in range(sizes.layers)
-            for part in ("key", "value")
-        },
+        **{f"past_{name}": cache for name in sizes.cache_names},
     }
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from c2t.calibration.products import Float32, StoredGraph
 from c2t.calibration.system_inputs import (
     CalibrationCell,
-    cache_names,
     decoder_inputs,
     encoder_inputs,
     prefix_inputs,
@@ -58,7 +57,7 @@ class TappedSystem:
         length = len(manifest.prompt.prefix_ids)
         if not length:
             return {}, None
-        names = [f"present_{name}" for name in cache_names(manifest.decoder.layers)]
+        names = [f"present_{name}" for name in manifest.decoder.cache_names]
         decoder = self._tapped["decoder.onnx"]
         taps, caches = decoder.run(prefix_inputs(self._bundle), *_rows(length, 0), also=names)
         return {"decoder.onnx": taps}, caches

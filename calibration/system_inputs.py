@@ -92,14 +92,9 @@ def _inputs(
         "kv_length": np.array([end], np.int64),
         "logit_rows": logit_rows[None],
     }
-    for number, name in enumerate(cache_names(sizes.layers)):
+    for number, name in enumerate(sizes.cache_names):
         cache = np.zeros((1, sizes.kv_heads, end, sizes.head_size), np.float32)
         if prefix:
             cache[:, :, :first] = prefix[number]
         inputs[f"past_{name}"] = cache
     return inputs
-
-
-def cache_names(layers: int) -> list[str]:
-    """Names of the decoder's caches without "past_" or "present_", in one order everywhere."""
-    return [f"{part}.{layer}" for layer in range(layers) for part in ("key", "value")]

@@ -190,13 +190,11 @@ class Describer:
 
     def _engine_options(self) -> EngineOptions:
         """What the engines will be asked for."""
-        prompt, manifest = self._bundle.manifest.prompt, self._bundle.manifest
-        length = len(prompt.prefix_ids) + manifest.projector.vectors + len(prompt.suffix_ids)
         return EngineOptions(
             threads=self._threads,
             prepack=self.options.prepack,
             rows=max(self.options.batch_size, self.generation.num_beams),
-            capacity=length + self.generation.max_new_tokens,
+            capacity=self._bundle.manifest.prompt_length + self.generation.max_new_tokens,
         )
 
     def _load_drafter(self) -> Drafter | None:

@@ -79,6 +79,11 @@ class Decoder:
     # [vocabulary] float32 where the table is int8: row v is its integers times this; else None
     token_scale: TensorReference | None = None
 
+    @property
+    def cache_names(self) -> list[str]:
+        """Names of the graph's caches, less "past_" or "present_" in front."""
+        return [f"{part}.{layer}" for layer in range(self.layers) for part in ("key", "value")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
@@ -142,3 +147,9 @@ class Manifest:
     origin: Origin
     licences: tuple[Licence, ...]
     files: dict[str, FileEntry]  # every other file of the bundle, by its plain name
+
+    @property
+    def prompt_length(self) -> int:
+        """Text tokens of the longest prompt, a cell vector counted as one."""
+        prompt = self.prompt
+        return len(prompt.prefix_ids) + self.projector.vectors + len(prompt.suffix_ids)

@@ -45,12 +45,6 @@ class PlanUse:
     draft: int = 32
 
 
-def prompt_length(manifest: Manifest) -> int:
-    """Tokens of the longest prompt."""
-    prompt = manifest.prompt
-    return len(prompt.prefix_ids) + manifest.projector.vectors + len(prompt.suffix_ids)
-
-
 def cache_capacity(manifest: Manifest, use: PlanUse) -> int:
     """Slots of the caches, a fixed number in TensorRT: prompt, text, and a draft behind it.
 
@@ -58,7 +52,7 @@ def cache_capacity(manifest: Manifest, use: PlanUse) -> int:
         EngineError: More than the decoder has positions.
     """
     texts = use.max_new_tokens or manifest.generation.max_new_tokens
-    needed = prompt_length(manifest) + texts
+    needed = manifest.prompt_length + texts
     most = manifest.decoder.max_positions
     if needed > most:
         problem = f"a prompt of {needed - texts} and {texts} new tokens exceed {most} positions"
@@ -86,7 +80,7 @@ def projector_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
 
 def decoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
     """A prompt (or its prefix) of one cell; and a step, drafts and all, of up to `rows` cells."""
-    prompt = prompt_length(manifest)
+    prompt = manifest.prompt_length
     draft = 1 + use.draft
     capacity = cache_capacity(manifest, use)
     return [
@@ -134,7 +128,4 @@ def _decoder_profile(
         "kv_length": each(),
     }
     cache = each(outer=(sizes.kv_heads, capacity, sizes.head_size))
-    for layer in range(sizes.layers):
-        for part in ("key", "value"):
-            profile[f"past_{part}.{layer}"] = cache
-    return profile
+    return profile | {f"past_{name}": cache for name in sizes.cache_names}

@@ -11,7 +11,6 @@ from tolerance import FLOAT32, worst_difference
 from c2t.calibration.collect import TappedSystem
 from c2t.calibration.system_inputs import (
     CalibrationCell,
-    cache_names,
     decoder_inputs,
     prefix_inputs,
 )
@@ -28,7 +27,7 @@ def test_the_prefix_may_be_run_once(bundle):
     vectors = np.random.default_rng(0).standard_normal((8, sizes.width), dtype=np.float32)
     text = (5, 9, 11, 2)
     whole = session.run(["logits"], decoder_inputs(bundle, vectors, text))[0]
-    names = [f"present_{name}" for name in cache_names(sizes.layers)]
+    names = [f"present_{name}" for name in sizes.cache_names]
     prefix = session.run(names, prefix_inputs(bundle))
     length = len(bundle.manifest.prompt.prefix_ids)
     assert prefix[0].shape == (1, sizes.kv_heads, length, sizes.head_size)
