@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from c2t.runtime.errors import BundleError
+from c2t.runtime.graphs.data_file import stored_values
 
 Float32 = NDArray[np.float32]
 
@@ -64,23 +64,9 @@ class StoredGraph:
         """An initializer's values, mapped from the data file where they lie there; read-only.
 
         Raises:
-            BundleError: The data file is said to hold something else than numbers.
+            BundleError: See `stored_values`.
         """
-        tensor = self.initializers[name]
-        if tensor.data_location != TensorProto.EXTERNAL:
-            return np.asarray(onnx.numpy_helper.to_array(tensor))
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        if dtype.kind not in "biuf":  # strings would be mapped as addresses
-            problem = f"{self.path.name}: the tensor {name} in the data file is no numbers"
-            raise BundleError(problem, hint="export the bundle again")
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        return np.memmap(
-            self.path.with_name(place["location"]),
-            dtype=dtype,
-            mode="r",
-            offset=int(place.get("offset", "0")),
-            shape=tuple(tensor.dims),
-        )
+        return stored_values(self.initializers[name], self.path)
 
     def products(self) -> list[Product]:
         """All products with a stored float32 matrix, in the order of the graph."""

@@ -16,6 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from c2t.runtime.errors import BundleError
+
 # Weights start on page boundaries: a runtime can map each of them straight from the file. Scales
 # and biases are many and small: a cache line is enough for them.
 PAGE = 4096
@@ -97,3 +99,35 @@ def offset_of(tensor: TensorProto) -> int | None:
     if tensor.data_location != TensorProto.EXTERNAL:
         return None
     return int({entry.key: entry.value for entry in tensor.external_data}.get("offset", "0"))
+
+
+def stored_values(tensor: TensorProto, graph: Path) -> NDArray[Any]:
+    """An initializer's values, mapped from the data file where they lie there; read-only.
+
+    Args:
+        tensor: The initializer.
+        graph: Its graph file; the data file lies beside it.
+
+    Raises:
+        BundleError: The data file is said to lie elsewhere, or to hold something else than numbers.
+    """
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    location = place.get("location", "")
+    if dtype.kind not in "biuf":  # strings would be mapped as addresses
+        problem = f"{graph.name}: the tensor {tensor.name} in the data file is no numbers"
+        raise BundleError(problem, hint="export the bundle again")
+    if not location or Path(location).name != location:
+        problem = f"{graph.name}: the tensor {tensor.name} is said to lie in {location!r}"
+        raise BundleError(
+            problem, hint="a data file lies beside its graph; export the bundle again"
+        )
+    return np.memmap(
+        graph.with_name(location),
+        dtype=dtype,
+        mode="r",
+        offset=int(place.get("offset", "0")),
+        shape=tuple(tensor.dims),
+    )

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from c2t.runtime.graphs.half_precision import CACHES, fix_cache_capacity
+from c2t.runtime.graphs.half_precision import CACHES, cast_node, fix_cache_capacity
 
 ELEMENT = TensorProto.FLOAT16
 # Operator -> which of its inputs are values of attention.
@@ -60,7 +60,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 continue
             if name not in cast:
                 cast.add(name)
-                yield _cast(name, f"{name}.half", ELEMENT)
+                yield cast_node(name, f"{name}.half", ELEMENT)
             node.input[place] = f"{name}.half"
         if node.op_type == "TensorScatter":
             half.add(node.output[0])
@@ -70,8 +70,4 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         result = node.output[0]
         node.output[0] = f"{node.name}.context.half"
         yield node
-        yield _cast(node.output[0], result, TensorProto.FLOAT)
-
-
-def _cast(value: str, result: str, element: int) -> onnx.NodeProto:
-    return helper.make_node("Cast", [value], [result], name=f"{result}.cast", to=element)
+        yield cast_node(node.output[0], result, TensorProto.FLOAT, name=f"{result}.to_float32")

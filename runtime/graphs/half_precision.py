@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from c2t.runtime.errors import BundleError
-from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile
+from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile, stored_values
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
@@ -95,7 +95,7 @@ def _convert(
     tensor: TensorProto, source: Path, data: DataFile, half: np.dtype[Any], kept: set[str]
 ) -> TensorProto:
     """Store an initializer, float32 ones as `half` unless they are kept, block by block."""
-    values = _values(tensor, source)
+    values = stored_values(tensor, source)
     if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
         return data.blocks(
             tensor.name, half, tuple(tensor.dims), _blocks(tensor.name, values, half)
@@ -103,15 +103,6 @@ def _convert(
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
     return data.tensor(tensor.name, values)
-
-
-def _values(tensor: TensorProto, source: Path) -> NDArray[Any]:
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    file = source.with_name(Path(place["location"]).name)  # beside the graph, wherever it says
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return np.memmap(file, dtype, "r", int(place.get("offset", "0")), tuple(tensor.dims))
 
 
 def _blocks(name: str, values: NDArray[Any], half: np.dtype[Any]) -> Iterator[NDArray[Any]]:
@@ -134,11 +125,11 @@ def _half_nodes(graph: onnx.GraphProto, element: int) -> Iterator[onnx.NodeProto
     for node in graph.node:
         if node.op_type in FLOAT32_OPERATORS:
             before, after = f"{node.name}.from_half", f"{node.name}.float32"
-            yield _cast(node.input[0], before, TensorProto.FLOAT)
+            yield cast_node(node.input[0], before, TensorProto.FLOAT)
             result = node.output[0]
             node.input[0], node.output[0] = before, after
             yield node
-            yield _cast(after, result, element, name=f"{node.name}.to_half")
+            yield cast_node(after, result, element, name=f"{node.name}.to_half")
         elif node.op_type == "DequantizeLinear":
             # From float32 scales straight to half: a small scale would lose digits in half.
             node.attribute.append(helper.make_attribute("output_dtype", element))
@@ -147,10 +138,11 @@ def _half_nodes(graph: onnx.GraphProto, element: int) -> Iterator[onnx.NodeProto
             result = node.output[0]
             node.output[0] = f"{node.name}.half"
             yield node
-            yield _cast(node.output[0], result, TensorProto.FLOAT, name=f"{result}.to_float32")
+            yield cast_node(node.output[0], result, TensorProto.FLOAT, name=f"{result}.to_float32")
         else:
             yield node
 
 
-def _cast(value: str, result: str, element: int, *, name: str = "") -> onnx.NodeProto:
+def cast_node(value: str, result: str, element: int, *, name: str = "") -> onnx.NodeProto:
+    """A cast of a value to an ONNX type, called like its result unless `name` says otherwise."""
     return helper.make_node("Cast", [value], [result], name=name or result, to=element)
