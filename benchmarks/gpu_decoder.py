@@ -20,7 +20,7 @@ LOGIT_TOLERANCE = {"float32": 1e-3, "float16": 3e-2}
 def check_decoder(options: argparse.Namespace, note: Callable[..., None], dtype: str) -> None:
     """One dtype at 1B sizes: logits against the CPU engine, step times, one description."""
     from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.device_engine import open_cuda_engines
+    from c2t.runtime.device_engine import open_onnxruntime_engines
     from c2t.runtime.engine import EngineOptions
     from c2t.runtime.generation.prompt import PromptRunner
     from c2t.runtime.onnxruntime_engine import open_engines
@@ -34,7 +34,7 @@ def check_decoder(options: argparse.Namespace, note: Callable[..., None], dtype:
     graphs = options.scratch / dtype if dtype != "float32" else None
     engine = EngineOptions(graphs=graphs)
     since = perf_counter()
-    engines = open_cuda_engines(bundle, engine)
+    engines = open_onnxruntime_engines(bundle, engine)
     note(open_seconds=perf_counter() - since, engine=engines.label)
     weights = (graphs or folder) / "decoder.onnx.data"
     # float32 rotary tables and all; the token table is read once more only row by row.
@@ -66,7 +66,7 @@ def check_decoder(options: argparse.Namespace, note: Callable[..., None], dtype:
     for graph in (True, False):
         if not graph:
             del engines
-            engines = open_cuda_engines(bundle, replace(engine, cuda_graph=False))
+            engines = open_onnxruntime_engines(bundle, replace(engine, cuda_graph=False))
         name = "cuda graph" if graph else "no cuda graph"
         note(**{name: time_steps(engines.decoder, bundle, vectors, floor)})
         if graph:

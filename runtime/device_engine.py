@@ -38,53 +38,37 @@ class EmbeddedBundle(BundleFiles, Protocol):
         ...
 
 
-def open_cuda_engines(
-    bundle: EmbeddedBundle, options: EngineOptions, clock: StageClock | None = None
+def open_onnxruntime_engines(
+    bundle: EmbeddedBundle,
+    options: EngineOptions,
+    clock: StageClock | None = None,
+    *,
+    plans: Path | None = None,
 ) -> Engines:
-    """Open a bundle with ONNX Runtime on its CUDA provider.
+    """Open a bundle with ONNX Runtime on a GPU.
+
+    Args:
+        bundle: The bundle.
+        options: How to open it.
+        clock: Books the stages.
+        plans: Folder for the plans of its TensorRT provider, which builds them at first use; None:
+            the CUDA provider.
 
     Raises:
         EngineError: No GPU, a library is missing, or the model does not fit into its memory.
     """
     device = _device(options)
     folder = options.graphs
-
-    def graph(name: str) -> DeviceGraph:
-        path = bundle.file(name) if folder is None else folder / name
-        return OnnxRuntimeDeviceGraph(path, device, options)
-
-    version = str(load_onnxruntime().__version__)
-    return open_device_engines(
-        bundle, device, graph, name="onnxruntime-cuda", version=version, clock=clock
-    )
-
-
-def open_tensorrt_provider_engines(
-    bundle: EmbeddedBundle, options: EngineOptions, plans: Path, clock: StageClock | None = None
-) -> Engines:
-    """Open a bundle with ONNX Runtime on its TensorRT provider, which builds plans at first use.
-
-    Args:
-        bundle: The bundle.
-        options: How to open it.
-        plans: Folder for the plans.
-        clock: Books the stages.
-
-    Raises:
-        EngineError: As `open_cuda_engines`.
-    """
-    device = _device(options)
-    plans.mkdir(parents=True, exist_ok=True)
-    folder = options.graphs
+    if plans is not None:
+        plans.mkdir(parents=True, exist_ok=True)
 
     def graph(name: str) -> DeviceGraph:
         path = bundle.file(name) if folder is None else folder / name
         return OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
 
     version = str(load_onnxruntime().__version__)
-    return open_device_engines(
-        bundle, device, graph, name="onnxruntime-tensorrt", version=version, clock=clock
-    )
+    name = "onnxruntime-cuda" if plans is None else "onnxruntime-tensorrt"
+    return open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
 
 
 def open_plan_engines(

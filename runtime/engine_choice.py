@@ -18,8 +18,9 @@ from c2t.runtime.onnxruntime_engine import open_engines
 from c2t.runtime.stages import StageClock
 
 AUTO = "auto"
-# The best first. ONNX Runtime's TensorRT provider is not among them: its first start takes minutes.
-ORDER = ("tensorrt", "rtx", "cuda", "cpu")
+# The best first, then the CPU. ONNX Runtime's TensorRT provider is not among them: its first start
+# takes minutes.
+GPU_ORDER = ("tensorrt", "rtx", "cuda")
 CHOICES = (AUTO, "cpu", "cuda", "tensorrt", "rtx", "tensorrt-ep")
 
 
@@ -62,15 +63,8 @@ def choose_engines(
         return ChosenEngines(
             _open_named(bundle, name, options, clock, machine), True, f"engine {name}: named"
         )
-    passed: list[str] = []
-    without_gpu = gpu_reasons(machine)
-    for candidate in ORDER:
-        if candidate == "cpu":
-            engines = open_engines(bundle, options, clock)
-            why = f"no GPU engine: {without_gpu[0]}" if without_gpu else "; ".join(passed)
-            return ChosenEngines(engines, False, f"engine cpu: {why}")
-        if without_gpu:
-            continue
+    passed = [f"no GPU engine: {reason}" for reason in gpu_reasons(machine)[:1]]
+    for candidate in () if passed else GPU_ORDER:
         try:
             engines = _open_named(bundle, candidate, options, clock, machine)
         except C2TError as error:
@@ -80,7 +74,8 @@ def choose_engines(
         return ChosenEngines(
             engines, True, f"engine {candidate} on {engines.settings['gpu']}: {why}"
         )
-    raise AssertionError(ORDER)
+    engines = open_engines(bundle, options, clock)
+    return ChosenEngines(engines, False, f"engine cpu: {'; '.join(passed)}")
 
 
 def _open_named(
@@ -109,10 +104,13 @@ def _opener(name: str) -> Callable[[Bundle, EngineOptions, StageClock | None], E
     from c2t.runtime.plans.tensorrt_module import Target
 
     if name == "cuda":
-        return device_engine.open_cuda_engines
+        return device_engine.open_onnxruntime_engines
     if name == "tensorrt-ep":
-        return lambda bundle, options, clock: device_engine.open_tensorrt_provider_engines(
-            bundle, options, plan_cache(bundle) / f"onnxruntime-{bundle.digest[:12]}", clock
+        return lambda bundle, options, clock: device_engine.open_onnxruntime_engines(
+            bundle,
+            options,
+            clock,
+            plans=plan_cache(bundle) / f"onnxruntime-{bundle.digest[:12]}",
         )
     return lambda bundle, options, clock: device_engine.open_plan_engines(
         bundle, Target(name), options, clock
