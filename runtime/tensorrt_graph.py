@@ -6,8 +6,7 @@ CUDA graph may keep using; prompts, each of another length, take turns in one co
 
 from __future__ import annotations
 
-import os
-import tempfile
+import contextlib
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import checked
+from c2t.runtime.atomic import atomic_file
 from c2t.runtime.device_graph import DeviceTensor, engine_error
-from c2t.runtime.errors import C2TError, EngineError
+from c2t.runtime.errors import C2TError, EngineError, OutputError
 from c2t.runtime.plans.open_plans import OpenedPlans
 from c2t.runtime.plans.tensorrt_module import Target
 
@@ -229,11 +229,6 @@ class TensorRTBoundGraph:
 
 def _save_runtime_cache(cache: Any, path: Path) -> None:
     """Write a runtime cache whole or not at all; one that cannot be written costs a start."""
-    try:
-        data = bytes(cache.serialize())
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        Path(temporary).replace(path)
-    except OSError:
-        pass
+    data = bytes(cache.serialize())
+    with contextlib.suppress(OSError, OutputError), atomic_file(path, force=True) as temporary:
+        temporary.write_bytes(data)

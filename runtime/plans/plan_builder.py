@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from c2t.runtime.atomic import atomic_file
 from c2t.runtime.errors import EngineError
 from c2t.runtime.plans.build_progress import Phases, progress_monitor
 from c2t.runtime.plans.plan_profiles import Profile
@@ -84,7 +85,8 @@ def build_plan(
     if not built:
         raise _failed(graph, "it cannot be built", log)
     if timing is not None and options.timing_cache is not None:
-        options.timing_cache.write_bytes(memoryview(timing.serialize()))
+        with atomic_file(options.timing_cache, force=True) as temporary:
+            temporary.write_bytes(memoryview(timing.serialize()))
 
 
 def capability_names(library: TensorRT) -> tuple[str, ...]:
