@@ -6,12 +6,20 @@ steps an n-th of that. So a bar never runs back, whatever phases a version of Te
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from c2t.runtime.plans.tensorrt_module import TensorRT
 from c2t.runtime.progress import Advance
 
 WHOLE = 1000  # units of a bar
+
+
+@dataclass
+class _Phase:
+    steps: int
+    parent: str | None
+    done: int = 0
 
 
 class Phases:
@@ -23,34 +31,32 @@ class Phases:
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
-        self._steps: dict[str, int] = {}
-        self._done: dict[str, int] = {}
-        self._parent: dict[str, str | None] = {}
+        self._phases: dict[str, _Phase] = {}
         self._shown = 0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
         """A phase of so many steps begins."""
-        self._steps[name], self._done[name], self._parent[name] = max(1, steps), 0, parent
+        self._phases[name] = _Phase(max(1, steps), parent)
 
     def step(self, name: str) -> None:
         """A step of a phase is done."""
-        if name in self._done:
-            self._done[name] = min(self._done[name] + 1, self._steps[name])
-            self._show(name)
+        phase = self._phases.get(name)
+        if phase is not None:
+            phase.done = min(phase.done + 1, phase.steps)
+            self._show(phase)
 
     def finish(self, name: str) -> None:
         """A phase is done."""
-        for known in (self._steps, self._done, self._parent):
-            known.pop(name, None)
+        self._phases.pop(name, None)
 
-    def _show(self, name: str) -> None:
-        share, inner = 0.0, name
+    def _show(self, phase: _Phase) -> None:
+        share, inner = 0.0, phase
         while True:
-            share = (self._done[inner] + share) / self._steps[inner]
-            parent = self._parent[inner]
-            if parent is None or parent not in self._done:
+            share = (inner.done + share) / inner.steps
+            outer = None if inner.parent is None else self._phases.get(inner.parent)
+            if outer is None:
                 break
-            inner = parent
+            inner = outer
         units = int(min(share, 1.0) * WHOLE)
         if units > self._shown:
             self._advance(units - self._shown)
