@@ -83,8 +83,9 @@ def start_part(name: str, options: argparse.Namespace, left: float) -> dict[str,
         command += [name.partition(" ")[2], "320", str(STEPS)]
     else:
         command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
-    if look_at_machine().gpu_problem and name not in ("environment", "fill"):
-        return {"not executed": f"no GPU: {look_at_machine().gpu_problem}"}
+    without_gpu = look_at_machine().gpu_problem
+    if without_gpu and name not in ("environment", "fill"):
+        return {"not executed": f"no GPU: {without_gpu}"}
     since = perf_counter()
     try:
         done = subprocess.run(

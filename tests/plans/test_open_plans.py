@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -191,9 +193,6 @@ def test_a_stray_folder_is_no_tensorrt(tmp_path, monkeypatch):
 
 
 def test_the_lean_runtime_says_what_builds(monkeypatch):
-    import sys
-    from types import ModuleType
-
     lean = ModuleType("tensorrt_lean")
     lean.Runtime, lean.__version__ = object, "11.4.1"
     monkeypatch.setitem(sys.modules, "tensorrt_lean", lean)
@@ -203,9 +202,6 @@ def test_the_lean_runtime_says_what_builds(monkeypatch):
 
 
 def test_a_tensorrt_without_the_cache_layer_is_refused(monkeypatch):
-    import sys
-    from types import ModuleType
-
     old = ModuleType("tensorrt")
     old.Runtime = old.Builder = object
     old.__version__ = "10.13.3"
