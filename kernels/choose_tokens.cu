@@ -3,23 +3,15 @@
 //
 // Deterministic: every thread walks its own columns in order, and the halves of the block are merged in a fixed tree.
 //   C2T_LOGITS   0 float32, 1 float16
-// No header is included: NVRTC then needs nothing but itself on the user's machine.
 
 #ifndef C2T_THREADS
 #define C2T_THREADS 1024  // a power of two
 #endif
 
-#if C2T_LOGITS == 0
-typedef float Logit;
-__device__ inline float widen(Logit v) { return v; }
-#else
-typedef unsigned short Logit;
-__device__ inline float widen(Logit v) {
-    float wide;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(v));
-    return wide;
-}
-#endif
+#define C2T_TABLE C2T_LOGITS
+#include "number_types.cuh"
+#undef C2T_TABLE
+typedef Table Logit;
 
 __device__ inline bool is_banned(const int* banned, int count, int token) {
     for (int i = 0; i < count; ++i) {

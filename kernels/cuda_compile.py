@@ -30,7 +30,8 @@ def load_cubin(source: str, defines: dict[str, int], arch: str, *, driver: str) 
         KernelError: If NVRTC is not installed or refuses the source.
     """
     text = (SOURCES / f"{source}.cu").read_text()
-    parts = (source, text, sorted(defines.items()), arch, driver, nvrtc_version())
+    headers = [path.read_text() for path in sorted(SOURCES.glob("*.cuh"))]
+    parts = (source, text, headers, sorted(defines.items()), arch, driver, nvrtc_version())
     path = cache_folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.cubin"
     if path.is_file():
         return path.read_bytes()
@@ -60,6 +61,7 @@ def compile_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
         std="c++17",
         arch=arch,
         fma=not EXACT[source],
+        include_path=str(SOURCES),
         define_macro=[(name, str(value)) for name, value in sorted(defines.items())] or None,
     )
     try:

@@ -4,7 +4,6 @@
 //   C2T_WIDTH   H
 //   C2T_TABLE   0 float32, 1 float16, 3 int8 with a scale per row
 //   C2T_OUT     0 float32, 1 float16, 2 bfloat16, 3 int8 with one scale
-// No header is included: NVRTC then needs nothing but itself on the user's machine.
 
 #ifndef C2T_WARPS
 #define C2T_WARPS 8  // rows of one block
@@ -19,42 +18,15 @@
 
 template <class T> struct alignas(sizeof(T) * C2T_LANES) Pack { T at[C2T_LANES]; };
 
-#if C2T_TABLE == 0
-typedef float Table;
-__device__ inline float widen(Table v) { return v; }
-#elif C2T_TABLE == 1
-typedef unsigned short Table;
-__device__ inline float widen(Table v) {
-    float wide;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(v));
-    return wide;
-}
-#else
-typedef signed char Table;
-__device__ inline float widen(Table v) { return float(v); }
-#endif
+#include "number_types.cuh"
 
-#if C2T_OUT == 0
-typedef float Out;
-__device__ inline Out narrow(float v, float) { return v; }
-#elif C2T_OUT == 1
-typedef unsigned short Out;
-__device__ inline Out narrow(float v, float) {
-    Out half;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(v));
-    return half;
-}
-#elif C2T_OUT == 2
-typedef unsigned short Out;
-__device__ inline Out narrow(float v, float) {
-    const unsigned bits = __float_as_uint(v);
-    return v != v ? Out(0x7FC0) : Out((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
-#else
+#if C2T_OUT == 3
 typedef signed char Out;
-__device__ inline Out narrow(float v, float scale) {
+__device__ inline Out store(float v, float scale) {
     return Out(__float2int_rn(fminf(fmaxf(__fdiv_rn(v, scale), -128.0f), 127.0f)));
 }
+#else
+__device__ inline Out store(float v, float) { return narrow(v); }
 #endif
 
 __device__ inline float warp_sum(float v) {
@@ -148,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(32 * C2T_WARPS) embed_genes(
         Pack<Out> y;
 #pragma unroll
         for (int k = 0; k < C2T_LANES; ++k) {
-            y.at[k] = narrow((x[g][k] - correction) * inverse * scale.at[k] + shift.at[k], out_scale);
+            y.at[k] = store((x[g][k] - correction) * inverse * scale.at[k] + shift.at[k], out_scale);
         }
         *(Pack<Out>*)(out + i) = y;
     }

@@ -3,44 +3,12 @@
 // Compiled at run time for one combination of types, given as macros:
 //   C2T_TABLE   0 float32, 1 float16, 3 int8 with a scale per row
 //   C2T_OUT     0 float32, 1 float16, 2 bfloat16
-// No header is included: NVRTC then needs nothing but itself on the user's machine.
 
 #ifndef C2T_THREADS
 #define C2T_THREADS 256
 #endif
 
-#if C2T_TABLE == 0
-typedef float Table;
-__device__ inline float widen(Table v) { return v; }
-#elif C2T_TABLE == 1
-typedef unsigned short Table;
-__device__ inline float widen(Table v) {
-    float wide;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(v));
-    return wide;
-}
-#else
-typedef signed char Table;
-__device__ inline float widen(Table v) { return float(v); }
-#endif
-
-#if C2T_OUT == 0
-typedef float Out;
-__device__ inline Out narrow(float v) { return v; }
-#elif C2T_OUT == 1
-typedef unsigned short Out;
-__device__ inline Out narrow(float v) {
-    Out half;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(v));
-    return half;
-}
-#else
-typedef unsigned short Out;
-__device__ inline Out narrow(float v) {
-    const unsigned bits = __float_as_uint(v);
-    return v != v ? Out(0x7FC0) : Out((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
-#endif
+#include "number_types.cuh"
 
 extern "C" __global__ void __launch_bounds__(C2T_THREADS) token_rows(
     const int* __restrict__ token_ids,  // [N], -1: the row is given
