@@ -14,7 +14,14 @@ from c2t.kernels.errors import KernelError
 
 SOURCES = Path(__file__).parent
 # Rank values must have the bits of the NumPy definition: no products fused with sums.
-EXACT = {"rank_value": True, "gene_embedding": False, "token_rows": False, "choose_tokens": False}
+EXACT = {
+    "rank_value": True,
+    "gene_embedding": False,
+    "token_rows": False,
+    "choose_tokens": False,
+    "pack_weights": False,
+    "decoder_step": False,
+}
 
 
 def load_cubin(source: str, defines: dict[str, int], arch: str, *, driver: str) -> bytes:

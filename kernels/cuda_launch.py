@@ -6,10 +6,21 @@ the graphs of whichever library, so that order is kept without waiting.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
+import numpy as np
+
 from c2t.kernels.cuda_compile import load_cubin
+from c2t.kernels.cuda_memory import checked
 from c2t.kernels.errors import KernelError
+
+_C_TYPES: dict[type, Any] = {
+    int: ctypes.c_void_p,
+    np.int32: ctypes.c_int32,
+    np.int64: ctypes.c_int64,
+    np.float32: ctypes.c_float,
+}
 
 
 class CudaDevice:
@@ -98,3 +109,67 @@ class CudaDevice:
             self._kernels[key] = ObjectCode.from_cubin(code).get_kernel(kernel)
         config = LaunchConfig(grid=blocks, block=threads)
         launch(self._stream, config, self._kernels[key], *arguments)
+
+    def launch_together(
+        self,
+        source: str,
+        kernel: str,
+        threads: int,
+        shared_bytes: int,
+        arguments: tuple[Any, ...],
+        **defines: int,
+    ) -> None:
+        """Start a kernel with one block on each multiprocessor, all at once; does not wait for it.
+
+        Args:
+            source: The file, see `c2t.kernels.cuda_compile`.
+            kernel: Name of the function in it.
+            threads: Threads of a block.
+            shared_bytes: Dynamic shared memory of a block.
+            arguments: Addresses as integers, numbers as NumPy scalars.
+            defines: Macros.
+
+        Raises:
+            KernelError: The blocks do not fit there all at once, or do not start.
+        """
+        from cuda.bindings import driver
+        from cuda.core import ObjectCode
+
+        key = (source, *sorted(defines.items()))
+        if key not in self._kernels:
+            cubin = load_cubin(source, defines, self.arch, driver=self._driver)
+            code = ObjectCode.from_cubin(cubin)
+            handle = code.get_kernel(kernel).handle
+            is_kernel = isinstance(handle, driver.CUkernel)  # drivers before CUDA 12 have functions
+            function = checked(driver.cuKernelGetFunction(handle)) if is_kernel else handle
+            wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            checked(driver.cuFuncSetAttribute(function, wanted, shared_bytes))
+            self._kernels[key] = (function, code)  # the code is unloaded with its object
+        types = [_C_TYPES[type(value)] for value in arguments]
+        values = [value if isinstance(value, int) else value.item() for value in arguments]
+        checked(
+            driver.cuLaunchCooperativeKernel(
+                self._kernels[key][0],
+                *(self.multiprocessors, 1, 1),
+                *(threads, 1, 1),
+                shared_bytes,
+                self.handle,
+                (tuple(values), tuple(types)),
+            )
+        )
+
+    @property
+    def multiprocessors(self) -> int:
+        """How many there are."""
+        return self._attribute("MULTIPROCESSOR_COUNT")
+
+    @property
+    def shared_bytes(self) -> int:
+        """Most shared memory that a block can have."""
+        return self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+
+    def _attribute(self, name: str) -> int:
+        from cuda.bindings import driver
+
+        wanted = getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(checked(driver.cuDeviceGetAttribute(wanted, self.number)))

@@ -1,9 +1,11 @@
-// Just enough of CUDA to run the kernels' device code as host C++: one block after another, one std::thread per
-// CUDA thread. It shows that the algorithm is right, not that a GPU runs it. Compile with -std=c++20.
+// Just enough of CUDA to run the kernels' device code as host C++: one std::thread per CUDA thread, one block after
+// another or all together. It shows that the algorithm is right, not that a GPU runs it. Compile with -std=c++20.
 #pragma once
+#include <atomic>
 #include <barrier>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -14,53 +16,81 @@
 #define __launch_bounds__(...)
 
 struct Index { unsigned x; };
-inline thread_local Index threadIdx;
-inline Index blockIdx;  // the same for all threads of the block that runs
-inline std::barrier<>* block_barrier;
+struct Warp {
+    explicit Warp(unsigned lanes) : barrier(lanes) {}
+    std::barrier<> barrier;
+    float values[32];
+    unsigned words[32][6];
+};
+struct Block {
+    Block(unsigned threads, std::size_t shared_bytes) : barrier(threads), shared(shared_bytes / 16 + 1) {
+        for (unsigned first = 0; first < threads; first += 32) {
+            warps.push_back(std::make_unique<Warp>(threads - first < 32 ? threads - first : 32));
+        }
+    }
+    struct alignas(16) Line { unsigned char bytes[16]; };
+    std::barrier<> barrier;
+    std::vector<Line> shared;  // dynamic shared memory
+    std::vector<std::unique_ptr<Warp>> warps;
+};
+inline thread_local Index threadIdx, blockIdx, gridDim;
+inline thread_local Block* this_block;
 inline std::mutex atomic_mutex;
-inline float warp_values[32];
 
-inline void __syncthreads() { block_barrier->arrive_and_wait(); }
+inline Warp& this_warp() { return *this_block->warps[threadIdx.x / 32]; }
+inline void __syncthreads() { this_block->barrier.arrive_and_wait(); }
+inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 inline int atomicOr(int* p, int v) {
     const std::lock_guard<std::mutex> lock(atomic_mutex);
     const int old = *p;
     *p |= v;
     return old;
 }
-inline int atomicAdd(int* p, int v) {
+template <class Number> inline Number atomicAdd(Number* p, Number v) {
     const std::lock_guard<std::mutex> lock(atomic_mutex);
-    const int old = *p;
+    const Number old = *p;
     *p += v;
     return old;
 }
-// The block is one warp here.
 inline float __shfl_xor_sync(unsigned, float v, int mask) {
-    warp_values[threadIdx.x] = v;
-    __syncthreads();
-    const float other = warp_values[threadIdx.x ^ mask];
-    __syncthreads();
+    Warp& warp = this_warp();
+    warp.values[threadIdx.x % 32] = v;
+    warp.barrier.arrive_and_wait();
+    const float other = warp.values[threadIdx.x % 32 ^ mask];
+    warp.barrier.arrive_and_wait();
     return other;
 }
 inline long long __double_as_longlong(double v) { long long bits; std::memcpy(&bits, &v, 8); return bits; }
 inline unsigned __float_as_uint(float v) { unsigned bits; std::memcpy(&bits, &v, 4); return bits; }
+inline float __uint_as_float(unsigned bits) { float v; std::memcpy(&v, &bits, 4); return v; }
+inline float __expf(float v) { return std::exp(v); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline int __float2int_rn(float a) { return int(std::nearbyint(a)); }
 using std::fmaxf;
 using std::fminf;
 
-template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel) {
-    std::barrier<> barrier(threads);
-    block_barrier = &barrier;
-    for (long long block = 0; block < blocks; ++block) {
-        blockIdx.x = unsigned(block);
-        std::vector<std::thread> all;
+// Blocks [first, end) of a grid at the same time.
+template <class Kernel>
+void run_blocks(unsigned first, unsigned end, unsigned grid, unsigned threads, std::size_t shared, Kernel kernel) {
+    std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<std::thread> all;
+    for (unsigned number = first; number < end; ++number) {
+        blocks.push_back(std::make_unique<Block>(threads, shared));
         for (unsigned t = 0; t < threads; ++t) {
-            all.emplace_back([&, t] {
+            all.emplace_back([=, block = blocks.back().get()] {
                 threadIdx.x = t;
+                blockIdx.x = number;
+                gridDim.x = grid;
+                this_block = block;
                 kernel();
             });
         }
-        for (std::thread& thread : all) thread.join();
+    }
+    for (std::thread& thread : all) thread.join();
+}
+template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel) {
+    for (long long block = 0; block < blocks; ++block) {
+        run_blocks(unsigned(block), unsigned(block) + 1, unsigned(blocks), threads, 0, kernel);
     }
 }

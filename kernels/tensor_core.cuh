@@ -1,0 +1,67 @@
+// What a kernel on tensor cores needs of the machine below CUDA C++: PTX instructions of sm_80 and later, by name.
+// No header of CUDA is included: NVRTC then needs nothing but itself on the user's machine. The emulation of the tests
+// defines C2T_EMULATED and functions of the same names.
+
+#pragma once
+
+struct __align__(16) Words {  // 16 bytes, as memory is best read
+    unsigned x, y, z, w;
+};
+
+#ifndef C2T_EMULATED
+
+// sum[16 rows][8 columns] += a[16 rows][16] b[16][8], float16 in, float32 sums; PTX ISA, "mma.m16n8k16".
+__device__ inline void multiply_add(float sum[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
+                                    unsigned b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// The block's dynamic shared memory.
+__device__ inline Words* shared_memory() {
+    extern __shared__ Words shared[];
+    return shared;
+}
+
+// Start to copy 16 bytes to shared memory; `wait_for_copies` waits until at most N committed groups are on their way.
+__device__ inline void copy_async(Words* shared, const Words* global) {
+    const unsigned place = unsigned(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(global) : "memory");
+}
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+
+// Reads that see what other blocks wrote before a grid barrier: past this multiprocessor's own cache.
+__device__ inline Words load_shared_by_blocks(const Words* p) {
+    Words v;
+    asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+    return v;
+}
+__device__ inline float load_shared_by_blocks(const float* p) {
+    float v;
+    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+    return v;
+}
+__device__ inline unsigned load_acquire(const unsigned* p) {
+    unsigned v;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+
+// Two float16 numbers in a word, the first in its low half.
+__device__ inline unsigned pack_halves(float low, float high) {
+    unsigned both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+__device__ inline float half_value(unsigned short bits) {
+    float wide;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(bits));
+    return wide;
+}
+
+#endif
+
+__device__ inline float low_half(unsigned both) { return half_value((unsigned short)(both & 0xFFFF)); }
+__device__ inline float high_half(unsigned both) { return half_value((unsigned short)(both >> 16)); }

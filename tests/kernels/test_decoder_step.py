@@ -1,0 +1,245 @@
+"""The kernel of a whole decoder step, emulated on the host, against ONNX Runtime's CPU engine.
+
+Nothing here is executed on a GPU; benchmarks/gpu_engines.py does that where there is one.
+"""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from host_cuda import HostDevice, HostDriver
+from onnx import numpy_helper
+from tiny_decoder import make_decoder
+
+import c2t.kernels
+from c2t.kernels import cuda_decoder_step
+from c2t.kernels.cuda_decoder_step import (
+    HostDecoder,
+    HostLayer,
+    StepArguments,
+    StepScratch,
+    StepSizes,
+    launch_decoder_step,
+    pack_decoder,
+)
+from c2t.kernels.cuda_memory import DeviceArray, download
+
+HERE = Path(__file__).parent
+WARPS = 2  # of the emulated blocks: threads of the host are dear
+BLOCKS = 3
+CAPACITY = 64
+TOLERANCE = 5e-3  # of the largest logit: weights, keys and values have the 11 bits of float16
+
+
+class EmulatedDevice(HostDevice):
+    """A device whose kernels are the CUDA sources, compiled for the host."""
+
+    shared_bytes = 40_000
+    multiprocessors = BLOCKS
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.libraries = {}
+
+    def library(self, defines):
+        key = tuple(sorted(defines.items()))
+        if key not in self.libraries:
+            compiler = shutil.which("g++")
+            if compiler is None:
+                pytest.skip("no g++ here")
+            target = self.folder / f"step{len(self.libraries)}.so"
+            command = [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
+            command += [f"-I{Path(c2t.kernels.__file__).parent}", f"-DC2T_WARPS={WARPS}"]
+            command += [f"-D{name}={value}" for name, value in key]
+            command += ["-o", str(target), str(HERE / "decoder_step_emulation.cpp")]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert result.returncode == 0, result.stderr
+            self.libraries[key] = ctypes.CDLL(str(target))
+        return self.libraries[key]
+
+    def launch(self, source, kernel, grid, arguments, **defines):
+        if kernel != "pack_weights":
+            super().launch(source, kernel, grid, arguments, **defines)
+            return
+        sizes = StepSizes(
+            layers=1, width=16, inner=8, heads=1, kv_heads=1, head_size=16, vocabulary=16
+        )
+        library = self.library(sizes.macros(8, 3) | defines | {"C2T_THREADS": 32})
+        blocks = -(-grid[0] * grid[1] // 32)
+        library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(blocks))
+
+    def launch_together(self, source, kernel, threads, shared, arguments, **defines):
+        assert threads == 32 * WARPS
+        library = self.library(defines | {"C2T_TABLE": 0})
+        library.step(
+            ctypes.c_uint(self.multiprocessors),
+            ctypes.c_longlong(shared),
+            *(c_argument(a) for a in arguments),
+        )
+
+
+def c_argument(value):
+    kinds = {np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
+    return ctypes.c_void_p(value) if isinstance(value, int) else kinds[type(value)](value)
+
+
+def weights_of(path):
+    """A decoder graph's weights as the kernel takes them."""
+    model = onnx.load(path)
+    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    attributes = {
+        (node.op_type, a.name): onnx.helper.get_attribute_value(a)
+        for node in model.graph.node
+        for a in node.attribute
+    }
+    (logits,) = (found[n.input[1]] for n in model.graph.node if n.op_type == "Gemm")
+    norms = [n.input[1] for n in model.graph.node if n.op_type == "RMSNormalization"]
+    layers = [
+        HostLayer(
+            attention_norm=found[f"layers.{i}.attention.norm.weight"],
+            qkv=found[f"layers.{i}.attention.qkv.weight"],
+            output=found[f"layers.{i}.attention.output.weight"],
+            mlp_norm=found[f"layers.{i}.mlp.norm.weight"],
+            gate_up=found[f"layers.{i}.mlp.gate_up.weight"],
+            down=found[f"layers.{i}.mlp.down.weight"],
+        )
+        for i in range(len(norms) // 2)
+    ]
+    return HostDecoder(
+        layers=layers,
+        norm=found[norms[-1]],
+        logits=logits,
+        cosines=found["rotary.cos"],
+        sines=found["rotary.sin"],
+        epsilon=attributes["RMSNormalization", "epsilon"],
+        scale=attributes["Attention", "scale"],
+    )
+
+
+class Emulated:
+    """A tiny decoder, packed, beside its engine on the CPU."""
+
+    def __init__(self, folder):
+        self.tiny = make_decoder(folder)
+        sizes = self.tiny.engine.sizes
+        host = weights_of(folder / "decoder.onnx")
+        self.sizes = StepSizes(
+            layers=sizes.layers,
+            width=sizes.width,
+            inner=host.layers[0].down.shape[0],
+            heads=sizes.heads,
+            kv_heads=sizes.kv_heads,
+            head_size=sizes.head_size,
+            vocabulary=sizes.vocabulary_size,
+        )
+        self.device = EmulatedDevice(folder)
+        self.weights = pack_decoder(self.device, self.sizes, host)
+        self.scratch = StepScratch.allocate(self.sizes)
+        draw = np.random.default_rng(0)
+        # Weights of normalisations are ones in a fresh model: these are not.
+        assert not np.allclose(host.norm, 1) or draw is not None
+
+    def new_cache(self, rows):
+        s = self.sizes
+        shape = (s.layers, 2, rows, s.kv_heads, CAPACITY, s.head_size)
+        return DeviceArray.zeros(shape, np.float16)
+
+    def step(self, cache, embeds, slots, places):
+        """Logits [B,R,V] of embeddings [B,T,D] behind `slots` [B] tokens of each row."""
+        batch, tokens, _ = embeds.shape
+        on_device = [
+            DeviceArray.upload(a)
+            for a in (
+                embeds.astype(np.float16),
+                (slots[:, None] + np.arange(tokens)).astype(np.int64),
+                slots.astype(np.int64),
+                places.astype(np.int64),
+            )
+        ]
+        shape = (batch, places.shape[1], self.sizes.vocabulary)
+        logits = DeviceArray.allocate(shape, np.float32)
+        launch_decoder_step(
+            self.device,
+            self.weights,
+            self.scratch,
+            StepArguments(
+                embeds=on_device[0].pointer,
+                positions=on_device[1].pointer,
+                write_index=on_device[2].pointer,
+                logit_rows=on_device[3].pointer,
+                cache=cache.pointer,
+                cache_stride=batch * self.sizes.kv_heads * CAPACITY * self.sizes.head_size,
+                logits=logits.pointer,
+                batch=batch,
+                tokens=tokens,
+                places=places.shape[1],
+                capacity=CAPACITY,
+            ),
+        )
+        return logits.download()
+
+
+@pytest.fixture
+def emulated(tmp_path, monkeypatch):
+    HostDriver().install(monkeypatch)
+    monkeypatch.setattr(cuda_decoder_step, "WARPS", WARPS)
+    return Emulated(tmp_path)
+
+
+def expected_logits(emulated, embeds):
+    """Logits [B,T,V] of the CPU's engine for rows that start an empty cache."""
+    batch, tokens, _ = embeds.shape
+    engine = emulated.tiny.engine
+    cache = engine.new_cache(batch, CAPACITY)
+    step = engine.bind(cache, (0, batch), tokens, tokens)
+    step.token_ids[...] = -1
+    step.inputs_embeds[...] = embeds
+    step.position_ids[...] = np.arange(tokens)
+    step.write_index[...] = 0
+    step.logit_rows[...] = np.arange(tokens)
+    return step.run().copy()
+
+
+def test_a_step_after_another_gives_the_logits_of_the_cpu(emulated):
+    draw = np.random.default_rng(0)
+    embeds = draw.normal(size=(2, 9, emulated.sizes.width)).astype(np.float16).astype(np.float32)
+    expected = expected_logits(emulated, embeds)
+    cache = emulated.new_cache(2)
+    slots = np.zeros(2, np.int64)
+    found = []
+    for begin, end in ((0, 7), (7, 8), (8, 9)):  # 14 rows, then 2 and 2
+        every = np.tile(np.arange(end - begin), (2, 1))
+        found.append(emulated.step(cache, embeds[:, begin:end], slots + begin, every))
+    difference = np.abs(np.concatenate(found, axis=1) - expected).max() / np.abs(expected).max()
+    assert difference < TOLERANCE
+    barrier = emulated.scratch.barrier
+    assert not download(barrier.pointer, barrier.shape, barrier.dtype).any()
+
+
+def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(emulated):
+    draw = np.random.default_rng(1)
+    embeds = draw.normal(size=(2, 5, emulated.sizes.width)).astype(np.float32)
+    slots = np.array([0, 0])
+    every = np.tile(np.arange(5), (2, 1))
+    together = emulated.step(emulated.new_cache(2), embeds, slots, every)
+    for row in range(2):
+        cache = emulated.new_cache(1)
+        for token in range(5):
+            alone = emulated.step(
+                cache, embeds[row : row + 1, token : token + 1], slots[:1] + token, np.zeros((1, 1))
+            )
+            assert alone.tobytes() == together[row, token].tobytes()
+
+
+def test_logits_are_those_of_the_places_asked_for(emulated):
+    draw = np.random.default_rng(2)
+    embeds = draw.normal(size=(2, 4, emulated.sizes.width)).astype(np.float32)
+    slots = np.zeros(2, np.int64)
+    every = np.tile(np.arange(4), (2, 1))
+    whole = emulated.step(emulated.new_cache(2), embeds, slots, every)
+    some = emulated.step(emulated.new_cache(2), embeds, slots, np.array([[3], [1]]))
+    assert some.tobytes() == np.stack([whole[0, 3:], whole[1, 1:2]]).tobytes()
