@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ROWS = 16
-# The sources' numbers: threads, warps, bytes of a piece of the ring, tokens that attend together.
+# The sources' numbers: threads, warps, bytes of a piece of the ring, tokens and parts of attention.
 PACK_THREADS = 256
 WARPS = 16
 PIECE_BYTES = 1024
-ATTENDED = 4
+ATTENDED, QUARTERS = 4, 4
 # A ring of more pieces than this gains nothing: it covers the wait for all blocks.
 MOST_STAGES, LEAST_STAGES = 11, 3
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
@@ -58,7 +58,7 @@ class StepSizes:
     @property
     def problem(self) -> str:
         """Why the kernel cannot run such a decoder; empty where it can."""
-        if self.head_size not in (8, 16, 32, 64, 128, 256):
+        if self.head_size not in (8, 16, 32, 64, 128):
             return f"heads of {self.head_size} numbers"
         for what, count, unit in (
             ("a width", self.width, 16),
@@ -141,6 +141,7 @@ class StepScratch:
     residual: DeviceArray  # [16, D] float32
     queries: DeviceArray  # [16, heads * head] float16
     context: DeviceArray
+    parts: DeviceArray  # [4, 16, heads, head + 4] float32
     product: DeviceArray  # [16, F] float16
     barrier: DeviceArray  # [2] uint32, zeros before and after a step
 
@@ -151,6 +152,7 @@ class StepScratch:
             DeviceArray.allocate((MAX_ROWS, sizes.width), np.float32),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
+            DeviceArray.allocate((QUARTERS, MAX_ROWS, sizes.heads, sizes.head_size + 4), np.float32),
             DeviceArray.allocate((MAX_ROWS, sizes.inner), np.float16),
             DeviceArray.zeros((2,), np.uint32),
         )
@@ -269,6 +271,7 @@ def launch_decoder_step(
             scratch.residual.pointer,
             scratch.queries.pointer,
             scratch.context.pointer,
+            scratch.parts.pointer,
             scratch.product.pointer,
             scratch.barrier.pointer,
             np.int64(step.cache_stride),
@@ -283,7 +286,7 @@ def launch_decoder_step(
 def _fixed_shared_bytes(sizes: StepSizes, rows: int) -> int:
     """Shared memory of `decoder_step.cu` besides its ring, in its order."""
     meeting = 2 * rows * 16 * (WARPS + 1)
-    attending = WARPS * ATTENDED * (sizes.head_size + 2)
+    attending = WARPS * ATTENDED * (sizes.head_size + 4)
     places = rows * (1 + sizes.head_size)
     return 4 * (max(meeting, attending) + rows * WARPS + places)
 

@@ -21,36 +21,42 @@
 #define KEYS (C2T_KV_HEADS * C2T_HEAD)
 #define THREADS (C2T_WARPS * 32)
 #define TILE 64  // Words of a tile: 16 columns by 32 numbers of the sum
-// Tiles of a sum, and of a warp's part of it.
+// Tiles of a sum, and the most of a warp.
 #define TILES(sums) (((sums) + 31) / 32)
 #define PART(sums) ((TILES(sums) + C2T_WARPS - 1) / C2T_WARPS)
 #define UNITS(columns) (((columns) + 15) / 16)
 // Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
 #define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
 #define AHEAD 4  // tiles of the MLP's inner activations that are read ahead
-#define ATTENDED 4  // rows of a cell that attend together
-#define ATTENDING (C2T_WARPS * ATTENDED * (C2T_HEAD + 2))  // floats of the place where their parts meet
+#define ATTENDED 4  // the most tokens of a cell that attend together
+#define QUARTERS 4
+#define PARTIAL (C2T_HEAD + 4)  // a weighted sum of values, its largest score and sum of weights, and to 16 bytes
+#define ATTENDING (C2T_WARPS * ATTENDED * PARTIAL)  // floats of the place where the warps' parts meet
 #define LANES_OF_SLOT (C2T_HEAD / 8)
 #define SLOTS_OF_WARP (32 / LANES_OF_SLOT)
 
+// Matrix `number` of 4 in each layer, and at last the logits'.
 struct Matrix {
-    int units, tiles, part;  // of 16 columns; of its sum; of a warp's part of the sum
+    int units, tiles;  // of 16 columns; of its sum
+    int first;         // the block's first unit
+    __device__ int tiles_of_warp() const { return (tiles - int(threadIdx.x / 32) + C2T_WARPS - 1) / C2T_WARPS; }
 };
 __device__ inline Matrix matrix_of(int number) {
-    if (number == 4 * C2T_LAYERS) return {UNITS(C2T_VOCABULARY), TILES(C2T_WIDTH), PART(C2T_WIDTH)};
-    switch (number % 4) {
-        case 0: return {UNITS(QUERIES + 2 * KEYS), TILES(C2T_WIDTH), PART(C2T_WIDTH)};
-        case 1: return {UNITS(C2T_WIDTH), TILES(QUERIES), PART(QUERIES)};
-        case 2: return {UNITS(2 * C2T_INNER), TILES(C2T_WIDTH), PART(C2T_WIDTH)};
-        default: return {UNITS(C2T_WIDTH), TILES(C2T_INNER), PART(C2T_INNER)};
-    }
-}
-// The block's first unit of a matrix. Blocks that get a unit more of one matrix get none more of the next.
-__device__ inline int first_unit(int number) {
-    return number % 4 == 2 ? int(gridDim.x) - 1 - int(blockIdx.x) : int(blockIdx.x);
+    const int heads = UNITS(QUERIES + 2 * KEYS), width = UNITS(C2T_WIDTH), inner = UNITS(2 * C2T_INNER);
+    const int part = number % 4;
+    Matrix m = {width, TILES(part == 1 ? QUERIES : part == 3 ? C2T_INNER : C2T_WIDTH), 0};
+    if (part == 0) m.units = number == 4 * C2T_LAYERS ? UNITS(C2T_VOCABULARY) : heads;
+    if (part == 2) m.units = inner;
+    // The blocks take turns over all matrices, so that none has more than its share in the end.
+    const int before = number / 4 * (heads + 2 * width + inner) + (part > 0 ? heads : 0) + (part > 1 ? width : 0) +
+                       (part > 2 ? inner : 0);
+    const int turn = (int(blockIdx.x) - before) % int(gridDim.x);
+    m.first = turn < 0 ? turn + int(gridDim.x) : turn;
+    return m;
 }
 
-// A warp's pieces of all matrices, in the order in which they are used.
+// A warp's pieces of all matrices, in the order in which they are used: every so many tiles of a unit, so that the
+// warps of a block read side by side.
 struct Stream {
     const Words* base;  // of the matrix
     const Words* next;
@@ -64,16 +70,14 @@ struct Stream {
         number = 0;
         slot = 0;
         matrix = matrix_of(0);
-        unit = first_unit(0);
+        unit = matrix.first;
         enter();
         for (int i = 0; i < C2T_STAGES - 1; ++i) copy();
     }
-    // The warp's part of the current unit; nothing, where the matrix has no unit for the block, or no part for the warp.
+    // The warp's part of the current unit; nothing, where the matrix has no unit for the block.
     __device__ void enter() {
-        const int begin = int(threadIdx.x / 32) * matrix.part;
-        const int rest = matrix.tiles - begin;
-        left = unit >= matrix.units || rest <= 0 ? 0 : rest < matrix.part ? rest : matrix.part;
-        next = base + ((long long)unit * matrix.tiles + begin) * TILE + threadIdx.x % 32;
+        left = unit < matrix.units ? matrix.tiles_of_warp() : 0;
+        next = base + ((long long)unit * matrix.tiles + threadIdx.x / 32) * TILE + threadIdx.x % 32;
     }
     // Start to copy the next piece, if there is one, and count it in any case.
     __device__ void copy() {
@@ -83,14 +87,14 @@ struct Stream {
                 base += (long long)matrix.units * matrix.tiles * TILE;
                 if (++number > 4 * C2T_LAYERS) break;
                 matrix = matrix_of(number);
-                unit = first_unit(number);
+                unit = matrix.first;
             }
             enter();
         }
         if (left) {
             copy_async(ring + slot * TILE, next);
             copy_async(ring + slot * TILE + 32, next + 32);
-            next += TILE;
+            next += TILE * C2T_WARPS;
             --left;
         }
         commit_copies();
@@ -117,6 +121,7 @@ struct Step {
     float* logits;                 // [batch, places, vocabulary]
     float* residual;               // [rows, width]
     unsigned short *queries, *context;  // [rows, heads, head]
+    float* parts;                  // [quarters, rows, heads, PARTIAL]: see `attend_all`
     unsigned short* product;       // [rows, inner]
     unsigned* barrier;             // 2 zeros, left as zeros
     long long cache_stride;        // from keys to values, and on to the next layer's keys
@@ -187,13 +192,13 @@ template <int PARTS, class Finish>
 __device__ inline void multiply(Stream& stream, const Activations (&a)[PARTS], int number, int rows, float* meeting,
                                 Finish finish) {
     const Matrix matrix = matrix_of(number);
-    const int rest = matrix.tiles - int(threadIdx.x / 32) * PARTS;
+    const int mine = matrix.tiles_of_warp();
     int turn = 0;
-    for (int unit = first_unit(number); unit < matrix.units; unit += gridDim.x) {
+    for (int unit = matrix.first; unit < matrix.units; unit += gridDim.x) {
         float sum[2][4] = {};
 #pragma unroll
         for (int i = 0; i < PARTS; ++i) {
-            if (i < rest) {
+            if (i < mine) {
                 Words first, second;
                 stream.take(first, second);
                 add_tile(sum, a[i], first, second);
@@ -230,7 +235,7 @@ __device__ inline void read_normalised(Activations (&a)[PART(C2T_WIDTH)], const 
         float square = 0.0f;
 #pragma unroll
         for (int i = 0; i < PART(C2T_WIDTH); ++i) {
-            const int k = (warp * PART(C2T_WIDTH) + i) * 32 + quarter * 8;
+            const int k = (i * C2T_WARPS + warp) * 32 + quarter * 8;
             const bool there = mine < rows && k < C2T_WIDTH;
 #pragma unroll
             for (int j = 0; j < 8; j += 4) {
@@ -268,18 +273,53 @@ __device__ inline void read_normalised(Activations (&a)[PART(C2T_WIDTH)], const 
     }
 }
 
-// Up to 4 tokens of one cell and one head, over the cell's keys and values: warps and lanes share the slots. `before`:
-// slots that the first of the tokens sees, less its own.
-__device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values, int cell, int head,
-                              int first, int before, float* meeting) {
+// A weighted sum of values so far (largest score, sum of weights, one number of the sum) and that of further slots.
+__device__ inline void merge(float& top, float& weight, float& value, float other_top, float other_weight,
+                             float other_value) {
+    const float larger = fmaxf(top, other_top);
+    const float mine = weight > 0.0f ? __expf(top - larger) : 0.0f;
+    const float theirs = other_weight > 0.0f ? __expf(other_top - larger) : 0.0f;
+    top = larger;
+    weight = fmaf(other_weight, theirs, weight * mine);
+    value = fmaf(other_value, theirs, value * mine);
+}
+
+// What an item of attention is: COUNT tokens of a cell, and a head.
+struct Attended {
+    int cell, head, first, count;  // the first token and how many
+    int before;                    // slots that the first of the tokens sees, less its own
+    long long kv;                  // of the cell's and head's keys in the layer's
+};
+
+template <int COUNT>
+__device__ inline Attended attended(const Step& s, int number, const int* slot_of_row) {
+    const int groups = (s.tokens + COUNT - 1) / COUNT, group = number / C2T_HEADS;
+    Attended item;
+    item.cell = group / groups;
+    item.head = number % C2T_HEADS;
+    item.first = group % groups * COUNT;
+    item.count = s.tokens - item.first < COUNT ? s.tokens - item.first : COUNT;
+    item.before = slot_of_row[item.cell * s.tokens + item.first];
+    const int kv_head = item.head / (C2T_HEADS / C2T_KV_HEADS);
+    item.kv = (long long)(item.cell * C2T_KV_HEADS + kv_head) * s.capacity * C2T_HEAD;
+    return item;
+}
+__device__ inline float* part_of(const Step& s, int quarter, int row, int head) {
+    return s.parts + ((long long)(quarter * C2T_ROWS + row) * C2T_HEADS + head) * PARTIAL;
+}
+
+// COUNT tokens over the slots of one quarter: turn t of the block, of a slot for each group of lanes, belongs to quarter
+// t % 4, whichever block runs it. Leaves each warp's part in `meeting`: [warps, COUNT, PARTIAL].
+template <int COUNT>
+__device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values,
+                              const Attended& item, int quarter, float* meeting) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, dim = lane % LANES_OF_SLOT * 8;
-    const int count = s.tokens - first < ATTENDED ? s.tokens - first : ATTENDED;
-    const long long kv = (long long)(cell * C2T_KV_HEADS + head / (C2T_HEADS / C2T_KV_HEADS)) * s.capacity * C2T_HEAD;
-    float query[ATTENDED][8], sum[ATTENDED][8], top[ATTENDED], weight[ATTENDED];
+    const int stride = QUARTERS * C2T_WARPS * SLOTS_OF_WARP;
+    float query[COUNT][8], sum[COUNT][8], top[COUNT], weight[COUNT];
 #pragma unroll
-    for (int i = 0; i < ATTENDED; ++i) {
-        const int row = cell * s.tokens + first + (i < count ? i : 0);
-        const Words q = load_shared_by_blocks((const Words*)(s.queries + row * QUERIES + head * C2T_HEAD + dim));
+    for (int i = 0; i < COUNT; ++i) {
+        const int row = item.cell * s.tokens + item.first + (i < item.count ? i : 0);
+        const Words q = load_shared_by_blocks((const Words*)(s.queries + row * QUERIES + item.head * C2T_HEAD + dim));
         const unsigned both[4] = {q.x, q.y, q.z, q.w};
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
@@ -289,66 +329,63 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
         top[i] = -1.0f / 0.0f;
         weight[i] = 0.0f;
     }
-    const int slots = before + count;
+    const int slots = item.before + item.count;
+    const unsigned short* key_row = keys + item.kv + dim;
+    const unsigned short* value_row = values + item.kv + dim;
     const Words nothing = {0, 0, 0, 0};
-    int slot = warp * SLOTS_OF_WARP + lane / LANES_OF_SLOT;
+    int slot = (quarter * C2T_WARPS + warp) * SLOTS_OF_WARP + lane / LANES_OF_SLOT;
     Words next_key = nothing, next_value = nothing;
     if (slot < slots) {
-        next_key = load_shared_by_blocks((const Words*)(keys + kv + (long long)slot * C2T_HEAD + dim));
-        next_value = load_shared_by_blocks((const Words*)(values + kv + (long long)slot * C2T_HEAD + dim));
+        next_key = load_shared_by_blocks((const Words*)(key_row + (long long)slot * C2T_HEAD));
+        next_value = load_shared_by_blocks((const Words*)(value_row + (long long)slot * C2T_HEAD));
     }
     // All lanes of the block make the same number of turns: they exchange numbers.
-    for (int begin = 0; begin < slots; begin += C2T_WARPS * SLOTS_OF_WARP, slot += C2T_WARPS * SLOTS_OF_WARP) {
+    for (int turn = quarter * C2T_WARPS * SLOTS_OF_WARP; turn < slots; turn += stride, slot += stride) {
         const Words key = next_key, value = next_value;
-        const int next = slot + C2T_WARPS * SLOTS_OF_WARP;
-        if (next < slots) {
-            next_key = load_shared_by_blocks((const Words*)(keys + kv + (long long)next * C2T_HEAD + dim));
-            next_value = load_shared_by_blocks((const Words*)(values + kv + (long long)next * C2T_HEAD + dim));
+        if (slot + stride < slots) {
+            next_key = load_shared_by_blocks((const Words*)(key_row + (long long)(slot + stride) * C2T_HEAD));
+            next_value = load_shared_by_blocks((const Words*)(value_row + (long long)(slot + stride) * C2T_HEAD));
         }
         const unsigned k[4] = {key.x, key.y, key.z, key.w}, v[4] = {value.x, value.y, value.z, value.w};
 #pragma unroll
-        for (int i = 0; i < ATTENDED; ++i) {
+        for (int i = 0; i < COUNT; ++i) {
             float score = 0.0f;
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-                score += query[i][2 * j] * low_half(k[j]);
-                score += query[i][2 * j + 1] * high_half(k[j]);
+                score = fmaf(query[i][2 * j], low_half(k[j]), score);
+                score = fmaf(query[i][2 * j + 1], high_half(k[j]), score);
             }
 #pragma unroll
             for (int step = 1; step < LANES_OF_SLOT; step *= 2) score += __shfl_xor_sync(0xFFFFFFFF, score, step);
-            // What comes after a token is not seen by it.
-            if (slot <= before + i && slot < slots) {
-            const float larger = fmaxf(top[i], score);
-            const float old = __expf(top[i] - larger), now = __expf(score - larger);
-            top[i] = larger;
-            weight[i] = weight[i] * old + now;
+            if (slot <= item.before + i && slot < slots) {  // what comes after a token is not seen by it
+                const float larger = fmaxf(top[i], score);
+                const float old = __expf(top[i] - larger), now = __expf(score - larger);
+                top[i] = larger;
+                weight[i] = fmaf(weight[i], old, now);
 #pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                sum[i][2 * j] = sum[i][2 * j] * old + now * low_half(v[j]);
-                sum[i][2 * j + 1] = sum[i][2 * j + 1] * old + now * high_half(v[j]);
-            }
+                for (int j = 0; j < 4; ++j) {
+                    sum[i][2 * j] = fmaf(now, low_half(v[j]), sum[i][2 * j] * old);
+                    sum[i][2 * j + 1] = fmaf(now, high_half(v[j]), sum[i][2 * j + 1] * old);
+                }
             }
         }
     }
-    // What each group of lanes found, [groups, tokens, head + 2], is weighed by its largest score and added.
-    const int stride = C2T_HEAD + 2;
 #pragma unroll
-    for (int i = 0; i < ATTENDED; ++i) {
+    for (int i = 0; i < COUNT; ++i) {
 #pragma unroll
         for (int step = LANES_OF_SLOT; step < 32; step *= 2) {
-            const float their_top = __shfl_xor_sync(0xFFFFFFFF, top[i], step);
-            const float larger = fmaxf(top[i], their_top);
-            const float mine = weight[i] > 0.0f ? __expf(top[i] - larger) : 0.0f;
-            const float their_weight = __shfl_xor_sync(0xFFFFFFFF, weight[i], step);
-            const float theirs = their_weight > 0.0f ? __expf(their_top - larger) : 0.0f;
-            top[i] = larger;
-            weight[i] = weight[i] * mine + their_weight * theirs;
+            const float other_top = __shfl_xor_sync(0xFFFFFFFF, top[i], step);
+            const float other_weight = __shfl_xor_sync(0xFFFFFFFF, weight[i], step);
+            const float my_top = top[i], my_weight = weight[i];
 #pragma unroll
             for (int j = 0; j < 8; ++j) {
-                sum[i][j] = sum[i][j] * mine + __shfl_xor_sync(0xFFFFFFFF, sum[i][j], step) * theirs;
+                const float other = __shfl_xor_sync(0xFFFFFFFF, sum[i][j], step);
+                top[i] = my_top;
+                weight[i] = my_weight;
+                merge(top[i], weight[i], sum[i][j], other_top, other_weight, other);
             }
         }
-        float* place = meeting + (warp * ATTENDED + i) * stride;
+        float* place = meeting + (warp * COUNT + i) * PARTIAL;
         if (lane < LANES_OF_SLOT) {
 #pragma unroll
             for (int j = 0; j < 8; ++j) place[dim + j] = sum[i][j];
@@ -358,22 +395,93 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
             }
         }
     }
-    __syncthreads();
-    for (int at = threadIdx.x; at < count * C2T_HEAD; at += THREADS) {
-        const int i = at / C2T_HEAD;
-        const float* place = meeting + i * stride;
-        float largest = -1.0f / 0.0f, total = 0.0f, value = 0.0f;
-        for (int g = 0; g < C2T_WARPS; ++g) largest = fmaxf(largest, place[g * ATTENDED * stride + C2T_HEAD]);
-        for (int g = 0; g < C2T_WARPS; ++g) {
-            const float* part = place + g * ATTENDED * stride;
-            const float factor = part[C2T_HEAD + 1] > 0.0f ? __expf(part[C2T_HEAD] - largest) : 0.0f;
-            total += part[C2T_HEAD + 1] * factor;
-            value += part[at % C2T_HEAD] * factor;
+}
+
+// Bring the keys and values that attention will read into the cache that all blocks share, while the layer's own are
+// still computed.
+template <int COUNT> __device__ inline void prefetch_slots(const Step& s, const unsigned short* keys,
+                                                           const unsigned short* values, const int* slot_of_row,
+                                                           int splits) {
+    const int groups = (s.tokens + COUNT - 1) / COUNT, items = s.batch * groups * C2T_HEADS * splits;
+    for (int number = blockIdx.x; number < items; number += gridDim.x) {
+        const Attended item = attended<COUNT>(s, number / splits, slot_of_row);
+        if (item.head % (C2T_HEADS / C2T_KV_HEADS)) continue;  // the first of the heads does it for all that share
+        for (int slot = threadIdx.x; slot < item.before; slot += THREADS) {
+            if (splits > 1 && slot / (C2T_WARPS * SLOTS_OF_WARP) % QUARTERS != number % splits) continue;
+            for (int dim = 0; dim < C2T_HEAD; dim += 64) {  // a line of 128 bytes
+                prefetch(keys + item.kv + (long long)slot * C2T_HEAD + dim);
+                prefetch(values + item.kv + (long long)slot * C2T_HEAD + dim);
+            }
         }
-        const int row = cell * s.tokens + first + i;
-        s.context[row * QUERIES + head * C2T_HEAD + at % C2T_HEAD] = (unsigned short)pack_halves(value / total, 0.0f);
     }
-    __syncthreads();
+}
+
+// The context of a tile, merged from its quarters.
+__device__ inline Words read_parts(const Step& s, int tile, int row) {
+    const int k = tile * 32 + threadIdx.x % 4 * 8;
+    float top = -1.0f / 0.0f, weight = 0.0f, value[8] = {};
+#pragma unroll
+    for (int quarter = 0; quarter < QUARTERS; ++quarter) {
+        const float* part = part_of(s, quarter, row, k / C2T_HEAD);
+        const Words one = load_shared_by_blocks((const Words*)(part + k % C2T_HEAD));
+        const Words two = load_shared_by_blocks((const Words*)(part + k % C2T_HEAD + 4));
+        const Words ends = load_shared_by_blocks((const Words*)(part + C2T_HEAD));
+        const unsigned bits[8] = {one.x, one.y, one.z, one.w, two.x, two.y, two.z, two.w};
+        const float my_top = top, my_weight = weight;
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+            top = my_top;
+            weight = my_weight;
+            merge(top, weight, value[j], __uint_as_float(ends.x), __uint_as_float(ends.y), __uint_as_float(bits[j]));
+        }
+    }
+    return Words{pack_halves(value[0] / weight, value[1] / weight), pack_halves(value[2] / weight, value[3] / weight),
+                 pack_halves(value[4] / weight, value[5] / weight), pack_halves(value[6] / weight, value[7] / weight)};
+}
+
+// Attention of all rows. Where there are blocks enough, each takes a quarter of the slots and leaves its part to
+// `read_parts`; else each merges the quarters itself, in the same order and so to the same bits.
+template <int COUNT>
+__device__ inline void attend_all(const Step& s, const unsigned short* keys, const unsigned short* values,
+                                  const int* slot_of_row, int splits, float* meeting) {
+    const int groups = (s.tokens + COUNT - 1) / COUNT, items = s.batch * groups * C2T_HEADS * splits;
+    for (int number = blockIdx.x; number < items; number += gridDim.x) {
+        const Attended item = attended<COUNT>(s, number / splits, slot_of_row);
+        const int row = threadIdx.x / C2T_HEAD, dim = threadIdx.x % C2T_HEAD;
+        float top = -1.0f / 0.0f, weight = 0.0f, value = 0.0f;
+        for (int quarter = number % splits; quarter < QUARTERS; quarter += splits) {
+            attend<COUNT>(s, keys, values, item, quarter, meeting);
+            __syncthreads();
+            if (row < item.count) {
+                const float* place = meeting + row * PARTIAL;
+                float part_top = -1.0f / 0.0f, part_weight = 0.0f, part_value = 0.0f;
+#pragma unroll
+                for (int w = 0; w < C2T_WARPS; ++w) part_top = fmaxf(part_top, place[w * COUNT * PARTIAL + C2T_HEAD]);
+#pragma unroll
+                for (int w = 0; w < C2T_WARPS; ++w) {
+                    const float* part = place + w * COUNT * PARTIAL;
+                    const float factor = part[C2T_HEAD + 1] > 0.0f ? __expf(part[C2T_HEAD] - part_top) : 0.0f;
+                    part_weight = fmaf(part[C2T_HEAD + 1], factor, part_weight);
+                    part_value = fmaf(part[dim], factor, part_value);
+                }
+                if (splits == 1) {
+                    merge(top, weight, value, part_top, part_weight, part_value);
+                } else {
+                    float* part = part_of(s, quarter, item.cell * s.tokens + item.first + row, item.head);
+                    part[dim] = part_value;
+                    if (dim == 0) {
+                        part[C2T_HEAD] = part_top;
+                        part[C2T_HEAD + 1] = part_weight;
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        if (splits == 1 && row < item.count) {
+            const int at = (item.cell * s.tokens + item.first + row) * QUERIES + item.head * C2T_HEAD + dim;
+            s.context[at] = (unsigned short)pack_halves(value / weight, 0.0f);
+        }
+    }
 }
 
 // Where a row's keys and values go, and what its queries and keys are turned by; read once, for all layers.
@@ -420,11 +528,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     const Words* __restrict__ weights, const float* __restrict__ cosines, const float* __restrict__ sines,
     const unsigned short* __restrict__ embeds, const long long* __restrict__ positions,
     const long long* __restrict__ write_index, const long long* __restrict__ logit_rows, unsigned short* cache,
-    float* logits, float* residual, unsigned short* queries, unsigned short* context, unsigned short* product,
-    unsigned* barrier, long long cache_stride, int batch, int tokens, int places_of_cell, int capacity, float epsilon,
+    float* logits, float* residual, unsigned short* queries, unsigned short* context, float* parts,
+    unsigned short* product, unsigned* barrier, long long cache_stride, int batch, int tokens, int places_of_cell, int capacity, float epsilon,
     float scale) {
-    const Step s = {cosines, sines, embeds, positions, write_index, logit_rows, cache, logits, residual, queries,
-                    context, product, barrier, cache_stride, batch, tokens, places_of_cell, capacity, epsilon, scale};
+    const Step s = {cosines, sines,   embeds, positions, write_index,  logit_rows, cache,  logits,         residual, queries,
+                    context, parts,   product, barrier,  cache_stride, batch,      tokens, places_of_cell, capacity, epsilon,
+                    scale};
     Words* rings = shared_memory();
     float* meeting = (float*)(rings + C2T_WARPS * C2T_STAGES * TILE);
     float* squares = meeting + (2 * MEETING > ATTENDING ? 2 * MEETING : ATTENDING);
@@ -439,6 +548,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
         s.residual[i] = half_value(s.embeds[i]);
     }
     wait_for_all(s, passed);
+    const int items = s.batch * C2T_HEADS * (s.tokens == 1 ? 1 : (s.tokens + ATTENDED - 1) / ATTENDED);
+    const int splits = items * QUARTERS <= int(gridDim.x) ? QUARTERS : 1;
     Activations a[PART(C2T_WIDTH)];
     const auto same = [](int row) { return row; };
     for (int layer = 0; layer < C2T_LAYERS; ++layer) {
@@ -449,24 +560,39 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
             place[0] = load_shared_by_blocks(place) + one;
             place[1] = load_shared_by_blocks(place + 1) + other;
         };
+        if (s.tokens == 1) {
+            prefetch_slots<1>(s, keys, values, places.slot, splits);
+        } else {
+            prefetch_slots<ATTENDED>(s, keys, values, places.slot, splits);
+        }
         read_normalised(a, s, rows, squares, same);
         multiply(stream, a, 4 * layer, rows, meeting, [&](int row, int column, float one, float other) {
             finish_heads(s, places, keys, values, row, column, one, other);
         });
         wait_for_all(s, passed);
 
-        const int groups = (s.tokens + ATTENDED - 1) / ATTENDED;
-        for (int item = gridDim.x - 1 - blockIdx.x; item < s.batch * C2T_HEADS * groups; item += gridDim.x) {
-            const int head = item % C2T_HEADS, group = item / C2T_HEADS;
-            const int cell = group / groups, first = group % groups * ATTENDED;
-            attend(s, keys, values, cell, head, first, places.slot[cell * s.tokens + first], meeting);
+        if (s.tokens == 1) {
+            attend_all<1>(s, keys, values, places.slot, splits, meeting);
+        } else {
+            attend_all<ATTENDED>(s, keys, values, places.slot, splits, meeting);
         }
         wait_for_all(s, passed);
 
         Activations context[PART(QUERIES)];
 #pragma unroll
         for (int i = 0; i < PART(QUERIES); ++i) {
-            context[i] = read_tile<QUERIES>(s.context, threadIdx.x / 32 * PART(QUERIES) + i, rows);
+            const int tile = i * C2T_WARPS + threadIdx.x / 32;
+            if (splits == 1) {
+                context[i] = read_tile<QUERIES>(s.context, tile, rows);
+                continue;
+            }
+            const int row = threadIdx.x % 32 / 4;
+            const bool there = tile * 32 + threadIdx.x % 4 * 8 < QUERIES;
+            context[i] = {};
+            if (there && row < rows) context[i].row = read_parts(s, tile, row);
+#if C2T_ROWS == 16
+            if (there && row + 8 < rows) context[i].partner = read_parts(s, tile, row + 8);
+#endif
         }
         multiply(stream, context, 4 * layer + 1, rows, meeting, add);
         wait_for_all(s, passed);
@@ -480,20 +606,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
 
         // The MLP's inner activations are too many for registers: they are read a few tiles ahead.
         const Matrix down = matrix_of(4 * layer + 3);
-        const int begin = threadIdx.x / 32 * down.part;
-        const int mine = down.tiles - begin < down.part ? down.tiles - begin : down.part;
+        const int mine = down.tiles_of_warp(), warp = threadIdx.x / 32;
         int turn = 0;
-        for (int unit = blockIdx.x; unit < down.units; unit += gridDim.x) {
+        for (int unit = down.first; unit < down.units; unit += gridDim.x) {
             float sum[2][4] = {};
             Activations ahead[AHEAD];
 #pragma unroll
-            for (int i = 0; i < AHEAD; ++i) ahead[i] = read_tile<C2T_INNER>(s.product, begin + i, rows);
-            for (int tile = 0; tile < mine; tile += AHEAD) {
+            for (int i = 0; i < AHEAD; ++i) ahead[i] = read_tile<C2T_INNER>(s.product, i * C2T_WARPS + warp, rows);
+            for (int begin = 0; begin < mine; begin += AHEAD) {
 #pragma unroll
                 for (int i = 0; i < AHEAD; ++i) {
                     const Activations now = ahead[i];
-                    if (tile + AHEAD + i < mine) ahead[i] = read_tile<C2T_INNER>(s.product, begin + tile + AHEAD + i, rows);
-                    if (tile + i < mine) {
+                    const int later = begin + AHEAD + i;
+                    if (later < mine) ahead[i] = read_tile<C2T_INNER>(s.product, later * C2T_WARPS + warp, rows);
+                    if (begin + i < mine) {
                         Words first, second;
                         stream.take(first, second);
                         add_tile(sum, now, first, second);

@@ -67,6 +67,7 @@ inline float __expf(float v) { return std::exp(v); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline int __float2int_rn(float a) { return int(std::nearbyint(a)); }
+using std::fmaf;
 using std::fmaxf;
 using std::fminf;
 

@@ -38,5 +38,6 @@ inline void multiply_add(float sum[4], unsigned a0, unsigned a1, unsigned a2, un
 inline void copy_async(Words* shared, const Words* global) { *shared = *global; }
 inline void commit_copies() {}
 template <int N> inline void wait_for_copies() {}
+inline void prefetch(const void*) {}
 template <class T> inline T load_shared_by_blocks(const T* p) { return *p; }
 inline unsigned load_acquire(const unsigned* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
