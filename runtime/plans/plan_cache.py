@@ -1,4 +1,4 @@
-"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans.
+"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans or graphs.
 
 One decision: never inside the bundle. Plans belong to one machine, a bundle to all of them, and its
 hash must not change because somebody built something.
