@@ -98,6 +98,8 @@ def describe_file(
             report(f"warning: {warning}")
         describer = Describer(bundle, options.describing)
         report(describer.reason)
+        if describer.engines.hint:
+            report(f"hint: {describer.engines.hint}")
         run = _run(bundle, options, reader, describer)
 
         def describe(start: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from c2t.runtime.errors import C2TError
 from c2t.runtime.onnxruntime_cuda import OnnxRuntimeDeviceGraph
 from c2t.runtime.onnxruntime_engine import BundleFiles
 from c2t.runtime.onnxruntime_loader import load_onnxruntime
+from c2t.runtime.plans.cuda_set import BUNDLE_PRECISION, open_cuda_set, set_command
 from c2t.runtime.plans.open_plans import open_plans
 from c2t.runtime.plans.tensorrt_module import Target
 from c2t.runtime.stages import StageClock
@@ -36,6 +38,27 @@ class EmbeddedBundle(BundleFiles, Protocol):
     def gene_embedding_tables(self) -> GeneEmbeddingTables:
         """Tables of the gene embedding."""
         ...
+
+
+def open_cuda_engines(
+    bundle: Bundle, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle with ONNX Runtime's CUDA provider: its newest set of graphs, else its own.
+
+    Args:
+        bundle: The bundle.
+        options: How to open it; a folder of graphs that is named is taken as it is.
+        clock: Books the stages.
+
+    Raises:
+        EngineError: The set is damaged; or see `open_onnxruntime_engines`.
+    """
+    hint = ""
+    if options.graphs is None:
+        options = replace(options, graphs=open_cuda_set(bundle))
+        if options.graphs is None and bundle.manifest.precision == BUNDLE_PRECISION:
+            hint = f"half precision is faster on a GPU: `{set_command(bundle)}` makes it"
+    return replace(open_onnxruntime_engines(bundle, options, clock), hint=hint)
 
 
 def open_onnxruntime_engines(

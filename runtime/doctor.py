@@ -31,7 +31,7 @@ PACKAGES = (
     ("pyarrow", "writing .parquet"),
     ("torch", "export"),
     ("transformers", "export"),
-    ("onnx", "export"),
+    ("onnx", "export, calibrate and build"),
     ("optimum-onnx", "export"),
 )
 NEXT_REASON = "\n    "  # each on a line of its own, under the first

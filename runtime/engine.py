@@ -36,7 +36,8 @@ class EngineOptions:
         device: Number of the GPU, for engines that use one.
         cuda_graph: Whether a step that is run often becomes one CUDA graph.
         graphs: A folder with other forms of the bundle's graphs (half precision) for ONNX Runtime
-            on a GPU; None: the bundle's own.
+            on a GPU, such as a set that `c2t build --target cuda` made: one that describes the
+            decoder's weights too (`c2t.runtime.decoder_weights`). None: the bundle's own graphs.
     """
 
     threads: int | None = None
@@ -203,12 +204,13 @@ class DecoderEngine(Protocol):
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of one bundle, and what to call them in a report."""
+    """The engines of one bundle, what to call them in a report, and what would be faster."""
 
     name: str
     encoder: EncoderEngine | GeneTokenEncoder
     decoder: DecoderEngine
     settings: dict[str, str]
+    hint: str = ""
 
     @property
     def label(self) -> str:

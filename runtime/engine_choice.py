@@ -104,7 +104,7 @@ def _opener(name: str) -> Callable[[Bundle, EngineOptions, StageClock | None], E
     from c2t.runtime.plans.tensorrt_module import Target
 
     if name == "cuda":
-        return device_engine.open_onnxruntime_engines
+        return device_engine.open_cuda_engines
     if name == "tensorrt-ep":
         return lambda bundle, options, clock: device_engine.open_onnxruntime_engines(
             bundle,

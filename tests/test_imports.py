@@ -21,7 +21,11 @@ NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "p
 LATE = ("anndata", "h5py", "onnxruntime", "pandas", "pyarrow", "rich", "scipy", "tokenizers")
 
 # The stage of `c2t build` makes graphs, as exporting does; nothing that describes cells loads it.
-BUILDING = ("c2t.runtime.graphs", "c2t.runtime.plans.build_plans")
+BUILDING = (
+    "c2t.runtime.graphs",
+    "c2t.runtime.plans.build_cuda_set",
+    "c2t.runtime.plans.build_plans",
+)
 
 # Runs before any other code of the interpreter; it cannot be taken off again.
 DENY_NETWORK = """
@@ -95,8 +99,9 @@ def test_no_module_of_the_runtime_needs_the_export() -> None:
     assert not [name for name in runtime if name.startswith(("c2t.export", "c2t.calibration"))]
 
 
-def test_building_plans_needs_no_torch() -> None:
-    modules = run_python("import c2t.runtime.plans.build_plans")
+@pytest.mark.parametrize("stage", ["build_cuda_set", "build_plans"])
+def test_building_needs_no_torch(stage: str) -> None:
+    modules = run_python(f"import c2t.runtime.plans.{stage}")
     assert loaded(modules, NEVER) == ["onnx"]
 
 

@@ -1,1 +1,1 @@
-"""TensorRT plans of a bundle: built for a GPU, kept beside the bundle, and opened with checks."""
+"""What is built of a bundle for a GPU: kept beside the bundle, and opened with checks."""

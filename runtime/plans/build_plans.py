@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import c2t
 from c2t.runtime.atomic import atomic_folder
 from c2t.runtime.bundle import GRAPHS, Bundle, sha256_of
-from c2t.runtime.errors import EngineError, OutputError
+from c2t.runtime.errors import EngineError
 from c2t.runtime.graphs.backend_form import (
     BackendForm,
     check_buildable,
@@ -28,7 +28,7 @@ from c2t.runtime.machine import Machine, look_at_machine
 from c2t.runtime.manifest import FileEntry
 from c2t.runtime.plans.build_progress import WHOLE
 from c2t.runtime.plans.plan_builder import PlanOptions, build_plan, capability_names
-from c2t.runtime.plans.plan_cache import plan_cache, read_plan_set
+from c2t.runtime.plans.plan_cache import make_cache, plan_cache, read_plan_set
 from c2t.runtime.plans.plan_profiles import (
     PlanUse,
     Profile,
@@ -112,7 +112,7 @@ def build_plans(
         known = read_plan_set(folder)
         if known.identity == identity:
             return BuiltPlans(folder=str(folder), found=True, plan_set=known)
-    _make_cache(cache)
+    make_cache(cache)
     timing = cache / TIMING_NAME if library.target is Target.tensorrt else None
     plan_options = PlanOptions(gpus=gpus, lean=options.lean, timing_cache=timing)
     with atomic_folder(folder, force=True, marker=PLANS_NAME) as place:
@@ -229,13 +229,3 @@ def _gpus(library: TensorRT, asked: tuple[str, ...], machine: Machine) -> tuple[
         problem = f"{library.name} {library.version} does not build for {', '.join(unknown)}"
         raise EngineError(problem, hint=f"it builds for {', '.join(known)}")
     return gpus
-
-
-def _make_cache(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"cannot make {cache}: {error.strerror}"
-        raise OutputError(
-            problem, hint="name another folder with --cache, or C2T_ENGINES"
-        ) from error

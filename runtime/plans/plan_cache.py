@@ -1,4 +1,4 @@
-"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans.
+"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans or graphs.
 
 One decision: never inside the bundle. Plans belong to one machine, a bundle to all of them, and its
 hash must not change because somebody built something.
@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from c2t.runtime.bundle import GRAPHS, Bundle
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import EngineError, OutputError
 from c2t.runtime.plans.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
 
 CACHE_VARIABLE = "C2T_ENGINES"
@@ -28,6 +28,21 @@ def plan_cache(bundle: Bundle, folder: Path | None = None) -> Path:
         return Path(named)
     place = bundle.path.resolve()
     return place.with_name(f"{place.name}.engines")
+
+
+def make_cache(cache: Path) -> None:
+    """Make the folder of plans, if it is not there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot make {cache}: {error.strerror}"
+        raise OutputError(
+            problem, hint="name another folder with --cache, or C2T_ENGINES"
+        ) from error
 
 
 def read_plan_set(folder: Path) -> PlanSet:
@@ -61,7 +76,10 @@ def read_plan_set(folder: Path) -> PlanSet:
 
 
 def plan_sets(cache: Path) -> Iterator[tuple[Path, PlanSet]]:
-    """All sets of a cache with their folders, the newest first; damaged ones are left out."""
+    """All sets of plans in a cache with their folders, the newest first.
+
+    Left out are damaged ones, and what other engines keep there (`c2t.runtime.plans.cuda_set`).
+    """
     if not cache.is_dir():
         return
     found = []

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_process import make_cells
 from host_cuda import HostDevice, HostDriver, HostGraph
 
-from c2t.runtime import engine_choice
+from c2t.runtime import device_engine, engine_choice
 from c2t.runtime.bundle import open_bundle
+from c2t.runtime.describe import DescribeOptions, Describer
+from c2t.runtime.description import EncodedCells
 from c2t.runtime.device_engine import open_device_engines
+from c2t.runtime.engine import EngineOptions
+from c2t.runtime.engine_checks import EngineCheck
 from c2t.runtime.engine_choice import ChosenEngines
 from c2t.runtime.errors import EngineError
+from c2t.runtime.plans.build_cuda_set import CudaSetOptions, build_cuda_set
 from c2t.runtime.verify import verify_golden_cells
 
 
@@ -48,3 +54,72 @@ def test_a_model_that_does_not_fit(driver: HostDriver, tiny_bundle_folder: Path)
     driver.free = 1000
     with pytest.raises(EngineError, match="the GPU has no memory for the text token table"):
         verify_golden_cells(open_bundle(tiny_bundle_folder))
+
+
+@pytest.fixture
+def played_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """`--engine cuda` on the host, its cache of the test's own; the graphs that it opened."""
+    HostDriver().install(monkeypatch)
+    monkeypatch.setenv("C2T_ENGINES", str(tmp_path))
+    opened: list[Path] = []
+
+    def open_graph(path: Path, *_: Any, **__: Any) -> HostGraph:
+        opened.append(path)
+        return HostGraph(path)
+
+    monkeypatch.setattr(device_engine, "OnnxRuntimeDeviceGraph", open_graph)
+    monkeypatch.setattr(device_engine, "CudaDevice", lambda number: HostDevice())
+    monkeypatch.setattr(
+        engine_choice,
+        "check_engine",
+        lambda name, machine: EngineCheck(name=name, runs=True, version="1", reasons=()),
+    )
+    return opened
+
+
+def test_cuda_runs_the_set_that_was_built(
+    played_cuda: list[Path], tiny_bundle_folder: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    own = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert {path.parent for path in played_cuda} == {bundle.path}
+    assert "float32 between layers" in own.engines.label
+    command = f"c2t build {bundle.path} --target cuda"
+    assert own.engines.hint == f"half precision is faster on a GPU: `{command}` makes it"
+    played_cuda.clear()
+    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    half = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert {path.parent for path in played_cuda} == {folder}
+    assert "float16 between layers" in half.engines.label
+    assert half.engines.hint == ""
+    cells = EncodedCells.of_tokens([bundle.golden.cells[0].gene_tokens])
+    (described,) = half.describe([cells])
+    assert described.error is None
+    assert described.tokens
+    # A folder that is named is taken as it is.
+    played_cuda.clear()
+    options = EngineOptions(graphs=bundle.path)
+    assert "float32" in device_engine.open_cuda_engines(bundle, options).label
+    assert {path.parent for path in played_cuda} == {bundle.path}
+
+
+def test_a_damaged_set_is_no_reason_to_go_on_without(
+    played_cuda: list[Path], tiny_bundle_folder: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    (folder / "encoder.onnx").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"encoder\.onnx has 0 bytes, expected"):
+        Describer(bundle, DescribeOptions(engine="cuda"))
+    assert played_cuda == []
+
+
+def test_describe_says_what_makes_it_faster_once(
+    played_cuda: list[Path], tiny_bundle_folder: Path, call_c2t: Any, tmp_path: Path
+) -> None:
+    make_cells(tmp_path / "cells.h5ad", 2)
+    words = ("describe", tiny_bundle_folder, tmp_path / "cells.h5ad", "--engine", "cuda")
+    done = call_c2t(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"`c2t build {tiny_bundle_folder} --target cuda`") == 1
+    assert "hint: half precision is faster on a GPU" in done.stderr
