@@ -36,6 +36,7 @@ PARTS = {
     "fill": 150,
     "decoder float16": 150,
     "peer eager": 90,
+    "decoder float16-graphs": 120,
     "decoder float32": 120,
     "peer compiled": 150,
     "rtx": 30,

@@ -135,23 +135,29 @@ def demo(options: argparse.Namespace, note: Callable[..., None]) -> None:
 
 
 def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
-    """The 1B bundle with random weights, and its half-precision form."""
+    """The 1B bundle with random weights, and its set of half-precision graphs."""
     from random_bundle import fill as fill_bundle
 
-    from c2t.runtime.graphs.half_precision import write_half_precision
+    from c2t.runtime.bundle import GRAPHS, open_bundle
+    from c2t.runtime.plans.build_cuda_set import CudaSetOptions, build_cuda_set
 
     if options.skeleton is None:
         note(**{"not executed": "no skeleton of a 1B bundle was given"})
         return
-    bundle = options.scratch / "bundle"
+    folder = options.scratch / "bundle"
     since = perf_counter()
-    fill_bundle(options.skeleton, bundle)
+    fill_bundle(options.skeleton, folder)
     note(fill_seconds=perf_counter() - since)
-    half = options.scratch / "float16"
-    half.mkdir(exist_ok=True)
-    for graph in ("encoder.onnx", "projector.onnx", "decoder.onnx"):
-        write_half_precision(bundle / graph, half / graph, dtype="float16")
-    note(half_seconds=perf_counter() - since)
+    since = perf_counter()
+    built = build_cuda_set(open_bundle(folder, verify=False), CudaSetOptions())
+    note(set_seconds=perf_counter() - since)
+    # By the names of the decoder's part: with the description of the weights, and without.
+    (options.scratch / "float16").symlink_to(built.folder)
+    graphs = options.scratch / "float16-graphs"
+    graphs.mkdir()
+    for name in GRAPHS:
+        for file in (name, f"{name}.data"):
+            (graphs / file).symlink_to(options.scratch / "float16" / file)
 
 
 def rtx(options: argparse.Namespace, note: Callable[..., None]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ROWS = 16
+LEAST_ARCHITECTURE = 80  # its tensor cores and asynchronous copies
 # The sources' numbers: threads, warps, bytes of a piece of the ring, tokens and parts of attention.
 PACK_THREADS = 256
 WARPS = 16
@@ -94,6 +95,7 @@ class StepSizes:
             "C2T_VOCABULARY": self.vocabulary,
             "C2T_ROWS": rows,
             "C2T_STAGES": stages,
+            "C2T_WARPS": WARPS,
         }
 
 
@@ -152,7 +154,9 @@ class StepScratch:
             DeviceArray.allocate((MAX_ROWS, sizes.width), np.float32),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
-            DeviceArray.allocate((QUARTERS, MAX_ROWS, sizes.heads, sizes.head_size + 4), np.float32),
+            DeviceArray.allocate(
+                (QUARTERS, MAX_ROWS, sizes.heads, sizes.head_size + 4), np.float32
+            ),
             DeviceArray.allocate((MAX_ROWS, sizes.inner), np.float16),
             DeviceArray.zeros((2,), np.uint32),
         )

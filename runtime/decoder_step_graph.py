@@ -8,16 +8,34 @@ use the same cache.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from c2t.kernels.cuda_decoder_step import (
+    LEAST_ARCHITECTURE,
     MAX_ROWS,
     DeviceStepWeights,
+    HostDecoder,
+    HostLayer,
     StepArguments,
     StepScratch,
+    StepSizes,
     launch_decoder_step,
+    pack_decoder,
 )
 from c2t.kernels.cuda_launch import CudaDevice
+from c2t.runtime.decoder_weights import (
+    DESCRIPTION_NAME,
+    FINAL_NORM,
+    ROTARY,
+    load_decoder_weights,
+    norm_names,
+)
 from c2t.runtime.device_graph import STORAGE, BoundGraph, DeviceGraph, DeviceTensor
+from c2t.runtime.manifest import Decoder, TensorReference
 
 
 class DecoderStepGraph:
@@ -27,10 +45,19 @@ class DecoderStepGraph:
         graph: The decoder's graph, in float16.
         device: The device, whose stream both run on.
         weights: The same decoder's weights for the kernel.
+        cuda_graph: Whether what surrounds the kernel in a step may be recorded with it.
     """
 
-    def __init__(self, graph: DeviceGraph, device: CudaDevice, weights: DeviceStepWeights) -> None:
+    def __init__(
+        self,
+        graph: DeviceGraph,
+        device: CudaDevice,
+        weights: DeviceStepWeights,
+        *,
+        cuda_graph: bool = True,
+    ) -> None:
         self._graph = graph
+        self._cuda_graph = cuda_graph
         self._device = device
         self._weights = weights
         self._scratch = StepScratch.allocate(weights.sizes)
@@ -42,7 +69,8 @@ class DecoderStepGraph:
         batch, tokens, _ = tensors["inputs_embeds"].shape
         if batch * tokens > MAX_ROWS:
             return self._graph.bind(tensors, repeated=repeated)
-        return BoundDecoderStep(self._device, self._weights, self._scratch, _arguments(tensors))
+        bound = self._device, self._weights, self._scratch, _arguments(tensors)
+        return BoundDecoderStep(*bound, recordable=self._cuda_graph)
 
 
 class BoundDecoderStep:
@@ -54,8 +82,11 @@ class BoundDecoderStep:
         weights: DeviceStepWeights,
         scratch: StepScratch,
         arguments: StepArguments,
+        *,
+        recordable: bool,
     ) -> None:
         self._bound = device, weights, scratch, arguments
+        self.recordable = recordable
 
     def enqueue(self) -> None:
         """Start the kernel on the device's stream; does not wait."""
@@ -82,3 +113,63 @@ def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
         places=tensors["logit_rows"].shape[1],
         capacity=keys.shape[2],
     )
+
+
+def with_step_kernel(
+    graph: DeviceGraph, device: CudaDevice, folder: Path, decoder: Decoder, *, cuda_graph: bool
+) -> DeviceGraph:
+    """A decoder's graph with our kernel for its short steps, where that can run them.
+
+    Args:
+        graph: The graph, opened on the device.
+        device: The device.
+        folder: Where the graph lies; a set of `c2t build --target cuda` describes its weights.
+        decoder: Sizes, of the bundle's manifest.
+        cuda_graph: See `DecoderStepGraph`.
+
+    Raises:
+        EngineError: The description of the weights is damaged.
+        DeviceMemoryError: The weights do not fit twice: the library holds them as well.
+    """
+    if not (folder / DESCRIPTION_NAME).is_file():
+        return graph
+    weights, small = load_decoder_weights(folder, decoder)
+    sizes = StepSizes(
+        layers=decoder.layers,
+        width=decoder.width,
+        inner=weights.layers[0].down.shape[0],
+        heads=decoder.heads,
+        kv_heads=decoder.kv_heads,
+        head_size=decoder.head_size,
+        vocabulary=decoder.vocabulary_size,
+    )
+    old = int(device.arch.removeprefix("sm_")) < LEAST_ARCHITECTURE
+    if old or sizes.problem or weights.logits.dtype != "float16":
+        return graph
+    norms = [[small[name] for name in norm_names(layer)] for layer in range(decoder.layers)]
+    host = HostDecoder(
+        layers=(
+            HostLayer(
+                attention_norm=attention_norm,
+                qkv=_mapped(folder, layer.qkv),
+                output=_mapped(folder, layer.output),
+                mlp_norm=mlp_norm,
+                gate_up=_mapped(folder, layer.gate_up),
+                down=_mapped(folder, layer.down),
+            )
+            for layer, (attention_norm, mlp_norm) in zip(weights.layers, norms, strict=True)
+        ),
+        norm=small[FINAL_NORM],
+        logits=_mapped(folder, weights.logits),
+        cosines=small[ROTARY[0]],
+        sines=small[ROTARY[1]],
+        epsilon=weights.epsilon,
+        scale=weights.attention_scale,
+    )
+    packed = pack_decoder(device, sizes, host)
+    return DecoderStepGraph(graph, device, packed, cuda_graph=cuda_graph)
+
+
+def _mapped(folder: Path, place: TensorReference) -> NDArray[Any]:
+    path = folder / place.file
+    return np.memmap(path, place.dtype, "r", offset=place.offset, shape=place.shape)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.cuda_graph import RecordedWork
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import DeviceArray, PinnedBytes, copy_to_device, copy_to_host
 from c2t.kernels.cuda_tokens import DeviceTokenTable, launch_choose_tokens, launch_token_rows
@@ -28,6 +29,8 @@ from c2t.runtime.manifest import Decoder
 KEPT_STEPS = 128
 # Longer runs are prompts: each has a length of its own, a CUDA graph of it would be used once.
 REPEATED_TOKENS = 64
+# Banned tokens a place that a recorded step has room for; a step with more is not recorded.
+RECORDED_BANS = 8
 
 
 class SharedDeviceMemory:
@@ -116,13 +119,16 @@ class DeviceStep:
                 tensors[f"past_{name}.{layer}"] = tensors[f"present_{name}.{layer}"] = tensor
         self._bound = decoder.graph.bind(tensors, repeated=tokens <= REPEATED_TOKENS)
         self._moves = decoder.logits.moves
+        self._has_run = False
+        self._recorded: RecordedWork | None = None
 
     def _allocate(self) -> None:
         """The step's own memory: its integers on both sides, its embeddings, its result."""
         decoder, batch, tokens, places = self._decoder, self._batch, self._tokens, self._places
         shapes = ((batch, tokens), (batch,), (batch,), (batch, places))
         wide = sum(math.prod(shape) for shape in shapes)
-        size = 8 * wide + 4 * batch * tokens
+        bans = batch * places * RECORDED_BANS
+        size = 8 * wide + 4 * (batch * tokens + bans)
         self._host = PinnedBytes(size)
         self._inputs = DeviceArray.allocate((size,), np.uint8)
         whole: Int64 = self._host.array[: 8 * wide].view(np.int64)
@@ -133,8 +139,9 @@ class DeviceStep:
         self._kv_length: Int64 = arrays[2]
         self.logit_rows: Int64 = arrays[3]
         self._ids_offset = 8 * wide
-        ids: Int32 = self._host.array[8 * wide :].view(np.int32)
-        self.token_ids: Int32 = ids.reshape(batch, tokens)
+        narrow: Int32 = self._host.array[8 * wide :].view(np.int32)
+        self.token_ids: Int32 = narrow[: batch * tokens].reshape(batch, tokens)
+        self._bans: Int32 = narrow[batch * tokens :].reshape(batch, places, RECORDED_BANS)
         width = decoder.sizes.width
         what = f"the embeddings of {batch} x {tokens} tokens"
         self._embeds = DeviceArray.allocate(
@@ -156,8 +163,10 @@ class DeviceStep:
         return self._moves == self._decoder.logits.moves
 
     def close(self) -> None:
-        """Give up what the library keeps for the step."""
+        """Give up what is kept for the step."""
         self._bound.close()
+        if self._recorded is not None:
+            self._recorded.close()
 
     def run(self) -> Float32:
         """Logits [B,R,V] on the host; overwritten by the next run.
@@ -183,30 +192,16 @@ class DeviceStep:
         Raises:
             EngineError: The run failed.
         """
-        decoder, count = self._decoder, self._batch * self._places
-        result = self._on_device.pointer
-        stream = decoder.device.handle
+        decoder = self._decoder
+        recordable = self._bound.recordable and banned.shape[-1] <= RECORDED_BANS
         try:
-            self._enqueue()
-            address = 0
-            if banned.size:
-                on_host = decoder.bans_on_host.view(banned.shape, np.int32)
-                on_host[...] = banned
-                address = decoder.bans.address(banned.nbytes)
-                copy_to_device(address, decoder.bans_on_host.pointer, banned.nbytes, stream)
-            launch_choose_tokens(
-                decoder.device,
-                logits=self._logits,
-                dtype="float32",
-                banned=address,
-                bans=banned.shape[-1],
-                tokens=result,
-                probability=result + 4 * count,
-                finite=result + 8 * count,
-                count=count,
-                vocabulary=decoder.sizes.vocabulary_size,
-            )
-            copy_to_host(self._result.pointer, result, 12 * count, stream)
+            if recordable and self.token_ids.min() >= 0:
+                self._bans[...] = -1
+                self._bans[..., : banned.shape[-1]] = banned
+                self._start_recorded()
+            else:
+                self._enqueue()
+                self._enqueue_choice(*self._copy_bans(banned))
             decoder.device.synchronize()
         except Exception as error:
             raise engine_error(error, self._name) from error
@@ -218,6 +213,51 @@ class DeviceStep:
             probability.view(np.float32).reshape(shape).copy(),
         )
 
+    def _start_recorded(self) -> None:
+        """Start the whole step as one CUDA graph, recorded at its second run."""
+        self._prepare()
+        if self._recorded is None and self._has_run:
+            self._recorded = RecordedWork(self._decoder.device, self._enqueue_all)
+        if self._recorded is None:
+            self._enqueue_all()
+        else:
+            self._recorded.start()
+        self._has_run = True
+
+    def _enqueue_all(self) -> None:
+        self._enqueue_prepared(given=0)
+        bans = self._inputs.pointer + self._bans.ctypes.data - self._host.pointer
+        self._enqueue_choice(bans, RECORDED_BANS)
+
+    def _copy_bans(self, banned: Int32) -> tuple[int, int]:
+        """Start to copy bans of any width; their address, and how many a place has."""
+        if not banned.size:
+            return 0, banned.shape[-1]
+        decoder = self._decoder
+        decoder.bans_on_host.view(banned.shape, np.int32)[...] = banned
+        address = decoder.bans.address(banned.nbytes)
+        stream = decoder.device.handle
+        copy_to_device(address, decoder.bans_on_host.pointer, banned.nbytes, stream)
+        return address, banned.shape[-1]
+
+    def _enqueue_choice(self, banned: int, bans: int) -> None:
+        """Start the choice, and the copy of its result."""
+        decoder, count = self._decoder, self._batch * self._places
+        result = self._on_device.pointer
+        launch_choose_tokens(
+            decoder.device,
+            logits=self._logits,
+            dtype="float32",
+            banned=banned,
+            bans=bans,
+            tokens=result,
+            probability=result + 4 * count,
+            finite=result + 8 * count,
+            count=count,
+            vocabulary=decoder.sizes.vocabulary_size,
+        )
+        copy_to_host(self._result.pointer, result, 12 * count, decoder.device.handle)
+
     def enqueue(self) -> None:
         """Start the graph alone, without copies and kernels: what a benchmark times."""
         self._bound.enqueue()
@@ -226,24 +266,31 @@ class DeviceStep:
     def _name(self) -> str:
         return f"decoder failed on {self._batch} x {self._tokens} tokens"
 
+    def _prepare(self) -> None:
+        """Check and complete the integers of the step."""
+        most, known = int(self.token_ids.max()), self._decoder.sizes.vocabulary_size
+        if most >= known:
+            problem = f"text token {most} is not among the {known}"
+            raise EngineError(problem)
+        np.add(self.write_index, self._tokens, out=self._kv_length)
+
     def _enqueue(self) -> None:
         """Start the copies of the inputs, the look-up of tokens and the graph."""
         decoder = self._decoder
-        device, width = decoder.device, decoder.sizes.width
-        least, most = int(self.token_ids.min()), int(self.token_ids.max())
-        if most >= decoder.sizes.vocabulary_size:
-            problem = f"text token {most} is not among the {decoder.sizes.vocabulary_size}"
-            raise EngineError(problem)
-        np.add(self.write_index, self._tokens, out=self._kv_length)
-        stream = device.handle
-        copy_to_device(self._inputs.pointer, self._host.pointer, self._inputs.nbytes, stream)
+        self._prepare()
         given = 0
-        if least < 0:
-            size = 4 * self._batch * self._tokens * width
+        if self.token_ids.min() < 0:
+            size = 4 * self._batch * self._tokens * decoder.sizes.width
             given = decoder.given_on_device.address(size)
-            copy_to_device(given, decoder.given.pointer, size, stream)
+            copy_to_device(given, decoder.given.pointer, size, decoder.device.handle)
+        self._enqueue_prepared(given)
+
+    def _enqueue_prepared(self, given: int) -> None:
+        """`given`: address of the embeddings of what is no token; 0 where all are tokens."""
+        decoder, stream = self._decoder, self._decoder.device.handle
+        copy_to_device(self._inputs.pointer, self._host.pointer, self._inputs.nbytes, stream)
         launch_token_rows(
-            device,
+            decoder.device,
             decoder.table,
             token_ids=self._inputs.pointer + self._ids_offset,
             given=given,

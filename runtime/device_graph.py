@@ -40,6 +40,11 @@ class DeviceTensor:
 class BoundGraph(Protocol):
     """A graph with addresses for all inputs and outputs."""
 
+    @property
+    def recordable(self) -> bool:
+        """Whether its start, once it has run, may be recorded with what is around it."""
+        ...
+
     def enqueue(self) -> None:
         """Start a run on the device's stream; does not wait."""
         ...

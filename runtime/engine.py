@@ -216,7 +216,8 @@ class Engines:
     def label(self) -> str:
         """Name and version, as reports say them; and on what, and how, where that is a GPU."""
         label = " ".join((self.name, self.settings.get("version", ""))).strip()
-        where = [self.settings[key] for key in ("gpu", "precision") if key in self.settings]
+        told = ("gpu", "precision", "steps")
+        where = [self.settings[key] for key in told if key in self.settings]
         return f"{label} ({'; '.join(where)})" if where else label
 
     def twin(self) -> Engines:

@@ -110,6 +110,8 @@ class OnnxRuntimeDeviceGraph:
 class OnnxRuntimeBoundGraph:
     """See `c2t.runtime.device_graph.BoundGraph`."""
 
+    recordable = False  # ONNX Runtime records its graphs itself
+
     def __init__(self, graph: OnnxRuntimeDeviceGraph, binding: Any, *, capture: bool) -> None:
         self._graph = graph
         self._binding = binding

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from c2t.kernels.cuda_graph import RecordedWork
 from c2t.kernels.cuda_launch import CudaDevice
-from c2t.kernels.cuda_memory import checked
 from c2t.runtime.atomic import atomic_file
 from c2t.runtime.device_graph import DeviceTensor, engine_error
 from c2t.runtime.errors import C2TError, EngineError, OutputError
@@ -146,6 +146,8 @@ class TensorRTBoundGraph:
         capture_problem: Why there is no CUDA graph although one was wanted, or "".
     """
 
+    recordable = False  # what surrounds it in a step waits for a plan that has run on a GPU
+
     def __init__(
         self,
         graph: TensorRTGraph,
@@ -161,33 +163,28 @@ class TensorRTBoundGraph:
         self._profile = profile
         self._capture = capture
         self._runs = 0
-        self._captured: Any = None
+        self._captured: RecordedWork | None = None
         self.capture_problem = ""
         if profile is None:
             self._bind()
 
     def enqueue(self) -> None:
         """Start a run on the device's stream; does not wait."""
-        from cuda.bindings import driver
-
-        stream = self._graph.device.handle
         if self._profile is not None and self._graph.holder.get(self._profile) != id(self):
             self._bind()
             self._graph.holder[self._profile] = id(self)
         self._runs += 1
         if self._capture and self._runs == RUNS_BEFORE_CAPTURE:
-            self._capture_run(driver, stream)
+            self._capture_run()
         if self._captured is not None:
-            checked(driver.cuGraphLaunch(self._captured, stream))
+            self._captured.start()
         else:
-            self._execute(stream)
+            self._execute()
 
     def close(self) -> None:
         """Let go of the CUDA graph and of the addresses."""
         if self._captured is not None:
-            from cuda.bindings import driver
-
-            driver.cuGraphExecDestroy(self._captured)
+            self._captured.close()
             self._captured = None
         for profile, holder in list(self._graph.holder.items()):
             if holder == id(self):
@@ -202,29 +199,18 @@ class TensorRTBoundGraph:
                 problem = f"TensorRT refuses {name} of shape {tensor.shape}"
                 raise EngineError(problem, hint="build the plans again: `c2t build --force`")
 
-    def _execute(self, stream: int) -> None:
-        if not self._context.execute_async_v3(stream):
+    def _execute(self) -> None:
+        if not self._context.execute_async_v3(self._graph.device.handle):
             problem = "TensorRT could not start the plan"
             raise EngineError(problem, hint="run `c2t doctor`")
 
-    def _capture_run(self, driver: Any, stream: int) -> None:
+    def _capture_run(self) -> None:
         """Capture one run, which is not carried out; without a CUDA graph it goes on as before."""
-        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        captured = None
         try:
-            checked(driver.cuStreamBeginCapture(stream, mode))
-            try:
-                self._execute(stream)
-            finally:
-                error, captured = driver.cuStreamEndCapture(stream)
-            checked((error, captured))
-            self._captured = checked(driver.cuGraphInstantiate(captured, 0))
+            self._captured = RecordedWork(self._graph.device, self._execute)
         except C2TError as error:
             self._capture = False
             self.capture_problem = error.problem
-        finally:
-            if captured:
-                driver.cuGraphDestroy(captured)
 
 
 def _save_runtime_cache(cache: Any, path: Path) -> None:

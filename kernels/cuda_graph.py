@@ -1,0 +1,53 @@
+"""Work on a device's stream, recorded once and started as one: a CUDA graph."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+from c2t.kernels.cuda_launch import CudaDevice
+from c2t.kernels.cuda_memory import checked
+
+
+class RecordedWork:
+    """What a function starts on a device's stream, to be started again at once.
+
+    Addresses are recorded, contents are not: copies read what lies there when they run.
+
+    Args:
+        device: The device.
+        start: Starts copies and kernels, all of which have run before: nothing of them is loaded,
+            allocated or waited for.
+
+    Raises:
+        KernelError: Something of it cannot be recorded.
+    """
+
+    def __init__(self, device: CudaDevice, start: Callable[[], None]) -> None:
+        from cuda.bindings import driver
+
+        self._stream = device.handle
+        # Of this thread's calls only: another thread may allocate meanwhile.
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        checked(driver.cuStreamBeginCapture(self._stream, mode))
+        try:
+            start()
+        finally:  # else the stream would record for ever
+            result = driver.cuStreamEndCapture(self._stream)
+        graph = checked(result)
+        try:
+            self._graph = checked(driver.cuGraphInstantiate(graph, 0))
+        finally:
+            driver.cuGraphDestroy(graph)
+        self._release = weakref.finalize(self, driver.cuGraphExecDestroy, self._graph)
+        self._release.atexit = False  # the driver may have been shut down by then
+
+    def start(self) -> None:
+        """Start it on the stream; does not wait."""
+        from cuda.bindings import driver
+
+        checked(driver.cuGraphLaunch(self._graph, self._stream))
+
+    def close(self) -> None:
+        """Give it up."""
+        self._release()
