@@ -1,6 +1,7 @@
 // Just enough of CUDA to run the kernels' device code as host C++: one block after another, one std::thread per
 // CUDA thread. It shows that the algorithm is right, not that a GPU runs it. Compile with -std=c++20.
 #pragma once
+#include <atomic>
 #include <barrier>
 #include <cmath>
 #include <cstring>
@@ -21,9 +22,10 @@ inline std::mutex atomic_mutex;
 inline float warp_values[32];
 
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
-inline int atomicOr(int* p, int v) {
+inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+template <class T> T atomicOr(T* p, T v) {
     const std::lock_guard<std::mutex> lock(atomic_mutex);
-    const int old = *p;
+    const T old = *p;
     *p |= v;
     return old;
 }
@@ -49,11 +51,12 @@ inline int __float2int_rn(float a) { return int(std::nearbyint(a)); }
 using std::fmaxf;
 using std::fminf;
 
-template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel) {
+// `backwards`: the last block first, as a GPU may run them in any order.
+template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel, bool backwards = false) {
     std::barrier<> barrier(threads);
     block_barrier = &barrier;
     for (long long block = 0; block < blocks; ++block) {
-        blockIdx.x = unsigned(block);
+        blockIdx.x = unsigned(backwards ? blocks - 1 - block : block);
         std::vector<std::thread> all;
         for (unsigned t = 0; t < threads; ++t) {
             all.emplace_back([&, t] {
