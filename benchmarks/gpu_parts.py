@@ -33,7 +33,12 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
 
     from c2t.kernels.cuda import CudaKernels
     from c2t.kernels.cuda_memory import DeviceArray
-    from c2t.kernels.cuda_tokens import DeviceTokenTable, launch_choose_tokens, launch_token_rows
+    from c2t.kernels.cuda_tokens import (
+        DeviceTokenTable,
+        choice_scratch_bytes,
+        launch_choose_tokens,
+        launch_token_rows,
+    )
     from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
 
     cuda, draw = CudaKernels(), np.random.default_rng(0)
@@ -68,10 +73,15 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
         banned = draw.integers(-1, vocabulary, (40, 9)).astype(np.int32)
         banned[4:, 0] = logits[4:].argmax(axis=1)
         on_device = DeviceArray.upload(logits), DeviceArray.upload(banned)
+        scratch = DeviceArray.zeros((choice_scratch_bytes(40, vocabulary),), np.uint8)
         result = [DeviceArray.allocate((40,), kind) for kind in ("i4", "f4", "i4")]
 
         def choose(
-            count: int = 40, on_device: Any = on_device, result: Any = result, dtype: str = dtype
+            count: int = 40,
+            on_device: Any = on_device,
+            scratch: Any = scratch,
+            result: Any = result,
+            dtype: str = dtype,
         ) -> None:
             launch_choose_tokens(
                 cuda.device,
@@ -79,6 +89,7 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
                 dtype=dtype,
                 banned=on_device[1].pointer,
                 bans=9,
+                scratch=scratch.pointer,
                 tokens=result[0].pointer,
                 probability=result[1].pointer,
                 finite=result[2].pointer,
@@ -94,6 +105,11 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
         np.testing.assert_array_equal(finite.astype(bool), good)
         np.testing.assert_array_equal(tokens[good], expected[0][good])
         np.testing.assert_allclose(probability[good], expected[1][good], rtol=1e-4)
+        for count in (1, 17, 40):  # whatever the number of rows, and each launch after another
+            choose(count)
+            cuda.device.synchronize()
+            for before, array in zip((tokens, probability, finite), result, strict=True):
+                assert array.download().tobytes() == before.tobytes()
         checks += 1
         if vocabulary > 1000 and dtype == "float32":
             times = {n: gpu_kernels.device_seconds(cuda, lambda n=n: choose(n)) for n in (1, 17)}

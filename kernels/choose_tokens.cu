@@ -1,11 +1,12 @@
-// Greedy choice from logits: one block per row finds the arg-max of what is not banned, its probability before the
-// ban, and whether the largest logit is a number.
+// Greedy choice from logits: the arg-max of what is not banned, its probability before the ban, and whether the
+// largest logit is a number. Many blocks share a row; the last of them to finish merges what all have found.
 //
-// Deterministic: every thread walks its own columns in order, and the halves of the block are merged in a fixed tree.
+// Deterministic: which thread reads a column and the order in which findings are merged depend on V alone; neither
+// the number of rows, nor how a row is aligned, nor which block is the last changes a bit.
 //   C2T_LOGITS   0 float32, 1 float16
 
 #ifndef C2T_THREADS
-#define C2T_THREADS 1024  // a power of two
+#define C2T_THREADS 256  // a power of two
 #endif
 
 #define C2T_TABLE C2T_LOGITS
@@ -13,80 +14,122 @@
 #undef C2T_TABLE
 typedef Table Logit;
 
-__device__ inline bool is_banned(const int* banned, int count, int token) {
-    for (int i = 0; i < count; ++i) {
-        if (banned[i] == token) return true;
+// A thread has all its loads under way at once. More columns a thread would leave most of a GPU without work where
+// there is one row: of 128256 columns, 32 blocks.
+const int COLUMNS = 16;
+const int PIECE = C2T_THREADS * COLUMNS;
+const int VECTOR = 16 / sizeof(Logit);
+struct alignas(16) Logits { Logit of[VECTOR]; };
+
+// What is known of some columns. One of which nothing is known: {-infinity, 0, -infinity, V}.
+struct alignas(16) Finding {
+    float top;   // largest of all, NaNs left out
+    float sum;   // of exp(logit - base(top)); NaN where one is NaN or +infinity
+    float best;  // largest of what is allowed
+    int index;   // the smallest column where that is; V where no allowed logit is above -infinity
+};
+
+// Where all are -infinity each exp is to be 0, not NaN.
+__device__ inline float base(float top) { return top == -1.0f / 0.0f ? 0.0f : top; }
+
+// By value: a finding is then read as one vector.
+__device__ inline Finding merge(Finding a, Finding b) {
+    const float top = fmaxf(a.top, b.top);
+    const float sum = a.sum * expf(a.top - base(top)) + b.sum * expf(b.top - base(top));
+    const bool second = b.best > a.best || (b.best == a.best && b.index < a.index);
+    return {top, sum, second ? b.best : a.best, second ? b.index : a.index};
+}
+
+// All threads' findings merged in a fixed tree; thread 0 gets the result.
+__device__ inline Finding merge_block(Finding mine) {
+    __shared__ Finding all[C2T_THREADS];
+    const int lane = threadIdx.x;
+    all[lane] = mine;
+    __syncthreads();
+    for (int half = C2T_THREADS / 2; half; half /= 2) {
+        if (lane < half) all[lane] = merge(all[lane], all[lane + half]);
+        __syncthreads();
     }
-    return false;
+    return all[0];
 }
 
 extern "C" __global__ void __launch_bounds__(C2T_THREADS) choose_tokens(
     const Logit* __restrict__ logits,  // [N, V]
     const int* __restrict__ banned,    // [N, W], padded with -1; null where W is 0
+    Finding* scratch,                  // [N, P + 1] of P pieces; the index of the last one is the row's ticket
     int* __restrict__ tokens,          // [N]
     float* __restrict__ probability,   // [N], of a row that is not finite: NaN
     int* __restrict__ finite,          // [N] 0 or 1
     int vocabulary, int bans) {
-    __shared__ float top[C2T_THREADS];   // largest of all
-    __shared__ float best[C2T_THREADS];  // largest of what is allowed
-    __shared__ int index[C2T_THREADS];   // where that is; V where no allowed logit is above -infinity
-    __shared__ int bad;
-    const long long row = blockIdx.x;
-    const int lane = threadIdx.x;
+    __shared__ unsigned ban[PIECE / 32];  // a bit for each column of the piece
+    __shared__ bool last;
+    const int pieces = (vocabulary + PIECE - 1) / PIECE;
+    const long long row = blockIdx.x / pieces;
+    const int piece = blockIdx.x % pieces, lane = threadIdx.x;
+    const int first = piece * PIECE, left = vocabulary - first;
     const float nothing = -1.0f / 0.0f;
+    const Finding unknown = {nothing, 0.0f, nothing, vocabulary};
     logits += row * vocabulary;
-    if (bans) banned += row * bans;
-    if (lane == 0) bad = 0;
-    __syncthreads();
+    scratch += row * (pieces + 1);
+    int* ticket = &scratch[pieces].index;  // 0 before a launch, and after it
 
-    float my_top = nothing, my_best = nothing;
-    int my_index = vocabulary;
-    bool is_nan = false;
-    for (int i = lane; i < vocabulary; i += C2T_THREADS) {
-        const float x = widen(logits[i]);
-        is_nan |= x != x;
-        if (x > my_top) my_top = x;
-        // A ban is looked for only where the best of this thread rises: a few times in a hundred columns.
-        if (x > my_best && !is_banned(banned, bans, i)) {
-            my_best = x;
-            my_index = i;
+    // A thread reads runs of VECTOR columns; as vectors where these are aligned.
+    float x[COLUMNS];
+    const bool aligned = reinterpret_cast<unsigned long long>(logits) % 16 == 0;
+    if (aligned && left >= PIECE) {
+#pragma unroll
+        for (int i = 0; i < COLUMNS; i += VECTOR) {
+            const int column = i * C2T_THREADS + lane * VECTOR;
+            const Logits read = *reinterpret_cast<const Logits*>(logits + first + column);
+            for (int k = 0; k < VECTOR; ++k) x[i + k] = widen(read.of[k]);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < COLUMNS; ++i) {
+            const int column = i / VECTOR * VECTOR * C2T_THREADS + lane * VECTOR + i % VECTOR;
+            x[i] = column < left ? widen(logits[first + column]) : nothing;
         }
     }
-    if (is_nan) atomicOr(&bad, 1);
-    top[lane] = my_top;
-    best[lane] = my_best;
-    index[lane] = my_index;
+
+    for (int i = lane; i < PIECE / 32; i += C2T_THREADS) ban[i] = 0;
     __syncthreads();
-    for (int half = C2T_THREADS / 2; half; half /= 2) {
-        if (lane < half) {
-            const int other = lane + half;
-            if (top[other] > top[lane]) top[lane] = top[other];
-            // Of equal ones the smaller index, whichever thread met it.
-            if (best[other] > best[lane] || (best[other] == best[lane] && index[other] < index[lane])) {
-                best[lane] = best[other];
-                index[lane] = index[other];
-            }
-        }
-        __syncthreads();
+    for (int i = lane; i < bans; i += C2T_THREADS) {
+        const int column = banned[row * bans + i] - first;
+        if (column >= 0 && column < PIECE) atomicOr(&ban[column / 32], 1u << column % 32);
     }
-    const float largest = top[0];
-    const int token = index[0] < vocabulary ? index[0] : 0;  // as arg-max of -infinity everywhere
-    const bool right = !bad && largest - largest == 0.0f;
     __syncthreads();
 
-    float sum = 0.0f;
-    if (right) {
-        for (int i = lane; i < vocabulary; i += C2T_THREADS) sum += expf(widen(logits[i]) - largest);
+    Finding mine = unknown;
+#pragma unroll
+    for (int i = 0; i < COLUMNS; ++i) {
+        const int column = i / VECTOR * VECTOR * C2T_THREADS + lane * VECTOR + i % VECTOR;
+        mine.top = fmaxf(mine.top, x[i]);
+        if (x[i] > mine.best && !(ban[column / 32] >> column % 32 & 1)) {
+            mine.best = x[i];
+            mine.index = first + column;
+        }
     }
-    best[lane] = sum;
-    __syncthreads();
-    for (int half = C2T_THREADS / 2; half; half /= 2) {
-        if (lane < half) best[lane] += best[lane + half];
-        __syncthreads();
-    }
+#pragma unroll
+    for (int i = 0; i < COLUMNS; ++i) mine.sum += expf(x[i] - base(mine.top));
+    mine = merge_block(mine);
+
     if (lane == 0) {
+        scratch[piece] = mine;
+        __threadfence();  // the finding before the ticket
+        last = atomicAdd(ticket, 1) == pieces - 1;
+        __threadfence();  // the others' findings after their tickets
+    }
+    __syncthreads();
+    if (!last) return;
+    mine = unknown;
+    for (int i = lane; i < pieces; i += C2T_THREADS) mine = merge(mine, scratch[i]);
+    mine = merge_block(mine);
+    if (lane == 0) {
+        const int token = mine.index < vocabulary ? mine.index : 0;  // as arg-max of -infinity everywhere
+        const bool right = mine.sum > 0.0f;  // not of NaN, nor where all are -infinity
         tokens[row] = token;
-        probability[row] = right ? expf(widen(logits[token]) - largest) / best[0] : nothing - nothing;
+        probability[row] = right ? expf(widen(logits[token]) - mine.top) / mine.sum : nothing - nothing;
         finite[row] = right;
+        *ticket = 0;
     }
 }

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # The sources' C2T_THREADS.
 ROW_THREADS = 256
-CHOICE_THREADS = 1024
+CHOICE_THREADS = 256
+# choose_tokens.cu: columns of one block, bytes of what it finds.
+CHOICE_PIECE = 16 * CHOICE_THREADS
+CHOICE_FINDING = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,17 @@ def launch_token_rows(
     )
 
 
+def choice_pieces(vocabulary: int) -> int:
+    """Blocks that share a row of V logits."""
+    return -(-vocabulary // CHOICE_PIECE)
+
+
+def choice_scratch_bytes(count: int, vocabulary: int) -> int:
+    """Bytes that `launch_choose_tokens` needs beside its arguments for up to `count` rows of V."""
+    # What each block of a row finds, and the row's ticket.
+    return count * (choice_pieces(vocabulary) + 1) * CHOICE_FINDING
+
+
 def launch_choose_tokens(
     device: CudaDevice,
     *,
@@ -83,6 +97,7 @@ def launch_choose_tokens(
     dtype: str,
     banned: int,
     bans: int,
+    scratch: int,
     tokens: int,
     probability: int,
     finite: int,
@@ -97,6 +112,8 @@ def launch_choose_tokens(
         dtype: Theirs, "float32" or "float16".
         banned: Address of [count, bans] int32, padded with -1; 0 without bans.
         bans: W.
+        scratch: Address of `choice_scratch_bytes`, zeros before its first launch. A launch leaves
+            them fit for the next one of the same V, of no more rows than it was made for.
         tokens: Address of the result [count] int32.
         probability: Address of the result [count] float32.
         finite: Address of the result [count] int32.
@@ -106,9 +123,9 @@ def launch_choose_tokens(
     device.launch(
         "choose_tokens",
         "choose_tokens",
-        (count, CHOICE_THREADS),
+        (count * choice_pieces(vocabulary), CHOICE_THREADS),
         (
-            *(logits, banned, tokens, probability, finite),
+            *(logits, banned, scratch, tokens, probability, finite),
             np.int32(vocabulary),
             np.int32(bans),
         ),

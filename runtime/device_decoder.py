@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from c2t.kernels.cuda_graph import RecordedWork
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import DeviceArray, PinnedBytes, copy_to_device, copy_to_host
-from c2t.kernels.cuda_tokens import DeviceTokenTable, launch_choose_tokens, launch_token_rows
+from c2t.kernels.cuda_tokens import (
+    DeviceTokenTable,
+    choice_scratch_bytes,
+    launch_choose_tokens,
+    launch_token_rows,
+)
 from c2t.runtime.device_cache import DeviceCache
 from c2t.runtime.device_graph import STORAGE, DeviceGraph, DeviceTensor, engine_error
 from c2t.runtime.engine import Float32, Int32, Int64, KeyValueCache
@@ -123,7 +128,7 @@ class DeviceStep:
         self._recorded: RecordedWork | None = None
 
     def _allocate(self) -> None:
-        """The step's own memory: its integers on both sides, its embeddings, its result."""
+        """The step's own memory: its integers on both sides, its embeddings, its choice."""
         decoder, batch, tokens, places = self._decoder, self._batch, self._tokens, self._places
         shapes = ((batch, tokens), (batch,), (batch,), (batch, places))
         wide = sum(math.prod(shape) for shape in shapes)
@@ -150,6 +155,8 @@ class DeviceStep:
         self._logits = decoder.logits.address(4 * batch * places * decoder.sizes.vocabulary_size)
         self._result = PinnedBytes(12 * batch * places)
         self._on_device = DeviceArray.allocate((12 * batch * places,), np.uint8)
+        size = choice_scratch_bytes(batch * places, decoder.sizes.vocabulary_size)
+        self._scratch = DeviceArray.zeros((size,), np.uint8)
 
     @property
     def inputs_embeds(self) -> Float32:
@@ -250,6 +257,7 @@ class DeviceStep:
             dtype="float32",
             banned=banned,
             bans=bans,
+            scratch=self._scratch.pointer,
             tokens=result,
             probability=result + 4 * count,
             finite=result + 8 * count,

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from c2t.kernels.cuda_tokens import CHOICE_FINDING, choice_pieces
 from c2t.kernels.gene_embedding import GeneEmbeddingTables
 from c2t.kernels.reference import embed_genes_reference
 from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
@@ -162,8 +163,23 @@ class HostDevice:
         )
 
     def _choose_tokens(
-        self, rows, defines, logits, banned, tokens, probability, finite, vocabulary, bans
+        self,
+        blocks,
+        defines,
+        logits,
+        banned,
+        scratch,
+        tokens,
+        probability,
+        finite,
+        vocabulary,
+        bans,
     ):
+        pieces = choice_pieces(int(vocabulary))
+        rows, width = blocks // pieces, (pieces + 1) * CHOICE_FINDING // 4
+        words = at(scratch, (rows, width), "int32")
+        assert not words[:, -1].any(), "the tickets were not zeroed"
+        words[:, :-4] = 0x2B  # what blocks find lies here
         dtype = NAMES[defines["C2T_LOGITS"]]
         ban = at(banned, (rows, bans), "int32") if bans else np.empty((rows, 0), np.int32)
         found = choose_tokens_reference(at(logits, (rows, vocabulary), dtype), ban)
@@ -203,6 +219,8 @@ class HostGraph:
 
 class HostBoundGraph:
     """A `c2t.runtime.device_graph.BoundGraph`."""
+
+    recordable = False
 
     def __init__(self, session: Any, binding: Any) -> None:
         self.session, self.binding, self.closed = session, binding, False

@@ -8,10 +8,12 @@ extern "C" void emulate(const int* token_ids, const Table* table, const float* s
     run_grid(rows, C2T_THREADS, [&] { token_rows(token_ids, table, scale, given, out, vocabulary, width); });
 }
 #elif defined(C2T_LOGITS)
-extern "C" void emulate(const Logit* logits, const int* banned, int* tokens, float* probability, int* finite,
-                        long long rows, int vocabulary, int bans) {
-    run_grid(rows, C2T_THREADS,
-             [&] { choose_tokens(logits, banned, tokens, probability, finite, vocabulary, bans); });
+extern "C" void emulate(const Logit* logits, const int* banned, Finding* scratch, int* tokens, float* probability,
+                        int* finite, long long rows, int vocabulary, int bans, int backwards) {
+    const long long pieces = (vocabulary + PIECE - 1) / PIECE;
+    run_grid(
+        rows * pieces, C2T_THREADS,
+        [&] { choose_tokens(logits, banned, scratch, tokens, probability, finite, vocabulary, bans); }, backwards);
 }
 #elif defined(C2T_WIDTH)
 extern "C" void emulate(const int* tokens, const int* lengths, const Table* word, const Table* position,

@@ -40,9 +40,9 @@ inline std::mutex atomic_mutex;
 inline Warp& this_warp() { return *this_block->warps[threadIdx.x / 32]; }
 inline void __syncthreads() { this_block->barrier.arrive_and_wait(); }
 inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-inline int atomicOr(int* p, int v) {
+template <class T> T atomicOr(T* p, T v) {
     const std::lock_guard<std::mutex> lock(atomic_mutex);
-    const int old = *p;
+    const T old = *p;
     *p |= v;
     return old;
 }
@@ -90,8 +90,10 @@ void run_blocks(unsigned first, unsigned end, unsigned grid, unsigned threads, s
     }
     for (std::thread& thread : all) thread.join();
 }
-template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel) {
-    for (long long block = 0; block < blocks; ++block) {
-        run_blocks(unsigned(block), unsigned(block) + 1, unsigned(blocks), threads, 0, kernel);
+// `backwards`: the last block first, as a GPU may run them in any order.
+template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel, bool backwards = false) {
+    for (long long i = 0; i < blocks; ++i) {
+        const unsigned block = unsigned(backwards ? blocks - 1 - i : i);
+        run_blocks(block, block + 1, unsigned(blocks), threads, 0, kernel);
     }
 }

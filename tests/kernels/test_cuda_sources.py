@@ -15,6 +15,12 @@ import scipy.sparse as sp
 from tolerance import FLOAT32, worst_difference
 
 import c2t.kernels
+from c2t.kernels.cuda_tokens import (
+    CHOICE_FINDING,
+    CHOICE_PIECE,
+    CHOICE_THREADS,
+    choice_scratch_bytes,
+)
 from c2t.kernels.gene_embedding import GeneEmbeddingTables, convert_tables
 from c2t.kernels.native import TYPE_NUMBER
 from c2t.kernels.rank_value import RankedCells, RankGenes, RankOptions
@@ -29,6 +35,7 @@ THREADS, SHARED = (
     8,
     64,
 )  # of the emulated blocks: threads of the host are dear, and both paths are to run
+PIECE = 16 * THREADS  # columns of an emulated block of the choice
 
 
 def embedding_macros(width, table, out):
@@ -224,29 +231,87 @@ def test_the_logic_of_the_token_rows(storage, dtype, tmp_path):
         np.testing.assert_array_equal(out, expected)
 
 
-def test_the_logic_of_the_choice(tmp_path):
+@pytest.fixture(scope="module")
+def choice(tmp_path_factory):
+    """The emulated choice; its scratch must come back fit for the next call."""
+    folder = tmp_path_factory.mktemp("choice")
+    function = emulate(folder, "choose_tokens", f"-DC2T_THREADS={THREADS}", "-DC2T_LOGITS=0")
+
+    def choose(logits, banned, *, backwards=False):
+        rows, vocabulary = logits.shape
+        pieces = -(-vocabulary // PIECE)
+        scratch = np.full((rows, pieces + 1, 4), 0x2B, np.int32)
+        scratch[:, pieces] = 0
+        tokens, probability, finite = (np.full(rows, 77, d) for d in ("i4", "f4", "i4"))
+        result = tokens, probability, finite
+        first = None
+        for _ in range(2):
+            function(
+                *(address(a) for a in (logits, banned if banned.size else None, scratch, *result)),
+                *(ctypes.c_longlong(rows), vocabulary, banned.shape[1], int(backwards)),
+            )
+            assert not scratch[:, pieces].any(), "a ticket was not reset"
+            found = [array.tobytes() for array in result]
+            assert found == (first or found)
+            first = found
+        return tokens, probability, finite.astype(bool)
+
+    return choose
+
+
+def assert_chosen(found, expected):
+    tokens, probability, finite = found
+    np.testing.assert_array_equal(finite, expected[2])
+    np.testing.assert_array_equal(tokens[finite], expected[0][finite])
+    np.testing.assert_allclose(probability, expected[1], rtol=1e-5)
+
+
+# Less than a piece, less than a vector; whole pieces, aligned rows and not; the last piece short.
+@pytest.mark.parametrize("vocabulary", [3, 101, PIECE, 3 * PIECE, 3 * PIECE + 1, 5 * PIECE - 4])
+def test_the_logic_of_the_choice(vocabulary, choice):
     draw = np.random.default_rng(3)
-    logits = draw.normal(size=(9, 101)).astype(np.float32) * 3
-    logits[1, [70, 7, 39]] = 50  # ties, in three threads
-    logits[2, 5], logits[3, 6], logits[4] = np.nan, np.inf, -np.inf
-    logits[5, 8] = -np.inf
-    logits[6, 13] = 1e4
-    bans = [[], [7], [], [], [], [], [13], draw.permutation(101)[:60], range(101)]
-    banned = np.full((9, 101), -1, np.int32)
+    logits = draw.normal(size=(9, vocabulary)).astype(np.float32) * 3
+    first, middle, last = 0, vocabulary // 2, vocabulary - 1
+    logits[1, [last, first, middle]] = 50  # ties, in three threads, in three pieces
+    logits[2, last], logits[3, first], logits[4] = np.nan, np.inf, -np.inf
+    logits[5, : vocabulary - 1] = -np.inf
+    logits[6, middle] = 1e4
+    logits[7, last] = -np.inf
+    bans = [[], [first], [], [], [], [], [middle], draw.permutation(vocabulary)[: vocabulary // 2]]
+    bans.append(range(vocabulary))
+    banned = np.full((9, vocabulary), -1, np.int32)
     for row, tokens in enumerate(bans):
         banned[row, : len(tokens)] = list(tokens)
-    function = emulate(tmp_path, "choose_tokens", f"-DC2T_THREADS={THREADS}", "-DC2T_LOGITS=0")
     for ban in (banned, banned[:, :0].copy()):
-        tokens, probability, finite = (np.full(9, 77, d) for d in ("i4", "f4", "i4"))
-        function(
-            *(address(a) for a in (logits, ban if ban.size else None, tokens, probability, finite)),
-            *(ctypes.c_longlong(9), 101, ban.shape[1]),
-        )
         expected = choose_tokens_reference(logits, ban)
-        np.testing.assert_array_equal(finite.astype(bool), expected[2])
-        np.testing.assert_array_equal(tokens[expected[2]], expected[0][expected[2]])
-        np.testing.assert_allclose(probability, expected[1], rtol=1e-5)
         assert expected[2].tolist() == [True, True, False, False, False, True, True, True, True]
+        assert_chosen(choice(logits, ban), expected)
+
+
+@pytest.mark.parametrize("vocabulary", [4 * PIECE, 4 * PIECE - 1])
+def test_a_row_is_chosen_from_alike_alone_among_others_and_in_any_order_of_blocks(
+    vocabulary, choice
+):
+    draw = np.random.default_rng(5)
+    logits = draw.normal(size=(17, vocabulary)).astype(np.float32) * 3
+    banned = draw.integers(-1, vocabulary, (17, 9)).astype(np.int32)
+    banned[:, 0] = logits.argmax(axis=1)
+    together = choice(logits, banned)
+    assert_chosen(together, choose_tokens_reference(logits, banned))
+    backwards = choice(logits, banned, backwards=True)
+    for row in range(17):
+        # Of an odd vocabulary the rows are aligned in four ways; a copy of one always is.
+        alone = choice(logits[[row]], banned[[row]])
+        for whole, reverse, one in zip(together, backwards, alone, strict=True):
+            assert whole[row].tobytes() == reverse[row].tobytes() == one[0].tobytes()
+
+
+def test_the_scratch_of_a_choice_is_that_of_its_source():
+    source = (SOURCES / "choose_tokens.cu").read_text()
+    assert f"#define C2T_THREADS {CHOICE_THREADS}  " in source
+    assert f"COLUMNS = {CHOICE_PIECE // CHOICE_THREADS};" in source
+    assert choice_scratch_bytes(17, CHOICE_PIECE) == 17 * 2 * CHOICE_FINDING
+    assert choice_scratch_bytes(1, CHOICE_PIECE + 1) == 3 * CHOICE_FINDING
 
 
 def test_the_choice_is_that_of_the_cpu_engine():
