@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 16
 LEAST_ARCHITECTURE = 80  # its tensor cores and asynchronous copies
-# The sources' numbers: threads, warps, bytes of a piece of the ring, tokens and parts of attention.
+BULK_ARCHITECTURE = 90  # has a unit that copies whole blocks of memory
+# The sources' numbers: threads, warps, bytes of a piece of the ring, tokens that attend together.
 PACK_THREADS = 256
 WARPS = 16
 PIECE_BYTES = 1024
-ATTENDED, QUARTERS = 4, 4
+ATTENDED = 4
 # A ring of more pieces than this gains nothing: it covers the wait for all blocks.
-MOST_STAGES, LEAST_STAGES = 11, 3
+MOST_STAGES, LEAST_STAGES = 12, 4
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
 # together, or a gate and what it lets through, lie side by side.
 PLAIN, TURNED, GATED = 0, 1, 2
@@ -83,7 +84,7 @@ class StepSizes:
         layer = sum(_packed_bytes(*shape) for shape in shapes)
         return self.layers * layer + _packed_bytes(self.width, self.vocabulary)
 
-    def macros(self, rows: int, stages: int) -> dict[str, int]:
+    def macros(self, rows: int, stages: int, *, bulk: bool) -> dict[str, int]:
         """What `decoder_step.cu` is compiled for."""
         return {
             "C2T_LAYERS": self.layers,
@@ -95,6 +96,7 @@ class StepSizes:
             "C2T_VOCABULARY": self.vocabulary,
             "C2T_ROWS": rows,
             "C2T_STAGES": stages,
+            "C2T_BULK": int(bulk),
             "C2T_WARPS": WARPS,
         }
 
@@ -143,7 +145,6 @@ class StepScratch:
     residual: DeviceArray  # [16, D] float32
     queries: DeviceArray  # [16, heads * head] float16
     context: DeviceArray
-    parts: DeviceArray  # [4, 16, heads, head + 4] float32
     product: DeviceArray  # [16, F] float16
     barrier: DeviceArray  # [2] uint32, zeros before and after a step
 
@@ -154,9 +155,6 @@ class StepScratch:
             DeviceArray.allocate((MAX_ROWS, sizes.width), np.float32),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
-            DeviceArray.allocate(
-                (QUARTERS, MAX_ROWS, sizes.heads, sizes.head_size + 4), np.float32
-            ),
             DeviceArray.allocate((MAX_ROWS, sizes.inner), np.float16),
             DeviceArray.zeros((2,), np.uint32),
         )
@@ -253,7 +251,7 @@ def launch_decoder_step(
         KernelError: The device cannot run all its blocks at once.
     """
     rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
-    sizes = weights.sizes
+    sizes, bulk = weights.sizes, architecture(device) >= BULK_ARCHITECTURE
     fixed = _fixed_shared_bytes(sizes, rows)
     free = (device.shared_bytes - fixed) // (WARPS * PIECE_BYTES)
     stages = max(LEAST_STAGES, min(MOST_STAGES, free))
@@ -275,7 +273,6 @@ def launch_decoder_step(
             scratch.residual.pointer,
             scratch.queries.pointer,
             scratch.context.pointer,
-            scratch.parts.pointer,
             scratch.product.pointer,
             scratch.barrier.pointer,
             np.int64(step.cache_stride),
@@ -283,16 +280,22 @@ def launch_decoder_step(
             np.float32(weights.epsilon),
             np.float32(weights.scale),
         ),
-        **sizes.macros(rows, stages),
+        **sizes.macros(rows, stages, bulk=bulk),
     )
+
+
+def architecture(device: CudaDevice) -> int:
+    """A device's compute capability as one number, such as 90."""
+    return int(device.arch.removeprefix("sm_"))
 
 
 def _fixed_shared_bytes(sizes: StepSizes, rows: int) -> int:
     """Shared memory of `decoder_step.cu` besides its ring, in its order."""
     meeting = 2 * rows * 16 * (WARPS + 1)
-    attending = WARPS * ATTENDED * (sizes.head_size + 4)
+    attending = WARPS * ATTENDED * (sizes.head_size + 2)
     places = rows * (1 + sizes.head_size)
-    return 4 * (max(meeting, attending) + rows * WARPS + places)
+    barriers = 2 * MOST_STAGES * 8
+    return 4 * (max(meeting, attending) + rows * WARPS + places) + barriers
 
 
 def _packed_bytes(sums: int, columns: int) -> int:

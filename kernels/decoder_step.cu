@@ -1,15 +1,17 @@
 // A whole step of a Llama decoder, of up to 16 tokens, in one kernel that reads every weight once.
 //
-// A step of few tokens costs what reading the weights costs, so they are one stream that never pauses: each warp copies
-// its own pieces of all matrices of all layers, in order, through a ring in shared memory, and runs ahead of the sums by
-// the ring's length. So memory stays busy while the blocks wait for each other between the parts of a layer.
+// A step of few tokens costs what reading the weights costs, so they are one stream that never pauses: pieces of all
+// matrices of all layers are copied, in order, through a ring in shared memory, ahead of the sums by the ring's length.
+// So memory stays busy while the blocks wait for each other between the parts of a layer. From sm_90 on, a unit of its
+// own copies: what the warps read in between does not queue behind the copies.
 //
 // One block on every multiprocessor; they must all run at once (a cooperative launch). 16 columns of a matrix are a unit
 // of one block, whose warps share the sum and add their parts in a fixed order: a row's numbers do not depend on how
 // many rows there are, and nothing changes from run to run.
 //   C2T_LAYERS, C2T_WIDTH, C2T_INNER (of the MLP), C2T_HEADS, C2T_KV_HEADS, C2T_HEAD (size), C2T_VOCABULARY
 //   C2T_ROWS    8 or 16: the most rows (tokens of all cells) of the step
-//   C2T_STAGES  pieces in a warp's ring
+//   C2T_STAGES  pieces in the ring
+//   C2T_BULK    1 where there is a unit that copies blocks: sm_90 and later
 
 #ifndef C2T_WARPS
 #define C2T_WARPS 16
@@ -21,55 +23,133 @@
 #define KEYS (C2T_KV_HEADS * C2T_HEAD)
 #define THREADS (C2T_WARPS * 32)
 #define TILE 64  // Words of a tile: 16 columns by 32 numbers of the sum
-// Tiles of a sum, and the most of a warp.
 #define TILES(sums) (((sums) + 31) / 32)
-#define PART(sums) ((TILES(sums) + C2T_WARPS - 1) / C2T_WARPS)
+#define ROUNDS(sums) ((TILES(sums) + C2T_WARPS - 1) / C2T_WARPS)  // in which each warp takes a tile of the sum
 #define UNITS(columns) (((columns) + 15) / 16)
 // Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
 #define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
 #define AHEAD 4  // tiles of the MLP's inner activations that are read ahead
 #define ATTENDED 4  // the most tokens of a cell that attend together
-#define QUARTERS 4
-#define PARTIAL (C2T_HEAD + 4)  // a weighted sum of values, its largest score and sum of weights, and to 16 bytes
+#define PARTIAL (C2T_HEAD + 2)  // a weighted sum of values, its largest score, its sum of weights
 #define ATTENDING (C2T_WARPS * ATTENDED * PARTIAL)  // floats of the place where the warps' parts meet
 #define LANES_OF_SLOT (C2T_HEAD / 8)
 #define SLOTS_OF_WARP (32 / LANES_OF_SLOT)
+#define SLOTS_OF_BLOCK (C2T_WARPS * SLOTS_OF_WARP)
 
-// Matrix `number` of 4 in each layer, and at last the logits'.
+// The matrices in order, four in each layer and at last the logits', and which units of them are the block's. The blocks
+// take turns over all matrices, so that none has more than its share in the end.
 struct Matrix {
-    int units, tiles;  // of 16 columns; of its sum
-    int first;         // the block's first unit
+    int number, units, tiles;
+    int first;  // the block's first unit
+
+    __device__ void begin() {
+        number = 0;
+        first = blockIdx.x;
+        size();
+    }
+    __device__ void next() {
+        first = (first + int(gridDim.x) - units % int(gridDim.x)) % int(gridDim.x);
+        ++number;
+        size();
+    }
+    __device__ void size() {
+        const int part = number % 4;
+        units = number == 4 * C2T_LAYERS ? UNITS(C2T_VOCABULARY)
+                : part == 0              ? UNITS(QUERIES + 2 * KEYS)
+                : part == 2              ? UNITS(2 * C2T_INNER)
+                                         : UNITS(C2T_WIDTH);
+        tiles = TILES(part == 1 ? QUERIES : part == 3 ? C2T_INNER : C2T_WIDTH);
+    }
+    __device__ bool is_last() const { return number == 4 * C2T_LAYERS; }
     __device__ int tiles_of_warp() const { return (tiles - int(threadIdx.x / 32) + C2T_WARPS - 1) / C2T_WARPS; }
 };
-__device__ inline Matrix matrix_of(int number) {
-    const int heads = UNITS(QUERIES + 2 * KEYS), width = UNITS(C2T_WIDTH), inner = UNITS(2 * C2T_INNER);
-    const int part = number % 4;
-    Matrix m = {width, TILES(part == 1 ? QUERIES : part == 3 ? C2T_INNER : C2T_WIDTH), 0};
-    if (part == 0) m.units = number == 4 * C2T_LAYERS ? UNITS(C2T_VOCABULARY) : heads;
-    if (part == 2) m.units = inner;
-    // The blocks take turns over all matrices, so that none has more than its share in the end.
-    const int before = number / 4 * (heads + 2 * width + inner) + (part > 0 ? heads : 0) + (part > 1 ? width : 0) +
-                       (part > 2 ? inner : 0);
-    const int turn = (int(blockIdx.x) - before) % int(gridDim.x);
-    m.first = turn < 0 ? turn + int(gridDim.x) : turn;
-    return m;
-}
 
-// A warp's pieces of all matrices, in the order in which they are used: every so many tiles of a unit, so that the
-// warps of a block read side by side.
+#if C2T_BULK
+
+// The ring of the block, which its first thread fills: a piece is a round, a tile for each warp.
+struct Stream {
+    const Words* base;  // of the matrix
+    Words* ring;
+    Barrier *full, *empty;
+    Matrix matrix;
+    int unit, tile;        // of the next piece to copy
+    int slot, filled;      // the next to take, and to fill
+    unsigned parity, turn;  // of their barriers' phases
+
+    __device__ void begin(const Words* weights, Words* rings, Barrier* barriers) {
+        base = weights;
+        ring = rings;
+        full = barriers;
+        empty = barriers + C2T_STAGES;
+        matrix.begin();
+        unit = matrix.first;
+        tile = slot = filled = 0;
+        parity = 0;
+        turn = 1;  // in the first turn of the ring nothing is waited for
+        if (threadIdx.x == 0) {
+            for (int i = 0; i < C2T_STAGES; ++i) {
+                init_barrier(full + i, 1);
+                init_barrier(empty + i, C2T_WARPS);
+            }
+            publish_barriers();
+            for (int i = 0; i < C2T_STAGES - 2; ++i) copy();
+        }
+        __syncthreads();
+    }
+    // Start to copy the next piece, if there is one.
+    __device__ void copy() {
+        while (unit >= matrix.units) {
+            if (matrix.is_last()) return;
+            base += (long long)matrix.units * matrix.tiles * TILE;
+            matrix.next();
+            unit = matrix.first;
+        }
+        const int tiles = matrix.tiles - tile < C2T_WARPS ? matrix.tiles - tile : C2T_WARPS;
+        wait_for_phase(empty + filled, turn);
+        copy_block(ring + filled * (C2T_WARPS * TILE), base + ((long long)unit * matrix.tiles + tile) * TILE,
+                   tiles * TILE * int(sizeof(Words)), full + filled);
+        if (++filled == C2T_STAGES) {
+            filled = 0;
+            turn ^= 1;
+        }
+        tile += C2T_WARPS;
+        if (tile >= matrix.tiles) {
+            tile = 0;
+            unit += gridDim.x;
+        }
+    }
+    // The two Words of this lane of the next tile, or only its turn, where the warp has none. A place is filled again two
+    // pieces later: by then no warp is still reading it.
+    __device__ void take(Words& first, Words& second, bool) {
+        if (threadIdx.x == 0) copy();
+        wait_for_phase(full + slot, parity);
+        const Words* place = ring + (slot * C2T_WARPS + threadIdx.x / 32) * TILE + threadIdx.x % 32;
+        first = place[0];
+        second = place[32];
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) arrive(empty + slot);
+        if (++slot == C2T_STAGES) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+#else
+
+// A ring for each warp, that its lanes fill themselves: a piece is a tile, and a lane reads what it copied.
 struct Stream {
     const Words* base;  // of the matrix
     const Words* next;
     Words* ring;
     Matrix matrix;
-    int number, unit, left, slot;
+    int unit, left, slot;
 
     __device__ void begin(const Words* weights, Words* rings) {
         base = weights;
         ring = rings + threadIdx.x / 32 * (C2T_STAGES * TILE) + threadIdx.x % 32;
-        number = 0;
         slot = 0;
-        matrix = matrix_of(0);
+        matrix.begin();
         unit = matrix.first;
         enter();
         for (int i = 0; i < C2T_STAGES - 1; ++i) copy();
@@ -81,12 +161,15 @@ struct Stream {
     }
     // Start to copy the next piece, if there is one, and count it in any case.
     __device__ void copy() {
-        while (left == 0 && number <= 4 * C2T_LAYERS) {
+        while (left == 0 && unit < matrix.units + int(gridDim.x)) {
             unit += gridDim.x;
             if (unit >= matrix.units) {
+                if (matrix.is_last()) {
+                    unit = matrix.units + gridDim.x;
+                    break;
+                }
                 base += (long long)matrix.units * matrix.tiles * TILE;
-                if (++number > 4 * C2T_LAYERS) break;
-                matrix = matrix_of(number);
+                matrix.next();
                 unit = matrix.first;
             }
             enter();
@@ -100,8 +183,10 @@ struct Stream {
         commit_copies();
         slot = slot + 1 == C2T_STAGES ? 0 : slot + 1;
     }
-    // The two Words of this lane of the oldest piece; the place of the one before is filled again.
-    __device__ void take(Words& first, Words& second) {
+    // The two Words of this lane of the next tile, if there is one for the warp; the place of the one before is filled
+    // again.
+    __device__ void take(Words& first, Words& second, bool mine) {
+        if (!mine) return;
         wait_for_copies<C2T_STAGES - 2>();
         const int oldest = slot + 1 == C2T_STAGES ? 0 : slot + 1;
         first = ring[oldest * TILE];
@@ -109,6 +194,8 @@ struct Stream {
         copy();
     }
 };
+
+#endif
 
 // What all blocks write and read.
 struct Step {
@@ -121,7 +208,6 @@ struct Step {
     float* logits;                 // [batch, places, vocabulary]
     float* residual;               // [rows, width]
     unsigned short *queries, *context;  // [rows, heads, head]
-    float* parts;                  // [quarters, rows, heads, PARTIAL]: see `attend_all`
     unsigned short* product;       // [rows, inner]
     unsigned* barrier;             // 2 zeros, left as zeros
     long long cache_stride;        // from keys to values, and on to the next layer's keys
@@ -188,21 +274,18 @@ __device__ inline void meet(float* meeting, const float sum[2][4], int rows, int
 }
 
 // A matrix product whose activations fit into registers; `meeting` alternates, so that units need one barrier each.
-template <int PARTS, class Finish>
-__device__ inline void multiply(Stream& stream, const Activations (&a)[PARTS], int number, int rows, float* meeting,
-                                Finish finish) {
-    const Matrix matrix = matrix_of(number);
+template <int COUNT, class Finish>
+__device__ inline void multiply(Stream& stream, const Activations (&a)[COUNT], const Matrix& matrix, int rows,
+                                float* meeting, Finish finish) {
     const int mine = matrix.tiles_of_warp();
     int turn = 0;
     for (int unit = matrix.first; unit < matrix.units; unit += gridDim.x) {
         float sum[2][4] = {};
 #pragma unroll
-        for (int i = 0; i < PARTS; ++i) {
-            if (i < mine) {
-                Words first, second;
-                stream.take(first, second);
-                add_tile(sum, a[i], first, second);
-            }
+        for (int i = 0; i < COUNT; ++i) {
+            Words first, second;
+            stream.take(first, second, i < mine);
+            if (i < mine) add_tile(sum, a[i], first, second);
         }
         meet(meeting + turn * MEETING, sum, rows, unit, finish);
         turn ^= 1;
@@ -224,17 +307,17 @@ __device__ inline Activations read_tile(const unsigned short* values, int tile, 
 // Rows of the stream between layers over their root mean square; `source(row)` is where a row lies. The weights of the
 // normalisation are in the matrix that follows.
 template <class Source>
-__device__ inline void read_normalised(Activations (&a)[PART(C2T_WIDTH)], const Step& s, int rows, float* squares,
+__device__ inline void read_normalised(Activations (&a)[ROUNDS(C2T_WIDTH)], const Step& s, int rows, float* squares,
                                        Source source) {
     const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4, quarter = threadIdx.x % 4;
-    float x[C2T_ROWS / 8][PART(C2T_WIDTH)][8];
+    float x[C2T_ROWS / 8][ROUNDS(C2T_WIDTH)][8];
 #pragma unroll
     for (int half = 0; half < C2T_ROWS / 8; ++half) {
         const int mine = row + half * 8;
         const float* values = s.residual + (mine < rows ? source(mine) * C2T_WIDTH : 0);
         float square = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PART(C2T_WIDTH); ++i) {
+        for (int i = 0; i < ROUNDS(C2T_WIDTH); ++i) {
             const int k = (i * C2T_WARPS + warp) * 32 + quarter * 8;
             const bool there = mine < rows && k < C2T_WIDTH;
 #pragma unroll
@@ -259,7 +342,7 @@ __device__ inline void read_normalised(Activations (&a)[PART(C2T_WIDTH)], const 
         for (int i = 0; i < C2T_WARPS; ++i) total += squares[(row + half * 8) * C2T_WARPS + i];
         const float factor = 1.0f / sqrtf(total / C2T_WIDTH + s.epsilon);
 #pragma unroll
-        for (int i = 0; i < PART(C2T_WIDTH); ++i) {
+        for (int i = 0; i < ROUNDS(C2T_WIDTH); ++i) {
             float y[8];
 #pragma unroll
             for (int j = 0; j < 8; ++j) y[j] = x[half][i][j] * factor;
@@ -273,119 +356,90 @@ __device__ inline void read_normalised(Activations (&a)[PART(C2T_WIDTH)], const 
     }
 }
 
-// A weighted sum of values so far (largest score, sum of weights, one number of the sum) and that of further slots.
-__device__ inline void merge(float& top, float& weight, float& value, float other_top, float other_weight,
-                             float other_value) {
-    const float larger = fmaxf(top, other_top);
-    const float mine = weight > 0.0f ? __expf(top - larger) : 0.0f;
-    const float theirs = other_weight > 0.0f ? __expf(other_top - larger) : 0.0f;
-    top = larger;
-    weight = fmaf(other_weight, theirs, weight * mine);
-    value = fmaf(other_value, theirs, value * mine);
-}
-
-// What an item of attention is: COUNT tokens of a cell, and a head.
-struct Attended {
-    int cell, head, first, count;  // the first token and how many
-    int before;                    // slots that the first of the tokens sees, less its own
-    long long kv;                  // of the cell's and head's keys in the layer's
-};
-
-template <int COUNT>
-__device__ inline Attended attended(const Step& s, int number, const int* slot_of_row) {
-    const int groups = (s.tokens + COUNT - 1) / COUNT, group = number / C2T_HEADS;
-    Attended item;
-    item.cell = group / groups;
-    item.head = number % C2T_HEADS;
-    item.first = group % groups * COUNT;
-    item.count = s.tokens - item.first < COUNT ? s.tokens - item.first : COUNT;
-    item.before = slot_of_row[item.cell * s.tokens + item.first];
-    const int kv_head = item.head / (C2T_HEADS / C2T_KV_HEADS);
-    item.kv = (long long)(item.cell * C2T_KV_HEADS + kv_head) * s.capacity * C2T_HEAD;
-    return item;
-}
-__device__ inline float* part_of(const Step& s, int quarter, int row, int head) {
-    return s.parts + ((long long)(quarter * C2T_ROWS + row) * C2T_HEADS + head) * PARTIAL;
-}
-
-// COUNT tokens over the slots of one quarter: turn t of the block, of a slot for each group of lanes, belongs to quarter
-// t % 4, whichever block runs it. Leaves each warp's part in `meeting`: [warps, COUNT, PARTIAL].
-template <int COUNT>
-__device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values,
-                              const Attended& item, int quarter, float* meeting) {
+// COUNT tokens of one cell from token `begin` on, and one head: warps and groups of lanes share the slots. Slots are read
+// TURNS at a time, since a read takes as long as many sums.
+template <int COUNT, int TURNS>
+__device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values, int cell,
+                              int begin, int head, int before, float* meeting) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, dim = lane % LANES_OF_SLOT * 8;
-    const int stride = QUARTERS * C2T_WARPS * SLOTS_OF_WARP;
-    float query[COUNT][8], sum[COUNT][8], top[COUNT], weight[COUNT];
+    const int count = s.tokens - begin < COUNT ? s.tokens - begin : COUNT;
+    const int slots = before + count;  // `before`: what the first of the tokens sees, less its own
+    const long long kv =
+        (long long)(cell * C2T_KV_HEADS + head / (C2T_HEADS / C2T_KV_HEADS)) * s.capacity * C2T_HEAD + dim;
+    const int row = cell * s.tokens + begin;
+    Words q[COUNT];
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) {
-        const int row = item.cell * s.tokens + item.first + (i < item.count ? i : 0);
-        const Words q = load_shared_by_blocks((const Words*)(s.queries + row * QUERIES + item.head * C2T_HEAD + dim));
-        const unsigned both[4] = {q.x, q.y, q.z, q.w};
+        const int at = (row + (i < count ? i : 0)) * QUERIES + head * C2T_HEAD + dim;
+        q[i] = load_shared_by_blocks((const Words*)(s.queries + at));
+    }
+    float sum[COUNT][8], top[COUNT], weight[COUNT];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            query[i][j] = (j % 2 ? high_half(both[j / 2]) : low_half(both[j / 2])) * s.scale;
-            sum[i][j] = 0.0f;
-        }
+    for (int i = 0; i < COUNT; ++i) {
         top[i] = -1.0f / 0.0f;
         weight[i] = 0.0f;
+        for (int j = 0; j < 8; ++j) sum[i][j] = 0.0f;
     }
-    const int slots = item.before + item.count;
-    const unsigned short* key_row = keys + item.kv + dim;
-    const unsigned short* value_row = values + item.kv + dim;
-    const Words nothing = {0, 0, 0, 0};
-    int slot = (quarter * C2T_WARPS + warp) * SLOTS_OF_WARP + lane / LANES_OF_SLOT;
-    Words next_key = nothing, next_value = nothing;
-    if (slot < slots) {
-        next_key = load_shared_by_blocks((const Words*)(key_row + (long long)slot * C2T_HEAD));
-        next_value = load_shared_by_blocks((const Words*)(value_row + (long long)slot * C2T_HEAD));
-    }
+    const int mine = warp * SLOTS_OF_WARP + lane / LANES_OF_SLOT;
     // All lanes of the block make the same number of turns: they exchange numbers.
-    for (int turn = quarter * C2T_WARPS * SLOTS_OF_WARP; turn < slots; turn += stride, slot += stride) {
-        const Words key = next_key, value = next_value;
-        if (slot + stride < slots) {
-            next_key = load_shared_by_blocks((const Words*)(key_row + (long long)(slot + stride) * C2T_HEAD));
-            next_value = load_shared_by_blocks((const Words*)(value_row + (long long)(slot + stride) * C2T_HEAD));
+    for (int turn = 0; turn < slots; turn += TURNS * SLOTS_OF_BLOCK) {
+        Words key[TURNS], value[TURNS];
+#pragma unroll
+        for (int t = 0; t < TURNS; ++t) {
+            const int slot = turn + t * SLOTS_OF_BLOCK + mine;
+            const long long at = kv + (long long)(slot < slots ? slot : 0) * C2T_HEAD;
+            key[t] = load_shared_by_blocks((const Words*)(keys + at));
+            value[t] = load_shared_by_blocks((const Words*)(values + at));
         }
-        const unsigned k[4] = {key.x, key.y, key.z, key.w}, v[4] = {value.x, value.y, value.z, value.w};
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            float score = 0.0f;
+        for (int t = 0; t < TURNS; ++t) {
+            const int slot = turn + t * SLOTS_OF_BLOCK + mine;
+            const unsigned k[4] = {key[t].x, key[t].y, key[t].z, key[t].w};
+            const unsigned v[4] = {value[t].x, value[t].y, value[t].z, value[t].w};
 #pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                score = fmaf(query[i][2 * j], low_half(k[j]), score);
-                score = fmaf(query[i][2 * j + 1], high_half(k[j]), score);
-            }
-#pragma unroll
-            for (int step = 1; step < LANES_OF_SLOT; step *= 2) score += __shfl_xor_sync(0xFFFFFFFF, score, step);
-            if (slot <= item.before + i && slot < slots) {  // what comes after a token is not seen by it
-                const float larger = fmaxf(top[i], score);
-                const float old = __expf(top[i] - larger), now = __expf(score - larger);
-                top[i] = larger;
-                weight[i] = fmaf(weight[i], old, now);
+            for (int i = 0; i < COUNT; ++i) {
+                const unsigned mine_of_query[4] = {q[i].x, q[i].y, q[i].z, q[i].w};
+                float score = 0.0f;
 #pragma unroll
                 for (int j = 0; j < 4; ++j) {
-                    sum[i][2 * j] = fmaf(now, low_half(v[j]), sum[i][2 * j] * old);
-                    sum[i][2 * j + 1] = fmaf(now, high_half(v[j]), sum[i][2 * j + 1] * old);
+                    score = fmaf(low_half(mine_of_query[j]), low_half(k[j]), score);
+                    score = fmaf(high_half(mine_of_query[j]), high_half(k[j]), score);
+                }
+#pragma unroll
+                for (int step = 1; step < LANES_OF_SLOT; step *= 2) score += __shfl_xor_sync(0xFFFFFFFF, score, step);
+                if (slot <= before + i && slot < slots) {  // what comes after a token is not seen by it
+                    score *= s.scale;
+                    const float larger = fmaxf(top[i], score);
+                    const float old = __expf(top[i] - larger), now = __expf(score - larger);
+                    top[i] = larger;
+                    weight[i] = fmaf(weight[i], old, now);
+#pragma unroll
+                    for (int j = 0; j < 4; ++j) {
+                        sum[i][2 * j] = fmaf(now, low_half(v[j]), sum[i][2 * j] * old);
+                        sum[i][2 * j + 1] = fmaf(now, high_half(v[j]), sum[i][2 * j + 1] * old);
+                    }
                 }
             }
         }
     }
+    // Sums of groups of lanes, then of warps, are weighed by their largest scores and added.
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) {
 #pragma unroll
         for (int step = LANES_OF_SLOT; step < 32; step *= 2) {
-            const float other_top = __shfl_xor_sync(0xFFFFFFFF, top[i], step);
-            const float other_weight = __shfl_xor_sync(0xFFFFFFFF, weight[i], step);
-            const float my_top = top[i], my_weight = weight[i];
+            const float their_top = __shfl_xor_sync(0xFFFFFFFF, top[i], step);
+            const float their_weight = __shfl_xor_sync(0xFFFFFFFF, weight[i], step);
+            const float larger = fmaxf(top[i], their_top);
+            const float old = weight[i] > 0.0f ? __expf(top[i] - larger) : 0.0f;
+            const float theirs = their_weight > 0.0f ? __expf(their_top - larger) : 0.0f;
+            top[i] = larger;
+            weight[i] = fmaf(their_weight, theirs, weight[i] * old);
 #pragma unroll
             for (int j = 0; j < 8; ++j) {
-                const float other = __shfl_xor_sync(0xFFFFFFFF, sum[i][j], step);
-                top[i] = my_top;
-                weight[i] = my_weight;
-                merge(top[i], weight[i], sum[i][j], other_top, other_weight, other);
+                sum[i][j] = fmaf(__shfl_xor_sync(0xFFFFFFFF, sum[i][j], step), theirs, sum[i][j] * old);
             }
         }
-        float* place = meeting + (warp * COUNT + i) * PARTIAL;
+        float* place = meeting + (warp * ATTENDED + i) * PARTIAL;
         if (lane < LANES_OF_SLOT) {
 #pragma unroll
             for (int j = 0; j < 8; ++j) place[dim + j] = sum[i][j];
@@ -395,93 +449,23 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
             }
         }
     }
-}
-
-// Bring the keys and values that attention will read into the cache that all blocks share, while the layer's own are
-// still computed.
-template <int COUNT> __device__ inline void prefetch_slots(const Step& s, const unsigned short* keys,
-                                                           const unsigned short* values, const int* slot_of_row,
-                                                           int splits) {
-    const int groups = (s.tokens + COUNT - 1) / COUNT, items = s.batch * groups * C2T_HEADS * splits;
-    for (int number = blockIdx.x; number < items; number += gridDim.x) {
-        const Attended item = attended<COUNT>(s, number / splits, slot_of_row);
-        if (item.head % (C2T_HEADS / C2T_KV_HEADS)) continue;  // the first of the heads does it for all that share
-        for (int slot = threadIdx.x; slot < item.before; slot += THREADS) {
-            if (splits > 1 && slot / (C2T_WARPS * SLOTS_OF_WARP) % QUARTERS != number % splits) continue;
-            for (int dim = 0; dim < C2T_HEAD; dim += 64) {  // a line of 128 bytes
-                prefetch(keys + item.kv + (long long)slot * C2T_HEAD + dim);
-                prefetch(values + item.kv + (long long)slot * C2T_HEAD + dim);
-            }
+    __syncthreads();
+    for (int at = threadIdx.x; at < count * C2T_HEAD; at += THREADS) {
+        const float* place = meeting + at / C2T_HEAD * PARTIAL;
+        float largest = -1.0f / 0.0f, total = 0.0f, value = 0.0f;
+#pragma unroll
+        for (int w = 0; w < C2T_WARPS; ++w) largest = fmaxf(largest, place[w * ATTENDED * PARTIAL + C2T_HEAD]);
+#pragma unroll
+        for (int w = 0; w < C2T_WARPS; ++w) {
+            const float* part = place + w * ATTENDED * PARTIAL;
+            const float factor = part[C2T_HEAD + 1] > 0.0f ? __expf(part[C2T_HEAD] - largest) : 0.0f;
+            total = fmaf(part[C2T_HEAD + 1], factor, total);
+            value = fmaf(part[at % C2T_HEAD], factor, value);
         }
+        const int place_of_row = (row + at / C2T_HEAD) * QUERIES + head * C2T_HEAD + at % C2T_HEAD;
+        s.context[place_of_row] = (unsigned short)pack_halves(value / total, 0.0f);
     }
-}
-
-// The context of a tile, merged from its quarters.
-__device__ inline Words read_parts(const Step& s, int tile, int row) {
-    const int k = tile * 32 + threadIdx.x % 4 * 8;
-    float top = -1.0f / 0.0f, weight = 0.0f, value[8] = {};
-#pragma unroll
-    for (int quarter = 0; quarter < QUARTERS; ++quarter) {
-        const float* part = part_of(s, quarter, row, k / C2T_HEAD);
-        const Words one = load_shared_by_blocks((const Words*)(part + k % C2T_HEAD));
-        const Words two = load_shared_by_blocks((const Words*)(part + k % C2T_HEAD + 4));
-        const Words ends = load_shared_by_blocks((const Words*)(part + C2T_HEAD));
-        const unsigned bits[8] = {one.x, one.y, one.z, one.w, two.x, two.y, two.z, two.w};
-        const float my_top = top, my_weight = weight;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            top = my_top;
-            weight = my_weight;
-            merge(top, weight, value[j], __uint_as_float(ends.x), __uint_as_float(ends.y), __uint_as_float(bits[j]));
-        }
-    }
-    return Words{pack_halves(value[0] / weight, value[1] / weight), pack_halves(value[2] / weight, value[3] / weight),
-                 pack_halves(value[4] / weight, value[5] / weight), pack_halves(value[6] / weight, value[7] / weight)};
-}
-
-// Attention of all rows. Where there are blocks enough, each takes a quarter of the slots and leaves its part to
-// `read_parts`; else each merges the quarters itself, in the same order and so to the same bits.
-template <int COUNT>
-__device__ inline void attend_all(const Step& s, const unsigned short* keys, const unsigned short* values,
-                                  const int* slot_of_row, int splits, float* meeting) {
-    const int groups = (s.tokens + COUNT - 1) / COUNT, items = s.batch * groups * C2T_HEADS * splits;
-    for (int number = blockIdx.x; number < items; number += gridDim.x) {
-        const Attended item = attended<COUNT>(s, number / splits, slot_of_row);
-        const int row = threadIdx.x / C2T_HEAD, dim = threadIdx.x % C2T_HEAD;
-        float top = -1.0f / 0.0f, weight = 0.0f, value = 0.0f;
-        for (int quarter = number % splits; quarter < QUARTERS; quarter += splits) {
-            attend<COUNT>(s, keys, values, item, quarter, meeting);
-            __syncthreads();
-            if (row < item.count) {
-                const float* place = meeting + row * PARTIAL;
-                float part_top = -1.0f / 0.0f, part_weight = 0.0f, part_value = 0.0f;
-#pragma unroll
-                for (int w = 0; w < C2T_WARPS; ++w) part_top = fmaxf(part_top, place[w * COUNT * PARTIAL + C2T_HEAD]);
-#pragma unroll
-                for (int w = 0; w < C2T_WARPS; ++w) {
-                    const float* part = place + w * COUNT * PARTIAL;
-                    const float factor = part[C2T_HEAD + 1] > 0.0f ? __expf(part[C2T_HEAD] - part_top) : 0.0f;
-                    part_weight = fmaf(part[C2T_HEAD + 1], factor, part_weight);
-                    part_value = fmaf(part[dim], factor, part_value);
-                }
-                if (splits == 1) {
-                    merge(top, weight, value, part_top, part_weight, part_value);
-                } else {
-                    float* part = part_of(s, quarter, item.cell * s.tokens + item.first + row, item.head);
-                    part[dim] = part_value;
-                    if (dim == 0) {
-                        part[C2T_HEAD] = part_top;
-                        part[C2T_HEAD + 1] = part_weight;
-                    }
-                }
-            }
-            __syncthreads();
-        }
-        if (splits == 1 && row < item.count) {
-            const int at = (item.cell * s.tokens + item.first + row) * QUERIES + item.head * C2T_HEAD + dim;
-            s.context[at] = (unsigned short)pack_halves(value / weight, 0.0f);
-        }
-    }
+    __syncthreads();
 }
 
 // Where a row's keys and values go, and what its queries and keys are turned by; read once, for all layers.
@@ -528,12 +512,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     const Words* __restrict__ weights, const float* __restrict__ cosines, const float* __restrict__ sines,
     const unsigned short* __restrict__ embeds, const long long* __restrict__ positions,
     const long long* __restrict__ write_index, const long long* __restrict__ logit_rows, unsigned short* cache,
-    float* logits, float* residual, unsigned short* queries, unsigned short* context, float* parts,
-    unsigned short* product, unsigned* barrier, long long cache_stride, int batch, int tokens, int places_of_cell, int capacity, float epsilon,
+    float* logits, float* residual, unsigned short* queries, unsigned short* context, unsigned short* product,
+    unsigned* barrier, long long cache_stride, int batch, int tokens, int places_of_cell, int capacity, float epsilon,
     float scale) {
-    const Step s = {cosines, sines,   embeds, positions, write_index,  logit_rows, cache,  logits,         residual, queries,
-                    context, parts,   product, barrier,  cache_stride, batch,      tokens, places_of_cell, capacity, epsilon,
-                    scale};
+    const Step s = {cosines, sines,   embeds,  positions,    write_index, logit_rows, cache,          logits,   residual,
+                    queries, context, product, barrier,      cache_stride, batch,     tokens,         places_of_cell,
+                    capacity, epsilon, scale};
     Words* rings = shared_memory();
     float* meeting = (float*)(rings + C2T_WARPS * C2T_STAGES * TILE);
     float* squares = meeting + (2 * MEETING > ATTENDING ? 2 * MEETING : ATTENDING);
@@ -541,17 +525,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     const int rows = s.batch * s.tokens;
     unsigned passed = 0;
     Stream stream;
+#if C2T_BULK
+    stream.begin(weights, rings, (Barrier*)(&places + 1));
+#else
     stream.begin(weights, rings);
+#endif
 
     read_places(s, places);
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < rows * C2T_WIDTH; i += gridDim.x * THREADS) {
         s.residual[i] = half_value(s.embeds[i]);
     }
     wait_for_all(s, passed);
-    const int items = s.batch * C2T_HEADS * (s.tokens == 1 ? 1 : (s.tokens + ATTENDED - 1) / ATTENDED);
-    const int splits = items * QUARTERS <= int(gridDim.x) ? QUARTERS : 1;
-    Activations a[PART(C2T_WIDTH)];
+    Activations a[ROUNDS(C2T_WIDTH)];
     const auto same = [](int row) { return row; };
+    Matrix matrix;
+    matrix.begin();
     for (int layer = 0; layer < C2T_LAYERS; ++layer) {
         unsigned short* keys = s.cache + 2 * layer * s.cache_stride;
         unsigned short* values = keys + s.cache_stride;
@@ -560,82 +548,74 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
             place[0] = load_shared_by_blocks(place) + one;
             place[1] = load_shared_by_blocks(place + 1) + other;
         };
-        if (s.tokens == 1) {
-            prefetch_slots<1>(s, keys, values, places.slot, splits);
-        } else {
-            prefetch_slots<ATTENDED>(s, keys, values, places.slot, splits);
-        }
         read_normalised(a, s, rows, squares, same);
-        multiply(stream, a, 4 * layer, rows, meeting, [&](int row, int column, float one, float other) {
+        multiply(stream, a, matrix, rows, meeting, [&](int row, int column, float one, float other) {
             finish_heads(s, places, keys, values, row, column, one, other);
         });
+        matrix.next();
         wait_for_all(s, passed);
 
-        if (s.tokens == 1) {
-            attend_all<1>(s, keys, values, places.slot, splits, meeting);
-        } else {
-            attend_all<ATTENDED>(s, keys, values, places.slot, splits, meeting);
-        }
-        wait_for_all(s, passed);
-
-        Activations context[PART(QUERIES)];
-#pragma unroll
-        for (int i = 0; i < PART(QUERIES); ++i) {
-            const int tile = i * C2T_WARPS + threadIdx.x / 32;
-            if (splits == 1) {
-                context[i] = read_tile<QUERIES>(s.context, tile, rows);
-                continue;
+        const int groups = (s.tokens + ATTENDED - 1) / ATTENDED;
+        for (int item = blockIdx.x; item < s.batch * groups * C2T_HEADS; item += gridDim.x) {
+            const int head = item % C2T_HEADS, group = item / C2T_HEADS;
+            const int cell = group / groups, begin = group % groups * ATTENDED;
+            const int before = places.slot[cell * s.tokens + begin];
+            if (s.tokens == 1) {
+                attend<1, 4>(s, keys, values, cell, begin, head, before, meeting);
+            } else {
+                attend<ATTENDED, 2>(s, keys, values, cell, begin, head, before, meeting);
             }
-            const int row = threadIdx.x % 32 / 4;
-            const bool there = tile * 32 + threadIdx.x % 4 * 8 < QUERIES;
-            context[i] = {};
-            if (there && row < rows) context[i].row = read_parts(s, tile, row);
-#if C2T_ROWS == 16
-            if (there && row + 8 < rows) context[i].partner = read_parts(s, tile, row + 8);
-#endif
         }
-        multiply(stream, context, 4 * layer + 1, rows, meeting, add);
+        wait_for_all(s, passed);
+
+        Activations context[ROUNDS(QUERIES)];
+#pragma unroll
+        for (int i = 0; i < ROUNDS(QUERIES); ++i) {
+            context[i] = read_tile<QUERIES>(s.context, i * C2T_WARPS + threadIdx.x / 32, rows);
+        }
+        multiply(stream, context, matrix, rows, meeting, add);
+        matrix.next();
         wait_for_all(s, passed);
 
         read_normalised(a, s, rows, squares, same);
-        multiply(stream, a, 4 * layer + 2, rows, meeting, [&](int row, int column, float gate, float up) {
+        multiply(stream, a, matrix, rows, meeting, [&](int row, int column, float gate, float up) {
             const float value = gate / (1.0f + __expf(-gate)) * up;
             s.product[row * C2T_INNER + column / 2] = (unsigned short)pack_halves(value, 0.0f);
         });
+        matrix.next();
         wait_for_all(s, passed);
 
         // The MLP's inner activations are too many for registers: they are read a few tiles ahead.
-        const Matrix down = matrix_of(4 * layer + 3);
-        const int mine = down.tiles_of_warp(), warp = threadIdx.x / 32;
+        const int mine = matrix.tiles_of_warp(), warp = threadIdx.x / 32;
         int turn = 0;
-        for (int unit = down.first; unit < down.units; unit += gridDim.x) {
+        for (int unit = matrix.first; unit < matrix.units; unit += gridDim.x) {
             float sum[2][4] = {};
             Activations ahead[AHEAD];
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) ahead[i] = read_tile<C2T_INNER>(s.product, i * C2T_WARPS + warp, rows);
-            for (int begin = 0; begin < mine; begin += AHEAD) {
+            for (int begin = 0; begin < ROUNDS(C2T_INNER); begin += AHEAD) {
 #pragma unroll
                 for (int i = 0; i < AHEAD; ++i) {
+                    if (begin + i >= ROUNDS(C2T_INNER)) break;
                     const Activations now = ahead[i];
                     const int later = begin + AHEAD + i;
                     if (later < mine) ahead[i] = read_tile<C2T_INNER>(s.product, later * C2T_WARPS + warp, rows);
-                    if (begin + i < mine) {
-                        Words first, second;
-                        stream.take(first, second);
-                        add_tile(sum, now, first, second);
-                    }
+                    Words first, second;
+                    stream.take(first, second, begin + i < mine);
+                    if (begin + i < mine) add_tile(sum, now, first, second);
                 }
             }
             meet(meeting + turn * MEETING, sum, rows, unit, add);
             turn ^= 1;
         }
+        matrix.next();
         wait_for_all(s, passed);
     }
     const int chosen = s.batch * s.places;
     read_normalised(a, s, chosen, squares, [&](int row) {
         return row / s.places * s.tokens + int(s.logit_rows[row]);
     });
-    multiply(stream, a, 4 * C2T_LAYERS, chosen, meeting, [&](int row, int column, float one, float other) {
+    multiply(stream, a, matrix, chosen, meeting, [&](int row, int column, float one, float other) {
         float* place = s.logits + (long long)row * C2T_VOCABULARY + column;
         if (column < C2T_VOCABULARY) place[0] = one;
         if (column + 1 < C2T_VOCABULARY) place[1] = other;

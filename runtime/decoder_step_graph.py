@@ -23,6 +23,7 @@ from c2t.kernels.cuda_decoder_step import (
     StepArguments,
     StepScratch,
     StepSizes,
+    architecture,
     launch_decoder_step,
     pack_decoder,
 )
@@ -143,7 +144,7 @@ def with_step_kernel(
         head_size=decoder.head_size,
         vocabulary=decoder.vocabulary_size,
     )
-    old = int(device.arch.removeprefix("sm_")) < LEAST_ARCHITECTURE
+    old = architecture(device) < LEAST_ARCHITECTURE
     if old or sizes.problem or weights.logits.dtype != "float16":
         return graph
     norms = [[small[name] for name in norm_names(layer)] for layer in range(decoder.layers)]

@@ -68,7 +68,7 @@ class EmulatedDevice(HostDevice):
         sizes = StepSizes(
             layers=1, width=16, inner=8, heads=1, kv_heads=1, head_size=16, vocabulary=16
         )
-        library = self.library(sizes.macros(8, 3) | defines | {"C2T_THREADS": 32})
+        library = self.library(sizes.macros(8, 3, bulk=False) | defines | {"C2T_THREADS": 32})
         blocks = -(-grid[0] * grid[1] // 32)
         library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(blocks))
 
@@ -139,9 +139,6 @@ class Emulated:
         self.device = EmulatedDevice(folder)
         self.weights = pack_decoder(self.device, self.sizes, host)
         self.scratch = StepScratch.allocate(self.sizes)
-        draw = np.random.default_rng(0)
-        # Weights of normalisations are ones in a fresh model: these are not.
-        assert not np.allclose(host.norm, 1) or draw is not None
 
     def new_cache(self, rows):
         s = self.sizes
@@ -183,9 +180,10 @@ class Emulated:
         return logits.download()
 
 
-@pytest.fixture
-def emulated(tmp_path, monkeypatch):
+@pytest.fixture(params=["sm_80", "sm_90"])
+def emulated(request, tmp_path, monkeypatch):
     HostDriver().install(monkeypatch)
+    monkeypatch.setattr(EmulatedDevice, "arch", request.param)
     monkeypatch.setattr(cuda_decoder_step, "WARPS", WARPS)
     return Emulated(tmp_path)
 
