@@ -30,6 +30,8 @@ PIECE_BYTES = 1024
 ATTENDED = 4
 # A ring of more pieces than this gains nothing: it covers the wait for all blocks.
 MOST_STAGES, LEAST_STAGES = 12, 4
+# Pieces that the GPU's cache holds for each block beyond the ring.
+CACHED = 8
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
 # together, or a gate and what it lets through, lie side by side.
 PLAIN, TURNED, GATED = 0, 1, 2
@@ -97,6 +99,7 @@ class StepSizes:
             "C2T_ROWS": rows,
             "C2T_STAGES": stages,
             "C2T_BULK": int(bulk),
+            "C2T_CACHED": CACHED if bulk else 0,
             "C2T_WARPS": WARPS,
         }
 
@@ -258,7 +261,7 @@ def launch_decoder_step(
     device.launch_together(
         "decoder_step",
         "decoder_step",
-        WARPS * 32,
+        (WARPS + bulk) * 32,
         fixed + stages * WARPS * PIECE_BYTES,
         (
             weights.packed.pointer,

@@ -12,6 +12,7 @@
 //   C2T_ROWS    8 or 16: the most rows (tokens of all cells) of the step
 //   C2T_STAGES  pieces in the ring
 //   C2T_BULK    1 where there is a unit that copies blocks: sm_90 and later
+//   C2T_CACHED  pieces that are brought into the cache that all blocks share, ahead of the ring; for C2T_BULK only
 
 #ifndef C2T_WARPS
 #define C2T_WARPS 16
@@ -21,20 +22,30 @@
 
 #define QUERIES (C2T_HEADS * C2T_HEAD)
 #define KEYS (C2T_KV_HEADS * C2T_HEAD)
-#define THREADS (C2T_WARPS * 32)
+#define WORKERS (C2T_WARPS * 32)           // threads that compute
+#define THREADS (WORKERS + 32 * C2T_BULK)  // and a warp that copies
 #define TILE 64  // Words of a tile: 16 columns by 32 numbers of the sum
 #define TILES(sums) (((sums) + 31) / 32)
 #define ROUNDS(sums) ((TILES(sums) + C2T_WARPS - 1) / C2T_WARPS)  // in which each warp takes a tile of the sum
 #define UNITS(columns) (((columns) + 15) / 16)
 // Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
 #define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
-#define AHEAD 4  // tiles of the MLP's inner activations that are read ahead
+#define AHEAD (C2T_ROWS == 8 ? 8 : 4)  // tiles of the MLP's inner activations that are read ahead
 #define ATTENDED 4  // the most tokens of a cell that attend together
 #define PARTIAL (C2T_HEAD + 2)  // a weighted sum of values, its largest score, its sum of weights
 #define ATTENDING (C2T_WARPS * ATTENDED * PARTIAL)  // floats of the place where the warps' parts meet
 #define LANES_OF_SLOT (C2T_HEAD / 8)
 #define SLOTS_OF_WARP (32 / LANES_OF_SLOT)
 #define SLOTS_OF_BLOCK (C2T_WARPS * SLOTS_OF_WARP)
+
+// All threads of the block that compute have come this far.
+__device__ inline void meet_workers() {
+#if C2T_BULK
+    wait_for_threads(WORKERS);
+#else
+    __syncthreads();
+#endif
+}
 
 // The matrices in order, four in each layer and at last the logits', and which units of them are the block's. The blocks
 // take turns over all matrices, so that none has more than its share in the end.
@@ -66,72 +77,94 @@ struct Matrix {
 
 #if C2T_BULK
 
-// The ring of the block, which its first thread fills: a piece is a round, a tile for each warp.
-struct Stream {
+// The block's pieces in order: a piece is a round, a tile for each warp.
+struct Pieces {
     const Words* base;  // of the matrix
+    Matrix matrix;
+    int unit, tile;
+
+    __device__ void begin(const Words* weights) {
+        base = weights;
+        matrix.begin();
+        unit = matrix.first;
+        tile = 0;
+    }
+    // The next piece and its bytes; 0 after the last.
+    __device__ int next(const Words*& piece) {
+        while (unit >= matrix.units) {
+            if (matrix.is_last()) return 0;
+            base += (long long)matrix.units * matrix.tiles * TILE;
+            matrix.next();
+            unit = matrix.first;
+        }
+        const int tiles = matrix.tiles - tile < C2T_WARPS ? matrix.tiles - tile : C2T_WARPS;
+        piece = base + ((long long)unit * matrix.tiles + tile) * TILE;
+        tile += C2T_WARPS;
+        if (tile >= matrix.tiles) {
+            tile = 0;
+            unit += gridDim.x;
+        }
+        return tiles * TILE * int(sizeof(Words));
+    }
+};
+
+// The ring of the block, which one thread of a warp of its own fills. The cache that all blocks share holds what comes
+// after the ring: memory then stays busy for longer than the ring alone would last.
+struct Stream {
     Words* ring;
     Barrier *full, *empty;
-    Matrix matrix;
-    int unit, tile;        // of the next piece to copy
-    int slot, filled;      // the next to take, and to fill
-    unsigned parity, turn;  // of their barriers' phases
+    int slot;
+    unsigned parity;  // of the phases of the slot's barriers
 
-    __device__ void begin(const Words* weights, Words* rings, Barrier* barriers) {
-        base = weights;
+    __device__ void begin(Words* rings, Barrier* barriers) {
         ring = rings;
         full = barriers;
         empty = barriers + C2T_STAGES;
-        matrix.begin();
-        unit = matrix.first;
-        tile = slot = filled = 0;
+        slot = 0;
         parity = 0;
-        turn = 1;  // in the first turn of the ring nothing is waited for
         if (threadIdx.x == 0) {
             for (int i = 0; i < C2T_STAGES; ++i) {
                 init_barrier(full + i, 1);
                 init_barrier(empty + i, C2T_WARPS);
             }
             publish_barriers();
-            for (int i = 0; i < C2T_STAGES - 2; ++i) copy();
         }
         __syncthreads();
     }
-    // Start to copy the next piece, if there is one.
-    __device__ void copy() {
-        while (unit >= matrix.units) {
-            if (matrix.is_last()) return;
-            base += (long long)matrix.units * matrix.tiles * TILE;
-            matrix.next();
-            unit = matrix.first;
-        }
-        const int tiles = matrix.tiles - tile < C2T_WARPS ? matrix.tiles - tile : C2T_WARPS;
-        wait_for_phase(empty + filled, turn);
-        copy_block(ring + filled * (C2T_WARPS * TILE), base + ((long long)unit * matrix.tiles + tile) * TILE,
-                   tiles * TILE * int(sizeof(Words)), full + filled);
-        if (++filled == C2T_STAGES) {
-            filled = 0;
-            turn ^= 1;
-        }
-        tile += C2T_WARPS;
-        if (tile >= matrix.tiles) {
-            tile = 0;
-            unit += gridDim.x;
+    __device__ void pass() {
+        if (++slot == C2T_STAGES) {
+            slot = 0;
+            parity ^= 1;
         }
     }
-    // The two Words of this lane of the next tile, or only its turn, where the warp has none. A place is filled again two
-    // pieces later: by then no warp is still reading it.
+    // What the copying thread does until all is copied.
+    __device__ void copy_all(const Words* weights) {
+        Pieces copied, cached;
+        copied.begin(weights);
+        cached.begin(weights);
+        const Words* piece;
+        for (int i = 0; i < C2T_STAGES; ++i) cached.next(piece);
+        for (int i = 0; i < C2T_CACHED; ++i) {
+            if (const int bytes = cached.next(piece)) prefetch_block(piece, bytes);
+        }
+        while (const int bytes = copied.next(piece)) {
+            wait_for_phase(empty + slot, parity ^ 1);  // in the first turn of the ring nothing is waited for
+            copy_block(ring + slot * (C2T_WARPS * TILE), piece, bytes, full + slot);
+            pass();
+            if (C2T_CACHED) {
+                if (const int more = cached.next(piece)) prefetch_block(piece, more);
+            }
+        }
+    }
+    // The two Words of this lane of the next tile, or only its turn, where the warp has none.
     __device__ void take(Words& first, Words& second, bool) {
-        if (threadIdx.x == 0) copy();
         wait_for_phase(full + slot, parity);
         const Words* place = ring + (slot * C2T_WARPS + threadIdx.x / 32) * TILE + threadIdx.x % 32;
         first = place[0];
         second = place[32];
         __syncwarp();
         if (threadIdx.x % 32 == 0) arrive(empty + slot);
-        if (++slot == C2T_STAGES) {
-            slot = 0;
-            parity ^= 1;
-        }
+        pass();
     }
 };
 
@@ -237,7 +270,7 @@ __device__ inline void add_tile(float sum[2][4], const Activations& a, const Wor
 
 // All blocks have come this far, and see what the others wrote.
 __device__ inline void wait_for_all(const Step& s, unsigned& passed) {
-    __syncthreads();
+    meet_workers();
     if (threadIdx.x == 0) {
         __threadfence();
         atomicAdd(s.barrier, 1u);
@@ -246,7 +279,7 @@ __device__ inline void wait_for_all(const Step& s, unsigned& passed) {
         }
         __threadfence();
     }
-    __syncthreads();
+    meet_workers();
 }
 
 // The sums of the warps' parts of a unit, by row and pair of columns: `finish(row, column, one, other)` on one lane.
@@ -261,7 +294,7 @@ __device__ inline void meet(float* meeting, const float sum[2][4], int rows, int
             if (row + i / 2 * 8 < rows) meeting[at * (C2T_WARPS + 1) + warp] = sum[half][i];
         }
     }
-    __syncthreads();
+    meet_workers();
     // A warp adds two columns at a time, 16 lanes each.
     for (int pair = warp; pair < rows * 8; pair += C2T_WARPS) {
         float value = 0.0f;
@@ -335,7 +368,7 @@ __device__ inline void read_normalised(Activations (&a)[ROUNDS(C2T_WIDTH)], cons
         square += __shfl_xor_sync(0xFFFFFFFF, square, 2);
         if (quarter == 0) squares[mine * C2T_WARPS + warp] = square;
     }
-    __syncthreads();
+    meet_workers();
 #pragma unroll
     for (int half = 0; half < C2T_ROWS / 8; ++half) {
         float total = 0.0f;
@@ -449,8 +482,8 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
             }
         }
     }
-    __syncthreads();
-    for (int at = threadIdx.x; at < count * C2T_HEAD; at += THREADS) {
+    meet_workers();
+    for (int at = threadIdx.x; at < count * C2T_HEAD; at += WORKERS) {
         const float* place = meeting + at / C2T_HEAD * PARTIAL;
         float largest = -1.0f / 0.0f, total = 0.0f, value = 0.0f;
 #pragma unroll
@@ -465,7 +498,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
         const int place_of_row = (row + at / C2T_HEAD) * QUERIES + head * C2T_HEAD + at % C2T_HEAD;
         s.context[place_of_row] = (unsigned short)pack_halves(value / total, 0.0f);
     }
-    __syncthreads();
+    meet_workers();
 }
 
 // Where a row's keys and values go, and what its queries and keys are turned by; read once, for all layers.
@@ -474,7 +507,7 @@ struct Places {
     float cosine[C2T_ROWS][C2T_HEAD / 2], sine[C2T_ROWS][C2T_HEAD / 2];
 };
 __device__ inline void read_places(const Step& s, Places& places) {
-    for (int at = threadIdx.x; at < s.batch * s.tokens * (C2T_HEAD / 2); at += THREADS) {
+    for (int at = threadIdx.x; at < s.batch * s.tokens * (C2T_HEAD / 2); at += WORKERS) {
         const int row = at / (C2T_HEAD / 2), dim = at % (C2T_HEAD / 2);
         const long long angle = s.positions[row] * (C2T_HEAD / 2) + dim;
         places.cosine[row][dim] = s.cosines[angle];
@@ -526,13 +559,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     unsigned passed = 0;
     Stream stream;
 #if C2T_BULK
-    stream.begin(weights, rings, (Barrier*)(&places + 1));
+    stream.begin(rings, (Barrier*)(&places + 1));
+    if (threadIdx.x >= WORKERS) {
+        if (threadIdx.x == WORKERS) stream.copy_all(weights);
+        return;
+    }
 #else
     stream.begin(weights, rings);
 #endif
 
     read_places(s, places);
-    for (int i = blockIdx.x * THREADS + threadIdx.x; i < rows * C2T_WIDTH; i += gridDim.x * THREADS) {
+    for (int i = blockIdx.x * WORKERS + threadIdx.x; i < rows * C2T_WIDTH; i += gridDim.x * WORKERS) {
         s.residual[i] = half_value(s.embeds[i]);
     }
     wait_for_all(s, passed);
@@ -561,7 +598,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
             const int cell = group / groups, begin = group % groups * ATTENDED;
             const int before = places.slot[cell * s.tokens + begin];
             if (s.tokens == 1) {
-                attend<1, 4>(s, keys, values, cell, begin, head, before, meeting);
+                attend<1, 6>(s, keys, values, cell, begin, head, before, meeting);
             } else {
                 attend<ATTENDED, 2>(s, keys, values, cell, begin, head, before, meeting);
             }

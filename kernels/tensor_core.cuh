@@ -49,6 +49,10 @@ __device__ inline void copy_block(Words* shared, const Words* global, int bytes,
                  "l"(global), "r"(bytes), "r"(full)
                  : "memory");
 }
+// Bring a block of memory into the cache that all multiprocessors share.
+__device__ inline void prefetch_block(const Words* global, int bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
 // Until the barrier's phase of this parity is complete.
 __device__ inline void wait_for_phase(Barrier* barrier, unsigned parity) {
     unsigned done = 0;
@@ -60,6 +64,9 @@ __device__ inline void wait_for_phase(Barrier* barrier, unsigned parity) {
             : "memory");
     }
 }
+// `threads` of the block have come this far.
+__device__ inline void wait_for_threads(int threads) { asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory"); }
+
 // Reads that see what other blocks wrote before a grid barrier: past this multiprocessor's own cache.
 __device__ inline Words load_shared_by_blocks(const Words* p) {
     Words v;

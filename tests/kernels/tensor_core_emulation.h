@@ -52,12 +52,14 @@ inline void copy_block(Words* shared, const Words* global, int bytes, Barrier* b
     std::memcpy(shared, global, bytes);
     arrive(barrier);
 }
+inline void prefetch_block(const Words*, int) {}
 inline void wait_for_phase(Barrier* barrier, unsigned parity) {
     for (;; std::this_thread::yield()) {
         const std::lock_guard<std::mutex> lock(atomic_mutex);
         if (barrier->phase % 2 != parity) return;
     }
 }
+inline void wait_for_threads(int) { this_block->workers.arrive_and_wait(); }
 inline void __syncwarp() { this_warp().barrier.arrive_and_wait(); }
 
 inline void copy_async(Words* shared, const Words* global) { *shared = *global; }

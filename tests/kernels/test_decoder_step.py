@@ -73,7 +73,7 @@ class EmulatedDevice(HostDevice):
         library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(blocks))
 
     def launch_together(self, source, kernel, threads, shared, arguments, **defines):
-        assert threads == 32 * WARPS
+        assert threads == 32 * (WARPS + defines["C2T_BULK"])
         library = self.library(defines | {"C2T_TABLE": 0})
         library.step(
             ctypes.c_uint(self.multiprocessors),
