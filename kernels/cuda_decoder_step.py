@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 16
 LEAST_ARCHITECTURE = 80  # its tensor cores and asynchronous copies
-BULK_ARCHITECTURE = 90  # has a unit that copies whole blocks of memory
 # The sources' numbers: threads, warps, bytes of a piece of the ring, tokens that attend together.
 PACK_THREADS = 256
 WARPS = 16
 PIECE_BYTES = 1024
 ATTENDED = 4
 # A ring of more pieces than this gains nothing: it covers the wait for all blocks.
-MOST_STAGES, LEAST_STAGES = 12, 4
-# Pieces that the GPU's cache holds for each block beyond the ring.
-CACHED = 8
+MOST_STAGES, LEAST_STAGES = 12, 3
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
 # together, or a gate and what it lets through, lie side by side.
 PLAIN, TURNED, GATED = 0, 1, 2
@@ -86,7 +83,7 @@ class StepSizes:
         layer = sum(_packed_bytes(*shape) for shape in shapes)
         return self.layers * layer + _packed_bytes(self.width, self.vocabulary)
 
-    def macros(self, rows: int, stages: int, *, bulk: bool) -> dict[str, int]:
+    def macros(self, rows: int, stages: int) -> dict[str, int]:
         """What `decoder_step.cu` is compiled for."""
         return {
             "C2T_LAYERS": self.layers,
@@ -98,8 +95,6 @@ class StepSizes:
             "C2T_VOCABULARY": self.vocabulary,
             "C2T_ROWS": rows,
             "C2T_STAGES": stages,
-            "C2T_BULK": int(bulk),
-            "C2T_CACHED": CACHED if bulk else 0,
             "C2T_WARPS": WARPS,
         }
 
@@ -254,15 +249,13 @@ def launch_decoder_step(
         KernelError: The device cannot run all its blocks at once.
     """
     rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
-    sizes, bulk = weights.sizes, architecture(device) >= BULK_ARCHITECTURE
-    fixed = _fixed_shared_bytes(sizes, rows)
-    free = (device.shared_bytes - fixed) // (WARPS * PIECE_BYTES)
-    stages = max(LEAST_STAGES, min(MOST_STAGES, free))
+    sizes = weights.sizes
+    stages = ring_stages(device, sizes, rows)
     device.launch_together(
         "decoder_step",
         "decoder_step",
-        (WARPS + bulk) * 32,
-        fixed + stages * WARPS * PIECE_BYTES,
+        WARPS * 32,
+        _fixed_shared_bytes(sizes, rows) + stages * WARPS * PIECE_BYTES,
         (
             weights.packed.pointer,
             weights.cosines.pointer,
@@ -283,8 +276,14 @@ def launch_decoder_step(
             np.float32(weights.epsilon),
             np.float32(weights.scale),
         ),
-        **sizes.macros(rows, stages, bulk=bulk),
+        **sizes.macros(rows, stages),
     )
+
+
+def ring_stages(device: CudaDevice, sizes: StepSizes, rows: int) -> int:
+    """Pieces of a warp's ring that fit beside what else a block keeps; the kernel needs 3."""
+    free = device.shared_bytes - _fixed_shared_bytes(sizes, rows)
+    return min(MOST_STAGES, free // (WARPS * PIECE_BYTES))
 
 
 def architecture(device: CudaDevice) -> int:
@@ -297,8 +296,7 @@ def _fixed_shared_bytes(sizes: StepSizes, rows: int) -> int:
     meeting = 2 * rows * 16 * (WARPS + 1)
     attending = WARPS * ATTENDED * (sizes.head_size + 2)
     places = rows * (1 + sizes.head_size)
-    barriers = 2 * MOST_STAGES * 8
-    return 4 * (max(meeting, attending) + rows * WARPS + places) + barriers
+    return 4 * (max(meeting, attending) + rows * WARPS + places)
 
 
 def _packed_bytes(sums: int, columns: int) -> int:

@@ -1,18 +1,15 @@
 // A whole step of a Llama decoder, of up to 16 tokens, in one kernel that reads every weight once.
 //
 // A step of few tokens costs what reading the weights costs, so they are one stream that never pauses: pieces of all
-// matrices of all layers are copied, in order, through a ring in shared memory, ahead of the sums by the ring's length.
-// So memory stays busy while the blocks wait for each other between the parts of a layer. From sm_90 on, a unit of its
-// own copies: what the warps read in between does not queue behind the copies.
+// matrices of all layers are copied, in order, through rings in shared memory, ahead of the sums by a ring's length.
+// So memory stays busy while the blocks wait for each other between the parts of a layer.
 //
 // One block on every multiprocessor; they must all run at once (a cooperative launch). 16 columns of a matrix are a unit
 // of one block, whose warps share the sum and add their parts in a fixed order: a row's numbers do not depend on how
 // many rows there are, and nothing changes from run to run.
 //   C2T_LAYERS, C2T_WIDTH, C2T_INNER (of the MLP), C2T_HEADS, C2T_KV_HEADS, C2T_HEAD (size), C2T_VOCABULARY
 //   C2T_ROWS    8 or 16: the most rows (tokens of all cells) of the step
-//   C2T_STAGES  pieces in the ring
-//   C2T_BULK    1 where there is a unit that copies blocks: sm_90 and later
-//   C2T_CACHED  pieces that are brought into the cache that all blocks share, ahead of the ring; for C2T_BULK only
+//   C2T_STAGES  pieces in a warp's ring
 
 #ifndef C2T_WARPS
 #define C2T_WARPS 16
@@ -22,30 +19,20 @@
 
 #define QUERIES (C2T_HEADS * C2T_HEAD)
 #define KEYS (C2T_KV_HEADS * C2T_HEAD)
-#define WORKERS (C2T_WARPS * 32)           // threads that compute
-#define THREADS (WORKERS + 32 * C2T_BULK)  // and a warp that copies
+#define THREADS (C2T_WARPS * 32)
 #define TILE 64  // Words of a tile: 16 columns by 32 numbers of the sum
 #define TILES(sums) (((sums) + 31) / 32)
 #define ROUNDS(sums) ((TILES(sums) + C2T_WARPS - 1) / C2T_WARPS)  // in which each warp takes a tile of the sum
 #define UNITS(columns) (((columns) + 15) / 16)
 // Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
 #define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
-#define AHEAD (C2T_ROWS == 8 ? 8 : 4)  // tiles of the MLP's inner activations that are read ahead
+#define AHEAD 4  // tiles of the MLP's inner activations that are read ahead
 #define ATTENDED 4  // the most tokens of a cell that attend together
 #define PARTIAL (C2T_HEAD + 2)  // a weighted sum of values, its largest score, its sum of weights
 #define ATTENDING (C2T_WARPS * ATTENDED * PARTIAL)  // floats of the place where the warps' parts meet
 #define LANES_OF_SLOT (C2T_HEAD / 8)
 #define SLOTS_OF_WARP (32 / LANES_OF_SLOT)
 #define SLOTS_OF_BLOCK (C2T_WARPS * SLOTS_OF_WARP)
-
-// All threads of the block that compute have come this far.
-__device__ inline void meet_workers() {
-#if C2T_BULK
-    wait_for_threads(WORKERS);
-#else
-    __syncthreads();
-#endif
-}
 
 // The matrices in order, four in each layer and at last the logits', and which units of them are the block's. The blocks
 // take turns over all matrices, so that none has more than its share in the end.
@@ -74,101 +61,6 @@ struct Matrix {
     __device__ bool is_last() const { return number == 4 * C2T_LAYERS; }
     __device__ int tiles_of_warp() const { return (tiles - int(threadIdx.x / 32) + C2T_WARPS - 1) / C2T_WARPS; }
 };
-
-#if C2T_BULK
-
-// The block's pieces in order: a piece is a round, a tile for each warp.
-struct Pieces {
-    const Words* base;  // of the matrix
-    Matrix matrix;
-    int unit, tile;
-
-    __device__ void begin(const Words* weights) {
-        base = weights;
-        matrix.begin();
-        unit = matrix.first;
-        tile = 0;
-    }
-    // The next piece and its bytes; 0 after the last.
-    __device__ int next(const Words*& piece) {
-        while (unit >= matrix.units) {
-            if (matrix.is_last()) return 0;
-            base += (long long)matrix.units * matrix.tiles * TILE;
-            matrix.next();
-            unit = matrix.first;
-        }
-        const int tiles = matrix.tiles - tile < C2T_WARPS ? matrix.tiles - tile : C2T_WARPS;
-        piece = base + ((long long)unit * matrix.tiles + tile) * TILE;
-        tile += C2T_WARPS;
-        if (tile >= matrix.tiles) {
-            tile = 0;
-            unit += gridDim.x;
-        }
-        return tiles * TILE * int(sizeof(Words));
-    }
-};
-
-// The ring of the block, which one thread of a warp of its own fills. The cache that all blocks share holds what comes
-// after the ring: memory then stays busy for longer than the ring alone would last.
-struct Stream {
-    Words* ring;
-    Barrier *full, *empty;
-    int slot;
-    unsigned parity;  // of the phases of the slot's barriers
-
-    __device__ void begin(Words* rings, Barrier* barriers) {
-        ring = rings;
-        full = barriers;
-        empty = barriers + C2T_STAGES;
-        slot = 0;
-        parity = 0;
-        if (threadIdx.x == 0) {
-            for (int i = 0; i < C2T_STAGES; ++i) {
-                init_barrier(full + i, 1);
-                init_barrier(empty + i, C2T_WARPS);
-            }
-            publish_barriers();
-        }
-        __syncthreads();
-    }
-    __device__ void pass() {
-        if (++slot == C2T_STAGES) {
-            slot = 0;
-            parity ^= 1;
-        }
-    }
-    // What the copying thread does until all is copied.
-    __device__ void copy_all(const Words* weights) {
-        Pieces copied, cached;
-        copied.begin(weights);
-        cached.begin(weights);
-        const Words* piece;
-        for (int i = 0; i < C2T_STAGES; ++i) cached.next(piece);
-        for (int i = 0; i < C2T_CACHED; ++i) {
-            if (const int bytes = cached.next(piece)) prefetch_block(piece, bytes);
-        }
-        while (const int bytes = copied.next(piece)) {
-            wait_for_phase(empty + slot, parity ^ 1);  // in the first turn of the ring nothing is waited for
-            copy_block(ring + slot * (C2T_WARPS * TILE), piece, bytes, full + slot);
-            pass();
-            if (C2T_CACHED) {
-                if (const int more = cached.next(piece)) prefetch_block(piece, more);
-            }
-        }
-    }
-    // The two Words of this lane of the next tile, or only its turn, where the warp has none.
-    __device__ void take(Words& first, Words& second, bool) {
-        wait_for_phase(full + slot, parity);
-        const Words* place = ring + (slot * C2T_WARPS + threadIdx.x / 32) * TILE + threadIdx.x % 32;
-        first = place[0];
-        second = place[32];
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) arrive(empty + slot);
-        pass();
-    }
-};
-
-#else
 
 // A ring for each warp, that its lanes fill themselves: a piece is a tile, and a lane reads what it copied.
 struct Stream {
@@ -228,8 +120,6 @@ struct Stream {
     }
 };
 
-#endif
-
 // What all blocks write and read.
 struct Step {
     const float *cosines, *sines;  // [positions, head / 2]
@@ -270,7 +160,7 @@ __device__ inline void add_tile(float sum[2][4], const Activations& a, const Wor
 
 // All blocks have come this far, and see what the others wrote.
 __device__ inline void wait_for_all(const Step& s, unsigned& passed) {
-    meet_workers();
+    __syncthreads();
     if (threadIdx.x == 0) {
         __threadfence();
         atomicAdd(s.barrier, 1u);
@@ -279,7 +169,7 @@ __device__ inline void wait_for_all(const Step& s, unsigned& passed) {
         }
         __threadfence();
     }
-    meet_workers();
+    __syncthreads();
 }
 
 // The sums of the warps' parts of a unit, by row and pair of columns: `finish(row, column, one, other)` on one lane.
@@ -294,7 +184,7 @@ __device__ inline void meet(float* meeting, const float sum[2][4], int rows, int
             if (row + i / 2 * 8 < rows) meeting[at * (C2T_WARPS + 1) + warp] = sum[half][i];
         }
     }
-    meet_workers();
+    __syncthreads();
     // A warp adds two columns at a time, 16 lanes each.
     for (int pair = warp; pair < rows * 8; pair += C2T_WARPS) {
         float value = 0.0f;
@@ -368,7 +258,7 @@ __device__ inline void read_normalised(Activations (&a)[ROUNDS(C2T_WIDTH)], cons
         square += __shfl_xor_sync(0xFFFFFFFF, square, 2);
         if (quarter == 0) squares[mine * C2T_WARPS + warp] = square;
     }
-    meet_workers();
+    __syncthreads();
 #pragma unroll
     for (int half = 0; half < C2T_ROWS / 8; ++half) {
         float total = 0.0f;
@@ -482,8 +372,8 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
             }
         }
     }
-    meet_workers();
-    for (int at = threadIdx.x; at < count * C2T_HEAD; at += WORKERS) {
+    __syncthreads();
+    for (int at = threadIdx.x; at < count * C2T_HEAD; at += THREADS) {
         const float* place = meeting + at / C2T_HEAD * PARTIAL;
         float largest = -1.0f / 0.0f, total = 0.0f, value = 0.0f;
 #pragma unroll
@@ -498,7 +388,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
         const int place_of_row = (row + at / C2T_HEAD) * QUERIES + head * C2T_HEAD + at % C2T_HEAD;
         s.context[place_of_row] = (unsigned short)pack_halves(value / total, 0.0f);
     }
-    meet_workers();
+    __syncthreads();
 }
 
 // Where a row's keys and values go, and what its queries and keys are turned by; read once, for all layers.
@@ -507,7 +397,7 @@ struct Places {
     float cosine[C2T_ROWS][C2T_HEAD / 2], sine[C2T_ROWS][C2T_HEAD / 2];
 };
 __device__ inline void read_places(const Step& s, Places& places) {
-    for (int at = threadIdx.x; at < s.batch * s.tokens * (C2T_HEAD / 2); at += WORKERS) {
+    for (int at = threadIdx.x; at < s.batch * s.tokens * (C2T_HEAD / 2); at += THREADS) {
         const int row = at / (C2T_HEAD / 2), dim = at % (C2T_HEAD / 2);
         const long long angle = s.positions[row] * (C2T_HEAD / 2) + dim;
         places.cosine[row][dim] = s.cosines[angle];
@@ -558,18 +448,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     const int rows = s.batch * s.tokens;
     unsigned passed = 0;
     Stream stream;
-#if C2T_BULK
-    stream.begin(rings, (Barrier*)(&places + 1));
-    if (threadIdx.x >= WORKERS) {
-        if (threadIdx.x == WORKERS) stream.copy_all(weights);
-        return;
-    }
-#else
     stream.begin(weights, rings);
-#endif
 
     read_places(s, places);
-    for (int i = blockIdx.x * WORKERS + threadIdx.x; i < rows * C2T_WIDTH; i += gridDim.x * WORKERS) {
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < rows * C2T_WIDTH; i += gridDim.x * THREADS) {
         s.residual[i] = half_value(s.embeds[i]);
     }
     wait_for_all(s, passed);
@@ -598,7 +480,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
             const int cell = group / groups, begin = group % groups * ATTENDED;
             const int before = places.slot[cell * s.tokens + begin];
             if (s.tokens == 1) {
-                attend<1, 6>(s, keys, values, cell, begin, head, before, meeting);
+                attend<1, 4>(s, keys, values, cell, begin, head, before, meeting);
             } else {
                 attend<ATTENDED, 2>(s, keys, values, cell, begin, head, before, meeting);
             }

@@ -32,41 +32,6 @@ __device__ inline void copy_async(Words* shared, const Words* global) {
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 
-// From sm_90 on, a unit of its own copies whole blocks of memory, and counts their bytes on a barrier in shared memory.
-typedef unsigned long long Barrier;
-__device__ inline unsigned shared_address(const void* p) { return unsigned(__cvta_generic_to_shared(p)); }
-__device__ inline void init_barrier(Barrier* barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
-}
-__device__ inline void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-__device__ inline void arrive(Barrier* barrier) {
-    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
-__device__ inline void copy_block(Words* shared, const Words* global, int bytes, Barrier* barrier) {
-    const unsigned place = shared_address(shared), full = shared_address(barrier);
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(full), "r"(bytes) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(place),
-                 "l"(global), "r"(bytes), "r"(full)
-                 : "memory");
-}
-// Bring a block of memory into the cache that all multiprocessors share.
-__device__ inline void prefetch_block(const Words* global, int bytes) {
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
-}
-// Until the barrier's phase of this parity is complete.
-__device__ inline void wait_for_phase(Barrier* barrier, unsigned parity) {
-    unsigned done = 0;
-    while (!done) {
-        asm volatile(
-            "{.reg .pred complete; mbarrier.try_wait.parity.shared.b64 complete, [%1], %2; selp.u32 %0, 1, 0, complete;}"
-            : "=r"(done)
-            : "r"(shared_address(barrier)), "r"(parity)
-            : "memory");
-    }
-}
-// `threads` of the block have come this far.
-__device__ inline void wait_for_threads(int threads) { asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory"); }
-
 // Reads that see what other blocks wrote before a grid barrier: past this multiprocessor's own cache.
 __device__ inline Words load_shared_by_blocks(const Words* p) {
     Words v;

@@ -23,14 +23,13 @@ struct Warp {
     unsigned words[32][6];
 };
 struct Block {
-    Block(unsigned threads, unsigned working, std::size_t shared_bytes)
-        : barrier(threads), workers(working), shared(shared_bytes / 16 + 1) {
+    Block(unsigned threads, std::size_t shared_bytes) : barrier(threads), shared(shared_bytes / 16 + 1) {
         for (unsigned first = 0; first < threads; first += 32) {
             warps.push_back(std::make_unique<Warp>(threads - first < 32 ? threads - first : 32));
         }
     }
     struct alignas(16) Line { unsigned char bytes[16]; };
-    std::barrier<> barrier, workers;  // of all threads, and of those that compute
+    std::barrier<> barrier;
     std::vector<Line> shared;  // dynamic shared memory
     std::vector<std::unique_ptr<Warp>> warps;
 };
@@ -74,12 +73,11 @@ using std::fminf;
 
 // Blocks [first, end) of a grid at the same time.
 template <class Kernel>
-void run_blocks(unsigned first, unsigned end, unsigned grid, unsigned threads, unsigned workers, std::size_t shared,
-                Kernel kernel) {
+void run_blocks(unsigned first, unsigned end, unsigned grid, unsigned threads, std::size_t shared, Kernel kernel) {
     std::vector<std::unique_ptr<Block>> blocks;
     std::vector<std::thread> all;
     for (unsigned number = first; number < end; ++number) {
-        blocks.push_back(std::make_unique<Block>(threads, workers, shared));
+        blocks.push_back(std::make_unique<Block>(threads, shared));
         for (unsigned t = 0; t < threads; ++t) {
             all.emplace_back([=, block = blocks.back().get()] {
                 threadIdx.x = t;
@@ -96,6 +94,6 @@ void run_blocks(unsigned first, unsigned end, unsigned grid, unsigned threads, u
 template <class Kernel> void run_grid(long long blocks, unsigned threads, Kernel kernel, bool backwards = false) {
     for (long long i = 0; i < blocks; ++i) {
         const unsigned block = unsigned(backwards ? blocks - 1 - i : i);
-        run_blocks(block, block + 1, unsigned(blocks), threads, threads, 0, kernel);
+        run_blocks(block, block + 1, unsigned(blocks), threads, 0, kernel);
     }
 }

@@ -18,7 +18,7 @@ extern "C" void step(unsigned blocks, long long shared_bytes, const Words* weigh
                      float* residual, unsigned short* queries, unsigned short* context, unsigned short* product,
                      unsigned* barrier, long long cache_stride, int batch, int tokens, int places, int capacity,
                      float epsilon, float scale) {
-    run_blocks(0, blocks, blocks, THREADS, WORKERS, shared_bytes, [=] {
+    run_blocks(0, blocks, blocks, THREADS, shared_bytes, [=] {
         decoder_step(weights, cosines, sines, embeds, positions, write_index, logit_rows, cache, logits, residual,
                      queries, context, product, barrier, cache_stride, batch, tokens, places, capacity, epsilon, scale);
     });

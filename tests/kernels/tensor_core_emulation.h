@@ -3,10 +3,6 @@
 #include "cuda_emulation.h"
 
 inline float half_value(unsigned short);
-struct Barrier {  // of mbarrier's: how many arrive in a phase, how many are still missing, and the phase
-    short arrivals, missing;
-    unsigned phase;
-};
 #define C2T_EMULATED
 #define __align__(n) alignas(n)
 #include "tensor_core.cuh"
@@ -38,29 +34,6 @@ inline void multiply_add(float sum[4], unsigned a0, unsigned a1, unsigned a2, un
     }
     warp.barrier.arrive_and_wait();
 }
-
-inline void init_barrier(Barrier* barrier, int arrivals) { *barrier = {short(arrivals), short(arrivals), 0}; }
-inline void publish_barriers() {}
-inline void arrive(Barrier* barrier) {
-    const std::lock_guard<std::mutex> lock(atomic_mutex);
-    if (--barrier->missing == 0) {
-        barrier->missing = barrier->arrivals;
-        ++barrier->phase;
-    }
-}
-inline void copy_block(Words* shared, const Words* global, int bytes, Barrier* barrier) {
-    std::memcpy(shared, global, bytes);
-    arrive(barrier);
-}
-inline void prefetch_block(const Words*, int) {}
-inline void wait_for_phase(Barrier* barrier, unsigned parity) {
-    for (;; std::this_thread::yield()) {
-        const std::lock_guard<std::mutex> lock(atomic_mutex);
-        if (barrier->phase % 2 != parity) return;
-    }
-}
-inline void wait_for_threads(int) { this_block->workers.arrive_and_wait(); }
-inline void __syncwarp() { this_warp().barrier.arrive_and_wait(); }
 
 inline void copy_async(Words* shared, const Words* global) { *shared = *global; }
 inline void commit_copies() {}

@@ -68,12 +68,12 @@ class EmulatedDevice(HostDevice):
         sizes = StepSizes(
             layers=1, width=16, inner=8, heads=1, kv_heads=1, head_size=16, vocabulary=16
         )
-        library = self.library(sizes.macros(8, 3, bulk=False) | defines | {"C2T_THREADS": 32})
+        library = self.library(sizes.macros(8, 3) | defines | {"C2T_THREADS": 32})
         blocks = -(-grid[0] * grid[1] // 32)
         library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(blocks))
 
     def launch_together(self, source, kernel, threads, shared, arguments, **defines):
-        assert threads == 32 * (WARPS + defines["C2T_BULK"])
+        assert threads == 32 * WARPS
         library = self.library(defines | {"C2T_TABLE": 0})
         library.step(
             ctypes.c_uint(self.multiprocessors),
@@ -180,10 +180,9 @@ class Emulated:
         return logits.download()
 
 
-@pytest.fixture(params=["sm_80", "sm_90"])
-def emulated(request, tmp_path, monkeypatch):
+@pytest.fixture
+def emulated(tmp_path, monkeypatch):
     HostDriver().install(monkeypatch)
-    monkeypatch.setattr(EmulatedDevice, "arch", request.param)
     monkeypatch.setattr(cuda_decoder_step, "WARPS", WARPS)
     return Emulated(tmp_path)
 
