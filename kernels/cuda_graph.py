@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import checked
@@ -27,14 +30,8 @@ class RecordedWork:
         from cuda.bindings import driver
 
         self._stream = device.handle
-        # Of this thread's calls only: another thread may allocate meanwhile.
-        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        checked(driver.cuStreamBeginCapture(self._stream, mode))
-        try:
-            start()
-        finally:  # else the stream would record for ever
-            result = driver.cuStreamEndCapture(self._stream)
-        graph = checked(result)
+        with _no_collection():
+            graph = _record(self._stream, start)
         try:
             self._graph = checked(driver.cuGraphInstantiate(graph, 0))
         finally:
@@ -51,3 +48,32 @@ class RecordedWork:
     def close(self) -> None:
         """Give it up."""
         self._release()
+
+
+def _record(stream: int, start: Callable[[], None]) -> Any:
+    """The driver's graph of what a function starts; it is the caller's to destroy."""
+    from cuda.bindings import driver
+
+    # Of this thread's calls only: another thread may allocate meanwhile.
+    mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    checked(driver.cuStreamBeginCapture(stream, mode))
+    try:
+        start()
+    except BaseException:  # else the stream would record for ever
+        error, graph = driver.cuStreamEndCapture(stream)
+        if not int(error):
+            driver.cuGraphDestroy(graph)
+        raise
+    return checked(driver.cuStreamEndCapture(stream))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage: memory that it freed would spoil what is recorded."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

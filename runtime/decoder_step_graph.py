@@ -35,7 +35,14 @@ from c2t.runtime.decoder_weights import (
     load_decoder_weights,
     norm_names,
 )
-from c2t.runtime.device_graph import STORAGE, BoundGraph, DeviceGraph, DeviceTensor
+from c2t.runtime.device_graph import (
+    STORAGE,
+    BoundGraph,
+    DeviceGraph,
+    DeviceTensor,
+    engine_error,
+)
+from c2t.runtime.errors import C2TError
 from c2t.runtime.manifest import Decoder, TensorReference
 
 
@@ -129,8 +136,8 @@ def with_step_kernel(
         cuda_graph: See `DecoderStepGraph`.
 
     Raises:
-        EngineError: The description of the weights is damaged.
-        DeviceMemoryError: The weights do not fit twice: the library holds them as well.
+        EngineError: The description of the weights is damaged, or they do not fit into the GPU's
+            memory twice: the library holds them as well.
     """
     if not (folder / DESCRIPTION_NAME).is_file():
         return graph
@@ -167,8 +174,11 @@ def with_step_kernel(
         epsilon=weights.epsilon,
         scale=weights.attention_scale,
     )
-    packed = pack_decoder(device, sizes, host)
-    return DecoderStepGraph(graph, device, packed, cuda_graph=cuda_graph)
+    try:
+        packed = pack_decoder(device, sizes, host)
+        return DecoderStepGraph(graph, device, packed, cuda_graph=cuda_graph)
+    except C2TError as error:
+        raise engine_error(error, "no kernel for the decoder's short steps") from error
 
 
 def _mapped(folder: Path, place: TensorReference) -> NDArray[Any]:

@@ -1,14 +1,16 @@
 """CUDA's memory and kernels played by the host: the logic of the GPU's engines, without a GPU.
 
 Device addresses are host addresses, the driver's copies are memmove, kernels are their NumPy
-definitions, and a graph runs on ONNX Runtime's CPU provider at the same addresses. What this shows
-is that the engines put the right numbers in the right places; that a GPU does so it does not show.
+definitions, and a graph runs on ONNX Runtime's CPU provider at the same addresses. The one stream
+does at once what is started on it, or records it. What this shows is that the engines put the right
+numbers in the right places; that a GPU does so it does not show.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,47 @@ OUT_OF_MEMORY = 2
 NAMES = {0: "float32", 1: "float16", 2: "uint16", 3: "int8"}  # the sources' numbers of types
 
 
+class HostStream:
+    """The one stream: what is started on it is done at once, or recorded to be done later."""
+
+    def __init__(self) -> None:
+        self.recorded: list[Callable[[], object]] | None = None
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Do it, or record it."""
+        if self.recorded is None:
+            work()
+        else:
+            self.recorded.append(work)
+
+    def no_recording(self, what: str) -> None:
+        """Fail the test, whatever catches errors, where work is being recorded."""
+        if self.recorded is not None:
+            pytest.fail(f"while work is recorded, {what}")
+
+
+STREAM = HostStream()
+
+
 class HostDriver:
-    """The functions of `cuda.bindings.driver` that this package calls."""
+    """The functions of `cuda.bindings.driver` that this package calls.
+
+    Attributes:
+        graphs: What was recorded, by handle, until it is destroyed.
+        executables: What can be launched, likewise.
+        launches: How often a graph was launched.
+    """
 
     def __init__(self, memory: int = 1 << 32) -> None:
         self.total = self.free = memory
         self.blocks: dict[int, Any] = {}
+        self.graphs: dict[int, list[Callable[[], object]]] = {}
+        self.executables: dict[int, list[Callable[[], object]]] = {}
+        self.launches = 0
+        self._handles = itertools.count(1)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        STREAM.recorded = None  # a test that failed may have left it recording
         driver = pytest.importorskip(
             "cuda.bindings.driver", reason="cuda-bindings is not installed: c2t[gpu]"
         )
@@ -42,6 +77,7 @@ class HostDriver:
                 monkeypatch.setattr(driver, name, getattr(self, name))
 
     def cuMemAlloc(self, size: int) -> tuple[int, int]:  # noqa: N802 - the driver's name
+        STREAM.no_recording("memory is allocated")
         if size > self.free:
             return OUT_OF_MEMORY, 0
         block = ctypes.create_string_buffer(b"\x2b" * size, size)  # arbitrary contents
@@ -50,10 +86,12 @@ class HostDriver:
         return 0, ctypes.addressof(block)
 
     def cuMemFree(self, pointer: int) -> tuple[int]:  # noqa: N802
+        STREAM.no_recording("memory is freed")
         self.free += len(self.blocks.pop(pointer))
         return (0,)
 
     def cuMemAllocHost(self, size: int) -> tuple[int, int]:  # noqa: N802
+        STREAM.no_recording("memory of the host is allocated")
         block = ctypes.create_string_buffer(size)
         self.blocks[ctypes.addressof(block)] = block
         self.free -= size
@@ -65,36 +103,82 @@ class HostDriver:
         return 0, self.free, self.total
 
     def cuMemsetD8(self, pointer: int, value: int, size: int) -> tuple[int]:  # noqa: N802
+        STREAM.no_recording("memory is set")
         self._check(pointer, size)
         ctypes.memset(pointer, value, size)
         return (0,)
 
     def cuMemcpyHtoD(self, target: int, source: int, size: int) -> tuple[int]:  # noqa: N802
+        STREAM.no_recording("a copy is waited for")
         self._check(target, size)
         ctypes.memmove(target, source, size)
         return (0,)
 
     def cuMemcpyDtoH(self, target: int, source: int, size: int) -> tuple[int]:  # noqa: N802
+        STREAM.no_recording("a copy is waited for")
         self._check(source, size)
         ctypes.memmove(target, source, size)
         return (0,)
 
     def cuMemcpyHtoDAsync(self, target: int, source: int, size: int, stream: int) -> tuple[int]:  # noqa: N802
-        self._check(source, size)  # page-locked
-        return self.cuMemcpyHtoD(target, source, size)
+        def copy() -> None:
+            self._check(source, size)  # page-locked
+            self._check(target, size)
+            ctypes.memmove(target, source, size)
 
-    def cuMemcpyDtoHAsync(self, target: int, source: int, size: int, stream: int) -> tuple[int]:  # noqa: N802
-        self._check(target, size)
-        return self.cuMemcpyDtoH(target, source, size)
+        STREAM.start(copy)
+        return (0,)
+
+    cuMemcpyDtoHAsync = cuMemcpyHtoDAsync  # noqa: N815 - the host's side is page-locked there too
 
     def cuMemcpy3DAsync(self, copy: Any, stream: int) -> tuple[int]:  # noqa: N802
-        for block in range(copy.Depth):
-            for row in range(copy.Height):
-                source = int(copy.srcDevice) + (block * copy.srcHeight + row) * copy.srcPitch
-                target = int(copy.dstDevice) + (block * copy.dstHeight + row) * copy.dstPitch
-                self._check(source, copy.WidthInBytes)
-                self._check(target, copy.WidthInBytes)
-                ctypes.memmove(target, source, copy.WidthInBytes)
+        def rows() -> None:
+            for block in range(copy.Depth):
+                for row in range(copy.Height):
+                    source = int(copy.srcDevice) + (block * copy.srcHeight + row) * copy.srcPitch
+                    target = int(copy.dstDevice) + (block * copy.dstHeight + row) * copy.dstPitch
+                    self._check(source, copy.WidthInBytes)
+                    self._check(target, copy.WidthInBytes)
+                    ctypes.memmove(target, source, copy.WidthInBytes)
+
+        STREAM.start(rows)
+        return (0,)
+
+    def cuStreamBeginCapture(self, stream: int, mode: Any) -> tuple[int]:  # noqa: N802
+        STREAM.no_recording("recording begins again")
+        STREAM.recorded = []
+        return (0,)
+
+    def cuStreamEndCapture(self, stream: int) -> tuple[int, int]:  # noqa: N802
+        if STREAM.recorded is None:
+            pytest.fail("a recording ends that did not begin")
+        handle = next(self._handles)
+        self.graphs[handle], STREAM.recorded = STREAM.recorded, None
+        return 0, handle
+
+    def cuGraphInstantiate(self, graph: int, flags: int) -> tuple[int, int]:  # noqa: N802
+        STREAM.no_recording("a graph is made ready")
+        handle = next(self._handles)
+        self.executables[handle] = list(self.graphs[graph])
+        return 0, handle
+
+    def cuGraphLaunch(self, executable: int, stream: int) -> tuple[int]:  # noqa: N802
+        STREAM.no_recording("a graph is launched")
+        if executable not in self.executables:
+            pytest.fail("a graph is launched that is not there, or not any more")
+        self.launches += 1
+        for work in self.executables[executable]:
+            work()
+        return (0,)
+
+    def cuGraphDestroy(self, graph: int) -> tuple[int]:  # noqa: N802
+        if self.graphs.pop(graph, None) is None:
+            pytest.fail("a graph is destroyed that is not there, or not any more")
+        return (0,)
+
+    def cuGraphExecDestroy(self, executable: int) -> tuple[int]:  # noqa: N802
+        if self.executables.pop(executable, None) is None:
+            pytest.fail("a graph is destroyed that is not there, or not any more")
         return (0,)
 
     def _check(self, address: int, size: int) -> None:
@@ -109,11 +193,21 @@ class HostDevice:
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""
+        STREAM.no_recording("the stream is waited for")
 
     def launch(
         self, source: str, kernel: str, grid: tuple[int, int], arguments: tuple, **defines: int
     ) -> None:
-        getattr(self, f"_{kernel}")(grid[0], defines, *arguments)
+        self._load(source, defines)
+        STREAM.start(lambda: getattr(self, f"_{kernel}")(grid[0], defines, *arguments))
+
+    def _load(self, source: str, defines: dict[str, int]) -> None:
+        """A kernel is loaded at its first start."""
+        loaded = vars(self).setdefault("loaded", set())  # subclasses have constructors of their own
+        key = (source, *sorted(defines.items()))
+        if key not in loaded:
+            STREAM.no_recording(f"{source} is loaded")
+            loaded.add(key)
 
     def _token_rows(self, rows, defines, ids, table, scale, given, out, vocabulary, width):
         storage, dtype = NAMES[defines["C2T_TABLE"]], NAMES[defines["C2T_OUT"]]
@@ -190,9 +284,15 @@ class HostDevice:
 
 
 class HostGraph:
-    """A `c2t.runtime.device_graph.DeviceGraph` on ONNX Runtime's CPU provider."""
+    """A `c2t.runtime.device_graph.DeviceGraph` on ONNX Runtime's CPU provider.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The graph.
+        recordable: Whether its runs may be recorded with what is around them.
+    """
+
+    def __init__(self, path: Path, *, recordable: bool = False) -> None:
+        self.recordable = recordable
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
@@ -214,20 +314,21 @@ class HostGraph:
             t = tensors[value.name]
             kind = STORAGE[t.dtype].type
             binding.bind_output(value.name, "cpu", 0, kind, list(t.shape), t.address)
-        return HostBoundGraph(self.session, binding)
+        return HostBoundGraph(self.session, binding, recordable=self.recordable)
 
 
 class HostBoundGraph:
     """A `c2t.runtime.device_graph.BoundGraph`."""
 
-    recordable = False
-
-    def __init__(self, session: Any, binding: Any) -> None:
+    def __init__(self, session: Any, binding: Any, *, recordable: bool = False) -> None:
         self.session, self.binding, self.closed = session, binding, False
+        self.recordable = recordable
 
     def enqueue(self) -> None:
         assert not self.closed
-        self.session.run_with_iobinding(self.binding)
+        if not self.recordable:
+            STREAM.no_recording("a graph runs that cannot be recorded")
+        STREAM.start(lambda: self.session.run_with_iobinding(self.binding))
 
     def close(self) -> None:
         self.closed = True

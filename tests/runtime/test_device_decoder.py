@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from host_cuda import HostDevice, HostDriver, HostGraph, at
+from host_cuda import STREAM, HostDevice, HostDriver, HostGraph, at
 from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 
-from c2t.runtime.device_decoder import DeviceDecoder, DeviceStep
+from c2t.runtime import device_decoder
+from c2t.runtime.device_decoder import RECORDED_BANS, DeviceDecoder, DeviceStep
 from c2t.runtime.device_engine import upload_token_table
-from c2t.runtime.engine import DecoderEngine
+from c2t.runtime.engine import BoundStep, Choices, DecoderEngine
 from c2t.runtime.errors import EngineError
 from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.drafts import Drafter
@@ -51,8 +53,20 @@ def on_device(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceD
     return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
 
 
+@pytest.fixture
+def recording(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
+    """A decoder whose graph may be recorded with what is around it."""
+    graph = HostGraph(folder / "decoder.onnx", recordable=True)
+    table = upload_token_table(decoder.table, "float32")
+    return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+
+
 def greedy(
-    engine: DecoderEngine, decoder: TinyDecoder, captions: list[list[int]], slots: int = 3
+    engine: DecoderEngine,
+    decoder: TinyDecoder,
+    captions: list[list[int]],
+    slots: int = 3,
+    generation: Generation = GENERATION,
 ) -> list[GeneratedSequence]:
     vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(8)]
     prompts = PromptRunner(engine, decoder.prompt)
@@ -60,7 +74,7 @@ def greedy(
     search = GreedySearch(
         engine,
         prompts,
-        generation=GENERATION,
+        generation=generation,
         slots=slots,
         capacity=80,
         drafter=drafter,
@@ -170,7 +184,148 @@ def test_memory_is_given_back(driver: HostDriver, decoder: TinyDecoder, folder: 
     assert driver.free == before
 
 
-def fill(step: DeviceStep, ids: list[int]) -> None:
+@pytest.mark.parametrize("ngram", [0, 1, 2])
+@pytest.mark.parametrize("drafts", [False, True])
+def test_recorded_steps_give_the_texts_of_the_cpu_engine(
+    decoder: TinyDecoder,
+    recording: DeviceDecoder,
+    driver: HostDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    drafts: bool,
+    ngram: int,
+) -> None:
+    kinds: Counter[str] = Counter()
+    narrow: Counter[DeviceStep] = Counter()
+    choose = DeviceStep.choose
+
+    def watched(step: DeviceStep, banned: np.ndarray) -> Choices:
+        """A prompt's rows are given, and many bans do not fit: both start piece by piece."""
+        launches = driver.launches
+        if step.token_ids.min() < 0:
+            kinds["prompt"] += 1
+        elif banned.shape[-1] > RECORDED_BANS:
+            kinds["wide"] += 1
+        else:
+            kinds["narrow"] += 1
+            narrow[step] += 1
+            launches += narrow[step] > 1
+        found = choose(step, banned)
+        assert driver.launches == launches
+        return found
+
+    monkeypatch.setattr(DeviceStep, "choose", watched)
+    generation = replace(GENERATION, no_repeat_ngram_size=ngram)
+    plain = greedy(decoder.engine, decoder, [], generation=generation)
+    captions = [list(result.token_ids) for result in plain[:5]] if drafts else []
+    expected = greedy(decoder.engine, decoder, captions, generation=generation)
+    found = greedy(recording, decoder, captions, generation=generation)
+    assert [f.token_ids for f in found] == [p.token_ids for p in plain]
+    assert [f.steps for f in found] == [e.steps for e in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-5)
+    assert kinds["prompt"] == len(found)
+    assert (kinds["wide"] > 0) == (ngram == 1)
+    assert driver.launches > 0 or (drafts and ngram == 1)  # whose steps are soon wide
+
+
+def test_a_step_is_recorded_at_its_second_run(
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+) -> None:
+    step, plain = same_steps(recording, decoder.engine, 2)
+    narrow = np.array([[[3, 5, -1]]], np.int32)
+    for run, ids in enumerate(([7, 50], [1, 2], [90, 3], [7, 50])):
+        assert chosen(step, ids, narrow) == chosen(plain, ids, narrow)
+        assert driver.launches == run
+    # Bans of the run before are no bans of this one.
+    most = np.full((1, 1, RECORDED_BANS), chosen(plain, [7, 50], narrow), np.int32)
+    none = np.empty((1, 1, 0), np.int32)
+    for bans, launches in ((most, 4), (none, 5), (np.concatenate((most, most), axis=2), 5)):
+        assert chosen(step, [7, 50], bans) == chosen(plain, [7, 50], bans)
+        assert driver.launches == launches
+
+
+def test_given_rows_are_not_looked_up_in_a_recorded_step(
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+) -> None:
+    step, plain = same_steps(recording, decoder.engine, 2)
+    rows = random_vectors(1, count=2)
+    for ids, launches in (([7, 50], 0), ([1, 2], 1), ([-1, -1], 1), ([-1, 2], 1), ([7, 50], 2)):
+        for one in (step, plain):
+            one.inputs_embeds[0] = rows
+        assert chosen(step, ids) == chosen(plain, ids)
+        assert driver.launches == launches
+
+
+def test_a_graph_goes_with_its_step(
+    recording: DeviceDecoder, driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_decoder, "KEPT_STEPS", 2)
+    cache = recording.new_cache(3, 16)
+    for row in range(3):
+        step = recording.bind(cache, (row, row + 1), 1, 1)
+        chosen(step, [7])
+        chosen(step, [7])
+    assert len(cache.steps) == len(driver.executables) == 2
+    step.close()
+    assert len(driver.executables) == 1
+    del cache, step
+    gc.collect()
+    assert driver.executables == {}
+
+
+def test_a_recorded_step_whose_logits_moved_is_bound_anew(
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+) -> None:
+    cache, plain = recording.new_cache(2, 16), decoder.engine.new_cache(2, 16)
+    small = recording.bind(cache, (0, 1), 1, 1)
+    for token in (7, 50, 3):
+        chosen(small, [token])
+    assert driver.launches == 2
+    (old,) = driver.executables
+    recording.bind(cache, (0, 2), 8, 8)  # its logits need more memory
+    again = recording.bind(cache, (0, 1), 1, 1)
+    assert again is not small
+    assert old not in driver.executables
+    expected = decoder.engine.bind(plain, (0, 1), 1, 1)
+    for launches, token in enumerate((7, 50, 3), start=2):
+        assert chosen(again, [token]) == chosen(expected, [token])
+        assert driver.launches == launches
+    assert old not in driver.executables
+
+
+def test_a_step_that_fails_while_it_is_recorded_can_run_again(
+    recording: DeviceDecoder, decoder: TinyDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, plain = same_steps(recording, decoder.engine, 1)
+    chosen(step, [7])
+
+    def fail(*_: object, **__: object) -> None:
+        message = "no more"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device_decoder, "launch_choose_tokens", fail)
+        with pytest.raises(EngineError, match="decoder failed on 1 x 1 tokens: no more"):
+            chosen(step, [50])
+    assert STREAM.recorded is None
+    for token in (50, 3, 7):
+        assert chosen(step, [token]) == chosen(plain, [token])
+
+
+def same_steps(one: DecoderEngine, other: DecoderEngine, tokens: int) -> tuple[BoundStep, ...]:
+    """A step of one row and one place on either engine."""
+    return tuple(e.bind(e.new_cache(1, 8), (0, 1), tokens, 1) for e in (one, other))
+
+
+def chosen(step: BoundStep, ids: list[int], banned: np.ndarray | None = None) -> int:
+    """The token that follows some."""
+    fill(step, ids)
+    if banned is None:
+        banned = np.empty((1, 1, 0), np.int32)
+    return int(step.choose(banned).tokens[0, 0])
+
+
+def fill(step: BoundStep, ids: list[int]) -> None:
     step.token_ids[0] = ids
     step.position_ids[0] = range(len(ids))
     step.write_index[0] = 0

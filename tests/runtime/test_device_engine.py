@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cli_process import make_cells
 from host_cuda import HostDevice, HostDriver, HostGraph
+from tiny_bundle import make_bundle
+from tiny_models import TinySizes
 
-from c2t.runtime import device_engine, engine_choice
+from c2t.runtime import decoder_step_graph, device_engine, engine_choice
 from c2t.runtime.bundle import open_bundle
+from c2t.runtime.decoder_weights import DESCRIPTION_NAME
 from c2t.runtime.describe import DescribeOptions, Describer
 from c2t.runtime.description import EncodedCells
 from c2t.runtime.device_engine import open_device_engines
@@ -101,6 +105,51 @@ def test_cuda_runs_the_set_that_was_built(
     options = EngineOptions(graphs=bundle.path)
     assert "float32" in device_engine.open_cuda_engines(bundle, options).label
     assert {path.parent for path in played_cuda} == {bundle.path}
+
+
+def test_the_label_says_where_a_short_step_is_one_kernel(
+    played_cuda: list[Path],
+    tiny_bundle_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pack(device: Any, sizes: Any, decoder: Any) -> Any:
+        return SimpleNamespace(sizes=sizes)
+
+    monkeypatch.setattr(decoder_step_graph, "pack_decoder", pack)
+    said = "; a short step is one kernel)"
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
+    named = EngineOptions(graphs=Path(build_cuda_set(bundle, CudaSetOptions()).folder))
+    old = device_engine.open_cuda_engines(bundle, EngineOptions())
+    assert "float16 between layers)" in old.label
+    monkeypatch.setattr(HostDevice, "arch", "sm_90")
+    for options in (EngineOptions(), named):
+        assert said in device_engine.open_cuda_engines(bundle, options).label
+    # Heads of this bundle are of a size that the kernel does not take.
+    other = open_bundle(tiny_bundle_folder)
+    build_cuda_set(other, CudaSetOptions())
+    label = device_engine.open_cuda_engines(other, EngineOptions()).label
+    assert "float16 between layers)" in label
+    # The bundle's own graphs have no description, and TensorRT's provider runs steps itself.
+    own = device_engine.open_cuda_engines(bundle, EngineOptions(graphs=bundle.path))
+    assert "float32 between layers)" in own.label
+    plans = named.graphs / "plans"
+    by_plans = device_engine.open_onnxruntime_engines(bundle, named, plans=plans)
+    assert "float16 between layers)" in by_plans.label
+
+
+def test_a_damaged_description_stops_the_engine(
+    played_cuda: list[Path], tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    (folder / DESCRIPTION_NAME).write_bytes(b"{}")
+    # A folder that is named was not hashed.
+    with pytest.raises(EngineError, match=rf"{DESCRIPTION_NAME} cannot be read") as caught:
+        device_engine.open_cuda_engines(bundle, EngineOptions(graphs=folder))
+    assert "--target cuda --force" in caught.value.hint
 
 
 def test_a_damaged_set_is_no_reason_to_go_on_without(

@@ -1,0 +1,195 @@
+"""Recorded work, on a driver that the host plays (see `host_cuda`)."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+
+import numpy as np
+import pytest
+from host_cuda import STREAM, HostDevice, HostDriver
+
+from c2t.kernels.cuda_graph import RecordedWork
+from c2t.kernels.cuda_memory import DeviceArray, PinnedBytes, copy_to_device, copy_to_host
+from c2t.kernels.cuda_tokens import DeviceTokenTable, launch_token_rows
+from c2t.kernels.errors import KernelError
+
+TABLE = np.arange(12, dtype=np.float32).reshape(6, 2)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
+    driver = HostDriver()
+    driver.install(monkeypatch)
+    return driver
+
+
+class LookUp:
+    """Two ids go up, their rows of a table come down."""
+
+    def __init__(self) -> None:
+        self.device = HostDevice()
+        self.table = DeviceTokenTable.upload(TABLE)
+        self.ids_here, self.rows_here = PinnedBytes(8), PinnedBytes(16)
+        self.ids = DeviceArray.allocate((2,), np.int32)
+        self.rows = DeviceArray.allocate((2, 2), np.float32)
+
+    def start(self) -> None:
+        copy_to_device(self.ids.pointer, self.ids_here.pointer, 8, self.device.handle)
+        launch_token_rows(
+            self.device,
+            self.table,
+            token_ids=self.ids.pointer,
+            given=0,
+            out=self.rows.pointer,
+            count=2,
+            dtype="float32",
+        )
+        copy_to_host(self.rows_here.pointer, self.rows.pointer, 16, self.device.handle)
+
+    def ask(self, *ids: int) -> None:
+        self.ids_here.array.view(np.int32)[:] = ids
+
+    @property
+    def found(self) -> list[list[float]]:
+        """What came down last."""
+        return self.rows_here.array.view(np.float32).reshape(2, 2).tolist()
+
+
+def test_recorded_work_reads_what_lies_there_when_it_runs(driver: HostDriver) -> None:
+    work = LookUp()
+    work.ask(1, 2)
+    work.start()
+    assert work.found == TABLE[[1, 2]].tolist()
+    work.ask(3, 4)
+    recorded = RecordedWork(work.device, work.start)
+    assert work.found == TABLE[[1, 2]].tolist()  # recording does nothing
+    for ids in ((5, 0), (2, 2), (0, 5)):
+        work.ask(*ids)
+        recorded.start()
+        assert work.found == TABLE[list(ids)].tolist()
+    assert driver.launches == 3
+
+
+def test_it_is_destroyed_once(driver: HostDriver) -> None:
+    work = LookUp()
+    work.start()
+    closed, dropped = (RecordedWork(work.device, work.start) for _ in range(2))
+    assert driver.graphs == {}  # only what can be launched is kept
+    assert len(driver.executables) == 2
+    closed.close()
+    assert len(driver.executables) == 1
+    closed.close()
+    with pytest.raises(pytest.fail.Exception, match="not any more"):
+        closed.start()
+    del dropped
+    gc.collect()
+    assert driver.executables == {}
+
+
+@pytest.mark.parametrize("error", [KernelError("no", hint="none"), KeyboardInterrupt()])
+def test_an_error_ends_the_recording(driver: HostDriver, error: BaseException) -> None:
+    work = LookUp()
+    work.start()
+
+    def start() -> None:
+        work.start()
+        raise error
+
+    with pytest.raises(type(error)):
+        RecordedWork(work.device, start)
+    assert driver.graphs == driver.executables == {}
+    assert STREAM.recorded is None
+    assert gc.isenabled()
+    work.ask(4, 1)
+    work.start()
+    assert work.found == TABLE[[4, 1]].tolist()
+    RecordedWork(work.device, work.start).start()
+    assert driver.launches == 1
+
+
+def test_a_recording_that_the_driver_gave_up_is_an_error(
+    driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pytest.importorskip("cuda.bindings.driver", reason="needs c2t[gpu]")
+    work = LookUp()
+    work.start()
+
+    def end(stream: int) -> tuple[object, None]:
+        STREAM.recorded = None
+        return real.CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, None
+
+    monkeypatch.setattr(real, "cuStreamEndCapture", end)
+    with pytest.raises(KernelError, match="CAPTURE_INVALIDATED"):
+        RecordedWork(work.device, work.start)
+    with pytest.raises(ZeroDivisionError):  # the first error is the one to know
+        RecordedWork(work.device, lambda: work.ask(1 // 0, 0))
+
+
+def test_a_graph_that_cannot_be_made_ready_is_not_kept(
+    driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pytest.importorskip("cuda.bindings.driver", reason="needs c2t[gpu]")
+    full = real.CUresult.CUDA_ERROR_OUT_OF_MEMORY
+    monkeypatch.setattr(real, "cuGraphInstantiate", lambda *_: (full, None))
+    with pytest.raises(KernelError, match="OUT_OF_MEMORY"):
+        RecordedWork(HostDevice(), lambda: None)
+    assert driver.graphs == {}
+
+
+def test_garbage_is_not_freed_into_a_recording(driver: HostDriver) -> None:
+    class Ring:
+        """Garbage that only a search for it finds."""
+
+        def __init__(self) -> None:
+            self.memory, self.ring = DeviceArray.allocate((4,), np.uint8), self
+
+    def start() -> None:
+        assert [[] for _ in range(1000)]  # enough for a search to begin
+
+    before, thresholds = driver.free, gc.get_threshold()
+    gc.set_threshold(10, 1, 1)
+    try:
+        gc.collect()
+        Ring()
+        RecordedWork(HostDevice(), start)
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert driver.free == before
+
+
+def first_launch() -> None:
+    device, table = HostDevice(), np.zeros((1, 2), np.float32)
+    address = table.ctypes.data
+    device.launch("token_rows", "token_rows", (0, 1), (address,), C2T_TABLE=0, C2T_OUT=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: DeviceArray.allocate((4,), np.uint8), "memory is allocated"),
+        (lambda: PinnedBytes(4), "memory of the host is allocated"),
+        (lambda: HostDevice().synchronize(), "the stream is waited for"),
+        (first_launch, "token_rows is loaded"),
+    ],
+)
+def test_the_played_driver_refuses_what_a_recording_may_not_hold(
+    driver: HostDriver, wrong: object, said: str
+) -> None:
+    with pytest.raises(pytest.fail.Exception, match=said):
+        RecordedWork(HostDevice(), wrong)
+
+
+def test_the_played_driver_checks_addresses_when_it_copies(driver: HostDriver) -> None:
+    here, there = PinnedBytes(4), DeviceArray.allocate((4,), np.uint8)
+    target, other = there.pointer, ctypes.create_string_buffer(4)
+    pageable = ctypes.addressof(other)
+    recorded = RecordedWork(HostDevice(), lambda: copy_to_device(target, pageable, 4, 0))
+    with pytest.raises(AssertionError):
+        recorded.start()
+    recorded = RecordedWork(HostDevice(), lambda: copy_to_device(target, here.pointer, 4, 0))
+    recorded.start()
+    del there
+    with pytest.raises(AssertionError):  # freed since
+        recorded.start()
