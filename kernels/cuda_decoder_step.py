@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ROWS = 16
-LEAST_ARCHITECTURE = 80  # its tensor cores and asynchronous copies
+LEAST_ARCHITECTURE = 80  # its tensor cores, and copies that a warp need not wait for
 # The sources' numbers: threads, warps, bytes of a piece of the ring, tokens that attend together.
 PACK_THREADS = 256
 WARPS = 16
@@ -250,7 +250,7 @@ def launch_decoder_step(
     """
     rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
     sizes = weights.sizes
-    stages = ring_stages(device, sizes, rows)
+    stages = _stages(device, sizes, rows)
     device.launch_together(
         "decoder_step",
         "decoder_step",
@@ -280,15 +280,17 @@ def launch_decoder_step(
     )
 
 
-def ring_stages(device: CudaDevice, sizes: StepSizes, rows: int) -> int:
-    """Pieces of a warp's ring that fit beside what else a block keeps; the kernel needs 3."""
+def runs_steps(device: CudaDevice, sizes: StepSizes) -> bool:
+    """Whether the device can run steps of such a decoder."""
+    if int(device.arch.removeprefix("sm_")) < LEAST_ARCHITECTURE or sizes.problem:
+        return False
+    return _stages(device, sizes, MAX_ROWS) >= LEAST_STAGES
+
+
+def _stages(device: CudaDevice, sizes: StepSizes, rows: int) -> int:
+    """Pieces of a warp's ring that fit beside what else a block keeps."""
     free = device.shared_bytes - _fixed_shared_bytes(sizes, rows)
     return min(MOST_STAGES, free // (WARPS * PIECE_BYTES))
-
-
-def architecture(device: CudaDevice) -> int:
-    """A device's compute capability as one number, such as 90."""
-    return int(device.arch.removeprefix("sm_"))
 
 
 def _fixed_shared_bytes(sizes: StepSizes, rows: int) -> int:

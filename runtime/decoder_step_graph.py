@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.kernels.cuda_decoder_step import (
-    LEAST_ARCHITECTURE,
     MAX_ROWS,
     DeviceStepWeights,
     HostDecoder,
@@ -23,9 +22,9 @@ from c2t.kernels.cuda_decoder_step import (
     StepArguments,
     StepScratch,
     StepSizes,
-    architecture,
     launch_decoder_step,
     pack_decoder,
+    runs_steps,
 )
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.runtime.decoder_weights import (
@@ -55,6 +54,8 @@ class DecoderStepGraph:
         weights: The same decoder's weights for the kernel.
         cuda_graph: Whether what surrounds the kernel in a step may be recorded with it.
     """
+
+    exact_rows: int | None = MAX_ROWS
 
     def __init__(
         self,
@@ -151,8 +152,7 @@ def with_step_kernel(
         head_size=decoder.head_size,
         vocabulary=decoder.vocabulary_size,
     )
-    old = architecture(device) < LEAST_ARCHITECTURE
-    if old or sizes.problem or weights.logits.dtype != "float16":
+    if not runs_steps(device, sizes) or weights.logits.dtype != "float16":
         return graph
     norms = [[small[name] for name in norm_names(layer)] for layer in range(decoder.layers)]
     host = HostDecoder(

@@ -330,6 +330,7 @@ class DeviceDecoder:
         self.sizes = sizes
         self.table = table
         self.dtype = graph.dtypes["inputs_embeds"]
+        self.exact_rows = graph.exact_rows
         self._new_buffers()
 
     def _new_buffers(self) -> None:

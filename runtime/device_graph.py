@@ -67,6 +67,11 @@ class DeviceGraph(Protocol):
         """Slots that the decoder's caches must have; None: any number."""
         ...
 
+    @property
+    def exact_rows(self) -> int | None:
+        """See `c2t.runtime.engine.DecoderEngine.exact_rows`."""
+        ...
+
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """Give addresses to all inputs and outputs.
 

@@ -187,6 +187,15 @@ class DecoderEngine(Protocol):
         """
         ...
 
+    @property
+    def exact_rows(self) -> int | None:
+        """Most rows of a step whose numbers are the same to the bit, however many there are.
+
+        Drafts keep a step within it, so that they never change a text. None: no step is long
+        enough to change one, or nothing is known.
+        """
+        ...
+
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
         """An empty cache, all zeros (masked slots are multiplied by zero: they must be finite)."""
         ...

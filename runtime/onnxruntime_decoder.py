@@ -189,6 +189,8 @@ class OnnxRuntimeDecoder:
         options: How to open it.
     """
 
+    exact_rows: int | None = None  # on the processor, drafts were never seen to change a text
+
     def __init__(
         self,
         path: Path,

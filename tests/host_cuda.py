@@ -190,6 +190,7 @@ class HostDevice:
     """A `c2t.kernels.cuda_launch.CudaDevice` whose kernels are their definitions."""
 
     number, name, arch, handle = 0, "no GPU", "sm_00", 0
+    shared_bytes = 100_000
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""
@@ -290,6 +291,8 @@ class HostGraph:
         path: The graph.
         recordable: Whether its runs may be recorded with what is around them.
     """
+
+    exact_rows: int | None = None
 
     def __init__(self, path: Path, *, recordable: bool = False) -> None:
         self.recordable = recordable

@@ -113,8 +113,10 @@ class GreedySearch:
             ban=NgramBan(self._generation.no_repeat_ngram_size),
             cursor=drafter.begin() if drafter else None,
         )
-        # A prompt is a run over several tokens anyway.
-        self._propose([slot], self._generation.max_new_tokens, surcharge=0.0)
+        # A prompt is a run over several tokens anyway. But it is longer than exact rows: what it
+        # drafted would be judged by other numbers than those of a step.
+        if self._decoder.exact_rows is None:
+            self._propose([slot], self._generation.max_new_tokens, surcharge=0.0)
         draft = slot.draft.tokens
         choices = self._prompts.choose(
             self._cache, row, cell.vectors, draft=draft, banned=_banned([slot], 1 + len(draft))
@@ -127,6 +129,9 @@ class GreedySearch:
         since = time.perf_counter()
         rows = len(active)
         room = self._cache.capacity - max(slot.length for slot in active) - 1
+        exact = self._decoder.exact_rows
+        if exact is not None and rows <= exact:
+            room = min(room, exact // rows - 1)
         self._propose(active, room, surcharge=self._decoder.surcharge)
         tokens = 1 + max(len(slot.draft.tokens) for slot in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from tolerance import FLOAT32, worst_difference
 
 import c2t.kernels
+from c2t.kernels.cuda_decoder_step import StepSizes
 from c2t.kernels.cuda_tokens import (
     CHOICE_FINDING,
     CHOICE_PIECE,
@@ -52,7 +53,14 @@ VARIANTS = [
     ("token_rows", ["-DC2T_TABLE=3", "-DC2T_OUT=2"]),
     ("choose_tokens", ["-DC2T_LOGITS=0"]),
     ("choose_tokens", ["-DC2T_LOGITS=1"]),
+    ("pack_weights", ["-DC2T_TABLE=0"]),
+    ("pack_weights", ["-DC2T_TABLE=1"]),
 ]
+
+
+STEP_MACROS = StepSizes(
+    layers=2, width=256, inner=512, heads=4, kv_heads=2, head_size=64, vocabulary=1000
+).macros(16, 4)
 
 
 @pytest.mark.slow
@@ -88,6 +96,8 @@ def test_nvrtc_compiles():
         macros = {"C2T_TABLE": 3, "C2T_OUT": 2}
         assert compile_cubin("token_rows", macros, arch).startswith(b"\x7fELF")
         assert compile_cubin("choose_tokens", {"C2T_LOGITS": 1}, arch).startswith(b"\x7fELF")
+        assert compile_cubin("pack_weights", {"C2T_TABLE": 1}, arch).startswith(b"\x7fELF")
+        assert compile_cubin("decoder_step", STEP_MACROS, arch).startswith(b"\x7fELF")
 
 
 def emulate(folder, source, *macros):

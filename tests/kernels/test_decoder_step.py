@@ -6,6 +6,7 @@ Nothing here is executed on a GPU; benchmarks/gpu_engines.py does that where the
 import ctypes
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,13 @@ from c2t.kernels.cuda_decoder_step import (
     StepSizes,
     launch_decoder_step,
     pack_decoder,
+    runs_steps,
 )
 from c2t.kernels.cuda_memory import DeviceArray, download
 
 HERE = Path(__file__).parent
 WARPS = 2  # of the emulated blocks: threads of the host are dear
-BLOCKS = 3
+BLOCKS = 2
 CAPACITY = 64
 TOLERANCE = 5e-3  # of the largest logit: weights, keys and values have the 11 bits of float16
 
@@ -220,16 +222,15 @@ def test_a_step_after_another_gives_the_logits_of_the_cpu(emulated):
 def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(emulated):
     draw = np.random.default_rng(1)
     embeds = draw.normal(size=(2, 5, emulated.sizes.width)).astype(np.float32)
-    slots = np.array([0, 0])
+    slots = np.zeros(2, np.int64)
     every = np.tile(np.arange(5), (2, 1))
-    together = emulated.step(emulated.new_cache(2), embeds, slots, every)
-    for row in range(2):
-        cache = emulated.new_cache(1)
-        for token in range(5):
-            alone = emulated.step(
-                cache, embeds[row : row + 1, token : token + 1], slots[:1] + token, np.zeros((1, 1))
-            )
-            assert alone.tobytes() == together[row, token].tobytes()
+    together = emulated.step(emulated.new_cache(2), embeds, slots, every)  # 10 rows: for up to 16
+    cache = emulated.new_cache(1)
+    for begin, end in ((0, 1), (1, 2), (2, 5)):  # up to 8 rows; a token alone, and three
+        alone = emulated.step(
+            cache, embeds[1:, begin:end], slots[:1] + begin, np.arange(end - begin)[None]
+        )
+        assert alone[0].tobytes() == together[1, begin:end].tobytes()
 
 
 def test_logits_are_those_of_the_places_asked_for(emulated):
@@ -240,3 +241,51 @@ def test_logits_are_those_of_the_places_asked_for(emulated):
     whole = emulated.step(emulated.new_cache(2), embeds, slots, every)
     some = emulated.step(emulated.new_cache(2), embeds, slots, np.array([[3], [1]]))
     assert some.tobytes() == np.stack([whole[0, 3:], whole[1, 1:2]]).tobytes()
+
+
+def test_norms_are_part_of_the_packed_weights(emulated):
+    """Fresh models have norms of ones: these have others."""
+    draw = np.random.default_rng(3)
+    host = weights_of(emulated.device.folder / "decoder.onnx")
+    norm = draw.random(emulated.sizes.width).astype(np.float32) + np.float32(0.5)
+    layer = replace(host.layers[0], mlp_norm=norm)
+    scaled = replace(layer, mlp_norm=np.ones_like(norm), gate_up=norm[:, None] * layer.gate_up)
+    sizes = replace(emulated.sizes, layers=1)
+
+    def packed(**changes):
+        weights = pack_decoder(emulated.device, sizes, replace(host, **changes))
+        return weights.packed.download().tobytes()
+
+    assert packed(layers=[layer], norm=norm) == packed(layers=[scaled], norm=norm)
+    assert packed(layers=[layer], norm=norm) != packed(layers=[scaled])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [8, 16])
+def test_nvcc_compiles(rows, tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc here")
+    llama = StepSizes(
+        layers=16, width=2048, inner=8192, heads=32, kv_heads=8, head_size=64, vocabulary=128256
+    )
+    command = [nvcc, "-std=c++17", "-fatbin"]
+    command += [f"-D{name}={value}" for name, value in llama.macros(rows, 3).items()]
+    command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in (80, 86, 89, 90, 120)]
+    source = Path(c2t.kernels.__file__).parent / "decoder_step.cu"
+    command += ["-o", str(tmp_path / "step.fatbin"), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stderr, result.stderr
+
+
+def test_sizes_that_the_kernel_cannot_run():
+    fine = StepSizes(layers=2, width=64, inner=96, heads=4, kv_heads=2, head_size=16, vocabulary=97)
+    assert not fine.problem
+    for change in ({"head_size": 24}, {"width": 72}, {"inner": 100}, {"heads": 3}):
+        assert replace(fine, **change).problem
+    device = HostDevice()
+    device.arch, device.shared_bytes = "sm_89", 101_376  # what a workstation's GPU has
+    assert runs_steps(device, fine)
+    device.shared_bytes = 65_536
+    assert not runs_steps(device, fine)
