@@ -22,6 +22,7 @@ from typing import Any
 
 from gpu_decoder import GENERATED, STEPS, check_decoder
 from gpu_parts import demo, environment, fill, kernels, rtx
+from gpu_step import step_kernel
 
 from c2t.runtime.bench.record import record
 from c2t.runtime.machine import look_at_machine
@@ -36,6 +37,7 @@ PARTS = {
     "fill": 150,
     "decoder float16": 150,
     "peer eager": 90,
+    "step kernel": 120,
     "decoder float16-graphs": 120,
     "decoder float32": 120,
     "peer compiled": 150,
@@ -115,9 +117,9 @@ def run_part(options: argparse.Namespace) -> None:
         figures.update(values)
         target.write_text(json.dumps(figures))
 
-    name, _, dtype = options.part.partition(" ")
-    if dtype:
-        check_decoder(options, note, dtype)
+    name, _, form = options.part.partition(" ")
+    if name == "decoder":
+        check_decoder(options, note, form)
     else:
         simple: dict[str, Callable[..., None]] = {
             "environment": environment,
@@ -125,8 +127,9 @@ def run_part(options: argparse.Namespace) -> None:
             "demo": demo,
             "fill": fill,
             "rtx": rtx,
+            "step kernel": step_kernel,
         }
-        simple[name](options, note)
+        simple[options.part](options, note)
 
 
 def reached(parts: dict[str, Any]) -> dict[str, float]:

@@ -158,6 +158,10 @@ class CudaDevice:
             )
         )
 
+    def forget_kernels(self) -> None:
+        """Load kernels anew: their sources may be others now."""
+        self._kernels.clear()
+
     @property
     def multiprocessors(self) -> int:
         """How many there are."""

@@ -65,10 +65,10 @@ class DecoderStepGraph:
         *,
         cuda_graph: bool = True,
     ) -> None:
-        self._graph = graph
+        self.library = graph
         self._cuda_graph = cuda_graph
         self._device = device
-        self._weights = weights
+        self.weights = weights
         self._scratch = StepScratch.allocate(weights.sizes)
         self.dtypes = graph.dtypes
         self.cache_capacity = graph.cache_capacity
@@ -77,8 +77,8 @@ class DecoderStepGraph:
         """See `c2t.runtime.device_graph.DeviceGraph.bind`."""
         batch, tokens, _ = tensors["inputs_embeds"].shape
         if batch * tokens > MAX_ROWS:
-            return self._graph.bind(tensors, repeated=repeated)
-        bound = self._device, self._weights, self._scratch, _arguments(tensors)
+            return self.library.bind(tensors, repeated=repeated)
+        bound = self._device, self.weights, self._scratch, _arguments(tensors)
         return BoundDecoderStep(*bound, recordable=self._cuda_graph)
 
 

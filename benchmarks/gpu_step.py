@@ -1,0 +1,161 @@
+"""A part of gpu_engines.py: the kernel of short steps, checked, and its time taken apart.
+
+Where the time goes is found by leaving something out of the source, and by clocks at the places
+where the blocks wait for each other: copies of the sources, edited, lie in the scratch folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from gpu_decoder import STEPS, bind_step, device_seconds, read_bandwidth
+
+SOURCE = "decoder_step.cu"
+PARTS_OF_LAYER = ("queries, keys, values", "attention", "output", "gate and up", "down")
+# What is left out: the text in the source, and what it becomes.
+WITHOUT = {
+    "waiting": ("        while (load_acquire(s.barrier) < passed) {\n        }\n", ""),
+    "attention": ("item < s.batch * groups * C2T_HEADS; item", "item < 0 * groups; item"),
+}
+# Nanoseconds of the first thread when it comes to a wait and when it leaves it, behind the logits.
+STAMP = (
+    '{{ unsigned long long now; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); '
+    "((unsigned long long*)(s.logits + 16 * C2T_VOCABULARY))[blockIdx.x * {stride} + "
+    "passed / gridDim.x * 2{shift}] = now; }}\n"
+)
+WAIT = "    __syncthreads();\n    if (threadIdx.x == 0) {\n        __threadfence();\n"
+LEAVE = "        __threadfence();\n    }\n    __syncthreads();\n"
+
+
+def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """Logits, repeats and rows compared; times by rows, by rings, without some of it, by phase."""
+    from c2t.kernels import cuda_decoder_step
+    from c2t.runtime.bundle import open_bundle
+    from c2t.runtime.decoder_step_graph import DecoderStepGraph
+    from c2t.runtime.device_engine import open_onnxruntime_engines
+    from c2t.runtime.engine import EngineOptions
+    from c2t.runtime.generation.prompt import PromptRunner
+
+    bundle = open_bundle(options.scratch / "bundle", verify=False)
+    graphs = options.scratch / "float16"
+    decoder: Any = open_onnxruntime_engines(bundle, EngineOptions(graphs=graphs)).decoder
+    ours = decoder.graph
+    if not isinstance(ours, DecoderStepGraph):
+        note(**{"not executed": "the kernel does not run here"})
+        return
+    sizes = bundle.manifest.decoder
+    vectors = np.random.default_rng(0).standard_normal(
+        (bundle.manifest.projector.vectors, sizes.width), dtype=np.float32
+    ) * np.float32(0.02)
+    prompts = PromptRunner(decoder, bundle.manifest.prompt)
+    length = prompts.length(len(vectors))
+    cache = decoder.new_cache(1, length + 64)
+    prompts.prefill(cache, 0, vectors)
+
+    def logits(graph: Any, tokens: int) -> np.ndarray:
+        decoder.graph = graph
+        cache.steps.clear()
+        found: np.ndarray = bind_step(decoder, cache, tokens, length).run().copy()
+        return found
+
+    single = logits(ours, 1)
+    for tokens in (1, 4, 16):
+        library, first, again = (logits(g, tokens) for g in (ours.library, ours, ours))
+        difference = float(np.abs(library - first).max() / np.abs(library).max())
+        checks = {
+            "difference": difference,
+            "repeats": bool(np.array_equal(first, again)),
+            "row_as_alone": bool(np.array_equal(first[:, 0], single[:, 0])),
+        }
+        note(**{f"{tokens} tokens against the library": checks})
+
+    bandwidth = read_bandwidth()
+    floor = ours.weights.packed.nbytes / bandwidth
+    note(copy_bytes_per_second=bandwidth, floor_seconds=floor)
+
+    def times(tokens: int) -> dict[str, float]:
+        decoder.graph = ours
+        cache.steps.clear()
+        step = bind_step(decoder, cache, tokens, length)
+        step.run()
+        alone = device_seconds(decoder.device, step.enqueue)
+        banned, whole = np.full((1, tokens, 3), 5, np.int32), []
+        for _ in range(STEPS + 8):
+            since = perf_counter()
+            step.choose(banned)
+            whole.append(perf_counter() - since)
+        seconds = float(np.median(whole[8:]))
+        return {"kernel_seconds": alone, "seconds": seconds, "share_of_floor": floor / seconds}
+
+    for tokens in (1, 2, 4, 8, 16):
+        note(**{f"{tokens} tokens": times(tokens)})
+    most = cuda_decoder_step.MOST_STAGES
+    for stages in (3, 6):
+        cuda_decoder_step.MOST_STAGES = stages
+        note(**{f"rings of {stages} pieces": times(1)})
+    cuda_decoder_step.MOST_STAGES = most
+    for name, edit in WITHOUT.items():
+        with edited_source(decoder.device, options.scratch, [edit]):
+            note(**{f"without {name}": times(1)})
+    with edited_source(decoder.device, options.scratch, list(WITHOUT.values())):
+        note(**{"without both": times(1)})
+    note(microseconds_by_phase=phases(decoder, options.scratch, sizes, lambda: times(1)))
+
+
+@contextmanager
+def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str]]) -> Iterator[None]:
+    """Let kernels be compiled from a copy of the sources with some texts replaced."""
+    from c2t.kernels import cuda_compile
+
+    sources, copy = cuda_compile.SOURCES, scratch / "sources"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for file in sources.glob("*.cu*"):
+        shutil.copyfile(file, copy / file.name)
+    text = (copy / SOURCE).read_text()
+    for old, new in edits:
+        if text.count(old) != 1:
+            message = f"{SOURCE} no longer has once: {old!r}"
+            raise SystemExit(message)
+        text = text.replace(old, new)
+    (copy / SOURCE).write_text(text)
+    cuda_compile.SOURCES = copy
+    device.forget_kernels()
+    try:
+        yield
+    finally:
+        cuda_compile.SOURCES = sources
+        device.forget_kernels()
+
+
+def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> dict[str, Any]:
+    """Mean microseconds of work and of waiting, by part of a layer, of some blocks."""
+    from c2t.kernels.cuda_memory import download
+
+    blocks, waits = decoder.device.multiprocessors, 1 + len(PARTS_OF_LAYER) * sizes.layers
+    logits, stride = 64 * sizes.vocabulary_size, 2 * waits
+    decoder.logits.address(logits + 8 * blocks * stride)
+    come = "    if (threadIdx.x == 0) " + STAMP.format(stride=stride, shift="")
+    gone = "        " + STAMP.format(stride=stride, shift=" - 1")
+    edits = [(WAIT, come + WAIT), (LEAVE, LEAVE.replace("    }\n", gone + "    }\n"))]
+    with edited_source(decoder.device, scratch, edits):
+        run()
+    place = decoder.logits.address(logits) + logits
+    stamps = download(place, (blocks, waits, 2), np.int64) / 1e3
+    found = {}
+    for block in sorted({0, blocks // 2, blocks - 1}):
+        work = stamps[block, 1:, 0] - stamps[block, :-1, 1]
+        wait = stamps[block, 1:, 1] - stamps[block, 1:, 0]
+        count = len(PARTS_OF_LAYER)
+        found[f"block {block}"] = {
+            name: [round(float(part[i::count].mean()), 2) for part in (work, wait)]
+            for i, name in enumerate(PARTS_OF_LAYER)
+        }
+    return found
