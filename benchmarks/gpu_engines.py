@@ -104,7 +104,9 @@ def start_part(name: str, options: argparse.Namespace, left: float) -> dict[str,
         found = json.loads(output.splitlines()[-1])
     found["seconds"] = round(perf_counter() - since, 2)
     if code:
-        found["failed"] = "\n".join(error.strip().splitlines()[-6:])
+        # The error itself, without the lines of code that it passed.
+        lines = [line for line in error.strip().splitlines() if line and not line[0].isspace()]
+        found["failed"] = "\n".join(lines[-3:])
     return found
 
 
