@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from c2t.runtime.decoder_weights import (
     DESCRIPTION_NAME,
@@ -69,7 +69,8 @@ def write_decoder_weights(source: Path, half: Path) -> None:
     norms = [name for layer in range(layers) for name in norm_names(layer)]
     small = {name: graph.values(name) for name in (*ROTARY, *norms, FINAL_NORM)}
     half.with_name(DESCRIPTION_NAME).write_bytes(json_bytes(description))
-    save_file(small, half.with_name(SMALL_NAME))
+    # Not `save_file`: it makes files that only their owner can read.
+    half.with_name(SMALL_NAME).write_bytes(save(small))
 
 
 class _DecoderGraph:
