@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    options.scratch = options.scratch.resolve()  # links lie in it
     if options.part:
         run_part(options)
         return

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 16
 LEAST_ARCHITECTURE = 80  # its tensor cores, and copies that a warp need not wait for
-# The sources' numbers: threads, warps, bytes of a piece of the ring, tokens that attend together.
+# Threads that pack, warps of a step's block, bytes of a piece of their rings, tokens of a cell that
+# attend together. The sources are compiled for these, or check them.
 PACK_THREADS = 256
 WARPS = 16
 PIECE_BYTES = 1024
 ATTENDED = 4
-# A ring of more pieces than this gains nothing: it covers the wait for all blocks.
+# The kernel needs rings of 3 pieces. At 1B sizes 12 is what an H200 has room for.
 MOST_STAGES, LEAST_STAGES = 12, 3
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
 # together, or a gate and what it lets through, lie side by side.
@@ -96,6 +97,8 @@ class StepSizes:
             "C2T_ROWS": rows,
             "C2T_STAGES": stages,
             "C2T_WARPS": WARPS,
+            "C2T_ATTENDED": ATTENDED,
+            "C2T_FIXED": _fixed_shared_bytes(self, rows),
         }
 
 
@@ -235,6 +238,7 @@ def _pack(
             np.int32(sizes.queries + sizes.kv_heads * sizes.head_size),
         ),
         C2T_TABLE=TYPE_NUMBER[matrix.dtype.name],
+        C2T_THREADS=PACK_THREADS,
     )
     device.synchronize()  # before the source is freed
     return size

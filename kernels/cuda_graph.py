@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import checked
+
+_RECORDING = threading.Lock()  # one at a time: of two, the first to end would let garbage be freed
 
 
 class RecordedWork:
@@ -30,7 +33,7 @@ class RecordedWork:
         from cuda.bindings import driver
 
         self._stream = device.handle
-        with _no_collection():
+        with _RECORDING, _no_collection():
             graph = _record(self._stream, start)
         try:
             self._graph = checked(driver.cuGraphInstantiate(graph, 0))
@@ -54,7 +57,8 @@ def _record(stream: int, start: Callable[[], None]) -> Any:
     """The driver's graph of what a function starts; it is the caller's to destroy."""
     from cuda.bindings import driver
 
-    # Of this thread's calls only: another thread may allocate meanwhile.
+    # Of this thread's calls only: another thread may allocate meanwhile. (What it starts on the
+    # default stream may still spoil the recording: then that is an error, here or there.)
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     checked(driver.cuStreamBeginCapture(stream, mode))
     try:

@@ -139,9 +139,7 @@ class CudaDevice:
         if key not in self._kernels:
             cubin = load_cubin(source, defines, self.arch, driver=self._driver)
             code = ObjectCode.from_cubin(cubin)
-            handle = code.get_kernel(kernel).handle
-            is_kernel = isinstance(handle, driver.CUkernel)  # drivers before CUDA 12 have functions
-            function = checked(driver.cuKernelGetFunction(handle)) if is_kernel else handle
+            function = checked(driver.cuKernelGetFunction(int(code.get_kernel(kernel).handle)))
             wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             checked(driver.cuFuncSetAttribute(function, wanted, shared_bytes))
             self._kernels[key] = (function, code)  # the code is unloaded with its object
@@ -157,10 +155,6 @@ class CudaDevice:
                 (tuple(values), tuple(types)),
             )
         )
-
-    def forget_kernels(self) -> None:
-        """Load kernels anew: their sources may be others now."""
-        self._kernels.clear()
 
     @property
     def multiprocessors(self) -> int:

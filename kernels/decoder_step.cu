@@ -1,19 +1,18 @@
 // A whole step of a Llama decoder, of up to 16 tokens, in one kernel that reads every weight once.
 //
-// A step of few tokens costs what reading the weights costs, so they are one stream that never pauses: pieces of all
-// matrices of all layers are copied, in order, through rings in shared memory, ahead of the sums by a ring's length.
-// So memory stays busy while the blocks wait for each other between the parts of a layer.
+// A step of few tokens cannot be faster than reading the weights, so they are one stream: pieces of all matrices of all
+// layers are copied, in order, through rings in shared memory, ahead of the sums by a ring's length. So memory stays
+// busy while the blocks wait for each other between the parts of a layer.
 //
-// One block on every multiprocessor; they must all run at once (a cooperative launch). 16 columns of a matrix are a unit
-// of one block, whose warps share the sum and add their parts in a fixed order: a row's numbers do not depend on how
-// many rows there are, and nothing changes from run to run.
+// One block on every multiprocessor; they must all run at once (a cooperative launch). 16 columns of a matrix are a
+// unit of one block, whose warps share the sum and add their parts in a fixed order: a row's numbers do not depend on
+// how many rows there are, and nothing changes from run to run.
 //   C2T_LAYERS, C2T_WIDTH, C2T_INNER (of the MLP), C2T_HEADS, C2T_KV_HEADS, C2T_HEAD (size), C2T_VOCABULARY
 //   C2T_ROWS    8 or 16: the most rows (tokens of all cells) of the step
+//   C2T_WARPS
 //   C2T_STAGES  pieces in a warp's ring
-
-#ifndef C2T_WARPS
-#define C2T_WARPS 16
-#endif
+//   C2T_ATTENDED  the most tokens of a cell that attend together
+//   C2T_FIXED   bytes of shared memory besides the rings, as the host has counted them
 
 #include "tensor_core.cuh"
 
@@ -27,15 +26,14 @@
 // Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
 #define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
 #define AHEAD 4  // tiles of the MLP's inner activations that are read ahead
-#define ATTENDED 4  // the most tokens of a cell that attend together
 #define PARTIAL (C2T_HEAD + 2)  // a weighted sum of values, its largest score, its sum of weights
-#define ATTENDING (C2T_WARPS * ATTENDED * PARTIAL)  // floats of the place where the warps' parts meet
+#define ATTENDING (C2T_WARPS * C2T_ATTENDED * PARTIAL)  // floats of the place where the warps' parts meet
 #define LANES_OF_SLOT (C2T_HEAD / 8)
 #define SLOTS_OF_WARP (32 / LANES_OF_SLOT)
 #define SLOTS_OF_BLOCK (C2T_WARPS * SLOTS_OF_WARP)
 
-// The matrices in order, four in each layer and at last the logits', and which units of them are the block's. The blocks
-// take turns over all matrices, so that none has more than its share in the end.
+// The matrices in order, four in each layer and at last the logits', and which units of them are the block's. The
+// blocks take turns over all matrices, so that none has more than its share in the end.
 struct Matrix {
     int number, units, tiles;
     int first;  // the block's first unit
@@ -279,8 +277,8 @@ __device__ inline void read_normalised(Activations (&a)[ROUNDS(C2T_WIDTH)], cons
     }
 }
 
-// COUNT tokens of one cell from token `begin` on, and one head: warps and groups of lanes share the slots. Slots are read
-// TURNS at a time, since a read takes as long as many sums.
+// COUNT tokens of one cell from token `begin` on, and one head: warps and groups of lanes share the slots. Slots are
+// read TURNS at a time, since a read takes as long as many sums.
 template <int COUNT, int TURNS>
 __device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values, int cell,
                               int begin, int head, int before, float* meeting) {
@@ -362,7 +360,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
                 sum[i][j] = fmaf(__shfl_xor_sync(0xFFFFFFFF, sum[i][j], step), theirs, sum[i][j] * old);
             }
         }
-        float* place = meeting + (warp * ATTENDED + i) * PARTIAL;
+        float* place = meeting + (warp * C2T_ATTENDED + i) * PARTIAL;
         if (lane < LANES_OF_SLOT) {
 #pragma unroll
             for (int j = 0; j < 8; ++j) place[dim + j] = sum[i][j];
@@ -377,10 +375,10 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
         const float* place = meeting + at / C2T_HEAD * PARTIAL;
         float largest = -1.0f / 0.0f, total = 0.0f, value = 0.0f;
 #pragma unroll
-        for (int w = 0; w < C2T_WARPS; ++w) largest = fmaxf(largest, place[w * ATTENDED * PARTIAL + C2T_HEAD]);
+        for (int w = 0; w < C2T_WARPS; ++w) largest = fmaxf(largest, place[w * C2T_ATTENDED * PARTIAL + C2T_HEAD]);
 #pragma unroll
         for (int w = 0; w < C2T_WARPS; ++w) {
-            const float* part = place + w * ATTENDED * PARTIAL;
+            const float* part = place + w * C2T_ATTENDED * PARTIAL;
             const float factor = part[C2T_HEAD + 1] > 0.0f ? __expf(part[C2T_HEAD] - largest) : 0.0f;
             total = fmaf(part[C2T_HEAD + 1], factor, total);
             value = fmaf(part[at % C2T_HEAD], factor, value);
@@ -431,6 +429,10 @@ __device__ inline void finish_heads(const Step& s, const Places& places, unsigne
     place[C2T_HEAD / 2] = (unsigned short)pack_halves(other * cosine + one * sine, 0.0f);
 }
 
+const int SHARED_FLOATS = (2 * MEETING > ATTENDING ? 2 * MEETING : ATTENDING) + C2T_ROWS * C2T_WARPS;
+static_assert(SHARED_FLOATS * sizeof(float) + sizeof(Places) == C2T_FIXED, "the host counts other shared memory");
+static_assert(TILE * sizeof(Words) == 1024, "the host counts other pieces");
+
 extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     const Words* __restrict__ weights, const float* __restrict__ cosines, const float* __restrict__ sines,
     const unsigned short* __restrict__ embeds, const long long* __restrict__ positions,
@@ -438,13 +440,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
     float* logits, float* residual, unsigned short* queries, unsigned short* context, unsigned short* product,
     unsigned* barrier, long long cache_stride, int batch, int tokens, int places_of_cell, int capacity, float epsilon,
     float scale) {
-    const Step s = {cosines, sines,   embeds,  positions,    write_index, logit_rows, cache,          logits,   residual,
-                    queries, context, product, barrier,      cache_stride, batch,     tokens,         places_of_cell,
-                    capacity, epsilon, scale};
+    const Step s = {cosines,  sines,   embeds,  positions, write_index,  logit_rows, cache,  logits,         residual,
+                    queries,  context, product, barrier,   cache_stride, batch,      tokens, places_of_cell, capacity,
+                    epsilon,  scale};
     Words* rings = shared_memory();
     float* meeting = (float*)(rings + C2T_WARPS * C2T_STAGES * TILE);
-    float* squares = meeting + (2 * MEETING > ATTENDING ? 2 * MEETING : ATTENDING);
-    Places& places = *(Places*)(squares + C2T_ROWS * C2T_WARPS);
+    Places& places = *(Places*)(meeting + SHARED_FLOATS);
+    float* squares = meeting + SHARED_FLOATS - C2T_ROWS * C2T_WARPS;
     const int rows = s.batch * s.tokens;
     unsigned passed = 0;
     Stream stream;
@@ -474,15 +476,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
         matrix.next();
         wait_for_all(s, passed);
 
-        const int groups = (s.tokens + ATTENDED - 1) / ATTENDED;
+        const int groups = (s.tokens + C2T_ATTENDED - 1) / C2T_ATTENDED;
         for (int item = blockIdx.x; item < s.batch * groups * C2T_HEADS; item += gridDim.x) {
             const int head = item % C2T_HEADS, group = item / C2T_HEADS;
-            const int cell = group / groups, begin = group % groups * ATTENDED;
+            const int cell = group / groups, begin = group % groups * C2T_ATTENDED;
             const int before = places.slot[cell * s.tokens + begin];
             if (s.tokens == 1) {
                 attend<1, 4>(s, keys, values, cell, begin, head, before, meeting);
             } else {
-                attend<ATTENDED, 2>(s, keys, values, cell, begin, head, before, meeting);
+                attend<C2T_ATTENDED, 2>(s, keys, values, cell, begin, head, before, meeting);
             }
         }
         wait_for_all(s, passed);

@@ -3,16 +3,14 @@
 //   C2T_OUT     Out:   0 float32, 1 float16, 2 bfloat16; what else there is, its source defines
 // No header of CUDA is included: NVRTC then needs nothing but itself on the user's machine.
 
+#include "half.cuh"
+
 #if C2T_TABLE == 0
 typedef float Table;
 __device__ inline float widen(Table v) { return v; }
 #elif C2T_TABLE == 1
 typedef unsigned short Table;
-__device__ inline float widen(Table v) {
-    float wide;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(v));
-    return wide;
-}
+__device__ inline float widen(Table v) { return half_value(v); }
 #else
 typedef signed char Table;
 __device__ inline float widen(Table v) { return float(v); }

@@ -3,11 +3,8 @@
 // A tile is 16 columns (outputs) by 32 of the sum: two halves of 8 columns, in each of which lane l of a warp finds its
 // 8 numbers side by side: of column l / 4, from number 8 (l % 4) on. Tiles of the same 16 columns follow each other.
 // What lies beyond the matrix is zero.
-//   C2T_TABLE   0 float32, 1 float16
-
-#ifndef C2T_THREADS
-#define C2T_THREADS 256
-#endif
+//   C2T_TABLE     0 float32, 1 float16
+//   C2T_THREADS   of a block
 
 #include "number_types.cuh"
 #include "tensor_core.cuh"

@@ -4,6 +4,8 @@
 
 #pragma once
 
+#include "half.cuh"
+
 struct __align__(16) Words {  // 16 bytes, as memory is best read
     unsigned x, y, z, w;
 };
@@ -30,12 +32,17 @@ __device__ inline void copy_async(Words* shared, const Words* global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(global) : "memory");
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int N> __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+template <int N> __device__ inline void wait_for_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 
 // Reads that see what other blocks wrote before a grid barrier: past this multiprocessor's own cache.
 __device__ inline Words load_shared_by_blocks(const Words* p) {
     Words v;
-    asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+    asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p)
+                 : "memory");
     return v;
 }
 __device__ inline float load_shared_by_blocks(const float* p) {
@@ -54,11 +61,6 @@ __device__ inline unsigned pack_halves(float low, float high) {
     unsigned both;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
-}
-__device__ inline float half_value(unsigned short bits) {
-    float wide;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(bits));
-    return wide;
 }
 
 #endif

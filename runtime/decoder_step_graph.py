@@ -1,12 +1,13 @@
 """A decoder on a GPU whose short steps are one kernel of ours, and whose prompts a library runs.
 
-One decision: a step of at most 16 rows costs what reading the weights costs, and no library reaches
-that with hundreds of small kernels; what has more rows is arithmetic, which libraries do well. Both
-use the same cache.
+One decision: a step of few rows cannot be faster than reading the weights, and a library stays far
+from that with hundreds of small kernels; what has many rows is arithmetic, which libraries do well.
+Both use the same cache.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from c2t.kernels.cuda_decoder_step import (
     runs_steps,
 )
 from c2t.kernels.cuda_launch import CudaDevice
+from c2t.kernels.cuda_memory import DeviceArray
 from c2t.runtime.decoder_weights import (
     DESCRIPTION_NAME,
     FINAL_NORM,
@@ -34,14 +36,8 @@ from c2t.runtime.decoder_weights import (
     load_decoder_weights,
     norm_names,
 )
-from c2t.runtime.device_graph import (
-    STORAGE,
-    BoundGraph,
-    DeviceGraph,
-    DeviceTensor,
-    engine_error,
-)
-from c2t.runtime.errors import C2TError
+from c2t.runtime.device_graph import STORAGE, BoundGraph, DeviceGraph, DeviceTensor
+from c2t.runtime.errors import C2TError, first_line
 from c2t.runtime.manifest import Decoder, TensorReference
 
 
@@ -76,10 +72,40 @@ class DecoderStepGraph:
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """See `c2t.runtime.device_graph.DeviceGraph.bind`."""
         batch, tokens, _ = tensors["inputs_embeds"].shape
-        if batch * tokens > MAX_ROWS:
+        # The kernel has room for as many logits as rows.
+        if batch * max(tokens, tensors["logit_rows"].shape[1]) > MAX_ROWS:
             return self.library.bind(tensors, repeated=repeated)
         bound = self._device, self.weights, self._scratch, _arguments(tensors)
         return BoundDecoderStep(*bound, recordable=self._cuda_graph)
+
+    def warm_up(self) -> None:
+        """Run a step of each of the kernel's two sizes: it is compiled, and shown to start, here.
+
+        Raises:
+            KernelError: It does not compile or start.
+        """
+        sizes = self.weights.sizes
+        shape = (2 * sizes.layers, sizes.kv_heads, MAX_ROWS, sizes.head_size)
+        cache = DeviceArray.zeros(shape, np.float16)
+        integers = DeviceArray.zeros((MAX_ROWS,), np.int64)
+        embeds = DeviceArray.zeros((MAX_ROWS, sizes.width), np.float16)
+        logits = DeviceArray.allocate((sizes.vocabulary,), np.float32)
+        for tokens in (1, MAX_ROWS):
+            step = StepArguments(
+                embeds=embeds.pointer,
+                positions=integers.pointer,
+                write_index=integers.pointer,
+                logit_rows=integers.pointer,
+                cache=cache.pointer,
+                cache_stride=math.prod(shape[1:]),
+                logits=logits.pointer,
+                batch=1,
+                tokens=tokens,
+                places=1,
+                capacity=MAX_ROWS,
+            )
+            launch_decoder_step(self._device, self.weights, self._scratch, step)
+        self._device.synchronize()
 
 
 class BoundDecoderStep:
@@ -126,7 +152,7 @@ def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
 
 def with_step_kernel(
     graph: DeviceGraph, device: CudaDevice, folder: Path, decoder: Decoder, *, cuda_graph: bool
-) -> DeviceGraph:
+) -> tuple[DeviceGraph, str]:
     """A decoder's graph with our kernel for its short steps, where that can run them.
 
     Args:
@@ -136,12 +162,16 @@ def with_step_kernel(
         decoder: Sizes, of the bundle's manifest.
         cuda_graph: See `DecoderStepGraph`.
 
+    Returns:
+        The graph, and who runs its short steps, as the engine's label says it. Where the kernel
+        does not work, such as where the weights do not fit into the GPU's memory twice, the label
+        says why, and the library runs them.
+
     Raises:
-        EngineError: The description of the weights is damaged, or they do not fit into the GPU's
-            memory twice: the library holds them as well.
+        EngineError: The description of the weights is damaged.
     """
     if not (folder / DESCRIPTION_NAME).is_file():
-        return graph
+        return graph, ""
     weights, small = load_decoder_weights(folder, decoder)
     sizes = StepSizes(
         layers=decoder.layers,
@@ -153,7 +183,7 @@ def with_step_kernel(
         vocabulary=decoder.vocabulary_size,
     )
     if not runs_steps(device, sizes) or weights.logits.dtype != "float16":
-        return graph
+        return graph, ""
     norms = [[small[name] for name in norm_names(layer)] for layer in range(decoder.layers)]
     host = HostDecoder(
         layers=(
@@ -175,10 +205,14 @@ def with_step_kernel(
         scale=weights.attention_scale,
     )
     try:
-        packed = pack_decoder(device, sizes, host)
-        return DecoderStepGraph(graph, device, packed, cuda_graph=cuda_graph)
-    except C2TError as error:
-        raise engine_error(error, "no kernel for the decoder's short steps") from error
+        made = DecoderStepGraph(
+            graph, device, pack_decoder(device, sizes, host), cuda_graph=cuda_graph
+        )
+        made.warm_up()
+    except Exception as error:  # of the driver, the compiler or cuda-core, which have their own
+        why = error.problem if isinstance(error, C2TError) else first_line(error)
+        return graph, f"short steps without our kernel: {why}"
+    return made, "a short step is one kernel"
 
 
 def _mapped(folder: Path, place: TensorReference) -> NDArray[Any]:

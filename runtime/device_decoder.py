@@ -27,7 +27,7 @@ from c2t.kernels.cuda_tokens import (
 from c2t.runtime.device_cache import DeviceCache
 from c2t.runtime.device_graph import STORAGE, DeviceGraph, DeviceTensor, engine_error
 from c2t.runtime.engine import Float32, Int32, Int64, KeyValueCache
-from c2t.runtime.errors import EngineError
+from c2t.runtime.errors import C2TError, EngineError
 from c2t.runtime.manifest import Decoder
 
 # Bound shapes kept, see `c2t.runtime.onnxruntime_decoder`.
@@ -126,6 +126,7 @@ class DeviceStep:
         self._moves = decoder.logits.moves
         self._has_run = False
         self._recorded: RecordedWork | None = None
+        self.recording_problem = ""  # why the step was not recorded although it should be
 
     def _allocate(self) -> None:
         """The step's own memory: its integers on both sides, its embeddings, its choice."""
@@ -135,7 +136,8 @@ class DeviceStep:
         bans = batch * places * RECORDED_BANS
         size = 8 * wide + 4 * (batch * tokens + bans)
         self._host = PinnedBytes(size)
-        self._inputs = DeviceArray.allocate((size,), np.uint8)
+        what = f"a step of {batch} x {tokens} tokens"
+        self._inputs = DeviceArray.allocate((size,), np.uint8, what=what)
         whole: Int64 = self._host.array[: 8 * wide].view(np.int64)
         parts = np.split(whole, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
         arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -148,15 +150,14 @@ class DeviceStep:
         self.token_ids: Int32 = narrow[: batch * tokens].reshape(batch, tokens)
         self._bans: Int32 = narrow[batch * tokens :].reshape(batch, places, RECORDED_BANS)
         width = decoder.sizes.width
-        what = f"the embeddings of {batch} x {tokens} tokens"
         self._embeds = DeviceArray.allocate(
             (batch, tokens, width), STORAGE[decoder.dtype], what=what
         )
         self._logits = decoder.logits.address(4 * batch * places * decoder.sizes.vocabulary_size)
         self._result = PinnedBytes(12 * batch * places)
-        self._on_device = DeviceArray.allocate((12 * batch * places,), np.uint8)
+        self._on_device = DeviceArray.allocate((12 * batch * places,), np.uint8, what=what)
         size = choice_scratch_bytes(batch * places, decoder.sizes.vocabulary_size)
-        self._scratch = DeviceArray.zeros((size,), np.uint8)
+        self._scratch = DeviceArray.zeros((size,), np.uint8, what=what)
 
     @property
     def inputs_embeds(self) -> Float32:
@@ -223,8 +224,11 @@ class DeviceStep:
     def _start_recorded(self) -> None:
         """Start the whole step as one CUDA graph, recorded at its second run."""
         self._prepare()
-        if self._recorded is None and self._has_run:
-            self._recorded = RecordedWork(self._decoder.device, self._enqueue_all)
+        if self._recorded is None and self._has_run and not self.recording_problem:
+            try:
+                self._recorded = RecordedWork(self._decoder.device, self._enqueue_all)
+            except C2TError as error:  # it goes on as before
+                self.recording_problem = error.problem
         if self._recorded is None:
             self._enqueue_all()
         else:
@@ -319,7 +323,7 @@ class DeviceDecoder:
         table: The text token table, on the device.
     """
 
-    # A run over a few tokens reads the weights once, as one over one token does.
+    # A run over a few tokens starts no other kernels than one over one token does.
     surcharge = 0.0
 
     def __init__(

@@ -15,7 +15,7 @@ from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_tokens import DeviceTokenTable
 from c2t.kernels.gene_tables import GeneEmbeddingTables
 from c2t.runtime.bundle import Bundle
-from c2t.runtime.decoder_step_graph import DecoderStepGraph, with_step_kernel
+from c2t.runtime.decoder_step_graph import with_step_kernel
 from c2t.runtime.device_decoder import DeviceDecoder
 from c2t.runtime.device_encoder import DeviceEncoder
 from c2t.runtime.device_graph import DeviceGraph, engine_error
@@ -86,17 +86,22 @@ def open_onnxruntime_engines(
     if plans is not None:
         plans.mkdir(parents=True, exist_ok=True)
 
+    steps = ""
+
     def graph(name: str) -> DeviceGraph:
+        nonlocal steps
         path = bundle.file(name) if folder is None else folder / name
         opened = OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
         if name != "decoder.onnx" or folder is None or plans is not None:
             return opened
         sizes = bundle.manifest.decoder
-        return with_step_kernel(opened, device, folder, sizes, cuda_graph=options.cuda_graph)
+        made, steps = with_step_kernel(opened, device, folder, sizes, cuda_graph=options.cuda_graph)
+        return made
 
     version = str(load_onnxruntime().__version__)
     name = "onnxruntime-cuda" if plans is None else "onnxruntime-tensorrt"
-    return open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
+    engines = open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
+    return replace(engines, settings=engines.settings | {"steps": steps}) if steps else engines
 
 
 def open_plan_engines(
@@ -168,8 +173,6 @@ def open_device_engines(
         "gpu": f"{device.name}, {device.arch}",
         "precision": f"{manifest.precision} weights, {precision} between layers",
     }
-    if isinstance(decoder_graph, DecoderStepGraph):
-        settings["steps"] = "a short step is one kernel"
     return Engines(name=name, encoder=encoder, decoder=decoder, settings=settings)
 
 

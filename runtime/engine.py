@@ -191,8 +191,8 @@ class DecoderEngine(Protocol):
     def exact_rows(self) -> int | None:
         """Most rows of a step whose numbers are the same to the bit, however many there are.
 
-        Drafts keep a step within it, so that they never change a text. None: no step is long
-        enough to change one, or nothing is known.
+        Where one cell is written at a time, drafts keep a step within it, and so never change a
+        text. None: nothing is known, or no number of rows was seen to change one.
         """
         ...
 

@@ -79,6 +79,8 @@ class GreedySearch:
         self._drafter = drafter
         self._clock = clock or StageClock()
         self._cache = decoder.new_cache(slots, capacity)
+        # Several cells at a time would have hardly a draft left within them.
+        self._exact_rows = decoder.exact_rows if slots == 1 else None
 
     def run(self, cells: Iterable[PromptedCell]) -> Iterator[Outcome]:
         """Write the cells; yields (key, result) in the order in which they are finished."""
@@ -113,9 +115,9 @@ class GreedySearch:
             ban=NgramBan(self._generation.no_repeat_ngram_size),
             cursor=drafter.begin() if drafter else None,
         )
-        # A prompt is a run over several tokens anyway. But it is longer than exact rows: what it
-        # drafted would be judged by other numbers than those of a step.
-        if self._decoder.exact_rows is None:
+        # A prompt is a run over several tokens anyway. But it may be longer than exact rows: what
+        # it drafted would be judged by other numbers than those of a step.
+        if self._exact_rows is None:
             self._propose([slot], self._generation.max_new_tokens, surcharge=0.0)
         draft = slot.draft.tokens
         choices = self._prompts.choose(
@@ -129,9 +131,8 @@ class GreedySearch:
         since = time.perf_counter()
         rows = len(active)
         room = self._cache.capacity - max(slot.length for slot in active) - 1
-        exact = self._decoder.exact_rows
-        if exact is not None and rows <= exact:
-            room = min(room, exact // rows - 1)
+        if self._exact_rows is not None:
+            room = min(room, self._exact_rows - 1)
         self._propose(active, room, surcharge=self._decoder.surcharge)
         tokens = 1 + max(len(slot.draft.tokens) for slot in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)

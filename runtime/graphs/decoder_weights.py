@@ -1,8 +1,8 @@
 """Writing the description of a decoder's weights that kernels of our own read.
 
-One decision: it is made by walking the graph that `c2t.export.decoder_graph` writes, node by node
-under the names that it gives them. A graph with anything else in the way (a bias, another scale in
-one layer) is refused: kernels would leave it out without a word.
+One decision: everything is looked up under the names that `c2t.export.decoder_graph` gives. What
+is missing, a bias, or an epsilon or a scale that is not the same everywhere is refused: kernels
+would leave it out without a word.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ class _DecoderGraph:
         return np.ascontiguousarray(stored_values(tensor, self._path))
 
     def _refuse(self, why: str) -> NoReturn:
-        problem = f"{self._path.name} is no decoder that can be built for CUDA: {why}"
-        raise BundleError(problem, hint="export the bundle again, or use --target tensorrt or rtx")
+        problem = f"{self._path.name} is no decoder that the kernel of short steps can run: {why}"
+        raise BundleError(problem)
 
 
 def _reference(tensor: TensorProto) -> TensorReference:

@@ -8,6 +8,7 @@ a silent return to the bundle's own graphs.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,9 @@ from c2t.runtime.plans.plan_set import FORMAT_VERSION, KEY_DIGITS, PLANS_NAME
 SET_DTYPES = ("float16", "bfloat16")
 # The only bundles that have a half-precision form on ONNX Runtime.
 BUNDLE_PRECISION = "fp32"
-FILES = (*GRAPHS, *(f"{graph}.data" for graph in GRAPHS), DESCRIPTION_NAME, SMALL_NAME)
+GRAPH_FILES = (*GRAPHS, *(f"{graph}.data" for graph in GRAPHS))
+# Where the decoder is one that the kernel of short steps can run.
+DESCRIPTION_FILES = (DESCRIPTION_NAME, SMALL_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class CudaSet:
 def set_command(bundle: Bundle, dtype: str = SET_DTYPES[0]) -> str:
     """The command that makes a set."""
     precision = "" if dtype == SET_DTYPES[0] else f" --precision {dtype}"
-    return f"c2t build {bundle.path} --target cuda{precision}"
+    return f"c2t build {shlex.quote(str(bundle.path))} --target cuda{precision}"
 
 
 def read_cuda_set(folder: Path, bundle: Bundle, identity: CudaSetIdentity) -> CudaSet:
@@ -91,7 +94,8 @@ def read_cuda_set(folder: Path, bundle: Bundle, identity: CudaSetIdentity) -> Cu
     except (OSError, msgspec.MsgspecError) as error:
         problem = f"{path} cannot be read: {error}"
         raise EngineError(problem, hint=hint) from error
-    if found.identity != identity or set(found.files) != set(FILES):
+    known = (set(GRAPH_FILES), {*GRAPH_FILES, *DESCRIPTION_FILES})
+    if found.identity != identity or set(found.files) not in known:
         problem = f"{path} is not the record of a set of this bundle"
         raise EngineError(problem, hint=hint)
     for name, entry in found.files.items():

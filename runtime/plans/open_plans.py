@@ -8,6 +8,7 @@ along (`engine_host_code_allowed` stays off): they come from folders.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,7 @@ def _checked_plans(folder: Path, plan_set: PlanSet, bundle: Bundle) -> dict[str,
 def build_command(bundle: Bundle, target: Target, *gpus: str) -> str:
     """The command that builds plans of a bundle."""
     named = "".join(f" --gpu {gpu}" for gpu in gpus) if target is Target.rtx else ""
-    return f"c2t build {bundle.path} --target {target}{named}"
+    return f"c2t build {shlex.quote(str(bundle.path))} --target {target}{named}"
 
 
 def _runs(library: TensorRT, version: str, *, lean: bool) -> bool:

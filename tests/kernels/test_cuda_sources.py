@@ -53,11 +53,12 @@ VARIANTS = [
     ("token_rows", ["-DC2T_TABLE=3", "-DC2T_OUT=2"]),
     ("choose_tokens", ["-DC2T_LOGITS=0"]),
     ("choose_tokens", ["-DC2T_LOGITS=1"]),
-    ("pack_weights", ["-DC2T_TABLE=0"]),
-    ("pack_weights", ["-DC2T_TABLE=1"]),
+    ("pack_weights", ["-DC2T_TABLE=0", "-DC2T_THREADS=256"]),
+    ("pack_weights", ["-DC2T_TABLE=1", "-DC2T_THREADS=256"]),
 ]
 
 
+PACK_MACROS = {"C2T_TABLE": 1, "C2T_THREADS": 256}
 STEP_MACROS = StepSizes(
     layers=2, width=256, inner=512, heads=4, kv_heads=2, head_size=64, vocabulary=1000
 ).macros(16, 4)
@@ -96,7 +97,7 @@ def test_nvrtc_compiles():
         macros = {"C2T_TABLE": 3, "C2T_OUT": 2}
         assert compile_cubin("token_rows", macros, arch).startswith(b"\x7fELF")
         assert compile_cubin("choose_tokens", {"C2T_LOGITS": 1}, arch).startswith(b"\x7fELF")
-        assert compile_cubin("pack_weights", {"C2T_TABLE": 1}, arch).startswith(b"\x7fELF")
+        assert compile_cubin("pack_weights", PACK_MACROS, arch).startswith(b"\x7fELF")
         assert compile_cubin("decoder_step", STEP_MACROS, arch).startswith(b"\x7fELF")
 
 

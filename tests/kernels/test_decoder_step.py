@@ -34,6 +34,7 @@ HERE = Path(__file__).parent
 WARPS = 2  # of the emulated blocks: threads of the host are dear
 BLOCKS = 2
 CAPACITY = 64
+MATRICES = ("qkv", "output", "gate_up", "down")
 TOLERANCE = 5e-3  # of the largest logit: weights, keys and values have the 11 bits of float16
 
 
@@ -55,7 +56,7 @@ class EmulatedDevice(HostDevice):
                 pytest.skip("no g++ here")
             target = self.folder / f"step{len(self.libraries)}.so"
             command = [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
-            command += [f"-I{Path(c2t.kernels.__file__).parent}", f"-DC2T_WARPS={WARPS}"]
+            command += [f"-I{Path(c2t.kernels.__file__).parent}"]
             command += [f"-D{name}={value}" for name, value in key]
             command += ["-o", str(target), str(HERE / "decoder_step_emulation.cpp")]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -70,13 +71,12 @@ class EmulatedDevice(HostDevice):
         sizes = StepSizes(
             layers=1, width=16, inner=8, heads=1, kv_heads=1, head_size=16, vocabulary=16
         )
-        library = self.library(sizes.macros(8, 3) | defines | {"C2T_THREADS": 32})
-        blocks = -(-grid[0] * grid[1] // 32)
-        library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(blocks))
+        library = self.library(sizes.macros(8, 3) | defines)
+        library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(grid[0]))
 
     def launch_together(self, source, kernel, threads, shared, arguments, **defines):
         assert threads == 32 * WARPS
-        library = self.library(defines | {"C2T_TABLE": 0})
+        library = self.library(defines | {"C2T_TABLE": 0, "C2T_THREADS": 32})
         library.step(
             ctypes.c_uint(self.multiprocessors),
             ctypes.c_longlong(shared),
@@ -186,6 +186,7 @@ class Emulated:
 def emulated(tmp_path, monkeypatch):
     HostDriver().install(monkeypatch)
     monkeypatch.setattr(cuda_decoder_step, "WARPS", WARPS)
+    monkeypatch.setattr(cuda_decoder_step, "PACK_THREADS", 32)
     return Emulated(tmp_path)
 
 
@@ -258,6 +259,28 @@ def test_norms_are_part_of_the_packed_weights(emulated):
 
     assert packed(layers=[layer], norm=norm) == packed(layers=[scaled], norm=norm)
     assert packed(layers=[layer], norm=norm) != packed(layers=[scaled])
+
+
+def test_half_precision_weights_are_packed_as_they_are(emulated):
+    """What a set holds: the same numbers as the float32 weights that were rounded to them."""
+    host = weights_of(emulated.device.folder / "decoder.onnx")
+
+    def rounded(matrix):
+        return matrix.astype(np.float16)
+
+    def packed(convert):
+        layers = [
+            replace(layer, **{n: convert(getattr(layer, n)) for n in MATRICES})
+            for layer in host.layers
+        ]
+        decoder = replace(host, layers=layers, logits=convert(host.logits))
+        return pack_decoder(emulated.device, emulated.sizes, decoder).packed.download()
+
+    halves = packed(rounded)
+    assert halves.tobytes() == packed(lambda m: rounded(m).astype(np.float32)).tobytes()
+    values = halves.view(np.float16)
+    assert np.isin(rounded(host.layers[0].down), values).all()
+    assert not np.isnan(values).any()
 
 
 @pytest.mark.slow

@@ -13,7 +13,12 @@ from c2t.runtime.bundle import GRAPHS, Bundle, sha256_of
 from c2t.runtime.errors import BundleError, EngineError, OutputError
 from c2t.runtime.plans import build_cuda_set as stage
 from c2t.runtime.plans.build_cuda_set import CudaSetOptions, build_cuda_set
-from c2t.runtime.plans.cuda_set import FILES, CudaSetIdentity, open_cuda_set
+from c2t.runtime.plans.cuda_set import (
+    DESCRIPTION_FILES,
+    GRAPH_FILES,
+    CudaSetIdentity,
+    open_cuda_set,
+)
 from c2t.runtime.plans.plan_cache import plan_sets
 from c2t.runtime.plans.plan_set import PLANS_NAME
 
@@ -27,6 +32,21 @@ def bundle(bundles: dict[tuple[str, str], Bundle]) -> Bundle:
 def built(bundle: Bundle, tmp_path: Path) -> Path:
     """A set in a cache of the test's own."""
     return Path(build_cuda_set(bundle, CudaSetOptions(cache=tmp_path / "cache")).folder)
+
+
+def test_a_decoder_that_the_kernel_cannot_run_has_a_set_all_the_same(
+    bundles, tmp_path, monkeypatch
+):
+    def refuse(source, half):
+        problem = "decoder.onnx is no decoder for it: a product has a bias"
+        raise BundleError(problem)
+
+    monkeypatch.setattr(stage, "write_decoder_weights", refuse)
+    bundle, said = bundles["mlp", "fp32"], []
+    done = build_cuda_set(bundle, CudaSetOptions(cache=tmp_path), report=said.append)
+    assert said[-1].startswith("short steps will run on ONNX Runtime: decoder.onnx is no decoder")
+    assert set(done.cuda_set.files) == set(GRAPH_FILES)
+    assert open_cuda_set(bundle, tmp_path) == Path(done.folder)
 
 
 def record(folder: Path, **changed: object) -> None:
@@ -46,7 +66,9 @@ def test_it_holds_what_it_records(bundles, tmp_path, projector, dtype):
     folder = Path(done.folder)
     assert folder.parent == tmp_path
     assert folder.name.startswith(f"cuda-{dtype}-")
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, PLANS_NAME])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*GRAPH_FILES, *DESCRIPTION_FILES, PLANS_NAME]
+    )
     for name, entry in done.cuda_set.files.items():
         assert entry.bytes == (folder / name).stat().st_size
         assert entry.sha256 == sha256_of(folder / name)

@@ -125,6 +125,10 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
     old = device_engine.open_cuda_engines(bundle, EngineOptions())
     assert "float16 between layers)" in old.label
     monkeypatch.setattr(HostDevice, "arch", "sm_90")
+    # The played device cannot start it: that is no error, and not silent.
+    label = device_engine.open_cuda_engines(bundle, EngineOptions()).label
+    assert "; short steps without our kernel: 'HostDevice' object has no attribute" in label
+    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", lambda *_: None)
     for options in (EngineOptions(), named):
         assert said in device_engine.open_cuda_engines(bundle, options).label
     # Heads of this bundle are of a size that the kernel does not take.
