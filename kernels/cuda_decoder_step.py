@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ROWS = 16
+MOST_WIDTH = 4096  # of Llama 8B
 LEAST_ARCHITECTURE = 80  # its tensor cores, and copies that a warp need not wait for
 # Threads that pack, warps of a step's block, bytes of a piece of their rings, tokens of a cell that
 # attend together. The sources are compiled for these, or check them.
@@ -62,6 +63,8 @@ class StepSizes:
         """Why the kernel cannot run such a decoder; empty where it can."""
         if self.head_size not in (8, 16, 32, 64, 128):
             return f"heads of {self.head_size} numbers"
+        if self.width > MOST_WIDTH:
+            return f"a width of {self.width}: its activations do not fit into registers"
         for what, count, unit in (
             ("a width", self.width, 16),
             ("queries, keys and values", self.heads_columns, 16),

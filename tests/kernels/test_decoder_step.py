@@ -305,7 +305,7 @@ def test_nvcc_compiles(rows, tmp_path):
 def test_sizes_that_the_kernel_cannot_run():
     fine = StepSizes(layers=2, width=64, inner=96, heads=4, kv_heads=2, head_size=16, vocabulary=97)
     assert not fine.problem
-    for change in ({"head_size": 24}, {"width": 72}, {"inner": 100}, {"heads": 3}):
+    for change in ({"head_size": 24}, {"width": 72}, {"width": 8192}, {"inner": 100}, {"heads": 3}):
         assert replace(fine, **change).problem
     device = HostDevice()
     device.arch, device.shared_bytes = "sm_89", 101_376  # what a workstation's GPU has
