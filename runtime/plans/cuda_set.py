@@ -19,8 +19,8 @@ from c2t.runtime.bundle import GRAPHS, Bundle, file_entries
 from c2t.runtime.decoder_weights import DESCRIPTION_NAME, SMALL_NAME
 from c2t.runtime.errors import EngineError
 from c2t.runtime.manifest import FileEntry
-from c2t.runtime.plans.plan_cache import RECORD_BYTES_MAX, plan_cache
-from c2t.runtime.plans.plan_set import FORMAT_VERSION, KEY_DIGITS, PLANS_NAME
+from c2t.runtime.plans.plan_cache import plan_cache, read_record
+from c2t.runtime.plans.plan_set import KEY_DIGITS, PLANS_NAME
 
 # Precisions that a set can be of. ONNX Runtime runs float32 from the bundle's own graphs.
 SET_DTYPES = ("float16", "bfloat16")
@@ -83,17 +83,7 @@ def read_cuda_set(folder: Path, bundle: Bundle, identity: CudaSetIdentity) -> Cu
     """
     path = folder / PLANS_NAME
     hint = f"build it again with `{set_command(bundle, identity.dtype)} --force`"
-    try:
-        size = path.stat().st_size
-        raw = path.read_bytes() if size <= RECORD_BYTES_MAX else b""
-        version = msgspec.json.decode(raw, type=dict[str, object]).get("format_version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
-            raise EngineError(problem, hint=f"update c2t, or {hint}")
-        found = msgspec.json.decode(raw, type=CudaSet)
-    except (OSError, msgspec.MsgspecError) as error:
-        problem = f"{path} cannot be read: {error}"
-        raise EngineError(problem, hint=hint) from error
+    found = read_record(path, CudaSet, hint=hint)
     known = (set(GRAPH_FILES), {*GRAPH_FILES, *DESCRIPTION_FILES})
     if found.identity != identity or set(found.files) not in known:
         problem = f"{path} is not the record of a set of this bundle"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from c2t.runtime.plans.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan
 
 CACHE_VARIABLE = "C2T_ENGINES"
 RECORD_BYTES_MAX = 1 << 20
+Record = TypeVar("Record")
 
 
 def plan_cache(bundle: Bundle, folder: Path | None = None) -> Path:
@@ -45,6 +47,30 @@ def make_cache(cache: Path) -> None:
         ) from error
 
 
+def read_record(path: Path, kind: type[Record], *, hint: str) -> Record:
+    """Read a `plans.json` strictly.
+
+    Args:
+        path: The file.
+        kind: What it holds: `PlanSet`, or what another target keeps.
+        hint: How to mend it.
+
+    Raises:
+        EngineError: It is damaged, or of a newer format.
+    """
+    try:
+        size = path.stat().st_size
+        raw = path.read_bytes() if size <= RECORD_BYTES_MAX else b""
+        version = msgspec.json.decode(raw, type=dict[str, object]).get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
+            raise EngineError(problem, hint=f"update c2t, or {hint}")
+        return msgspec.json.decode(raw, type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        problem = f"{path} cannot be read: {error}"
+        raise EngineError(problem, hint=hint) from error
+
+
 def read_plan_set(folder: Path) -> PlanSet:
     """Read `plans.json` of one set strictly.
 
@@ -52,17 +78,7 @@ def read_plan_set(folder: Path) -> PlanSet:
         EngineError: It is damaged, of a newer format, or its plans are not there.
     """
     path = folder / PLANS_NAME
-    try:
-        size = path.stat().st_size
-        raw = path.read_bytes() if size <= RECORD_BYTES_MAX else b""
-        version = msgspec.json.decode(raw, type=dict[str, object]).get("format_version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
-            raise EngineError(problem, hint="update c2t, or build again with `c2t build`")
-        found = msgspec.json.decode(raw, type=PlanSet)
-    except (OSError, msgspec.MsgspecError) as error:
-        problem = f"{path} cannot be read: {error}"
-        raise EngineError(problem, hint="delete its folder and run `c2t build` again") from error
+    found = read_record(path, PlanSet, hint="delete its folder and run `c2t build` again")
     if set(found.plans) != set(GRAPHS):
         problem = f"{path} lists plans of {', '.join(sorted(found.plans))}"
         raise EngineError(problem, hint="delete its folder and run `c2t build` again")
