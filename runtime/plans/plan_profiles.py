@@ -1,7 +1,9 @@
 """Shapes that plans are optimised for: what describing cells really asks of each graph.
 
 One decision: a prompt and a step have profiles of their own. A step has few tokens for several
-cells, a prompt has many for one; a plan tuned for both at once is good at neither.
+cells, a prompt has many for one; a plan tuned for both at once is good at neither. The price: where
+TensorRT lays weights out differently for the two, a plan holds them twice. Measured with TensorRT
+for RTX 1.7 at 1B sizes: float16 weights 1.52 times (1.00 with either profile alone), int8 1.02.
 """
 
 from __future__ import annotations
