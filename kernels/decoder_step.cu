@@ -125,9 +125,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
                     const Activations now = ahead[i];
                     const int later = begin + AHEAD + i;
                     if (later < mine) ahead[i] = read_tile<C2T_INNER>(s.product, later * C2T_WARPS + warp, rows);
-                    Words first, second;
-                    stream.take(first, second, begin + i < mine);
-                    if (begin + i < mine) add_tile(sum, now, first, second);
+                    if (begin + i < mine) {
+                        Words first, second;
+                        stream.take(first, second);
+                        add_tile(sum, now, first, second);
+                    }
                 }
             }
             meet(meeting + turn * MEETING, sum, rows, unit, add);

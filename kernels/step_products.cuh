@@ -57,9 +57,11 @@ __device__ inline void multiply(Stream& stream, const Activations (&a)[COUNT], c
         float sum[2][4] = {};
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            Words first, second;
-            stream.take(first, second, i < mine);
-            if (i < mine) add_tile(sum, a[i], first, second);
+            if (i < mine) {
+                Words first, second;
+                stream.take(first, second);
+                add_tile(sum, a[i], first, second);
+            }
         }
         meet(meeting + turn * MEETING, sum, rows, unit, finish);
         turn ^= 1;

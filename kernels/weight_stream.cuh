@@ -78,10 +78,8 @@ struct Stream {
         commit_copies();
         slot = slot + 1 == C2T_STAGES ? 0 : slot + 1;
     }
-    // The two Words of this lane of the next tile, if there is one for the warp; the place of the one before is filled
-    // again.
-    __device__ void take(Words& first, Words& second, bool mine) {
-        if (!mine) return;
+    // The two Words of this lane of the next tile; the place of the one before is filled again.
+    __device__ void take(Words& first, Words& second) {
         wait_for_copies<C2T_STAGES - 2>();
         const int oldest = slot + 1 == C2T_STAGES ? 0 : slot + 1;
         first = ring[oldest * TILE];
