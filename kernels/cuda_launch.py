@@ -7,6 +7,7 @@ the graphs of whichever library, so that order is kept without waiting.
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -156,12 +157,12 @@ class CudaDevice:
             )
         )
 
-    @property
+    @cached_property
     def multiprocessors(self) -> int:
         """How many there are."""
         return self._attribute("MULTIPROCESSOR_COUNT")
 
-    @property
+    @cached_property
     def shared_bytes(self) -> int:
         """Most shared memory that a block can have."""
         return self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")

@@ -336,13 +336,17 @@ class _Versioned:
     format_version: int
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name stays in its folder: "..", absolute paths and drive letters do not."""
+    return name not in ("", ".", "..") and not any(c in name for c in "/\\:\0")
+
+
 def _check_files(folder: Path, entries: dict[str, FileEntry]) -> None:
     """Every listed file is a plain name inside the folder, exists, and has its stated length."""
     inside = folder.resolve()
     problems: list[str] = []
     for name, entry in entries.items():
-        # Plain names only: this alone keeps "..", absolute paths and drive letters out.
-        if name in ("", ".", "..", MANIFEST_NAME) or any(c in name for c in "/\\:\0"):
+        if name == MANIFEST_NAME or not is_plain_name(name):
             problems.append(f"{name!r} is not a plain file name: a path may not leave the folder")
             continue
         path = folder / name

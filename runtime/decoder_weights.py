@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.bundle import is_plain_name
 from c2t.runtime.errors import EngineError
 from c2t.runtime.manifest import Decoder, TensorReference
 
@@ -140,7 +141,7 @@ def _problems(weights: DecoderWeights, decoder: Decoder, folder: Path) -> Iterat
 def _misplaced(reference: TensorReference, folder: Path) -> str:
     """Why a reference does not lie inside a file of the folder; empty if it does."""
     name = reference.file
-    if name in ("", ".", "..") or any(c in name for c in "/\\:\0"):
+    if not is_plain_name(name):
         return f"is said to lie in {name!r}, which is no plain file name"
     path = folder / name
     if path.is_symlink() or not path.is_file():

@@ -7,20 +7,17 @@ a silent return to the bundle's own graphs.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from c2t.runtime.bundle import GRAPHS, Bundle, file_entries
 from c2t.runtime.decoder_weights import DESCRIPTION_NAME, SMALL_NAME
 from c2t.runtime.errors import EngineError
 from c2t.runtime.manifest import FileEntry
-from c2t.runtime.plans.plan_cache import plan_cache, read_record
-from c2t.runtime.plans.plan_set import KEY_DIGITS, PLANS_NAME
+from c2t.runtime.plans.plan_cache import check_length, plan_cache, read_record
+from c2t.runtime.plans.plan_set import PLANS_NAME, digest_of
 
 # Precisions that a set can be of. ONNX Runtime runs float32 from the bundle's own graphs.
 SET_DTYPES = ("float16", "bfloat16")
@@ -48,8 +45,7 @@ class CudaSetIdentity:
     @property
     def key(self) -> str:
         """A name for a folder: readable, and different for every other identity."""
-        digest = hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
-        return f"{self.target}-{self.dtype}-{digest[:KEY_DIGITS]}"
+        return f"{self.target}-{self.dtype}-{digest_of(self)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +85,7 @@ def read_cuda_set(folder: Path, bundle: Bundle, identity: CudaSetIdentity) -> Cu
         problem = f"{path} is not the record of a set of this bundle"
         raise EngineError(problem, hint=hint)
     for name, entry in found.files.items():
-        file = folder / name
-        length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
-        if length != entry.bytes:
-            problem = f"{file} has {length} bytes, expected {entry.bytes:,}"
-            raise EngineError(problem, hint=hint)
+        check_length(folder / name, entry, hint=hint)
     return found
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from c2t.runtime.bundle import GRAPHS, Bundle
 from c2t.runtime.errors import EngineError, OutputError
+from c2t.runtime.manifest import FileEntry
 from c2t.runtime.plans.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
 
 CACHE_VARIABLE = "C2T_ENGINES"
@@ -71,6 +72,18 @@ def read_record(path: Path, kind: type[Record], *, hint: str) -> Record:
         raise EngineError(problem, hint=hint) from error
 
 
+def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:
+    """Compare a file's length with its record.
+
+    Raises:
+        EngineError: It has another one, or is no file, or a link.
+    """
+    length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
+    if length != entry.bytes:
+        problem = f"{file} has {length} bytes, expected {entry.bytes:,}"
+        raise EngineError(problem, hint=hint)
+
+
 def read_plan_set(folder: Path) -> PlanSet:
     """Read `plans.json` of one set strictly.
 
@@ -78,16 +91,13 @@ def read_plan_set(folder: Path) -> PlanSet:
         EngineError: It is damaged, of a newer format, or its plans are not there.
     """
     path = folder / PLANS_NAME
-    found = read_record(path, PlanSet, hint="delete its folder and run `c2t build` again")
+    hint = "delete its folder and run `c2t build` again"
+    found = read_record(path, PlanSet, hint=hint)
     if set(found.plans) != set(GRAPHS):
         problem = f"{path} lists plans of {', '.join(sorted(found.plans))}"
-        raise EngineError(problem, hint="delete its folder and run `c2t build` again")
+        raise EngineError(problem, hint=hint)
     for graph, plan in found.plans.items():
-        file = folder / plan_name(graph)
-        length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
-        if length != plan.file.bytes:
-            problem = f"{file} has {length} bytes, expected {plan.file.bytes:,}"
-            raise EngineError(problem, hint="delete its folder and run `c2t build` again")
+        check_length(folder / plan_name(graph), plan.file, hint=hint)
     return found
 
 

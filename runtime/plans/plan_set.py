@@ -20,6 +20,12 @@ FORMAT_VERSION = 1
 KEY_DIGITS = 12
 
 
+def digest_of(identity: object) -> str:
+    """The end of a key: other for every other identity, whatever kind of dataclass it is."""
+    encoded = msgspec.json.encode(identity, order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()[:KEY_DIGITS]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanIdentity:
     """What plans were built from, with and for.
@@ -49,11 +55,10 @@ class PlanIdentity:
     @property
     def key(self) -> str:
         """A name for a folder: readable, and different for every other identity."""
-        digest = hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
         gpus = "+".join(gpu.replace("_", "") for gpu in self.gpus)
         form = self.form.partition(",")[0]
         kind = f"{form}-lean" if self.lean else form
-        return f"{self.target}-{self.library_version}-{gpus}-{kind}-{digest[:KEY_DIGITS]}"
+        return f"{self.target}-{self.library_version}-{gpus}-{kind}-{digest_of(self)}"
 
 
 @dataclass(frozen=True, kw_only=True)
