@@ -10,6 +10,16 @@ from c2t.cli import app
 from c2t.runtime.command_line import run_arguments
 
 
+@pytest.fixture
+def driver(monkeypatch):
+    """CUDA's driver, played by the host."""
+    from host_cuda import HostDriver
+
+    driver = HostDriver()
+    driver.install(monkeypatch)
+    return driver
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint_folder(tmp_path_factory) -> Path:
     """A random checkpoint in the package's own layout."""

@@ -17,13 +17,6 @@ from c2t.kernels.errors import KernelError
 TABLE = np.arange(12, dtype=np.float32).reshape(6, 2)
 
 
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
-    driver = HostDriver()
-    driver.install(monkeypatch)
-    return driver
-
-
 class LookUp:
     """Two ids go up, their rows of a table come down."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from host_cuda import HostDevice, HostDriver
+from host_cuda import HostDevice
 from onnx import numpy_helper
 from tiny_decoder import make_decoder
 
@@ -183,8 +183,7 @@ class Emulated:
 
 
 @pytest.fixture
-def emulated(tmp_path, monkeypatch):
-    HostDriver().install(monkeypatch)
+def emulated(driver, tmp_path, monkeypatch):
     monkeypatch.setattr(cuda_decoder_step, "WARPS", WARPS)
     monkeypatch.setattr(cuda_decoder_step, "PACK_THREADS", 32)
     return Emulated(tmp_path)

@@ -40,13 +40,6 @@ def decoder(folder: Path) -> TinyDecoder:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
-    driver = HostDriver()
-    driver.install(monkeypatch)
-    return driver
-
-
-@pytest.fixture
 def on_device(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
     graph = HostGraph(folder / "decoder.onnx")
     table = upload_token_table(decoder.table, "float32")

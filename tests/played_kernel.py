@@ -1,0 +1,90 @@
+"""The kernel of short steps and the library's graph beside it, played without a GPU.
+
+A step of the kernel is the library's half-precision graph, bound to nothing but the addresses and
+sizes that the kernel is given. `tests/kernels/test_decoder_step.py` runs the kernel itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from host_cuda import STREAM, HostBoundGraph, HostDevice, HostGraph, at
+
+from c2t.kernels.cuda_decoder_step import (
+    MAX_ROWS,
+    HostDecoder,
+    StepArguments,
+    StepScratch,
+    StepSizes,
+)
+from c2t.runtime.device_graph import DeviceTensor
+
+
+class StepDevice(HostDevice):
+    """A device that is new enough."""
+
+    arch = "sm_80"
+
+
+class LibraryGraph(HostGraph):
+    """The library's graph; notes the shapes [B,T] that it is bound to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.bound: list[tuple[int, ...]] = []
+
+    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> HostBoundGraph:
+        self.bound.append(tensors["inputs_embeds"].shape[:2])
+        return super().bind(tensors, repeated=repeated)
+
+
+class PlayedKernel:
+    """Packs nothing, and runs steps as the half-precision graph of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.graph = HostGraph(folder / "decoder.onnx", recordable=True)
+        self.packed: list[tuple[StepSizes, HostDecoder]] = []
+        self.steps: list[StepArguments] = []
+        self.warm_ups: list[int] = []  # tokens of the steps that show that it starts
+
+    def pack(self, device: HostDevice, sizes: StepSizes, decoder: HostDecoder) -> Any:
+        # They are read once, one layer after another.
+        self.packed.append((sizes, replace(decoder, layers=list(decoder.layers))))
+        self.warm_ups.clear()
+        return SimpleNamespace(sizes=sizes)
+
+    def start(
+        self, device: HostDevice, weights: Any, scratch: StepScratch, step: StepArguments
+    ) -> None:
+        """Start a step; it is bound when it runs, to what its arguments say."""
+        assert step.batch * step.tokens <= MAX_ROWS
+        if len(self.warm_ups) < 2:
+            self.warm_ups.append(step.tokens)
+            assert (step.batch, step.places, step.capacity) == (1, 1, MAX_ROWS)
+            return
+        assert scratch.residual.shape == (MAX_ROWS, weights.sizes.width)
+        self.steps.append(step)
+        STREAM.start(lambda: self._run(weights.sizes, step))
+
+    def _run(self, sizes: StepSizes, step: StepArguments) -> None:
+        rows, tokens, places = step.batch, step.tokens, step.places
+        length = at(step.write_index, (rows,), "int64") + tokens
+        tensors = {
+            "inputs_embeds": DeviceTensor(step.embeds, (rows, tokens, sizes.width), "float16"),
+            "position_ids": DeviceTensor(step.positions, (rows, tokens), "int64"),
+            "write_index": DeviceTensor(step.write_index, (rows,), "int64"),
+            "kv_length": DeviceTensor(length.ctypes.data, (rows,), "int64"),
+            "logit_rows": DeviceTensor(step.logit_rows, (rows, places), "int64"),
+            "logits": DeviceTensor(step.logits, (rows, places, sizes.vocabulary), "float32"),
+        }
+        shape = (rows, sizes.kv_heads, step.capacity, sizes.head_size)
+        for number in range(2 * sizes.layers):
+            layer, part = divmod(number, 2)
+            place = DeviceTensor(step.cache + 2 * number * step.cache_stride, shape, "float16")
+            for when in ("past", "present"):
+                tensors[f"{when}_{('key', 'value')[part]}.{layer}"] = place
+        self.graph.bind(tensors, repeated=False).enqueue()
