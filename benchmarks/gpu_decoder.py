@@ -34,7 +34,6 @@ def check_decoder(options: argparse.Namespace, note: Callable[..., None], form: 
         note(**{"not executed": "the part fill has made no bundle"})
         return
     bundle = open_bundle(folder, verify=False)
-    sizes = bundle.manifest.decoder
     graphs = options.scratch / form if form != "float32" else None
     engine = EngineOptions(graphs=graphs)
     since = perf_counter()
@@ -46,9 +45,7 @@ def check_decoder(options: argparse.Namespace, note: Callable[..., None], form: 
     floor = weights.stat().st_size / bandwidth
     note(read_bytes_per_second=bandwidth, floor_seconds=floor)
 
-    vectors = np.random.default_rng(0).standard_normal(
-        (bundle.manifest.projector.vectors, sizes.width), dtype=np.float32
-    ) * np.float32(0.02)
+    vectors = random_vectors(bundle)
     logits = {}
     cpu = open_engines(bundle, EngineOptions(prepack=False))
     for name, decoder in (("cpu", cpu.decoder), ("cuda", engines.decoder)):
@@ -77,6 +74,12 @@ def check_decoder(options: argparse.Namespace, note: Callable[..., None], form: 
             note(text=time_text(engines, bundle, vectors))
 
 
+def random_vectors(bundle: Any) -> np.ndarray:
+    """A cell's vectors [K, D], of the size of text embeddings."""
+    shape = (bundle.manifest.projector.vectors, bundle.manifest.decoder.width)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+
+
 def bind_step(decoder: Any, cache: Any, tokens: int, slot: int) -> Any:
     """A step of one cell behind `slot` tokens, its arrays filled."""
     step = decoder.bind(cache, (0, 1), tokens, tokens)
@@ -103,20 +106,21 @@ def time_steps(decoder: Any, bundle: Any, vectors: np.ndarray, floor: float) -> 
     found: dict[str, Any] = {"prefill_seconds": float(np.median(prefill[2:]))}
     for tokens in (1, 4, 16):
         step = bind_step(decoder, cache, tokens, length)
-        banned = np.full((1, tokens, 3), 5, np.int32)
-        whole = []
-        for _ in range(STEPS + 8):
-            since = perf_counter()
-            step.choose(banned)
-            whole.append(perf_counter() - since)
-        alone = device_seconds(decoder.device, step.enqueue)
-        seconds = float(np.median(whole[8:]))
-        found[f"{tokens} tokens"] = {
-            "seconds": seconds,
-            "graph_seconds": alone,
-            "share_of_floor": floor / seconds,
-        }
+        found[f"{tokens} tokens"] = step_times(decoder, step, tokens, floor)
     return found
+
+
+def step_times(decoder: Any, step: Any, tokens: int, floor: float) -> dict[str, float]:
+    """Seconds of a step with its choice, and of the graph (or the kernel) alone."""
+    banned = np.full((1, tokens, 3), 5, np.int32)
+    whole = []
+    for _ in range(STEPS + 8):
+        since = perf_counter()
+        step.choose(banned)
+        whole.append(perf_counter() - since)
+    alone = device_seconds(decoder.device, step.enqueue)
+    seconds = float(np.median(whole[8:]))
+    return {"seconds": seconds, "graph_seconds": alone, "share_of_floor": floor / seconds}
 
 
 def time_text(engines: Any, bundle: Any, vectors: np.ndarray) -> dict[str, Any]:

@@ -11,11 +11,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-from gpu_decoder import STEPS, bind_step, device_seconds, read_bandwidth
+from gpu_decoder import bind_step, random_vectors, read_bandwidth, step_times
 
 SOURCE = "decoder_step.cu"
 PARTS_OF_LAYER = ("queries, keys, values", "attention", "output", "gate and up", "down")
@@ -51,9 +50,7 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
         note(**{"not executed": "the kernel does not run here"})
         return
     sizes = bundle.manifest.decoder
-    vectors = np.random.default_rng(0).standard_normal(
-        (bundle.manifest.projector.vectors, sizes.width), dtype=np.float32
-    ) * np.float32(0.02)
+    vectors = random_vectors(bundle)
     prompts = PromptRunner(decoder, bundle.manifest.prompt)
     length = prompts.length(len(vectors))
     cache = decoder.new_cache(1, length + 64)
@@ -90,15 +87,7 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
         decoder.graph = ours
         cache.steps.clear()
         step = bind_step(decoder, cache, tokens, length)
-        step.run()
-        alone = device_seconds(decoder.device, step.enqueue)
-        banned, whole = np.full((1, tokens, 3), 5, np.int32), []
-        for _ in range(STEPS + 8):
-            since = perf_counter()
-            step.choose(banned)
-            whole.append(perf_counter() - since)
-        seconds = float(np.median(whole[8:]))
-        return {"kernel_seconds": alone, "seconds": seconds, "share_of_floor": floor / seconds}
+        return step_times(decoder, step, tokens, floor)
 
     for tokens in (1, 2, 4, 8, 16):
         note(**{f"{tokens} tokens": times(tokens)})
