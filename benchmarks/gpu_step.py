@@ -18,19 +18,26 @@ from gpu_decoder import bind_step, random_vectors, read_bandwidth, step_times
 
 SOURCE = "decoder_step.cu"
 PARTS_OF_LAYER = ("queries, keys, values", "attention", "output", "gate and up", "down")
-# What is left out: the text in the source, and what it becomes.
+STREAM = "weight_stream.cuh"
+# What is left out: the file, the text in it, and what it becomes. Without copies the rings hold
+# what they held: what is left is what the kernel computes and waits for by itself.
 WITHOUT = {
-    "waiting": ("        while (load_acquire(s.barrier) < passed) {\n        }\n", ""),
-    "attention": ("item < s.batch * groups * C2T_HEADS; item", "item < 0 * groups; item"),
+    "waiting": (
+        SOURCE,
+        "        while (load_acquire(s.barrier) < times * C2T_BLOCKS) {\n        }\n",
+        "",
+    ),
+    "attention": (SOURCE, "item < items; item += C2T_BLOCKS", "item < 0; item += C2T_BLOCKS"),
+    "copies": (STREAM, "        if (left > 0) {\n", "        if (left < -(1 << 30)) {\n"),
 }
 # Nanoseconds of the first thread when it comes to a wait and when it leaves it, behind the logits.
 STAMP = (
     '{{ unsigned long long now; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); '
     "((unsigned long long*)(s.logits + 16 * C2T_VOCABULARY))[blockIdx.x * {stride} + "
-    "passed / gridDim.x * 2{shift}] = now; }}\n"
+    "(times - 1) * 2{shift}] = now; }}\n"
 )
-WAIT = "    __syncthreads();\n    if (threadIdx.x == 0) {\n        __threadfence();\n"
-LEAVE = "        __threadfence();\n    }\n    __syncthreads();\n"
+COME = "        add_release(s.barrier, 1);\n"
+GONE = "times * C2T_BLOCKS) {\n        }\n"
 
 
 def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
@@ -94,18 +101,19 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
     most = cuda_decoder_step.MOST_STAGES
     for stages in (3, 6):
         cuda_decoder_step.MOST_STAGES = stages
-        note(**{f"rings of {stages} pieces": times(1)})
+        note(**{f"rings of {stages} tiles": times(1)})
     cuda_decoder_step.MOST_STAGES = most
     for name, edit in WITHOUT.items():
         with edited_source(decoder.device, options.scratch, [edit]):
             note(**{f"without {name}": times(1)})
-    with edited_source(decoder.device, options.scratch, list(WITHOUT.values())):
-        note(**{"without both": times(1)})
+    for names in (("waiting", "attention"), ("waiting", "attention", "copies")):
+        with edited_source(decoder.device, options.scratch, [WITHOUT[n] for n in names]):
+            note(**{f"without {', '.join(names)}": times(1)})
     note(microseconds_by_phase=phases(decoder, options.scratch, sizes, lambda: times(1)))
 
 
 @contextmanager
-def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str]]) -> Iterator[None]:
+def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str, str]]) -> Iterator[None]:
     """Let kernels be compiled from a copy of the sources with some texts replaced."""
     from c2t.kernels import cuda_compile
 
@@ -114,13 +122,12 @@ def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str]]) -> I
     copy.mkdir()
     for file in sources.glob("*.cu*"):
         shutil.copyfile(file, copy / file.name)
-    text = (copy / SOURCE).read_text()
-    for old, new in edits:
+    for file, old, new in edits:
+        text = (copy / file).read_text()
         if text.count(old) != 1:
-            message = f"{SOURCE} no longer has once: {old!r}"
+            message = f"{file} no longer has once: {old!r}"
             raise SystemExit(message)
-        text = text.replace(old, new)
-    (copy / SOURCE).write_text(text)
+        (copy / file).write_text(text.replace(old, new))
     cuda_compile.SOURCES = copy
     device._kernels.clear()
     try:
@@ -137,9 +144,8 @@ def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> d
     blocks, waits = decoder.device.multiprocessors, 1 + len(PARTS_OF_LAYER) * sizes.layers
     logits, stride = 64 * sizes.vocabulary_size, 2 * waits
     decoder.logits.address(logits + 8 * blocks * stride)
-    come = "    if (threadIdx.x == 0) " + STAMP.format(stride=stride, shift="")
-    gone = "        " + STAMP.format(stride=stride, shift=" - 1")
-    edits = [(WAIT, come + WAIT), (LEAVE, LEAVE.replace("    }\n", gone + "    }\n"))]
+    come, gone = (STAMP.format(stride=stride, shift=shift) for shift in ("", " + 1"))
+    edits = [(SOURCE, COME, come + COME), (SOURCE, GONE, GONE + gone)]
     with edited_source(decoder.device, scratch, edits):
         run()
     place = decoder.logits.address(logits) + logits

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 MAX_ROWS = 16
 MOST_WIDTH = 4096  # of Llama 8B
 LEAST_ARCHITECTURE = 80  # its tensor cores, and copies that a warp need not wait for
-# Threads that pack, warps of a step's block, bytes of a piece of their rings, tokens of a cell that
-# attend together. The sources are compiled for these, or check them.
+# Threads that pack, warps of a step's block, bytes of a tile (16 columns by 32 numbers of the sum),
+# tokens of a cell that attend together. The sources are compiled for these, or check them.
 PACK_THREADS = 256
 WARPS = 16
-PIECE_BYTES = 1024
-ATTENDED = 4
-# The kernel needs rings of 3 pieces. At 1B sizes 12 is what an H200 has room for.
+TILE_BYTES = 1024
+ATTENDED = 2
+# The kernel needs rings of 3 tiles. At 1B sizes 12 is what an H200 has room for.
 MOST_STAGES, LEAST_STAGES = 12, 3
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
 # together, or a gate and what it lets through, lie side by side.
@@ -76,18 +76,39 @@ class StepSizes:
         return ""
 
     @property
+    def chunk(self) -> int:
+        """Tiles of a warp whose activations are held together: all of a row's normalised ones."""
+        return math.ceil(self.width / (32 * WARPS))
+
+    def tiles(self, sums: int) -> int:
+        """Tiles of each warp in 16 columns of a matrix with such a sum, in whole chunks."""
+        return math.ceil(sums / (32 * WARPS * self.chunk)) * self.chunk
+
+    @property
     def packed_bytes(self) -> int:
         """Bytes of all matrices as the kernel streams them."""
-        shapes = (
+        return int(self._block_tiles(1)[0]) * WARPS * TILE_BYTES
+
+    def starts(self, blocks: int) -> NDArray[np.int64]:
+        """Tiles of a warp before each block's first, and of all blocks, [blocks + 1]."""
+        return np.concatenate([[0], np.cumsum(self._block_tiles(blocks))]).astype(np.int64)
+
+    def _block_tiles(self, blocks: int) -> NDArray[np.int64]:
+        layer = (
             (self.width, self.heads_columns),
             (self.queries, self.width),
             (self.width, 2 * self.inner),
             (self.inner, self.width),
         )
-        layer = sum(_packed_bytes(*shape) for shape in shapes)
-        return self.layers * layer + _packed_bytes(self.width, self.vocabulary)
+        tiles = self.layers * sum(self.matrix_tiles(blocks, *shape) for shape in layer)
+        return tiles + self.matrix_tiles(blocks, self.width, self.vocabulary)
 
-    def macros(self, rows: int, stages: int) -> dict[str, int]:
+    def matrix_tiles(self, blocks: int, sums: int, columns: int) -> NDArray[np.int64]:
+        """Tiles of a warp of each block in a matrix [K, N], whose units of 16 columns go round."""
+        units = math.ceil(columns / 16)
+        return (units - np.arange(blocks) + blocks - 1) // blocks * self.tiles(sums)
+
+    def macros(self, rows: int, stages: int, blocks: int) -> dict[str, int]:
         """What `decoder_step.cu` is compiled for."""
         return {
             "C2T_LAYERS": self.layers,
@@ -99,10 +120,14 @@ class StepSizes:
             "C2T_VOCABULARY": self.vocabulary,
             "C2T_ROWS": rows,
             "C2T_STAGES": stages,
-            "C2T_WARPS": WARPS,
             "C2T_ATTENDED": ATTENDED,
-            "C2T_FIXED": _fixed_shared_bytes(self, rows),
+            "C2T_FIXED": _fixed_shared_bytes(self, rows, blocks),
+            **self.order(blocks),
         }
+
+    def order(self, blocks: int) -> dict[str, int]:
+        """What both sources must agree on: in which order the blocks find their tiles."""
+        return {"C2T_BLOCKS": blocks, "C2T_WARPS": WARPS, "C2T_CHUNK": self.chunk}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,6 +161,7 @@ class DeviceStepWeights:
 
     sizes: StepSizes
     packed: DeviceArray
+    starts: DeviceArray  # see `StepSizes.starts`
     cosines: DeviceArray
     sines: DeviceArray
     epsilon: float
@@ -188,7 +214,8 @@ def pack_decoder(device: CudaDevice, sizes: StepSizes, decoder: HostDecoder) -> 
         DeviceMemoryError: They do not fit.
     """
     packed = DeviceArray.allocate((sizes.packed_bytes,), np.uint8, what="the decoder's weights")
-    place = packed.pointer
+    starts = sizes.starts(device.multiprocessors)
+    places = starts[:-1].copy()  # of the next matrix's tiles
     for layer in decoder.layers:
         for matrix, norm, order in (
             (layer.qkv, layer.attention_norm, TURNED),
@@ -196,14 +223,15 @@ def pack_decoder(device: CudaDevice, sizes: StepSizes, decoder: HostDecoder) -> 
             (layer.gate_up, layer.mlp_norm, GATED),
             (layer.down, None, PLAIN),
         ):
-            place += _pack(device, sizes, matrix, place, norm=norm, order=order)
-    place += _pack(device, sizes, decoder.logits.T, place, norm=decoder.norm, order=PLAIN)
-    if place != packed.pointer + packed.nbytes:
-        message = f"{place - packed.pointer} bytes of weights, not {packed.nbytes}"
+            _pack(device, sizes, matrix, packed, places, norm=norm, order=order)
+    _pack(device, sizes, decoder.logits.T, packed, places, norm=decoder.norm, order=PLAIN)
+    if not np.array_equal(places, starts[1:]):
+        message = "the decoder has other weights than its sizes say"
         raise ValueError(message)
     return DeviceStepWeights(
         sizes=sizes,
         packed=packed,
+        starts=DeviceArray.upload(starts),
         cosines=DeviceArray.upload(decoder.cosines),
         sines=DeviceArray.upload(decoder.sines),
         epsilon=decoder.epsilon,
@@ -215,26 +243,29 @@ def _pack(
     device: CudaDevice,
     sizes: StepSizes,
     matrix: NDArray[Any],
-    place: int,
+    packed: DeviceArray,
+    places: NDArray[np.int64],
     *,
     norm: NDArray[np.float32] | None,
     order: int,
-) -> int:
-    """Write one matrix [K, N], or a transposed [N, K], in the kernel's order; returns its bytes."""
+) -> None:
+    """Write one matrix [K, N], or a transposed [N, K], in the kernel's order; moves `places` on."""
     sums, columns = matrix.shape
     transposed = not matrix.flags.c_contiguous
     source = DeviceArray.upload(matrix.T if transposed else matrix, what="a matrix")
     factor = None if norm is None else DeviceArray.upload(norm)
-    size = _packed_bytes(sums, columns)
+    place = DeviceArray.upload(places)
     strides = (1, sums) if transposed else (columns, 1)
+    words = math.ceil(columns / 16) * sizes.tiles(sums) * WARPS * TILE_BYTES // 16
     device.launch(
         "pack_weights",
         "pack_weights",
-        (-(-size // 16 // PACK_THREADS), PACK_THREADS),
+        (-(-words // PACK_THREADS), PACK_THREADS),
         (
             source.pointer,
             factor.pointer if factor else 0,
-            place,
+            packed.pointer,
+            place.pointer,
             *(np.int64(number) for number in (sums, columns, *strides)),
             np.int32(order),
             np.int32(sizes.head_size),
@@ -242,9 +273,10 @@ def _pack(
         ),
         C2T_TABLE=TYPE_NUMBER[matrix.dtype.name],
         C2T_THREADS=PACK_THREADS,
+        **sizes.order(device.multiprocessors),
     )
     device.synchronize()  # before the source is freed
-    return size
+    places += sizes.matrix_tiles(len(places), sums, columns)
 
 
 def launch_decoder_step(
@@ -262,9 +294,10 @@ def launch_decoder_step(
         "decoder_step",
         "decoder_step",
         WARPS * 32,
-        _fixed_shared_bytes(sizes, rows) + stages * WARPS * PIECE_BYTES,
+        _fixed_shared_bytes(sizes, rows, device.multiprocessors) + stages * WARPS * TILE_BYTES,
         (
             weights.packed.pointer,
+            weights.starts.pointer,
             weights.cosines.pointer,
             weights.sines.pointer,
             step.embeds,
@@ -283,7 +316,7 @@ def launch_decoder_step(
             np.float32(weights.epsilon),
             np.float32(weights.scale),
         ),
-        **sizes.macros(rows, stages),
+        **sizes.macros(rows, stages, device.multiprocessors),
     )
 
 
@@ -295,18 +328,15 @@ def runs_steps(device: CudaDevice, sizes: StepSizes) -> bool:
 
 
 def _stages(device: CudaDevice, sizes: StepSizes, rows: int) -> int:
-    """Pieces of a warp's ring that fit beside what else a block keeps."""
-    free = device.shared_bytes - _fixed_shared_bytes(sizes, rows)
-    return min(MOST_STAGES, free // (WARPS * PIECE_BYTES))
+    """Tiles of a warp's ring that fit beside what else a block keeps."""
+    free = device.shared_bytes - _fixed_shared_bytes(sizes, rows, device.multiprocessors)
+    return min(MOST_STAGES, free // (WARPS * TILE_BYTES))
 
 
-def _fixed_shared_bytes(sizes: StepSizes, rows: int) -> int:
+def _fixed_shared_bytes(sizes: StepSizes, rows: int, blocks: int) -> int:
     """Shared memory of `decoder_step.cu` besides its ring, in its order."""
     meeting = 2 * rows * 16 * (WARPS + 1)
     attending = WARPS * ATTENDED * (sizes.head_size + 2)
+    own = math.ceil(math.ceil(sizes.width / 16) / blocks) * rows * 16
     places = rows * (1 + sizes.head_size)
-    return 4 * (max(meeting, attending) + rows * WARPS + places)
-
-
-def _packed_bytes(sums: int, columns: int) -> int:
-    return math.ceil(sums / 32) * math.ceil(columns / 16) * PIECE_BYTES
+    return 4 * (max(meeting, attending) + rows * WARPS + own + places)

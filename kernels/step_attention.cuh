@@ -50,21 +50,60 @@ __device__ inline void finish_heads(const Step& s, const Places& places, unsigne
     place[C2T_HEAD / 2] = (unsigned short)pack_halves(other * cosine + one * sine, 0.0f);
 }
 
-// COUNT tokens of one cell from token `begin` on, and one head: warps and groups of lanes share the slots. Slots are
-// read TURNS at a time, since a read takes as long as many sums.
+// Keys and values of TURNS slots of a lane; a read takes as long as many sums, so several are on their way together.
+template <int TURNS> struct Slots {
+    Words key[TURNS], value[TURNS];
+
+    // Those in [begin, end) of the turns from `turn` on; `kv` is where the head's first slot lies in the cache.
+    __device__ void read(const unsigned short* keys, const unsigned short* values, long long kv, int turn, int begin,
+                         int end) {
+#pragma unroll
+        for (int t = 0; t < TURNS; ++t) {
+            const int slot = slot_of_lane(turn + t);
+            if (slot >= begin && slot < end) {
+                key[t] = load_shared_by_blocks((const Words*)(keys + kv + (long long)slot * C2T_HEAD));
+                value[t] = load_shared_by_blocks((const Words*)(values + kv + (long long)slot * C2T_HEAD));
+            }
+        }
+    }
+    // Each turn takes as many slots as the block has groups of lanes.
+    static __device__ int slot_of_lane(int turn) {
+        return turn * SLOTS_OF_BLOCK + int(threadIdx.x / 32) * SLOTS_OF_WARP + int(threadIdx.x % 32) / LANES_OF_SLOT;
+    }
+};
+
+// What a block attends to at a time: some tokens of one cell, and one head.
+struct Attended {
+    int row, head, count;  // the first of the rows, how many
+    int before;            // slots that the first of the rows sees, less its own
+    long long kv;          // where the lane's part of the head's first slot lies in the cache
+
+    __device__ Attended(const Step& s, const Places& places, int item) {
+        const int groups = (s.tokens + C2T_ATTENDED - 1) / C2T_ATTENDED, group = item / C2T_HEADS;
+        const int cell = group / groups, begin = group % groups * C2T_ATTENDED;
+        head = item % C2T_HEADS;
+        row = cell * s.tokens + begin;
+        count = s.tokens - begin < C2T_ATTENDED ? s.tokens - begin : C2T_ATTENDED;
+        before = places.slot[row];
+        kv = (long long)(cell * C2T_KV_HEADS + head / (C2T_HEADS / C2T_KV_HEADS)) * s.capacity * C2T_HEAD +
+             threadIdx.x % LANES_OF_SLOT * 8;
+    }
+    static __device__ int items(const Step& s) {
+        return s.batch * ((s.tokens + C2T_ATTENDED - 1) / C2T_ATTENDED) * C2T_HEADS;
+    }
+};
+
+// Up to COUNT rows of one cell, and one head: warps and groups of lanes share the slots. `slots` are those of the first
+// turns, read by now.
 template <int COUNT, int TURNS>
-__device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values, int cell,
-                              int begin, int head, int before, float* meeting) {
+__device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values,
+                              const Attended& it, Slots<TURNS>& slots, float* meeting) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, dim = lane % LANES_OF_SLOT * 8;
-    const int count = s.tokens - begin < COUNT ? s.tokens - begin : COUNT;
-    const int slots = before + count;  // `before`: what the first of the tokens sees, less its own
-    const long long kv =
-        (long long)(cell * C2T_KV_HEADS + head / (C2T_HEADS / C2T_KV_HEADS)) * s.capacity * C2T_HEAD + dim;
-    const int row = cell * s.tokens + begin;
+    const int end = it.before + it.count;
     Words q[COUNT];
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) {
-        const int at = (row + (i < count ? i : 0)) * QUERIES + head * C2T_HEAD + dim;
+        const int at = (it.row + (i < it.count ? i : 0)) * QUERIES + it.head * C2T_HEAD + dim;
         q[i] = load_shared_by_blocks((const Words*)(s.queries + at));
     }
     float sum[COUNT][8], top[COUNT], weight[COUNT];
@@ -74,34 +113,25 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
         weight[i] = 0.0f;
         for (int j = 0; j < 8; ++j) sum[i][j] = 0.0f;
     }
-    const int mine = warp * SLOTS_OF_WARP + lane / LANES_OF_SLOT;
     // All lanes of the block make the same number of turns: they exchange numbers.
-    for (int turn = 0; turn < slots; turn += TURNS * SLOTS_OF_BLOCK) {
-        Words key[TURNS], value[TURNS];
+    for (int turn = 0; turn * SLOTS_OF_BLOCK < end; turn += TURNS) {
 #pragma unroll
         for (int t = 0; t < TURNS; ++t) {
-            const int slot = turn + t * SLOTS_OF_BLOCK + mine;
-            const long long at = kv + (long long)(slot < slots ? slot : 0) * C2T_HEAD;
-            key[t] = load_shared_by_blocks((const Words*)(keys + at));
-            value[t] = load_shared_by_blocks((const Words*)(values + at));
-        }
-#pragma unroll
-        for (int t = 0; t < TURNS; ++t) {
-            const int slot = turn + t * SLOTS_OF_BLOCK + mine;
-            const unsigned k[4] = {key[t].x, key[t].y, key[t].z, key[t].w};
-            const unsigned v[4] = {value[t].x, value[t].y, value[t].z, value[t].w};
+            const int slot = Slots<TURNS>::slot_of_lane(turn + t);
+            const unsigned k[4] = {slots.key[t].x, slots.key[t].y, slots.key[t].z, slots.key[t].w};
+            const unsigned v[4] = {slots.value[t].x, slots.value[t].y, slots.value[t].z, slots.value[t].w};
 #pragma unroll
             for (int i = 0; i < COUNT; ++i) {
-                const unsigned mine_of_query[4] = {q[i].x, q[i].y, q[i].z, q[i].w};
+                const unsigned query[4] = {q[i].x, q[i].y, q[i].z, q[i].w};
                 float score = 0.0f;
 #pragma unroll
                 for (int j = 0; j < 4; ++j) {
-                    score = fmaf(low_half(mine_of_query[j]), low_half(k[j]), score);
-                    score = fmaf(high_half(mine_of_query[j]), high_half(k[j]), score);
+                    score = fmaf(low_half(query[j]), low_half(k[j]), score);
+                    score = fmaf(high_half(query[j]), high_half(k[j]), score);
                 }
 #pragma unroll
                 for (int step = 1; step < LANES_OF_SLOT; step *= 2) score += __shfl_xor_sync(0xFFFFFFFF, score, step);
-                if (slot <= before + i && slot < slots) {  // what comes after a token is not seen by it
+                if (slot <= it.before + i && slot < end) {  // what comes after a token is not seen by it
                     score *= s.scale;
                     const float larger = fmaxf(top[i], score);
                     const float old = __expf(top[i] - larger), now = __expf(score - larger);
@@ -115,6 +145,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
                 }
             }
         }
+        slots.read(keys, values, it.kv, turn + TURNS, 0, end);
     }
     // Sums of groups of lanes, then of warps, are weighed by their largest scores and added.
 #pragma unroll
@@ -144,7 +175,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
         }
     }
     __syncthreads();
-    for (int at = threadIdx.x; at < count * C2T_HEAD; at += THREADS) {
+    for (int at = threadIdx.x; at < it.count * C2T_HEAD; at += THREADS) {
         const float* place = meeting + at / C2T_HEAD * PARTIAL;
         float largest = -1.0f / 0.0f, total = 0.0f, value = 0.0f;
 #pragma unroll
@@ -156,7 +187,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
             total = fmaf(part[C2T_HEAD + 1], factor, total);
             value = fmaf(part[at % C2T_HEAD], factor, value);
         }
-        const int place_of_row = (row + at / C2T_HEAD) * QUERIES + head * C2T_HEAD + at % C2T_HEAD;
+        const int place_of_row = (it.row + at / C2T_HEAD) * QUERIES + it.head * C2T_HEAD + at % C2T_HEAD;
         s.context[place_of_row] = (unsigned short)pack_halves(value / total, 0.0f);
     }
     __syncthreads();

@@ -3,98 +3,93 @@
 
 #include "weight_stream.cuh"
 
-// A row's and its partner's (8 rows on) numbers of a tile, as tensor cores take them.
-struct Activations {
-    Words row;
-#if C2T_ROWS == 16
-    Words partner;
-#endif
-};
+#define HALVES (C2T_ROWS / 8)  // tensor cores take 8 rows at a time
+// Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
+#define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
 
-__device__ inline void add_tile(float sum[2][4], const Activations& a, const Words& first, const Words& second) {
-#if C2T_ROWS == 16
-    const Words p = a.partner;
-#else
-    const Words p = {0, 0, 0, 0};
-#endif
-    multiply_add(sum[0], a.row.x, p.x, a.row.y, p.y, first.x, first.y);
-    multiply_add(sum[1], a.row.x, p.x, a.row.y, p.y, second.x, second.y);
-    multiply_add(sum[0], a.row.z, p.z, a.row.w, p.w, first.z, first.w);
-    multiply_add(sum[1], a.row.z, p.z, a.row.w, p.w, second.z, second.w);
+// The warp's part of a chunk, as tensor cores take it: 8 numbers of a row, and of the row 8 further.
+struct Activations {
+    Words tile[C2T_CHUNK][HALVES];
+};
+// Where the lane's numbers of the warp's part of a chunk begin; those of the next tile lie 32 further.
+__device__ inline int first_number(int chunk) {
+    return (chunk * C2T_WARPS + int(threadIdx.x / 32)) * C2T_CHUNK * 32 + threadIdx.x % 4 * 8;
 }
 
-// The sums of the warps' parts of a unit, by row and pair of columns: `finish(row, column, one, other)` on one lane.
+// Add a chunk of the streamed matrix's next unit to its sums [16 columns, rows]; even and odd products apart, since one
+// waits for the one before.
+__device__ inline void add_chunk(float sum[2][HALVES][4], Stream& stream, const Activations& a) {
+#pragma unroll
+    for (int i = 0; i < C2T_CHUNK; ++i) {
+        Words first, second;
+        stream.take(first, second);
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half) {
+            const Words& numbers = a.tile[i][half];
+            multiply_add(sum[0][half], first, numbers.x, numbers.y);
+            multiply_add(sum[1][half], second, numbers.z, numbers.w);
+        }
+    }
+}
+
+// The sums of the warps' parts of a unit: `finish(row, column, one, other)` for each pair of columns, on one lane.
 template <class Finish>
-__device__ inline void meet(float* meeting, const float sum[2][4], int rows, int unit, Finish finish) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, column = lane % 4 * 2;
+__device__ inline void meet(float* meeting, const float sum[2][HALVES][4], int rows, int unit, Finish finish) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int half = 0; half < HALVES; ++half) {
 #pragma unroll
-        for (int i = 0; i < C2T_ROWS / 4; ++i) {  // two columns of the row, then of the row 8 further
-            const int at = (row + i / 2 * 8) * 16 + half * 8 + column + i % 2;
-            if (row + i / 2 * 8 < rows) meeting[at * (C2T_WARPS + 1) + warp] = sum[half][i];
+        for (int i = 0; i < 4; ++i) {  // two rows of a column, then of the column 8 further
+            const int row = half * 8 + lane % 4 * 2 + i % 2, column = lane / 4 + i / 2 * 8;
+            if (row < rows) {
+                meeting[(row * 16 + column) * (C2T_WARPS + 1) + warp] = sum[0][half][i] + sum[1][half][i];
+            }
         }
     }
     __syncthreads();
-    // A warp adds two columns at a time, 16 lanes each.
-    for (int pair = warp; pair < rows * 8; pair += C2T_WARPS) {
+    for (int first = warp * 32; first < rows * 16; first += THREADS) {
+        const int at = first + lane;
         float value = 0.0f;
-        const float* place = meeting + (pair * 2 + lane / 16) * (C2T_WARPS + 1);
-        for (int i = lane % 16; i < C2T_WARPS; i += 16) value += place[i];
-        for (int step = 8; step; step /= 2) value += __shfl_xor_sync(0xFFFFFFFF, value, step);
-        const float other = __shfl_xor_sync(0xFFFFFFFF, value, 16);
-        if (lane == 0) finish(pair / 8, unit * 16 + pair % 8 * 2, value, other);
-    }
-}
-
-// A matrix product whose activations fit into registers; `meeting` alternates, so that units need one barrier each.
-template <int COUNT, class Finish>
-__device__ inline void multiply(Stream& stream, const Activations (&a)[COUNT], const Matrix& matrix, int rows,
-                                float* meeting, Finish finish) {
-    const int mine = matrix.tiles_of_warp();
-    int turn = 0;
-    for (int unit = matrix.first; unit < matrix.units; unit += gridDim.x) {
-        float sum[2][4] = {};
+        if (at < rows * 16) {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            if (i < mine) {
-                Words first, second;
-                stream.take(first, second);
-                add_tile(sum, a[i], first, second);
-            }
+            for (int w = 0; w < C2T_WARPS; ++w) value += meeting[at * (C2T_WARPS + 1) + w];
         }
-        meet(meeting + turn * MEETING, sum, rows, unit, finish);
-        turn ^= 1;
+        const float other = __shfl_xor_sync(0xFFFFFFFF, value, 1);
+        if (at < rows * 16 && at % 2 == 0) finish(at / 16, unit * 16 + at % 16, value, other);
     }
 }
 
-// float16 activations [rows, sums] of a tile of the warp's part; zero beyond the rows and the sum.
-template <int SUMS>
-__device__ inline Activations read_tile(const unsigned short* values, int tile, int rows) {
-    const int row = threadIdx.x % 32 / 4, k = tile * 32 + threadIdx.x % 4 * 8;
-    Activations a = {};
-    if (k < SUMS && row < rows) a.row = load_shared_by_blocks((const Words*)(values + row * SUMS + k));
-#if C2T_ROWS == 16
-    if (k < SUMS && row + 8 < rows) a.partner = load_shared_by_blocks((const Words*)(values + (row + 8) * SUMS + k));
-#endif
+// A chunk of float16 activations [rows, sums]; zero beyond the rows and the sum.
+__device__ inline Activations read_chunk(const unsigned short* values, int chunk, int rows, int sums) {
+    const int row = threadIdx.x % 32 / 4;
+    Activations a;
+#pragma unroll
+    for (int i = 0; i < C2T_CHUNK; ++i) {
+        const int k = first_number(chunk) + i * 32;
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half) {
+            const int mine = row + half * 8;
+            a.tile[i][half] = k < sums && mine < rows
+                                  ? load_shared_by_blocks((const Words*)(values + mine * sums + k))
+                                  : Words{0, 0, 0, 0};
+        }
+    }
     return a;
 }
 
 // Rows of the stream between layers over their root mean square; `source(row)` is where a row lies. The weights of the
 // normalisation are in the matrix that follows.
 template <class Source>
-__device__ inline void read_normalised(Activations (&a)[ROUNDS(C2T_WIDTH)], const Step& s, int rows, float* squares,
-                                       Source source) {
-    const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4, quarter = threadIdx.x % 4;
-    float x[C2T_ROWS / 8][ROUNDS(C2T_WIDTH)][8];
+__device__ inline Activations read_normalised(const Step& s, int rows, float* squares, Source source) {
+    const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4;
+    float x[HALVES][C2T_CHUNK][8];
 #pragma unroll
-    for (int half = 0; half < C2T_ROWS / 8; ++half) {
+    for (int half = 0; half < HALVES; ++half) {
         const int mine = row + half * 8;
         const float* values = s.residual + (mine < rows ? source(mine) * C2T_WIDTH : 0);
-        float square = 0.0f;
 #pragma unroll
-        for (int i = 0; i < ROUNDS(C2T_WIDTH); ++i) {
-            const int k = (i * C2T_WARPS + warp) * 32 + quarter * 8;
+        for (int i = 0; i < C2T_CHUNK; ++i) {
+            const int k = first_number(0) + i * 32;
             const bool there = mine < rows && k < C2T_WIDTH;
 #pragma unroll
             for (int j = 0; j < 8; j += 4) {
@@ -104,30 +99,34 @@ __device__ inline void read_normalised(Activations (&a)[ROUNDS(C2T_WIDTH)], cons
                 x[half][i][j + 2] = __uint_as_float(w.z);
                 x[half][i][j + 3] = __uint_as_float(w.w);
             }
+        }
+    }
 #pragma unroll
-            for (int j = 0; j < 8; ++j) square += x[half][i][j] * x[half][i][j];
+    for (int half = 0; half < HALVES; ++half) {
+        float square = 0.0f;
+#pragma unroll
+        for (int i = 0; i < C2T_CHUNK; ++i) {
+#pragma unroll
+            for (int j = 0; j < 8; ++j) square = fmaf(x[half][i][j], x[half][i][j], square);
         }
         square += __shfl_xor_sync(0xFFFFFFFF, square, 1);
         square += __shfl_xor_sync(0xFFFFFFFF, square, 2);
-        if (quarter == 0) squares[mine * C2T_WARPS + warp] = square;
+        if (threadIdx.x % 4 == 0) squares[(row + half * 8) * C2T_WARPS + warp] = square;
     }
     __syncthreads();
+    Activations a;
 #pragma unroll
-    for (int half = 0; half < C2T_ROWS / 8; ++half) {
+    for (int half = 0; half < HALVES; ++half) {
         float total = 0.0f;
-        for (int i = 0; i < C2T_WARPS; ++i) total += squares[(row + half * 8) * C2T_WARPS + i];
+#pragma unroll
+        for (int w = 0; w < C2T_WARPS; ++w) total += squares[(row + half * 8) * C2T_WARPS + w];
         const float factor = 1.0f / sqrtf(total / C2T_WIDTH + s.epsilon);
 #pragma unroll
-        for (int i = 0; i < ROUNDS(C2T_WIDTH); ++i) {
-            float y[8];
-#pragma unroll
-            for (int j = 0; j < 8; ++j) y[j] = x[half][i][j] * factor;
-            const Words halves = {pack_halves(y[0], y[1]), pack_halves(y[2], y[3]), pack_halves(y[4], y[5]),
-                                  pack_halves(y[6], y[7])};
-#if C2T_ROWS == 16
-            if (half) a[i].partner = halves;
-#endif
-            if (half == 0) a[i].row = halves;
+        for (int i = 0; i < C2T_CHUNK; ++i) {
+            const float* y = x[half][i];
+            a.tile[i][half] = {pack_halves(y[0] * factor, y[1] * factor), pack_halves(y[2] * factor, y[3] * factor),
+                               pack_halves(y[4] * factor, y[5] * factor), pack_halves(y[6] * factor, y[7] * factor)};
         }
     }
+    return a;
 }

@@ -1,15 +1,15 @@
 // Sizes of a decoder step, from the macros of decoder_step.cu, and what all its blocks share.
 #pragma once
 
+#include "weight_tiles.cuh"
+
 #define QUERIES (C2T_HEADS * C2T_HEAD)
 #define KEYS (C2T_KV_HEADS * C2T_HEAD)
 #define THREADS (C2T_WARPS * 32)
-#define TILE 64  // Words of a tile: 16 columns by 32 numbers of the sum
-#define TILES(sums) (((sums) + 31) / 32)
-#define ROUNDS(sums) ((TILES(sums) + C2T_WARPS - 1) / C2T_WARPS)  // in which each warp takes a tile of the sum
-#define UNITS(columns) (((columns) + 15) / 16)
-// Floats of the place where the warps' parts meet: a row's 16 columns by the warps, 17 apart for the banks.
-#define MEETING (C2T_ROWS * 16 * (C2T_WARPS + 1))
+static_assert(CHUNKS(C2T_WIDTH) == 1, "normalised activations are one chunk");
+
+// A decoder's matrices in order: four in each layer, and at last the logits'.
+enum Part { HEADS, OUTPUT, GATE_UP, DOWN, LOGITS };
 
 // What all blocks write and read.
 struct Step {

@@ -12,12 +12,11 @@ struct __align__(16) Words {  // 16 bytes, as memory is best read
 
 #ifndef C2T_EMULATED
 
-// sum[16 rows][8 columns] += a[16 rows][16] b[16][8], float16 in, float32 sums; PTX ISA, "mma.m16n8k16".
-__device__ inline void multiply_add(float sum[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                                    unsigned b1) {
+// sum[16 columns][8 rows] += a[16 columns][16] b[8 rows][16], float16 in, float32 sums; PTX ISA, "mma.m16n8k16".
+__device__ inline void multiply_add(float sum[4], const Words& a, unsigned b0, unsigned b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
 // The block's dynamic shared memory.
@@ -49,6 +48,10 @@ __device__ inline float load_shared_by_blocks(const float* p) {
     float v;
     asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
     return v;
+}
+// Add to a counter after all that the block wrote before its last barrier; who sees the sum sees that as well.
+__device__ inline void add_release(unsigned* p, unsigned v) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
 __device__ inline unsigned load_acquire(const unsigned* p) {
     unsigned v;

@@ -190,7 +190,7 @@ class HostDevice:
     """A `c2t.kernels.cuda_launch.CudaDevice` whose kernels are their definitions."""
 
     number, name, arch, handle = 0, "no GPU", "sm_00", 0
-    shared_bytes = 100_000
+    shared_bytes, multiprocessors = 100_000, 4
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""

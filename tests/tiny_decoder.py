@@ -63,17 +63,24 @@ class TinyDecoder:
 
 
 def make_decoder(
-    folder: Path, *, seed: int = 0, vocabulary: int = 97, spread: float = 0.3, threads: int = 1
+    folder: Path,
+    *,
+    seed: int = 0,
+    vocabulary: int = 97,
+    spread: float = 0.3,
+    threads: int = 1,
+    width: int = WIDTH,
+    heads: int = 4,
 ) -> TinyDecoder:
     """A random two-layer Llama with grouped heads; a larger `spread` gives surer choices."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=WIDTH,
-        intermediate_size=48,
+        hidden_size=width,
+        intermediate_size=width * 3 // 2,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=MAX_POSITIONS,
         tie_word_embeddings=True,
         initializer_range=spread,
@@ -85,10 +92,10 @@ def make_decoder(
     sizes = Decoder(
         model="tiny",
         layers=2,
-        width=WIDTH,
-        heads=4,
-        kv_heads=2,
-        head_size=WIDTH // 4,
+        width=width,
+        heads=heads,
+        kv_heads=heads // 2,
+        head_size=width // heads,
         vocabulary_size=vocabulary,
         max_positions=MAX_POSITIONS,
         token_embedding=reference,

@@ -19,16 +19,16 @@ inline unsigned pack_halves(float low, float high) {
     std::memcpy(&word, both, 4);
     return word;
 }
-inline void multiply_add(float sum[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+inline void multiply_add(float sum[4], const Words& a, unsigned b0, unsigned b1) {
     Warp& warp = this_warp();
-    const unsigned lane = threadIdx.x % 32, mine[6] = {a0, a1, a2, a3, b0, b1};
+    const unsigned lane = threadIdx.x % 32, mine[6] = {a.x, a.y, a.z, a.w, b0, b1};
     std::memcpy(warp.words[lane], mine, sizeof mine);
     warp.barrier.arrive_and_wait();
     for (int i = 0; i < 4; ++i) {
-        const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
+        const unsigned column = lane / 4, row = lane % 4 * 2 + i % 2;  // and 8 columns further
         for (unsigned k = 0; k < 16; ++k) {
-            const unsigned* a = warp.words[row * 4 + k % 8 / 2];
-            const unsigned left = a[(k / 8) * 2 + i / 2], right = warp.words[column * 4 + k % 8 / 2][4 + k / 8];
+            const unsigned* w = warp.words[column * 4 + k % 8 / 2];
+            const unsigned left = w[(k / 8) * 2 + i / 2], right = warp.words[row * 4 + k % 8 / 2][4 + k / 8];
             sum[i] += (k % 2 ? high_half(left) : low_half(left)) * (k % 2 ? high_half(right) : low_half(right));
         }
     }
@@ -40,3 +40,4 @@ inline void commit_copies() {}
 template <int N> inline void wait_for_copies() {}
 template <class T> inline T load_shared_by_blocks(const T* p) { return *p; }
 inline unsigned load_acquire(const unsigned* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+inline void add_release(unsigned* p, unsigned v) { __atomic_fetch_add(p, v, __ATOMIC_RELEASE); }

@@ -43,6 +43,7 @@ def embedding_macros(width, table, out):
     return [f"-DC2T_WIDTH={width}", f"-DC2T_TABLE={table}", f"-DC2T_OUT={out}"]
 
 
+PACK_FLAGS = ["-DC2T_THREADS=256", "-DC2T_BLOCKS=16", "-DC2T_WARPS=16", "-DC2T_CHUNK=4"]
 VARIANTS = [
     ("rank_value", ["-fmad=false"]),
     ("gene_embedding", embedding_macros(768, 1, 1)),
@@ -53,15 +54,16 @@ VARIANTS = [
     ("token_rows", ["-DC2T_TABLE=3", "-DC2T_OUT=2"]),
     ("choose_tokens", ["-DC2T_LOGITS=0"]),
     ("choose_tokens", ["-DC2T_LOGITS=1"]),
-    ("pack_weights", ["-DC2T_TABLE=0", "-DC2T_THREADS=256"]),
-    ("pack_weights", ["-DC2T_TABLE=1", "-DC2T_THREADS=256"]),
+    ("pack_weights", ["-DC2T_TABLE=0", *PACK_FLAGS]),
+    ("pack_weights", ["-DC2T_TABLE=1", *PACK_FLAGS]),
 ]
 
 
-PACK_MACROS = {"C2T_TABLE": 1, "C2T_THREADS": 256}
-STEP_MACROS = StepSizes(
+STEP_SIZES = StepSizes(
     layers=2, width=256, inner=512, heads=4, kv_heads=2, head_size=64, vocabulary=1000
-).macros(16, 4)
+)
+STEP_MACROS = STEP_SIZES.macros(16, 4, 16)
+PACK_MACROS = {"C2T_TABLE": 1, "C2T_THREADS": 256, **STEP_SIZES.order(16)}
 
 
 @pytest.mark.slow
