@@ -49,12 +49,13 @@ class PlayedKernel:
         self.graph = HostGraph(folder / "decoder.onnx", recordable=True)
         self.packed: list[tuple[StepSizes, HostDecoder]] = []
         self.steps: list[StepArguments] = []
-        self.warm_ups: list[int] = []  # tokens of the steps that show that it starts
+        self.checked: list[int] = []  # tokens of the steps that it is compared by
+        self.error = 0.0  # by which its logits are wrong
 
     def pack(self, device: HostDevice, sizes: StepSizes, decoder: HostDecoder) -> Any:
         # They are read once, one layer after another.
         self.packed.append((sizes, replace(decoder, layers=list(decoder.layers))))
-        self.warm_ups.clear()
+        self.checked.clear()
         return SimpleNamespace(sizes=sizes)
 
     def start(
@@ -62,12 +63,11 @@ class PlayedKernel:
     ) -> None:
         """Start a step; it is bound when it runs, to what its arguments say."""
         assert step.batch * step.tokens <= MAX_ROWS
-        if len(self.warm_ups) < 2:
-            self.warm_ups.append(step.tokens)
-            assert (step.batch, step.places, step.capacity) == (1, 1, MAX_ROWS)
-            return
         assert scratch.residual.shape == (MAX_ROWS, weights.sizes.width)
-        self.steps.append(step)
+        if len(self.checked) < 2:
+            self.checked.append(step.tokens)
+        else:
+            self.steps.append(step)
         STREAM.start(lambda: self._run(weights.sizes, step))
 
     def _run(self, sizes: StepSizes, step: StepArguments) -> None:
@@ -88,3 +88,4 @@ class PlayedKernel:
             for when in ("past", "present"):
                 tensors[f"{when}_{('key', 'value')[part]}.{layer}"] = place
         self.graph.bind(tensors, repeated=False).enqueue()
+        at(step.logits, (rows, places, sizes.vocabulary), "float32")[...] += self.error

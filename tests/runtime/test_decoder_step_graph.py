@@ -85,6 +85,7 @@ def opened(
     device = device or StepDevice()
     made, said = with_step_kernel(graph, device, folder, sizes, cuda_graph=cuda_graph)
     assert said == ("a short step is one kernel" if made is not graph else "")
+    graph.bound.clear()  # what the kernel was compared with
     return graph, made
 
 
@@ -225,9 +226,20 @@ def test_it_is_a_graph_like_the_library_s(
     graph.cache_capacity = 77
     made, _ = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert isinstance(made, DecoderStepGraph)
-    assert kernel.warm_ups == [1, MAX_ROWS]  # of both sizes that it is compiled in
+    assert kernel.checked == [1, MAX_ROWS]  # in both sizes that it is compiled in
     assert made.dtypes == graph.dtypes
     assert made.cache_capacity == 77
+
+
+@pytest.mark.parametrize("error", [1e3, np.nan])
+def test_a_kernel_that_gives_other_logits_is_not_used(
+    folder: Path, sizes: Decoder, kernel: PlayedKernel, error: float
+) -> None:
+    kernel.error = error
+    graph = LibraryGraph(folder / "decoder.onnx")
+    made, said = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
+    assert made is graph
+    assert said.startswith("short steps without our kernel: its logits are")
 
 
 def test_weights_are_those_of_the_bundle(

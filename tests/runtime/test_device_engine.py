@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cli_process import make_cells
 from host_cuda import HostDevice, HostDriver, HostGraph
+from played_kernel import PlayedKernel
 from tiny_bundle import make_bundle
 from tiny_models import TinySizes
 
@@ -113,22 +113,20 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def pack(device: Any, sizes: Any, decoder: Any) -> Any:
-        return SimpleNamespace(sizes=sizes)
-
-    monkeypatch.setattr(decoder_step_graph, "pack_decoder", pack)
     said = "; a short step is one kernel)"
     folder = tmp_path / "bundle"
     folder.mkdir()
     bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
     named = EngineOptions(graphs=Path(build_cuda_set(bundle, CudaSetOptions()).folder))
+    kernel = PlayedKernel(Path(str(named.graphs)))
+    monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
     old = device_engine.open_cuda_engines(bundle, EngineOptions())
     assert "float16 between layers)" in old.label
     monkeypatch.setattr(HostDevice, "arch", "sm_90")
     # The played device cannot start it: that is no error, and not silent.
     label = device_engine.open_cuda_engines(bundle, EngineOptions()).label
     assert "; short steps without our kernel: 'HostDevice' object has no attribute" in label
-    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", lambda *_: None)
+    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", kernel.start)
     for options in (EngineOptions(), named):
         assert said in device_engine.open_cuda_engines(bundle, options).label
     # Heads of this bundle are of a size that the kernel does not take.
