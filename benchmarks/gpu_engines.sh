@@ -2,7 +2,11 @@
 # benchmarks/gpu_engines.py on a machine without a network: what it needs is packed here, small enough to carry.
 #
 #   benchmarks/gpu_engines.sh pack FOLDER 1B_BUNDLE PYTHON_VERSION SM     where there is a network
+#   benchmarks/gpu_engines.sh pack-rtx FOLDER PYTHON_VERSION              the same, for the part "rtx"
 #   benchmarks/gpu_engines.sh run FOLDER RESULT.json [OPTION...]         where the GPU is, in the clone
+#
+# FOLDER/rtx.* are pieces of at most 55 MB of one archive, which may be carried one after another; the part "rtx" tries
+# its plans where all are there. `pack-rtx` takes the demo bundle that `pack` has left.
 #
 # SM: the GPU's architecture, such as 90; ONNX Runtime's CUDA provider is carried with that machine code alone. The
 # GPU's machine must have PyTorch for CUDA 13: the CUDA libraries that it brings are used.
@@ -29,6 +33,22 @@ pack)
     python3 "$here/random_bundle.py" strip "$bundle" "$folder/skeleton"
     du -h "$folder"/*
     ;;
+pack-rtx)
+    version=$3
+    scratch=$(mktemp -d)
+    mkdir -p "$scratch/rtx"
+    python3 -m pip install -q --no-deps --only-binary=:all: --python-version "$version" --implementation cp \
+        --platform manylinux_2_28_x86_64 --target "$scratch/rtx/site" \
+        tensorrt-rtx-cu13-bindings==1.7.1.116 tensorrt-rtx-cu13-libs==1.7.1.116
+    # The package that imports these two has no wheel; what is installed here is the same for every Python.
+    cp -r "$(python3 -c 'import tensorrt_rtx; print(list(tensorrt_rtx.__path__)[0])')" "$scratch/rtx/site/tensorrt_rtx"
+    c2t build "$folder/demo" --target rtx --gpu sm_80 --cache "$scratch/rtx/plans"
+    rm -f "$folder"/rtx.*
+    tar -C "$scratch" -cf - rtx | xz -T0 -9 | split -b 55M -d - "$folder/rtx."
+    (cd "$folder" && sha256sum rtx.[0-9]* > rtx.pieces)
+    rm -rf "$scratch"
+    du -h "$folder"/rtx.*
+    ;;
 run)
     site=$folder/site
     if [ ! -d "$site" ]; then
@@ -40,11 +60,16 @@ run)
     export PYTHONPATH="$site:$here/../.pkg" PYTHONUNBUFFERED=1
     result=$3
     shift 3
+    if [ -f "$folder/rtx.pieces" ] && (cd "$folder" && sha256sum -c --status rtx.pieces); then
+        [ -d "$folder/rtx" ] || cat "$folder"/rtx.[0-9]* | tar -C "$folder" -xJf -
+        PYTHONPATH="$folder/rtx/site:$PYTHONPATH"
+        set -- --plans "$folder/rtx/plans" "$@"
+    fi
     exec python3 "$here/gpu_engines.py" --demo "$folder/demo" --skeleton "$folder/skeleton" \
         --scratch "$folder/scratch" -o "$result" "$@"
     ;;
 *)
-    sed -n '2,9p' "$0"
+    sed -n '2,13p' "$0"
     exit 2
     ;;
 esac
