@@ -3,7 +3,7 @@
 // A step of few tokens cannot be faster than reading the weights, so they are one stream: tiles of all matrices of all
 // layers are copied, in order, through rings in shared memory, ahead of the sums by a ring's length. So memory stays
 // busy while the blocks wait for each other between the parts of a layer. All matrices go through one and the same loop
-// of few instructions: a layer's code then stays in a multiprocessor's instruction cache.
+// of few instructions: longer forms of this kernel were slower (benchmarks/results/gpu_step.txt).
 //
 // One block on every multiprocessor; they must all run at once (a cooperative launch). 16 columns of a matrix are a
 // unit of one block, whose warps share the sum and add their parts in a fixed order: a row's numbers do not depend on
@@ -79,8 +79,10 @@ __device__ inline void attend_all(const Step& s, const Places& places, const uns
     }
 }
 
-const int SHARED_FLOATS = (2 * MEETING > ATTENDING ? 2 * MEETING : ATTENDING) + C2T_ROWS * C2T_WARPS;
-static_assert((SHARED_FLOATS + OWN_UNITS * C2T_ROWS * 16) * sizeof(float) + sizeof(Places) == C2T_FIXED,
+// Floats of shared memory: where warps meet, squares of the rows, the block's own columns.
+const int MEETINGS = 2 * MEETING > ATTENDING ? 2 * MEETING : ATTENDING, SQUARES = C2T_ROWS * C2T_WARPS,
+          OWN = OWN_UNITS * C2T_ROWS * 16;
+static_assert((MEETINGS + SQUARES + OWN) * sizeof(float) + sizeof(Places) == C2T_FIXED,
               "the host counts other shared memory");
 static_assert(TILE * sizeof(Words) == 1024, "the host counts other tiles");
 
@@ -96,9 +98,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) decoder_step(
                     epsilon,  scale};
     Words* rings = shared_memory();
     float* meeting = (float*)(rings + C2T_WARPS * C2T_STAGES * TILE);
-    float* squares = meeting + SHARED_FLOATS - C2T_ROWS * C2T_WARPS;
-    float* own = meeting + SHARED_FLOATS;
-    Places& places = *(Places*)(own + OWN_UNITS * C2T_ROWS * 16);
+    float* squares = meeting + MEETINGS;
+    float* own = squares + SQUARES;
+    Places& places = *(Places*)(own + OWN);
     Stream stream;
     stream.begin(weights, starts, rings);
 
