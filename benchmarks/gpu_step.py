@@ -17,27 +17,34 @@ import numpy as np
 from gpu_decoder import bind_step, random_vectors, read_bandwidth, step_times
 
 SOURCE = "decoder_step.cu"
-PARTS_OF_LAYER = ("queries, keys, values", "attention", "output", "gate and up", "down")
+PARTS_OF_LAYER = ("queries, keys, values", "output", "gate and up", "down")
 STREAM = "weight_stream.cuh"
 # What is left out: the file, the text in it, and what it becomes. Without copies the rings hold
 # what they held: what is left is what the kernel computes and waits for by itself.
 WITHOUT = {
     "waiting": (
         SOURCE,
-        "        while (load_acquire(s.barrier) < times * C2T_BLOCKS) {\n        }\n",
+        (
+            "        while (load_acquire(s.counters + counter * COUNTER_STRIDE) < count) {\n"
+            "        }\n"
+        ),
         "",
     ),
-    "attention": (SOURCE, "item < items; item += C2T_BLOCKS", "item < 0; item += C2T_BLOCKS"),
+    "attention": (SOURCE, "items = Attended::items(s), first_item", "items = 0, first_item"),
     "copies": (STREAM, "        if (left > 0) {\n", "        if (left < -(1 << 30)) {\n"),
 }
-# Nanoseconds of the first thread when it comes to a wait and when it leaves it, behind the logits.
+# Nanoseconds of a finishing thread at four places of a layer's matrix, behind the logits.
 STAMP = (
-    '{{ unsigned long long now; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); '
-    "((unsigned long long*)(s.logits + 16 * C2T_VOCABULARY))[blockIdx.x * {stride} + "
-    "(times - 1) * 2{shift}] = now; }}\n"
+    "{{ if (threadIdx.x == STREAMING) {{ unsigned long long now; "
+    'asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now) :: "memory"); '
+    "((unsigned long long*)(s.logits + 16 * C2T_VOCABULARY))[(blockIdx.x * {numbers} + {number}) "
+    "* 4 + {place}] = now; }} }}\n"
 )
-COME = "        add_release(s.barrier, 1);\n"
-GONE = "times * C2T_BLOCKS) {\n        }\n"
+BEGUN, FINISHED, ATTENDING, ATTENDED = range(4)
+BEGIN = "        wait_for(s, PARTS_WRITTEN, written);\n"
+FINISH = "        tell(s, part == HEADS ? HEADS_WRITTEN : PARTS_WRITTEN);\n"
+ATTEND = "    wait_for(s, HEADS_WRITTEN, heads_written);\n"
+ATTEND_END = "heads_written);\n                tell(s, PARTS_WRITTEN);\n"
 
 
 def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
@@ -51,10 +58,11 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
 
     bundle = open_bundle(options.scratch / "bundle", verify=False)
     graphs = options.scratch / "float16"
-    decoder: Any = open_onnxruntime_engines(bundle, EngineOptions(graphs=graphs)).decoder
+    engines = open_onnxruntime_engines(bundle, EngineOptions(graphs=graphs))
+    decoder: Any = engines.decoder
     ours = decoder.graph
     if not isinstance(ours, DecoderStepGraph):
-        note(**{"not executed": "the kernel does not run here"})
+        note(**{"not executed": engines.label})
         return
     sizes = bundle.manifest.decoder
     vectors = random_vectors(bundle)
@@ -98,11 +106,11 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
 
     for tokens in (1, 2, 4, 8, 16):
         note(**{f"{tokens} tokens": times(tokens)})
-    most = cuda_decoder_step.MOST_STAGES
-    for stages in (3, 6):
-        cuda_decoder_step.MOST_STAGES = stages
-        note(**{f"rings of {stages} tiles": times(1)})
-    cuda_decoder_step.MOST_STAGES = most
+    most = cuda_decoder_step.MOST_TILES
+    for tiles in (most // 2, 3 * most // 4):
+        cuda_decoder_step.MOST_TILES = tiles
+        note(**{f"rings of {tiles} tiles": times(1)})
+    cuda_decoder_step.MOST_TILES = most
     for name, edit in WITHOUT.items():
         with edited_source(decoder.device, options.scratch, [edit]):
             note(**{f"without {name}": times(1)})
@@ -138,25 +146,44 @@ def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str, str]])
 
 
 def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> dict[str, Any]:
-    """Mean microseconds of work and of waiting, by part of a layer, of some blocks."""
+    """Mean microseconds of work and of waiting by part of a layer: of all blocks, and the most."""
     from c2t.kernels.cuda_memory import download
 
-    blocks, waits = decoder.device.multiprocessors, 1 + len(PARTS_OF_LAYER) * sizes.layers
-    logits, stride = 64 * sizes.vocabulary_size, 2 * waits
-    decoder.logits.address(logits + 8 * blocks * stride)
-    come, gone = (STAMP.format(stride=stride, shift=shift) for shift in ("", " + 1"))
-    edits = [(SOURCE, COME, come + COME), (SOURCE, GONE, GONE + gone)]
+    blocks, numbers = decoder.device.multiprocessors, 4 * sizes.layers + 1
+    logits = 64 * sizes.vocabulary_size
+    decoder.logits.address(logits + 32 * blocks * numbers)
+
+    def stamp(place: int, number: str = "number") -> str:
+        return STAMP.format(numbers=numbers, number=number, place=place)
+
+    layer = "(heads_written / C2T_BLOCKS - 1) * 4"
+    edits = [
+        (SOURCE, BEGIN, BEGIN + stamp(BEGUN)),
+        (SOURCE, FINISH, stamp(FINISHED) + FINISH),
+        (SOURCE, ATTEND, ATTEND + stamp(ATTENDING, layer)),
+        (SOURCE, ATTEND_END, ATTEND_END + stamp(ATTENDED)),
+    ]
     with edited_source(decoder.device, scratch, edits):
         run()
     place = decoder.logits.address(logits) + logits
-    stamps = download(place, (blocks, waits, 2), np.int64) / 1e3
+    stamps = download(place, (blocks, numbers, 4), np.int64) / 1e3
+    attends = stamps[:, 0, ATTENDED] > stamps[:, 0, BEGUN]  # what others hold there is no time
     found = {}
-    for block in sorted({0, blocks // 2, blocks - 1}):
-        work = stamps[block, 1:, 0] - stamps[block, :-1, 1]
-        wait = stamps[block, 1:, 1] - stamps[block, 1:, 0]
-        count = len(PARTS_OF_LAYER)
-        found[f"block {block}"] = {
-            name: [round(float(part[i::count].mean()), 2) for part in (work, wait)]
-            for i, name in enumerate(PARTS_OF_LAYER)
-        }
+    for part, name in enumerate(PARTS_OF_LAYER):
+        mine = stamps[:, part:-1:4]
+        begun, finished = mine[..., BEGUN], mine[..., FINISHED]
+        after = stamps[:, part + 1 :: 4, BEGUN]
+        found[name] = spans(finished - begun, after - finished)
+        if part == 0:
+            mine, begun = mine[attends], mine[attends][..., ATTENDING]
+            found["attention"] = spans(mine[..., ATTENDED] - begun, after[attends] - begun)
     return found
+
+
+def spans(work: np.ndarray, rest: np.ndarray) -> dict[str, float]:
+    """Means over layers: of all blocks' work, of the block with the most, of what follows."""
+    return {
+        "work": round(float(work.mean()), 2),
+        "most work": round(float(work.max(axis=0).mean()), 2),
+        "until the next part": round(float(rest.mean()), 2),
+    }

@@ -15,6 +15,7 @@ import numpy as np
 
 from c2t.kernels.cuda_launch import CudaDevice
 from c2t.kernels.cuda_memory import DeviceArray
+from c2t.kernels.errors import KernelError
 from c2t.kernels.native import TYPE_NUMBER
 
 if TYPE_CHECKING:
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
 MAX_ROWS = 16
 MOST_WIDTH = 4096  # of Llama 8B
 LEAST_ARCHITECTURE = 80  # its tensor cores, and copies that a warp need not wait for
-# Threads that pack, warps of a step's block, bytes of a tile (16 columns by 32 numbers of the sum),
-# tokens of a cell that attend together. The sources are compiled for these, or check them.
+# Threads that pack, warps of a step's block that stream and that finish, bytes of a tile (16
+# columns by 32 numbers of the sum), tokens of a cell that attend together, by the most rows. The
+# sources are compiled for these, or check them.
 PACK_THREADS = 256
-WARPS = 16
+WARPS, FINISHERS = 8, 4
 TILE_BYTES = 1024
-ATTENDED = 2
-# The kernel needs rings of 3 tiles. At 1B sizes 12 is what an H200 has room for.
-MOST_STAGES, LEAST_STAGES = 12, 3
+ATTENDED = {8: 1, MAX_ROWS: 2}
+# Tiles of a warp's ring: at 1B sizes 24 is what an H200 has room for. They are waited for in
+# groups, of which a ring needs some.
+MOST_TILES, LEAST_GROUPS = 24, 3
+MOST_IN_GROUP = {8: 4, MAX_ROWS: 2}
+# Counters by which the blocks know of each other, each on a line of memory of its own.
+COUNTERS, COUNTER_STRIDE = 3, 32
 # How the columns of a matrix are ordered: as they are; so that numbers which a position turns
 # together, or a gate and what it lets through, lie side by side.
 PLAIN, TURNED, GATED = 0, 1, 2
@@ -108,7 +114,7 @@ class StepSizes:
         units = math.ceil(columns / 16)
         return (units - np.arange(blocks) + blocks - 1) // blocks * self.tiles(sums)
 
-    def macros(self, rows: int, stages: int, blocks: int) -> dict[str, int]:
+    def macros(self, rows: int, ring: Ring, blocks: int) -> dict[str, int]:
         """What `decoder_step.cu` is compiled for."""
         return {
             "C2T_LAYERS": self.layers,
@@ -119,8 +125,10 @@ class StepSizes:
             "C2T_HEAD": self.head_size,
             "C2T_VOCABULARY": self.vocabulary,
             "C2T_ROWS": rows,
-            "C2T_STAGES": stages,
-            "C2T_ATTENDED": ATTENDED,
+            "C2T_GROUP": ring.group,
+            "C2T_STAGES": ring.groups,
+            "C2T_FINISHERS": FINISHERS,
+            "C2T_ATTENDED": ATTENDED[rows],
             "C2T_FIXED": _fixed_shared_bytes(self, rows, blocks),
             **self.order(blocks),
         }
@@ -128,6 +136,19 @@ class StepSizes:
     def order(self, blocks: int) -> dict[str, int]:
         """What both sources must agree on: in which order the blocks find their tiles."""
         return {"C2T_BLOCKS": blocks, "C2T_WARPS": WARPS, "C2T_CHUNK": self.chunk}
+
+
+@dataclass(frozen=True)
+class Ring:
+    """How a warp's ring is divided: tiles of a group, and groups."""
+
+    group: int
+    groups: int
+
+    @property
+    def bytes_of_block(self) -> int:
+        """Shared memory of a block's rings."""
+        return self.group * self.groups * WARPS * TILE_BYTES
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -176,7 +197,7 @@ class StepScratch:
     queries: DeviceArray  # [16, heads * head] float16
     context: DeviceArray
     product: DeviceArray  # [16, F] float16
-    barrier: DeviceArray  # [2] uint32, zeros before and after a step
+    counters: DeviceArray  # [3, 32] uint32, zeros before and after a step
 
     @classmethod
     def allocate(cls, sizes: StepSizes) -> StepScratch:
@@ -186,7 +207,7 @@ class StepScratch:
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
             DeviceArray.allocate((MAX_ROWS, sizes.inner), np.float16),
-            DeviceArray.zeros((2,), np.uint32),
+            DeviceArray.zeros((COUNTERS, COUNTER_STRIDE), np.uint32),
         )
 
 
@@ -285,16 +306,19 @@ def launch_decoder_step(
     """Start a step of at most `MAX_ROWS` rows; does not wait.
 
     Raises:
-        KernelError: The device cannot run all its blocks at once.
+        KernelError: The device cannot run all its blocks at once, or has no room for one.
     """
     rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
     sizes = weights.sizes
-    stages = _stages(device, sizes, rows)
+    ring = _ring(device, sizes, rows)
+    if ring is None:
+        problem = f"a step of {rows} rows does not fit into the GPU's shared memory"
+        raise KernelError(problem, hint="ask `runs_steps` first")
     device.launch_together(
         "decoder_step",
         "decoder_step",
-        WARPS * 32,
-        _fixed_shared_bytes(sizes, rows, device.multiprocessors) + stages * WARPS * TILE_BYTES,
+        (WARPS + FINISHERS) * 32,
+        _fixed_shared_bytes(sizes, rows, device.multiprocessors) + ring.bytes_of_block,
         (
             weights.packed.pointer,
             weights.starts.pointer,
@@ -310,13 +334,13 @@ def launch_decoder_step(
             scratch.queries.pointer,
             scratch.context.pointer,
             scratch.product.pointer,
-            scratch.barrier.pointer,
+            scratch.counters.pointer,
             np.int64(step.cache_stride),
             *(np.int32(n) for n in (step.batch, step.tokens, step.places, step.capacity)),
             np.float32(weights.epsilon),
             np.float32(weights.scale),
         ),
-        **sizes.macros(rows, stages, device.multiprocessors),
+        **sizes.macros(rows, ring, device.multiprocessors),
     )
 
 
@@ -324,19 +348,24 @@ def runs_steps(device: CudaDevice, sizes: StepSizes) -> bool:
     """Whether the device can run steps of such a decoder."""
     if int(device.arch.removeprefix("sm_")) < LEAST_ARCHITECTURE or sizes.problem:
         return False
-    return _stages(device, sizes, MAX_ROWS) >= LEAST_STAGES
+    return _ring(device, sizes, MAX_ROWS) is not None
 
 
-def _stages(device: CudaDevice, sizes: StepSizes, rows: int) -> int:
-    """Tiles of a warp's ring that fit beside what else a block keeps."""
+def _ring(device: CudaDevice, sizes: StepSizes, rows: int) -> Ring | None:
+    """A warp's ring that fits beside what else a block keeps, if one does."""
     free = device.shared_bytes - _fixed_shared_bytes(sizes, rows, device.multiprocessors)
-    return min(MOST_STAGES, free // (WARPS * TILE_BYTES))
+    tiles = min(MOST_TILES, free // (WARPS * TILE_BYTES))
+    for group in range(MOST_IN_GROUP[rows], 0, -1):
+        if sizes.chunk % group == 0 and tiles // group >= LEAST_GROUPS:
+            return Ring(group, tiles // group)
+    return None
 
 
 def _fixed_shared_bytes(sizes: StepSizes, rows: int, blocks: int) -> int:
-    """Shared memory of `decoder_step.cu` besides its ring, in its order."""
-    meeting = 2 * rows * 16 * (WARPS + 1)
-    attending = WARPS * ATTENDED * (sizes.head_size + 2)
+    """Shared memory of `decoder_step.cu` besides its rings, in its order."""
+    parts = WARPS + 4  # of a number, by the warps; so far apart for the banks
+    meeting = 2 * rows * 16 * parts
+    attending = (WARPS + FINISHERS) * ATTENDED[rows] * (sizes.head_size + 2)
     own = math.ceil(math.ceil(sizes.width / 16) / blocks) * rows * 16
-    places = rows * (1 + sizes.head_size)
-    return 4 * (max(meeting, attending) + rows * WARPS + own + places)
+    places = rows * (3 + sizes.head_size)
+    return 4 * (max(meeting, attending) + rows * parts + own + places)

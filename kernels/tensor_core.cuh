@@ -12,9 +12,10 @@ struct __align__(16) Words {  // 16 bytes, as memory is best read
 
 #ifndef C2T_EMULATED
 
-// sum[16 columns][8 rows] += a[16 columns][16] b[8 rows][16], float16 in, float32 sums; PTX ISA, "mma.m16n8k16".
+// sum[16 columns][8 rows] += a[16 columns][16] b[8 rows][16], float16 in, float32 sums; PTX ISA, "mma.m16n8k16". It stays
+// before the copies that replace in shared memory what it has read from there.
 __device__ inline void multiply_add(float sum[4], const Words& a, unsigned b0, unsigned b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
@@ -35,6 +36,14 @@ template <int N> __device__ inline void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// Some threads of the block meet: `count` of them come, and those that `wait_at` it wait for the others.
+__device__ inline void arrive_at(int barrier, int count) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+__device__ inline void wait_at(int barrier, int count) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+
 // Reads that see what other blocks wrote before a grid barrier: past this multiprocessor's own cache.
 __device__ inline Words load_shared_by_blocks(const Words* p) {
     Words v;
@@ -49,7 +58,8 @@ __device__ inline float load_shared_by_blocks(const float* p) {
     asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
     return v;
 }
-// Add to a counter after all that the block wrote before its last barrier; who sees the sum sees that as well.
+// Add to a counter after all that was written by threads which the caller has met at a barrier since; who sees the sum
+// sees that as well.
 __device__ inline void add_release(unsigned* p, unsigned v) {
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }

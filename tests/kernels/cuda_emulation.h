@@ -29,7 +29,14 @@ struct Block {
         }
     }
     struct alignas(16) Line { unsigned char bytes[16]; };
+    std::barrier<>& named_barrier(int number, int count) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (!named[number]) named[number] = std::make_unique<std::barrier<>>(count);
+        return *named[number];
+    }
     std::barrier<> barrier;
+    std::mutex mutex;
+    std::unique_ptr<std::barrier<>> named[16];
     std::vector<Line> shared;  // dynamic shared memory
     std::vector<std::unique_ptr<Warp>> warps;
 };
@@ -39,6 +46,7 @@ inline std::mutex atomic_mutex;
 
 inline Warp& this_warp() { return *this_block->warps[threadIdx.x / 32]; }
 inline void __syncthreads() { this_block->barrier.arrive_and_wait(); }
+inline void __syncwarp() { this_warp().barrier.arrive_and_wait(); }
 inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 template <class T> T atomicOr(T* p, T v) {
     const std::lock_guard<std::mutex> lock(atomic_mutex);
@@ -60,12 +68,22 @@ inline float __shfl_xor_sync(unsigned, float v, int mask) {
     warp.barrier.arrive_and_wait();
     return other;
 }
+template <class T> T __shfl_sync(unsigned, T v, int lane) {
+    Warp& warp = this_warp();
+    std::memcpy(&warp.values[threadIdx.x % 32], &v, sizeof v);
+    warp.barrier.arrive_and_wait();
+    T other;
+    std::memcpy(&other, &warp.values[lane], sizeof other);
+    warp.barrier.arrive_and_wait();
+    return other;
+}
 inline long long __double_as_longlong(double v) { long long bits; std::memcpy(&bits, &v, 8); return bits; }
 inline unsigned __float_as_uint(float v) { unsigned bits; std::memcpy(&bits, &v, 4); return bits; }
 inline float __uint_as_float(unsigned bits) { float v; std::memcpy(&v, &bits, 4); return v; }
 inline float __expf(float v) { return std::exp(v); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
+inline float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
 inline int __float2int_rn(float a) { return int(std::nearbyint(a)); }
 using std::fmaf;
 using std::fmaxf;

@@ -16,10 +16,10 @@ extern "C" void step(unsigned blocks, long long shared_bytes, const Words* weigh
                      const float* cosines, const float* sines, const unsigned short* embeds, const long long* positions,
                      const long long* write_index, const long long* logit_rows, unsigned short* cache, float* logits,
                      float* residual, unsigned short* queries, unsigned short* context, unsigned short* product,
-                     unsigned* barrier, long long cache_stride, int batch, int tokens, int places, int capacity,
+                     unsigned* counters, long long cache_stride, int batch, int tokens, int places, int capacity,
                      float epsilon, float scale) {
     run_blocks(0, blocks, blocks, THREADS, shared_bytes, [=] {
         decoder_step(weights, starts, cosines, sines, embeds, positions, write_index, logit_rows, cache, logits, residual,
-                     queries, context, product, barrier, cache_stride, batch, tokens, places, capacity, epsilon, scale);
+                     queries, context, product, counters, cache_stride, batch, tokens, places, capacity, epsilon, scale);
     });
 }

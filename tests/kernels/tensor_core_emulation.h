@@ -1,5 +1,7 @@
 // The machine's instructions below CUDA C++ (kernels/tensor_core.cuh) as host C++: lanes of a warp exchange their numbers.
 #pragma once
+#include <chrono>
+
 #include "cuda_emulation.h"
 
 inline float half_value(unsigned short);
@@ -35,9 +37,15 @@ inline void multiply_add(float sum[4], const Words& a, unsigned b0, unsigned b1)
     warp.barrier.arrive_and_wait();
 }
 
+inline void arrive_at(int barrier, int count) { (void)this_block->named_barrier(barrier, count).arrive(); }
+inline void wait_at(int barrier, int count) { this_block->named_barrier(barrier, count).arrive_and_wait(); }
 inline void copy_async(Words* shared, const Words* global) { *shared = *global; }
 inline void commit_copies() {}
 template <int N> inline void wait_for_copies() {}
 template <class T> inline T load_shared_by_blocks(const T* p) { return *p; }
-inline unsigned load_acquire(const unsigned* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+// Every other block is late after each wait, so that who reads its numbers too early does not find them.
+inline unsigned load_acquire(const unsigned* p) {
+    if (blockIdx.x % 2) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
 inline void add_release(unsigned* p, unsigned v) { __atomic_fetch_add(p, v, __ATOMIC_RELEASE); }

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from tolerance import FLOAT32, worst_difference
 
 import c2t.kernels
-from c2t.kernels.cuda_decoder_step import StepSizes
+from c2t.kernels.cuda_decoder_step import Ring, StepSizes
 from c2t.kernels.cuda_tokens import (
     CHOICE_FINDING,
     CHOICE_PIECE,
@@ -62,7 +62,7 @@ VARIANTS = [
 STEP_SIZES = StepSizes(
     layers=2, width=256, inner=512, heads=4, kv_heads=2, head_size=64, vocabulary=1000
 )
-STEP_MACROS = STEP_SIZES.macros(16, 4, 16)
+STEP_MACROS = STEP_SIZES.macros(16, Ring(1, 4), 16)
 PACK_MACROS = {"C2T_TABLE": 1, "C2T_THREADS": 256, **STEP_SIZES.order(16)}
 
 

@@ -20,8 +20,10 @@ from tiny_decoder import make_decoder
 import c2t.kernels
 from c2t.kernels import cuda_decoder_step
 from c2t.kernels.cuda_decoder_step import (
+    MOST_IN_GROUP,
     HostDecoder,
     HostLayer,
+    Ring,
     StepArguments,
     StepScratch,
     StepSizes,
@@ -29,12 +31,12 @@ from c2t.kernels.cuda_decoder_step import (
     pack_decoder,
     runs_steps,
 )
-from c2t.kernels.cuda_memory import DeviceArray, download
+from c2t.kernels.cuda_memory import DeviceArray
 
 HERE = Path(__file__).parent
-WARPS = 2  # of the emulated blocks: threads of the host are dear
+WARPS, FINISHERS = 4, 2  # of the emulated blocks: threads of the host are dear
 BLOCKS = 2
-CAPACITY = 64
+CAPACITY = 80
 MATRICES = ("qkv", "output", "gate_up", "down")
 TOLERANCE = 5e-3  # of the largest logit: weights, keys and values have the 11 bits of float16
 
@@ -42,7 +44,7 @@ TOLERANCE = 5e-3  # of the largest logit: weights, keys and values have the 11 b
 class EmulatedDevice(HostDevice):
     """A device whose kernels are the CUDA sources, compiled for the host."""
 
-    shared_bytes = 40_000
+    shared_bytes = 44_000
     multiprocessors = BLOCKS
 
     def __init__(self, folder):
@@ -72,11 +74,11 @@ class EmulatedDevice(HostDevice):
         sizes = StepSizes(
             layers=1, width=16, inner=8, heads=1, kv_heads=1, head_size=16, vocabulary=16
         )
-        library = self.library(sizes.macros(8, 3, BLOCKS) | defines)
+        library = self.library(sizes.macros(8, Ring(1, 3), BLOCKS) | defines)
         library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(grid[0]))
 
     def launch_together(self, source, kernel, threads, shared, arguments, **defines):
-        assert threads == 32 * WARPS
+        assert threads == 32 * (WARPS + FINISHERS)
         library = self.library(defines | {"C2T_TABLE": 0, "C2T_THREADS": 32})
         library.step(
             ctypes.c_uint(self.multiprocessors),
@@ -186,6 +188,7 @@ class Emulated:
 @pytest.fixture
 def few_threads(driver, monkeypatch):
     monkeypatch.setattr(cuda_decoder_step, "WARPS", WARPS)
+    monkeypatch.setattr(cuda_decoder_step, "FINISHERS", FINISHERS)
     monkeypatch.setattr(cuda_decoder_step, "PACK_THREADS", 32)
 
 
@@ -220,22 +223,28 @@ def test_a_step_after_another_gives_the_logits_of_the_cpu(emulated):
         found.append(emulated.step(cache, embeds[:, begin:end], slots + begin, every))
     difference = np.abs(np.concatenate(found, axis=1) - expected).max() / np.abs(expected).max()
     assert difference < TOLERANCE
-    barrier = emulated.scratch.barrier
-    assert not download(barrier.pointer, barrier.shape, barrier.dtype).any()
+    assert not emulated.scratch.counters.download().any()
 
 
-def test_wide_heads_long_sums_and_more_slots_than_are_read_at_once(few_threads, tmp_path):
-    """Two tiles in a chunk, a last chunk that is part zero, slots of several turns."""
-    emulated = Emulated(tmp_path, width=128, heads=2, spread=0.1)
+def test_wide_heads_long_sums_and_more_slots_than_are_read_at_once(
+    few_threads, tmp_path, monkeypatch
+):
+    """Two tiles in a chunk, a last chunk that is part zero, slots of several turns.
+
+    With more blocks than heads, some attend to tokens behind others of the same step, whose keys
+    and values another block writes, and late.
+    """
+    monkeypatch.setattr(EmulatedDevice, "multiprocessors", 4)
+    emulated = Emulated(tmp_path, width=256, heads=2, spread=0.1)
     sizes = emulated.sizes
-    assert (sizes.chunk, sizes.head_size) == (2, 64)
+    assert (sizes.chunk, sizes.head_size) == (2, 128)
     assert sizes.inner % (32 * WARPS * sizes.chunk)
     draw = np.random.default_rng(4)
-    embeds = draw.normal(size=(1, 42, sizes.width)).astype(np.float16).astype(np.float32)
+    embeds = draw.normal(size=(1, 70, sizes.width)).astype(np.float16).astype(np.float32)
     expected = expected_logits(emulated, embeds)
     cache = emulated.new_cache(1)
     found = []
-    for begin, end in ((0, 16), (16, 32), (32, 35), (35, 40), (40, 41), (41, 42)):
+    for begin, end in ((0, 16), (16, 32), (32, 48), (48, 64), (64, 66), (66, 69), (69, 70)):
         every = np.arange(end - begin)[None]
         found.append(emulated.step(cache, embeds[:, begin:end], np.array([begin]), every))
     difference = np.abs(np.concatenate(found, axis=1) - expected).max() / np.abs(expected).max()
@@ -315,17 +324,20 @@ def test_nvcc_compiles(rows, tmp_path):
         layers=16, width=2048, inner=8192, heads=32, kv_heads=8, head_size=64, vocabulary=128256
     )
     command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v"]
-    command += [f"-D{name}={value}" for name, value in llama.macros(rows, 3, 132).items()]
+    command += [
+        f"-D{name}={value}"
+        for name, value in llama.macros(rows, Ring(MOST_IN_GROUP[rows], 6), 132).items()
+    ]
     command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in (80, 86, 89, 90, 120)]
     source = Path(c2t.kernels.__file__).parent / "decoder_step.cu"
     command += ["-o", str(tmp_path / "step.fatbin"), str(source)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr, result.stderr
-    # Registers spilled to memory stop the stream; what is left (16 rows) lies outside its loop.
+    # Registers spilled to memory stop the stream; what is left (16 rows) lies outside its loops.
     spills = re.findall(r"(\d+) bytes spill (?:stores|loads)", result.stderr)
     assert len(spills) == 10, result.stderr
-    assert max(map(int, spills)) <= (0 if rows == 8 else 16), result.stderr
+    assert max(map(int, spills)) <= (0 if rows == 8 else 128), result.stderr
 
 
 def test_sizes_that_the_kernel_cannot_run():
@@ -336,5 +348,5 @@ def test_sizes_that_the_kernel_cannot_run():
     device = HostDevice()
     device.arch, device.shared_bytes = "sm_89", 101_376  # what a workstation's GPU has
     assert runs_steps(device, fine)
-    device.shared_bytes = 65_536
+    device.shared_bytes = 49_152
     assert not runs_steps(device, fine)
