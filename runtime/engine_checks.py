@@ -101,6 +101,10 @@ def _tensorrt(name: str, target: Target, machine: Machine) -> EngineCheck:
         title = {Target.tensorrt: "TensorRT", Target.rtx: "TensorRT-RTX"}[target]
         version = f"{title} {library.version}"
         if not gpu_reasons(machine):
+            here = machine.gpus[0]
+            if target is Target.rtx and here.sm not in library.gpus:
+                known = ", ".join(library.gpus)
+                reasons.append(f"it is for GPUs of {known}; the {here.name} is {here.sm}")
             with _reporting(reasons):
                 log = library.module.Logger(library.module.Logger.ERROR)
                 if library.module.Runtime(log) is None:

@@ -27,7 +27,7 @@ from c2t.runtime.json_file import json_bytes
 from c2t.runtime.machine import Machine, look_at_machine
 from c2t.runtime.manifest import FileEntry
 from c2t.runtime.plans.build_progress import WHOLE
-from c2t.runtime.plans.plan_builder import PlanOptions, build_plan, capability_names
+from c2t.runtime.plans.plan_builder import PlanOptions, build_plan
 from c2t.runtime.plans.plan_cache import make_cache, plan_cache, read_plan_set
 from c2t.runtime.plans.plan_profiles import (
     PlanUse,
@@ -219,7 +219,7 @@ def _gpus(library: TensorRT, asked: tuple[str, ...], machine: Machine) -> tuple[
             problem = f"the GPU here is {here[0]}, not {' '.join(asked)}"
             raise EngineError(problem, hint="TensorRT builds on the GPU it builds for")
         return here
-    known = capability_names(library)
+    known = library.gpus
     gpus = tuple(sorted(set(asked))) or here
     if not gpus:
         problem = f"no GPU is named, and none is here: {machine.gpu_problem}"

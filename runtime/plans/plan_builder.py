@@ -11,10 +11,8 @@ from c2t.runtime.atomic import atomic_file
 from c2t.runtime.errors import EngineError
 from c2t.runtime.plans.build_progress import Phases, progress_monitor
 from c2t.runtime.plans.plan_profiles import Profile
-from c2t.runtime.plans.tensorrt_module import Target, TensorRT, message_log
+from c2t.runtime.plans.tensorrt_module import GPU_PREFIX, Target, TensorRT, message_log
 from c2t.runtime.progress import Advance
-
-GPU_PREFIX = "sm_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +85,6 @@ def build_plan(
     if timing is not None and options.timing_cache is not None:
         with atomic_file(options.timing_cache, force=True) as temporary:
             temporary.write_bytes(memoryview(timing.serialize()))
-
-
-def capability_names(library: TensorRT) -> tuple[str, ...]:
-    """Compute capabilities that plans can be built for without such a GPU; empty: for none."""
-    known = getattr(library.module, "ComputeCapability", None)
-    names = [name for name in dir(known) if name.startswith("SM") and name[2:].isdigit()]
-    return tuple(f"{GPU_PREFIX}{int(name[2:])}" for name in sorted(names, key=lambda n: int(n[2:])))
 
 
 def _network_flags(trt: Any) -> int:

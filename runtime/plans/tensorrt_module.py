@@ -28,6 +28,7 @@ MODULES = {
 }
 # Before these, the KV cache's operator has no layer of its own.
 LEAST_VERSION = (10, 15)
+GPU_PREFIX = "sm_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,16 @@ class TensorRT:
     def version(self) -> str:
         """Such as "1.7.1.116"."""
         return str(self.module.__version__)
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """GPUs that plans can be built for without one, such as "sm_89"; empty: none.
+
+        TensorRT for RTX runs on no others: its runtime refuses an "unsupported cc".
+        """
+        known = getattr(self.module, "ComputeCapability", None)
+        names = [name[2:] for name in dir(known) if name.startswith("SM") and name[2:].isdigit()]
+        return tuple(f"{GPU_PREFIX}{number}" for number in sorted(names, key=int))
 
     @property
     def builds(self) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from c2t.runtime import engine_choice
 from c2t.runtime.bundle import Bundle, open_bundle
 from c2t.runtime.engine import EngineOptions
-from c2t.runtime.engine_checks import EngineCheck
+from c2t.runtime.engine_checks import EngineCheck, check_engine
 from c2t.runtime.engine_choice import choose_engines
 from c2t.runtime.errors import EngineError
 from c2t.runtime.machine import Gpu, Machine, look_at_machine
@@ -107,6 +107,16 @@ def test_plans_that_are_not_there_name_the_command(
         choose_engines(bundle, "rtx", OPTIONS, machine=workstation)
     assert "c2t build" in caught.value.hint
     assert "--target rtx --gpu sm_89" in caught.value.hint
+
+
+def test_rtx_is_not_chosen_on_a_gpu_that_it_refuses(workstation: Machine) -> None:
+    """An H200 answered a plan of it with "unsupported cc"; the library itself knows its GPUs."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: c2t[rtx]")
+    hopper = replace(workstation.gpus[0], name="NVIDIA H200", compute_capability="9.0")
+    for machine, refused in ((workstation, False), (replace(workstation, gpus=(hopper,)), True)):
+        found = check_engine("rtx", machine)
+        assert any("the NVIDIA H200 is sm_90" in r for r in found.reasons) is refused
+        assert not (refused and found.runs)
 
 
 def test_verify_names_its_engine(bundle: Bundle) -> None:
