@@ -5,7 +5,7 @@
 #   benchmarks/gpu_engines.sh pack-rtx FOLDER PYTHON_VERSION              the same, for the part "rtx"
 #   benchmarks/gpu_engines.sh run FOLDER RESULT.json [OPTION...]         where the GPU is, in the clone
 #
-# FOLDER/rtx.* are pieces of at most 55 MB of one archive, which may be carried one after another; the part "rtx" tries
+# FOLDER/rtx.* are pieces of at most 54 MB of one archive, which may be carried one after another; the part "rtx" tries
 # its plans where all are there. `pack-rtx` takes the demo bundle that `pack` has left.
 #
 # SM: the GPU's architecture, such as 90; ONNX Runtime's CUDA provider is carried with that machine code alone. The
@@ -44,7 +44,7 @@ pack-rtx)
     cp -r "$(python3 -c 'import tensorrt_rtx; print(list(tensorrt_rtx.__path__)[0])')" "$scratch/rtx/site/tensorrt_rtx"
     c2t build "$folder/demo" --target rtx --gpu sm_80 --cache "$scratch/rtx/plans"
     rm -f "$folder"/rtx.*
-    tar -C "$scratch" -cf - rtx | xz -T0 -9 | split -b 55M -d - "$folder/rtx."
+    tar -C "$scratch" -cf - rtx | xz -T0 -9 | split -b 54MB -d - "$folder/rtx."
     (cd "$folder" && sha256sum rtx.[0-9]* > rtx.pieces)
     rm -rf "$scratch"
     du -h "$folder"/rtx.*
