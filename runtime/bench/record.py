@@ -14,7 +14,10 @@ from typing import Any
 import c2t
 from c2t.runtime.machine import look_at_machine
 
-PACKAGES = ("numpy", "onnxruntime", "torch", "transformers", "optimum-onnx", "llama-cpp-python")
+PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "optimum-onnx"),
+    "llama-cpp-python",
+)
 
 
 def record(name: str, *, threads: int | None, seed: int) -> dict[str, Any]:
