@@ -145,6 +145,21 @@ def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str, str]])
         device._kernels.clear()
 
 
+def stamps_of(numbers: int) -> list[tuple[str, str, str]]:
+    """Edits that write the time at four places of each of so many matrices."""
+
+    def stamp(place: int, number: str = "number") -> str:
+        return STAMP.format(numbers=numbers, number=number, place=place)
+
+    layer = "(heads_written / C2T_BLOCKS - 1) * 4"
+    return [
+        (SOURCE, BEGIN, BEGIN + stamp(BEGUN)),
+        (SOURCE, FINISH, stamp(FINISHED) + FINISH),
+        (SOURCE, ATTEND, ATTEND + stamp(ATTENDING, layer)),
+        (SOURCE, ATTEND_END, ATTEND_END + stamp(ATTENDED)),
+    ]
+
+
 def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> dict[str, Any]:
     """Mean microseconds of work and of waiting by part of a layer: of all blocks, and the most."""
     from c2t.kernels.cuda_memory import download
@@ -152,18 +167,7 @@ def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> d
     blocks, numbers = decoder.device.multiprocessors, 4 * sizes.layers + 1
     logits = 64 * sizes.vocabulary_size
     decoder.logits.address(logits + 32 * blocks * numbers)
-
-    def stamp(place: int, number: str = "number") -> str:
-        return STAMP.format(numbers=numbers, number=number, place=place)
-
-    layer = "(heads_written / C2T_BLOCKS - 1) * 4"
-    edits = [
-        (SOURCE, BEGIN, BEGIN + stamp(BEGUN)),
-        (SOURCE, FINISH, stamp(FINISHED) + FINISH),
-        (SOURCE, ATTEND, ATTEND + stamp(ATTENDING, layer)),
-        (SOURCE, ATTEND_END, ATTEND_END + stamp(ATTENDED)),
-    ]
-    with edited_source(decoder.device, scratch, edits):
+    with edited_source(decoder.device, scratch, stamps_of(numbers)):
         run()
     place = decoder.logits.address(logits) + logits
     stamps = download(place, (blocks, numbers, 4), np.int64) / 1e3

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,7 +84,9 @@ def test_nvcc_compiles_without_spills(source, flags, tmp_path):
     assert set(spills) == {"0"}, result.stderr
 
 
-def test_nvrtc_compiles():
+@pytest.fixture
+def compile_cubin():
+    """NVRTC, which needs no GPU."""
     pytest.importorskip("cuda.core", reason="cuda-core is not installed: c2t[gpu]")
     from c2t.kernels.cuda_compile import compile_cubin, nvrtc_version
     from c2t.kernels.errors import KernelError
@@ -92,6 +95,23 @@ def test_nvrtc_compiles():
         nvrtc_version()
     except KernelError as error:
         pytest.skip(error.problem)
+    return compile_cubin
+
+
+def test_what_the_benchmark_replaces_in_the_step_kernel_is_there(
+    compile_cubin, tmp_path, monkeypatch
+):
+    """Its edits of the sources are found, and what they make compiles."""
+    monkeypatch.syspath_prepend(SOURCES.parent / "benchmarks")
+    from gpu_step import WITHOUT, edited_source, stamps_of
+
+    device = SimpleNamespace(_kernels={})
+    for edits in (list(WITHOUT.values()), stamps_of(4 * STEP_SIZES.layers + 1)):
+        with edited_source(device, tmp_path, edits):
+            assert compile_cubin("decoder_step", STEP_MACROS, "sm_90").startswith(b"\x7fELF")
+
+
+def test_nvrtc_compiles(compile_cubin):
     for arch in ("sm_80", "sm_120"):
         assert compile_cubin("rank_value", {}, arch).startswith(b"\x7fELF")
         macros = {"C2T_WIDTH": 768, "C2T_TABLE": 1, "C2T_OUT": 1}
