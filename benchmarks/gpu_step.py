@@ -30,7 +30,11 @@ WITHOUT = {
         ),
         "",
     ),
-    "attention": (SOURCE, "items = Attended::items(s), first_item", "items = 0, first_item"),
+    "attention": (
+        SOURCE,
+        "attend_all(s, places, keys, values, meetings, first_item, heads_written);",
+        "wait_for(s, HEADS_WRITTEN, heads_written);",
+    ),
     "copies": (STREAM, "        if (left > 0) {\n", "        if (left < -(1 << 30)) {\n"),
 }
 # Nanoseconds of a finishing thread at four places of a layer's matrix, behind the logits.
@@ -107,7 +111,7 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
     for tokens in (1, 2, 4, 8, 16):
         note(**{f"{tokens} tokens": times(tokens)})
     most = cuda_decoder_step.MOST_TILES
-    for tiles in (most // 2, 3 * most // 4):
+    for tiles in (most // 2, 2 * most // 3):
         cuda_decoder_step.MOST_TILES = tiles
         note(**{f"rings of {tiles} tiles": times(1)})
     cuda_decoder_step.MOST_TILES = most
@@ -171,7 +175,9 @@ def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> d
         run()
     place = decoder.logits.address(logits) + logits
     stamps = download(place, (blocks, numbers, 4), np.int64) / 1e3
-    attends = stamps[:, 0, ATTENDED] > stamps[:, 0, BEGUN]  # what others hold there is no time
+    # What blocks that do not attend hold there is no time of this layer.
+    attended = stamps[:, 0, ATTENDED]
+    attends = (attended > stamps[:, 0, BEGUN]) & (attended <= stamps[:, 1, BEGUN])
     found = {}
     for part, name in enumerate(PARTS_OF_LAYER):
         mine = stamps[:, part:-1:4]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ROWS = 16
-MOST_WIDTH = 4096  # of Llama 8B
+MOST_WIDTH = 4096  # of Llama 8B, where a few registers are spilled
 LEAST_ARCHITECTURE = 80  # its tensor cores, and copies that a warp need not wait for
 # Threads that pack, warps of a step's block that stream and that finish, bytes of a tile (16
 # columns by 32 numbers of the sum), tokens of a cell that attend together, by the most rows. The
@@ -310,7 +310,7 @@ def launch_decoder_step(
     """
     rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
     sizes = weights.sizes
-    ring = _ring(device, sizes, rows)
+    ring = step_ring(device, sizes, rows)
     if ring is None:
         problem = f"a step of {rows} rows does not fit into the GPU's shared memory"
         raise KernelError(problem, hint="ask `runs_steps` first")
@@ -348,11 +348,20 @@ def runs_steps(device: CudaDevice, sizes: StepSizes) -> bool:
     """Whether the device can run steps of such a decoder."""
     if int(device.arch.removeprefix("sm_")) < LEAST_ARCHITECTURE or sizes.problem:
         return False
-    return _ring(device, sizes, MAX_ROWS) is not None
+    return step_ring(device, sizes, MAX_ROWS) is not None
 
 
-def _ring(device: CudaDevice, sizes: StepSizes, rows: int) -> Ring | None:
-    """A warp's ring that fits beside what else a block keeps, if one does."""
+def step_ring(device: CudaDevice, sizes: StepSizes, rows: int) -> Ring | None:
+    """A warp's ring that fits beside what else a block keeps.
+
+    Args:
+        device: What is to run the step.
+        sizes: The decoder's.
+        rows: 8 or 16, the most rows of the step.
+
+    Returns:
+        The largest groups of which enough fit; None where not even single tiles do.
+    """
     free = device.shared_bytes - _fixed_shared_bytes(sizes, rows, device.multiprocessors)
     tiles = min(MOST_TILES, free // (WARPS * TILE_BYTES))
     for group in range(MOST_IN_GROUP[rows], 0, -1):

@@ -184,6 +184,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
     if (streams) meeting.end();
     // The last block to come here leaves the counters as it found them: no block looks at them any more.
     if (threadIdx.x == STREAMING && atomicAdd(s.counters + ENDED * COUNTER_STRIDE, 1u) == C2T_BLOCKS - 1) {
-        for (int counter = HEADS_WRITTEN; counter <= ENDED; ++counter) s.counters[counter * COUNTER_STRIDE] = 0;
+        for (int counter = 0; counter < COUNTERS; ++counter) s.counters[counter * COUNTER_STRIDE] = 0;
     }
 }

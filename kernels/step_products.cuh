@@ -4,8 +4,8 @@
 #include "weight_stream.cuh"
 
 #define HALVES (C2T_ROWS / 8)  // tensor cores take 8 rows at a time
-// Where the warps' parts of a number lie side by side, and from one number to the next: so that lanes which read four
-// parts each meet different banks.
+// Floats from a number's parts, which lie side by side by warp, to the next number's: so far apart that lanes which read
+// four parts each meet different banks.
 #define PARTS (C2T_WARPS + 4)
 #define MEETING (C2T_ROWS * 16 * PARTS)  // floats of the place where the parts of a unit's sums meet
 #define AHEAD (C2T_ROWS == 8 ? 2 : 1)    // groups of activations that are read ahead, as registers allow
@@ -40,16 +40,16 @@ __device__ inline void add_group(Sums& sums, const Group& group, const Rows& row
     }
 }
 
-// Add a chunk, from a group of it on; `rows(group)` is what its groups are multiplied by, one after another. The last
-// chunk of a unit leaves to the caller to refill what is held.
+// Add a chunk, from a group of it on; `next_rows(group)` is what the chunk's groups are multiplied by, one after another.
+// The last chunk of a unit leaves to the caller to refill what is held.
 template <bool LAST, int GROUP = 0, class Source>
-__device__ inline void add_chunk(Sums& sums, Stream& stream, Source rows) {
+__device__ inline void add_chunk(Sums& sums, Stream& stream, Source next_rows) {
     if constexpr (GROUP < GROUPS) {
         constexpr int held_before = LAST && GROUP > GROUPS - HELD ? GROUP - (GROUPS - HELD) : 0;
-        const Rows numbers = rows(GROUP);
-        add_group(sums, stream.wait_for_group<held_before>(), numbers);
+        const Rows rows = next_rows(GROUP);
+        add_group(sums, stream.wait_for_group<held_before>(), rows);
         if (!LAST || GROUP < GROUPS - HELD) stream.refill();
-        add_chunk<LAST, GROUP + 1>(sums, stream, rows);
+        add_chunk<LAST, GROUP + 1>(sums, stream, next_rows);
     }
 }
 
@@ -139,7 +139,7 @@ __device__ inline void add_read(Sums& sums, Stream& stream, const unsigned short
         if (i < groups) next[i] = read_rows(values, i, rows, length);
     }
     int ahead = AHEAD;
-    const auto rows_of = [&](int) {
+    const auto next_rows = [&](int) {
         const Rows now = next[0];
 #pragma unroll
         for (int i = 0; i + 1 < AHEAD; ++i) next[i] = next[i + 1];
@@ -147,8 +147,8 @@ __device__ inline void add_read(Sums& sums, Stream& stream, const unsigned short
         ++ahead;
         return now;
     };
-    for (int chunk = 1; chunk < chunks; ++chunk) add_chunk<false>(sums, stream, rows_of);
-    add_chunk<true>(sums, stream, rows_of);
+    for (int chunk = 1; chunk < chunks; ++chunk) add_chunk<false>(sums, stream, next_rows);
+    add_chunk<true>(sums, stream, next_rows);
 }
 
 // What the lane takes of a row between layers, float32; zero beyond the rows and the width.

@@ -21,8 +21,9 @@ enum Barrier { STREAMED = 1, FINISHED = 2, TOLD = 3, FILLED = 4, EMPTIED = 6 };
 
 // How many blocks have written queries, keys and values; what others wait for; how many have ended. Each lies on a line
 // of memory of its own.
-enum Counter { HEADS_WRITTEN, PARTS_WRITTEN, ENDED };
+enum Counter { HEADS_WRITTEN, PARTS_WRITTEN, ENDED, COUNTERS };
 #define COUNTER_STRIDE 32
+static_assert(COUNTERS == 3 && COUNTER_STRIDE == 32, "the host has other counters");
 
 // A decoder's matrices in order: four in each layer, and at last the logits'.
 enum Part { HEADS, OUTPUT, GATE_UP, DOWN, LOGITS };

@@ -44,18 +44,13 @@ __device__ inline void wait_at(int barrier, int count) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(count) : "memory");
 }
 
-// Reads that see what other blocks wrote before a grid barrier: past this multiprocessor's own cache.
+// Reads that see what other blocks wrote before they told so (`add_release`): past this multiprocessor's own cache.
 __device__ inline Words load_shared_by_blocks(const Words* p) {
     Words v;
     asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p)
                  : "memory");
-    return v;
-}
-__device__ inline float load_shared_by_blocks(const float* p) {
-    float v;
-    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
     return v;
 }
 // Add to a counter after all that was written by threads which the caller has met at a barrier since; who sees the sum

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <barrier>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -31,12 +32,14 @@ struct Block {
     struct alignas(16) Line { unsigned char bytes[16]; };
     std::barrier<>& named_barrier(int number, int count) {
         const std::lock_guard<std::mutex> lock(mutex);
-        if (!named[number]) named[number] = std::make_unique<std::barrier<>>(count);
+        if (!named[number]) named[number] = std::make_unique<std::barrier<>>(counts[number] = count);
+        if (counts[number] != count) std::abort();  // threads disagree about who is to come
         return *named[number];
     }
     std::barrier<> barrier;
     std::mutex mutex;
     std::unique_ptr<std::barrier<>> named[16];
+    int counts[16];
     std::vector<Line> shared;  // dynamic shared memory
     std::vector<std::unique_ptr<Warp>> warps;
 };
@@ -46,7 +49,6 @@ inline std::mutex atomic_mutex;
 
 inline Warp& this_warp() { return *this_block->warps[threadIdx.x / 32]; }
 inline void __syncthreads() { this_block->barrier.arrive_and_wait(); }
-inline void __syncwarp() { this_warp().barrier.arrive_and_wait(); }
 inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 template <class T> T atomicOr(T* p, T v) {
     const std::lock_guard<std::mutex> lock(atomic_mutex);

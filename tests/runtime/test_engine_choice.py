@@ -116,7 +116,6 @@ def test_rtx_is_not_chosen_on_a_gpu_that_it_refuses(workstation: Machine) -> Non
     for machine, refused in ((workstation, False), (replace(workstation, gpus=(hopper,)), True)):
         found = check_engine("rtx", machine)
         assert any("the NVIDIA H200 is sm_90" in r for r in found.reasons) is refused
-        assert not (refused and found.runs)
 
 
 def test_verify_names_its_engine(bundle: Bundle) -> None:
