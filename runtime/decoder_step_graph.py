@@ -7,7 +7,6 @@ Both use the same cache.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from c2t.runtime.decoder_weights import (
     load_decoder_weights,
     norm_names,
 )
+from c2t.runtime.device_cache import DeviceCache
 from c2t.runtime.device_graph import STORAGE, BoundGraph, DeviceGraph, DeviceTensor
 from c2t.runtime.errors import C2TError, first_line
 from c2t.runtime.manifest import Decoder, TensorReference
@@ -84,34 +84,39 @@ class DecoderStepGraph:
         bound = self._device, self.weights, self._scratch, _arguments(tensors)
         return BoundDecoderStep(*bound, recordable=self._cuda_graph)
 
-    def check(self) -> None:
+    def check(self, decoder: Decoder) -> None:
         """Run a step of each of the kernel's two sizes, and the library's beside it.
 
         It is compiled, shown to start, and compared on this very device, before a text depends on
         it.
 
+        Args:
+            decoder: Sizes, of the bundle's manifest.
+
         Raises:
             KernelError: It does not compile or start, or gives other logits.
-            EngineError: The library fails.
+            EngineError: The library fails, or there is no memory.
         """
-        width = self.weights.sizes.width
-        draw = np.random.default_rng(0).standard_normal((1, MAX_ROWS, width), dtype=np.float32)
+        shape = (1, MAX_ROWS, decoder.width)
+        draw = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         for tokens in (1, MAX_ROWS):
             embeds = (draw[:, :tokens] * EMBEDDING_SPREAD).astype(np.float16)
-            expected, found = (self._logits(graph, embeds) for graph in (self.library, self))
+            expected, found = (
+                self._logits(graph, decoder, embeds) for graph in (self.library, self)
+            )
             with np.errstate(invalid="ignore"):
                 difference = float(np.abs(found - expected).max() / np.abs(expected).max())
             if not difference <= LOGIT_TOLERANCE:  # not a number is no agreement either
                 problem = f"its logits are {difference:.0%} from the library's, {tokens} tokens"
                 raise KernelError(problem, hint="report it, with the GPU's name")
 
-    def _logits(self, graph: DeviceGraph, embeds: NDArray[np.float16]) -> NDArray[np.float32]:
+    def _logits(
+        self, graph: DeviceGraph, decoder: Decoder, embeds: NDArray[np.float16]
+    ) -> NDArray[np.float32]:
         """Logits [T,V] of embeddings [1,T,D] that start an empty cache."""
-        sizes, (_, tokens, _) = self.weights.sizes, embeds.shape
-        capacity = self.cache_capacity or MAX_ROWS
-        shape = (1, sizes.kv_heads, capacity, sizes.head_size)
-        cache = DeviceArray.zeros((2 * sizes.layers, *shape), np.float16)
-        logits = DeviceArray.allocate((1, tokens, sizes.vocabulary), np.float32)
+        tokens = embeds.shape[1]
+        cache = DeviceCache(self._device, decoder, "float16", 1, self.cache_capacity or MAX_ROWS)
+        logits = DeviceArray.allocate((1, tokens, decoder.vocabulary_size), np.float32)
         every = np.arange(tokens, dtype=np.int64)[None]
         inputs: dict[str, NDArray[Any]] = {
             "inputs_embeds": embeds,
@@ -126,11 +131,7 @@ class DecoderStepGraph:
             for name, array in inputs.items()
         }
         tensors["logits"] = DeviceTensor(logits.pointer, logits.shape, "float32")
-        for layer in range(sizes.layers):
-            for part, name in enumerate(("key", "value")):
-                address = cache.pointer + (2 * layer + part) * math.prod(shape) * 2
-                tensor = DeviceTensor(address, shape, "float16")
-                tensors[f"past_{name}.{layer}"] = tensors[f"present_{name}.{layer}"] = tensor
+        tensors |= cache.tensors(0, 1)
         bound = graph.bind(tensors, repeated=False)
         try:
             bound.enqueue()
@@ -241,7 +242,7 @@ def with_step_kernel(
         made = DecoderStepGraph(
             graph, device, pack_decoder(device, sizes, host), cuda_graph=cuda_graph
         )
-        made.check()
+        made.check(decoder)
     except Exception as error:  # of the driver, the compiler or cuda-core, which have their own
         why = error.problem if isinstance(error, C2TError) else first_line(error)
         return graph, f"short steps without our kernel: {why}"

@@ -47,12 +47,16 @@ class DeviceCache:
         self._slot = sizes.head_size * STORAGE[dtype].itemsize  # bytes
         self._row = sizes.kv_heads * capacity * self._slot
 
-    def tensor(self, layer: int, part: int, first: int, end: int) -> DeviceTensor:
-        """Keys (part 0) or values (1) of a layer for the rows [first, end)."""
+    def tensors(self, first: int, end: int) -> dict[str, DeviceTensor]:
+        """The rows [first, end) as a graph reads and writes them, in place, by its names."""
         sizes = self._sizes
-        address = self.buffer.pointer + ((2 * layer + part) * self.rows + first) * self._row
         shape = (end - first, sizes.kv_heads, self.capacity, sizes.head_size)
-        return DeviceTensor(address, shape, self._dtype)
+        found = {}
+        for number, name in enumerate(sizes.cache_names):
+            address = self.buffer.pointer + (number * self.rows + first) * self._row
+            tensor = DeviceTensor(address, shape, self._dtype)
+            found[f"past_{name}"] = found[f"present_{name}"] = tensor
+        return found
 
     def save(self, row: int, length: int) -> SavedPrefix:
         """A copy of the first `length` slots of a row, on the device."""

@@ -118,10 +118,7 @@ class DeviceStep:
         ):
             offset = array.ctypes.data - self._host.pointer
             tensors[name] = DeviceTensor(integers + offset, array.shape, "int64")
-        for layer in range(sizes.layers):
-            for part, name in enumerate(("key", "value")):
-                tensor = cache.tensor(layer, part, first, end)
-                tensors[f"past_{name}.{layer}"] = tensors[f"present_{name}.{layer}"] = tensor
+        tensors |= cache.tensors(first, end)
         self._bound = decoder.graph.bind(tensors, repeated=tokens <= REPEATED_TOKENS)
         self._moves = decoder.logits.moves
         self._has_run = False
