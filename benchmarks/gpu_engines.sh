@@ -13,18 +13,26 @@
 set -eu
 here=$(dirname "$0")
 folder=$2
-case $1 in
-pack)
-    bundle=$3 version=$4 architecture=$5
-    mkdir -p "$folder"
-    scratch=$(mktemp -d)
+
+# install TARGET PYTHON_VERSION PACKAGE...: wheels for the GPU's machine, whatever Python is here.
+install() {
+    target=$1 python_version=$2
+    shift 2
     platforms=""
     for p in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014 manylinux2010 manylinux1; do
         platforms="$platforms --platform ${p}_x86_64"
     done
     # shellcheck disable=SC2086 # one word each
-    python3 -m pip install -q --no-deps --only-binary=:all: --python-version "$version" --implementation cp \
-        $platforms --target "$scratch/site" onnxruntime-gpu==1.31.0 msgspec
+    python3 -m pip install -q --no-deps --only-binary=:all: --python-version "$python_version" --implementation cp \
+        $platforms --target "$target" "$@"
+}
+
+case $1 in
+pack)
+    bundle=$3 version=$4 architecture=$5
+    mkdir -p "$folder"
+    scratch=$(mktemp -d)
+    install "$scratch/site" "$version" onnxruntime-gpu==1.31.0 msgspec
     (cd "$scratch/site/onnxruntime" && rm -rf transformers tools quantization datasets capi/libonnxruntime.so.*)
     python3 "$here/gpu_library.py" "$scratch/site/onnxruntime/capi/libonnxruntime_providers_cuda.so" "$architecture"
     tar -C "$scratch" -cf - site | xz -T0 -6 > "$folder/site.tar.xz"
@@ -37,8 +45,7 @@ pack-rtx)
     version=$3
     scratch=$(mktemp -d)
     mkdir -p "$scratch/rtx"
-    python3 -m pip install -q --no-deps --only-binary=:all: --python-version "$version" --implementation cp \
-        --platform manylinux_2_28_x86_64 --target "$scratch/rtx/site" \
+    install "$scratch/rtx/site" "$version" \
         tensorrt-rtx-cu13-bindings==1.7.1.116 tensorrt-rtx-cu13-libs==1.7.1.116
     # The package that imports these two has no wheel; what is installed here is the same for every Python.
     cp -r "$(python3 -c 'import tensorrt_rtx; print(list(tensorrt_rtx.__path__)[0])')" "$scratch/rtx/site/tensorrt_rtx"
