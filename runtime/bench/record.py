@@ -15,7 +15,12 @@ import c2t
 from c2t.runtime.machine import look_at_machine
 
 PACKAGES = (
-    *("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "optimum-onnx"),
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "transformers",
+    "optimum-onnx",
     "llama-cpp-python",
 )
 

@@ -62,14 +62,6 @@ template <class Number> inline Number atomicAdd(Number* p, Number v) {
     *p += v;
     return old;
 }
-inline float __shfl_xor_sync(unsigned, float v, int mask) {
-    Warp& warp = this_warp();
-    warp.values[threadIdx.x % 32] = v;
-    warp.barrier.arrive_and_wait();
-    const float other = warp.values[threadIdx.x % 32 ^ mask];
-    warp.barrier.arrive_and_wait();
-    return other;
-}
 template <class T> T __shfl_sync(unsigned, T v, int lane) {
     Warp& warp = this_warp();
     std::memcpy(&warp.values[threadIdx.x % 32], &v, sizeof v);
@@ -79,6 +71,7 @@ template <class T> T __shfl_sync(unsigned, T v, int lane) {
     warp.barrier.arrive_and_wait();
     return other;
 }
+inline float __shfl_xor_sync(unsigned lanes, float v, int mask) { return __shfl_sync(lanes, v, threadIdx.x % 32 ^ mask); }
 inline long long __double_as_longlong(double v) { long long bits; std::memcpy(&bits, &v, 8); return bits; }
 inline unsigned __float_as_uint(float v) { unsigned bits; std::memcpy(&bits, &v, 4); return bits; }
 inline float __uint_as_float(unsigned bits) { float v; std::memcpy(&v, &bits, 4); return v; }
