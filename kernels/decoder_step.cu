@@ -2,8 +2,8 @@
 //
 // A step of few tokens cannot be faster than reading the weights, so they are one stream: tiles of all matrices of all
 // layers are copied, in order, through rings in shared memory, ahead of the sums by a ring's length. So memory stays
-// busy while the blocks wait for each other between the parts of a layer. All matrices go through one and the same loop
-// of few instructions: longer forms of this kernel were slower (benchmarks/results/gpu_step.txt).
+// busy while the blocks wait for each other between the parts of a layer. What forms were slower, and by how much:
+// benchmarks/results/gpu_step.txt.
 //
 // One block on every multiprocessor; they must all run at once (a cooperative launch). 16 columns of a matrix are a
 // unit of one block. Some of its warps stream and share the sum; the others add their parts in a fixed order and finish
