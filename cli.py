@@ -1,7 +1,7 @@
 """The command line: one function a command, each of which imports its stage when it runs.
 
-Data goes to standard output, everything else to standard error; see `c2t.runtime.command_line` for
-errors and exit codes.
+Data goes to standard output, everything else to standard error; `c2t.runtime.command_line.run`
+tells of errors and exit codes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Annotated
 import typer
 
 import c2t
-from c2t.calibration.calibrate_command import calibrate
-from c2t.calibration.evaluate_command import evaluate
-from c2t.export.export_command import export
-from c2t.runtime.bench_command import bench
-from c2t.runtime.build_command import build
-from c2t.runtime.command_line import (
+from c2t.calibration.commands.calibrate import calibrate
+from c2t.calibration.commands.evaluate import evaluate
+from c2t.export.command import export
+from c2t.runtime.command_line.options import EngineName, EngineOption, GeneColumnOption, LayerOption
+from c2t.runtime.command_line.run import (
     UsageError,
     add_command,
     import_stage,
@@ -29,8 +28,9 @@ from c2t.runtime.command_line import (
     run_app,
     say,
 )
-from c2t.runtime.command_options import EngineName, EngineOption, GeneColumnOption, LayerOption
-from c2t.runtime.errors import C2TError
+from c2t.runtime.commands.bench import bench
+from c2t.runtime.commands.build import build
+from c2t.runtime.system.errors import C2TError
 
 app = typer.Typer(
     add_completion=False,
@@ -168,10 +168,10 @@ def describe(
     if json and output is None and not write_obs:
         problem = "--json prints the summary, but the descriptions are printed already"
         raise UsageError(problem, hint="name a file with -o")
-    from c2t.runtime.cell_choice import read_ids
-    from c2t.runtime.cell_file import CellOptions
-    from c2t.runtime.describe import DescribeOptions
-    from c2t.runtime.describe_file import DescribeFileOptions, check_paths, describe_file
+    from c2t.runtime.cells.options import read_ids
+    from c2t.runtime.cells.reader import CellOptions
+    from c2t.runtime.describe.describer import DescribeOptions
+    from c2t.runtime.output.describe_file import DescribeFileOptions, check_paths, describe_file
 
     options = DescribeFileOptions(
         cells=cells,
@@ -225,7 +225,7 @@ def verify(
     Compares the hash of every file, and describes the bundle's golden cells again: their texts
     must be those written with the bundle. Fails if anything differs.
     """
-    from c2t.runtime import verify as stage
+    from c2t.runtime.describe import verify as stage
 
     found = stage.verify_golden_cells(open_checked(bundle), engine.value)
     if json:
@@ -249,9 +249,9 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Show what a bundle is and holds."""
-    from c2t.runtime import info as stage
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.report import render
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.commands import info as stage
+    from c2t.runtime.system.text_tables import render
 
     opened = open_checked(bundle) if verify else open_bundle(bundle, verify=False)
     found = stage.bundle_info(opened, files_checked=verify)
@@ -267,8 +267,8 @@ def doctor(json: JsonOption = False) -> None:
 
     For every engine that would not run, the reasons. Fails if no cell could be described here.
     """
-    from c2t.runtime import doctor as stage
-    from c2t.runtime.report import render
+    from c2t.runtime.commands import doctor as stage
+    from c2t.runtime.system.text_tables import render
 
     found = stage.diagnose()
     if json:

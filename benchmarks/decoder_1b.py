@@ -18,8 +18,8 @@ from c2t.runtime.bench.fresh_process import measure_fresh
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import target
-from c2t.runtime.bundle import open_bundle
-from c2t.runtime.engine import EngineOptions
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.engine_protocol import EngineOptions
 
 PRESET = "llama-3.2-1b+geneformer-v2-104m"
 SEED = 0
@@ -63,12 +63,12 @@ def main() -> None:
     }
     peers = []
     if not options.no_torch:
-        from c2t.export.bench_peers import TorchDecoder, load_peer_checkpoint
+        from c2t.export.peers.pytorch import TorchDecoder, load_peer_checkpoint
 
         loaded = load_peer_checkpoint(None, options.preset)
         peers.append(TorchDecoder(loaded, options.threads))
         if options.llama_cpp:
-            from c2t.export.bench_llama_cpp import LlamaCppDecoder
+            from c2t.export.peers.llama_cpp import LlamaCppDecoder
 
             peers.append(LlamaCppDecoder(loaded, options.threads))
     ways = {"c2t": None} | ({"c2t, packed": True} if options.packed else {})

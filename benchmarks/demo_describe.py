@@ -13,17 +13,17 @@ import numpy as np
 from result_file import finish
 
 from c2t.examples.demo.held_out import is_held_out
-from c2t.export.bench_peers import TorchTexts, load_peer_checkpoint
+from c2t.export.peers.pytorch import TorchTexts, load_peer_checkpoint
 from c2t.runtime.bench.bundle_bench import WHOLE_FILE
 from c2t.runtime.bench.contest import OurTexts, check_same_texts, latency, throughput
 from c2t.runtime.bench.fresh_process import measure_fresh
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.stage_times import stage_times
 from c2t.runtime.bench.target import target
-from c2t.runtime.bundle import Bundle, open_bundle
-from c2t.runtime.cell_file import CellOptions, open_cells
-from c2t.runtime.cell_vectors import GeneTokenArray
-from c2t.runtime.describe import DescribeOptions
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.describe.describer import DescribeOptions
 
 SEED = 0
 CHECKPOINT = Path(__file__).parents[1] / "examples" / "demo" / "checkpoint"

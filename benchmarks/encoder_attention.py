@@ -17,15 +17,15 @@ import torch
 from result_file import finish
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from c2t.export.bench_peers import load_peer_checkpoint
-from c2t.export.encoder_graph import write_encoder_graph
-from c2t.export.model import Cell2TextModel
+from c2t.export.encoders.geneformer import write_encoder_graph
+from c2t.export.model.model import Cell2TextModel
+from c2t.export.peers.pytorch import load_peer_checkpoint
 from c2t.runtime.bench.interleave import interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import target
-from c2t.runtime.engine import EngineOptions
-from c2t.runtime.onnxruntime_session import open_session
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.session import open_session
 
 PRESET = "llama-tiny+geneformer-v2-104m"
 SEED = 0

@@ -23,11 +23,11 @@ LOGIT_TOLERANCE = {"float32": 1e-3, "float16": 3e-2, "float16-graphs": 3e-2}
 
 def check_decoder(options: argparse.Namespace, note: Callable[..., None], form: str) -> None:
     """One form at 1B sizes: logits against the CPU engine, step times, one description."""
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.device_engine import open_onnxruntime_engines
-    from c2t.runtime.engine import EngineOptions
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.engine_protocol import EngineOptions
+    from c2t.runtime.engines.cpu.encoder import open_engines
+    from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
     from c2t.runtime.generation.prompt import PromptRunner
-    from c2t.runtime.onnxruntime_engine import open_engines
 
     folder = options.scratch / "bundle"
     if not (folder / "manifest.json").is_file():
@@ -182,8 +182,8 @@ def read_bandwidth() -> float:
     """Bytes a second that the GPU's memory moves, by copies on the device (read and written)."""
     from cuda.bindings import driver
 
-    from c2t.kernels.cuda_launch import CudaDevice
-    from c2t.kernels.cuda_memory import DeviceArray
+    from c2t.kernels.cuda.device import CudaDevice
+    from c2t.kernels.cuda.memory import DeviceArray
 
     device = CudaDevice()
     source, target = (DeviceArray.zeros((COPY_BYTES,), np.uint8) for _ in range(2))

@@ -25,7 +25,7 @@ from gpu_parts import demo, environment, fill, kernels, rtx
 from gpu_step import step_kernel
 
 from c2t.runtime.bench.record import record
-from c2t.runtime.machine import look_at_machine
+from c2t.runtime.system.machine import look_at_machine
 
 HERE = Path(__file__).parent
 TARGETS = {"step_share_of_floor": 0.7, "step_times_eager": 3.0, "text_times_eager": 10.0}

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from c2t.kernels.bench import KernelBenchOptions
-from c2t.kernels.bench_cells import load_bench_cells
-from c2t.kernels.cuda import CudaKernels
-from c2t.kernels.cuda_memory import DeviceArray
-from c2t.kernels.gene_embedding import GeneEmbeddingTables, convert_tables
-from c2t.kernels.rank_value import RankGenes, RankOptions
-from c2t.kernels.reference import embed_genes_reference, rank_value_encode_reference
+from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.gene_embedding.cuda import CudaKernels
+from c2t.kernels.gene_embedding.definition import embed_genes_reference, rank_value_encode_reference
+from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, convert_tables
+from c2t.kernels.rank_value.encode import RankGenes, RankOptions
+from c2t.runtime.bench.kernel_cells import load_bench_cells
+from c2t.runtime.bench.kernels import KernelBenchOptions
 
 REPEATS = 50
 COPY_BYTES = 1 << 30
@@ -243,7 +243,7 @@ def machine(kernels: CudaKernels) -> dict[str, Any]:
     from cuda.bindings import driver
     from cuda.core import Device
 
-    from c2t.kernels.cuda_compile import nvrtc_version
+    from c2t.kernels.cuda.compile import nvrtc_version
 
     return {
         "gpu": Device().name,

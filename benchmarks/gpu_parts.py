@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from c2t.runtime.machine import look_at_machine
+from c2t.runtime.system.machine import look_at_machine
 
 
 def environment(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """What is here, as `c2t doctor` sees it."""
-    from c2t.runtime.engine_checks import ENGINES, check_engine
+    from c2t.runtime.engines.check import ENGINES, check_engine
 
     machine = look_at_machine()
     note(
@@ -33,15 +33,15 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """All kernels against their definitions; then the two around a step, at Llama's vocabulary."""
     import gpu_kernels
 
-    from c2t.kernels.cuda import CudaKernels
-    from c2t.kernels.cuda_memory import DeviceArray
-    from c2t.kernels.cuda_tokens import (
+    from c2t.kernels.cuda.memory import DeviceArray
+    from c2t.kernels.gene_embedding.cuda import CudaKernels
+    from c2t.kernels.tokens.cuda import (
         DeviceTokenTable,
         choice_scratch_bytes,
         launch_choose_tokens,
         launch_token_rows,
     )
-    from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
+    from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 
     cuda, draw = CudaKernels(), np.random.default_rng(0)
     note(embedding=gpu_kernels.check_embedding(cuda, draw))
@@ -124,10 +124,10 @@ def demo(options: argparse.Namespace, note: Callable[..., None]) -> None:
 
     In float16 a text may differ from the CPU's; drafts may change none of one cell at a time.
     """
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.describe import DescribeOptions, Describer
-    from c2t.runtime.description import EncodedCells
-    from c2t.runtime.plans.build_cuda_set import CudaSetOptions, build_cuda_set
+    from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.describe.describer import DescribeOptions, Describer
+    from c2t.runtime.describe.description import EncodedCells
 
     folder = options.scratch / "demo"
     shutil.copytree(options.demo, folder, dirs_exist_ok=True)
@@ -166,8 +166,8 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """The 1B bundle with random weights, and its set of half-precision graphs."""
     from random_bundle import fill as fill_bundle
 
-    from c2t.runtime.bundle import GRAPHS, open_bundle
-    from c2t.runtime.plans.build_cuda_set import CudaSetOptions, build_cuda_set
+    from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
+    from c2t.runtime.bundle.bundle import GRAPHS, open_bundle
 
     if options.skeleton is None:
         note(**{"not executed": "no skeleton of a 1B bundle was given"})
@@ -196,9 +196,9 @@ def link(place: Path, target: Path) -> None:
 
 def rtx(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """One honest try: does a plan of TensorRT for RTX, built for sm_80, load and run here?"""
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.plans.open_plans import open_plans
-    from c2t.runtime.plans.tensorrt_module import Target, load_tensorrt
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.engines.built.open_plans import open_plans
+    from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt
 
     library = load_tensorrt(Target.rtx)
     note(version=library.version)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from gpu_decoder import bind_step, random_vectors, read_bandwidth, step_times
 
-SOURCE = "decoder_step.cu"
+SOURCE = "decoder_step/decoder_step.cu"
 PARTS_OF_LAYER = ("queries, keys, values", "output", "gate and up", "down")
-STREAM = "weight_stream.cuh"
+STREAM = "decoder_step/weight_stream.cuh"
 # What is left out: the file, the text in it, and what it becomes. Without copies the rings hold
 # what they held: what is left is what the kernel computes and waits for by itself.
 WITHOUT = {
@@ -53,11 +53,11 @@ ATTEND_END = "heads_written);\n                tell(s, PARTS_WRITTEN);\n"
 
 def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """Logits, repeats and rows compared; times by rows, by rings, without some of it, by phase."""
-    from c2t.kernels import cuda_decoder_step
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.decoder_step_graph import DecoderStepGraph
-    from c2t.runtime.device_engine import open_onnxruntime_engines
-    from c2t.runtime.engine import EngineOptions
+    from c2t.kernels.decoder_step import cuda as cuda_decoder_step
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.engine_protocol import EngineOptions
+    from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
+    from c2t.runtime.engines.gpu.step_kernel import DecoderStepGraph
     from c2t.runtime.generation.prompt import PromptRunner
 
     bundle = open_bundle(options.scratch / "bundle", verify=False)
@@ -127,13 +127,14 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
 @contextmanager
 def edited_source(device: Any, scratch: Path, edits: list[tuple[str, str, str]]) -> Iterator[None]:
     """Let kernels be compiled from a copy of the sources with some texts replaced."""
-    from c2t.kernels import cuda_compile
+    from c2t.kernels.cuda import compile as cuda_compile
 
     sources, copy = cuda_compile.SOURCES, scratch / "sources"
     shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir()
-    for file in sources.glob("*.cu*"):
-        shutil.copyfile(file, copy / file.name)
+    for file in sources.glob("*/*.cu*"):
+        target = copy / file.relative_to(sources)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
     for file, old, new in edits:
         text = (copy / file).read_text()
         if text.count(old) != 1:
@@ -166,7 +167,7 @@ def stamps_of(numbers: int) -> list[tuple[str, str, str]]:
 
 def phases(decoder: Any, scratch: Path, sizes: Any, run: Callable[[], Any]) -> dict[str, Any]:
     """Mean microseconds of work and of waiting by part of a layer: of all blocks, and the most."""
-    from c2t.kernels.cuda_memory import download
+    from c2t.kernels.cuda.memory import download
 
     blocks, numbers = decoder.device.multiprocessors, 4 * sizes.layers + 1
     logits = 64 * sizes.vocabulary_size

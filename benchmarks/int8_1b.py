@@ -26,17 +26,17 @@ import numpy as np
 import torch
 from result_file import finish
 
-from c2t.calibration.integer_kernels import operator_seconds
-from c2t.calibration.system_inputs import encoder_inputs
-from c2t.export.bench_peers import load_peer_checkpoint
+from c2t.calibration.quantise.integer_kernels import operator_seconds
+from c2t.calibration.ranges.system_inputs import encoder_inputs
+from c2t.export.peers.pytorch import load_peer_checkpoint
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import target
-from c2t.runtime.bundle import Bundle, open_bundle
-from c2t.runtime.engine import NO_TOKEN, DecoderEngine, EngineOptions, Float32
-from c2t.runtime.onnxruntime_engine import open_engines
-from c2t.runtime.onnxruntime_session import open_session
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.engine_protocol import NO_TOKEN, DecoderEngine, EngineOptions, Float32
+from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.session import open_session
 
 DECODER, ENCODER = "llama-3.2-1b", "geneformer-v2-104m"
 SEED = 0
@@ -123,7 +123,7 @@ class LlamaCpp:
 
 def serve_llama_cpp(connection: Connection, preset: str, threads: int | None) -> None:
     """Answer what `LlamaCpp` asks; the first question brings the prompt and the tokens."""
-    from c2t.export.bench_llama_cpp import LlamaCppDecoder
+    from c2t.export.peers.llama_cpp import LlamaCppDecoder
 
     loaded = load_peer_checkpoint(None, preset)
     decoder = LlamaCppDecoder(loaded, threads, quantised=True)

@@ -20,20 +20,20 @@ from result_file import finish
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.choices import Estimator
-from c2t.calibration.evaluate import EvaluateOptions, evaluate_bundle
-from c2t.calibration.quantised_bundle import bytes_of
-from c2t.calibration.system_inputs import encoder_inputs
+from c2t.calibration.evaluate.evaluate import EvaluateOptions, evaluate_bundle
+from c2t.calibration.quantise.choices import Estimator
+from c2t.calibration.quantise.quantised_bundle import bytes_of
+from c2t.calibration.ranges.system_inputs import encoder_inputs
 from c2t.examples.demo.held_out import is_held_out
 from c2t.export.phrases import phrase_table
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import Target, target
-from c2t.runtime.bundle import Bundle, open_bundle
-from c2t.runtime.cell_file import CellOptions, open_cells
-from c2t.runtime.describe import DescribeOptions, Describer
-from c2t.runtime.engine import EngineOptions
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.session import open_session
 from c2t.runtime.generation.phrase_table import PHRASES_NAME
-from c2t.runtime.onnxruntime_session import open_session
 
 SEED = 0
 # Batches and drafts that must make no difference; the first is what the others are held against.
@@ -180,7 +180,7 @@ def with_phrases(bundle: Bundle, captions: list[str]) -> Bundle:
     """The bundle with a phrase table of some texts, if it has none of its own."""
     if PHRASES_NAME in bundle.manifest.files:
         return bundle
-    from c2t.calibration.quantised_bundle import complete_manifest
+    from c2t.calibration.quantise.quantised_bundle import complete_manifest
 
     (end,) = bundle.manifest.generation.eos_token_ids[:1]
     phrase_table(captions, bundle.tokenizer, end).save(bundle.path / PHRASES_NAME)

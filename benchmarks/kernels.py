@@ -4,7 +4,7 @@ The same as `c2t bench kernels`. `benchmarks/results/kernels.json` is the output
 that was worth keeping.
 """
 
-from c2t.kernels.bench import main
+from c2t.runtime.bench.kernels import main
 
 if __name__ == "__main__":
     main()

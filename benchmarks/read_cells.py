@@ -18,9 +18,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from c2t.runtime.cell_file import CellOptions, CellReader
-from c2t.runtime.genes import GeneVocabulary
-from c2t.runtime.manifest import GeneInput
+from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.cells.reader import CellOptions, CellReader
 
 GENES = 20_000
 SEED = 20261122

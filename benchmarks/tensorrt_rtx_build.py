@@ -23,8 +23,8 @@ from result_file import finish
 
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import Target, target
-from c2t.runtime.bundle import open_bundle
-from c2t.runtime.plans.build_plans import KEPT_SHARE
+from c2t.runtime.build.build_plans import KEPT_SHARE
+from c2t.runtime.bundle.bundle import open_bundle
 
 # The command, and at the end the most memory that its process held.
 MEASURED = """

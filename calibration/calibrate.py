@@ -16,35 +16,39 @@ import numpy as np
 
 import c2t
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.calibration_page import write_calibration_page
-from c2t.calibration.calibration_plan import CalibrationPlan, make_plan
-from c2t.calibration.calibration_report import (
-    Attempt,
-    CalibrationReport,
-    write_calibration_report,
-)
-from c2t.calibration.choices import Precision
-from c2t.calibration.chosen_cells import ChosenCells, choose_cells
-from c2t.calibration.collect import TappedSystem
 from c2t.calibration.errors import CalibrationError
-from c2t.calibration.golden import write_golden
-from c2t.calibration.integer_kernels import KernelReport, profile_kernels
-from c2t.calibration.leaving_out import fewest
-from c2t.calibration.quality_gate import GateOptions, GateResult, QualityGate, held_out
-from c2t.calibration.quantised_bundle import bytes_of, complete_manifest, write_quantised_bundle
-from c2t.calibration.recipe import Form, GraphRecipe
-from c2t.calibration.sensitivity import (
+from c2t.calibration.evaluate.chosen_cells import ChosenCells, choose_cells
+from c2t.calibration.evaluate.golden import write_golden
+from c2t.calibration.evaluate.quality_gate import GateOptions, GateResult, QualityGate, held_out
+from c2t.calibration.quantise.calibration_plan import CalibrationPlan, make_plan
+from c2t.calibration.quantise.choices import Precision
+from c2t.calibration.quantise.integer_kernels import KernelReport, profile_kernels
+from c2t.calibration.quantise.leaving_out import fewest
+from c2t.calibration.quantise.quantised_bundle import (
+    bytes_of,
+    complete_manifest,
+    write_quantised_bundle,
+)
+from c2t.calibration.quantise.recipe import Form, GraphRecipe
+from c2t.calibration.quantise.sensitivity import (
     Sensitivity,
     measure_divergence,
     products_to_measure,
     rank,
 )
-from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
-from c2t.calibration.weight_plan import plan_weights
-from c2t.runtime.atomic import atomic_folder, check_folder_target
-from c2t.runtime.bundle import GRAPHS, Bundle, open_bundle
-from c2t.runtime.describe import DescribeOptions
-from c2t.runtime.stages import StageClock
+from c2t.calibration.quantise.weight_plan import plan_weights
+from c2t.calibration.ranges.collect import TappedSystem
+from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
+from c2t.calibration.report.calibration_page import write_calibration_page
+from c2t.calibration.report.calibration_report import (
+    Attempt,
+    CalibrationReport,
+    write_calibration_report,
+)
+from c2t.runtime.bundle.bundle import GRAPHS, Bundle, open_bundle
+from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.system.files import atomic_folder, check_folder_target
+from c2t.runtime.system.timing import StageClock
 
 Report = Callable[[str], None]
 # Share of the products that may stay float32: what has more of them is no quantised bundle.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from c2t.calibration.choices import Estimator, Precision
-from c2t.calibration.gate import Tolerance
-from c2t.runtime.cell_file import CellOptions
+from c2t.calibration.evaluate.gate import Tolerance
+from c2t.calibration.quantise.choices import Estimator, Precision
+from c2t.runtime.cells.reader import CellOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class CalibrateOptions:
         cells_count: Cells to calibrate on.
         gate_cells: Cells to hold out for the gate.
         label_column: Column of cell types; None: "cell_type" if there is one, else no labels.
-        label_map: See `c2t.calibration.true_labels`.
+        label_map: See `c2t.calibration.metrics.true_labels`.
         ontology: Cell Ontology file for the gate; None: the installed guide's, if any.
         estimator: How the thresholds of activations are found.
         smooth: Search smoothing factors (SmoothQuant).

@@ -1,6 +1,6 @@
 """What can go wrong in judging or quantising a bundle, besides what the bundle and cells bring."""
 
-from c2t.runtime.errors import C2TError
+from c2t.runtime.system.errors import C2TError
 
 
 class EvaluationError(C2TError):

@@ -11,16 +11,16 @@ from safetensors.torch import save
 from tokenizers import Tokenizer
 
 import c2t
-from c2t.export.checkpoint_options import LoadedCheckpoint
-from c2t.export.decoder_graph import cached_positions, head_size_of, write_decoder_graph
-from c2t.export.encoder_graph import EncoderGraph, write_encoder_graph
-from c2t.export.gene_vocabulary import write_genes_npz
-from c2t.export.graph_builder import OPSET
+from c2t.export.checkpoint.gene_vocabulary import write_genes_npz
+from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.export.decoders.llama import cached_positions, head_size_of, write_decoder_graph
+from c2t.export.encoders.geneformer import EncoderGraph, write_encoder_graph
+from c2t.export.graphs.graph_builder import OPSET
+from c2t.export.graphs.projector_graph import write_projector_graph
 from c2t.export.phrases import write_phrases
-from c2t.export.projector_graph import write_projector_graph
 from c2t.export.token_sequences import gene_input
-from c2t.runtime.bundle import file_entries, sha256_of
-from c2t.runtime.manifest import (
+from c2t.runtime.bundle.bundle import file_entries, sha256_of
+from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Decoder,

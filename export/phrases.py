@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from c2t.runtime.caption import cell_type_span
-from c2t.runtime.errors import CheckpointError
+from c2t.runtime.describe.caption import cell_type_span
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, PhraseTable, build_phrase_table
+from c2t.runtime.system.errors import CheckpointError
 
 
 def read_phrases(path: Path) -> list[str]:

@@ -13,14 +13,13 @@ from pathlib import Path
 import torch
 
 from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
-from c2t.export.checkpoint import load_checkpoint
-from c2t.export.checkpoint_check import check_checkpoint
-from c2t.export.checkpoint_options import CheckpointOptions, LoadedCheckpoint
-from c2t.export.parity import ParityResult, check_parity
-from c2t.export.preset import PresetOptions, load_preset
+from c2t.export.checkpoint.check import check_checkpoint
+from c2t.export.checkpoint.open import load_checkpoint
+from c2t.export.checkpoint.options import CheckpointOptions, LoadedCheckpoint
+from c2t.export.checkpoint.preset import PresetOptions, load_preset
+from c2t.export.parity.parity import ParityResult, check_parity
 from c2t.export.token_sequences import example_sequences
-from c2t.runtime.atomic import atomic_folder, check_folder_target
-from c2t.runtime.bundle import (
+from c2t.runtime.bundle.bundle import (
     GOLDEN_NAME,
     Bundle,
     GoldenCell,
@@ -28,7 +27,8 @@ from c2t.runtime.bundle import (
     open_bundle,
     write_manifest,
 )
-from c2t.runtime.json_file import json_bytes
+from c2t.runtime.system.files import atomic_folder, check_folder_target
+from c2t.runtime.system.json_file import json_bytes
 
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from c2t.export.checkpoint_options import LoadedCheckpoint
-from c2t.export.gene_vocabulary import GeneVocabularyArrays
-from c2t.runtime.cell_file import CellOptions, CellReader
-from c2t.runtime.errors import CellFileError
-from c2t.runtime.manifest import GeneInput
+from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays
+from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.cells.reader import CellOptions, CellReader
+from c2t.runtime.system.errors import CellFileError
 
 CELLS_READ = 256  # cells of the file among which sequences of different lengths are sought
 CELLS_CHOSEN = 6

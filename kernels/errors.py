@@ -1,6 +1,6 @@
 """The one error of the kernels: unusable arguments, or an implementation that is missing."""
 
-from c2t.runtime.errors import C2TError
+from c2t.runtime.system.errors import C2TError
 
 
 class KernelError(C2TError, ValueError):

@@ -16,8 +16,8 @@ import numpy as np
 import pandas
 import scipy.sparse
 
-from c2t.runtime.bundle import GOLDEN_NAME, file_entries, parse_manifest, write_manifest
-from c2t.runtime.manifest import MANIFEST_NAME
+from c2t.runtime.bundle.bundle import GOLDEN_NAME, file_entries, parse_manifest, write_manifest
+from c2t.runtime.bundle.manifest import MANIFEST_NAME
 
 C2T = Path(sysconfig.get_path("scripts")) / "c2t"
 ENVIRONMENT = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}

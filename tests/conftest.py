@@ -7,7 +7,7 @@ import pytest
 from cli_process import Completed
 
 from c2t.cli import app
-from c2t.runtime.command_line import run_arguments
+from c2t.runtime.command_line.run import run_arguments
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def tiny_checkpoint_folder(tmp_path_factory) -> Path:
     """A random checkpoint in the package's own layout."""
     from tiny_models import tiny_checkpoint
 
-    from c2t.export.checkpoint_folder import save_checkpoint
+    from c2t.export.checkpoint.folder import save_checkpoint
 
     loaded = tiny_checkpoint()
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
@@ -42,7 +42,7 @@ def tiny_checkpoint_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle_folder(tiny_checkpoint_folder, tmp_path_factory) -> Path:
     """Its bundle. Tests that change something must copy it first."""
-    from c2t.export.checkpoint_options import CheckpointOptions
+    from c2t.export.checkpoint.options import CheckpointOptions
     from c2t.export.pipeline import ExportOptions, export_bundle
 
     folder = tmp_path_factory.mktemp("bundle") / "tiny"

@@ -18,11 +18,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from c2t.kernels.cuda_tokens import CHOICE_FINDING, choice_pieces
-from c2t.kernels.gene_embedding import GeneEmbeddingTables
-from c2t.kernels.reference import embed_genes_reference
-from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
-from c2t.runtime.device_graph import STORAGE, DeviceTensor
+from c2t.kernels.gene_embedding.definition import embed_genes_reference
+from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables
+from c2t.kernels.tokens.cuda import CHOICE_FINDING, choice_pieces
+from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
+from c2t.runtime.engines.gpu.graph import STORAGE, DeviceTensor
 
 OUT_OF_MEMORY = 2
 NAMES = {0: "float32", 1: "float16", 2: "uint16", 3: "int8"}  # the sources' numbers of types
@@ -187,7 +187,7 @@ class HostDriver:
 
 
 class HostDevice:
-    """A `c2t.kernels.cuda_launch.CudaDevice` whose kernels are their definitions."""
+    """A `c2t.kernels.cuda.device.CudaDevice` whose kernels are their definitions."""
 
     number, name, arch, handle = 0, "no GPU", "sm_00", 0
     shared_bytes, multiprocessors = 100_000, 4
@@ -285,7 +285,7 @@ class HostDevice:
 
 
 class HostGraph:
-    """A `c2t.runtime.device_graph.DeviceGraph` on ONNX Runtime's CPU provider.
+    """A `c2t.runtime.engines.gpu.graph.DeviceGraph` on ONNX Runtime's CPU provider.
 
     Args:
         path: The graph.
@@ -321,7 +321,7 @@ class HostGraph:
 
 
 class HostBoundGraph:
-    """A `c2t.runtime.device_graph.BoundGraph`."""
+    """A `c2t.runtime.engines.gpu.graph.BoundGraph`."""
 
     def __init__(self, session: Any, binding: Any, *, recordable: bool = False) -> None:
         self.session, self.binding, self.closed = session, binding, False

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from c2t.runtime.cell_file import CellOptions, CellReader
-from c2t.runtime.genes import GeneVocabulary
-from c2t.runtime.manifest import GeneInput
+from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.cells.reader import CellOptions, CellReader
 
 GENES = 80
 CELLS = 40

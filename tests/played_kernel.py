@@ -14,14 +14,14 @@ from typing import Any
 
 from host_cuda import STREAM, HostBoundGraph, HostDevice, HostGraph, at
 
-from c2t.kernels.cuda_decoder_step import (
+from c2t.kernels.decoder_step.cuda import (
     MAX_ROWS,
     HostDecoder,
     StepArguments,
     StepScratch,
     StepSizes,
 )
-from c2t.runtime.device_graph import DeviceTensor
+from c2t.runtime.engines.gpu.graph import DeviceTensor
 
 
 class StepDevice(HostDevice):

@@ -14,8 +14,8 @@ from tiny_models import (
     tiny_model,
 )
 
-from c2t.export.checkpoint import load_checkpoint
-from c2t.export.checkpoint_options import CheckpointOptions
+from c2t.export.checkpoint.open import load_checkpoint
+from c2t.export.checkpoint.options import CheckpointOptions
 
 MLP = TinySizes()
 DROPOUT = TinySizes(projector_dropout=0.1)

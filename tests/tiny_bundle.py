@@ -9,9 +9,9 @@ import torch
 from tiny_models import TinySizes, tiny_checkpoint
 
 from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
-from c2t.export.checkpoint_options import LoadedCheckpoint
-from c2t.runtime.bundle import GOLDEN_NAME, Bundle, open_bundle, write_manifest
-from c2t.runtime.manifest import Generation
+from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.runtime.bundle.bundle import GOLDEN_NAME, Bundle, open_bundle, write_manifest
+from c2t.runtime.bundle.manifest import Generation
 
 
 @dataclass(frozen=True)

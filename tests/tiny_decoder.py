@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from c2t.export.decoder_graph import write_decoder_graph
-from c2t.runtime.engine import EngineOptions
-from c2t.runtime.manifest import Decoder, Generation, Prompt
-from c2t.runtime.onnxruntime_decoder import OnnxRuntimeDecoder
+from c2t.export.decoders.llama import write_decoder_graph
+from c2t.runtime.bundle.manifest import Decoder, Generation, Prompt
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 
 WIDTH = 32
 MAX_POSITIONS = 256

@@ -20,16 +20,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from c2t.export.checkpoint_options import (
+from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays, build_gene_vocabulary
+from c2t.export.checkpoint.options import (
     PLACEHOLDER_TOKEN,
     CheckpointSettings,
     LoadedCheckpoint,
 )
-from c2t.export.gene_vocabulary import GeneVocabularyArrays, build_gene_vocabulary
-from c2t.export.model import Cell2TextModel
-from c2t.export.projector import ProjectorConfig, build_projector
-from c2t.export.prompt import render_prompt
-from c2t.runtime.manifest import Generation, Licence
+from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.model.model import Cell2TextModel
+from c2t.export.model.projector import ProjectorConfig, build_projector
+from c2t.runtime.bundle.manifest import Generation, Licence
 
 BOS, EOS, EOT = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 SPECIAL_TOKENS = (

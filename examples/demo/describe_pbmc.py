@@ -19,20 +19,20 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from c2t.calibration.accuracy import Accuracy, score_labels
+from c2t.calibration.metrics.accuracy import Accuracy, score_labels
 from c2t.examples.demo.held_out import is_held_out
-from c2t.export.checkpoint_options import CheckpointOptions
+from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
-from c2t.runtime.atomic import write_text
-from c2t.runtime.bundle import Bundle
-from c2t.runtime.caption import caption_fields, normalise_label
-from c2t.runtime.cell_counts import CellCounts
-from c2t.runtime.cell_file import open_cells
-from c2t.runtime.describe import Description
-from c2t.runtime.errors import CellFileError
-from c2t.runtime.output_record import make_record
-from c2t.runtime.output_table import json_line
-from c2t.runtime.progress import progress_bar
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.cells.counts import CellCounts
+from c2t.runtime.cells.reader import open_cells
+from c2t.runtime.describe.caption import caption_fields, normalise_label
+from c2t.runtime.describe.describer import Description
+from c2t.runtime.output.record import make_record
+from c2t.runtime.output.tables import json_line
+from c2t.runtime.system.errors import CellFileError
+from c2t.runtime.system.files import write_text
+from c2t.runtime.system.progress import progress_bar
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE / "checkpoint"

@@ -25,9 +25,9 @@ from c2t.examples.demo.describing import Speaker, accuracy, describe, field, mac
 from c2t.examples.demo.gene_table import counts_of_genes
 from c2t.examples.demo.preparation import Preparation, Sources, prepare
 from c2t.examples.demo.sampling import CellPool, cell_tokens
-from c2t.export.checkpoint_folder import load_checkpoint_folder
-from c2t.runtime.manifest import GeneInput
-from c2t.runtime.rank_value import encode_rank_values
+from c2t.export.checkpoint.folder import load_checkpoint_folder
+from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.cells.inputs.rank_value import encode_rank_values
 
 HERE = Path(__file__).parent
 TYPE_TOKENS = 16  # enough for "This sample consists of a" and the longest cell type

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 
 from c2t.examples.demo.cells import LabelledSet
-from c2t.export.gene_vocabulary import GeneVocabularyArrays, build_gene_vocabulary
+from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays, build_gene_vocabulary
 
 PAD_TOKEN, MASK_TOKEN = 0, 1
 FIRST_GENE_TOKEN = 2

@@ -15,9 +15,9 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
 from c2t.examples.demo.gene_table import MASK_TOKEN, PAD_TOKEN
-from c2t.export.model import Cell2TextModel
-from c2t.export.projector import ProjectorConfig, build_projector
-from c2t.runtime.manifest import Prompt
+from c2t.export.model.model import Cell2TextModel
+from c2t.export.model.projector import ProjectorConfig, build_projector
+from c2t.runtime.bundle.manifest import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)

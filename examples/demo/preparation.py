@@ -26,9 +26,9 @@ from c2t.examples.demo.gene_table import build_genes, choose_genes, counts_of_ge
 from c2t.examples.demo.pathway_activity import most_active, read_gene_sets
 from c2t.examples.demo.sampling import DECISION_WEIGHT, CellPool
 from c2t.examples.demo.text_tokenizer import END_OF_TURN, FIXED_DATE, train_tokenizer
-from c2t.export.checkpoint_options import PLACEHOLDER_TOKEN, USER_MESSAGE, CheckpointSettings
-from c2t.export.gene_vocabulary import GeneVocabularyArrays
-from c2t.runtime.manifest import Generation, Licence
+from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays
+from c2t.export.checkpoint.options import PLACEHOLDER_TOKEN, USER_MESSAGE, CheckpointSettings
+from c2t.runtime.bundle.manifest import Generation, Licence
 
 SYSTEM_MESSAGE = "Describe the cell."
 

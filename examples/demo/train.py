@@ -42,9 +42,9 @@ from c2t.examples.demo.sampling import (
     sampling_probability,
     varied_cell_tokens,
 )
-from c2t.export.checkpoint_folder import save_checkpoint
-from c2t.export.model import Cell2TextModel
-from c2t.export.prompt import render_prompt
+from c2t.export.checkpoint.folder import save_checkpoint
+from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.model.model import Cell2TextModel
 
 HERE = Path(__file__).parent
 

@@ -17,13 +17,13 @@ from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.peer import DecoderPeer, TextPeer
 from c2t.runtime.bench.record import load, peak_resident_bytes, record
 from c2t.runtime.bench.stage_times import read_cells, stage_times
-from c2t.runtime.bundle import Bundle
-from c2t.runtime.cell_file import CellOptions
-from c2t.runtime.cell_vectors import GeneTokenArray
-from c2t.runtime.describe import DescribeOptions
-from c2t.runtime.engine import EngineOptions
-from c2t.runtime.errors import CellFileError
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.cells.reader import CellOptions
+from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.generation.phrase_table import PHRASES_NAME
+from c2t.runtime.system.errors import CellFileError
 
 WHOLE_FILE = 1 << 30  # cells at once: more than any file has
 PEER_BATCHES = (1, 8, 32)

@@ -10,12 +10,12 @@ import numpy as np
 
 from c2t.runtime.bench.interleave import Times, median_ratio, seconds_of, spread
 from c2t.runtime.bench.peer import TextPeer
-from c2t.runtime.bundle import Bundle
-from c2t.runtime.cell_vectors import GeneTokenArray
-from c2t.runtime.describe import DescribeOptions, Describer
-from c2t.runtime.description import EncodedCells
-from c2t.runtime.errors import EngineError
-from c2t.runtime.stages import StageClock
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.description import EncodedCells
+from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.timing import StageClock
 
 Texts = list[list[int]]  # text tokens of each cell
 

@@ -15,11 +15,11 @@ import numpy as np
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.peer import DecoderPeer
-from c2t.runtime.bundle import Bundle
-from c2t.runtime.engine import DecoderEngine, EngineOptions, Float32
-from c2t.runtime.engine_choice import choose_engines
-from c2t.runtime.errors import EngineError
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions, Float32
+from c2t.runtime.engines.choose import choose_engines
 from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.system.errors import EngineError
 
 # Logits of float32 implementations of one model agree to this, relative to the largest.
 TOLERANCE = 1e-3

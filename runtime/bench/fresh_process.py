@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from c2t.runtime.errors import EngineError
+from c2t.runtime.system.errors import EngineError
 
 
 def measure_fresh(
@@ -32,9 +32,9 @@ def measure_fresh(
         bundle: The bundle's folder.
         cell: Gene tokens.
         threads: Threads of the engine; None: all cores.
-        prepack: See `c2t.runtime.engine.EngineOptions`.
+        prepack: See `c2t.runtime.engine_protocol.EngineOptions`.
         max_new_tokens: Longest text; None: the bundle's.
-        engine: See `c2t.runtime.engine_choice`.
+        engine: See `c2t.runtime.engines.choose`.
 
     Returns:
         Seconds since the process was started, and bytes.
@@ -68,9 +68,9 @@ def measure_fresh(
 
 def _measure(request: dict[str, Any]) -> dict[str, float]:
     from c2t.runtime.bench.record import peak_resident_bytes, status_bytes
-    from c2t.runtime.bundle import open_bundle
-    from c2t.runtime.describe import DescribeOptions, Describer
-    from c2t.runtime.description import EncodedCells
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.describe.describer import DescribeOptions, Describer
+    from c2t.runtime.describe.description import EncodedCells
 
     imported = time.time()
     bundle = open_bundle(request["bundle"], verify=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from c2t.runtime.cell_vectors import GeneTokenArray
-from c2t.runtime.engine import Float32
+from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.engine_protocol import Float32
 
 
 class TextPeer(Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import c2t
-from c2t.runtime.machine import look_at_machine
+from c2t.runtime.system.machine import look_at_machine
 
 PACKAGES = (
     "numpy",

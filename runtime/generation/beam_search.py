@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.engine import DecoderEngine, Float32, Int64
-from c2t.runtime.errors import EngineError
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.engine_protocol import DecoderEngine, Float32, Int64
 from c2t.runtime.generation.ngram_ban import ban_in_place
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
@@ -27,8 +27,8 @@ from c2t.runtime.generation.sequence import (
     PromptedCell,
 )
 from c2t.runtime.generation.top_candidates import best_first, log_softmax_in_place, top_candidates
-from c2t.runtime.manifest import Generation
-from c2t.runtime.stages import StageClock
+from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.timing import StageClock
 
 NEVER = np.float32(-1.0e9)  # the score of what may not be chosen
 

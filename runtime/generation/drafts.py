@@ -171,8 +171,8 @@ def common_length(drafts: Sequence[Draft], *, surcharge: float = 0.0) -> int:
 
     Args:
         drafts: One for each cell.
-        surcharge: `c2t.runtime.engine.DecoderEngine.surcharge`; a step of several cells pays it
-            with and without drafts.
+        surcharge: `c2t.runtime.engine_protocol.DecoderEngine.surcharge`; a step of several cells
+            pays it with and without drafts.
     """
     rows = len(drafts)
     each = TOKEN_COST + COST_PER_ROW * (rows - 1)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from c2t.runtime.engine import NO_TOKEN, Choices, DecoderEngine, Int32
-from c2t.runtime.errors import EngineError
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.engine_protocol import NO_TOKEN, Choices, DecoderEngine, Int32
 from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, Drafter, common_length
 from c2t.runtime.generation.ngram_ban import NgramBan, banned_array
 from c2t.runtime.generation.prompt import PromptRunner
@@ -25,8 +25,8 @@ from c2t.runtime.generation.sequence import (
     GenerationFailure,
     PromptedCell,
 )
-from c2t.runtime.manifest import Generation
-from c2t.runtime.stages import StageClock
+from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.timing import StageClock
 
 Outcome = tuple[int, GeneratedSequence | GenerationFailure]
 

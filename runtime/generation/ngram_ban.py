@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from c2t.runtime.engine import NO_TOKEN, Float32, Int32, Int64
+from c2t.runtime.engine_protocol import NO_TOKEN, Float32, Int32, Int64
 
 NO_TOKENS: tuple[int, ...] = ()
 

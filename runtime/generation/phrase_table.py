@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.errors import BundleError
-from c2t.runtime.npz_file import NpzFileError, read_arrays
+from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.npz_file import NpzFileError, read_arrays
 
 PHRASES_NAME = "phrases.npz"
 DEPTH = 16

@@ -1,8 +1,8 @@
 """The prompt on an engine: the constant prefix is run once, each cell adds only its own part.
 
-Source: the prompt is prefix ids, cell vectors, suffix ids (`c2t.runtime.manifest.Prompt`). All that
-stands before the first cell vector is the same for every cell, and attention looks back only, so
-its keys and values are too.
+Source: the prompt is prefix ids, cell vectors, suffix ids (`c2t.runtime.bundle.manifest.Prompt`).
+All that stands before the first cell vector is the same for every cell, and attention looks back
+only, so its keys and values are too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from c2t.runtime.engine import (
+from c2t.runtime.bundle.manifest import Prompt
+from c2t.runtime.engine_protocol import (
     NO_TOKEN,
     BoundStep,
     Choices,
@@ -22,8 +23,7 @@ from c2t.runtime.engine import (
     KeyValueCache,
     SavedPrefix,
 )
-from c2t.runtime.manifest import Prompt
-from c2t.runtime.stages import StageClock
+from c2t.runtime.system.timing import StageClock
 
 
 class PromptRunner:
@@ -83,7 +83,7 @@ class PromptRunner:
             row: The row; what was in it is forgotten.
             cell_vectors: [K,D].
             draft: d drafted text tokens.
-            banned: [1,d+1,N], see `c2t.runtime.engine.BoundStep.choose`.
+            banned: [1,d+1,N], see `c2t.runtime.engine_protocol.BoundStep.choose`.
 
         Returns:
             Choices [1,d+1]: the first text token, and the one after each drafted token.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from c2t.runtime.engine import Float32
+from c2t.runtime.engine_protocol import Float32
 
 NOT_FINITE = "the decoder's logits are not finite"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.engine import Float32, Int64
+from c2t.runtime.engine_protocol import Float32, Int64
 
 BLOCK = 256  # columns of which only the largest is looked at first
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import onnx
 
-from c2t.runtime.errors import BundleError
 from c2t.runtime.graphs.half_attention import write_half_attention
 from c2t.runtime.graphs.half_precision import DTYPES, write_half_precision
 from c2t.runtime.graphs.weight_only_form import drop_activation_pairs
+from c2t.runtime.system.errors import BundleError
 
 # Precisions of bundles whose graphs are standard operators throughout.
 BUILDABLE = ("fp32", "int8")

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from c2t.runtime.errors import BundleError
+from c2t.runtime.system.errors import BundleError
 
 # Weights start on page boundaries: a runtime can map each of them straight from the file. Scales
 # and biases are many and small: a cache line is enough for them.

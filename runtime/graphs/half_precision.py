@@ -18,8 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from c2t.runtime.errors import BundleError
 from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile, stored_values
+from c2t.runtime.system.errors import BundleError
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),

@@ -14,8 +14,8 @@ def drop_activation_pairs(model: onnx.ModelProto) -> int:
     """Take QuantizeLinear and the DequantizeLinear behind it out of a graph.
 
     Args:
-        model: A graph of `c2t.calibration.quantised_graph`, changed in place; its data file stays
-            as it is.
+        model: A graph of `c2t.calibration.quantise.quantised_graph`, changed in place; its data
+            file stays as it is.
 
     Returns:
         How many pairs there were.

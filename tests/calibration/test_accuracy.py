@@ -1,6 +1,6 @@
 import pytest
 
-from c2t.calibration.accuracy import score_labels
+from c2t.calibration.metrics.accuracy import score_labels
 
 
 def test_scores_written_out():

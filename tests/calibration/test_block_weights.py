@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from c2t.calibration.block_weights import block_dequantise, block_product, block_quantise
-from c2t.calibration.products import Product
+from c2t.calibration.quantise.block_weights import block_dequantise, block_product, block_quantise
+from c2t.calibration.ranges.products import Product
 
 
 def test_codes_by_hand():

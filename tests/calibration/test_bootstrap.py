@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from c2t.calibration.bootstrap import Bootstrap, BootstrapOptions
+from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
 
 OPTIONS = BootstrapOptions(resamples=500, seed=3)
 

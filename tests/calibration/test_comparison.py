@@ -5,11 +5,11 @@ import pytest
 from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 
-from c2t.calibration.bootstrap import Bootstrap, BootstrapOptions
-from c2t.calibration.comparison import Forced, compare, compare_tokens, force
-from c2t.calibration.teacher_forcing import BLOCK, TeacherForcing, kl_divergence
-from c2t.runtime.engine import EngineOptions
-from c2t.runtime.onnxruntime_engine import open_engines
+from c2t.calibration.evaluate.comparison import Forced, compare, compare_tokens, force
+from c2t.calibration.evaluate.teacher_forcing import BLOCK, TeacherForcing, kl_divergence
+from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.encoder import open_engines
 
 BOOTSTRAP = Bootstrap(3, BootstrapOptions(resamples=100))
 

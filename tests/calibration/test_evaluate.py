@@ -11,15 +11,15 @@ import pytest
 from cli_process import make_cells
 from tiny_bundle import make_bundle
 
-from c2t.calibration.bootstrap import BootstrapOptions, Interval
 from c2t.calibration.errors import EvaluationError
-from c2t.calibration.evaluate import EvaluateOptions, evaluate_bundle
-from c2t.calibration.evaluation_report import write_report
-from c2t.calibration.evaluation_table import evaluation_text
-from c2t.calibration.gate import Tolerance, gate_failures
+from c2t.calibration.evaluate.evaluate import EvaluateOptions, evaluate_bundle
+from c2t.calibration.evaluate.gate import Tolerance, gate_failures
+from c2t.calibration.metrics.bootstrap import BootstrapOptions, Interval
+from c2t.calibration.report.evaluation_report import write_report
+from c2t.calibration.report.evaluation_table import evaluation_text
 from c2t.cli import app
-from c2t.runtime.describe import DescribeOptions, Describer
-from c2t.runtime.errors import OutputError
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.system.errors import OutputError
 
 EVIL = '<script>alert("x")</script>'
 OBO = """format-version: 1.2

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from c2t.calibration.errors import EvaluationError
-from c2t.calibration.ontology import Ontology, Term
-from c2t.calibration.predicted_labels import LabelReader
-from c2t.calibration.true_labels import read_label_map, read_true_labels
+from c2t.calibration.metrics.ontology import Ontology, Term
+from c2t.calibration.metrics.predicted_labels import LabelReader
+from c2t.calibration.metrics.true_labels import read_label_map, read_true_labels
 
 ALPHA_BETA = "CD4-positive, alpha-beta T cell"
 

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from c2t.calibration.products import StoredGraph
-from c2t.runtime.errors import BundleError
+from c2t.calibration.ranges.products import StoredGraph
+from c2t.runtime.system.errors import BundleError
 
 
 def graph_with(folder, data_type):

@@ -11,19 +11,19 @@ import pytest
 from tiny_bundle import make_bundle
 from tiny_models import TinySizes, tiny_cell
 
-from c2t.calibration.calibration_plan import make_plan
-from c2t.calibration.choices import Estimator
-from c2t.calibration.collect import TappedSystem
-from c2t.calibration.integer_kernels import profile_kernels
-from c2t.calibration.products import StoredGraph
-from c2t.calibration.quantised_bundle import complete_manifest, write_quantised_bundle
-from c2t.calibration.quantised_graph import write_quantised
-from c2t.calibration.recipe import Form, GraphRecipe, ProductRecipe
-from c2t.calibration.smoothing import find_fold
-from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
-from c2t.runtime.bundle import GRAPHS, open_bundle
-from c2t.runtime.engine import EngineOptions
-from c2t.runtime.onnxruntime_session import open_session
+from c2t.calibration.quantise.calibration_plan import make_plan
+from c2t.calibration.quantise.choices import Estimator
+from c2t.calibration.quantise.integer_kernels import profile_kernels
+from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
+from c2t.calibration.quantise.quantised_graph import write_quantised
+from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
+from c2t.calibration.quantise.smoothing import find_fold
+from c2t.calibration.ranges.collect import TappedSystem
+from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
+from c2t.runtime.bundle.bundle import GRAPHS, open_bundle
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.session import open_session
 
 SIZES = {
     "mlp": TinySizes(),

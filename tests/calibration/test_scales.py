@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from c2t.calibration.activation_statistics import BINS, ChannelStatistics, Histogram
-from c2t.calibration.scales import (
+from c2t.calibration.quantise.scales import (
     LEAST_SCALE,
     Estimator,
     channel_scales,
@@ -15,7 +14,8 @@ from c2t.calibration.scales import (
     scale_of,
     threshold,
 )
-from c2t.calibration.tapped_graph import Tap
+from c2t.calibration.ranges.activation_statistics import BINS, ChannelStatistics, Histogram
+from c2t.calibration.ranges.tapped_graph import Tap
 
 
 def test_a_matrix_by_hand():

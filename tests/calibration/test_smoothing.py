@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from c2t.calibration.smoothing import Fold, column_factors, search_smoothing
+from c2t.calibration.quantise.smoothing import Fold, column_factors, search_smoothing
 
 FOLD = Fold(tensors=("w",), columns=slice(0, 64))
 

@@ -8,8 +8,8 @@ import pytest
 from tiny_bundle import make_bundle
 from tolerance import FLOAT32, worst_difference
 
-from c2t.calibration.collect import TappedSystem
-from c2t.calibration.system_inputs import (
+from c2t.calibration.ranges.collect import TappedSystem
+from c2t.calibration.ranges.system_inputs import (
     CalibrationCell,
     decoder_inputs,
     prefix_inputs,

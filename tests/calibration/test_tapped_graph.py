@@ -11,15 +11,15 @@ import pytest
 from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 
-from c2t.calibration.calibration_plan import make_plan
-from c2t.calibration.choices import Estimator
-from c2t.calibration.collect import TappedSystem
-from c2t.calibration.products import StoredGraph
-from c2t.calibration.recipe import GraphRecipe
-from c2t.calibration.sensitivity import measure_divergence, rank
-from c2t.calibration.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
-from c2t.calibration.tapped_graph import TappedGraph
-from c2t.runtime.bundle import GRAPHS
+from c2t.calibration.quantise.calibration_plan import make_plan
+from c2t.calibration.quantise.choices import Estimator
+from c2t.calibration.quantise.recipe import GraphRecipe
+from c2t.calibration.quantise.sensitivity import measure_divergence, rank
+from c2t.calibration.ranges.collect import TappedSystem
+from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
+from c2t.calibration.ranges.tapped_graph import TappedGraph
+from c2t.runtime.bundle.bundle import GRAPHS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from cli_process import C2T, Command, run_c2t, set_golden
 
 import c2t
-from c2t.runtime.machine import look_at_machine
+from c2t.runtime.system.machine import look_at_machine
 
 
 def test_help_names_every_command() -> None:
@@ -98,7 +98,7 @@ def test_a_system_error_is_told(
     def refusing(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "genes.npz")
 
-    monkeypatch.setattr("c2t.runtime.bundle.open_bundle", refusing)
+    monkeypatch.setattr("c2t.runtime.bundle.bundle.open_bundle", refusing)
     done = call_c2t("info", bundle)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

@@ -143,7 +143,7 @@ def test_a_folder_is_no_file_of_cells(call_c2t: Command, bundle: Path, tmp_path:
 def test_warnings_are_lines_without_the_place_in_the_code() -> None:
     code = """
 import sys, typer, warnings
-from c2t.runtime.command_line import add_command, run_app
+from c2t.runtime.command_line.run import add_command, run_app
 
 def warn() -> None:
     warnings.warn("slow file", stacklevel=1)

@@ -6,7 +6,7 @@ import pytest
 from cli_process import Command, run_c2t
 from tiny_models import tiny_genes, tiny_model, tiny_settings, tiny_tokenizer
 
-from c2t.export.checkpoint_folder import save_checkpoint
+from c2t.export.checkpoint.folder import save_checkpoint
 
 
 @pytest.fixture(scope="module")

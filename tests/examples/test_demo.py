@@ -15,8 +15,8 @@ import scipy.sparse
 from c2t.examples.demo import captions, describe_pbmc
 from c2t.examples.demo.captions import Donor, caption_parts, caption_text, read_caption_table
 from c2t.examples.demo.held_out import is_held_out
-from c2t.runtime.caption import caption_fields, normalise_label
-from c2t.runtime.cell_counts import CellCounts
+from c2t.runtime.cells.counts import CellCounts
+from c2t.runtime.describe.caption import caption_fields, normalise_label
 
 TEMPLATE = re.compile(
     r"This sample consists of (a|an) ([^,.]+), [^.]+\. It originates from the [^.]+ of a[^.]*\. "
@@ -78,7 +78,7 @@ def test_control_keeps_each_cells_values() -> None:
 
 
 def test_committed_checkpoint_loads_with_its_captions(table: captions.CaptionTable) -> None:
-    folder = pytest.importorskip("c2t.export.checkpoint_folder", exc_type=ImportError)
+    folder = pytest.importorskip("c2t.export.checkpoint.folder", exc_type=ImportError)
     loaded = folder.load_checkpoint_folder(describe_pbmc.CHECKPOINT)
     genes = len(loaded.genes.token)
     assert genes < loaded.model.geneformer.config.vocab_size

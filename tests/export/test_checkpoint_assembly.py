@@ -2,8 +2,8 @@ import pytest
 import torch
 from tiny_models import TinySizes, tiny_geneformer, tiny_llama
 
-from c2t.export.checkpoint_assembly import TOLERATED, build_geneformer, build_llama
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint.assembly import TOLERATED, build_geneformer, build_llama
+from c2t.runtime.system.errors import CheckpointError
 
 TIED, UNTIED = TinySizes(), TinySizes(tied=False)
 

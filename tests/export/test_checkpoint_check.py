@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_models import tiny_checkpoint
 
-from c2t.export.checkpoint_check import check_checkpoint
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint.check import check_checkpoint
+from c2t.runtime.system.errors import CheckpointError
 
 
 def with_generation(loaded, **changes):

@@ -7,14 +7,14 @@ import pytest
 import torch
 from tiny_models import TinySizes, tiny_cell, tiny_checkpoint
 
-from c2t.export.checkpoint import load_checkpoint
-from c2t.export.checkpoint_folder import (
+from c2t.export.checkpoint.folder import (
     is_checkpoint_folder,
     load_checkpoint_folder,
     save_checkpoint,
 )
-from c2t.export.checkpoint_options import CheckpointOptions
-from c2t.runtime.errors import CheckpointError, OutputError
+from c2t.export.checkpoint.open import load_checkpoint
+from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.runtime.system.errors import CheckpointError, OutputError
 
 SIZES = {
     "mlp": TinySizes(),

@@ -8,7 +8,7 @@ from reference_checkpoints import KINDS, MLP, PERCEIVER, PROMPT, load, logits, t
 from safetensors.torch import save_file
 from tiny_models import ReferenceLayout, tiny_checkpoint, tiny_geneformer, write_base_folders
 
-from c2t.runtime.errors import CheckpointError
+from c2t.runtime.system.errors import CheckpointError
 
 
 @KINDS

@@ -15,7 +15,7 @@ from reference_checkpoints import (
 )
 from tiny_models import ReferenceLayout, TinySizes, tiny_model, write_base_folders
 
-from c2t.runtime.errors import CheckpointError
+from c2t.runtime.system.errors import CheckpointError
 
 
 def refused(tmp_path, state, match, sizes=MLP, **options):

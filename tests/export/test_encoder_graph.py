@@ -10,10 +10,10 @@ import torch
 from tiny_models import TinySizes, tiny_geneformer
 from tolerance import FLOAT32, worst_difference
 
-from c2t.export.encoder_graph import write_encoder_graph
-from c2t.export.model import layers_needed
-from c2t.runtime.errors import CheckpointError
+from c2t.export.encoders.geneformer import write_encoder_graph
+from c2t.export.model.model import layers_needed
 from c2t.runtime.graphs.data_file import CACHE_LINE, PAGE, SMALL_BYTES
+from c2t.runtime.system.errors import CheckpointError
 
 LAYERS = TinySizes().encoder_layers
 
@@ -91,7 +91,7 @@ def test_large_weights_are_written_in_blocks(
 ) -> None:
     whole, blocks = tmp_path / "whole.onnx", tmp_path / "blocks.onnx"
     write_encoder_graph(tiny_geneformer(), whole)
-    monkeypatch.setattr("c2t.export.graph_builder.BLOCK_BYTES", 200)
+    monkeypatch.setattr("c2t.export.graphs.graph_builder.BLOCK_BYTES", 200)
     write_encoder_graph(tiny_geneformer(), blocks)
     data = [np.fromfile(path.with_name(path.name + ".data"), np.uint8) for path in (whole, blocks)]
     np.testing.assert_array_equal(*data)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from shared_data import shared
 
-from c2t.export.gene_vocabulary import (
+from c2t.export.checkpoint.gene_vocabulary import (
     build_gene_vocabulary,
     read_genes_npz,
     special_tokens,
     write_genes_npz,
 )
-from c2t.export.pickled_dictionary import read_pickled_dictionary
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint.pickled_dictionary import read_pickled_dictionary
+from c2t.runtime.system.errors import CheckpointError
 
 V1 = {"<pad>": 0, "<mask>": 1, "ENSG1": 2, "ENSG2": 4, "ENSG3": 3}
 V2 = {"<pad>": 0, "<mask>": 1, "<cls>": 2, "<eos>": 3, "ENSG1": 4, "ENSG2": 5, "ENSG3": 6}

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from c2t.export.checkpoint_layout import DECODER, SortedTensors, sort_tensors
-from c2t.export.lora import LoraScale, merge_lora, scale_from_config
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint.layout import DECODER, SortedTensors, sort_tensors
+from c2t.export.checkpoint.lora import LoraScale, merge_lora, scale_from_config
+from c2t.runtime.system.errors import CheckpointError
 
 CONFIG = {"peft_type": "LORA", "lora_alpha": 32, "r": 16}
 

@@ -11,9 +11,9 @@ from tiny_models import (
     tiny_projector_config,
 )
 
-from c2t.export.model import Cell2TextModel
-from c2t.export.projector import build_projector
-from c2t.runtime.errors import CheckpointError
+from c2t.export.model.model import Cell2TextModel
+from c2t.export.model.projector import build_projector
+from c2t.runtime.system.errors import CheckpointError
 
 MLP, PERCEIVER = TinySizes(), TinySizes(projector="perceiver")
 BOTH = pytest.mark.parametrize("sizes", [MLP, PERCEIVER], ids=["mlp", "perceiver"])

@@ -10,8 +10,8 @@ from tiny_models import tiny_geneformer, tiny_llama
 from tolerance import FLOAT32, worst_difference
 from transformers import PreTrainedModel
 
-from c2t.export.decoder_graph import write_decoder_graph
-from c2t.export.encoder_graph import write_encoder_graph
+from c2t.export.decoders.llama import write_decoder_graph
+from c2t.export.encoders.geneformer import write_encoder_graph
 
 pytest.importorskip("optimum.exporters.onnx", reason="optimum-onnx is not installed")
 # Optimum traces with PyTorch's former exporter, which says so, and says what tracing may miss.

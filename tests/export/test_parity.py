@@ -8,13 +8,13 @@ import torch
 from safetensors.numpy import save_file
 from tiny_models import TinySizes, tiny_cell, tiny_checkpoint
 
-from c2t.export.checkpoint_options import LoadedCheckpoint
-from c2t.export.decoder_graph import write_decoder_graph
-from c2t.export.encoder_graph import write_encoder_graph
-from c2t.export.parity import check_parity
-from c2t.export.parity_report import FLOAT32_TOLERANCE, compare, raise_failures
-from c2t.export.projector_graph import write_projector_graph
-from c2t.runtime.errors import ParityError
+from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.export.decoders.llama import write_decoder_graph
+from c2t.export.encoders.geneformer import write_encoder_graph
+from c2t.export.graphs.projector_graph import write_projector_graph
+from c2t.export.parity.parity import check_parity
+from c2t.export.parity.parity_report import FLOAT32_TOLERANCE, compare, raise_failures
+from c2t.runtime.system.errors import ParityError
 
 LENGTHS = (3, 20, 33)
 

@@ -11,12 +11,12 @@ from tiny_models import tiny_cell, tiny_tokenizer
 from tokenizers import Tokenizer
 
 from c2t.export.phrases import phrase_table, read_phrases, write_phrases
-from c2t.runtime.bundle import file_entries, open_bundle, write_manifest
-from c2t.runtime.describe import DescribeOptions, Describer
-from c2t.runtime.errors import CheckpointError
+from c2t.runtime.bundle.bundle import file_entries, open_bundle, write_manifest
+from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table, load_phrase_table
+from c2t.runtime.system.errors import CheckpointError
 
 CAPTION = "This sample consists of a B cell, a lymphocyte that makes antibodies."
 DEFINITION = "a phagocyte of the blood"

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c2t.export import pickled_dictionary
-from c2t.export.pickled_dictionary import read_pickled_dictionary
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint import pickled_dictionary
+from c2t.export.checkpoint.pickled_dictionary import read_pickled_dictionary
+from c2t.runtime.system.errors import CheckpointError
 
 
 def write(path, value, protocol=4):

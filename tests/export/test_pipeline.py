@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from c2t.export.checkpoint_options import CheckpointOptions
+from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
-from c2t.runtime.bundle import open_bundle
-from c2t.runtime.errors import OutputError, ParityError
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.system.errors import OutputError, ParityError
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint_folder, tmp_path, monkeypatch):

@@ -4,14 +4,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from c2t.export.preset import (
+from c2t.export.checkpoint.preset import (
     PresetOptions,
     load_preset,
     synthetic_genes,
     synthetic_tokenizer,
 )
-from c2t.export.preset_sizes import DECODERS, ENCODERS
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint.preset_sizes import DECODERS, ENCODERS
+from c2t.runtime.system.errors import CheckpointError
 
 TINY = "llama-tiny+geneformer-tiny"
 

@@ -4,14 +4,14 @@ import torch
 from scipy.special import erf
 from tiny_models import TinySizes, tiny_model, tiny_projector_config
 
-from c2t.export.projector import (
+from c2t.export.model.projector import (
     DEFAULT_PERCEIVER_HEADS,
     ProjectorConfig,
     build_projector,
     projector_config_from_shapes,
     sinusoidal_table,
 )
-from c2t.runtime.errors import CheckpointError
+from c2t.runtime.system.errors import CheckpointError
 
 MLP = tiny_projector_config(TinySizes())
 DROPOUT = tiny_projector_config(TinySizes(projector_dropout=0.1))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tolerance import FLOAT32, worst_difference
 
-from c2t.export.projector import ProjectorConfig, build_projector
-from c2t.export.projector_graph import write_projector_graph
+from c2t.export.graphs.projector_graph import write_projector_graph
+from c2t.export.model.projector import ProjectorConfig, build_projector
 
 MLP = {"kind": "mlp", "input_width": 32, "output_width": 48, "hidden": 64}
 PERCEIVER = {

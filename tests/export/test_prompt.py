@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from tiny_models import CHAT_TEMPLATE, SYSTEM_MESSAGE, tiny_settings, tiny_tokenizer
 
-from c2t.export.prompt import render_prompt
-from c2t.runtime.errors import CheckpointError
+from c2t.export.checkpoint.prompt import render_prompt
+from c2t.runtime.system.errors import CheckpointError
 
 SETTINGS = tiny_settings()
 GUARDED = """\

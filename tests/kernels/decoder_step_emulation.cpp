@@ -1,8 +1,8 @@
 // kernels/pack_weights.cu and kernels/decoder_step.cu as a host library; all blocks of a step run together.
 #include "tensor_core_emulation.h"
 
-#include "decoder_step.cu"
-#include "pack_weights.cu"
+#include "decoder_step/decoder_step.cu"
+#include "decoder_step/pack_weights.cu"
 
 extern "C" void pack(const Table* matrix, const float* factor, Words* packed, const long long* places, long long sums,
                      long long columns, long long sum_stride, long long column_stride, int order, int head,

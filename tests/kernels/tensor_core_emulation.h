@@ -7,7 +7,7 @@
 inline float half_value(unsigned short);
 #define C2T_EMULATED
 #define __align__(n) alignas(n)
-#include "tensor_core.cuh"
+#include "cuda/tensor_core.cuh"
 
 inline Words* shared_memory() { return (Words*)this_block->shared.data(); }
 inline float half_value(unsigned short bits) {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from host_cuda import STREAM, HostDevice, HostDriver
 
-from c2t.kernels.cuda_graph import RecordedWork
-from c2t.kernels.cuda_memory import DeviceArray, PinnedBytes, copy_to_device, copy_to_host
-from c2t.kernels.cuda_tokens import DeviceTokenTable, launch_token_rows
+from c2t.kernels.cuda.graph import RecordedWork
+from c2t.kernels.cuda.memory import DeviceArray, PinnedBytes, copy_to_device, copy_to_host
 from c2t.kernels.errors import KernelError
+from c2t.kernels.tokens.cuda import DeviceTokenTable, launch_token_rows
 
 TABLE = np.arange(12, dtype=np.float32).reshape(6, 2)
 

@@ -16,22 +16,21 @@ import pytest
 import scipy.sparse as sp
 from tolerance import FLOAT32, worst_difference
 
-import c2t.kernels
-from c2t.kernels.cuda_decoder_step import Ring, StepSizes
-from c2t.kernels.cuda_tokens import (
+from c2t.kernels.cuda.compile import SOURCES, source_path
+from c2t.kernels.decoder_step.cuda import Ring, StepSizes
+from c2t.kernels.gene_embedding.definition import embed_genes_reference, rank_value_encode_reference
+from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, convert_tables
+from c2t.kernels.native import TYPE_NUMBER
+from c2t.kernels.rank_value.encode import RankedCells, RankGenes, RankOptions
+from c2t.kernels.tokens.cuda import (
     CHOICE_FINDING,
     CHOICE_PIECE,
     CHOICE_THREADS,
     choice_scratch_bytes,
 )
-from c2t.kernels.gene_embedding import GeneEmbeddingTables, convert_tables
-from c2t.kernels.native import TYPE_NUMBER
-from c2t.kernels.rank_value import RankedCells, RankGenes, RankOptions
-from c2t.kernels.reference import embed_genes_reference, rank_value_encode_reference
-from c2t.kernels.token_reference import choose_tokens_reference, token_rows_reference
-from c2t.runtime.logit_choices import LogitChoices
+from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
+from c2t.runtime.engines.cpu.logit_choices import LogitChoices
 
-SOURCES = Path(c2t.kernels.__file__).parent
 ARCHITECTURES = (80, 86, 89, 90, 120)
 EMULATION = Path(__file__).parent / "cuda_emulation.cpp"
 THREADS, SHARED = (
@@ -72,9 +71,9 @@ def test_nvcc_compiles_without_spills(source, flags, tmp_path):
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("no nvcc here")
-    command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v", *flags]
+    command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v", f"-I{SOURCES}", *flags]
     command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in ARCHITECTURES]
-    command += ["-o", str(tmp_path / "out.fatbin"), str(SOURCES / f"{source}.cu")]
+    command += ["-o", str(tmp_path / "out.fatbin"), str(source_path(source))]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr, result.stderr
@@ -87,7 +86,7 @@ def test_nvcc_compiles_without_spills(source, flags, tmp_path):
 def compile_cubin():
     """NVRTC, which needs no GPU."""
     pytest.importorskip("cuda.core", reason="cuda-core is not installed: c2t[gpu]")
-    from c2t.kernels.cuda_compile import compile_cubin, nvrtc_version
+    from c2t.kernels.cuda.compile import compile_cubin, nvrtc_version
     from c2t.kernels.errors import KernelError
 
     try:
@@ -130,7 +129,13 @@ def emulate(folder, source, *macros):
         pytest.skip("no g++ here")
     library = folder / f"{source}.so"
     command = [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", *macros]
-    command += [f'-DC2T_SOURCE="{SOURCES / source}.cu"', "-o", str(library), str(EMULATION)]
+    command += [
+        f"-I{SOURCES}",
+        f'-DC2T_SOURCE="{source_path(source)}"',
+        "-o",
+        str(library),
+        str(EMULATION),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return ctypes.CDLL(str(library)).emulate
@@ -340,7 +345,7 @@ def test_a_row_is_chosen_from_alike_alone_among_others_and_in_any_order_of_block
 
 
 def test_the_scratch_of_a_choice_is_that_of_its_source():
-    source = (SOURCES / "choose_tokens.cu").read_text()
+    source = source_path("choose_tokens").read_text()
     assert f"#define C2T_THREADS {CHOICE_THREADS}  " in source
     assert f"COLUMNS = {CHOICE_PIECE // CHOICE_THREADS};" in source
     assert choice_scratch_bytes(17, CHOICE_PIECE) == 17 * 2 * CHOICE_FINDING

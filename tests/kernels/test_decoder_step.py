@@ -18,9 +18,10 @@ from host_cuda import HostDevice
 from onnx import numpy_helper
 from tiny_decoder import make_decoder
 
-import c2t.kernels
-from c2t.kernels import cuda_decoder_step
-from c2t.kernels.cuda_decoder_step import (
+from c2t.kernels.cuda.compile import SOURCES, source_path
+from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.decoder_step import cuda as cuda_decoder_step
+from c2t.kernels.decoder_step.cuda import (
     MAX_ROWS,
     MOST_IN_GROUP,
     MOST_TILES,
@@ -35,7 +36,6 @@ from c2t.kernels.cuda_decoder_step import (
     runs_steps,
     step_ring,
 )
-from c2t.kernels.cuda_memory import DeviceArray
 
 HERE = Path(__file__).parent
 WARPS, FINISHERS = 4, 2  # of the emulated blocks: threads of the host are dear
@@ -63,7 +63,7 @@ class EmulatedDevice(HostDevice):
                 pytest.skip("no g++ here")
             target = self.folder / f"step{len(self.libraries)}.so"
             command = [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
-            command += [f"-I{Path(c2t.kernels.__file__).parent}"]
+            command += [f"-I{SOURCES}"]
             command += [f"-D{name}={value}" for name, value in key]
             command += ["-o", str(target), str(HERE / "decoder_step_emulation.cpp")]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -353,12 +353,12 @@ def test_nvcc_compiles(rows, tmp_path):
     llama = StepSizes(
         layers=16, width=2048, inner=8192, heads=32, kv_heads=8, head_size=64, vocabulary=128256
     )
-    command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v"]
+    command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v", f"-I{SOURCES}"]
     group = MOST_IN_GROUP[rows]
     macros = llama.macros(rows, Ring(group, MOST_TILES // group), 132)
     command += [f"-D{name}={value}" for name, value in macros.items()]
     command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in (80, 86, 89, 90, 120)]
-    source = Path(c2t.kernels.__file__).parent / "decoder_step.cu"
+    source = source_path("decoder_step")
     command += ["-o", str(tmp_path / "step.fatbin"), str(source)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -7,13 +7,13 @@ import pytest
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.errors import KernelError
-from c2t.kernels.gene_embedding import (
+from c2t.kernels.gene_embedding.definition import bfloat16_bits, embed_genes_reference
+from c2t.kernels.gene_embedding.embed import (
     GeneEmbeddingTables,
     convert_tables,
     embed_genes,
     load_gene_embedding_tables,
 )
-from c2t.kernels.reference import bfloat16_bits, embed_genes_reference
 
 WIDTHS = (1, 7, 8, 63, 64, 256, 768, 1152)
 VOCABULARY = 300

@@ -1,0 +1,1 @@
+"""The commands `c2t calibrate` and `c2t evaluate`: options in, stages called, results shown."""

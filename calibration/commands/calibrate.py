@@ -1,0 +1,112 @@
+"""`c2t calibrate`: its options, and nothing that takes long to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c2t.calibration.quantise.choices import Estimator, Precision
+from c2t.runtime.command_line.options import (
+    AccuracyToleranceOption,
+    GeneColumnOption,
+    LayerOption,
+    LeastAgreementOption,
+    SimilarityToleranceOption,
+)
+from c2t.runtime.command_line.run import import_stage, open_checked, print_json, say
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A float32 bundle.")],
+    cells: Annotated[
+        Path, typer.Argument(metavar="CELLS.h5ad", help="Cells like those to be described.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    precision: Annotated[
+        Precision, typer.Option(help="int8 is fastest; -weights keeps activations float32.")
+    ] = Precision.int8,
+    cells_count: Annotated[int, typer.Option(min=1, help="Cells to calibrate on.")] = 256,
+    gate_cells: Annotated[int, typer.Option(min=1, help="Cells to hold out and judge by.")] = 256,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of cell types.  [default: cell_type, if there]")
+    ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
+    ] = None,
+    ontology: Annotated[
+        Path | None,
+        typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]"),
+    ] = None,
+    estimator: Annotated[
+        Estimator, typer.Option(help="How the ranges of activations are found.")
+    ] = Estimator.mse,
+    smooth: Annotated[
+        bool, typer.Option(help="Move outliers of activations into the weights (SmoothQuant).")
+    ] = True,
+    accuracy_tolerance: AccuracyToleranceOption = 0.5,
+    similarity_tolerance: SimilarityToleranceOption = 0.5,
+    least_agreement: LeastAgreementOption = 97.0,
+    divergence_products: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Products whose own effect on the texts is measured.  "
+            "[default: all of a small model, 8 of a large one]",
+        ),
+    ] = None,
+    layer: LayerOption = None,
+    gene_column: GeneColumnOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force_gate: Annotated[
+        bool, typer.Option("--force-gate", help="Write the bundle even if it fails the gate.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Quantise a bundle: smaller, faster, and shown to say the same.
+
+    Ranges of activations are collected on some of the cells, the result is judged on others. When
+    it falls too far behind the float32 bundle, sensitive parts stay float32; when that does not
+    help, nothing is written.
+    """
+    stage = import_stage("c2t.calibration.calibrate")
+    options = import_stage("c2t.calibration.calibrate_options")
+    from c2t.calibration.evaluate.gate import Tolerance
+    from c2t.runtime.cells.reader import CellOptions
+
+    done = stage.calibrate_bundle(
+        open_checked(bundle),
+        options.CalibrateOptions(
+            cells=cells,
+            output=output,
+            precision=precision,
+            cells_count=cells_count,
+            gate_cells=gate_cells,
+            label_column=label_column,
+            label_map=label_map,
+            ontology=ontology,
+            estimator=estimator,
+            smooth=smooth,
+            tolerance=Tolerance(
+                accuracy=accuracy_tolerance / 100,
+                similarity=similarity_tolerance / 100,
+                agreement=least_agreement / 100,
+            ),
+            divergence_products=divergence_products,
+            seed=seed,
+            threads=threads,
+            reading=CellOptions(layer=layer, gene_column=gene_column),
+            force=force,
+            force_gate=force_gate,
+        ),
+        report=say,
+    )
+    if json:
+        print_json(done)
+    share = 100 * done.bytes / done.source_bytes
+    say(f"wrote {output}: {share:.0f} % of the size, {len(done.left_out)} products left in float32")

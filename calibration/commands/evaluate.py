@@ -1,0 +1,197 @@
+"""`c2t evaluate`: its options, and nothing that takes long to load.
+
+It stands here and not in `cli.py` because its options would fill that file; the stage is imported
+when the command runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from c2t.calibration.errors import EvaluationError
+from c2t.runtime.command_line.options import (
+    AccuracyToleranceOption,
+    EngineName,
+    EngineOption,
+    GeneColumnOption,
+    LayerOption,
+    LeastAgreementOption,
+    SimilarityToleranceOption,
+)
+from c2t.runtime.command_line.run import UsageError, open_checked, say
+
+if TYPE_CHECKING:
+    from c2t.calibration.evaluate.evaluate import EvaluateOptions
+    from c2t.calibration.evaluate.gate import Tolerance
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to judge.")],
+    cells: Annotated[
+        Path, typer.Argument(metavar="LABELLED.h5ad", help="Cells with their labels in `obs`.")
+    ],
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle, judged too and compared with.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report: figures, cells, and a page."),
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of cell types.  [default: cell_type]")
+    ] = None,
+    tissue_column: Annotated[
+        str | None, typer.Option(help="Column of tissues.  [default: tissue, if there]")
+    ] = None,
+    disease_column: Annotated[
+        str | None, typer.Option(help="Column of diseases.  [default: disease, if there]")
+    ] = None,
+    sex_column: Annotated[
+        str | None, typer.Option(help="Column of sexes.  [default: sex, if there]")
+    ] = None,
+    age_column: Annotated[
+        str | None, typer.Option(help="Column of ages.  [default: development_stage, if there]")
+    ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
+    ] = None,
+    ontology: Annotated[
+        Path | None,
+        typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]"),
+    ] = None,
+    uberon: Annotated[Path | None, typer.Option(help="The same for tissues.")] = None,
+    mondo: Annotated[Path | None, typer.Option(help="The same for diseases.")] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Reference captions: .jsonl or .csv with cell and text.")
+    ] = None,
+    captions_column: Annotated[
+        str | None, typer.Option(help="Column of `obs` with reference captions.")
+    ] = None,
+    bert_model: Annotated[
+        Path | None, typer.Option(help="Folder of a model for BERTScore; nothing is fetched.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first cells.")] = None,
+    choice: Annotated[
+        str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
+    ] = None,
+    layer: LayerOption = None,
+    gene_column: GeneColumnOption = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest text, in tokens.")
+    ] = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    engine: EngineOption = EngineName.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
+    resamples: Annotated[
+        int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Fail if the bundle is worse than --against allows.")
+    ] = False,
+    accuracy_tolerance: AccuracyToleranceOption = 0.5,
+    similarity_tolerance: SimilarityToleranceOption = 0.5,
+    least_agreement: LeastAgreementOption = 97.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Judge a bundle's texts on labelled cells.
+
+    In the paper's own figures: accuracy and macro figures of the labels that the texts name,
+    ontology similarity, BLEU and ROUGE where there are reference captions. Against another bundle
+    also how far the two agree.
+    """
+    from c2t.calibration.evaluate.evaluate import EvaluateOptions
+    from c2t.calibration.evaluate.gate import Tolerance
+    from c2t.calibration.metrics.bootstrap import BootstrapOptions
+    from c2t.runtime.cells.options import read_ids
+    from c2t.runtime.cells.reader import CellOptions
+    from c2t.runtime.describe.describer import DescribeOptions
+
+    options = EvaluateOptions(
+        cells=cells,
+        columns={
+            "cell_type": label_column,
+            "tissue": tissue_column,
+            "disease": disease_column,
+            "sex": sex_column,
+            "age": age_column,
+        },
+        label_map=label_map,
+        ontologies={"cell_type": ontology, "tissue": uberon, "disease": mondo},
+        references=references,
+        reference_column=captions_column,
+        bert_model=bert_model,
+        reading=CellOptions(
+            layer=layer,
+            gene_column=gene_column,
+            limit=limit,
+            cells=None if choice is None else read_ids(choice),
+        ),
+        describing=DescribeOptions(
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            threads=threads,
+            batch_size=batch_size,
+            engine=engine.value,
+        ),
+        bootstrap=BootstrapOptions(resamples=resamples, seed=seed),
+    )
+    tolerance = None
+    if gate:
+        if against is None:
+            problem = "--gate holds a bundle against another one"
+            raise UsageError(problem, hint="name the other one with --against")
+        tolerance = Tolerance(
+            accuracy=accuracy_tolerance / 100,
+            similarity=similarity_tolerance / 100,
+            agreement=least_agreement / 100,
+        )
+    report = _Report(folder=output, force=force, json=json, tolerance=tolerance)
+    _run(bundle, against, options, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """What becomes of the figures."""
+
+    folder: Path | None
+    force: bool
+    json: bool
+    tolerance: Tolerance | None
+
+
+def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _Report) -> None:
+    from c2t.calibration.evaluate.evaluate import evaluate_bundle
+    from c2t.calibration.evaluate.gate import gate_failures
+    from c2t.calibration.report.evaluation_report import PAGE, check_report_target, write_report
+    from c2t.calibration.report.evaluation_table import evaluation_text
+    from c2t.runtime.command_line.run import print_json
+
+    if report.folder is not None:
+        check_report_target(report.folder, force=report.force)
+    judged = open_checked(bundle)
+    other = None if against is None else open_checked(against)
+    evaluation, records = evaluate_bundle(judged, options, against=other, report=say)
+    for warning in evaluation.warnings:
+        say(f"warning: {warning}")
+    if report.json:
+        print_json(evaluation)
+    else:
+        print(evaluation_text(evaluation), end="", flush=True)
+    if report.folder is not None:
+        write_report(report.folder, evaluation, records, force=report.force)
+        say(f"wrote {report.folder}; look at {report.folder / PAGE}")
+    if report.tolerance is not None:
+        failures = gate_failures(evaluation, report.tolerance)
+        if failures:
+            problem = f"{bundle} does not pass the gate: {'; '.join(failures)}"
+            raise EvaluationError(problem, hint="calibrate it anew, or allow more")
+        say("the gate is passed")

@@ -1,0 +1,1 @@
+"""Describe labelled cells with one or two bundles, and judge what came out."""

@@ -1,0 +1,160 @@
+"""How far two bundles say the same of the same cells: texts, tokens, and what they believe.
+
+The first bundle is the one that is judged, the second the one it is held against. KL is
+KL(second || first) over the second's own texts: what the reference would have said, and how
+surprised the judged bundle is by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.calibration.evaluate.teacher_forcing import TeacherForcing, kl_divergence
+from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.describe.describer import Description
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forced:
+    """Figures of a text that both bundles were led along.
+
+    Args:
+        tokens: Tokens of the text.
+        same_choice: Positions where both find the same token the likeliest (no n-gram ban).
+        kl: Sum of the divergences of all positions, in nats.
+    """
+
+    tokens: int
+    same_choice: int
+    kl: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two bundles on the same cells; cells that either could not describe are left out.
+
+    Args:
+        cells: Cells compared.
+        identical_texts: Share of cells with the same text.
+        token_agreement: Positions with the same token in both texts, as a share of the longer
+            text's length, over all cells. One inserted token puts all that follow out of step.
+        forced_agreement: Share of positions of the reference's texts where both bundles find the
+            same token the likeliest; None where the vocabularies differ.
+        kl_per_token: Mean of KL(reference || judged), in nats, over the same positions.
+        first_divergence: For each pair of texts that differ, the first position that does.
+        text_lengths: Tokens of the longer text of each pair that differs.
+        not_compared: Why there are no token figures, None if there are.
+    """
+
+    cells: int
+    identical_texts: Interval
+    token_agreement: Interval | None
+    forced_agreement: Interval | None
+    kl_per_token: Interval | None
+    first_divergence: tuple[int, ...]
+    text_lengths: tuple[int, ...]
+    not_compared: str | None = None
+
+
+def compare_tokens(first: Sequence[int], second: Sequence[int]) -> tuple[int, int, int | None]:
+    """Equal positions, length of the longer one, and the first position that differs (or None)."""
+    longer = max(len(first), len(second))
+    same = [a == b for a, b in zip(first, second, strict=False)]
+    differs = next((i for i, equal in enumerate(same) if not equal), None)
+    if differs is None and len(first) != len(second):
+        differs = len(same)
+    return sum(same), longer, differs
+
+
+def vocabularies_differ(first: Bundle, second: Bundle) -> str | None:
+    """Why the text tokens of two bundles cannot be compared, None if they can."""
+    entry = "tokenizer.json"
+    if first.manifest.files[entry].sha256 == second.manifest.files[entry].sha256:
+        return None
+    if first.tokenizer.get_vocab() == second.tokenizer.get_vocab():
+        return None
+    return "the bundles' tokenizers differ, so only their texts can be compared"
+
+
+def compare(
+    judged: Sequence[Description],
+    reference: Sequence[Description],
+    bootstrap: Bootstrap,
+    forced: Sequence[Forced | None] | None = None,
+    not_compared: str | None = None,
+) -> Comparison:
+    """Compare descriptions of the same B cells.
+
+    Args:
+        judged: [B] of the first bundle.
+        reference: [B] of the second.
+        bootstrap: Resamples of the B cells.
+        forced: [B] what `force` found.
+        not_compared: See `vocabularies_differ`.
+    """
+    cells = len(judged)
+    identical = np.full(cells, np.nan)
+    same, longer, divergences, lengths = np.zeros(cells), np.zeros(cells), [], []
+    for cell, (a, b) in enumerate(zip(judged, reference, strict=True)):
+        if a.text is None or b.text is None:
+            continue
+        identical[cell] = a.text == b.text
+        if not_compared is None:
+            same[cell], longer[cell], differs = compare_tokens(a.tokens, b.tokens)
+            if differs is not None:
+                divergences.append(differs)
+                lengths.append(int(longer[cell]))
+    compared = int(np.isfinite(identical).sum())
+    kept = [f or Forced(tokens=0, same_choice=0, kl=0.0) for f in forced or []]
+    tokens = np.array([f.tokens for f in kept], dtype=np.float64)
+    has_tokens, has_forced = longer.sum() > 0, tokens.sum() > 0
+    return Comparison(
+        cells=compared,
+        identical_texts=bootstrap.mean(identical),
+        token_agreement=bootstrap.ratio(same, longer) if has_tokens else None,
+        forced_agreement=bootstrap.ratio(
+            np.array([f.same_choice for f in kept], dtype=np.float64), tokens
+        )
+        if has_forced
+        else None,
+        kl_per_token=bootstrap.ratio(np.array([f.kl for f in kept]), tokens)
+        if has_forced
+        else None,
+        first_divergence=tuple(divergences),
+        text_lengths=tuple(lengths),
+        not_compared=not_compared,
+    )
+
+
+def force(
+    judged: TeacherForcing,
+    reference: TeacherForcing,
+    cells: Iterator[tuple[GeneTokenArray, GeneTokenArray, Sequence[int]]],
+) -> Iterator[Forced]:
+    """Lead both bundles along the reference's texts.
+
+    Args:
+        judged: The first bundle.
+        reference: The second.
+        cells: For each cell its gene tokens in the judged bundle's vocabulary, in the reference's,
+            and the tokens of the reference's text.
+    """
+    for judged_genes, reference_genes, text in cells:
+        pairs = zip(
+            judged.log_probabilities(judged.encode(judged_genes), text),
+            reference.log_probabilities(reference.encode(reference_genes), text),
+            strict=True,
+        )
+        same, kl = 0, 0.0
+        for believed, expected in pairs:
+            same += int((believed.argmax(axis=1) == expected.argmax(axis=1)).sum())
+            kl += float(kl_divergence(expected, believed).sum())
+        yield Forced(tokens=len(text), same_choice=same, kl=kl)

@@ -1,0 +1,106 @@
+"""What a bundle believes at every token of a given text: next-token distributions on rails.
+
+One decision: the text is fed in blocks of one size, the last one padded on the right. A step keeps
+its logits in memory, so a step for each length of text would keep gigabytes of them with a
+vocabulary of 128,000; and padding is invisible, because attention looks back only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.describe.cell_vectors import CellVectorizer, GeneTokenArray
+from c2t.runtime.describe.describer import DescribableBundle
+from c2t.runtime.engine_protocol import Engines, Float32
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.system.timing import StageClock
+
+BLOCK = 16
+
+Float64 = NDArray[np.float64]
+
+
+class TeacherForcing:
+    """Scores texts with one bundle.
+
+    Args:
+        bundle: The bundle.
+        engines: Its opened engines.
+        longest: Most tokens of a text.
+        threads: Threads of the gene embedding; None: all cores.
+    """
+
+    def __init__(
+        self,
+        bundle: DescribableBundle,
+        engines: Engines,
+        *,
+        longest: int,
+        threads: int | None = None,
+    ) -> None:
+        self._decoder = engines.decoder
+        self._vectorizer = CellVectorizer(
+            engines.encoder, bundle.gene_embedding_tables, threads=threads, clock=StageClock()
+        )
+        self._prompts = PromptRunner(engines.decoder, bundle.manifest.prompt)
+        prompt = self._prompts.length(bundle.manifest.projector.vectors)
+        self._cache = engines.decoder.new_cache(1, prompt + longest + BLOCK)
+
+    def encode(self, gene_tokens: GeneTokenArray) -> Float32:
+        """Cell vectors [K,D] of one cell."""
+        vectors: Float32 = self._vectorizer.encode([gene_tokens])[0]
+        return vectors
+
+    def log_probabilities(self, vectors: Float32, token_ids: Sequence[int]) -> Iterator[Float64]:
+        """Log-probabilities of all tokens at each position of a text, before any n-gram ban.
+
+        Args:
+            vectors: Cell vectors [K,D].
+            token_ids: The text's N tokens.
+
+        Yields:
+            Arrays [n,V], n <= BLOCK, together N rows: row i holds the distribution that token i was
+            drawn from, given the tokens before it.
+        """
+        if not token_ids:
+            return
+        prompt = self._prompts.length(len(vectors))
+        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors)[None])
+        given = np.asarray(token_ids[:-1], dtype=np.int64)
+        for start in range(0, len(given), BLOCK):
+            block = given[start : start + BLOCK]
+            step = self._decoder.bind(self._cache, (0, 1), BLOCK, BLOCK)
+            step.token_ids[0] = 0  # any token does for padding
+            step.token_ids[0, : len(block)] = block
+            # Padding repeats the last position: one past the model's last must never be asked for.
+            step.position_ids[0] = prompt + start + np.minimum(np.arange(BLOCK), len(block) - 1)
+            step.write_index[0] = prompt + start
+            step.logit_rows[0] = np.arange(BLOCK)
+            yield _log_softmax(step.run()[0, : len(block)])
+
+
+def kl_divergence(first: Float64, second: Float64) -> Float64:
+    """KL(first || second) of each row, in nats.
+
+    Args:
+        first: Log-probabilities [N,V].
+        second: Log-probabilities [N,V].
+
+    Returns:
+        [N], never below 0.
+    """
+    # exp(-inf) * anything is 0: a token that the first rules out costs nothing.
+    with np.errstate(invalid="ignore"):
+        terms = np.where(np.isneginf(first), 0.0, np.exp(first) * (first - second))
+    sums: Float64 = terms.sum(axis=1)
+    return np.maximum(sums, 0.0)  # rounding can leave -1e-17
+
+
+def _log_softmax(logits: Float32) -> Float64:
+    shifted: Float64 = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted

@@ -1,0 +1,133 @@
+"""Reads ontologies: OBO files, and the JSON files of the package `cellxgene-ontology-guide`.
+
+That package's JSON (plain, gzip or Zstandard) maps each id to its label, its synonyms and its
+ancestors with their distance; ancestors at distance 1 are the parents. For UBERON it follows
+part_of besides is_a: the report names the file, so that figures are compared like with like.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from c2t.calibration.errors import EvaluationError
+from c2t.calibration.metrics.ontology import Ontology, Term
+
+GUIDE = "cellxgene_ontology_guide"
+# The largest of CELLxGENE's files for people's data (MONDO) has 40 MB when unpacked.
+BYTES_MAX = 1 << 30
+_EXACT_SYNONYM = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"\s+EXACT\b')
+_WAYS = "give an .obo file, or a .json, .json.gz or .json.zst file of cellxgene-ontology-guide"
+
+
+class _GuideTerm(msgspec.Struct):
+    label: str
+    ancestors: dict[str, int] = {}
+    synonyms: list[str] = []
+    deprecated: bool = False
+    replaced_by: str | None = None
+
+
+def read_ontology(path: Path) -> Ontology:
+    """Read an ontology from a file.
+
+    Raises:
+        EvaluationError: Missing, in another format, damaged, or without a single term.
+    """
+    if not path.is_file():
+        problem = f"there is no ontology file {path}"
+        raise EvaluationError(problem, hint=_WAYS)
+    terms = _obo_terms(path) if path.suffix == ".obo" else _guide_terms(path)
+    ontology = Ontology(path.name, terms)
+    if not len(ontology) or not ontology.edges:
+        problem = f"{path} has {len(ontology):,} terms and {len(ontology.edges):,} is_a relations"
+        raise EvaluationError(problem, hint=_WAYS)
+    return ontology
+
+
+def installed_ontology(prefix: str) -> Path | None:
+    """The newest file of an ontology ("CL", "UBERON", "MONDO") in the installed guide, if any."""
+    spec = importlib.util.find_spec(GUIDE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        found = sorted(Path(folder).glob(f"data/{prefix}-ontology-v*.json.*"))
+        if found:
+            return found[-1]
+    return None
+
+
+def _guide_terms(path: Path) -> Iterator[Term]:
+    try:
+        document = msgspec.json.decode(_unpacked(path), type=dict[str, _GuideTerm])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        problem = f"{path} is not an ontology: {error}"
+        raise EvaluationError(problem, hint=_WAYS) from error
+    for name, term in document.items():
+        yield Term(
+            id=name,
+            label=term.label,
+            synonyms=tuple(term.synonyms),
+            parents=tuple(key for key, distance in term.ancestors.items() if distance == 1),
+            obsolete=term.deprecated,
+            replaced_by=term.replaced_by,
+        )
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        if path.suffix == ".zst":
+            # Its own package until Python 3.14 brings one.
+            import zstandard
+
+            with path.open("rb") as stream:
+                data: bytes = zstandard.ZstdDecompressor().stream_reader(stream).read(BYTES_MAX)
+        elif path.suffix == ".gz":
+            with gzip.open(path) as unpacked:
+                data = unpacked.read(BYTES_MAX)
+        else:
+            with path.open("rb") as plain:
+                data = plain.read(BYTES_MAX)
+    except ModuleNotFoundError as error:
+        problem = f"reading {path.name} needs {error.name}, which is not installed"
+        raise EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`') from error
+    except Exception as error:  # zstandard's own error class exists only where it is installed
+        problem = f"{path} cannot be unpacked: {error}"
+        raise EvaluationError(problem, hint="fetch the file again") from error
+    if len(data) >= BYTES_MAX:
+        problem = f"{path} unpacks to more than {BYTES_MAX:,} bytes"
+        raise EvaluationError(problem, hint=_WAYS)
+    return data
+
+
+def _obo_terms(path: Path) -> Iterator[Term]:
+    try:
+        import obonet
+    except ModuleNotFoundError as error:
+        problem = f"reading {path.name} needs {error.name}, which is not installed"
+        raise EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`') from error
+    try:
+        with path.open(encoding="utf-8") as stream:
+            graph = obonet.read_obo(stream, ignore_obsolete=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"{path} is not an OBO file: {type(error).__name__}: {error}"
+        raise EvaluationError(problem, hint=_WAYS) from error
+    for name, data in graph.nodes(data=True):
+        if "name" in data:  # else only mentioned, as a parent in another ontology
+            yield _obo_term(name, data)
+
+
+def _obo_term(name: str, data: dict[str, Any]) -> Term:
+    synonyms = (_EXACT_SYNONYM.match(text) for text in data.get("synonym", ()))
+    return Term(
+        id=name,
+        label=data["name"],
+        synonyms=tuple(found["name"].replace('\\"', '"') for found in synonyms if found),
+        parents=tuple(data.get("is_a", ())),
+        obsolete=str(data.get("is_obsolete", "false")).lower() == "true",
+        replaced_by=next(iter(data.get("replaced_by", ())), None),
+    )

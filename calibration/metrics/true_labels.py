@@ -1,0 +1,154 @@
+"""The true labels of cells: columns of the file, and a map from a data set's names to captions'.
+
+Data sets call things as they like ("CD14+ Mono"); captions use one name for each. A map file in
+JSON joins them, for the cell type alone: {"CD14+ Mono": "CD14-positive monocyte"}, or by field:
+
+    {"cell_type": {"labels": {"CD14+ Mono": "CD14-positive monocyte"},
+                   "terms": {"CD14-positive monocyte": "CL:0001054"}},
+     "tissue": {"every_cell": "blood"}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from c2t.calibration.errors import EvaluationError
+from c2t.calibration.metrics.ontology import Ontology
+from c2t.runtime.cells.counts import CellCounts
+
+FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
+# Where CELLxGENE's schema keeps them.
+USUAL_COLUMNS = {
+    "cell_type": "cell_type",
+    "tissue": "tissue",
+    "disease": "disease",
+    "sex": "sex",
+    "age": "development_stage",
+}
+# CELLxGENE's words for a label that nobody knows: a cell with one of them cannot be judged.
+UNKNOWN = {"", "unknown", "na", "nan"}
+
+
+class FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one field's labels are to be understood.
+
+    Args:
+        labels: A data set's label to the name that captions use; others stay as they are.
+        terms: A name that captions use to the id of its term, where the ontology knows it by
+            another name.
+        every_cell: The label of all cells, for a file that has no column of it.
+    """
+
+    labels: dict[str, str] = {}
+    terms: dict[str, str] = {}
+    every_cell: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrueLabels:
+    """The true labels of one field.
+
+    Args:
+        field: Which.
+        column: Where they are from.
+        names: [B] as captions would say them; None where nobody knows.
+        terms: See `FieldMap`.
+    """
+
+    field: str
+    column: str
+    names: tuple[str | None, ...]
+    terms: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def read_label_map(path: Path | None) -> dict[str, FieldMap]:
+    """Read a label map.
+
+    Raises:
+        EvaluationError: Not there, or not such a map.
+    """
+    if path is None:
+        return {}
+    hint = 'give JSON such as {"CD14+ Mono": "CD14-positive monocyte"}'
+    try:
+        raw = path.read_bytes()
+        plain = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        if all(bytes(value).lstrip().startswith(b'"') for value in plain.values()):
+            return {"cell_type": FieldMap(labels=msgspec.json.decode(raw, type=dict[str, str]))}
+        found = msgspec.json.decode(raw, type=dict[str, FieldMap])
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
+        problem = f"{path} is not a label map: {error}"
+        raise EvaluationError(problem, hint=hint) from error
+    unknown = sorted(set(found).difference(FIELDS))
+    if unknown:
+        problem = f"{path} has maps for {', '.join(unknown)}"
+        raise EvaluationError(problem, hint=f"the fields are: {', '.join(FIELDS)}")
+    return found
+
+
+def read_true_labels(
+    cells: CellCounts,
+    columns: dict[str, str | None],
+    maps: dict[str, FieldMap],
+    ontologies: Mapping[str, Ontology] | None = None,
+) -> list[TrueLabels]:
+    """Read the labels of every field that the file has.
+
+    Args:
+        cells: The opened file.
+        columns: Column of a field, where the user named one.
+        maps: See `read_label_map`.
+        ontologies: Field -> ontology, which names the labels that are ids of terms.
+
+    Raises:
+        EvaluationError: A named column, or the one of cell types, is missing; or no cell has a
+            label.
+    """
+    found = []
+    for name in FIELDS:
+        wanted, mapped = columns.get(name), maps.get(name, FieldMap())
+        column = wanted or USUAL_COLUMNS[name]
+        if wanted is None and mapped.every_cell is not None:
+            labels = [mapped.every_cell] * cells.n_cells
+            column = "the label map"
+        elif column in cells.obs_columns:
+            labels = cells.obs_column(column)
+        elif wanted is not None or name == "cell_type":
+            raise _missing(cells, name, column)
+        else:
+            continue
+        ontology = (ontologies or {}).get(name)
+        meaning = {label: _name(label, mapped, ontology) for label in set(labels)}
+        names = tuple(meaning[label] for label in labels)
+        if any(name is not None for name in names):
+            found.append(TrueLabels(field=name, column=column, names=names, terms=mapped.terms))
+        elif wanted is not None or name == "cell_type":
+            problem = f"no cell of {cells.name} has a label in obs[{column!r}]"
+            raise EvaluationError(problem, hint=f"choose {_option(name)} from {_columns(cells)}")
+    return found
+
+
+def _name(label: str, mapped: FieldMap, ontology: Ontology | None) -> str | None:
+    """What captions call a label of the data set; None for one that nobody knows."""
+    if label in mapped.labels:
+        return mapped.labels[label].strip()
+    if label.strip().lower() in UNKNOWN:
+        return None
+    return ontology.label(label.strip()) if ontology else label.strip()
+
+
+def _missing(cells: CellCounts, name: str, column: str) -> EvaluationError:
+    problem = f"{cells.name} has no column {column!r} of labels ({name.replace('_', ' ')})"
+    return EvaluationError(problem, hint=f"choose {_option(name)} from {_columns(cells)}")
+
+
+def _option(name: str) -> str:
+    return "--label-column" if name == "cell_type" else f"--{name}-column"
+
+
+def _columns(cells: CellCounts) -> str:
+    return f"the columns there are: {', '.join(sorted(cells.obs_columns)) or 'none'}"

@@ -1,0 +1,102 @@
+"""The files of a quantised bundle: graphs, tables, and all that stays as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from c2t.calibration.quantise.quantised_graph import StoredRows, write_quantised
+from c2t.calibration.quantise.recipe import GraphRecipe
+from c2t.calibration.ranges.products import StoredGraph
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
+from c2t.runtime.bundle.bundle import GRAPHS, Bundle, file_entries, open_bundle, write_manifest
+from c2t.runtime.bundle.manifest import MANIFEST_NAME, Decoder, FileEntry
+
+GENE_TABLES = "gene_embedding.safetensors"
+# About the float32 graphs and nothing else.
+LEFT_BEHIND = ("parity.json",)
+
+
+def write_quantised_bundle(
+    source: Bundle, folder: Path, recipes: Mapping[str, GraphRecipe], *, precision: str
+) -> Bundle:
+    """Write a bundle into an empty folder.
+
+    Args:
+        source: The float32 bundle.
+        folder: Where to.
+        recipes: By graph file; a graph without one is copied.
+        precision: What the manifest is to say.
+
+    Returns:
+        The new bundle, opened. Files that are added later need `complete_manifest`.
+    """
+    table = None
+    for name in GRAPHS:
+        graph = StoredGraph(source.file(name))
+        is_decoder = name == "decoder.onnx"
+        reference = source.manifest.decoder.token_embedding if is_decoder else None
+        rows = write_quantised(graph, folder / name, recipes.get(name, GraphRecipe()), reference)
+        table = rows if is_decoder else table
+    assert table is not None
+    write_gene_tables(source.gene_embedding_tables, folder / GENE_TABLES)
+    written = {GENE_TABLES, *GRAPHS, *(f"{name}.data" for name in GRAPHS)}
+    for name in set(source.manifest.files) - written - set(LEFT_BEHIND):
+        shutil.copyfile(source.file(name), folder / name)
+    manifest = replace(
+        source.manifest,
+        precision=precision,
+        decoder=_decoder(source.manifest.decoder, table),
+        files={},
+    )
+    write_manifest(folder, replace(manifest, files=_unhashed(folder)))
+    return open_bundle(folder, verify=False)
+
+
+def complete_manifest(bundle: Bundle) -> None:
+    """Write the manifest of a finished bundle: every file in its folder, with its hash."""
+    names = _names(bundle.path)
+    files = file_entries(bundle.path, names)
+    write_manifest(bundle.path, replace(bundle.manifest, files=files))
+
+
+def write_gene_tables(tables: GeneEmbeddingTables, path: Path) -> None:
+    """Write the gene embedding's tables, int8 with a scale a row."""
+    small = convert_tables(tables, np.dtype(np.int8))
+    arrays = {
+        "word": small.word,
+        "position": small.position,
+        "word_scale": small.word_scale,
+        "position_scale": small.position_scale,
+        "token_type": small.token_type,
+        "gamma": small.gamma,
+        "beta": small.beta,
+    }
+    # Not `save_file`: it makes files that only their owner can read.
+    path.write_bytes(save({name: array for name, array in arrays.items() if array is not None}))
+
+
+def bytes_of(bundle: Bundle) -> int:
+    """Size of all files of a bundle, as they lie on the disk."""
+    return sum((bundle.path / name).stat().st_size for name in _names(bundle.path))
+
+
+def _decoder(decoder: Decoder, table: StoredRows) -> Decoder:
+    return replace(decoder, token_embedding=table.values, token_scale=table.scale)
+
+
+def _names(folder: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(folder) if entry.name != MANIFEST_NAME]
+
+
+def _unhashed(folder: Path) -> dict[str, FileEntry]:
+    """Lengths only: the hashes come when the last file has been written."""
+    return {
+        name: FileEntry(bytes=(folder / name).stat().st_size, sha256="") for name in _names(folder)
+    }

@@ -1,0 +1,1 @@
+"""Run the float32 graphs on cells, and collect what their products see."""

@@ -1,0 +1,92 @@
+"""What products are given, over many cells: bounded memory, whatever the number of cells.
+
+Two passes. The first keeps, for each product, the largest magnitude of each channel over all rows,
+and some rows. When smoothing has settled the channels' factors, the range of each input is known,
+and the second pass fills a histogram of fixed bins over exactly that range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.calibration.ranges.products import Float32, Product
+from c2t.calibration.ranges.tapped_graph import Tap
+
+KEPT_ROWS = 256
+BINS = 4096
+
+
+class ChannelStatistics:
+    """Largest magnitude of each channel, and a sample of rows, of one product's input.
+
+    Args:
+        product: The product.
+        keep: Most rows to keep.
+        seed: Of the choice of rows.
+    """
+
+    def __init__(self, product: Product, *, keep: int = KEPT_ROWS, seed: int = 0) -> None:
+        self.largest: Float32 = np.zeros(product.inputs, np.float32)  # [K]
+        self._rows: Float32 = np.zeros((keep, product.inputs), np.float32)
+        self._seen = 0
+        self._random = np.random.default_rng(seed)
+
+    @property
+    def rows(self) -> Float32:
+        """The kept rows, [n, K]: each row seen had the same chance to be among them."""
+        return self._rows[: min(self._seen, len(self._rows))]
+
+    def add(self, tap: Tap) -> None:
+        """Take in one run."""
+        np.maximum(self.largest, tap.largest, out=self.largest)
+        for row in tap.rows:  # reservoir sampling
+            place = self._seen
+            if place >= len(self._rows):
+                place = int(self._random.integers(self._seen + 1))
+            if place < len(self._rows):
+                self._rows[place] = row
+            self._seen += 1
+
+
+class Histogram:
+    """Counts of magnitudes in equal bins from 0 to `largest`.
+
+    Args:
+        largest: The end of the last bin; not less than any magnitude to come, but for rounding.
+        factors: [K] what each channel is multiplied with before it is counted; None: nothing.
+    """
+
+    def __init__(self, largest: float, factors: Float32 | None = None) -> None:
+        self.largest = largest
+        self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
+        self._factors = factors
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """[BINS] the middle of each bin."""
+        return np.asarray((np.arange(BINS) + 0.5) * (self.largest / BINS), np.float64)
+
+    def add(self, rows: Float32) -> None:
+        """Count the values of rows [n, K]."""
+        if self.largest <= 0:
+            self.counts[0] += rows.size
+            return
+        magnitudes = np.abs(rows if self._factors is None else rows * self._factors)
+        places = (magnitudes * np.float32(BINS / self.largest)).astype(np.int64)
+        np.minimum(places, BINS - 1, out=places)
+        self.counts += np.bincount(places.reshape(-1), minlength=BINS)
+
+
+def add_channels(statistics: Mapping[str, ChannelStatistics], taps: Mapping[str, Tap]) -> None:
+    """Take one run of a graph into the statistics of its products."""
+    for name, tap in taps.items():
+        statistics[name].add(tap)
+
+
+def add_counts(histograms: Mapping[str, Histogram], taps: Mapping[str, Tap]) -> None:
+    """Take one run of a graph into the histograms of its products."""
+    for name, tap in taps.items():
+        histograms[name].add(tap.rows)

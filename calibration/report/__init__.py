@@ -1,0 +1,1 @@
+"""Reports of a calibration or evaluation: JSON, tables and pages."""

@@ -1,0 +1,1 @@
+"""A trained checkpoint from disk: its files, layouts, adapters, genes and prompt."""

@@ -1,0 +1,1 @@
+"""One file per encoder family: its ONNX graph."""

@@ -1,0 +1,1 @@
+"""What all graphs are built with, and the projector's graph."""

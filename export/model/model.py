@@ -1,0 +1,185 @@
+"""Cell2Text in PyTorch: the definition that every exported graph is checked against.
+
+One decision: it is defined for one cell without padding (batch rows, where allowed, have equal
+lengths), because the output of a padded batch would depend on its neighbours.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import BertForMaskedLM, GenerationConfig, LlamaForCausalLM
+
+from c2t.export.model.projector import MlpProjector, PerceiverProjector
+from c2t.runtime.bundle.manifest import Generation, Prompt
+from c2t.runtime.system.errors import CheckpointError
+
+
+class Cell2TextModel(nn.Module):
+    """Geneformer encoder, projector and Llama decoder.
+
+    Args:
+        geneformer: Encoder; only its embeddings and the layers below `emb_layer` are used.
+        projector: `mlp` or `perceiver`.
+        llama: Decoder.
+        emb_layer: Which hidden state the projector sees, counted from the last: -1 is the output
+            of the second to last layer, 0 that of the last.
+        top_k: Rows of the encoder that an `mlp` sees; a perceiver sees all.
+
+    Attributes:
+        layers_run: Encoder layers that are needed.
+    """
+
+    def __init__(
+        self,
+        geneformer: BertForMaskedLM,
+        projector: MlpProjector | PerceiverProjector,
+        llama: LlamaForCausalLM,
+        *,
+        emb_layer: int = -1,
+        top_k: int = 256,
+    ) -> None:
+        super().__init__()
+        widths = (geneformer.config.hidden_size, llama.config.hidden_size)
+        if widths != (projector.config.input_width, projector.config.output_width):
+            problem = (
+                f"the projector maps width {projector.config.input_width} to "
+                f"{projector.config.output_width}, but the encoder is {widths[0]} and the decoder "
+                f"{widths[1]} wide"
+            )
+            raise CheckpointError(problem, hint="check that all parts are of one training run")
+        self.geneformer = geneformer
+        self.projector = projector
+        self.llama = llama
+        self.emb_layer = emb_layer
+        self.layers_run = layers_needed(int(geneformer.config.num_hidden_layers), emb_layer)
+        self.top_k = top_k
+
+    @property
+    def rows(self) -> int | None:
+        """Encoder rows that the projector sees at most; None: all."""
+        return self.top_k if self.projector.config.kind == "mlp" else None
+
+    def encode(self, gene_tokens: Tensor) -> Tensor:
+        """Encode one cell.
+
+        Args:
+            gene_tokens: [S] int64, or [B,S] for cells of one length.
+
+        Returns:
+            `hidden_states[layers + emb_layer]`, cut to `rows`: [K,H] or [B,K,H].
+        """
+        batch = gene_tokens if gene_tokens.dim() == 2 else gene_tokens[None]
+        # The LM head would cost more than all layers together; `bert` stops before it.
+        states = self.geneformer.bert(
+            input_ids=batch, attention_mask=torch.ones_like(batch), output_hidden_states=True
+        ).hidden_states
+        hidden: Tensor = states[self.layers_run][:, : self.rows]
+        return hidden if gene_tokens.dim() == 2 else hidden[0]
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Project encoder rows [K,H] or [B,K,H] to cell vectors [K',D] or [B,K',D]."""
+        if hidden.dim() == 3:
+            return self.projector(hidden)
+        return self.projector(hidden[None])[0]
+
+    def prompt_embeddings(self, cell_vectors: Tensor, prompt: Prompt) -> Tensor:
+        """Lay out the decoder's input: token rows of the prompt around the cell vectors.
+
+        Args:
+            cell_vectors: [K',D] or [B,K',D].
+            prompt: Token ids around the run of placeholders.
+
+        Returns:
+            [T,D] or [B,T,D] with T = prefix + K' + suffix.
+        """
+        batch = cell_vectors if cell_vectors.dim() == 3 else cell_vectors[None]
+        ids = (*prompt.prefix_ids, *(prompt.placeholder_id,) * batch.shape[1], *prompt.suffix_ids)
+        rows = self.llama.get_input_embeddings()(torch.tensor(ids, device=batch.device))
+        first = len(prompt.prefix_ids)
+        last = first + batch.shape[1]
+        before, after = (
+            part.expand(batch.shape[0], -1, -1) for part in (rows[:first], rows[last:])
+        )
+        embeddings = torch.cat((before, batch.to(rows.dtype), after), dim=1)
+        return embeddings if cell_vectors.dim() == 3 else embeddings[0]
+
+    def forward(self, gene_tokens: Tensor, caption_ids: Tensor, prompt: Prompt) -> Tensor:
+        """Logits that predict each caption token, and the one after the last.
+
+        Args:
+            gene_tokens: [B,S] int64, cells of one length.
+            caption_ids: [B,C] int64; padding on the right changes no earlier logit.
+            prompt: Token ids around the run of placeholders.
+
+        Returns:
+            [B,C+1,V]: row c scores the caption's token c.
+        """
+        front = self.prompt_embeddings(self.project(self.encode(gene_tokens)), prompt)
+        captions = self.llama.get_input_embeddings()(caption_ids)
+        embeddings = torch.cat((front, captions.to(front.dtype)), dim=1)
+        logits: Tensor = self.llama(
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=front.device),
+            use_cache=False,
+            logits_to_keep=caption_ids.shape[1] + 1,
+        ).logits
+        return logits
+
+    @torch.no_grad()
+    def generate(self, gene_tokens: Tensor, prompt: Prompt, generation: Generation) -> list[int]:
+        """Describe one cell with Hugging Face `generate`.
+
+        Args:
+            gene_tokens: [S] int64.
+            prompt: Token ids around the run of placeholders.
+            generation: Settings.
+
+        Returns:
+            The new token ids exactly as `generate` gives them: the end token is kept.
+        """
+        embeddings = self.prompt_embeddings(self.project(self.encode(gene_tokens)), prompt)[None]
+        tokens: Tensor = self.llama.generate(
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
+            generation_config=generation_config(generation),
+            # Defaults that ship with a Llama (temperature, top_p) must not leak in.
+            use_model_defaults=False,
+        )
+        return [int(token) for token in tokens[0]]
+
+
+def layers_needed(layers: int, emb_layer: int) -> int:
+    """Return how many layers the hidden state `hidden_states[layers + emb_layer]` needs.
+
+    Args:
+        layers: Layers of the checkpoint, L.
+        emb_layer: -1 is the second to last layer's output, 0 the last one's, -L the embeddings.
+
+    Raises:
+        CheckpointError: `emb_layer` points outside the L + 1 hidden states.
+    """
+    if not -layers <= emb_layer <= 0:
+        problem = f"emb_layer is {emb_layer}; an encoder of {layers} layers has -{layers} to 0"
+        raise CheckpointError(problem, hint="-1, the second to last layer, is the usual choice")
+    return layers + emb_layer
+
+
+def generation_config(generation: Generation) -> GenerationConfig:
+    """The Hugging Face settings that say the same."""
+    end = list(generation.eos_token_ids)
+    beams: dict[str, float | bool] = {}
+    if generation.num_beams > 1:  # `generate` warns about beam settings without beams
+        beams = {
+            "early_stopping": generation.early_stopping,
+            "length_penalty": generation.length_penalty,
+        }
+    return GenerationConfig(
+        max_new_tokens=generation.max_new_tokens,
+        num_beams=generation.num_beams,
+        no_repeat_ngram_size=generation.no_repeat_ngram_size,
+        do_sample=False,
+        eos_token_id=end or None,
+        # Never emitted for a batch of one, but `generate` wants one to be named.
+        pad_token_id=end[0] if end else 0,
+        bos_token_id=None,
+        **beams,
+    )

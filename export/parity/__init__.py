@@ -1,0 +1,1 @@
+"""The exported graphs compared with PyTorch, output by output."""

@@ -1,0 +1,1 @@
+"""Other programs that `c2t bench` measures beside c2t."""

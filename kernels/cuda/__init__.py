@@ -1,0 +1,1 @@
+"""A CUDA device: compiling, memory, launches, recorded graphs, and headers of all kernels."""

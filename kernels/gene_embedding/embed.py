@@ -1,0 +1,147 @@
+"""Gene embedding: checks the arguments, then runs the fastest implementation of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.errors import KernelError
+from c2t.kernels.gene_embedding.definition import embed_genes_reference
+from c2t.kernels.gene_embedding.tables import (
+    GeneEmbeddingTables,
+    convert_tables,
+    load_gene_embedding_tables,
+)
+from c2t.kernels.native import TYPE_NUMBER, EmbedArguments, native_kernels, thread_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "GeneEmbeddingTables",
+    "convert_tables",
+    "embed_genes",
+    "load_gene_embedding_tables",
+]
+
+OUTPUT_DTYPES = (np.float32, np.float16, np.uint16, np.int8)
+
+
+def embed_genes(
+    tokens: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    tables: GeneEmbeddingTables,
+    out: NDArray[Any],
+    *,
+    out_scale: float | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]:
+    """Fill `out` with LayerNorm(word[token] + position[rank] + type) * gamma + beta, in one pass.
+
+    Args:
+        tokens: [B, S] int32; what stands after a cell's length is not looked at.
+        lengths: [B] int32, 0 ... S.
+        tables: The model's tables.
+        out: [B, S, H] contiguous; float32, float16, uint16 (the bits of bfloat16) or int8. Rows
+            after a cell's length become zero.
+        out_scale: The calibrated scale of an int8 `out` (and only of one): y is stored as
+            y / out_scale, rounded half to even, saturated to -128 ... 127 like QuantizeLinear.
+        threads: How many to use at most; None: one per core that this process may use.
+
+    Returns:
+        `out`.
+
+    Raises:
+        KernelError: If shapes, dtypes, lengths or tokens do not fit; `out` is untouched then.
+    """
+    check_cells(tokens, lengths, tables)
+    _check_out(tokens.shape, tables, out, out_scale)
+    threads = thread_count(threads)
+    kernels = native_kernels()
+    if kernels is None:
+        return embed_genes_reference(tokens, lengths, tables, out, out_scale=out_scale)
+    tokens = np.require(tokens, requirements=("C", "A"))
+    lengths = np.require(lengths, requirements=("C", "A"))
+    kernels.embed(
+        EmbedArguments(
+            tokens=tokens.ctypes.data,
+            lengths=lengths.ctypes.data,
+            word=tables.word.ctypes.data,
+            position=tables.position.ctypes.data,
+            word_scale=_address(tables.word_scale),
+            position_scale=_address(tables.position_scale),
+            token_type=_address(tables.token_type),
+            gamma=tables.gamma.ctypes.data,
+            beta=tables.beta.ctypes.data,
+            out=out.ctypes.data,
+            cells=tokens.shape[0],
+            ranks=tokens.shape[1],
+            width=tables.width,
+            table_type=TYPE_NUMBER[tables.word.dtype.name],
+            out_type=TYPE_NUMBER[out.dtype.name],
+            epsilon=tables.epsilon,
+            out_scale=1.0 if out_scale is None else out_scale,
+        ),
+        threads,
+    )
+    return out
+
+
+def _address(array: NDArray[np.float32] | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def check_cells(
+    tokens: NDArray[np.int32], lengths: NDArray[np.int32], tables: GeneEmbeddingTables
+) -> None:
+    """Every id that will be looked up is a row of the table, every rank a row of the positions.
+
+    Raises:
+        KernelError: If not; nothing has been read then.
+    """
+    if tokens.dtype != np.int32 or tokens.ndim != 2 or lengths.dtype != np.int32:
+        problem = f"tokens are {tokens.dtype} {tokens.shape}, lengths {lengths.dtype}"
+        raise KernelError(problem, hint="give int32 tokens [B, S] and int32 lengths [B]")
+    cells, ranks = tokens.shape
+    if lengths.shape != (cells,):
+        problem = f"lengths have shape {lengths.shape}, tokens {tokens.shape}"
+        raise KernelError(problem, hint="give one length per cell")
+    longest = int(lengths.max(initial=0))
+    if int(lengths.min(initial=0)) < 0 or longest > ranks:
+        problem = f"lengths are {int(lengths.min())} ... {longest}, the tokens have {ranks} columns"
+        raise KernelError(problem, hint="lengths count the tokens of each cell")
+    if longest > tables.positions:
+        problem = f"a cell has {longest} tokens, the model has {tables.positions} positions"
+        raise KernelError(problem, hint="truncate cells to the model's input size")
+
+    used = np.arange(ranks, dtype=np.int32) < lengths[:, None]  # [B, S]
+    outside = used & ((tokens < 0) | (tokens >= tables.vocabulary))
+    if outside.any():
+        cell, rank = (int(index[0]) for index in np.nonzero(outside))
+        problem = (
+            f"gene token {int(tokens[cell, rank])} (cell {cell}, rank {rank}) is not among the"
+            f" {tables.vocabulary} tokens of the model"
+        )
+        raise KernelError(problem, hint="the vocabulary and the tables must come from one bundle")
+
+
+def _check_out(
+    shape: tuple[int, ...],
+    tables: GeneEmbeddingTables,
+    out: NDArray[Any],
+    out_scale: float | None,
+) -> None:
+    expected = (*shape, tables.width)
+    if out.shape != expected or not out.flags.carray:
+        problem = f"the output has shape {out.shape}, expected {expected}, contiguous, writable"
+        raise KernelError(problem, hint="allocate it from the tokens' shape and the tables' width")
+    if out.dtype not in OUTPUT_DTYPES:
+        problem = f"the output is {out.dtype}"
+        raise KernelError(problem, hint="use float32, float16, uint16 (bfloat16 bits) or int8")
+    if (out_scale is not None) != (out.dtype == np.int8):
+        problem = f"the output is {out.dtype}, its scale {out_scale}"
+        raise KernelError(problem, hint="int8 output, and only int8, needs the calibrated scale")
+    if out_scale is not None and not (np.isfinite(out_scale) and out_scale > 0):
+        problem = f"the output's scale is {out_scale}"
+        raise KernelError(problem, hint="calibrate again: a scale is a positive number")

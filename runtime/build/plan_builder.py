@@ -1,0 +1,137 @@
+"""One graph to one plan, with whichever TensorRT there is: strongly typed, straight to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from c2t.runtime.build.build_progress import Phases, progress_monitor
+from c2t.runtime.engines.built.plan_profiles import Profile
+from c2t.runtime.engines.tensorrt_library import GPU_PREFIX, Target, TensorRT, message_log
+from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.files import atomic_file
+from c2t.runtime.system.progress import Advance
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """How a plan is built.
+
+    Args:
+        gpus: Compute capabilities to build for, such as "sm_89"; empty: the GPU that is here.
+        lean: For the lean runtime too.
+        timing_cache: File of measured times that is read and added to; None: none.
+    """
+
+    gpus: tuple[str, ...] = ()
+    lean: bool = False
+    timing_cache: Path | None = field(default=None, compare=False)
+
+
+def build_plan(
+    library: TensorRT,
+    graph: Path,
+    target: Path,
+    profiles: Sequence[Profile],
+    options: PlanOptions,
+    *,
+    advance: Advance = lambda _: None,
+) -> None:
+    """Build a plan.
+
+    Args:
+        library: TensorRT.
+        graph: The graph file, its data file beside it.
+        target: The plan to write.
+        profiles: Shapes, in the order in which the plan is to hold them.
+        options: How.
+        advance: Told how far it is, see `c2t.runtime.build.build_progress`.
+
+    Raises:
+        EngineError: TensorRT refuses the graph or cannot build it.
+        KeyboardInterrupt: Ctrl-C; the plan may be half-written then.
+    """
+    trt, log = library.module, message_log(library)
+    builder = trt.Builder(log)
+    if builder is None:
+        raise _failed(graph, "its builder does not start", log)
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(graph)):
+        problems = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+        raise _failed(graph, "; ".join(problems) or "the parser refuses it", log)
+    config = builder.create_builder_config()
+    _choose_gpus(library, config, options.gpus)
+    for profile in profiles:
+        shapes = builder.create_optimization_profile()
+        for name, found in profile.items():
+            shapes.set_shape(name, found.least, found.usual, found.most)
+        config.add_optimization_profile(shapes)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names of layers: small
+    if options.lean:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        # A lean runtime within the plan would be host code, which no plan is trusted with.
+        config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
+    timing = _timing_cache(config, options.timing_cache)
+    monitor = progress_monitor(library, Phases(advance))
+    config.progress_monitor = monitor
+    built = _write(trt, builder, network, config, target)
+    if monitor.stopped is not None:
+        raise monitor.stopped
+    if not built:
+        raise _failed(graph, "it cannot be built", log)
+    if timing is not None and options.timing_cache is not None:
+        with atomic_file(options.timing_cache, force=True) as temporary:
+            temporary.write_bytes(memoryview(timing.serialize()))
+
+
+def _network_flags(trt: Any) -> int:
+    """Strongly typed: since TensorRT 11 there is no other way, and the flag may go."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _choose_gpus(library: TensorRT, config: Any, gpus: Sequence[str]) -> None:
+    if library.target is not Target.rtx or not gpus:
+        return
+    config.num_compute_capabilities = len(gpus)
+    for place, gpu in enumerate(gpus):
+        name = f"SM{gpu.removeprefix(GPU_PREFIX)}"
+        config.set_compute_capability(getattr(library.module.ComputeCapability, name), place)
+
+
+def _timing_cache(config: Any, path: Path | None) -> Any:
+    if path is None:
+        return None
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+def _write(trt: Any, builder: Any, network: Any, config: Any, target: Path) -> bool:
+    """Build, and write piece by piece where TensorRT can: gigabytes need no second copy."""
+    if not hasattr(builder, "build_serialized_network_to_stream"):
+        plan = builder.build_serialized_network(network, config)
+        if plan is not None:
+            target.write_bytes(memoryview(plan))
+        return plan is not None
+
+    class Writer(trt.IStreamWriter):  # type: ignore[misc]  # of a module known at run time
+        def __init__(self, stream: Any) -> None:
+            super().__init__()
+            self._stream = stream
+
+        def write(self, data: Any) -> int:
+            return int(self._stream.write(data))
+
+    with target.open("wb") as stream:
+        writer = Writer(stream)
+        return bool(builder.build_serialized_network_to_stream(network, config, writer))
+
+
+def _failed(graph: Path, reason: str, log: Any) -> EngineError:
+    said = log.errors[-1].strip() if log.errors else ""
+    problem = f"TensorRT cannot build {graph.name}: {reason}" + (f" ({said})" if said else "")
+    return EngineError(problem, hint="run `c2t doctor`; is there memory enough?")

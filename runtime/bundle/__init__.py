@@ -1,0 +1,1 @@
+"""A bundle on disk: files, hashes, manifest, genes and tensors."""

@@ -1,0 +1,169 @@
+"""The genes a bundle knows, and the lookup from a name in a file to one of them.
+
+One decision: a name is looked up as it is, then in upper case, then without an Ensembl version;
+never by similarity. An unknown name stays unknown, and is counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.npz_file import NpzFileError, read_arrays
+
+# "ENSG00000118785.13", "ENSMUSG00000051951.6"; the suffix "_PAR_Y" marks GENCODE's second copy of a
+# pseudo-autosomal gene, which older releases wrote as ENSGR…: a gene of its own, not a version.
+_VERSIONED_ID = re.compile(r"(ENS[A-Z]*G[A-Z]?\d{6,})\.\d+(_PAR_Y)?\Z")
+_PAR_Y_ID = re.compile(r"ENSG0(\d{10})(?:\.\d+)?_PAR_Y\Z")
+_UNIQUE_SUFFIX = re.compile(r"(.+)-\d+\Z")
+
+UNKNOWN = -1
+
+GENE_ARRAYS = ("ensembl_id", "token", "median", "alias", "alias_gene")
+# The largest published vocabulary has 26 thousand genes and 174 thousand names: 5 MB.
+GENES_BYTES_MAX = 128 << 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GeneVocabulary:
+    """G genes with a token and a median each, and A further names for them.
+
+    Args:
+        ensembl_id: [G] bytes, unique, upper case.
+        token: [G] int32, unique: row of the encoder's word table.
+        median: [G] float64, the gene's median over the cells where it is not zero; positive.
+        alias: [A] bytes: symbols and old Ensembl ids.
+        alias_gene: [A] int32, index of the gene that the alias means.
+
+    Raises:
+        BundleError: If the arrays contradict each other; names the array.
+    """
+
+    ensembl_id: NDArray[np.bytes_]
+    token: NDArray[np.int32]
+    median: NDArray[np.float64]
+    alias: NDArray[np.bytes_]
+    alias_gene: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    @classmethod
+    def load(cls, path: Path) -> GeneVocabulary:
+        """Read `genes.npz` of a bundle.
+
+        Raises:
+            BundleError: If the file is not such an archive, or its arrays contradict each other.
+        """
+        try:
+            arrays = read_arrays(path, GENE_ARRAYS, bytes_max=GENES_BYTES_MAX)
+        except NpzFileError as error:
+            problem = f"{path} is not a gene vocabulary: {error.problem}"
+            raise BundleError(problem, hint="export the bundle again") from error
+        return cls(**arrays)
+
+    @cached_property
+    def _by_id(self) -> dict[str, int]:
+        return dict(zip(_text(self.ensembl_id), range(len(self)), strict=True))
+
+    @cached_property
+    def _by_alias(self) -> dict[str, int]:
+        return dict(zip(_text(self.alias), self.alias_gene.tolist(), strict=True))
+
+    def lookup(self, names: Iterable[str]) -> NDArray[np.int32]:
+        """Return the gene of each name, [N] int32, -1 for a name that is not known."""
+        found = [self._gene(name) for name in names]
+        return np.asarray(found, dtype=np.int32)
+
+    def lookup_columns(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """Like `lookup`, for all columns of one file.
+
+        scanpy makes names unique by appending "-1", "-2"…: such a name means the gene of its stem
+        when it is unknown itself and the stem is another column of the same file.
+
+        Returns:
+            [N] int32, -1 for columns that mean no known gene.
+        """
+        genes = self.lookup(names)
+        present: dict[str, int] = {}
+        for column in np.flatnonzero(genes != UNKNOWN).tolist():
+            present.setdefault(names[column], column)
+        for column in np.flatnonzero(genes == UNKNOWN).tolist():
+            stem = _UNIQUE_SUFFIX.match(names[column])
+            if stem and stem[1] in present:
+                genes[column] = genes[present[stem[1]]]
+        return genes
+
+    def _gene(self, name: str) -> int:
+        name = name.strip()
+        for key in (name, name.upper()):
+            gene = self._gene_of_key(key)
+            if gene != UNKNOWN:
+                return gene
+        upper = name.upper()
+        if not upper.startswith("ENS"):
+            return UNKNOWN  # "AL627309.1" is a name of its own, not version 1 of something
+        par_y = _PAR_Y_ID.match(upper)
+        if par_y:
+            return self._by_id.get(f"ENSGR{par_y[1]}", UNKNOWN)
+        versioned = _VERSIONED_ID.match(upper)
+        if not versioned or versioned[2]:
+            return UNKNOWN
+        return self._gene_of_key(versioned[1])
+
+    def _gene_of_key(self, key: str) -> int:
+        # An alias comes first: a mapping may say that an id with a token means another gene.
+        gene = self._by_alias.get(key, UNKNOWN)
+        return gene if gene != UNKNOWN else self._by_id.get(key, UNKNOWN)
+
+
+def _text(values: NDArray[np.bytes_]) -> list[str]:
+    return [value.decode() for value in values.tolist()]
+
+
+def _check(genes: GeneVocabulary) -> None:
+    """Check shapes, dtypes and ranges; everything after relies on them."""
+
+    def fail(array: str, what: str) -> None:
+        problem = f"gene vocabulary: `{array}` {what}"
+        raise BundleError(problem, hint="export the bundle again")
+
+    count, names = len(genes.ensembl_id), len(genes.alias)
+    for array, kind, length in (
+        ("ensembl_id", "S", count),
+        ("token", "i", count),
+        ("median", "f", count),
+        ("alias", "S", names),
+        ("alias_gene", "i", names),
+    ):
+        value = getattr(genes, array)
+        if value.ndim != 1 or len(value) != length:
+            fail(array, f"has shape {value.shape}, expected ({length},)")
+        # An empty alias table has no strings to show its type by.
+        if value.dtype.kind != kind and length > 0:
+            fail(array, f"has dtype {value.dtype}, expected kind {kind!r}")
+    if count == 0:
+        fail("ensembl_id", "is empty")
+    if len(np.unique(genes.ensembl_id)) != count:
+        fail("ensembl_id", "names a gene twice")
+    if genes.token.min() < 0 or len(np.unique(genes.token)) != count:
+        fail("token", "has negative or repeated tokens")
+    if not (np.isfinite(genes.median).all() and (genes.median > 0).all()):
+        fail("median", "has values that are not positive and finite")
+    if names and not 0 <= genes.alias_gene.min() <= genes.alias_gene.max() < count:
+        fail("alias_gene", f"points outside the {count:,} genes")
+    for array in ("ensembl_id", "alias"):
+        try:
+            _text(getattr(genes, array))
+        except UnicodeDecodeError as error:
+            fail(array, f"is not UTF-8: {error}")

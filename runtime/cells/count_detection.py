@@ -1,0 +1,275 @@
+"""Which matrix of a file holds the counts, and what was done to them.
+
+One decision: values are judged by themselves, never by a name in the file. Only the order of genes
+within a cell matters, so one factor per cell is harmless and a logarithm is undone; values scaled
+gene by gene (z-scores, TPM) have lost the order and are refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cells.formats.store import CellStore
+from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, concatenate_rows
+from c2t.runtime.system.errors import CellFileError
+
+# How to treat the values: judged, or as the user says.
+Values = Literal["auto", "counts", "log1p", "normalized"]
+# Counts; their log1p; counts times one factor a cell; other positive values; z-scores; no values.
+Kind = Literal["counts", "log1p", "proportional", "normalized", "scaled", "nothing"]
+
+PREFERRED = ("layers/counts", "raw", "X")
+WHOLE_TOLERANCE = 1e-3
+LOG_MAX = 15.0  # ln(1 + 3.3 million): no cell has a gene of that share of 10,000 or a million
+_SAMPLE_CELLS, _SAMPLE_PORTIONS, _SAMPLE_ENTRIES = 512, 16, 1 << 23
+
+_WORDS: dict[Kind, str] = {
+    "counts": "raw counts",
+    "log1p": "log1p of counts",
+    "proportional": "counts scaled cell by cell",
+    "normalized": "normalized values that are not counts (such as TPM)",
+    "scaled": "scaled values (z-scores: there are negative ones)",
+    "nothing": "no values",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the values of a matrix are.
+
+    Args:
+        kind: The judgement.
+        log_base: Base of the logarithm to undo, for log1p.
+        warning: What is doubtful about it; empty if nothing.
+    """
+
+    kind: Kind
+    log_base: float | None = None
+    warning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountsReport:
+    """Which matrix was taken, and why.
+
+    Args:
+        slot: "X", "raw" or "layers/NAME".
+        kind: What its values are, or are said to be.
+        log_base: Base of the logarithm that is undone, None for none.
+        sentence: All this in words.
+        warnings: What the user should know.
+    """
+
+    slot: str
+    kind: Kind
+    log_base: float | None
+    sentence: str
+    warnings: tuple[str, ...]
+
+
+def sample_rows(matrix: RowMatrix) -> SparseRows:
+    """Read some cells, in portions spread evenly over the matrix."""
+    cells, columns = matrix.shape
+    wanted = min(cells, _SAMPLE_CELLS, max(64, _SAMPLE_ENTRIES // max(columns, 1)))
+    length = max(1, wanted // _SAMPLE_PORTIONS)
+    if cells <= wanted:
+        starts, length = [0], cells
+    else:
+        spread = np.linspace(0, cells - length, _SAMPLE_PORTIONS).astype(int)
+        starts = np.unique(spread // length * length).tolist()
+    parts = [matrix.rows(start, min(start + length, cells)) for start in starts]
+    return concatenate_rows(parts, columns)
+
+
+def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
+    """Say what the values of a matrix are.
+
+    Args:
+        sample: Some of its cells.
+        stated_base: Base of a logarithm that the file says was applied.
+    """
+    row, values = sample.row_index(), np.asarray(sample.data, dtype=np.float64)
+    cells = sample.shape[0]
+    filled = np.bincount(row[values != 0], minlength=cells) > 0
+    negative = np.bincount(row[values < 0], minlength=cells) > 0
+    # A damaged cell is that cell's error; only when most are negative is the matrix scaled.
+    if negative.sum() * 2 > filled.sum():
+        return Finding(kind="scaled")
+    bad = np.bincount(row[~np.isfinite(values) | (values < 0)], minlength=cells) > 0
+    use = (values > 0) & ~bad[row]
+    row, values = row[use], values[use]
+    if not len(values):
+        return Finding(kind="nothing")
+
+    whole = np.abs(values - np.rint(values)) <= WHOLE_TOLERANCE
+    odd_cells = len(np.unique(row[~whole]))
+    if odd_cells <= 0.05 * len(np.unique(row)):
+        return _judge_whole(values, row)
+    for base in _bases(stated_base):
+        if values.max() * np.log(base) <= LOG_MAX and _multiples(_undo(values, base), row):
+            return Finding(kind="log1p", log_base=base)
+    if _multiples(values, row):
+        return Finding(kind="proportional")
+    base = stated_base or float(np.e)
+    if values.max() * np.log(base) <= LOG_MAX and (
+        stated_base or _spread(_totals(_undo(values, base), row)) < 0.1
+    ):
+        doubt = "log1p values that are no whole multiples once undone (corrected, imputed, or "
+        doubt += "normalised by gene length): the order of genes may differ from that of counts"
+        return Finding(kind="log1p", log_base=base, warning=doubt)
+    return Finding(kind="normalized")
+
+
+def choose_counts(
+    store: CellStore, *, layer: str | None = None, values: Values = "auto"
+) -> tuple[RowMatrix, SparseRows, CountsReport]:
+    """Find the matrix to take.
+
+    Args:
+        store: The cells.
+        layer: Take this one: "X", "raw", "layers/NAME" or NAME.
+        values: Take the values as this, whatever they look like.
+
+    Returns:
+        The matrix, a sample of its cells, and the report.
+
+    Raises:
+        CellFileError: No matrix holds counts; says what each holds.
+    """
+    slots = [_slot(store, layer)] if layer else [s for s in PREFERRED if s in store.slots]
+    seen: dict[str, tuple[RowMatrix, SparseRows, Finding]] = {}
+    stated = store.log_base()
+    for slot in slots:
+        matrix = store.matrix(slot)
+        sample = sample_rows(matrix)
+        seen[slot] = matrix, sample, judge(sample, stated_base=stated)
+        if seen[slot][2].kind == "counts" and values == "auto":
+            break
+    wanted: list[tuple[Kind, ...]] = [("counts",), ("log1p",), ("proportional",)]
+    if all(finding.kind == "nothing" for _, _, finding in seen.values()):
+        wanted = [("nothing",)]  # each cell has its own error: it is empty, or holds NaN
+    if values != "auto":
+        wanted = [("counts", "log1p", "proportional", "normalized"), ("scaled", "nothing")]
+    for kinds in wanted:
+        for slot, (matrix, sample, finding) in seen.items():
+            if finding.kind in kinds:
+                others = {s: f for s, (_, _, f) in seen.items() if s != slot}
+                return matrix, sample, _report(slot, finding, others, values, stated)
+    raise _no_counts(store, {slot: finding for slot, (_, _, finding) in seen.items()})
+
+
+def _bases(stated: float | None) -> list[float]:
+    return [stated] if stated else [float(np.e), 2.0, 10.0]
+
+
+def _undo(values: NDArray[np.float64], base: float) -> NDArray[np.float64]:
+    return np.asarray(np.expm1(values * np.log(base)))
+
+
+def _judge_whole(values: NDArray[np.float64], row: NDArray[np.int64]) -> Finding:
+    """Tell counts from TPM-like values rounded to whole numbers.
+
+    Totals of counted molecules differ several-fold between cells, and about half of a cell's genes
+    are counted once. Rounded TPM have nearly the same, large total in each cell, and few ones.
+    """
+    totals = _totals(values, row)
+    ones = np.bincount(row[values == 1], minlength=int(row.max()) + 1)
+    genes = np.bincount(row)
+    share = np.median(ones[genes > 0] / genes[genes > 0])
+    # The span of 80 % of the totals: 0.28 in TPM-like data, 0.85 and more in real counts.
+    if len(totals) >= 10 and _spread(totals) < 0.4 and np.median(totals) > 1e4 and share < 0.25:
+        return Finding(kind="normalized")
+    warning = ""
+    if values.max() == 1:
+        warning = "all values are 0 or 1: the order of genes is that of their medians alone"
+    return Finding(kind="counts", warning=warning)
+
+
+def _totals(values: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[np.float64]:
+    totals: NDArray[np.float64] = np.bincount(row, weights=values).astype(np.float64)
+    return totals[totals > 0]
+
+
+def _spread(totals: NDArray[np.float64]) -> float:
+    """Return the span of the middle 80 % relative to the median; infinite for under 10 cells."""
+    if len(totals) < 10:
+        return float("inf")
+    low, middle, high = np.percentile(totals, [10, 50, 90])
+    return float((high - low) / middle)
+
+
+def _multiples(values: NDArray[np.float64], row: NDArray[np.int64]) -> bool:
+    """Say whether each cell's values are whole multiples of its smallest: counts times a factor.
+
+    The smallest value of a cell is nearly always one molecule. Only multiples up to 20 are looked
+    at: rounding blurs larger ones. Values with nothing of the kind pass 1 time in 25.
+    """
+    begin = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+    unit = np.repeat(np.minimum.reduceat(values, begin), np.diff(np.r_[begin, len(row)]))
+    ratio = values / unit
+    near = np.abs(ratio - np.rint(ratio)) <= 0.02
+    small = ratio <= 20
+    looked_at = np.add.reduceat(small.astype(np.int64), begin) - 1  # less the smallest itself
+    fits = np.add.reduceat((small & near).astype(np.int64), begin) - 1
+    enough = looked_at >= 3
+    if not enough.any():
+        return False
+    return bool((fits[enough] >= 0.9 * looked_at[enough]).mean() >= 0.8)
+
+
+def _slot(store: CellStore, layer: str) -> str:
+    for name in (layer, f"layers/{layer}", layer.replace("raw.X", "raw").replace("raw/X", "raw")):
+        if name in store.slots:
+            return name
+    problem = f"{store.name} has no matrix `{layer}`"
+    raise CellFileError(problem, hint=f"it has: {', '.join(store.slots) or 'none'}")
+
+
+def _report(
+    slot: str,
+    finding: Finding,
+    others: dict[str, Finding],
+    values: Values,
+    stated: float | None,
+) -> CountsReport:
+    kind, base, warnings = finding.kind, finding.log_base, [finding.warning]
+    if kind == "nothing":
+        warnings = [f"{slot} holds nothing but zeros and NaN in the cells looked at"]
+    if values != "auto":
+        kind = values
+        base = (finding.log_base or stated or float(np.e)) if values == "log1p" else None
+        looks = finding.kind if finding.kind != "proportional" else "normalized"
+        doubt = f"{slot} is taken as {_WORDS[kind]}, but looks like {_WORDS[finding.kind]}"
+        warnings = [doubt if looks != kind else ""]
+    undone = ""
+    if base is not None:
+        undone = ", undone" if base == float(np.e) else f" (base {base:g}), undone"
+    rest = "".join(f"; {s} holds {_WORDS[f.kind]}" for s, f in others.items())
+    return CountsReport(
+        slot=slot,
+        kind=kind,
+        log_base=base,
+        sentence=f"took `{slot}`: {_WORDS[kind]}{undone}{rest}",
+        warnings=tuple(w for w in warnings if w),
+    )
+
+
+def _no_counts(store: CellStore, seen: dict[str, Finding]) -> CellFileError:
+    """Say what each matrix holds, and what would help."""
+    held = "; ".join(f"`{slot}` holds {_WORDS[finding.kind]}" for slot, finding in seen.items())
+    problem = f"no counts found in {store.name}: {held or 'it has no matrix X, raw or counts'}"
+    others: list[Any] = [slot for slot in store.slots if slot not in seen]
+    if others:
+        hint = f"if another matrix holds them, name it: `--layer {others[0]}`"
+        if len(others) > 1:
+            hint += f" (there are {', '.join(others)})"
+    elif any(finding.kind == "normalized" for finding in seen.values()):
+        hint = "use the raw counts of these cells; to go on with the order of these values, pass "
+        hint += "`--counts-are normalized`"
+    else:
+        hint = "write the raw counts into `layers['counts']` and try again"
+    return CellFileError(problem, hint=hint)

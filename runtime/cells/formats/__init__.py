@@ -1,0 +1,1 @@
+"""One file per format of cells, behind one interface."""

@@ -1,0 +1,162 @@
+"""Matrices inside an `.h5ad` file: dense, CSR and CSC, read in contiguous rows with h5py.
+
+Files come from strangers: every length, offset and column is checked before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cells.formats.hdf5 import checked_dataset, child, read_dataset, read_whole
+from c2t.runtime.cells.formats.transpose import TransposedRows
+from c2t.runtime.cells.sparse_rows import (
+    RowMatrix,
+    SparseRows,
+    check_columns,
+    check_numbers,
+    check_offsets,
+    check_widest,
+    dense_to_rows,
+)
+from c2t.runtime.system.errors import CellFileError
+
+
+class DenseMatrix:
+    """A dense data set."""
+
+    def __init__(self, dataset: Any, key: str) -> None:
+        check_numbers(dataset.dtype, key)
+        self.key = key
+        self._dataset = dataset
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, columns."""
+        cells, columns = self._dataset.shape
+        return int(cells), int(columns)
+
+    def entries(self, start: int, stop: int) -> int:
+        """Return how many numbers rows [start, stop) have, zeros included."""
+        return (stop - start) * self.shape[1]
+
+    def rows(self, start: int, stop: int) -> SparseRows:
+        """Read rows [start, stop)."""
+        return dense_to_rows(read_dataset(self._dataset, slice(start, stop), self.key))
+
+
+class CompressedRows:
+    """A CSR group: `indptr`, `indices`, `data`."""
+
+    def __init__(self, group: Any, key: str, shape: tuple[int, int]) -> None:
+        self.key = key
+        self.shape = shape
+        self._indptr, self._indices, self._data = _parts(group, key, shape[0])
+        check_widest(np.diff(self._indptr), shape[1], key)
+
+    def entries(self, start: int, stop: int) -> int:
+        """Return the stored entries of rows [start, stop)."""
+        return int(self._indptr[stop] - self._indptr[start])
+
+    def rows(self, start: int, stop: int) -> SparseRows:
+        """Read rows [start, stop)."""
+        span = slice(int(self._indptr[start]), int(self._indptr[stop]))
+        indices = read_dataset(self._indices, span, f"{self.key}/indices")
+        check_columns(indices, self.shape[1], f"{self.key}/indices")
+        data = read_dataset(self._data, span, f"{self.key}/data")
+        indptr = self._indptr[start : stop + 1] - self._indptr[start]
+        return SparseRows(indptr, indices, data, self.shape[1])
+
+
+class CompressedColumns:
+    """A CSC group, as the transposition wants it: portions of its entries as they are stored."""
+
+    def __init__(self, group: Any, key: str, shape: tuple[int, int]) -> None:
+        self.key = key
+        self.shape = shape
+        self._indptr, self._rows, self._data = _parts(group, key, shape[1])
+        self.stored = int(self._indptr[-1])
+        self.dtype: np.dtype[Any] = self._data.dtype
+
+    def read_rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the row of each of the stored entries [start, stop)."""
+        rows = read_dataset(self._rows, slice(start, stop), f"{self.key}/indices")
+        check_columns(rows, self.shape[0], f"{self.key}/indices", line="row")
+        return rows
+
+    def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
+        """Read stored entries [start, stop): the row, column and value of each."""
+        first, last = np.searchsorted(self._indptr, (start, stop - 1), side="right") - 1
+        edges = np.clip(self._indptr[first : last + 2], start, stop)
+        columns = np.repeat(np.arange(first, last + 1), np.diff(edges))
+        data = read_dataset(self._data, slice(start, stop), f"{self.key}/data")
+        return self.read_rows(start, stop), columns.astype(np.int32), data
+
+
+def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> RowMatrix:
+    """Open a matrix of an `.h5ad` file.
+
+    Args:
+        parent: The h5py group that holds it.
+        name: Its name there.
+        key: Its place in the file, for messages.
+        expected: Cells and columns, from the tables of cells and genes.
+
+    Raises:
+        CellFileError: It is no such matrix, or damaged; names the place.
+    """
+    import h5py
+
+    item = child(parent, name, key)
+    if not isinstance(item, h5py.Group):
+        dataset = checked_dataset(parent, name, key, dimensions=2)
+        _check_shape(dataset.shape, expected, key)
+        return DenseMatrix(dataset, key)
+    layout = _layout(item, key, expected)
+    shape = item.attrs.get("shape", item.attrs.get("h5sparse_shape", expected))
+    _check_shape(shape, expected, key)
+    if layout == "csr":
+        return CompressedRows(item, key, expected)
+    return TransposedRows(CompressedColumns(item, key, expected))
+
+
+def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
+    """Tell CSR from CSC: by the attributes of any anndata version, else by the lengths."""
+    stated = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
+    stated = stated.decode() if isinstance(stated, bytes) else str(stated)
+    if stated[:3] in ("csr", "csc"):
+        return stated[:3]
+    if not stated and "indptr" in group and expected[0] != expected[1]:
+        lines = len(checked_dataset(group, "indptr", f"{key}/indptr")) - 1
+        if lines in expected:
+            return "csr" if lines == expected[0] else "csc"
+    problem = f"{key} is neither a dense, a CSR nor a CSC matrix ({stated or 'no encoding'})"
+    raise CellFileError(problem, hint="write the file again with a current anndata")
+
+
+def _check_shape(shape: Any, expected: tuple[int, int], key: str) -> None:
+    found = tuple(int(size) for size in np.ravel(shape))
+    if found != expected:
+        problem = f"{key} has shape {found}, but there are {expected[0]:,} cells and "
+        problem += f"{expected[1]:,} genes"
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+
+
+def _parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, Any]:
+    """Return the three checked members of a sparse group, offsets already read."""
+    offsets = checked_dataset(group, "indptr", f"{key}/indptr")
+    indices = checked_dataset(group, "indices", f"{key}/indices")
+    data = checked_dataset(group, "data", f"{key}/data")
+    check_numbers(data.dtype, f"{key}/data")
+    for name, dataset in (("indptr", offsets), ("indices", indices)):
+        if dataset.dtype.kind not in "iu":
+            problem = f"{key}/{name} holds {dataset.dtype}, not integers"
+            raise CellFileError(problem, hint="write the file again with a current anndata")
+    if len(indices) != len(data):
+        problem = f"{key}: {len(indices):,} indices for {len(data):,} values"
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+    indptr = read_whole(offsets, f"{key}/indptr").astype(np.int64)
+    check_offsets(indptr, lines, len(data), f"{key}/indptr")
+    return indptr, indices, data

@@ -1,0 +1,1 @@
+"""How a cell's counts become a model's input; today gene tokens by rank value."""

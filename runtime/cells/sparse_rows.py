@@ -1,0 +1,154 @@
+"""Rows of a matrix of cells x genes, and the ways to get them from memory in bounded portions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.system.errors import CellFileError
+
+# Entries held at a time: 4 Mi x (4 bytes of column + 8 of value) and what the encoding makes of it.
+ENTRIES_AT_A_TIME = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class SparseRows:
+    """B cells in compressed sparse row form, as `scipy.sparse.csr_matrix` holds them.
+
+    Args:
+        indptr: [B+1] int64, first 0.
+        indices: [N] column of each entry, checked to be within the matrix.
+        data: [N] value of each entry, as stored.
+        columns: Width of the matrix.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[Any]
+    data: NDArray[Any]
+    columns: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, columns."""
+        return len(self.indptr) - 1, self.columns
+
+    def row_index(self) -> NDArray[np.int64]:
+        """Return the row of each entry, [N]."""
+        return np.repeat(np.arange(self.shape[0], dtype=np.int64), np.diff(self.indptr))
+
+    def take(self, rows: NDArray[np.int64]) -> SparseRows:
+        """Return some of the rows, in the order given."""
+        lengths = np.diff(self.indptr)[rows]
+        indptr = np.concatenate(([0], np.cumsum(lengths)))
+        entry = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        return SparseRows(indptr, self.indices[entry], self.data[entry], self.columns)
+
+
+class RowMatrix(Protocol):
+    """A matrix whose rows can be read in contiguous portions."""
+
+    key: str  # where it is in the file, for messages: "/raw/X"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, columns."""
+
+    def entries(self, start: int, stop: int) -> int:
+        """Return an upper bound of the entries in rows [start, stop)."""
+
+    def rows(self, start: int, stop: int) -> SparseRows:
+        """Read rows [start, stop)."""
+
+
+def dense_to_rows(block: NDArray[Any]) -> SparseRows:
+    """Return the entries of a dense block that are not zero (NaN is not)."""
+    row, column = np.nonzero(block)
+    indptr = np.zeros(len(block) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=len(block)), out=indptr[1:])
+    return SparseRows(indptr, column.astype(np.int32), block[row, column], block.shape[1])
+
+
+def concatenate_rows(parts: Sequence[SparseRows], columns: int) -> SparseRows:
+    """Join portions of rows, first to last."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = [np.diff(part.indptr) for part in parts]
+    indptr = np.concatenate(([0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))))
+    if not parts:
+        return SparseRows(indptr, np.zeros(0, np.int32), np.zeros(0, np.float32), columns)
+    return SparseRows(
+        indptr,
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.data for part in parts]),
+        columns,
+    )
+
+
+def check_numbers(dtype: np.dtype[Any], key: str) -> None:
+    """Refuse what is neither a number nor a truth value.
+
+    Raises:
+        CellFileError: Names the place.
+    """
+    if dtype.kind not in "biuf":
+        problem = f"{key} holds {dtype}, not numbers"
+        raise CellFileError(problem, hint="the matrix must be an integer or floating-point array")
+
+
+def check_columns(indices: NDArray[Any], columns: int, key: str, *, line: str = "column") -> None:
+    """Refuse columns outside the matrix (or rows, as `line` says); nothing later looks again.
+
+    Raises:
+        CellFileError: Names the place and the value.
+    """
+    if not indices.size:
+        return
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= columns:
+        wrong = low if low < 0 else high
+        problem = f"{key}: {line} {wrong} is outside the matrix of {columns:,} {line}s"
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+
+
+def check_offsets(indptr: NDArray[np.int64], lines: int, entries: int, key: str) -> None:
+    """Refuse offsets that do not divide `entries` entries into `lines` rows or columns.
+
+    Raises:
+        CellFileError: Names the place and the value.
+    """
+    problem = ""
+    if indptr.shape != (lines + 1,):
+        problem = f"{key} has shape {indptr.shape}, expected ({lines + 1},)"
+    elif indptr[0] != 0 or indptr[-1] != entries:
+        problem = f"{key} runs from {indptr[0]} to {indptr[-1]}, expected 0 to {entries}"
+    elif (np.diff(indptr) < 0).any():
+        at = int(np.flatnonzero(np.diff(indptr) < 0)[0])
+        problem = f"{key} decreases from {indptr[at]} to {indptr[at + 1]} at {at}"
+    if problem:
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+
+
+def check_widest(entries_per_row: NDArray[np.int64], columns: int, key: str) -> None:
+    """Refuse a row with more entries than columns: a bound on what one cell can take.
+
+    Raises:
+        CellFileError: Names the place and the value.
+    """
+    widest = int(entries_per_row.max(initial=0))
+    if widest > columns:
+        problem = f"{key}: a row has {widest:,} entries, but there are {columns:,} columns"
+        raise CellFileError(problem, hint="sum duplicate entries of the matrix and write it again")
+
+
+def portions(matrix: RowMatrix, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Divide rows [start, stop) so that each portion has few enough entries to hold."""
+    while start < stop:
+        end = stop
+        while end - start > 1 and matrix.entries(start, end) > ENTRIES_AT_A_TIME:
+            end = start + (end - start) // 2
+        yield start, end
+        start = end

@@ -1,0 +1,269 @@
+"""How a command behaves: what it says where, its exit code, and what becomes of its errors.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 ended (SIGTERM). An error
+of the user's is told in two lines, `error:` and `hint:`; with `--debug` it keeps its traceback, as
+does everything else always, which is a bug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
+
+import typer
+
+from c2t.runtime.system.errors import C2TError
+
+if TYPE_CHECKING:
+    from c2t.runtime.bundle.bundle import Bundle
+
+P = ParamSpec("P")
+
+FAILED, WRONG_USAGE = 1, 2
+INTERRUPTED = 128 + signal.SIGINT
+STANDARD_OUTPUT = "<standard output>"  # in place of a file's name
+PIPE_CLOSED = 141  # 128 + SIGPIPE, which not every system has
+
+# Top-level packages that only an extra installs, and the extra.
+EXTRAS = {
+    "gguf": "bench",
+    "jinja2": "export",
+    "llama_cpp": "bench",
+    "onnx": "calibrate",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "optimum": "export",
+    "torch": "export",
+    "transformers": "export",
+    "scanpy": "demo",
+}
+
+# What the argument parser raises. It is click's class, which some versions of Typer bring along.
+_WrongArguments: Any = typer.BadParameter.__base__
+
+_debug = False
+
+
+class UsageError(C2TError):
+    """Options that do not go together."""
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run the command that the process was started with."""
+    global _debug
+    # Before anything loads ONNX Runtime, which reads the environment once.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # `nohup` ignores SIGHUP, and is right.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _stop)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    _debug = len(arguments) < len(sys.argv) - 1
+    warnings.showwarning = _show_warning
+    _prepare_streams()
+    run_arguments(app, arguments)
+
+
+def run_arguments(app: typer.Typer, arguments: list[str]) -> NoReturn:
+    """Run the command that the arguments name, and exit.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
+    try:
+        code = app(args=arguments, prog_name="c2t", standalone_mode=False)
+        sys.stdout.flush()
+    except _WrongArguments as error:
+        raise SystemExit(_tell_wrong_arguments(error, arguments)) from None
+    except OSError as error:  # of `--help`; commands tell their own
+        if _debug or error.errno is None:
+            raise
+        raise SystemExit(_tell_system_error(error)) from None
+    raise SystemExit(code or 0)
+
+
+def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, None]:
+    """Make a function a command whose errors are told rather than thrown."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except C2TError as error:
+            if _debug:
+                raise
+            _tell(error.problem, error.hint)
+            raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from None
+        except BrokenPipeError:  # `c2t describe ... | head` is no error
+            _forget_standard_output()
+            raise typer.Exit(PIPE_CLOSED) from None
+        except OSError as error:
+            if _debug or error.errno is None:
+                raise
+            raise typer.Exit(_tell_system_error(error)) from None
+        except KeyboardInterrupt as stop:
+            say(f"\ninterrupted{_what_is_kept(stop)}")
+            raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as end:
+            if kept := _what_is_kept(end):
+                say(f"\nended{kept}")
+            raise
+
+    app.command(function.__name__)(run)
+    return run
+
+
+def import_stage(name: str, *, extra: str = "") -> ModuleType:
+    """Import a module that needs an extra.
+
+    Args:
+        name: The module.
+        extra: What installs all that it needs, if not what usually brings the missing package.
+
+    Raises:
+        C2TError: Something that an extra installs is missing; the hint names the extra.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        problem = f"this command needs {package}, which is not installed"
+        hint = f'run `pip install "c2t[{extra or EXTRAS[package]}]"`'
+        raise C2TError(problem, hint=hint) from error
+
+
+def open_checked(path: Path) -> Bundle:
+    """Open a bundle once the hash of every file was compared, with a bar for gigabytes.
+
+    Raises:
+        BundleError: See `c2t.runtime.bundle.bundle.open_bundle`.
+    """
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.system.progress import progress_bar
+
+    total = sum(file.stat().st_size for file in path.glob("*")) if path.is_dir() else 0
+    with progress_bar("checking the bundle", total, unit="bytes") as advance:
+        return open_bundle(path, progress=advance)
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not data."""
+    with contextlib.suppress(OSError):  # nobody listens: no reason to stop working
+        print(message, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a dataclass, or anything else that msgspec knows, as JSON."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Tell a warning as a line of its own: where in the code it arose is nothing to users."""
+    say(f"warning: {message}")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End on a signal the orderly way, so that nothing half-written stays behind."""
+    raise SystemExit(128 + number)
+
+
+def _tell(problem: str, hint: str) -> None:
+    say(f"error: {problem}")
+    if hint:
+        say(f"hint: {hint}")
+
+
+def _tell_wrong_arguments(error: Any, arguments: Sequence[str]) -> int:
+    """Tell an error of the argument parser as any other; asked for nothing, show the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return WRONG_USAGE
+    message = " ".join(str(error.format_message()).split()).rstrip(".")
+    given = _value_given(getattr(getattr(error, "param", None), "opts", ()), arguments)
+    if given is not None and given not in message:
+        message += f", not {given!r}"
+    path = error.ctx.command_path if error.ctx is not None else "c2t"
+    _tell(message[:1].lower() + message[1:], f"see `{path} --help`")
+    return WRONG_USAGE
+
+
+def _value_given(names: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """The last value that an option of these names was given: not every message has it."""
+    found = None
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in names and name.startswith("-"):
+            found = value if equals else following
+    return found
+
+
+def _tell_system_error(error: OSError) -> int:
+    """Tell an error of the operating system: a file that may not be read, a full disk."""
+    reason = error.strerror or str(error)
+    if error.filename == STANDARD_OUTPUT:
+        _forget_standard_output()
+        _tell(f"cannot write to standard output: {reason}", "send it somewhere else")
+    else:
+        where = f"{error.filename}: " if error.filename else ""
+        _tell(f"{where}{reason}", "mend that and run the same command again; --debug says more")
+    return FAILED
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output, whose errors say that they are of it."""
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
+
+
+def _prepare_streams() -> None:
+    """Make errors of standard output known, also where the shell has closed it (`>&-`)."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    if sys.stdout is None:  # whatever is written now fails
+        raw, encoding, errors = _StandardOutput(os.open(os.devnull, os.O_RDONLY), "w"), "utf-8", ""
+    elif sys.stdout.isatty():
+        return
+    else:
+        sys.stdout.flush()
+        raw = _StandardOutput(sys.stdout.fileno(), "w", closefd=False)
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors or ""
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors or "strict")
+
+
+def _forget_standard_output() -> None:
+    """Else Python complains when it flushes what is left at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _what_is_kept(stop: BaseException) -> str:
+    done, total = getattr(stop, "done", 0), getattr(stop, "total", 0)
+    if not done:
+        return ""
+    return f": {done:,} of {total:,} cells are kept; run the same command again to go on"

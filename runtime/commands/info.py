@@ -1,0 +1,121 @@
+"""`c2t info`: what a bundle is, from its manifest alone; nothing is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.system.text_tables import Section, gigabytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleInfo:
+    """A bundle in short.
+
+    Attributes:
+        digest: SHA-256 of the manifest; it identifies the bundle.
+        bytes: Size of all its files.
+        files_checked: Whether the hash of every file was compared, or only names and sizes.
+        manifest: All the rest.
+    """
+
+    path: str
+    digest: str
+    bytes: int
+    files_checked: bool
+    manifest: Manifest
+
+
+def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
+    """Collect what `c2t info` shows."""
+    return BundleInfo(
+        path=str(bundle.path),
+        digest=bundle.digest,
+        bytes=bundle.bytes,
+        files_checked=files_checked,
+        manifest=bundle.manifest,
+    )
+
+
+def sections(info: BundleInfo) -> list[Section]:
+    """The same as a text for people; see `c2t.runtime.system.text_tables`."""
+    m = info.manifest
+    general = [
+        ("name", m.name),
+        ("folder", info.path),
+        ("digest", info.digest),
+        ("format", f"{m.format_version}, ONNX opset {m.opset}"),
+        ("precision", m.precision),
+        ("size", f"{gigabytes(info.bytes)} in {len(m.files)} files"),
+        ("files", "all as written (SHA-256)" if info.files_checked else "present, sizes right"),
+    ]
+    if m.origin.random_weights:
+        general.append(("warning", "random weights: for measuring only, its texts mean nothing"))
+    return [
+        Section("bundle", general),
+        Section("model", _model(m)),
+        Section("prompt", _prompt(m)),
+        Section("generation", _generation(m)),
+        Section("made from", _origin(m)),
+        Section("licences", _licences(m)),
+    ]
+
+
+def _model(m: Manifest) -> list[tuple[str, str]]:
+    encoder, decoder, genes = m.encoder, m.decoder, m.gene_input
+    rows = "all" if encoder.rows is None else str(encoder.rows)
+    heads = f"{decoder.heads} heads ({decoder.kv_heads} key/value, size {decoder.head_size})"
+    encoder_text = (
+        f"{encoder.model}\n{encoder.layers_run} of {encoder.layers} layers needed, "
+        f"{encoder.heads} heads, width {genes.width}, {rows} rows out"
+    )
+    decoder_text = (
+        f"{decoder.model}\n{decoder.layers} layers, {heads}, width {decoder.width}, "
+        f"vocabulary {decoder.vocabulary_size:,}, {decoder.max_positions:,} positions"
+    )
+    return [
+        ("encoder", encoder_text),
+        (
+            "gene tokens",
+            f"at most {genes.input_size} a cell, vocabulary {genes.vocabulary_size:,}",
+        ),
+        ("projector", f"{m.projector.kind}: at most {m.projector.vectors} vectors a cell"),
+        ("decoder", decoder_text),
+    ]
+
+
+def _prompt(m: Manifest) -> list[tuple[str, str]]:
+    prompt = m.prompt
+    rows = [("system", prompt.system_message), ("user", prompt.user_message)]
+    if prompt.date is not None:
+        rows.append(("date", prompt.date))
+    fixed = len(prompt.prefix_ids) + len(prompt.suffix_ids)
+    return [*rows, ("text tokens", f"{fixed} around the cell's vectors")]
+
+
+def _generation(m: Manifest) -> list[tuple[str, str]]:
+    settings = m.generation
+    beams = settings.num_beams
+    ngrams = settings.no_repeat_ngram_size
+    return [
+        ("search", "greedy" if beams == 1 else f"{beams} beams"),
+        ("new tokens", f"at most {settings.max_new_tokens}"),
+        ("repeats", f"no {ngrams} tokens twice" if ngrams else "allowed"),
+        ("end tokens", ", ".join(map(str, settings.eos_token_ids)) or "none"),
+    ]
+
+
+def _origin(m: Manifest) -> list[tuple[str, str]]:
+    origin = m.origin
+    rows = [
+        ("layout", origin.layout),
+        ("written", f"{origin.created} by c2t {origin.c2t_version}"),
+    ]
+    rows += [("file", f"{name}  {sha[:16]}") for name, sha in sorted(origin.files.items())]
+    return [*rows, ("notes", origin.notes)] if origin.notes else rows
+
+
+def _licences(m: Manifest) -> list[tuple[str, str]]:
+    rows = [(x.part, f"{x.licence}\n{x.notice}".strip()) for x in m.licences]
+    return rows or [("", "none stated")]

@@ -1,0 +1,1 @@
+"""Encoded cells become descriptions."""

@@ -1,0 +1,278 @@
+"""Cells in, descriptions out, in the order of the cells.
+
+One decision: a large model runs in one lane whose engine uses all threads; a small one, whose
+single steps are too short to be divided, runs in as many lanes of one thread as there are threads.
+Lanes share the weights and nothing else, and a cell's text does not depend on its lane.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+
+from c2t.kernels.native import core_count
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.describe.description import Cells, CellSource, Description, EncodedCells
+from c2t.runtime.describe.worker import WINDOW_BATCHES, DescribableBundle, Lane
+from c2t.runtime.engine_protocol import EngineOptions, Engines
+from c2t.runtime.engines.choose import AUTO, choose_engines
+from c2t.runtime.generation.drafts import Drafter
+from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
+from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.timing import Profile, StageClock, profile
+
+__all__ = [
+    "CellSource",
+    "Cells",
+    "DescribableBundle",
+    "DescribeOptions",
+    "Describer",
+    "Description",
+    "generation_settings",
+]
+
+# A decoder with less data than this takes well under a millisecond a step on one core.
+SMALL_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeOptions:
+    """How cells are described; None takes the bundle's own setting.
+
+    Args:
+        max_new_tokens: Longest text, in text tokens.
+        num_beams: 1 is greedy search.
+        no_repeat_ngram_size: 0 bans nothing.
+        threads: Threads to use; None: all cores. A large model uses them in each step, a small one
+            describes as many groups of cells at the same time.
+        batch_size: Cells that are written at the same time (greedy search), and the most cells of
+            equal length that the encoder takes at once.
+        drafts: Verify drafts from the bundle's phrase table, if it has one: the same text in fewer
+            steps. Greedy search only.
+        prepack: See `c2t.runtime.engine_protocol.EngineOptions`.
+        engine: Which engine, see `c2t.runtime.engines.choose`; "auto" takes the best that works.
+    """
+
+    max_new_tokens: int | None = None
+    num_beams: int | None = None
+    no_repeat_ngram_size: int | None = None
+    threads: int | None = None
+    batch_size: int = 8
+    drafts: bool = True
+    prepack: bool | None = None
+    engine: str = AUTO
+
+
+class Describer:
+    """A bundle with its engines opened and its prompt's prefix computed.
+
+    Args:
+        bundle: The bundle.
+        options: How to describe.
+
+    Attributes:
+        generation: The settings in force.
+        engines: The engines of the first lane.
+        reason: One sentence on why these.
+        clock: Times of the stages so far, of all lanes together.
+
+    One `describe` runs at a time: its cells share the engines' buffers.
+
+    Raises:
+        EngineError: No engine, or settings that the decoder cannot hold.
+    """
+
+    def __init__(self, bundle: Bundle, options: DescribeOptions | None = None) -> None:
+        self.options = options or DescribeOptions()
+        self.generation = generation_settings(bundle.manifest.generation, self.options)
+        self.clock = StageClock()
+        since = time.perf_counter()
+        self._bundle = bundle
+        self._most_lanes = _lanes(bundle, self.options)
+        self._threads = 1 if self._most_lanes > 1 else self.options.threads
+        chosen = choose_engines(bundle, self.options.engine, self._engine_options(), self.clock)
+        self.engines, self.reason = chosen.engines, chosen.reason
+        if chosen.on_gpu:  # which is busy with one lane
+            self._most_lanes, self._threads = 1, self.options.threads
+        self._drafter = self._load_drafter()
+        self._lanes = [self._new_lane(self.engines)]
+        self.clock.add("open", since)
+
+    def describe(
+        self, cells: CellSource | Iterable[Cells], *, going_on: bool = False
+    ) -> Iterator[Description]:
+        """Describe cells.
+
+        Args:
+            cells: A cell reader, or chunks of encoded cells.
+            going_on: Cells in front of these were described by an earlier run: if the engine fails
+                for all that are left, then it may be for what they are.
+
+        Yields:
+            One description a cell, in the order of the cells. What is wrong with one cell stands
+            in its description and does not stop the others.
+
+        Raises:
+            CellFileError: The file cannot be read further.
+            EngineError: The engine fails for cells as such: for the first few, or for each that
+                could have been described.
+        """
+        chunks: Iterable[Cells] = cells.chunks() if hasattr(cells, "chunks") else cells
+        self.clock.mark("begin")
+        timed = self.clock.iterate("read", chunks)
+        if self._most_lanes == 1:
+            described = self._lanes[0].describe(timed)
+        else:
+            described = self._describe_in_lanes(timed)
+        return described if going_on else _unless_all_fail(described)
+
+    def profile(self) -> Profile:
+        """What the work so far cost, stage by stage; the times of lanes add up."""
+        return profile(self.clock)
+
+    def _describe_in_lanes(self, chunks: Iterable[Cells]) -> Iterator[Description]:
+        """Give pieces of work to free lanes; no more are on the way than keep all of them busy."""
+        free: SimpleQueue[Lane] = SimpleQueue()
+        for lane in self._lanes:
+            free.put(lane)
+
+        def work(piece: Cells) -> list[Description]:
+            lane = free.get()
+            try:
+                return list(lane.describe([piece]))
+            finally:
+                free.put(lane)
+
+        waiting: deque[Future[list[Description]]] = deque()
+        pool = ThreadPoolExecutor(self._most_lanes, thread_name_prefix="lane")
+        delivering = False
+        try:
+            for piece in _pieces(chunks, WINDOW_BATCHES * self.options.batch_size):
+                if len(waiting) >= len(self._lanes) and len(self._lanes) < self._most_lanes:
+                    self._lanes.append(self._new_lane(self.engines.twin()))
+                    free.put(self._lanes[-1])
+                waiting.append(pool.submit(work, piece))
+                while len(waiting) > self._most_lanes or (waiting and waiting[0].done()):
+                    waiting[0].result()
+                    delivering = True
+                    yield from waiting.popleft().result()
+                    delivering = False
+            while waiting:
+                waiting[0].result()
+                delivering = True
+                yield from waiting.popleft().result()
+                delivering = False
+        except (KeyboardInterrupt, SystemExit):
+            # Pieces that run are waited for in any case: what comes of them is kept. Not when it
+            # is unknown which cell was the last to go out: the order may have no holes.
+            pool.shutdown(wait=True, cancel_futures=True)
+            if not delivering:
+                yield from _finished(waiting)
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _new_lane(self, engines: Engines) -> Lane:
+        return Lane(
+            self._bundle,
+            engines,
+            self.generation,
+            batch_size=self.options.batch_size,
+            threads=self._threads,
+            drafter=self._drafter.twin() if self._drafter else None,
+            clock=self.clock,
+        )
+
+    def _engine_options(self) -> EngineOptions:
+        """What the engines will be asked for."""
+        return EngineOptions(
+            threads=self._threads,
+            prepack=self.options.prepack,
+            rows=max(self.options.batch_size, self.generation.num_beams),
+            capacity=self._bundle.manifest.prompt_length + self.generation.max_new_tokens,
+        )
+
+    def _load_drafter(self) -> Drafter | None:
+        """A drafter over the bundle's phrase table; None without one, or where it is of no use."""
+        manifest = self._bundle.manifest
+        wanted = self.options.drafts and self.generation.num_beams == 1
+        if not wanted or PHRASES_NAME not in manifest.files:
+            return None
+        path = self._bundle.file(PHRASES_NAME)
+        table = load_phrase_table(path, manifest.decoder.vocabulary_size)
+        return Drafter(table) if table.states > 1 else None
+
+
+def generation_settings(defaults: Generation, options: DescribeOptions) -> Generation:
+    """The bundle's settings with the caller's in their place.
+
+    Raises:
+        C2TError: A number that is too small.
+    """
+    generation = defaults
+    if options.max_new_tokens is not None:
+        generation = replace(generation, max_new_tokens=options.max_new_tokens)
+    if options.num_beams is not None:
+        generation = replace(generation, num_beams=options.num_beams)
+    if options.no_repeat_ngram_size is not None:
+        generation = replace(generation, no_repeat_ngram_size=options.no_repeat_ngram_size)
+    for name, value, least in (
+        ("max_new_tokens", generation.max_new_tokens, 1),
+        ("num_beams", generation.num_beams, 1),
+        ("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0),
+        ("batch_size", options.batch_size, 1),
+    ):
+        if value < least:
+            problem = f"{name} is {value}"
+            raise C2TError(problem, hint=f"give a number of at least {least}")
+    return generation
+
+
+def _lanes(bundle: DescribableBundle, options: DescribeOptions) -> int:
+    """How many lanes to run at most."""
+    if bundle.file("decoder.onnx.data").stat().st_size >= SMALL_BYTES:
+        return 1
+    if options.threads is not None:
+        return options.threads
+    return core_count()
+
+
+def _pieces(chunks: Iterable[Cells], size: int) -> Iterator[EncodedCells]:
+    """Chunks in pieces of at most `size` cells."""
+    for chunk in chunks:
+        for first in range(0, len(chunk.ids), size):
+            yield EncodedCells.part_of(chunk, slice(first, first + size))
+
+
+def _unless_all_fail(described: Iterator[Description]) -> Iterator[Description]:
+    """Hold back cells that an engine failed for until it has worked for one.
+
+    Raises:
+        EngineError: It never did. Nothing is kept then of cells that may yet be described.
+    """
+    held: list[Description] = []
+    for description in described:
+        if description.engine_failed or held:
+            held.append(description)
+        if description.text is not None:
+            yield from held or [description]
+            yield from described
+            return
+        if not held:
+            yield description
+    if held:
+        problem = f"no cell could be described: {held[0].error}"
+        raise EngineError(problem, hint="run `c2t doctor`")
+
+
+def _finished(waiting: Iterable[Future[list[Description]]]) -> Iterator[Description]:
+    """What came of pieces up to the first that was never begun or failed."""
+    for future in waiting:
+        if future.cancelled() or future.exception() is not None:
+            return
+        yield from future.result()

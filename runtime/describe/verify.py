@@ -1,0 +1,104 @@
+"""`c2t verify`: does this bundle, on this machine, still say what was written with it?
+
+The hashes show that the files are as written; the golden cells show that the engine here computes
+what was meant with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from c2t.runtime.bundle.bundle import Bundle, GoldenCell
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.description import Description, EncodedCells
+from c2t.runtime.engines.choose import AUTO
+from c2t.runtime.system.errors import BundleError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A golden cell that got another text."""
+
+    cell: int
+    first_token: int  # position of the first text token that differs
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What came out.
+
+    Attributes:
+        files: Files whose SHA-256 was compared; they all agreed, else there is no verification.
+        cells: Golden cells that were described.
+        differences: Those with another text.
+    """
+
+    bundle: str
+    engine: str
+    files: int
+    cells: int
+    differences: tuple[Difference, ...]
+
+
+def verify_golden_cells(bundle: Bundle, engine: str = AUTO) -> Verification:
+    """Describe the golden cells of a bundle that was opened with its hashes checked.
+
+    Args:
+        bundle: The bundle.
+        engine: See `c2t.runtime.engines.choose`.
+
+    Raises:
+        BundleError: There are no golden cells, or they hold tokens that there are not.
+        EngineError: No engine runs here.
+    """
+    golden = bundle.golden.cells
+    _check_golden(bundle, golden)
+    describer = Describer(bundle, DescribeOptions(engine=engine))
+    chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
+    found = zip(golden, describer.describe([chunk]), strict=True)
+    return Verification(
+        bundle=bundle.digest,
+        engine=describer.engines.label,
+        files=len(bundle.manifest.files),
+        cells=len(golden),
+        differences=tuple(
+            _difference(number, cell, description)
+            for number, (cell, description) in enumerate(found)
+            if description.tokens != cell.token_ids
+        ),
+    )
+
+
+def _check_golden(bundle: Bundle, golden: Sequence[GoldenCell]) -> None:
+    """Refuse golden cells that could show nothing: the fault is theirs, not an engine's."""
+    hint = "export the bundle again: nothing can be verified with it"
+    if not golden:
+        problem = "the bundle has no golden cells"
+        raise BundleError(problem, hint=hint)
+    spec, words = bundle.manifest.gene_input, bundle.manifest.decoder.vocabulary_size
+    for number, cell in enumerate(golden):
+        genes, text = cell.gene_tokens, cell.token_ids
+        if not 0 < len(genes) <= spec.input_size:
+            problem = f"golden cell {number} has {len(genes)} gene tokens"
+        elif not (min(genes) >= 0 and max(genes) < spec.vocabulary_size):
+            problem = f"golden cell {number} has gene tokens outside the vocabulary"
+        elif not text or not (min(text) >= 0 and max(text) < words):
+            problem = f"golden cell {number} has no text tokens, or some outside the vocabulary"
+        else:
+            continue
+        raise BundleError(problem, hint=hint)
+
+
+def _difference(number: int, cell: GoldenCell, description: Description) -> Difference:
+    pairs = zip(cell.token_ids, description.tokens, strict=False)
+    shorter = min(len(cell.token_ids), len(description.tokens))
+    first = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
+    return Difference(
+        cell=number,
+        first_token=first,
+        expected=cell.text,
+        found=description.text or f"(error: {description.error})",
+    )

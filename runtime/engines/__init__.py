@@ -1,0 +1,1 @@
+"""Engines that run a bundle's graphs: which, on what, and with which library."""

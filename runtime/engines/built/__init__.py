@@ -1,0 +1,1 @@
+"""What `c2t build` left beside a bundle: found, checked and opened."""

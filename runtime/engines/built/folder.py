@@ -1,0 +1,119 @@
+"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans or graphs.
+
+One decision: never inside the bundle. Plans belong to one machine, a bundle to all of them, and its
+hash must not change because somebody built something.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from c2t.runtime.bundle.bundle import GRAPHS, Bundle
+from c2t.runtime.bundle.manifest import FileEntry
+from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
+from c2t.runtime.system.errors import EngineError, OutputError
+
+CACHE_VARIABLE = "C2T_ENGINES"
+RECORD_BYTES_MAX = 1 << 20
+Record = TypeVar("Record")
+
+
+def plan_cache(bundle: Bundle, folder: Path | None = None) -> Path:
+    """The folder of a bundle's plans: as given, by `C2T_ENGINES`, or `BUNDLE.engines` beside it."""
+    if folder is not None:
+        return folder
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    place = bundle.path.resolve()
+    return place.with_name(f"{place.name}.engines")
+
+
+def make_cache(cache: Path) -> None:
+    """Make the folder of plans, if it is not there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot make {cache}: {error.strerror}"
+        raise OutputError(
+            problem, hint="name another folder with --cache, or C2T_ENGINES"
+        ) from error
+
+
+def read_record(path: Path, kind: type[Record], *, hint: str) -> Record:
+    """Read a `plans.json` strictly.
+
+    Args:
+        path: The file.
+        kind: What it holds: `PlanSet`, or what another target keeps.
+        hint: How to mend it.
+
+    Raises:
+        EngineError: It is damaged, or of a newer format.
+    """
+    try:
+        size = path.stat().st_size
+        raw = path.read_bytes() if size <= RECORD_BYTES_MAX else b""
+        version = msgspec.json.decode(raw, type=dict[str, object]).get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
+            raise EngineError(problem, hint=f"update c2t, or {hint}")
+        return msgspec.json.decode(raw, type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        problem = f"{path} cannot be read: {error}"
+        raise EngineError(problem, hint=hint) from error
+
+
+def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:
+    """Compare a file's length with its record.
+
+    Raises:
+        EngineError: It has another one, or is no file, or a link.
+    """
+    length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
+    if length != entry.bytes:
+        problem = f"{file} has {length} bytes, expected {entry.bytes:,}"
+        raise EngineError(problem, hint=hint)
+
+
+def read_plan_set(folder: Path) -> PlanSet:
+    """Read `plans.json` of one set strictly.
+
+    Raises:
+        EngineError: It is damaged, of a newer format, or its plans are not there.
+    """
+    path = folder / PLANS_NAME
+    hint = "delete its folder and run `c2t build` again"
+    found = read_record(path, PlanSet, hint=hint)
+    if set(found.plans) != set(GRAPHS):
+        problem = f"{path} lists plans of {', '.join(sorted(found.plans))}"
+        raise EngineError(problem, hint=hint)
+    for graph, plan in found.plans.items():
+        check_length(folder / plan_name(graph), plan.file, hint=hint)
+    return found
+
+
+def plan_sets(cache: Path) -> Iterator[tuple[Path, PlanSet]]:
+    """All sets of plans in a cache with their folders, the newest first.
+
+    Left out are damaged ones, and what other engines keep there
+    (`c2t.runtime.engines.built.half_graphs`).
+    """
+    if not cache.is_dir():
+        return
+    found = []
+    for folder in cache.iterdir():
+        if (folder / PLANS_NAME).is_file():
+            try:
+                found.append((folder, read_plan_set(folder)))
+            except EngineError:
+                continue
+    yield from sorted(found, key=lambda item: item[1].created, reverse=True)

@@ -1,0 +1,182 @@
+"""The decoder's weights for kernels of our own: where the matrices lie, and the small tensors.
+
+One decision: the description is plain JSON and safetensors beside the graphs of a set, so that what
+runs kernels needs no onnx. The matrices are those of the half-precision graph, stored once; norms
+and rotary tables are float32, as the bundle has them. All of it is checked before it is used: an
+offset of a damaged description would be read as weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.bundle.bundle import is_plain_name
+from c2t.runtime.bundle.manifest import Decoder, TensorReference
+from c2t.runtime.system.errors import EngineError
+
+DESCRIPTION_NAME = "decoder_weights.json"
+SMALL_NAME = "decoder_weights.safetensors"
+ROTARY = ("rotary.cos", "rotary.sin")
+FINAL_NORM = "norm.weight"
+# What matrices may be stored as, and the bytes of an element.
+DTYPE_BYTES = {"float16": 2, "bfloat16": 2}
+DESCRIPTION_BYTES_MAX = 4 << 20
+HINT = "build the set again: `c2t build BUNDLE --target cuda --force`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """Matrices of one layer, each stored [inputs, outputs], row by row.
+
+    Args:
+        qkv: [D, (heads + 2 * kv_heads) * head_size]: queries, keys, values side by side.
+        output: [heads * head_size, D].
+        gate_up: [D, 2 * F]: gate and up side by side.
+        down: [F, D].
+    """
+
+    qkv: TensorReference
+    output: TensorReference
+    gate_up: TensorReference
+    down: TensorReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderWeights:
+    """The contents of `decoder_weights.json`.
+
+    Args:
+        epsilon: Of every RMS normalisation.
+        attention_scale: What products of queries and keys are multiplied by.
+        layers: The layers, first to last.
+        logits: [V, D], one row a token.
+    """
+
+    epsilon: float
+    attention_scale: float
+    layers: tuple[LayerWeights, ...]
+    logits: TensorReference
+
+
+def norm_names(layer: int) -> tuple[str, str]:
+    """Names of a layer's two norm weights: in front of its attention, and of its MLP."""
+    return f"layers.{layer}.attention.norm.weight", f"layers.{layer}.mlp.norm.weight"
+
+
+def load_decoder_weights(
+    folder: Path, decoder: Decoder
+) -> tuple[DecoderWeights, dict[str, NDArray[np.float32]]]:
+    """Read and check the description of a decoder's weights.
+
+    Args:
+        folder: A set of graphs, see `c2t.runtime.engines.built.half_graphs`.
+        decoder: Sizes, of the bundle's manifest.
+
+    Returns:
+        The description, whose references were checked to lie inside their files; and float32
+        tensors by name: `rotary.cos` and `rotary.sin` [positions, head_size / 2], two norm weights
+        [D] a layer (see `norm_names`), and `norm.weight` [D] of the last norm.
+
+    Raises:
+        EngineError: A file is missing or damaged, or does not fit the decoder.
+    """
+    weights = _read_description(folder / DESCRIPTION_NAME)
+    problems = [*_problems(weights, decoder, folder)]
+    if problems:
+        problem = f"{folder / DESCRIPTION_NAME} does not fit the bundle: {problems[0]}"
+        raise EngineError(problem, hint=HINT)
+    return weights, _read_small(folder / SMALL_NAME, decoder)
+
+
+def _read_description(path: Path) -> DecoderWeights:
+    try:
+        size = path.stat().st_size
+        raw = path.read_bytes() if size <= DESCRIPTION_BYTES_MAX else b""
+        return msgspec.json.decode(raw, type=DecoderWeights)
+    except (OSError, msgspec.MsgspecError) as error:
+        problem = f"{path} cannot be read: {error}"
+        raise EngineError(problem, hint=HINT) from error
+
+
+def _problems(weights: DecoderWeights, decoder: Decoder, folder: Path) -> Iterator[str]:
+    """What is wrong with a description."""
+    if not 0 < weights.epsilon < 1:
+        yield f"epsilon is {weights.epsilon}"
+    if not 0 < weights.attention_scale < math.inf:
+        yield f"the attention's scale is {weights.attention_scale}"
+    if len(weights.layers) != decoder.layers:
+        yield f"it has {len(weights.layers)} layers, the decoder {decoder.layers}"
+        return
+    width, inner = decoder.width, weights.layers[0].down.shape[:1]
+    if len(inner) != 1 or inner[0] < 1:
+        yield f"layer 0 down has the shape {list(weights.layers[0].down.shape)}"
+        return
+    attended = decoder.heads * decoder.head_size
+    packed = attended + 2 * decoder.kv_heads * decoder.head_size
+    logits = ("logits", weights.logits, (decoder.vocabulary_size, width))
+    expected: list[tuple[str, TensorReference, tuple[int, int]]] = [logits]
+    for index, layer in enumerate(weights.layers):
+        expected += [
+            (f"layer {index} qkv", layer.qkv, (width, packed)),
+            (f"layer {index} output", layer.output, (attended, width)),
+            (f"layer {index} gate_up", layer.gate_up, (width, 2 * inner[0])),
+            (f"layer {index} down", layer.down, (inner[0], width)),
+        ]
+    for name, reference, shape in expected:
+        if reference.dtype not in DTYPE_BYTES or reference.dtype != weights.logits.dtype:
+            yield f"{name} is {reference.dtype!r}"
+        elif reference.shape != shape:
+            yield f"{name} has the shape {list(reference.shape)}, expected {list(shape)}"
+        elif place := _misplaced(reference, folder):
+            yield f"{name} {place}"
+
+
+def _misplaced(reference: TensorReference, folder: Path) -> str:
+    """Why a reference does not lie inside a file of the folder; empty if it does."""
+    name = reference.file
+    if not is_plain_name(name):
+        return f"is said to lie in {name!r}, which is no plain file name"
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        return f"is said to lie in {name}, which is no file of the set"
+    length = path.stat().st_size
+    end = reference.offset + math.prod(reference.shape) * DTYPE_BYTES[reference.dtype]
+    if reference.offset < 0 or end > length:
+        where = f"bytes {reference.offset:,} to {end:,} of {name}"
+        return f"is said to be {where}, which has {length:,}"
+    return ""
+
+
+def _read_small(path: Path, decoder: Decoder) -> dict[str, NDArray[np.float32]]:
+    from safetensors.numpy import load_file
+
+    try:
+        found: dict[str, NDArray[np.float32]] = load_file(path)
+    except Exception as error:  # its own kind on damage, KeyError for a type that NumPy lacks
+        problem = f"{path} cannot be read: {error}"
+        raise EngineError(problem, hint=HINT) from error
+    half_head = decoder.head_size // 2
+    expected: dict[str, tuple[int, ...]] = {
+        name: (decoder.max_positions, half_head) for name in ROTARY
+    }
+    norms = [name for layer in range(decoder.layers) for name in norm_names(layer)]
+    expected |= {name: (decoder.width,) for name in (*norms, FINAL_NORM)}
+    if missing := sorted(set(expected) ^ set(found)):
+        problem = f"{path} does not hold what the decoder needs: {', '.join(missing[:3])}"
+        raise EngineError(problem, hint=HINT)
+    for name, shape in expected.items():
+        tensor = found[name]
+        if tensor.shape != shape or tensor.dtype != np.float32:
+            problem = (
+                f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, "
+                f"expected float32 {list(shape)}"
+            )
+            raise EngineError(problem, hint=HINT)
+    return found

@@ -1,0 +1,1 @@
+"""A bundle's graphs on ONNX Runtime's CPU provider."""

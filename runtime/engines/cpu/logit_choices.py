@@ -1,0 +1,53 @@
+"""Greedy choices from logits in host memory: arg-max first, softmax only where it is asked for.
+
+One decision: probabilities are computed for the places that were accepted, in the logits' own
+memory. A step of several drafted tokens has more places than it yields tokens, and a softmax over
+128,000 logits costs as much as a layer of a small model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from c2t.runtime.engine_protocol import Float32, Int32, Int64
+
+
+class LogitChoices:
+    """See `c2t.runtime.engine_protocol.Choices`.
+
+    Args:
+        logits: [B,R,V]; used up by `probabilities`.
+        banned: [B,R,N], padded with -1.
+    """
+
+    def __init__(self, logits: Float32, banned: Int32) -> None:
+        batch, places, vocabulary = logits.shape
+        self._rows: Float32 = logits.reshape(-1, vocabulary)
+        best: Int64 = self._rows.argmax(axis=1)
+        # The largest of all, banned or not: the softmax needs it.
+        self._top: Float32 = self._rows[np.arange(len(best)), best]
+        self.finite = np.isfinite(self._top).reshape(batch, places)
+        flat = banned.reshape(len(best), banned.shape[-1])
+        for row in np.flatnonzero((flat == best[:, None]).any(axis=1)):
+            best[row] = _best_allowed(self._rows[row], flat[row])
+        self.tokens: Int64 = best.reshape(batch, places)
+
+    def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
+        """Softmax probabilities of the chosen tokens at the named places; may be asked once."""
+        width = self.tokens.shape[1]
+        named = np.array(rows, dtype=np.int64) * width + np.array(places, dtype=np.int64)
+        logits, top = self._rows, self._top
+        chosen = logits[named, self.tokens.reshape(-1)[named]] - top[named]
+        if len(named) < len(logits):  # the rest of the drafts came to nothing
+            logits, top = logits[named], top[named]
+        logits -= top[:, None]
+        np.exp(logits, out=logits)
+        result: list[float] = (np.exp(chosen) / logits.sum(axis=1)).tolist()
+        return result
+
+
+def _best_allowed(logits: Float32, banned: Int32) -> int:
+    """The best token [V] that is not banned."""
+    allowed = logits.copy()
+    allowed[banned[banned >= 0]] = -np.inf
+    return int(allowed.argmax())

@@ -1,0 +1,1 @@
+"""A bundle's graphs on a CUDA device, whichever library runs them."""

@@ -1,0 +1,122 @@
+"""Encoder and projector on a GPU: gene tokens go up, cell vectors come down.
+
+One decision: the gene-embedding kernel writes into the encoder's input, and the projector reads the
+encoder's output where it lies; only tokens and cell vectors cross the bus.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.kernels.cuda.memory import download
+from c2t.kernels.gene_embedding.cuda import CudaKernels, DeviceTables
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
+from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.engine_protocol import Float32
+from c2t.runtime.engines.gpu.decoder import SharedDeviceMemory
+from c2t.runtime.engines.gpu.graph import STORAGE, DeviceGraph, DeviceTensor, engine_error
+from c2t.runtime.system.timing import StageClock
+
+
+class DeviceEncoder:
+    """See `c2t.runtime.engine_protocol.GeneTokenEncoder`.
+
+    Args:
+        kernels: The kernels, on the device of the graphs.
+        encoder: The encoder's graph, opened.
+        projector: The projector's.
+        tables: Tables of the gene embedding.
+        manifest: The sizes.
+        clock: Books the stages embed, encoder and projector; they run while the host goes on, so
+            all but what starting them takes is booked on the last.
+    """
+
+    def __init__(
+        self,
+        kernels: CudaKernels,
+        encoder: DeviceGraph,
+        projector: DeviceGraph,
+        tables: GeneEmbeddingTables,
+        manifest: Manifest,
+        clock: StageClock | None = None,
+    ) -> None:
+        self._clock = clock or StageClock()
+        self._kernels = kernels
+        self._encoder, self._projector = encoder, projector
+        self._host_tables = tables
+        self._tables: DeviceTables = kernels.upload_tables(tables)
+        self._manifest = manifest
+        self._new_buffers()
+
+    def _new_buffers(self) -> None:
+        self._embeddings = SharedDeviceMemory("the gene embeddings")
+        self._hidden = SharedDeviceMemory("the encoder's output")
+        self._vectors = SharedDeviceMemory("the cell vectors")
+
+    def twin(self) -> DeviceEncoder:
+        """The same graphs with buffers of its own; their runs share the stream."""
+        other = copy.copy(self)
+        other._new_buffers()
+        return other
+
+    def encode_genes(self, tokens: NDArray[np.int32]) -> Float32:
+        """Cell vectors [B,K,D] of gene tokens [B,S].
+
+        Raises:
+            EngineError: A run failed.
+        """
+        since = time.perf_counter()
+        try:
+            vectors = self._encode(np.ascontiguousarray(tokens, np.int32))
+        except Exception as error:
+            doing = f"encoder failed on {tokens.shape[0]} cells of {tokens.shape[1]} genes"
+            raise engine_error(error, doing) from error
+        self._clock.add("encoder", since)
+        return vectors
+
+    def _encode(self, tokens: NDArray[np.int32]) -> Float32:
+        (batch, length), sizes = tokens.shape, self._manifest
+        rows = sizes.encoder.rows
+        kept = length if rows is None else min(length, rows)
+        vectors = kept if sizes.projector.kind == "mlp" else sizes.projector.vectors
+        embeddings = self._tensor(
+            self._embeddings,
+            (batch, length, sizes.gene_input.width),
+            self._encoder.dtypes["embeddings"],
+        )
+        hidden = self._tensor(
+            self._hidden, (batch, kept, sizes.gene_input.width), self._encoder.dtypes["hidden"]
+        )
+        dtype = self._projector.dtypes["cell_vectors"]
+        result = self._tensor(self._vectors, (batch, vectors, sizes.decoder.width), dtype)
+        cells = self._kernels.upload_cells(
+            tokens, np.full(batch, length, np.int32), self._host_tables
+        )
+        self._kernels.embed_genes(
+            cells,
+            self._tables,
+            embeddings.address,
+            ranks=length,
+            dtype=STORAGE[embeddings.dtype],
+        )
+        for graph, tensors in (
+            (self._encoder, {"embeddings": embeddings, "hidden": hidden}),
+            (self._projector, {"hidden": hidden, "cell_vectors": result}),
+        ):
+            bound = graph.bind(tensors, repeated=False)
+            bound.enqueue()
+            bound.close()
+        self._kernels.device.synchronize()
+        found = download(result.address, result.shape, STORAGE[dtype])
+        if dtype == "bfloat16":
+            return (found.astype(np.uint32) << 16).view(np.float32)
+        return found.astype(np.float32, copy=False)
+
+    @staticmethod
+    def _tensor(memory: SharedDeviceMemory, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
+        size = int(np.prod(shape)) * STORAGE[dtype].itemsize
+        return DeviceTensor(memory.address(size), shape, dtype)

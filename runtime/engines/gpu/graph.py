@@ -1,0 +1,98 @@
+"""What the engines on a GPU need from the library that runs a graph; everything else is shared.
+
+One decision: a library sees addresses on the device and one stream, never an array of the host. So
+ONNX Runtime and TensorRT differ in two small classes, and the step around them is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from c2t.kernels.cuda.memory import DeviceMemoryError
+from c2t.runtime.system.errors import C2TError, EngineError, first_line
+
+# How NumPy stores what a graph calls by these names; it has no bfloat16.
+STORAGE: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(np.uint16),
+    "int64": np.dtype(np.int64),
+    "int32": np.dtype(np.int32),
+}
+# What the libraries call it when the GPU's memory is full.
+FULL = ("out of memory", "failed to allocate", "alloc_failed", "allocation failed", "outofmemory")
+FULL_HINT = "lower `--batch-size` or `--max-new-tokens`, or close what else uses the GPU"
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """A tensor on the device: address, shape, and dtype as graphs call it (see `STORAGE`)."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class BoundGraph(Protocol):
+    """A graph with addresses for all inputs and outputs."""
+
+    @property
+    def recordable(self) -> bool:
+        """Whether its start, once it has run, may be recorded with what is around it."""
+        ...
+
+    def enqueue(self) -> None:
+        """Start a run on the device's stream; does not wait."""
+        ...
+
+    def close(self) -> None:
+        """Give up what was kept for it; it is not run again."""
+        ...
+
+
+class DeviceGraph(Protocol):
+    """An opened graph."""
+
+    @property
+    def dtypes(self) -> Mapping[str, str]:
+        """Dtypes of all inputs and outputs."""
+        ...
+
+    @property
+    def cache_capacity(self) -> int | None:
+        """Slots that the decoder's caches must have; None: any number."""
+        ...
+
+    @property
+    def exact_rows(self) -> int | None:
+        """See `c2t.runtime.engine_protocol.DecoderEngine.exact_rows`."""
+        ...
+
+    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
+        """Give addresses to all inputs and outputs.
+
+        Args:
+            tensors: By name; an output may have the address of an input.
+            repeated: Whether it will be run often: then a CUDA graph of it is worth capturing.
+
+        Raises:
+            EngineError: The graph does not take these shapes.
+        """
+        ...
+
+
+def engine_error(error: Exception, doing: str) -> EngineError:
+    """Whatever a library raised, as an error that says what was being done.
+
+    Args:
+        error: The library's, the driver's or a kernel's error.
+        doing: Such as "the decoder, on 8 x 17 tokens".
+    """
+    text = error.problem if isinstance(error, C2TError) else first_line(error)
+    problem = f"{doing}: {text}"
+    full = isinstance(error, DeviceMemoryError) or any(word in text.lower() for word in FULL)
+    return EngineError(problem, hint=FULL_HINT if full else "run `c2t doctor`")

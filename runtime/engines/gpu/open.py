@@ -1,0 +1,200 @@
+"""The engines of a bundle on a GPU: which library runs the graphs is the only difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.kernels.cuda.device import CudaDevice
+from c2t.kernels.gene_embedding.cuda import CudaKernels
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
+from c2t.kernels.tokens.cuda import DeviceTokenTable
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.tensors import Int8Rows
+from c2t.runtime.engine_protocol import EngineOptions, Engines
+from c2t.runtime.engines.built.half_graphs import BUNDLE_PRECISION, open_cuda_set, set_command
+from c2t.runtime.engines.built.open_plans import open_plans
+from c2t.runtime.engines.cpu.encoder import BundleFiles
+from c2t.runtime.engines.gpu.decoder import DeviceDecoder
+from c2t.runtime.engines.gpu.encoder import DeviceEncoder
+from c2t.runtime.engines.gpu.graph import DeviceGraph, engine_error
+from c2t.runtime.engines.gpu.onnxruntime_graph import OnnxRuntimeDeviceGraph
+from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
+from c2t.runtime.engines.gpu.tensorrt_graph import TensorRTGraph
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.tensorrt_library import Target
+from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.timing import StageClock
+
+
+class EmbeddedBundle(BundleFiles, Protocol):
+    """The parts of a bundle that opening it on a GPU needs."""
+
+    @property
+    def gene_embedding_tables(self) -> GeneEmbeddingTables:
+        """Tables of the gene embedding."""
+        ...
+
+
+def open_cuda_engines(
+    bundle: Bundle, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle with ONNX Runtime's CUDA provider: its newest set of graphs, else its own.
+
+    Args:
+        bundle: The bundle.
+        options: How to open it; a folder of graphs that is named is taken as it is.
+        clock: Books the stages.
+
+    Raises:
+        EngineError: The set is damaged; or see `open_onnxruntime_engines`.
+    """
+    hint = ""
+    if options.graphs is None:
+        options = replace(options, graphs=open_cuda_set(bundle))
+        if options.graphs is None and bundle.manifest.precision == BUNDLE_PRECISION:
+            hint = f"half precision is faster on a GPU: `{set_command(bundle)}` makes it"
+    return replace(open_onnxruntime_engines(bundle, options, clock), hint=hint)
+
+
+def open_onnxruntime_engines(
+    bundle: EmbeddedBundle,
+    options: EngineOptions,
+    clock: StageClock | None = None,
+    *,
+    plans: Path | None = None,
+) -> Engines:
+    """Open a bundle with ONNX Runtime on a GPU.
+
+    Args:
+        bundle: The bundle.
+        options: How to open it.
+        clock: Books the stages.
+        plans: Folder for the plans of its TensorRT provider, which builds them at first use; None:
+            the CUDA provider.
+
+    Raises:
+        EngineError: No GPU, a library is missing, or the model does not fit into its memory.
+    """
+    device = _device(options)
+    folder = options.graphs
+    if plans is not None:
+        plans.mkdir(parents=True, exist_ok=True)
+
+    steps = ""
+
+    def graph(name: str) -> DeviceGraph:
+        nonlocal steps
+        path = bundle.file(name) if folder is None else folder / name
+        opened = OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
+        if name != "decoder.onnx" or folder is None or plans is not None:
+            return opened
+        sizes = bundle.manifest.decoder
+        made, steps = with_step_kernel(opened, device, folder, sizes, cuda_graph=options.cuda_graph)
+        return made
+
+    version = str(load_onnxruntime().__version__)
+    name = "onnxruntime-cuda" if plans is None else "onnxruntime-tensorrt"
+    engines = open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
+    return replace(engines, settings=engines.settings | {"steps": steps}) if steps else engines
+
+
+def open_plan_engines(
+    bundle: Bundle, target: Target, options: EngineOptions, clock: StageClock | None = None
+) -> Engines:
+    """Open a bundle's plans of TensorRT or TensorRT for RTX.
+
+    Raises:
+        EngineError: There are none that fit; see `c2t.runtime.engines.built.open_plans`.
+    """
+    plans = open_plans(bundle, target, rows=options.rows, capacity=options.capacity)
+    device = _device(options)
+
+    def graph(name: str) -> DeviceGraph:
+        return TensorRTGraph(plans, name, device, cuda_graph=options.cuda_graph)
+
+    library = plans.library
+    name = library.name.replace("_", "-")
+    return open_device_engines(
+        bundle, device, graph, name=name, version=library.version, clock=clock
+    )
+
+
+def open_device_engines(
+    bundle: EmbeddedBundle,
+    device: CudaDevice,
+    graph: Callable[[str], DeviceGraph],
+    *,
+    name: str,
+    version: str,
+    clock: StageClock | None,
+) -> Engines:
+    """Engines over graphs that some library opens on a device.
+
+    Args:
+        bundle: The bundle.
+        device: The device.
+        graph: Opens the graph of a name, such as "decoder.onnx".
+        name: Of the engine, as reports call it.
+        version: Of the library.
+        clock: Books the stages.
+
+    Raises:
+        EngineError: A graph cannot be opened, or the GPU's memory is full.
+    """
+    manifest = bundle.manifest
+    decoder_graph = graph("decoder.onnx")
+    precision = decoder_graph.dtypes["inputs_embeds"]
+    try:
+        decoder = DeviceDecoder(
+            device,
+            decoder_graph,
+            manifest.decoder,
+            upload_token_table(bundle.token_embedding, precision),
+        )
+        encoder = DeviceEncoder(
+            CudaKernels(device),
+            graph("encoder.onnx"),
+            graph("projector.onnx"),
+            bundle.gene_embedding_tables,
+            manifest,
+            clock,
+        )
+    except C2TError as error:
+        raise engine_error(error, f"the bundle does not open on {device.name}") from error
+    settings = {
+        "engine": name,
+        "version": version,
+        "gpu": f"{device.name}, {device.arch}",
+        "precision": f"{manifest.precision} weights, {precision} between layers",
+    }
+    return Engines(name=name, encoder=encoder, decoder=decoder, settings=settings)
+
+
+def upload_token_table(table: NDArray[Any] | Int8Rows, dtype: str) -> DeviceTokenTable:
+    """A bundle's text token table, on the device.
+
+    Args:
+        table: The table; int8 stays int8.
+        dtype: Of the decoder's input. For float16, float32 rows are rounded now instead of at every
+            look-up: the same numbers in half the memory.
+    """
+    if isinstance(table, Int8Rows):
+        return DeviceTokenTable.upload(table.values, table.scale)
+    rows = np.asarray(table)
+    if dtype == "float16":
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, as on the device
+            rows = rows.astype(np.float16, copy=False)
+    return DeviceTokenTable.upload(rows)
+
+
+def _device(options: EngineOptions) -> CudaDevice:
+    try:
+        return CudaDevice(options.device)
+    except C2TError as error:
+        raise engine_error(error, "no GPU engine") from error

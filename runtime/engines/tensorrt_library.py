@@ -1,0 +1,125 @@
+"""The only place that imports TensorRT: `tensorrt`, its lean runtime, or TensorRT for RTX.
+
+One decision: a package counts when a symbol of it can be imported. A folder that happens to be
+called `tensorrt` on the path is importable too, and is none.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from c2t.runtime.system.errors import EngineError, first_line
+
+
+class Target(enum.StrEnum):
+    """What a plan is built for."""
+
+    tensorrt = "tensorrt"
+    rtx = "rtx"
+
+
+# What can run plans, the best first; the lean and the dispatch runtime cannot build.
+MODULES = {
+    Target.tensorrt: ("tensorrt", "tensorrt_lean", "tensorrt_dispatch"),
+    Target.rtx: ("tensorrt_rtx",),
+}
+# Before these, the KV cache's operator has no layer of its own.
+LEAST_VERSION = (10, 15)
+GPU_PREFIX = "sm_"
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRT:
+    """A loaded library.
+
+    Args:
+        target: What it runs.
+        module: The module: same interface for all of them.
+        name: Its name.
+    """
+
+    target: Target
+    module: Any
+    name: str
+
+    @property
+    def version(self) -> str:
+        """Such as "1.7.1.116"."""
+        return str(self.module.__version__)
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """GPUs that plans can be built for without one, such as "sm_89"; empty: none.
+
+        TensorRT for RTX runs on no others: its runtime refuses an "unsupported cc".
+        """
+        known = getattr(self.module, "ComputeCapability", None)
+        names = [name[2:] for name in dir(known) if name.startswith("SM") and name[2:].isdigit()]
+        return tuple(f"{GPU_PREFIX}{number}" for number in sorted(names, key=int))
+
+    @property
+    def builds(self) -> bool:
+        """Whether it can build plans, not only run them."""
+        return hasattr(self.module, "Builder")
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether it runs version-compatible plans only."""
+        return self.name != MODULES[self.target][0]
+
+
+def load_tensorrt(target: Target, *, build: bool = False) -> TensorRT:
+    """The best library of a target that is installed here.
+
+    Args:
+        target: The target.
+        build: It must be able to build.
+
+    Raises:
+        EngineError: None is installed, it does not load, or it cannot do what is asked.
+    """
+    reasons = []
+    for name in MODULES[target]:
+        try:
+            module = importlib.import_module(name)
+            module.Runtime  # noqa: B018 - a namespace package has none
+        except (ImportError, AttributeError, OSError) as error:
+            reasons.append(f"{name}: {first_line(error)}")
+            continue
+        found = TensorRT(target, module, name)
+        if build:
+            _check_builds(found)
+        return found
+    problem = f"TensorRT cannot be loaded ({'; '.join(reasons)})"
+    raise EngineError(problem, hint=f'pip install "c2t[{target}]"')
+
+
+def message_log(library: TensorRT) -> Any:
+    """A logger that keeps errors, and is silent otherwise."""
+
+    class Log(library.module.ILogger):  # type: ignore[name-defined, misc]  # known at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, text: str) -> None:
+            # Probing for a driver is an error only to the logger: building goes on without a GPU.
+            if severity <= library.module.ILogger.ERROR and "Cuda Runtime" not in text:
+                self.errors.append(text)
+
+    return Log()
+
+
+def _check_builds(found: TensorRT) -> None:
+    if not found.builds:
+        problem = f"{found.name} {found.version} runs plans, but cannot build them"
+        raise EngineError(problem, hint='install the builder: pip install "c2t[tensorrt]"')
+    if found.target is Target.tensorrt:
+        parts = tuple(int(part) for part in found.version.split(".")[:2] if part.isdigit())
+        if parts < LEAST_VERSION:
+            least = ".".join(map(str, LEAST_VERSION))
+            problem = f"TensorRT {found.version} has no layer for the decoder's KV cache"
+            raise EngineError(problem, hint=f"install TensorRT {least} or later")

@@ -1,0 +1,1 @@
+"""Descriptions become files: JSON lines, tables, a copy of the cells."""

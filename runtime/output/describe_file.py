@@ -1,0 +1,167 @@
+"""One file of cells through a bundle into files of descriptions: `c2t describe` as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import c2t
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.cells.formats.path import check_cells_path
+from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.output.write import (
+    Run,
+    Summary,
+    describe_to_files,
+    describe_to_stream,
+    plan_outputs,
+)
+from c2t.runtime.system.progress import Advance, progress_bar
+from c2t.runtime.system.timing import profile_text
+
+# Cells that are read and encoded at once: few enough that the first text appears soon.
+CHUNK_CELLS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeFileOptions:
+    """What to describe and where to write it.
+
+    Args:
+        cells: The `.h5ad` file.
+        output: The file to write, its suffix says the format; None: see `write_obs`.
+        write_obs: Write a copy of `cells` with the descriptions. With neither this nor `output`,
+            lines of JSON go to the stream.
+        force: Replace existing outputs.
+        profile: Report where the time went.
+        restart: Describe everything again, whatever an interrupted run left.
+        reading: How to read the cells, and which.
+        describing: How to describe them.
+    """
+
+    cells: Path
+    output: Path | None = None
+    write_obs: bool = False
+    force: bool = False
+    restart: bool = False
+    profile: bool = False
+    reading: CellOptions = field(default_factory=CellOptions)
+    describing: DescribeOptions = field(default_factory=DescribeOptions)
+
+
+def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
+    """Refuse at once what no bundle is needed for to see that it cannot go well.
+
+    Returns:
+        The files to write; see `c2t.runtime.output.write.plan_outputs`.
+
+    Raises:
+        CellFileError: The cells are not there, or no file.
+        OutputError: An output that cannot or must not be written.
+    """
+    check_cells_path(options.cells)
+    return plan_outputs(
+        options.cells, options.output, write_obs=options.write_obs, force=options.force
+    )
+
+
+def describe_file(
+    bundle: Bundle,
+    options: DescribeFileOptions,
+    *,
+    stream: IO[bytes],
+    report: Callable[[str], None],
+) -> Summary:
+    """Describe the cells of a file.
+
+    Args:
+        bundle: The bundle.
+        options: What and where.
+        stream: Takes the lines of JSON when there is no file to write.
+        report: Told what was found out about the cells, a sentence at a time.
+
+    Raises:
+        CellFileError: The file cannot be read as counts over known genes.
+        OutputError: A place that cannot be written, or a journal of another run.
+        EngineError: No engine runs here.
+        DescribeInterrupted: Ctrl-C; what was described is kept.
+    """
+    targets = check_paths(options)
+    with open_cells(options.cells, bundle, options.reading) as reader:
+        report(reader.counts_report.sentence)
+        report(reader.gene_report.sentence)
+        for warning in reader.warnings:
+            report(f"warning: {warning}")
+        describer = Describer(bundle, options.describing)
+        report(describer.reason)
+        if describer.engines.hint:
+            report(f"hint: {describer.engines.hint}")
+        run = _run(bundle, options, reader, describer)
+
+        def describe(start: int) -> Any:
+            chunks = reader.chunks(start, chunk_cells=CHUNK_CELLS)
+            return describer.describe(chunks, going_on=start > 0)
+
+        if not targets:
+            done = describe_to_stream(run, stream, describe)
+            _report_profile(describer, reader, options, report)
+            return done
+
+        def advance(total: int, done: int) -> AbstractContextManager[Advance]:
+            if done:
+                report(f"going on after {done:,} of {total:,} cells that an earlier run described")
+            return progress_bar("describing", total, done=done, unit="cells")
+
+        done = describe_to_files(
+            run, targets, describe, force=options.force, restart=options.restart, advance=advance
+        )
+        _report_profile(describer, reader, options, report)
+        return done
+
+
+def _report_profile(
+    describer: Describer,
+    reader: CellReader,
+    options: DescribeFileOptions,
+    report: Callable[[str], None],
+) -> None:
+    if options.profile:
+        describer.clock.split("read", "encode", reader.encode_seconds)
+        report(profile_text(describer.profile()))
+
+
+def _run(
+    bundle: Bundle, options: DescribeFileOptions, reader: CellReader, describer: Describer
+) -> Run:
+    """The run's identity: all that changes a description, and nothing that does not."""
+    generation = describer.generation
+    settings = {name: str(value) for name, value in asdict(generation).items()}
+    settings["layer"] = reader.counts_report.slot
+    settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
+    settings["gene column"] = reader.gene_report.column
+    about = {
+        "bundle": bundle.manifest.name,
+        "bundle_sha256": bundle.digest,
+        "precision": bundle.manifest.precision,
+        "c2t_version": c2t.__version__,
+        "engine": describer.engines.label,
+        "generation": {
+            "max_new_tokens": generation.max_new_tokens,
+            "num_beams": generation.num_beams,
+            "no_repeat_ngram_size": generation.no_repeat_ngram_size,
+        },
+        "counts": reader.counts_report.sentence,
+        "genes": reader.gene_report.sentence,
+    }
+    return Run(
+        cells=options.cells,
+        rows=reader.cell_index,
+        bundle=bundle.digest,
+        options=settings,
+        about=about,
+        c2t_version=c2t.__version__,
+    )

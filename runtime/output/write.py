@@ -1,0 +1,270 @@
+"""From cells to files of descriptions: what `c2t describe` does around the model.
+
+Every described cell goes into the journal at once (`output_journal.py`); when all are there, the
+outputs are written from it, each in one step. So a run can be stopped at any moment and goes on
+from where it was, and an output is either complete or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.describe.description import Description
+from c2t.runtime.output.journal import CellsMark, Journal, RunMark, journal_path
+from c2t.runtime.output.record import make_record
+from c2t.runtime.output.tables import TABLES, import_pyarrow, json_line
+from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.files import atomic_files, check_target
+from c2t.runtime.system.progress import Advance
+
+OBS_SUFFIX = ".h5ad"
+
+# Given how many of the run's cells to pass over, describes the others, one after another.
+Describe = Callable[[int], Iterator[Description]]
+
+
+def no_progress(total: int, done: int) -> AbstractContextManager[Advance]:
+    """Show no progress."""
+    return nullcontext(lambda amount: None)
+
+
+class DescribeInterrupted(KeyboardInterrupt):
+    """The user stopped a run; what it described is kept.
+
+    Attributes:
+        done: Cells in the journal.
+        total: Cells of the run.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__()
+        self.done = done
+        self.total = total
+
+
+class DescribeEnded(SystemExit):
+    """A signal ended a run; what it described is kept.
+
+    Attributes:
+        done: Cells in the journal.
+        total: Cells of the run.
+    """
+
+    def __init__(self, code: Any, done: int, total: int) -> None:
+        super().__init__(code)
+        self.done = done
+        self.total = total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is described, and what a resumed run must have in common with the first.
+
+    Attributes:
+        cells: The `.h5ad` file.
+        rows: Its rows to describe [cells], increasing.
+        bundle: Digest of the bundle.
+        options: Everything else that changes the result, by name.
+        about: Provenance to be stored with the descriptions: strings and numbers by name.
+        c2t_version: Version of this package.
+    """
+
+    cells: Path
+    rows: NDArray[np.int64]
+    bundle: str
+    options: dict[str, str]
+    about: dict[str, Any]
+    c2t_version: str
+
+    def mark(self) -> RunMark:
+        """The run's mark in the journal."""
+        return RunMark(
+            bundle=self.bundle,
+            cells=CellsMark.of(self.cells),
+            rows=hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest(),
+            n_rows=len(self.rows),
+            options=self.options,
+            c2t_version=self.c2t_version,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        cells: Cells in the output.
+        failed: Those of them that have an error instead of a text.
+        resumed: Those that an earlier run had described.
+        seconds: Time of this run.
+        outputs: The files written.
+    """
+
+    cells: int
+    failed: int
+    resumed: int
+    seconds: float
+    outputs: tuple[str, ...]
+
+
+def plan_outputs(
+    cells: Path, output: Path | None, *, write_obs: bool = False, force: bool = False
+) -> tuple[Path, ...]:
+    """Decide which files to write, and refuse at once what could only fail at the end.
+
+    Args:
+        cells: The `.h5ad` file to be described.
+        output: The file to write; its suffix says the format.
+        write_obs: Also write a copy of `cells` with the descriptions. It is called `NAME.c2t.h5ad`
+            and lies where the output lies, or beside `cells`.
+        force: Existing files may be replaced.
+
+    Returns:
+        The files to write; none means standard output.
+
+    Raises:
+        OutputError: An unknown suffix, a file that exists, the input itself, no pyarrow.
+    """
+    targets: list[Path] = []
+    if output is not None:
+        if output.suffix not in (*TABLES, OBS_SUFFIX):
+            problem = f"{output} has no suffix that says what to write"
+            raise OutputError(problem, hint=f"end its name in {', '.join(TABLES)} or {OBS_SUFFIX}")
+        targets.append(output)
+    if write_obs and (output is None or output.suffix != OBS_SUFFIX):
+        folder = cells.parent if output is None else output.parent
+        targets.append(folder / f"{cells.name.removesuffix(OBS_SUFFIX)}.c2t{OBS_SUFFIX}")
+    places = []
+    for target in targets:
+        if target.exists() and cells.exists() and target.samefile(cells):
+            problem = f"{target} is the file of cells itself, which stays as it is"
+            raise OutputError(problem, hint="choose another name for the copy")
+        if target.suffix == ".parquet":
+            import_pyarrow()
+        elif target.suffix == OBS_SUFFIX:
+            from c2t.runtime.output.obs import check_obs
+
+            check_obs(cells)
+        places.append(check_target(target, force=force))
+    return tuple(places)
+
+
+def describe_to_files(
+    run: Run,
+    targets: tuple[Path, ...],
+    describe: Describe,
+    *,
+    force: bool = False,
+    restart: bool = False,
+    advance: Callable[[int, int], AbstractContextManager[Advance]] = no_progress,
+) -> Summary:
+    """Describe the cells that no earlier run described, then write the outputs.
+
+    Args:
+        run: What is described.
+        targets: From `plan_outputs`, at least one. The journal lies beside the first.
+        describe: Describes the run's cells in their order, from a given one on.
+        force: Existing files may be replaced.
+        restart: Describe all cells again, whatever an earlier run left.
+        advance: Given the cells to do and those done before, shows progress.
+
+    Raises:
+        OutputError: A journal of another run is in the way, the file of cells changed meanwhile,
+            or something cannot be written.
+        DescribeInterrupted: Ctrl-C.
+        DescribeEnded: SystemExit, which a signal was turned into.
+    """
+    started = time.monotonic()
+    mark = run.mark()
+    with Journal(journal_path(targets[0]), mark, restart=restart) as journal:
+        resumed = journal.done
+        try:
+            with advance(len(run.rows), resumed) as step:
+                for row, described in _numbered(run, describe, resumed):
+                    journal.append(make_record(row, described))
+                    step(1)
+            if CellsMark.of(run.cells) != mark.cells:
+                problem = f"{run.cells} changed while it was described"
+                raise OutputError(problem, hint="run again with --restart")
+            failed = sum(record.error is not None for record in journal.records())
+            about = run.about | {"cells": len(run.rows), "cells_with_errors": failed}
+            _write_all(run.cells, targets, journal, about, force=force)
+        except KeyboardInterrupt as stop:
+            raise DescribeInterrupted(journal.done, len(run.rows)) from stop
+        except SystemExit as end:
+            raise DescribeEnded(end.code, journal.done, len(run.rows)) from end
+        finally:
+            if journal.done == 0 < len(run.rows):
+                journal.remove()
+        journal.remove()
+    return Summary(
+        cells=len(run.rows),
+        failed=failed,
+        resumed=resumed,
+        seconds=round(time.monotonic() - started, 3),
+        outputs=tuple(str(target) for target in targets),
+    )
+
+
+def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summary:
+    """Describe the cells to a stream as lines of JSON; nothing is kept if it is interrupted."""
+    started = time.monotonic()
+    failed = 0
+    for row, described in _numbered(run, describe, 0):
+        record = make_record(row, described)
+        failed += record.error is not None
+        stream.write(json_line(record))
+        stream.flush()
+    seconds = round(time.monotonic() - started, 3)
+    return Summary(cells=len(run.rows), failed=failed, resumed=0, seconds=seconds, outputs=())
+
+
+def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Description]]:
+    """Descriptions with their rows; one too few or too many is a bug, never a shifted file."""
+    rows = run.rows[start:].tolist()
+    if rows:
+        yield from zip(rows, describe(start), strict=True)
+
+
+def _write_all(
+    cells: Path, targets: tuple[Path, ...], journal: Journal, about: dict[str, Any], *, force: bool
+) -> None:
+    """Write every output; they appear together, so that a run that fails here can be repeated."""
+    with (
+        _naming(", ".join(map(str, targets))),
+        atomic_files(targets, force=force) as temporaries,
+    ):
+        for target, temporary in zip(targets, temporaries, strict=True):
+            with _naming(str(target)):
+                _write(cells, target.suffix, temporary, journal, about)
+
+
+def _write(
+    cells: Path, suffix: str, temporary: Path, journal: Journal, about: dict[str, Any]
+) -> None:
+    if suffix == OBS_SUFFIX:
+        from c2t.runtime.output.obs import write_obs
+
+        write_obs(cells, temporary, journal.records(), about)
+    else:
+        TABLES[suffix](temporary, journal.records(), about)
+
+
+@contextmanager
+def _naming(targets: str) -> Iterator[None]:
+    """Turn an error of the file system into one that says which output it struck."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot write {targets}: {error.strerror or error}"
+        hint = "mend that and run the same command again: the descriptions are kept"
+        raise OutputError(problem, hint=hint) from error

@@ -1,0 +1,1 @@
+"""This machine: errors, files, time, progress, memory and processors."""

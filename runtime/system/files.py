@@ -1,0 +1,219 @@
+"""Files and folders that appear whole or not at all.
+
+One decision: the work is done under a hidden name beside the target, on the same file system, and
+one rename puts it in place. Whatever stops the work (an error, Ctrl-C), the target is what it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from c2t.runtime.system.errors import OutputError
+
+
+def check_target(target: Path, *, force: bool = False) -> Path:
+    """Refuse a file that cannot or must not be written, before hours of work rather than after.
+
+    Args:
+        target: The file to be written.
+        force: Whether an existing file may be replaced.
+
+    Returns:
+        The absolute path with links followed, so that a link to a file stays a link.
+
+    Raises:
+        OutputError: The file exists, its place is a folder, or its folder is missing.
+    """
+    place = _resolved(target)
+    if place.is_dir():
+        problem = f"{target} is a folder; a file is to be written there"
+        raise OutputError(problem, hint="name a file inside it")
+    if place.exists() and not force:
+        problem = f"{target} exists already"
+        raise OutputError(problem, hint="pass --force to replace it, or choose another name")
+    return place
+
+
+def check_folder_target(
+    target: Path, *, force: bool = False, marker: str = "manifest.json"
+) -> Path:
+    """Refuse a folder that cannot or must not be written; see `atomic_folder`.
+
+    Returns:
+        The absolute path with links followed.
+
+    Raises:
+        OutputError: Something else is there, or the folder to hold it is missing.
+    """
+    place = _resolved(target)
+    if not os.path.lexists(place):
+        return place
+    if not place.is_dir():
+        problem = f"{target} is a file; a folder is to be written there"
+        raise OutputError(problem, hint="choose another name")
+    if not any(place.iterdir()):
+        return place
+    if not force:
+        problem = f"{target} exists already and is not empty"
+        raise OutputError(problem, hint="pass --force to replace it, or choose another name")
+    if not (place / marker).is_file():
+        # --force with a mistyped name must not delete somebody's home folder.
+        problem = f"{target} holds no {marker}, so it is not what would be replaced"
+        raise OutputError(problem, hint="delete the folder yourself, or choose another name")
+    return place
+
+
+@contextlib.contextmanager
+def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a path to write to; when the block ends well, it becomes `target` in one step.
+
+    Args:
+        target: The file to write.
+        force: Replace an existing file.
+
+    Yields:
+        An empty file beside the target, with the usual permissions; open and fill it.
+
+    Raises:
+        OutputError: See `check_target`; also when the place cannot be written.
+    """
+    with atomic_files([target], force=force) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def atomic_files(targets: Sequence[Path], *, force: bool = False) -> Iterator[list[Path]]:
+    """Give paths to write to; only when all of them are on the disk do they become the targets.
+
+    So whatever fails on the way, none of the targets is there yet.
+
+    Args:
+        targets: The files to write.
+        force: Replace existing files.
+
+    Yields:
+        For each target an empty file beside it, with the usual permissions; open and fill it.
+
+    Raises:
+        OutputError: See `check_target`; also when a place cannot be written.
+    """
+    places = [check_target(target, force=force) for target in targets]
+    temporaries = [_sibling(place) for place in places]
+    try:
+        for target, temporary in zip(targets, temporaries, strict=True):
+            _create(target, temporary)
+        yield temporaries
+        for temporary in temporaries:
+            _sync(temporary)
+        for target in targets:
+            check_target(target, force=force)
+        for temporary, place in zip(temporaries, places, strict=True):
+            temporary.replace(place)
+        for folder in {place.parent for place in places}:
+            _sync(folder)
+    except BaseException:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_folder(
+    target: Path, *, force: bool = False, marker: str = "manifest.json"
+) -> Iterator[Path]:
+    """Give an empty folder to fill; when the block ends well, it becomes `target`.
+
+    Args:
+        target: The folder to write. An empty one may be there already.
+        force: Replace an existing folder, if it holds a file called `marker`.
+        marker: What shows that an existing folder is of the kind to be replaced.
+
+    Yields:
+        The folder to fill, beside the target.
+
+    Raises:
+        OutputError: See `check_folder_target`; also when the place cannot be written.
+    """
+    place = check_folder_target(target, force=force, marker=marker)
+    temporary = _sibling(place)
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        problem = f"cannot write {target}: {error.strerror}"
+        raise OutputError(problem, hint="choose a place that you may write to") from error
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _sync(Path(folder) / name)
+            _sync(Path(folder))
+        check_folder_target(target, force=force, marker=marker)
+        _exchange(temporary, place)
+        _sync(place.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_text(target: Path, text: str, *, force: bool = False) -> None:
+    """Write a small UTF-8 text file atomically; see `atomic_file`."""
+    with atomic_file(target, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _resolved(target: Path) -> Path:
+    place = Path(os.path.realpath(target))
+    if not place.parent.is_dir():
+        problem = f"cannot write {target}: there is no folder {place.parent}"
+        raise OutputError(problem, hint=f"make it first: mkdir -p {place.parent}")
+    return place
+
+
+def _create(target: Path, temporary: Path) -> None:
+    try:
+        # O_EXCL and 0o666 (less the umask): tempfile's 0o600 would hide the result from colleagues.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        problem = f"cannot write {target}: {error.strerror}"
+        raise OutputError(problem, hint="choose a place that you may write to") from error
+
+
+def _sibling(place: Path) -> Path:
+    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _exchange(temporary: Path, place: Path) -> None:
+    """Rename `temporary` to `place`; an old folder there steps aside first and is then deleted."""
+    try:
+        temporary.rename(place)  # also over an empty folder
+    except OSError:
+        if not place.is_dir():
+            raise
+    else:
+        return
+    aside = _sibling(place)
+    place.rename(aside)
+    try:
+        temporary.rename(place)
+    except BaseException:
+        aside.rename(place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Push a file or a folder's entries to the disk, so that a power cut cannot undo the rename."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        # Some network file systems refuse to sync folders; the rename itself is still atomic.
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,195 @@
+"""The benchmark's figures: turns, ratios, shares, texts, and the page and picture made of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from cli_process import make_cells
+from tiny_bundle import TinyBundle, make_bundle
+from tiny_models import tiny_cell
+from typer.testing import CliRunner
+
+import c2t.cli
+from c2t.export.peers.pytorch import TorchDecoder, TorchTexts
+from c2t.runtime.bench.bench_text import bench_text
+from c2t.runtime.bench.bundle_bench import BundleBenchOptions, bench_bundle
+from c2t.runtime.bench.contest import OurTexts, check_same_texts, latency, throughput
+from c2t.runtime.bench.decoder_steps import DecoderBenchOptions, OurDecoder, bench_decoder
+from c2t.runtime.bench.interleave import interleave, median_ratio, spread
+from c2t.runtime.bench.machine_speed import SpeedProbe
+from c2t.runtime.bench.picture import bench_picture
+from c2t.runtime.bench.target import target, target_lines
+from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.system.errors import EngineError
+
+LENGTHS = (48, 20, 5, 20)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def cells_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    make_cells(path, 4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def probe() -> SpeedProbe:
+    return SpeedProbe(1, read_bytes=1 << 20)
+
+
+@pytest.fixture
+def cells() -> list[np.ndarray]:
+    return [tiny_cell(n, seed=i).numpy().astype(np.int32) for i, n in enumerate(LENGTHS)]
+
+
+def torch_texts(tiny: TinyBundle) -> TorchTexts:
+    return TorchTexts(tiny.loaded, tiny.bundle.manifest.generation)
+
+
+def test_contestants_take_turns_in_changing_order() -> None:
+    order = ""
+
+    def run(name: str) -> object:
+        nonlocal order
+        order += name
+        return None
+
+    times = interleave({"a": lambda: run("a"), "b": lambda: run("b")}, 3)
+    assert order == "ab" + "ab" + "ba" + "ab"
+    assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}
+
+
+def test_ratio_is_the_median_of_ratios_not_the_ratio_of_medians() -> None:
+    assert median_ratio([10, 20, 60], [5, 4, 6]) == 5
+    assert spread([1, 2, 3, 4, 11]).p50 == 3
+    assert spread([1, 2, 3, 4, 11]).p90 == pytest.approx(8.2)
+    assert spread([3, 1, 2]).least == 1
+
+
+def test_speed_of_the_machine(probe: SpeedProbe) -> None:
+    assert probe.bytes_per_second(0.5) == 2 << 20
+    assert all(figure > 0 for figure in probe.measure(1).values())
+
+
+def test_targets_in_words() -> None:
+    lines = target_lines([target("a", 1.5, 1.5), target("b", 1.0, 1.5)])
+    assert lines == ["reached  a: 1.5, target 1.5", "MISSED   b: 1, target 1.5"]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_peer_gives_the_same_texts_alone_and_in_padded_batches(
+    tiny: TinyBundle, cells: list[np.ndarray], beams: int
+) -> None:
+    ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, num_beams=beams))
+    peer = torch_texts(tiny)
+    expected = ours.describe(cells, beams)
+    assert [peer.describe([cell], beams)[0] for cell in cells] == expected
+    assert peer.describe(cells, beams) == expected
+    with pytest.raises(EngineError, match="beams"):
+        ours.describe(cells, beams + 1)
+
+
+def test_latency_and_throughput_compare_times_and_texts(
+    tiny: TinyBundle, cells: list[np.ndarray]
+) -> None:
+    ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, max_new_tokens=4))
+    generation = replace(tiny.bundle.manifest.generation, max_new_tokens=4)
+    peer = TorchTexts(tiny.loaded, generation)
+    found = latency([ours, peer], cells, beams=1, repeats=2)
+    assert found["seconds"]["c2t"]["runs"] == 2 * len(cells)
+    assert found["same_texts"] == {"PyTorch": (len(cells), len(cells))}
+    check_same_texts(found, ["PyTorch"])
+    many = throughput([(ours, 99), (peer, 2)], cells, repeats=1)
+    assert many["times_faster_than_the_best_peer"] == many["times_faster_than"]["PyTorch"]
+    assert many["same_texts"] == found["same_texts"]
+    found["same_texts"]["PyTorch"] = (3, 4)
+    with pytest.raises(EngineError, match="another text for 1 of 4"):
+        check_same_texts(found, ["PyTorch"])
+
+
+def test_decoder_is_checked_before_it_is_timed(tiny: TinyBundle, probe: SpeedProbe) -> None:
+    ours = OurDecoder(tiny.bundle, EngineOptions(threads=1))
+    options = DecoderBenchOptions(rounds=1, steps=1)
+    found = bench_decoder(tiny.bundle, [ours], [TorchDecoder(tiny.loaded)], probe, options)
+    assert found["weight_bytes"] == tiny.bundle.file("decoder.onnx.data").stat().st_size
+    assert found["step_share_of_floor"]["c2t"] > 0
+    assert set(found["drafts"]) == {"4", "16"}
+    assert max(found["largest_logit_difference"].values()) < 1e-5
+
+    class Wrong(TorchDecoder):
+        name = "wrong"
+
+        def step(self, tokens: list[int]) -> np.ndarray:
+            return super().step(tokens)[::-1]
+
+    with pytest.raises(EngineError, match=r"logits of wrong \(step\) differ"):
+        bench_decoder(tiny.bundle, [ours], [Wrong(tiny.loaded)], probe, options)
+
+
+def test_bundle_as_document_page_and_picture(tiny: TinyBundle, cells_file: Path) -> None:
+    options = BundleBenchOptions(
+        cells=cells_file,
+        limit=2,
+        repeats=1,
+        describing=DescribeOptions(threads=1, max_new_tokens=4),
+    )
+    generation = replace(tiny.bundle.manifest.generation, max_new_tokens=4)
+    document = bench_bundle(
+        tiny.bundle,
+        options,
+        text_peers=[TorchTexts(tiny.loaded, generation)],
+        decoder_peers=[TorchDecoder(tiny.loaded)],
+    )
+    json.dumps(document)
+    stages = ("read", "encode", "embed", "encoder", "projector", "prefill", "decode", "text")
+    assert tuple(document["stages"]["seconds"]) == stages
+    assert document["latency"]["same_texts"] == {"PyTorch": (2, 2)}
+    start = document["start"]
+    assert 0 < start["import_seconds"] < start["first_token_seconds"] <= start["text_seconds"]
+    assert start["peak_resident_bytes"] >= start["resident_bytes_after_opening"] > 0
+    page = bench_text(document)
+    assert "PyTorch, batches of 1" in page
+    assert "prefill" in page
+    picture = ElementTree.fromstring(bench_picture(document))
+    words = [mark.text for mark in picture if mark.tag.endswith("text")]
+    assert {"c2t", "PyTorch", "encoder", "reading the weights once"} <= set(words)
+
+
+def test_command_writes_figures_page_and_picture(
+    tiny: TinyBundle, cells_file: Path, tmp_path: Path
+) -> None:
+    arguments = ["bench", str(tiny.bundle.path), "--cells", str(cells_file), "--limit", "1"]
+    arguments += ["--repeats", "1", "--max-new-tokens", "2", "--threads", "1"]
+    folder = tmp_path / "report"
+    figures = tmp_path / "figures.json"
+    extra = ["-o", str(folder), "--json", str(figures)]
+    done = CliRunner().invoke(c2t.cli.app, arguments + extra)
+    assert done.exit_code == 0, done.output
+    assert json.loads(figures.read_text())["benchmark"] == "bundle"
+    assert {file.name for file in folder.iterdir()} == {"bench.json", "bench.txt", "bench.svg"}
+    assert os.fspath(folder) in done.stderr
+    again = CliRunner().invoke(c2t.cli.app, arguments + extra)
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+
+
+def test_command_knows_its_peers(tiny: TinyBundle) -> None:
+    wrong = CliRunner().invoke(c2t.cli.app, ["bench", "B", "--against", "torch,tensorflow"])
+    assert wrong.exit_code == 2
+    assert "no peer is called tensorflow" in wrong.stderr
+    arguments = ["bench", str(tiny.bundle.path), "--against", "torch"]
+    unnamed = CliRunner().invoke(c2t.cli.app, arguments)
+    assert unnamed.exit_code == 1
+    assert "--checkpoint FOLDER or --preset NAME" in unnamed.stderr

@@ -1,0 +1,259 @@
+"""Describing: order, batches, errors of single cells, and the text of the PyTorch model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from tiny_bundle import TinyBundle, make_bundle
+from tiny_models import TinySizes, tiny_cell
+
+from c2t.runtime.describe.describer import DescribeOptions, Describer, Description
+from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
+from c2t.runtime.system.errors import C2TError, CellFileError, EngineError
+
+
+@dataclass
+class Chunk:
+    """Encoded cells, as a cell reader gives them."""
+
+    tokens: list[np.ndarray]
+    errors: list[str | None] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    genes_used: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        count = len(self.tokens)
+        self.errors = self.errors or [None] * count
+        self.ids = self.ids or [f"cell{i}" for i in range(count)]
+        self.genes_used = np.array([len(t) for t in self.tokens])
+
+
+def cells(*lengths: int) -> list[np.ndarray]:
+    return [tiny_cell(n, seed=i).numpy().astype(np.int32) for i, n in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module", params=["mlp", "perceiver"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
+    folder = tmp_path_factory.mktemp(request.param)
+    return make_bundle(folder, TinySizes(projector=request.param))
+
+
+def describe(tiny: TinyBundle, chunks: list[Chunk], **options: int) -> list[Description]:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1, **options))
+    return list(describer.describe(chunks))
+
+
+LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_tokens_and_text_of_the_pytorch_model(tiny: TinyBundle, beams: int) -> None:
+    tokens = cells(*LENGTHS)
+    found = describe(tiny, [Chunk(tokens[:5]), Chunk(tokens[5:])], num_beams=beams)
+    generation = replace(tiny.bundle.manifest.generation, num_beams=beams)
+    for cell, result in zip(tokens, found, strict=True):
+        expected = tiny.reference(cell, generation)
+        assert list(result.tokens) == expected
+        assert result.text == tiny.loaded.tokenizer.decode(expected, skip_special_tokens=True)
+        assert result.error is None
+        assert 0 < result.confidence <= 1
+        assert result.genes_used == len(cell)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_text_does_not_depend_on_the_batch(tiny: TinyBundle, batch_size: int) -> None:
+    tokens = cells(*LENGTHS)
+    alone = [describe(tiny, [Chunk([cell])])[0] for cell in tokens]
+    together = describe(tiny, [Chunk(tokens)], batch_size=batch_size)
+    assert [r.tokens for r in together] == [r.tokens for r in alone]
+    assert [r.text for r in together] == [r.text for r in alone]
+    np.testing.assert_allclose(
+        [r.confidence for r in together], [r.confidence for r in alone], atol=1e-5
+    )
+
+
+def test_a_bad_cell_costs_only_itself(tiny: TinyBundle) -> None:
+    good = cells(20, 8)
+    bad = Chunk(
+        [
+            np.empty(0, np.int32),
+            good[0],
+            np.array([2, 99999, 3], np.int32),
+            np.full(500, 5, np.int32),
+            np.array([-1], np.int32),
+            good[1],
+            np.empty(0, np.int32),
+        ],
+        errors=["cell is empty", None, None, None, None, None, None],
+    )
+    found = describe(tiny, [bad])
+    errors = [r.error for r in found]
+    assert errors[0] == "cell is empty"
+    assert "99999" in errors[2]
+    assert "500" in errors[3]
+    assert "-1" in errors[4]
+    assert errors[6] == "cell has no gene tokens"
+    assert [r.text is None for r in found] == [e is not None for e in errors]
+    assert [r.cell for r in found] == [f"cell{i}" for i in range(7)]
+    assert [found[1].text, found[5].text] == [r.text for r in describe(tiny, [Chunk(good)])]
+
+
+def test_only_bad_cells(tiny: TinyBundle) -> None:
+    found = describe(tiny, [Chunk([np.empty(0, np.int32)] * 5, ["cell is empty"] * 5)])
+    assert [r.error for r in found] == ["cell is empty"] * 5
+
+
+def test_no_cells(tiny: TinyBundle) -> None:
+    assert describe(tiny, []) == []
+
+
+def test_an_engine_failure_of_one_cell_is_its_error(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1))
+    encode = describer.engines.encoder.encode
+
+    def failing(embeddings: np.ndarray) -> np.ndarray:
+        if embeddings.shape[1] == 7:
+            problem = "no memory for 7 genes"
+            raise EngineError(problem)
+        return encode(embeddings)
+
+    monkeypatch.setattr(describer.engines.encoder, "encode", failing)
+    found = list(describer.describe([Chunk(cells(5, 7, 9, 7, 7, 7, 5))]))
+    expected = [None, "x", None, "x", "x", "x", None]
+    assert [r.error for r in found] == [e and "no memory for 7 genes" for e in expected]
+
+
+def test_an_engine_that_always_fails_is_an_error(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1))
+
+    def failing(embeddings: np.ndarray) -> np.ndarray:
+        message = "boom"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(describer.engines.encoder, "encode", failing)
+    with pytest.raises(EngineError, match="the first 3 cells all failed: RuntimeError: boom"):
+        list(describer.describe([Chunk(cells(*LENGTHS))]))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_engine_that_fails_for_all_of_few_cells_is_an_error(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    def failing(self: object, embeddings: np.ndarray) -> np.ndarray:
+        problem = "no memory"
+        raise EngineError(problem)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxRuntimeEncoder, "encode", failing)
+        describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
+        empty = [np.empty(0, np.int32)]
+        chunk = Chunk(empty + cells(5, 6) + empty, ["cell is empty", None, None, "cell is empty"])
+        stream = describer.describe([chunk])
+        assert next(stream).error == "cell is empty"
+        with pytest.raises(EngineError, match="no cell could be described: no memory"):
+            next(stream)
+        # Others were described before: it may be for what the last ones are.
+        describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
+        found = list(describer.describe([chunk], going_on=True))
+        assert [r.engine_failed for r in found] == [False, True, True, False]
+    assert describe(tiny, [Chunk(cells(5))])[0].text
+
+
+def test_an_interruption_keeps_what_lanes_have_finished(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = cells(*LENGTHS)
+    alone = describe(tiny, [Chunk(tokens)])
+
+    def chunks():
+        yield Chunk(tokens[:6])
+        yield Chunk(tokens[6:9])
+        raise KeyboardInterrupt
+
+    describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=2))
+    stream = describer.describe(chunks())
+    found = [next(stream) for _ in range(9)]
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert [r.tokens for r in found] == [r.tokens for r in alone[:9]]
+
+
+def test_settings_that_do_not_fit(tiny: TinyBundle) -> None:
+    with pytest.raises(EngineError, match="exceed 256"):
+        describe(tiny, [], max_new_tokens=10_000)
+    with pytest.raises(C2TError, match="num_beams is 0"):
+        describe(tiny, [], num_beams=0)
+
+
+def test_stops_when_the_consumer_stops(tiny: TinyBundle) -> None:
+    taken = []
+
+    def chunks():
+        for first in range(100):
+            taken.append(first)
+            yield Chunk(cells(5, 6, 7, 8))
+
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1, batch_size=2))
+    stream = describer.describe(chunks())
+    assert next(stream).cell == "cell0"
+    assert len(taken) < 10
+
+
+def test_profile(tiny: TinyBundle) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1))
+    assert describer.profile().first_token_seconds is None
+    found = list(describer.describe([Chunk(cells(*LENGTHS))]))
+    profile = describer.profile()
+    names = [stage.name for stage in profile.stages]
+    assert names == ["open", "read", "embed", "encoder", "projector", "prefill", "decode", "text"]
+    assert all(stage.seconds >= 0 and stage.calls > 0 for stage in profile.stages)
+    assert profile.cells == len(LENGTHS)
+    assert profile.tokens == profile.steps == sum(len(r.tokens) for r in found)
+    assert profile.first_token_seconds > 0
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_text_does_not_depend_on_the_lanes(tiny: TinyBundle, beams: int) -> None:
+    tokens = cells(*LENGTHS * 3)
+    tokens[7] = np.empty(0, np.int32)
+    chunks = [Chunk(tokens[:20]), Chunk(tokens[20:])]
+    alone = describe(tiny, chunks, num_beams=beams, batch_size=2)
+    options = DescribeOptions(threads=3, num_beams=beams, batch_size=2)
+    describer = Describer(tiny.bundle, options)
+    for _ in range(2):
+        together = list(describer.describe(chunks))
+        assert [r.tokens for r in together] == [r.tokens for r in alone]
+        assert [r.cell for r in together] == [r.cell for r in alone]
+        assert [r.error for r in together] == [r.error for r in alone]
+    assert describer.profile().cells == 2 * (len(tokens) - 1)
+
+
+def test_errors_and_stopping_with_lanes(tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
+
+    def chunks():
+        yield Chunk(cells(*LENGTHS))
+        problem = "the file ends early"
+        raise CellFileError(problem)
+
+    stream = describer.describe(chunks())
+    with pytest.raises(CellFileError, match="ends early"):
+        list(stream)
+    stream = describer.describe([Chunk(cells(*LENGTHS))])
+    assert next(stream).cell == "cell0"
+    stream.close()
+
+    def failing(self: object, embeddings: np.ndarray) -> np.ndarray:
+        message = "boom"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(OnnxRuntimeEncoder, "encode", failing)
+    describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
+    with pytest.raises(EngineError, match="all failed: RuntimeError: boom"):
+        list(describer.describe([Chunk(cells(*LENGTHS))]))

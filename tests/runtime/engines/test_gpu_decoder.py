@@ -1,0 +1,325 @@
+"""The decoder on a device, its logic run on the host (see `host_cuda`), against the CPU engine."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host_cuda import STREAM, HostDevice, HostDriver, HostGraph, at
+from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.tensors import Int8Rows
+from c2t.runtime.engine_protocol import BoundStep, Choices, DecoderEngine
+from c2t.runtime.engines.gpu import decoder as device_decoder
+from c2t.runtime.engines.gpu.decoder import RECORDED_BANS, DeviceDecoder, DeviceStep
+from c2t.runtime.engines.gpu.open import upload_token_table
+from c2t.runtime.generation.beam_search import BeamSearch
+from c2t.runtime.generation.drafts import Drafter
+from c2t.runtime.generation.greedy import GreedySearch
+from c2t.runtime.generation.phrase_table import build_phrase_table
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+from c2t.runtime.system.errors import EngineError
+
+GENERATION = Generation(max_new_tokens=20, no_repeat_ngram_size=2, eos_token_ids=(4, 8, 15))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("decoder")
+
+
+@pytest.fixture(scope="module")
+def decoder(folder: Path) -> TinyDecoder:
+    return make_decoder(folder)
+
+
+@pytest.fixture
+def on_device(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
+    graph = HostGraph(folder / "decoder.onnx")
+    table = upload_token_table(decoder.table, "float32")
+    return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+
+
+@pytest.fixture
+def recording(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
+    """A decoder whose graph may be recorded with what is around it."""
+    graph = HostGraph(folder / "decoder.onnx", recordable=True)
+    table = upload_token_table(decoder.table, "float32")
+    return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+
+
+def greedy(
+    engine: DecoderEngine,
+    decoder: TinyDecoder,
+    captions: list[list[int]],
+    slots: int = 3,
+    generation: Generation = GENERATION,
+) -> list[GeneratedSequence]:
+    vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(8)]
+    prompts = PromptRunner(engine, decoder.prompt)
+    drafter = Drafter(build_phrase_table(captions)) if captions else None
+    search = GreedySearch(
+        engine,
+        prompts,
+        generation=generation,
+        slots=slots,
+        capacity=80,
+        drafter=drafter,
+    )
+    found = dict(search.run(PromptedCell(i, v) for i, v in enumerate(vectors)))
+    return [found[i] for i in range(len(vectors))]
+
+
+@pytest.mark.parametrize("drafts", [False, True])
+def test_texts_of_the_cpu_engine(
+    decoder: TinyDecoder, on_device: DeviceDecoder, drafts: bool
+) -> None:
+    plain = greedy(decoder.engine, decoder, [])
+    captions = [list(result.token_ids) for result in plain[:5]] if drafts else []
+    expected = greedy(decoder.engine, decoder, captions)
+    found = greedy(on_device, decoder, captions)
+    assert [f.token_ids for f in found] == [p.token_ids for p in plain]
+    assert [f.steps for f in found] == [e.steps for e in expected]
+    assert sum(f.steps for f in found) < sum(p.steps for p in plain) or not drafts
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-5)
+
+
+def test_beams_of_the_cpu_engine(decoder: TinyDecoder, on_device: DeviceDecoder) -> None:
+    generation = replace(GENERATION, num_beams=3)
+    results = []
+    for engine in (decoder.engine, on_device):
+        prompts = PromptRunner(engine, decoder.prompt)
+        search = BeamSearch(engine, prompts, generation=generation, capacity=60)
+        results.append(dict(search.run([PromptedCell(0, random_vectors(3))]))[0].token_ids)
+    assert results[0] == results[1]
+
+
+def test_rows_are_saved_loaded_and_moved(on_device: DeviceDecoder, decoder: TinyDecoder) -> None:
+    cache, plain = on_device.new_cache(4, 6), decoder.engine.new_cache(4, 6)
+    buffer = cache.buffer.download()
+    assert buffer.shape == plain.buffer.shape
+    assert not buffer.any()
+    plain.buffer[:] = np.random.default_rng(0).standard_normal(plain.buffer.shape)
+    memory = at(cache.buffer.pointer, plain.buffer.shape, "float32")
+    memory[:] = plain.buffer
+    for one in (cache, plain):
+        one.load(0, one.save(2, 3))
+    np.testing.assert_array_equal(memory, plain.buffer)
+    for sources in ([1, 0, 3, 3], [0, 1, 2, 0], [0, 1, 2, 3], [3, 2, 1, 0]):
+        for one in (cache, plain):
+            one.gather(sources, 2, 5)
+        np.testing.assert_array_equal(memory, plain.buffer)
+
+
+def test_an_int8_table(decoder: TinyDecoder, folder: Path, driver: HostDriver) -> None:
+    scale = np.abs(decoder.table).max(axis=1) / 127
+    values = np.rint(decoder.table / scale[:, None]).astype(np.int8)
+    table = Int8Rows(values, scale.astype(np.float32))
+    graph = HostGraph(folder / "decoder.onnx")
+    sizes = decoder.engine.sizes
+    engine = DeviceDecoder(HostDevice(), graph, sizes, upload_token_table(table, "float32"))
+    step = engine.bind(engine.new_cache(1, 4), (0, 1), 2, 1)
+    fill(step, [7, 50])
+    logits = step.run().copy()
+    step = decoder.engine.bind(decoder.engine.new_cache(1, 4), (0, 1), 2, 1)
+    fill(step, [-1, -1])
+    step.inputs_embeds[0] = table[[7, 50]]
+    np.testing.assert_allclose(logits, step.run(), atol=1e-5)
+
+
+def test_bound_steps_are_kept_and_follow_the_logits(on_device: DeviceDecoder) -> None:
+    cache = on_device.new_cache(2, 16)
+    small = on_device.bind(cache, (0, 1), 1, 1)
+    assert on_device.bind(cache, (0, 1), 1, 1) is small
+    large = on_device.bind(cache, (0, 2), 8, 8)  # its logits need more memory
+    again = on_device.bind(cache, (0, 1), 1, 1)
+    assert again is not small
+    assert on_device.bind(cache, (0, 2), 8, 8) is large
+
+
+def test_full_memory_is_named(
+    on_device: DeviceDecoder, driver: HostDriver, decoder: TinyDecoder
+) -> None:
+    before = driver.free
+    driver.free = 10_000
+    with pytest.raises(EngineError, match="keys and values of 8 cells x 100 tokens") as caught:
+        on_device.new_cache(8, 100)
+    assert "--batch-size" in caught.value.hint
+    driver.free = before
+    cache = on_device.new_cache(8, 100)
+    driver.free = 10_000
+    with pytest.raises(EngineError, match=r"cannot run 8 x 40 tokens.*GPU has no memory for"):
+        on_device.bind(cache, (0, 8), 40, 40)
+
+
+def test_a_token_outside_the_table_is_refused(on_device: DeviceDecoder) -> None:
+    step = on_device.bind(on_device.new_cache(1, 4), (0, 1), 2, 1)
+    fill(step, [7, 97])
+    with pytest.raises(EngineError, match="text token 97 is not among the 97"):
+        step.run()
+
+
+def test_memory_is_given_back(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> None:
+    before = driver.free
+    graph, table = HostGraph(folder / "decoder.onnx"), upload_token_table(decoder.table, "float32")
+    engine = DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+    greedy(engine, decoder, [])
+    assert driver.free < before
+    del engine, graph, table
+    gc.collect()
+    assert driver.free == before
+
+
+@pytest.mark.parametrize("ngram", [0, 1, 2])
+@pytest.mark.parametrize("drafts", [False, True])
+def test_recorded_steps_give_the_texts_of_the_cpu_engine(
+    decoder: TinyDecoder,
+    recording: DeviceDecoder,
+    driver: HostDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    drafts: bool,
+    ngram: int,
+) -> None:
+    kinds: Counter[str] = Counter()
+    narrow: Counter[DeviceStep] = Counter()
+    choose = DeviceStep.choose
+
+    def watched(step: DeviceStep, banned: np.ndarray) -> Choices:
+        """A prompt's rows are given, and many bans do not fit: both start piece by piece."""
+        launches = driver.launches
+        if step.token_ids.min() < 0:
+            kinds["prompt"] += 1
+        elif banned.shape[-1] > RECORDED_BANS:
+            kinds["wide"] += 1
+        else:
+            kinds["narrow"] += 1
+            narrow[step] += 1
+            launches += narrow[step] > 1
+        found = choose(step, banned)
+        assert driver.launches == launches
+        return found
+
+    monkeypatch.setattr(DeviceStep, "choose", watched)
+    generation = replace(GENERATION, no_repeat_ngram_size=ngram)
+    plain = greedy(decoder.engine, decoder, [], generation=generation)
+    captions = [list(result.token_ids) for result in plain[:5]] if drafts else []
+    expected = greedy(decoder.engine, decoder, captions, generation=generation)
+    found = greedy(recording, decoder, captions, generation=generation)
+    assert [f.token_ids for f in found] == [p.token_ids for p in plain]
+    assert [f.steps for f in found] == [e.steps for e in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-5)
+    assert kinds["prompt"] == len(found)
+    assert (kinds["wide"] > 0) == (ngram == 1)
+    assert driver.launches > 0 or (drafts and ngram == 1)  # whose steps are soon wide
+
+
+def test_a_step_is_recorded_at_its_second_run(
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+) -> None:
+    step, plain = same_steps(recording, decoder.engine, 2)
+    narrow = np.array([[[3, 5, -1]]], np.int32)
+    for run, ids in enumerate(([7, 50], [1, 2], [90, 3], [7, 50])):
+        assert chosen(step, ids, narrow) == chosen(plain, ids, narrow)
+        assert driver.launches == run
+    # Bans of the run before are no bans of this one.
+    most = np.full((1, 1, RECORDED_BANS), chosen(plain, [7, 50], narrow), np.int32)
+    none = np.empty((1, 1, 0), np.int32)
+    for bans, launches in ((most, 4), (none, 5), (np.concatenate((most, most), axis=2), 5)):
+        assert chosen(step, [7, 50], bans) == chosen(plain, [7, 50], bans)
+        assert driver.launches == launches
+
+
+def test_given_rows_are_not_looked_up_in_a_recorded_step(
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+) -> None:
+    step, plain = same_steps(recording, decoder.engine, 2)
+    rows = random_vectors(1, count=2)
+    for ids, launches in (([7, 50], 0), ([1, 2], 1), ([-1, -1], 1), ([-1, 2], 1), ([7, 50], 2)):
+        for one in (step, plain):
+            one.inputs_embeds[0] = rows
+        assert chosen(step, ids) == chosen(plain, ids)
+        assert driver.launches == launches
+
+
+def test_a_graph_goes_with_its_step(
+    recording: DeviceDecoder, driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_decoder, "KEPT_STEPS", 2)
+    cache = recording.new_cache(3, 16)
+    for row in range(3):
+        step = recording.bind(cache, (row, row + 1), 1, 1)
+        chosen(step, [7])
+        chosen(step, [7])
+    assert len(cache.steps) == len(driver.executables) == 2
+    step.close()
+    assert len(driver.executables) == 1
+    del cache, step
+    gc.collect()
+    assert driver.executables == {}
+
+
+def test_a_recorded_step_whose_logits_moved_is_bound_anew(
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+) -> None:
+    cache, plain = recording.new_cache(2, 16), decoder.engine.new_cache(2, 16)
+    small = recording.bind(cache, (0, 1), 1, 1)
+    for token in (7, 50, 3):
+        chosen(small, [token])
+    assert driver.launches == 2
+    (old,) = driver.executables
+    recording.bind(cache, (0, 2), 8, 8)  # its logits need more memory
+    again = recording.bind(cache, (0, 1), 1, 1)
+    assert again is not small
+    assert old not in driver.executables
+    expected = decoder.engine.bind(plain, (0, 1), 1, 1)
+    for launches, token in enumerate((7, 50, 3), start=2):
+        assert chosen(again, [token]) == chosen(expected, [token])
+        assert driver.launches == launches
+    assert old not in driver.executables
+
+
+def test_a_step_that_fails_while_it_is_recorded_can_run_again(
+    recording: DeviceDecoder, decoder: TinyDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, plain = same_steps(recording, decoder.engine, 1)
+    chosen(step, [7])
+
+    def fail(*_: object, **__: object) -> None:
+        message = "no more"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device_decoder, "launch_choose_tokens", fail)
+        with pytest.raises(EngineError, match="decoder failed on 1 x 1 tokens: no more"):
+            chosen(step, [50])
+    assert STREAM.recorded is None
+    for token in (50, 3, 7):
+        assert chosen(step, [token]) == chosen(plain, [token])
+
+
+def same_steps(one: DecoderEngine, other: DecoderEngine, tokens: int) -> tuple[BoundStep, ...]:
+    """A step of one row and one place on either engine."""
+    return tuple(e.bind(e.new_cache(1, 8), (0, 1), tokens, 1) for e in (one, other))
+
+
+def chosen(step: BoundStep, ids: list[int], banned: np.ndarray | None = None) -> int:
+    """The token that follows some."""
+    fill(step, ids)
+    if banned is None:
+        banned = np.empty((1, 1, 0), np.int32)
+    return int(step.choose(banned).tokens[0, 0])
+
+
+def fill(step: BoundStep, ids: list[int]) -> None:
+    step.token_ids[0] = ids
+    step.position_ids[0] = range(len(ids))
+    step.write_index[0] = 0
+    step.logit_rows[0] = len(ids) - 1

@@ -1,0 +1,178 @@
+"""A bundle described through the engines of a GPU; their logic run on the host, see `host_cuda`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_process import make_cells
+from host_cuda import HostDevice, HostDriver, HostGraph
+from played_kernel import PlayedKernel
+from tiny_bundle import make_bundle
+from tiny_models import TinySizes
+
+from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.description import EncodedCells
+from c2t.runtime.describe.verify import verify_golden_cells
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines import choose as engine_choice
+from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME
+from c2t.runtime.engines.check import EngineCheck
+from c2t.runtime.engines.choose import ChosenEngines
+from c2t.runtime.engines.gpu import open as device_engine
+from c2t.runtime.engines.gpu import step_kernel as decoder_step_graph
+from c2t.runtime.engines.gpu.open import open_device_engines
+from c2t.runtime.system.errors import EngineError
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
+    driver = HostDriver()
+    driver.install(monkeypatch)
+
+    def choose(bundle: Any, name: str, options: Any, clock: Any) -> ChosenEngines:
+        engines = open_device_engines(
+            bundle,
+            HostDevice(),
+            lambda graph: HostGraph(bundle.file(graph)),
+            name="host",
+            version="1",
+            clock=clock,
+        )
+        return ChosenEngines(engines, True, "engine host: played")
+
+    monkeypatch.setattr("c2t.runtime.describe.describer.choose_engines", choose)
+    assert engine_choice.choose_engines is not choose
+    return driver
+
+
+def test_golden_cells_have_their_texts(driver: HostDriver, tiny_bundle_folder: Path) -> None:
+    found = verify_golden_cells(open_bundle(tiny_bundle_folder))
+    assert found.cells > 0
+    assert found.differences == ()
+    assert found.engine == "host 1 (no GPU, sm_00; fp32 weights, float32 between layers)"
+
+
+def test_a_model_that_does_not_fit(driver: HostDriver, tiny_bundle_folder: Path) -> None:
+    driver.free = 1000
+    with pytest.raises(EngineError, match="the GPU has no memory for the text token table"):
+        verify_golden_cells(open_bundle(tiny_bundle_folder))
+
+
+@pytest.fixture
+def played_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """`--engine cuda` on the host, its cache of the test's own; the graphs that it opened."""
+    HostDriver().install(monkeypatch)
+    monkeypatch.setenv("C2T_ENGINES", str(tmp_path))
+    opened: list[Path] = []
+
+    def open_graph(path: Path, *_: Any, **__: Any) -> HostGraph:
+        opened.append(path)
+        return HostGraph(path)
+
+    monkeypatch.setattr(device_engine, "OnnxRuntimeDeviceGraph", open_graph)
+    monkeypatch.setattr(device_engine, "CudaDevice", lambda number: HostDevice())
+    monkeypatch.setattr(
+        engine_choice,
+        "check_engine",
+        lambda name, machine: EngineCheck(name=name, runs=True, version="1", reasons=()),
+    )
+    return opened
+
+
+def test_cuda_runs_the_set_that_was_built(
+    played_cuda: list[Path], tiny_bundle_folder: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    own = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert {path.parent for path in played_cuda} == {bundle.path}
+    assert "float32 between layers" in own.engines.label
+    command = f"c2t build {bundle.path} --target cuda"
+    assert own.engines.hint == f"half precision is faster on a GPU: `{command}` makes it"
+    played_cuda.clear()
+    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    half = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert {path.parent for path in played_cuda} == {folder}
+    assert "float16 between layers" in half.engines.label
+    assert half.engines.hint == ""
+    cells = EncodedCells.of_tokens([bundle.golden.cells[0].gene_tokens])
+    (described,) = half.describe([cells])
+    assert described.error is None
+    assert described.tokens
+    # A folder that is named is taken as it is.
+    played_cuda.clear()
+    options = EngineOptions(graphs=bundle.path)
+    assert "float32" in device_engine.open_cuda_engines(bundle, options).label
+    assert {path.parent for path in played_cuda} == {bundle.path}
+
+
+def test_the_label_says_where_a_short_step_is_one_kernel(
+    played_cuda: list[Path],
+    tiny_bundle_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = "; a short step is one kernel)"
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
+    named = EngineOptions(graphs=Path(build_cuda_set(bundle, CudaSetOptions()).folder))
+    kernel = PlayedKernel(Path(str(named.graphs)))
+    monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
+    old = device_engine.open_cuda_engines(bundle, EngineOptions())
+    assert "float16 between layers)" in old.label
+    monkeypatch.setattr(HostDevice, "arch", "sm_90")
+    # The played device cannot start it: that is no error, and not silent.
+    label = device_engine.open_cuda_engines(bundle, EngineOptions()).label
+    assert "; short steps without our kernel: 'HostDevice' object has no attribute" in label
+    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", kernel.start)
+    for options in (EngineOptions(), named):
+        assert said in device_engine.open_cuda_engines(bundle, options).label
+    # Heads of this bundle are of a size that the kernel does not take.
+    other = open_bundle(tiny_bundle_folder)
+    build_cuda_set(other, CudaSetOptions())
+    label = device_engine.open_cuda_engines(other, EngineOptions()).label
+    assert "float16 between layers)" in label
+    # The bundle's own graphs have no description, and TensorRT's provider runs steps itself.
+    own = device_engine.open_cuda_engines(bundle, EngineOptions(graphs=bundle.path))
+    assert "float32 between layers)" in own.label
+    plans = named.graphs / "plans"
+    by_plans = device_engine.open_onnxruntime_engines(bundle, named, plans=plans)
+    assert "float16 between layers)" in by_plans.label
+
+
+def test_a_damaged_description_stops_the_engine(
+    played_cuda: list[Path], tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    (folder / DESCRIPTION_NAME).write_bytes(b"{}")
+    # A folder that is named was not hashed.
+    with pytest.raises(EngineError, match=rf"{DESCRIPTION_NAME} cannot be read") as caught:
+        device_engine.open_cuda_engines(bundle, EngineOptions(graphs=folder))
+    assert "--target cuda --force" in caught.value.hint
+
+
+def test_a_damaged_set_is_no_reason_to_go_on_without(
+    played_cuda: list[Path], tiny_bundle_folder: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    (folder / "encoder.onnx").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"encoder\.onnx has 0 bytes, expected"):
+        Describer(bundle, DescribeOptions(engine="cuda"))
+    assert played_cuda == []
+
+
+def test_describe_says_what_makes_it_faster_once(
+    played_cuda: list[Path], tiny_bundle_folder: Path, call_c2t: Any, tmp_path: Path
+) -> None:
+    make_cells(tmp_path / "cells.h5ad", 2)
+    words = ("describe", tiny_bundle_folder, tmp_path / "cells.h5ad", "--engine", "cuda")
+    done = call_c2t(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"`c2t build {tiny_bundle_folder} --target cuda`") == 1
+    assert "hint: half precision is faster on a GPU" in done.stderr

@@ -1,0 +1,55 @@
+"""Weights are copied for small graphs, or as the options say; the text is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import TinyBundle, make_bundle
+from tiny_models import tiny_cell
+
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu import session as onnxruntime_session
+from c2t.runtime.engines.cpu.session import is_prepacked, open_session
+
+DISABLED = "session.disable_prepacking"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.mark.parametrize(
+    ("prepack", "limit", "disabled"),
+    [(None, 1 << 30, "0"), (None, 1, "1"), (True, 1, "0"), (False, 1 << 30, "1")],
+)
+def test_session_is_opened_as_the_options_say(
+    tiny: TinyBundle,
+    monkeypatch: pytest.MonkeyPatch,
+    prepack: bool | None,
+    limit: int,
+    disabled: str,
+) -> None:
+    monkeypatch.setattr(onnxruntime_session, "PREPACK_BYTES", limit)
+    path = tiny.bundle.file("projector.onnx")
+    session = open_session(path, EngineOptions(threads=1, prepack=prepack))
+    assert session.get_session_options().get_session_config_entry(DISABLED) == disabled
+
+
+def test_graph_without_a_data_file_is_small(tmp_path: Path) -> None:
+    assert is_prepacked(tmp_path / "graph.onnx", EngineOptions())
+
+
+@pytest.mark.parametrize("prepack", [True, False])
+def test_text_is_that_of_pytorch_either_way(tiny: TinyBundle, prepack: bool) -> None:
+    cell = tiny_cell(20, seed=1).numpy().astype(np.int32)
+    describer = Describer(tiny.bundle, DescribeOptions(threads=1, prepack=prepack))
+
+    class Chunk:
+        ids, tokens, genes_used, errors = ["a"], [cell], np.array([20]), [None]
+
+    (found,) = describer.describe([Chunk()])
+    assert list(found.tokens) == tiny.reference(cell, tiny.bundle.manifest.generation)

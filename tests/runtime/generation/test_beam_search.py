@@ -1,0 +1,59 @@
+"""Beam search gives the tokens of Hugging Face `generate`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.generation.beam_search import BeamSearch
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
+    return make_decoder(tmp_path_factory.mktemp("decoder"), spread=0.15)
+
+
+def run(decoder: TinyDecoder, vectors: np.ndarray, generation: Generation) -> GeneratedSequence:
+    prompts = PromptRunner(decoder.engine, decoder.prompt)
+    capacity = prompts.length(len(vectors)) + generation.max_new_tokens
+    search = BeamSearch(decoder.engine, prompts, generation=generation, capacity=capacity)
+    ((_, result),) = search.run([PromptedCell(0, vectors)])
+    return result
+
+
+@pytest.mark.parametrize("beams", [2, 4])
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("length_penalty", [1.0, 0.0, 2.0, -1.0])
+@pytest.mark.parametrize("ngram", [0, 2])
+def test_tokens_of_generate(
+    decoder: TinyDecoder, beams: int, early_stopping: bool, length_penalty: float, ngram: int
+) -> None:
+    generation = Generation(
+        max_new_tokens=14,
+        num_beams=beams,
+        no_repeat_ngram_size=ngram,
+        early_stopping=early_stopping,
+        length_penalty=length_penalty,
+        eos_token_ids=(4, 8, 15),
+    )
+    for seed in range(4):
+        vectors = random_vectors(seed)
+        expected = decoder.reference(vectors, generation)
+        result = run(decoder, vectors, generation)
+        assert list(result.token_ids) == expected, f"seed {seed}"
+        assert len(result.probabilities) == len(expected)
+
+
+def test_probabilities_along_the_chosen_beam(decoder: TinyDecoder) -> None:
+    generation = Generation(max_new_tokens=12, num_beams=3, eos_token_ids=(4,))
+    vectors = random_vectors(11)
+    result = run(decoder, vectors, generation)
+    logits = decoder.logits(vectors, list(result.token_ids)).astype(np.float64)
+    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    expected = [softmax[i, token] for i, token in enumerate(result.token_ids)]
+    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)

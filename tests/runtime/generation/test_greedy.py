@@ -1,0 +1,90 @@
+"""Greedy search gives the tokens of Hugging Face `generate`, whatever runs beside a cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.generation.greedy import GreedySearch
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.sequence import (
+    GeneratedSequence,
+    GenerationFailure,
+    PromptedCell,
+)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
+    return make_decoder(tmp_path_factory.mktemp("decoder"))
+
+
+def run(
+    decoder: TinyDecoder, vectors: list[np.ndarray], generation: Generation, slots: int = 1
+) -> list[GeneratedSequence]:
+    prompts = PromptRunner(decoder.engine, decoder.prompt)
+    longest = max(prompts.length(len(v)) for v in vectors)
+    search = GreedySearch(
+        decoder.engine,
+        prompts,
+        generation=generation,
+        slots=slots,
+        capacity=longest + generation.max_new_tokens,
+    )
+    found = dict(search.run(PromptedCell(i, v) for i, v in enumerate(vectors)))
+    return [found[i] for i in range(len(vectors))]
+
+
+@pytest.mark.parametrize("ngram", [0, 1, 2, 3])
+def test_tokens_of_generate(decoder: TinyDecoder, ngram: int) -> None:
+    generation = Generation(
+        max_new_tokens=24, no_repeat_ngram_size=ngram, eos_token_ids=tuple(range(4, 16))
+    )
+    lengths = set()
+    for seed in range(10):
+        vectors = random_vectors(seed)
+        expected = decoder.reference(vectors, generation)
+        (result,) = run(decoder, [vectors], generation)
+        assert list(result.token_ids) == expected, f"seed {seed}"
+        lengths.add(len(expected))
+    assert len(lengths) > 2
+
+
+def test_no_end_token(decoder: TinyDecoder) -> None:
+    generation = Generation(max_new_tokens=12)
+    vectors = random_vectors(3)
+    (result,) = run(decoder, [vectors], generation)
+    assert list(result.token_ids) == decoder.reference(vectors, generation)
+    assert len(result.token_ids) == 12
+
+
+def test_probabilities_are_the_models_own_before_the_ban(decoder: TinyDecoder) -> None:
+    generation = Generation(max_new_tokens=20, no_repeat_ngram_size=1)
+    vectors = random_vectors(5)
+    (result,) = run(decoder, [vectors], generation)
+    logits = decoder.logits(vectors, list(result.token_ids)).astype(np.float64)
+    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    expected = [softmax[i, token] for i, token in enumerate(result.token_ids)]
+    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("slots", [2, 3, 7])
+def test_neighbours_change_nothing(decoder: TinyDecoder, slots: int) -> None:
+    generation = Generation(max_new_tokens=25, no_repeat_ngram_size=3, eos_token_ids=(4, 8, 15, 16))
+    vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(20)]
+    alone = run(decoder, vectors, generation)
+    together = run(decoder, vectors, generation, slots=slots)
+    assert [r.token_ids for r in together] == [r.token_ids for r in alone]
+    assert [r.steps for r in together] == [len(r.token_ids) for r in alone]
+
+
+def test_a_cell_with_nan_vectors_fails_alone(decoder: TinyDecoder) -> None:
+    generation = Generation(max_new_tokens=10, eos_token_ids=(4,))
+    good = random_vectors(1)
+    bad = np.full_like(good, np.nan)
+    results = run(decoder, [good, bad, good, bad, good], generation, slots=2)
+    assert [isinstance(r, GenerationFailure) for r in results] == [False, True, False, True, False]
+    assert results[0] == results[2] == results[4]

@@ -1,0 +1,117 @@
+"""Arrays of strangers: what is damaged, too long or no array is one kind of error."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from c2t.runtime.system.npz_file import NpzFileError, read_arrays
+
+BYTES_MAX = 10_000
+
+
+def write(path, method=zipfile.ZIP_DEFLATED, **members):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asarray(array))
+    return stream.getvalue()
+
+
+def header(shape, dtype="<f8"):
+    stream = io.BytesIO()
+    form = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, form)
+    return stream.getvalue()
+
+
+def read(path, *names):
+    return read_arrays(path, names, bytes_max=BYTES_MAX)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_by_name(tmp_path, save):
+    save(tmp_path / "a.npz", a=np.arange(3), b=np.array([b"x"]), c=np.zeros(2))
+    found = read(tmp_path / "a.npz", "b", "a")
+    assert {name: array.tolist() for name, array in found.items()} == {"b": [b"x"], "a": [0, 1, 2]}
+    assert list(found) == ["b", "a"]
+
+
+def test_small_file_that_unpacks_to_much(tmp_path):
+    path = write(tmp_path / "a.npz", a=npy([1]), b=npy(np.zeros(10_000)))
+    assert path.stat().st_size < 1000
+    with pytest.raises(NpzFileError, match=r"unpacks to 80,\d+ bytes; at most 10,000 are read"):
+        read(path, "a")
+    (tmp_path / "b.npz").write_bytes(bytes(BYTES_MAX + 1))
+    with pytest.raises(NpzFileError, match="has 10,001 bytes"):
+        read(tmp_path / "b.npz", "a")
+
+
+def test_size_that_lies(tmp_path):
+    path = write(tmp_path / "a.npz", a=npy(np.zeros(5000)))
+    content = bytearray(path.read_bytes())
+    size = len(npy(np.zeros(5000))).to_bytes(4, "little")
+    assert content.count(size) == 2  # in front of the member, and in the list at the end
+    path.write_bytes(content.replace(size, (100).to_bytes(4, "little")))
+    with pytest.raises(NpzFileError):
+        read(path, "a")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_ways_of_packing(tmp_path, method):
+    path = write(tmp_path / "a.npz", method, a=npy([1]))
+    with pytest.raises(NpzFileError, match="packed in a way"):
+        read(path, "a")
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b"",
+        b"no array",
+        npy(np.arange(9))[:-4],
+        header((1 << 62,)),
+        header((1 << 40, 1 << 40)),
+        header((-3,)),
+        header((2,), "|O") + b"\x80\x04K\x01.",
+        b"\x93NUMPY\x01\x00\x08\x00{{{{{{{\n",
+    ],
+)
+def test_damaged_arrays(tmp_path, member):
+    with pytest.raises(NpzFileError):
+        read(write(tmp_path / "a.npz", a=member), "a")
+
+
+def test_every_damaged_byte_is_an_error_or_harmless(tmp_path):
+    path = write(tmp_path / "a.npz", a=npy(np.arange(40)))
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            read(path, "a")
+        except NpzFileError:
+            continue
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(NpzFileError):
+            read(path, "a")
+
+
+def test_not_an_archive(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(2))
+    for path in (tmp_path / "none.npz", tmp_path, tmp_path / "a.npy"):
+        with pytest.raises(NpzFileError, match="cannot be read"):
+            read(path, "a")
+    np.savez(tmp_path / "a.npz", a=np.zeros(2))
+    with pytest.raises(NpzFileError, match=r"a\.npz has no array named b, c"):
+        read(tmp_path / "a.npz", "a", "b", "c")
