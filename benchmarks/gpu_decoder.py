@@ -76,7 +76,7 @@ def check_decoder(options: argparse.Namespace, note: Callable[..., None], form: 
 
 def random_vectors(bundle: Any) -> np.ndarray:
     """A cell's vectors [K, D], of the size of text embeddings."""
-    shape = (bundle.manifest.projector.vectors, bundle.manifest.decoder.width)
+    shape = (bundle.manifest.projector.vectors, bundle.manifest.decoder.hidden_size)
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * np.float32(0.02)
 
 

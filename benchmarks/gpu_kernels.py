@@ -220,7 +220,7 @@ def time_torch(tables: GeneEmbeddingTables, tokens: np.ndarray) -> float | None:
         return None
     config = BertConfig(
         vocab_size=tables.vocabulary,
-        hidden_size=tables.width,
+        hidden_size=tables.hidden_size,
         max_position_embeddings=4096,
         num_attention_heads=1,
     )

@@ -293,7 +293,7 @@ def step_inputs(judged: Bundle, cells: int, tokens: int, slot: int) -> dict[str,
     places = np.tile(np.arange(tokens, dtype=np.int64), (cells, 1))
     cache = np.zeros((cells, sizes.kv_heads, PROMPT + VERIFIED, sizes.head_size), np.float32)
     return {
-        "inputs_embeds": np.zeros((cells, tokens, sizes.width), np.float32),
+        "inputs_embeds": np.zeros((cells, tokens, sizes.hidden_size), np.float32),
         "position_ids": slot + places,
         "write_index": np.full(cells, slot, np.int64),
         "kv_length": np.full(cells, slot + tokens, np.int64),

@@ -96,7 +96,7 @@ def measure(path: Path) -> dict[str, float]:
     spec = GeneInput(
         input_size=4096,
         vocabulary_size=GENES + 4,
-        width=768,
+        hidden_size=768,
         layer_norm_epsilon=1e-12,
         pad_token=0,
         cls_token=2,

@@ -256,10 +256,10 @@ def _kernels(
 ) -> tuple[KernelReport, ...]:
     """What ONNX Runtime runs for the quantised products of each graph."""
     sizes = bundle.manifest
-    vectors = np.zeros((8, sizes.decoder.width), np.float32)
+    vectors = np.zeros((8, sizes.decoder.hidden_size), np.float32)
     inputs = (
         encoder_inputs(bundle, cell.gene_tokens),
-        {"hidden": np.zeros((1, 8, sizes.gene_input.width), np.float32)},
+        {"hidden": np.zeros((1, 8, sizes.gene_input.hidden_size), np.float32)},
         decoder_inputs(bundle, vectors, cell.text_tokens),
     )
     found = []

@@ -102,7 +102,7 @@ def make_manifest(
         decoder=Decoder(
             model=f"Llama, {llama.num_hidden_layers} layers, width {llama.hidden_size}",
             layers=int(llama.num_hidden_layers),
-            width=int(llama.hidden_size),
+            hidden_size=int(llama.hidden_size),
             heads=int(llama.num_attention_heads),
             kv_heads=int(llama.num_key_value_heads),
             head_size=head_size_of(llama),

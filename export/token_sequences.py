@@ -23,7 +23,7 @@ def gene_input(loaded: LoadedCheckpoint) -> GeneInput:
     return GeneInput(
         input_size=int(config.max_position_embeddings),
         vocabulary_size=int(config.vocab_size),
-        width=int(config.hidden_size),
+        hidden_size=int(config.hidden_size),
         layer_norm_epsilon=float(config.layer_norm_eps),
         pad_token=genes.pad_token,
         cls_token=genes.cls_token,

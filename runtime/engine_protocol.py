@@ -70,7 +70,7 @@ class EncoderEngine(Protocol):
         """Cell vectors [B,K,D] of embeddings [B,S,H], all cells of equal length S."""
         ...
 
-    def twin(self) -> EncoderEngine:
+    def clone(self) -> EncoderEngine:
         """The same weights with buffers of its own, for another thread."""
         ...
 
@@ -82,7 +82,7 @@ class GeneTokenEncoder(Protocol):
         """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S."""
         ...
 
-    def twin(self) -> GeneTokenEncoder:
+    def clone(self) -> GeneTokenEncoder:
         """The same weights with buffers of its own, for another thread."""
         ...
 
@@ -181,7 +181,7 @@ class DecoderEngine(Protocol):
     """The decoder graph."""
 
     @property
-    def surcharge(self) -> float:
+    def multi_token_overhead(self) -> float:
         """What a run over several tokens costs above one over one token, however many they are.
 
         A share of the latter, 0 for most engines. Drafts must be worth it.
@@ -189,7 +189,7 @@ class DecoderEngine(Protocol):
         ...
 
     @property
-    def exact_rows(self) -> int | None:
+    def max_bit_exact_rows(self) -> int | None:
         """Most rows of a step whose numbers are the same to the bit, however many there are.
 
         Where one cell is written at a time, drafts keep a step within it, and so never change a
@@ -207,7 +207,7 @@ class DecoderEngine(Protocol):
         """A step over the cache rows [first, end), `tokens` per row; kept for the next call."""
         ...
 
-    def twin(self) -> DecoderEngine:
+    def clone(self) -> DecoderEngine:
         """The same weights with buffers of its own, for another thread."""
         ...
 
@@ -230,6 +230,6 @@ class Engines:
         where = [self.settings[key] for key in told if key in self.settings]
         return f"{label} ({'; '.join(where)})" if where else label
 
-    def twin(self) -> Engines:
+    def clone(self) -> Engines:
         """Engines over the same weights, for another thread."""
-        return replace(self, encoder=self.encoder.twin(), decoder=self.decoder.twin())
+        return replace(self, encoder=self.encoder.clone(), decoder=self.decoder.clone())

@@ -292,7 +292,7 @@ class HostGraph:
         recordable: Whether its runs may be recorded with what is around them.
     """
 
-    exact_rows: int | None = None
+    max_bit_exact_rows: int | None = None
 
     def __init__(self, path: Path, *, recordable: bool = False) -> None:
         self.recordable = recordable

@@ -63,7 +63,7 @@ class PlayedKernel:
     ) -> None:
         """Start a step; it is bound when it runs, to what its arguments say."""
         assert step.batch * step.tokens <= MAX_ROWS
-        assert scratch.residual.shape == (MAX_ROWS, weights.sizes.width)
+        assert scratch.residual.shape == (MAX_ROWS, weights.sizes.hidden_size)
         if len(self.checked) < 2:
             self.checked.append(step.tokens)
         else:
@@ -74,7 +74,9 @@ class PlayedKernel:
         rows, tokens, places = step.batch, step.tokens, step.places
         length = at(step.write_index, (rows,), "int64") + tokens
         tensors = {
-            "inputs_embeds": DeviceTensor(step.embeds, (rows, tokens, sizes.width), "float16"),
+            "inputs_embeds": DeviceTensor(
+                step.embeds, (rows, tokens, sizes.hidden_size), "float16"
+            ),
             "position_ids": DeviceTensor(step.positions, (rows, tokens), "int64"),
             "write_index": DeviceTensor(step.write_index, (rows,), "int64"),
             "kv_length": DeviceTensor(length.ctypes.data, (rows,), "int64"),

@@ -69,15 +69,15 @@ def make_decoder(
     vocabulary: int = 97,
     spread: float = 0.3,
     threads: int = 1,
-    width: int = WIDTH,
+    hidden_size: int = WIDTH,
     heads: int = 4,
 ) -> TinyDecoder:
     """A random two-layer Llama with grouped heads; a larger `spread` gives surer choices."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=width * 3 // 2,
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * 3 // 2,
         num_hidden_layers=2,
         num_attention_heads=heads,
         num_key_value_heads=heads // 2,
@@ -92,10 +92,10 @@ def make_decoder(
     sizes = Decoder(
         model="tiny",
         layers=2,
-        width=width,
+        hidden_size=hidden_size,
         heads=heads,
         kv_heads=heads // 2,
-        head_size=width // heads,
+        head_size=hidden_size // heads,
         vocabulary_size=vocabulary,
         max_positions=MAX_POSITIONS,
         token_embedding=reference,

@@ -133,7 +133,7 @@ def _embed(
     threads = EngineOptions(threads=options.threads, spin=False)
     session = open_session(bundle.file("encoder.onnx"), threads)
     reading = held_out(options.reading, reader.cell_index[list(positions)].tolist())
-    vectors = np.zeros((len(positions), bundle.manifest.gene_input.width), np.float32)
+    vectors = np.zeros((len(positions), bundle.manifest.gene_input.hidden_size), np.float32)
     with (
         open_cells(options.cells, bundle, reading) as pool,
         progress_bar("choosing cells", pool.n_cells, unit="cells") as advance,

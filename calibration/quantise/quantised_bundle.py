@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from safetensors.numpy import save
 
 from c2t.calibration.quantise.quantised_graph import StoredRows, write_quantised
@@ -88,7 +89,7 @@ def bytes_of(bundle: Bundle) -> int:
 
 
 def _decoder(decoder: Decoder, table: StoredRows) -> Decoder:
-    return replace(decoder, token_embedding=table.values, token_scale=table.scale)
+    return structs.replace(decoder, token_embedding=table.values, token_scale=table.scale)
 
 
 def _names(folder: Path) -> list[str]:

@@ -155,7 +155,7 @@ class _Probe:
         encoder, projector = (
             changed if name == own else bundle.file(own) for own in ENCODER_GRAPHS
         )
-        width = sizes.gene_input.width
+        width = sizes.gene_input.hidden_size
         opened = OnnxRuntimeEncoder(encoder, projector, width, self._options)
         return replace(self._engines, encoder=opened)
 

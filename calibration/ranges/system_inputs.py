@@ -37,7 +37,7 @@ class CalibrationCell:
 def encoder_inputs(bundle: Bundle, gene_tokens: NDArray[np.int32]) -> Inputs:
     """`embeddings` [1, S, H]."""
     tables = bundle.gene_embedding_tables
-    out = np.empty((1, len(gene_tokens), tables.width), np.float32)
+    out = np.empty((1, len(gene_tokens), tables.hidden_size), np.float32)
     lengths = np.array([len(gene_tokens)], np.int32)
     embed_genes(gene_tokens[None], lengths, tables, out, threads=1)
     return {"embeddings": out}

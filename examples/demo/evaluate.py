@@ -51,7 +51,7 @@ def check_tokens(ready: Preparation, longest: int, layer_norm_epsilon: float) ->
         gene_input=GeneInput(
             input_size=longest,
             vocabulary_size=len(genes.token) + 2,
-            width=1,
+            hidden_size=1,
             layer_norm_epsilon=layer_norm_epsilon,
             pad_token=genes.pad_token,
             cls_token=None,

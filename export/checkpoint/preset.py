@@ -172,10 +172,10 @@ def synthetic_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
 def _bert_config(sizes: EncoderSizes) -> BertConfig:
     return BertConfig(
         vocab_size=sizes.vocabulary,
-        hidden_size=sizes.width,
+        hidden_size=sizes.hidden_size,
         num_hidden_layers=sizes.layers,
         num_attention_heads=sizes.heads,
-        intermediate_size=sizes.feed_forward,
+        intermediate_size=sizes.intermediate_size,
         max_position_embeddings=sizes.positions,
         hidden_act="relu",
         pad_token_id=0,
@@ -185,12 +185,12 @@ def _bert_config(sizes: EncoderSizes) -> BertConfig:
 def _llama_config(sizes: DecoderSizes) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=sizes.vocabulary,
-        hidden_size=sizes.width,
+        hidden_size=sizes.hidden_size,
         num_hidden_layers=sizes.layers,
         num_attention_heads=sizes.heads,
         num_key_value_heads=sizes.kv_heads,
         head_dim=sizes.head_size,
-        intermediate_size=sizes.feed_forward,
+        intermediate_size=sizes.intermediate_size,
         max_position_embeddings=sizes.positions,
         rms_norm_eps=1e-5,
         rope_theta=500000.0,
@@ -204,14 +204,17 @@ def _llama_config(sizes: DecoderSizes) -> LlamaConfig:
 def _projector_config(kind: str, encoder: EncoderSizes, decoder: DecoderSizes) -> ProjectorConfig:
     if kind == "mlp":
         return ProjectorConfig(
-            kind="mlp", input_width=encoder.width, hidden=2048, output_width=decoder.width
+            kind="mlp",
+            input_width=encoder.hidden_size,
+            hidden=2048,
+            output_width=decoder.hidden_size,
         )
     return ProjectorConfig(
         kind="perceiver",
-        input_width=encoder.width,
-        output_width=decoder.width,
+        input_width=encoder.hidden_size,
+        output_width=decoder.hidden_size,
         num_latents=128,
-        feed_forward=2 * decoder.width,
+        feed_forward=2 * decoder.hidden_size,
         positions=10000,
     )
 

@@ -47,8 +47,8 @@ class StepSizes:
     """Sizes of a Llama decoder."""
 
     layers: int
-    width: int
-    inner: int  # of the MLP
+    hidden_size: int
+    intermediate_size: int  # of the MLP
     heads: int
     kv_heads: int
     head_size: int
@@ -69,12 +69,12 @@ class StepSizes:
         """Why the kernel cannot run such a decoder; empty where it can."""
         if self.head_size not in (8, 16, 32, 64, 128):
             return f"heads of {self.head_size} numbers"
-        if self.width > MOST_WIDTH:
-            return f"a width of {self.width}: its activations do not fit into registers"
+        if self.hidden_size > MOST_WIDTH:
+            return f"a hidden size of {self.hidden_size}: its activations do not fit into registers"
         for what, count, unit in (
-            ("a width", self.width, 16),
+            ("a hidden size", self.hidden_size, 16),
             ("queries, keys and values", self.heads_columns, 16),
-            ("an MLP", self.inner, 8),
+            ("an MLP", self.intermediate_size, 8),
             ("query heads per KV head", self.heads, self.kv_heads),
         ):
             if count % unit:
@@ -84,7 +84,7 @@ class StepSizes:
     @property
     def chunk(self) -> int:
         """Tiles of a warp whose activations are held together: all of a row's normalised ones."""
-        return math.ceil(self.width / (32 * WARPS))
+        return math.ceil(self.hidden_size / (32 * WARPS))
 
     def tiles(self, sums: int) -> int:
         """Tiles of each warp in 16 columns of a matrix with such a sum, in whole chunks."""
@@ -101,13 +101,13 @@ class StepSizes:
 
     def _block_tiles(self, blocks: int) -> NDArray[np.int64]:
         layer = (
-            (self.width, self.heads_columns),
-            (self.queries, self.width),
-            (self.width, 2 * self.inner),
-            (self.inner, self.width),
+            (self.hidden_size, self.heads_columns),
+            (self.queries, self.hidden_size),
+            (self.hidden_size, 2 * self.intermediate_size),
+            (self.intermediate_size, self.hidden_size),
         )
         tiles = self.layers * sum(self.matrix_tiles(blocks, *shape) for shape in layer)
-        return tiles + self.matrix_tiles(blocks, self.width, self.vocabulary)
+        return tiles + self.matrix_tiles(blocks, self.hidden_size, self.vocabulary)
 
     def matrix_tiles(self, blocks: int, sums: int, columns: int) -> NDArray[np.int64]:
         """Tiles of a warp of each block in a matrix [K, N], whose units of 16 columns go round."""
@@ -118,8 +118,8 @@ class StepSizes:
         """What `decoder_step.cu` is compiled for."""
         return {
             "C2T_LAYERS": self.layers,
-            "C2T_WIDTH": self.width,
-            "C2T_INNER": self.inner,
+            "C2T_WIDTH": self.hidden_size,
+            "C2T_INNER": self.intermediate_size,
             "C2T_HEADS": self.heads,
             "C2T_KV_HEADS": self.kv_heads,
             "C2T_HEAD": self.head_size,
@@ -203,10 +203,10 @@ class StepScratch:
     def allocate(cls, sizes: StepSizes) -> StepScratch:
         """Room for the largest step."""
         return cls(
-            DeviceArray.allocate((MAX_ROWS, sizes.width), np.float32),
+            DeviceArray.allocate((MAX_ROWS, sizes.hidden_size), np.float32),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
             DeviceArray.allocate((MAX_ROWS, sizes.queries), np.float16),
-            DeviceArray.allocate((MAX_ROWS, sizes.inner), np.float16),
+            DeviceArray.allocate((MAX_ROWS, sizes.intermediate_size), np.float16),
             DeviceArray.zeros((COUNTERS, COUNTER_STRIDE), np.uint32),
         )
 
@@ -375,6 +375,6 @@ def _fixed_shared_bytes(sizes: StepSizes, rows: int, blocks: int) -> int:
     parts = WARPS + 4  # of a number, by the warps; so far apart for the banks
     meeting = 2 * rows * 16 * parts
     attending = (WARPS + FINISHERS) * ATTENDED[rows] * (sizes.head_size + 2)
-    own = math.ceil(math.ceil(sizes.width / 16) / blocks) * rows * 16
+    own = math.ceil(math.ceil(sizes.hidden_size / 16) / blocks) * rows * 16
     places = rows * (3 + sizes.head_size)
     return 4 * (max(meeting, attending) + rows * parts + own + places)

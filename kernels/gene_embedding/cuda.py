@@ -194,7 +194,7 @@ class CudaKernels:
         Raises:
             KernelError: If the arguments do not fit each other.
         """
-        width = tables.host.width
+        width = tables.host.hidden_size
         count, stride = cells.tokens.shape
         kind = np.dtype(dtype)
         if not 0 <= ranks <= min(stride, tables.host.positions) or width > MAX_WIDTH:

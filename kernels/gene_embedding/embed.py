@@ -77,7 +77,7 @@ def embed_genes(
             out=out.ctypes.data,
             cells=tokens.shape[0],
             ranks=tokens.shape[1],
-            width=tables.width,
+            width=tables.hidden_size,
             table_type=TYPE_NUMBER[tables.word.dtype.name],
             out_type=TYPE_NUMBER[out.dtype.name],
             epsilon=tables.epsilon,
@@ -132,7 +132,7 @@ def _check_out(
     out: NDArray[Any],
     out_scale: float | None,
 ) -> None:
-    expected = (*shape, tables.width)
+    expected = (*shape, tables.hidden_size)
     if out.shape != expected or not out.flags.carray:
         problem = f"the output has shape {out.shape}, expected {expected}, contiguous, writable"
         raise KernelError(problem, hint="allocate it from the tokens' shape and the tables' width")

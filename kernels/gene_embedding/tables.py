@@ -56,7 +56,7 @@ class GeneEmbeddingTables:
                     f"gene embedding table `{name}` is {table.dtype}, `word` {self.word.dtype}"
                 )
                 raise KernelError(problem, hint="give both as float32, float16 or int8")
-            _check_shape(name, table, (table.shape[0], self.width))
+            _check_shape(name, table, (table.shape[0], self.hidden_size))
             scale = getattr(self, f"{name}_scale")
             if (scale is not None) != (table.dtype == np.int8):
                 problem = f"gene embedding table `{name}` is {table.dtype}, its scale is {scale!r}"
@@ -67,11 +67,11 @@ class GeneEmbeddingTables:
         for name in ("token_type", "gamma", "beta"):
             row = getattr(self, name)
             if row is not None:
-                _check_shape(name, row, (self.width,))
+                _check_shape(name, row, (self.hidden_size,))
                 _check_float32(name, row)
 
     @property
-    def width(self) -> int:
+    def hidden_size(self) -> int:
         """H."""
         return int(self.word.shape[-1])
 

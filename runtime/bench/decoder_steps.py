@@ -98,7 +98,7 @@ def bench_decoder(
     manifest = bundle.manifest
     prefix, suffix = manifest.prompt.prefix_ids, manifest.prompt.suffix_ids
     draw = np.random.default_rng(options.seed)
-    shape = (manifest.projector.vectors, manifest.decoder.width)
+    shape = (manifest.projector.vectors, manifest.decoder.hidden_size)
     # As large as rows of a text table: the size of the values decides nothing about the time.
     vectors = draw.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
     tokens = draw.integers(0, manifest.decoder.vocabulary_size, max(DRAFTS)).tolist()

@@ -296,7 +296,7 @@ def _torch_bert_embeddings(
     torch.set_num_threads(threads)
     config = BertConfig(
         vocab_size=tables.vocabulary,
-        hidden_size=tables.width,
+        hidden_size=tables.hidden_size,
         max_position_embeddings=tables.positions,
         num_attention_heads=1,
         layer_norm_eps=tables.epsilon,

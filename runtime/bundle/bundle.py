@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -154,8 +154,10 @@ class Bundle:
             self.file("gene_embedding.safetensors"), epsilon=spec.layer_norm_epsilon
         )
         found = (tables.word.shape[0], tables.word.shape[1])
-        if found != (spec.vocabulary_size, spec.width):
-            problem = f"gene table is {found}, the manifest says {spec.vocabulary_size, spec.width}"
+        if found != (spec.vocabulary_size, spec.hidden_size):
+            problem = (
+                f"gene table is {found}, the manifest says {spec.vocabulary_size, spec.hidden_size}"
+            )
             raise BundleError(problem, hint="export the bundle again")
         return tables
 
@@ -170,7 +172,7 @@ class Bundle:
         """
         spec = self.manifest.decoder
         table, scale = spec.token_embedding, spec.token_scale
-        rows = (spec.vocabulary_size, spec.width)
+        rows = (spec.vocabulary_size, spec.hidden_size)
         if table.shape != rows:
             problem = f"the text token table is {table.shape}, the manifest says {rows}"
             raise BundleError(problem, hint="export the bundle again")
@@ -280,7 +282,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         problem = f"the bundle has format {version}; this c2t reads up to format {FORMAT_VERSION}"
         raise BundleError(problem, hint="update c2t, or export the bundle with this version")
     document = _decode(raw, dict[str, Any], MANIFEST_NAME)
-    unknown = list(_unknown_fields(document, Manifest, ""))
+    unknown = list(_unknown_fields(document, msgspec.inspect.type_info(Manifest), ""))
     if unknown:
         problem = f"{MANIFEST_NAME} has unknown fields: {', '.join(unknown)}"
         raise BundleError(problem, hint="export the bundle again with this version of c2t")
@@ -383,18 +385,17 @@ def _decode(raw: bytes, kind: type[T], name: str) -> T:
         raise BundleError(problem, hint="copy the bundle again, or export it again") from error
 
 
-def _unknown_fields(document: Any, schema: Any, where: str) -> Iterator[str]:
-    """Names in `document` that its dataclass does not have; msgspec ignores them in dataclasses."""
-    if not (is_dataclass(schema) and isinstance(document, dict)):
+def _unknown_fields(document: Any, schema: msgspec.inspect.Type, where: str) -> Iterator[str]:
+    """Names in `document` that its class does not have; msgspec ignores them."""
+    fields = getattr(schema, "fields", None)
+    if fields is None or not isinstance(document, dict):
         return
-    known = {f.name: f for f in fields(schema)}
-    hints = msgspec.inspect.type_info(schema)
-    types = {f.name: getattr(f.type, "cls", None) for f in getattr(hints, "fields", ())}
+    types = {field.encode_name: field.type for field in fields}
     for name, value in document.items():
-        if name not in known:
+        if name not in types:
             yield f"{where}{name}"
         else:
-            yield from _unknown_fields(value, types.get(name), f"{where}{name}.")
+            yield from _unknown_fields(value, types[name], f"{where}{name}.")
 
 
 def _bad_tensor(reference: TensorReference, what: str) -> str:

@@ -1,10 +1,12 @@
 """The manifest of a bundle: everything the runtime must know that is not a weight.
 
-One decision: the manifest is parsed strictly into frozen dataclasses (msgspec), so that a typo, a
+One decision: the manifest is parsed strictly into frozen classes (msgspec), so that a typo, a
 missing field or a field of a newer format is an error at opening time, never a wrong description.
 """
 
 from dataclasses import dataclass, field
+
+import msgspec
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -31,13 +33,16 @@ class TensorReference:
     dtype: str  # a NumPy name: "float32", "float16", "int8"
 
 
-@dataclass(frozen=True, kw_only=True)
-class GeneInput:
+# Format 1 calls the hidden sizes of encoder and decoder "width".
+_FORMAT_NAMES = {"hidden_size": "width"}
+
+
+class GeneInput(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
     """How a ranked list of genes becomes the encoder's input (Geneformer's tokenizer)."""
 
     input_size: int  # longest sequence of gene tokens, special tokens included
     vocabulary_size: int  # rows of the gene word table
-    width: int  # H of the encoder
+    hidden_size: int  # H of the encoder
     layer_norm_epsilon: float
     pad_token: int
     cls_token: int | None  # put in front, None for V1 vocabularies
@@ -63,20 +68,19 @@ class Projector:
     vectors: int  # most vectors a cell can have: top_k (mlp), the number of latents (perceiver)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decoder:
+class Decoder(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
     """Graph `decoder.onnx`; see `c2t.export.decoders.llama` for its inputs and outputs."""
 
     model: str
     layers: int
-    width: int
+    hidden_size: int  # D
     heads: int
     kv_heads: int
     head_size: int
     vocabulary_size: int
     max_positions: int
-    token_embedding: TensorReference  # [vocabulary, width]
-    # [vocabulary] float32 where the table is int8: row v is its integers times this; else None
+    token_embedding: TensorReference  # [V, D]
+    # [V] float32 where the table is int8: row v is its integers times this; else None
     token_scale: TensorReference | None = None
 
     @property

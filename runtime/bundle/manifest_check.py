@@ -34,14 +34,14 @@ def _sizes(m: Manifest) -> Iterator[str]:
     sizes = [
         ("gene_input.input_size", genes.input_size, POSITIONS_MAX),
         ("gene_input.vocabulary_size", genes.vocabulary_size, SIZE_MAX),
-        ("gene_input.width", genes.width, SIZE_MAX),
+        ("gene_input.hidden_size", genes.hidden_size, SIZE_MAX),
         ("encoder.layers", encoder.layers, LAYERS_MAX),
         ("encoder.layers_run", encoder.layers_run, encoder.layers + 1),
         ("encoder.heads", encoder.heads, SIZE_MAX),
         ("encoder.rows", 1 if encoder.rows is None else encoder.rows, POSITIONS_MAX),
         ("projector.vectors", m.projector.vectors, POSITIONS_MAX),
         ("decoder.layers", decoder.layers, LAYERS_MAX),
-        ("decoder.width", decoder.width, SIZE_MAX),
+        ("decoder.hidden_size", decoder.hidden_size, SIZE_MAX),
         ("decoder.heads", decoder.heads, SIZE_MAX),
         ("decoder.kv_heads", decoder.kv_heads, SIZE_MAX),
         ("decoder.head_size", decoder.head_size, SIZE_MAX),
@@ -84,6 +84,6 @@ def _others(m: Manifest) -> Iterator[str]:
         yield f"gene_input.layer_norm_epsilon is {m.gene_input.layer_norm_epsilon}"
     if m.generation.no_repeat_ngram_size < 0:
         yield f"generation.no_repeat_ngram_size is {m.generation.no_repeat_ngram_size}"
-    table, stated = m.decoder.token_embedding, (m.decoder.vocabulary_size, m.decoder.width)
+    table, stated = m.decoder.token_embedding, (m.decoder.vocabulary_size, m.decoder.hidden_size)
     if table.shape != stated:
         yield f"the text token table is {table.shape}, the manifest says {stated}"

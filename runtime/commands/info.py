@@ -68,10 +68,10 @@ def _model(m: Manifest) -> list[tuple[str, str]]:
     heads = f"{decoder.heads} heads ({decoder.kv_heads} key/value, size {decoder.head_size})"
     encoder_text = (
         f"{encoder.model}\n{encoder.layers_run} of {encoder.layers} layers needed, "
-        f"{encoder.heads} heads, width {genes.width}, {rows} rows out"
+        f"{encoder.heads} heads, width {genes.hidden_size}, {rows} rows out"
     )
     decoder_text = (
-        f"{decoder.model}\n{decoder.layers} layers, {heads}, width {decoder.width}, "
+        f"{decoder.model}\n{decoder.layers} layers, {heads}, width {decoder.hidden_size}, "
         f"vocabulary {decoder.vocabulary_size:,}, {decoder.max_positions:,} positions"
     )
     return [

@@ -30,7 +30,7 @@ class CellVectorizer:
         encoder: The engine.
         tables: Tables of the gene embedding.
         threads: Threads of the embedding kernel; None: all cores.
-        clock: Books the stage embed.
+        clock: Records the stage embed.
     """
 
     def __init__(

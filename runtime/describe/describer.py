@@ -154,7 +154,7 @@ class Describer:
         try:
             for piece in _pieces(chunks, WINDOW_BATCHES * self.options.batch_size):
                 if len(waiting) >= len(self._lanes) and len(self._lanes) < self._most_lanes:
-                    self._lanes.append(self._new_lane(self.engines.twin()))
+                    self._lanes.append(self._new_lane(self.engines.clone()))
                     free.put(self._lanes[-1])
                 waiting.append(pool.submit(work, piece))
                 while len(waiting) > self._most_lanes or (waiting and waiting[0].done()):
@@ -184,7 +184,7 @@ class Describer:
             self.generation,
             batch_size=self.options.batch_size,
             threads=self._threads,
-            drafter=self._drafter.twin() if self._drafter else None,
+            drafter=self._drafter.clone() if self._drafter else None,
             clock=self.clock,
         )
 

@@ -72,7 +72,7 @@ class Lane:
         batch_size: Cells that are written at the same time.
         threads: Threads of the embedding kernel; None: all cores.
         drafter: The lane's own drafter, if there is one.
-        clock: Books the stages.
+        clock: Records the stages.
 
     Raises:
         EngineError: Settings that the decoder cannot hold.

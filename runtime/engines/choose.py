@@ -47,7 +47,7 @@ def choose_engines(
         bundle: The bundle.
         name: One of `CHOICES`.
         options: How to open them.
-        clock: Books the stages.
+        clock: Records the stages.
         machine: This machine, looked at already.
 
     Raises:

@@ -41,7 +41,7 @@ class BeamSearch:
         prompts: Runs the cells' prompts.
         generation: Settings.
         capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
-        clock: Books the stage decode, and counts the decoder's runs.
+        clock: Records the stage decode, and counts the decoder's runs.
     """
 
     def __init__(

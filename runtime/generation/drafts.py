@@ -88,7 +88,7 @@ class Drafter:
         self._from_root = {self._token[edge]: self._target[edge] for edge in root}
         self._hits = self._expected = 0.0
 
-    def twin(self) -> Drafter:
+    def clone(self) -> Drafter:
         """A drafter over the same table that learns by itself."""
         other = copy.copy(self)
         other._hits = other._expected = 0.0
@@ -166,17 +166,17 @@ class Drafter:
         return found
 
 
-def common_length(drafts: Sequence[Draft], *, surcharge: float = 0.0) -> int:
+def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0) -> int:
     """Drafted tokens of a step over several cells: where expected tokens per cost are highest.
 
     Args:
         drafts: One for each cell.
-        surcharge: `c2t.runtime.engine_protocol.DecoderEngine.surcharge`; a step of several cells
-            pays it with and without drafts.
+        multi_token_overhead: See `c2t.runtime.engine_protocol.DecoderEngine`; a step of several
+            cells pays it with and without drafts.
     """
     rows = len(drafts)
     each = TOKEN_COST + COST_PER_ROW * (rows - 1)
-    extra = surcharge if rows == 1 else 0.0
+    extra = multi_token_overhead if rows == 1 else 0.0
     expected = float(rows)  # each cell's own choice, draft or not
     best, best_rate = 0, expected
     for length in range(1, max(len(draft.tokens) for draft in drafts) + 1):

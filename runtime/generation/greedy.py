@@ -57,7 +57,7 @@ class GreedySearch:
         capacity: Cache slots of a row; the longest prompt, `max_new_tokens` and, for drafts of full
             length, the drafter's longest draft fit into it.
         drafter: Proposes tokens to be verified; None: one token a step.
-        clock: Books the stage decode, and counts the decoder's runs.
+        clock: Records the stage decode, and counts the decoder's runs.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class GreedySearch:
         self._clock = clock or StageClock()
         self._cache = decoder.new_cache(slots, capacity)
         # Several cells at a time would have hardly a draft left within them.
-        self._exact_rows = decoder.exact_rows if slots == 1 else None
+        self._exact_rows = decoder.max_bit_exact_rows if slots == 1 else None
 
     def run(self, cells: Iterable[PromptedCell]) -> Iterator[Outcome]:
         """Write the cells; yields (key, result) in the order in which they are finished."""
@@ -118,7 +118,7 @@ class GreedySearch:
         # A prompt is a run over several tokens anyway. But it may be longer than exact rows: what
         # it drafted would be judged by other numbers than those of a step.
         if self._exact_rows is None:
-            self._propose([slot], self._generation.max_new_tokens, surcharge=0.0)
+            self._propose([slot], self._generation.max_new_tokens, multi_token_overhead=0.0)
         draft = slot.draft.tokens
         choices = self._prompts.choose(
             self._cache, row, cell.vectors, draft=draft, banned=_banned([slot], 1 + len(draft))
@@ -133,7 +133,7 @@ class GreedySearch:
         room = self._cache.capacity - max(slot.length for slot in active) - 1
         if self._exact_rows is not None:
             room = min(room, self._exact_rows - 1)
-        self._propose(active, room, surcharge=self._decoder.surcharge)
+        self._propose(active, room, multi_token_overhead=self._decoder.multi_token_overhead)
         tokens = 1 + max(len(slot.draft.tokens) for slot in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
         step.token_ids[:] = [
@@ -154,7 +154,7 @@ class GreedySearch:
                 self._move(len(active), row, last.length)
             yield self._outcome(slot)
 
-    def _propose(self, slots: list[_Slot], room: int, *, surcharge: float) -> None:
+    def _propose(self, slots: list[_Slot], room: int, *, multi_token_overhead: float) -> None:
         """Draft, no further than a text may go, and the fullest row's buffer."""
         if self._drafter is None:
             return
@@ -165,7 +165,7 @@ class GreedySearch:
             for slot in slots
             if slot.cursor is not None
         ]
-        length = common_length(drafts, surcharge=surcharge)
+        length = common_length(drafts, multi_token_overhead=multi_token_overhead)
         for slot, draft in zip(slots, drafts, strict=True):
             slot.draft = draft.cut(length)
 

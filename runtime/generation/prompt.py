@@ -32,7 +32,7 @@ class PromptRunner:
     Args:
         decoder: The engine.
         prompt: Token ids around the cell vectors.
-        clock: Books the stage prefill.
+        clock: Records the stage prefill.
     """
 
     def __init__(

@@ -1,21 +1,9 @@
-"""Errors a user can mend: what is wrong, with the value, and a hint what to do."""
+"""Errors a user can mend: what is wrong, with the value, and a hint what to do.
 
+Their base lies with the kernels, which import nothing of the rest.
+"""
 
-class C2TError(Exception):
-    """Base of every error that is the input's or the set-up's fault, not a bug of c2t.
-
-    Args:
-        problem: What is wrong, with the offending value.
-        hint: What to do about it; printed as a line of its own.
-    """
-
-    def __init__(self, problem: str, *, hint: str = "") -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.problem}\n\nhint: {self.hint}" if self.hint else self.problem
+from c2t.kernels.errors import C2TError as C2TError
 
 
 class CheckpointError(C2TError):

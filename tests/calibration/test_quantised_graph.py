@@ -49,8 +49,8 @@ def made(request, tmp_path_factory):
 
 def inputs_of(bundle, cell) -> dict[str, dict[str, np.ndarray]]:
     generator = np.random.default_rng(0)
-    hidden = generator.standard_normal((1, 8, bundle.manifest.gene_input.width))
-    vectors = generator.standard_normal((8, bundle.manifest.decoder.width))
+    hidden = generator.standard_normal((1, 8, bundle.manifest.gene_input.hidden_size))
+    vectors = generator.standard_normal((8, bundle.manifest.decoder.hidden_size))
     return {
         "encoder.onnx": encoder_inputs(bundle, cell.gene_tokens),
         "projector.onnx": {"hidden": hidden.astype(np.float32)},

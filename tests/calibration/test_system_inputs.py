@@ -24,7 +24,7 @@ def bundle(tmp_path_factory):
 def test_the_prefix_may_be_run_once(bundle):
     session = onnxruntime.InferenceSession(bundle.file("decoder.onnx"))
     sizes = bundle.manifest.decoder
-    vectors = np.random.default_rng(0).standard_normal((8, sizes.width), dtype=np.float32)
+    vectors = np.random.default_rng(0).standard_normal((8, sizes.hidden_size), dtype=np.float32)
     text = (5, 9, 11, 2)
     whole = session.run(["logits"], decoder_inputs(bundle, vectors, text))[0]
     names = [f"present_{name}" for name in sizes.cache_names]

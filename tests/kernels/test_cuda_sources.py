@@ -45,10 +45,16 @@ def embedding_macros(width, table, out):
 
 
 STEP_SIZES = StepSizes(
-    layers=2, width=256, inner=512, heads=4, kv_heads=2, head_size=64, vocabulary=1000
+    layers=2,
+    hidden_size=256,
+    intermediate_size=512,
+    heads=4,
+    kv_heads=2,
+    head_size=64,
+    vocabulary=1000,
 )
 STEP_MACROS = STEP_SIZES.macros(16, Ring(1, 4), 16)
-PACK_MACROS = {"C2T_THREADS": 256, **replace(STEP_SIZES, width=2048).order(16)}
+PACK_MACROS = {"C2T_THREADS": 256, **replace(STEP_SIZES, hidden_size=2048).order(16)}
 PACK_FLAGS = [f"-D{name}={value}" for name, value in PACK_MACROS.items()]
 VARIANTS = [
     ("rank_value", ["-fmad=false"]),

@@ -76,7 +76,13 @@ class EmulatedDevice(HostDevice):
             super().launch(source, kernel, grid, arguments, **defines)
             return
         sizes = StepSizes(
-            layers=1, width=16, inner=8, heads=1, kv_heads=1, head_size=16, vocabulary=16
+            layers=1,
+            hidden_size=16,
+            intermediate_size=8,
+            heads=1,
+            kv_heads=1,
+            head_size=16,
+            vocabulary=16,
         )
         library = self.library(sizes.macros(8, Ring(1, 3), BLOCKS) | defines)
         library.pack(*(c_argument(a) for a in arguments), ctypes.c_longlong(grid[0]))
@@ -138,8 +144,8 @@ class Emulated:
         host = weights_of(folder / "decoder.onnx")
         self.sizes = StepSizes(
             layers=sizes.layers,
-            width=sizes.width,
-            inner=host.layers[0].down.shape[0],
+            hidden_size=sizes.hidden_size,
+            intermediate_size=host.layers[0].down.shape[0],
             heads=sizes.heads,
             kv_heads=sizes.kv_heads,
             head_size=sizes.head_size,
@@ -223,7 +229,9 @@ def test_a_step_after_another_gives_the_logits_of_the_cpu(
     monkeypatch.setattr(EmulatedDevice, "multiprocessors", blocks)
     emulated = Emulated(tmp_path)
     draw = np.random.default_rng(0)
-    embeds = draw.normal(size=(2, 9, emulated.sizes.width)).astype(np.float16).astype(np.float32)
+    embeds = (
+        draw.normal(size=(2, 9, emulated.sizes.hidden_size)).astype(np.float16).astype(np.float32)
+    )
     expected = expected_logits(emulated, embeds)
     cache = emulated.new_cache(2)
     slots = np.zeros(2, np.int64)
@@ -250,14 +258,16 @@ def test_wide_heads_long_sums_and_more_slots_than_are_read_at_once(
     """
     monkeypatch.setattr(EmulatedDevice, "multiprocessors", 4)
     monkeypatch.setattr(EmulatedDevice, "shared_bytes", shared_bytes)
-    emulated = Emulated(tmp_path, width=256, heads=2, spread=0.1)
+    emulated = Emulated(tmp_path, hidden_size=256, heads=2, spread=0.1)
     sizes = emulated.sizes
     assert (sizes.chunk, sizes.head_size) == (2, 128)
-    assert sizes.inner % (32 * WARPS * sizes.chunk)
+    assert sizes.intermediate_size % (32 * WARPS * sizes.chunk)
     ring = step_ring(emulated.device, sizes, MAX_ROWS)
     assert (ring.group, min(sizes.chunk // ring.group, ring.groups // 2)) == (1, held)
     draw = np.random.default_rng(4)
-    embeds = draw.normal(size=(1, steps[-1], sizes.width)).astype(np.float16).astype(np.float32)
+    embeds = (
+        draw.normal(size=(1, steps[-1], sizes.hidden_size)).astype(np.float16).astype(np.float32)
+    )
     expected = expected_logits(emulated, embeds)
     cache = emulated.new_cache(1)
     found = []
@@ -271,7 +281,7 @@ def test_wide_heads_long_sums_and_more_slots_than_are_read_at_once(
 def test_a_cell_without_numbers_costs_the_one_beside_it_nothing(emulated):
     """A block that has attended to one goes on to the other, which has fewer slots."""
     draw = np.random.default_rng(5)
-    embeds = draw.normal(size=(2, 1, emulated.sizes.width)).astype(np.float32)
+    embeds = draw.normal(size=(2, 1, emulated.sizes.hidden_size)).astype(np.float32)
     slots, places = np.array([5, 0]), np.zeros((2, 1), np.int64)
     bad = np.zeros(emulated.new_cache(2).shape, np.float16)
     bad[:, :, 0, :, :5] = np.inf
@@ -283,7 +293,7 @@ def test_a_cell_without_numbers_costs_the_one_beside_it_nothing(emulated):
 
 def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(emulated):
     draw = np.random.default_rng(1)
-    embeds = draw.normal(size=(2, 5, emulated.sizes.width)).astype(np.float32)
+    embeds = draw.normal(size=(2, 5, emulated.sizes.hidden_size)).astype(np.float32)
     slots = np.zeros(2, np.int64)
     every = np.tile(np.arange(5), (2, 1))
     together = emulated.step(emulated.new_cache(2), embeds, slots, every)  # 10 rows: for up to 16
@@ -297,7 +307,7 @@ def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(emulated):
 
 def test_logits_are_those_of_the_places_asked_for(emulated):
     draw = np.random.default_rng(2)
-    embeds = draw.normal(size=(2, 4, emulated.sizes.width)).astype(np.float32)
+    embeds = draw.normal(size=(2, 4, emulated.sizes.hidden_size)).astype(np.float32)
     slots = np.zeros(2, np.int64)
     every = np.tile(np.arange(4), (2, 1))
     whole = emulated.step(emulated.new_cache(2), embeds, slots, every)
@@ -309,7 +319,7 @@ def test_norms_are_part_of_the_packed_weights(emulated):
     """Fresh models have norms of ones: these have others."""
     draw = np.random.default_rng(3)
     host = weights_of(emulated.device.folder / "decoder.onnx")
-    norm = draw.random(emulated.sizes.width).astype(np.float32) + np.float32(0.5)
+    norm = draw.random(emulated.sizes.hidden_size).astype(np.float32) + np.float32(0.5)
     layer = replace(host.layers[0], mlp_norm=norm)
     scaled = replace(layer, mlp_norm=np.ones_like(norm), gate_up=norm[:, None] * layer.gate_up)
     sizes = replace(emulated.sizes, layers=1)
@@ -351,7 +361,13 @@ def test_nvcc_compiles(rows, tmp_path):
     if nvcc is None:
         pytest.skip("no nvcc here")
     llama = StepSizes(
-        layers=16, width=2048, inner=8192, heads=32, kv_heads=8, head_size=64, vocabulary=128256
+        layers=16,
+        hidden_size=2048,
+        intermediate_size=8192,
+        heads=32,
+        kv_heads=8,
+        head_size=64,
+        vocabulary=128256,
     )
     command = [nvcc, "-std=c++17", "-fatbin", "-Xptxas", "-v", f"-I{SOURCES}"]
     group = MOST_IN_GROUP[rows]
@@ -370,9 +386,23 @@ def test_nvcc_compiles(rows, tmp_path):
 
 
 def test_sizes_that_the_kernel_cannot_run():
-    fine = StepSizes(layers=2, width=64, inner=96, heads=4, kv_heads=2, head_size=16, vocabulary=97)
+    fine = StepSizes(
+        layers=2,
+        hidden_size=64,
+        intermediate_size=96,
+        heads=4,
+        kv_heads=2,
+        head_size=16,
+        vocabulary=97,
+    )
     assert not fine.problem
-    for change in ({"head_size": 24}, {"width": 72}, {"width": 8192}, {"inner": 100}, {"heads": 3}):
+    for change in (
+        {"head_size": 24},
+        {"hidden_size": 72},
+        {"hidden_size": 8192},
+        {"intermediate_size": 100},
+        {"heads": 3},
+    ):
         assert replace(fine, **change).problem
     device = HostDevice()
     device.arch, device.shared_bytes = "sm_89", 101_376  # what a workstation's GPU has

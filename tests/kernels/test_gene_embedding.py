@@ -59,7 +59,7 @@ def poisoned(shape, dtype, *, offset=0):
 def check(tokens, lengths, tables, dtype, **options):
     """Both results are of the dtype's exactness, and zeros are zeros."""
     scale = OUT_SCALE if dtype == "int8" else None
-    shape = (*tokens.shape, tables.width)
+    shape = (*tokens.shape, tables.hidden_size)
     result = embed_genes(
         tokens, lengths, tables, poisoned(shape, dtype, offset=3), out_scale=scale, **options
     )

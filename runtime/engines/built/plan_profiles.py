@@ -64,7 +64,7 @@ def cache_capacity(manifest: Manifest, use: PlanUse) -> int:
 
 def encoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
     """One cell of any length; and several short ones of equal length, as they are batched."""
-    width, longest = manifest.gene_input.width, manifest.gene_input.input_size
+    width, longest = manifest.gene_input.hidden_size, manifest.gene_input.input_size
     short = min(longest, BATCH_TOKENS)
     profiles = [_encoder_profile(1, longest, min(longest, 2048), width)]
     if use.rows > 1:
@@ -74,7 +74,7 @@ def encoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
 
 def projector_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
     """The encoder's rows of one to several cells."""
-    width, rows = manifest.gene_input.width, manifest.encoder.rows
+    width, rows = manifest.gene_input.hidden_size, manifest.encoder.rows
     longest = rows or manifest.gene_input.input_size
     shapes = Shapes(least=(1, 1, width), usual=(1, longest, width), most=(use.rows, longest, width))
     return [{"hidden": shapes}]
@@ -123,7 +123,7 @@ def _decoder_profile(
         return Shapes(least=(*least, *outer), usual=(*usual, *outer), most=(*most, *outer))
 
     profile = {
-        "inputs_embeds": each(tokens, outer=(sizes.width,)),
+        "inputs_embeds": each(tokens, outer=(sizes.hidden_size,)),
         "position_ids": each(tokens),
         "logit_rows": each(logit_rows),
         "write_index": each(),

@@ -114,7 +114,7 @@ def _problems(weights: DecoderWeights, decoder: Decoder, folder: Path) -> Iterat
     if len(weights.layers) != decoder.layers:
         yield f"it has {len(weights.layers)} layers, the decoder {decoder.layers}"
         return
-    width, inner = decoder.width, weights.layers[0].down.shape[:1]
+    width, inner = decoder.hidden_size, weights.layers[0].down.shape[:1]
     if len(inner) != 1 or inner[0] < 1:
         yield f"layer 0 down has the shape {list(weights.layers[0].down.shape)}"
         return
@@ -167,7 +167,7 @@ def _read_small(path: Path, decoder: Decoder) -> dict[str, NDArray[np.float32]]:
         name: (decoder.max_positions, half_head) for name in ROTARY
     }
     norms = [name for layer in range(decoder.layers) for name in norm_names(layer)]
-    expected |= {name: (decoder.width,) for name in (*norms, FINAL_NORM)}
+    expected |= {name: (decoder.hidden_size,) for name in (*norms, FINAL_NORM)}
     if missing := sorted(set(expected) ^ set(found)):
         problem = f"{path} does not hold what the decoder needs: {', '.join(missing[:3])}"
         raise EngineError(problem, hint=HINT)

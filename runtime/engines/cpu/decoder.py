@@ -112,7 +112,7 @@ class OnnxRuntimeStep:
         batch = end - first
         sizes = decoder.sizes
         self.token_ids: Int32 = np.zeros((batch, tokens), dtype=np.int32)
-        self.inputs_embeds: Float32 = decoder.embeds.view((batch, tokens, sizes.width))
+        self.inputs_embeds: Float32 = decoder.embeds.view((batch, tokens, sizes.hidden_size))
         self.position_ids: Int64 = np.zeros((batch, tokens), dtype=np.int64)
         self.write_index: Int64 = np.zeros(batch, dtype=np.int64)
         self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
@@ -192,7 +192,9 @@ class OnnxRuntimeDecoder:
         options: How to open it.
     """
 
-    exact_rows: int | None = None  # on the processor, drafts were never seen to change a text
+    max_bit_exact_rows: int | None = (
+        None  # on the processor, drafts were never seen to change a text
+    )
 
     def __init__(
         self,
@@ -205,10 +207,10 @@ class OnnxRuntimeDecoder:
         self.sizes = sizes
         self.token_embedding = token_embedding
         self.embeds, self.logits = SharedArray(), SharedArray()
-        self.surcharge = 0.0 if is_prepacked(path, options) else PACKING_COST
+        self.multi_token_overhead = 0.0 if is_prepacked(path, options) else PACKING_COST
         self.session = open_session(path, options)
 
-    def twin(self) -> OnnxRuntimeDecoder:
+    def clone(self) -> OnnxRuntimeDecoder:
         """The same session, which several threads may run, with buffers of its own."""
         other = copy.copy(self)
         other.embeds, other.logits = SharedArray(), SharedArray()

@@ -80,7 +80,7 @@ class OnnxRuntimeEncoder:
         result: Float32 = vectors.numpy()
         return result
 
-    def twin(self) -> OnnxRuntimeEncoder:
+    def clone(self) -> OnnxRuntimeEncoder:
         """The same sessions, which several threads may run, with a buffer of its own."""
         other = copy.copy(self)
         other._buffer = np.empty(0, dtype=np.float32)
@@ -104,7 +104,7 @@ def open_engines(
     Args:
         bundle: The bundle.
         options: How to open them.
-        clock: Books the stages encoder and projector.
+        clock: Records the stages encoder and projector.
     """
     manifest = bundle.manifest
     return Engines(
@@ -112,7 +112,7 @@ def open_engines(
         encoder=OnnxRuntimeEncoder(
             bundle.file("encoder.onnx"),
             bundle.file("projector.onnx"),
-            manifest.gene_input.width,
+            manifest.gene_input.hidden_size,
             options,
             clock,
         ),

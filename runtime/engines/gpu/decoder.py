@@ -107,7 +107,7 @@ class DeviceStep:
         integers = self._inputs.pointer
         tensors = {
             "inputs_embeds": DeviceTensor(
-                self._embeds.pointer, (self._batch, tokens, sizes.width), dtype
+                self._embeds.pointer, (self._batch, tokens, sizes.hidden_size), dtype
             ),
             "logits": DeviceTensor(
                 self._logits, (self._batch, places, sizes.vocabulary_size), "float32"
@@ -149,7 +149,7 @@ class DeviceStep:
         narrow: Int32 = self._host.array[8 * wide :].view(np.int32)
         self.token_ids: Int32 = narrow[: batch * tokens].reshape(batch, tokens)
         self._bans: Int32 = narrow[batch * tokens :].reshape(batch, places, RECORDED_BANS)
-        width = decoder.sizes.width
+        width = decoder.sizes.hidden_size
         self._embeds = DeviceArray.allocate(
             (batch, tokens, width), STORAGE[decoder.dtype], what=what
         )
@@ -162,7 +162,7 @@ class DeviceStep:
     @property
     def inputs_embeds(self) -> Float32:
         """Embeddings [B,T,D] of what is no text token; memory of all steps."""
-        shape = (self._batch, self._tokens, self._decoder.sizes.width)
+        shape = (self._batch, self._tokens, self._decoder.sizes.hidden_size)
         given: Float32 = self._decoder.given.view(shape, np.float32)
         return given
 
@@ -292,7 +292,7 @@ class DeviceStep:
         self._prepare()
         given = 0
         if self.token_ids.min() < 0:
-            size = 4 * self._batch * self._tokens * decoder.sizes.width
+            size = 4 * self._batch * self._tokens * decoder.sizes.hidden_size
             given = decoder.given_on_device.address(size)
             copy_to_device(given, decoder.given.pointer, size, decoder.device.handle)
         self._enqueue_prepared(given)
@@ -324,7 +324,7 @@ class DeviceDecoder:
     """
 
     # A run over a few tokens starts no other kernels than one over one token does.
-    surcharge = 0.0
+    multi_token_overhead = 0.0
 
     def __init__(
         self, device: CudaDevice, graph: DeviceGraph, sizes: Decoder, table: DeviceTokenTable
@@ -334,7 +334,7 @@ class DeviceDecoder:
         self.sizes = sizes
         self.table = table
         self.dtype = graph.dtypes["inputs_embeds"]
-        self.exact_rows = graph.exact_rows
+        self.max_bit_exact_rows = graph.max_bit_exact_rows
         self._new_buffers()
 
     def _new_buffers(self) -> None:
@@ -344,7 +344,7 @@ class DeviceDecoder:
         self.given, self.downloaded = SharedHostMemory(), SharedHostMemory()
         self.bans_on_host = SharedHostMemory()
 
-    def twin(self) -> DeviceDecoder:
+    def clone(self) -> DeviceDecoder:
         """The same graph with buffers of its own; its runs share the stream."""
         other = copy.copy(self)
         other._new_buffers()

@@ -31,7 +31,7 @@ class DeviceEncoder:
         projector: The projector's.
         tables: Tables of the gene embedding.
         manifest: The sizes.
-        clock: Books the stages embed, encoder and projector; they run while the host goes on, so
+        clock: Records the stages embed, encoder and projector; they run while the host goes on, so
             all but what starting them takes is booked on the last.
     """
 
@@ -57,7 +57,7 @@ class DeviceEncoder:
         self._hidden = SharedDeviceMemory("the encoder's output")
         self._vectors = SharedDeviceMemory("the cell vectors")
 
-    def twin(self) -> DeviceEncoder:
+    def clone(self) -> DeviceEncoder:
         """The same graphs with buffers of its own; their runs share the stream."""
         other = copy.copy(self)
         other._new_buffers()
@@ -85,14 +85,16 @@ class DeviceEncoder:
         vectors = kept if sizes.projector.kind == "mlp" else sizes.projector.vectors
         embeddings = self._tensor(
             self._embeddings,
-            (batch, length, sizes.gene_input.width),
+            (batch, length, sizes.gene_input.hidden_size),
             self._encoder.dtypes["embeddings"],
         )
         hidden = self._tensor(
-            self._hidden, (batch, kept, sizes.gene_input.width), self._encoder.dtypes["hidden"]
+            self._hidden,
+            (batch, kept, sizes.gene_input.hidden_size),
+            self._encoder.dtypes["hidden"],
         )
         dtype = self._projector.dtypes["cell_vectors"]
-        result = self._tensor(self._vectors, (batch, vectors, sizes.decoder.width), dtype)
+        result = self._tensor(self._vectors, (batch, vectors, sizes.decoder.hidden_size), dtype)
         cells = self._kernels.upload_cells(
             tokens, np.full(batch, length, np.int32), self._host_tables
         )

@@ -68,8 +68,8 @@ class DeviceGraph(Protocol):
         ...
 
     @property
-    def exact_rows(self) -> int | None:
-        """See `c2t.runtime.engine_protocol.DecoderEngine.exact_rows`."""
+    def max_bit_exact_rows(self) -> int | None:
+        """See `c2t.runtime.engine_protocol.DecoderEngine.max_bit_exact_rows`."""
         ...
 
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:

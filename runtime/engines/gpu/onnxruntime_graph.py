@@ -54,7 +54,7 @@ class OnnxRuntimeDeviceGraph:
         EngineError: It cannot be opened, or not all of it runs on the GPU.
     """
 
-    exact_rows: int | None = None  # the library may choose other kernels for other shapes
+    max_bit_exact_rows: int | None = None  # the library may choose other kernels for other shapes
 
     def __init__(
         self, path: Path, device: CudaDevice, options: EngineOptions, *, plans: Path | None = None

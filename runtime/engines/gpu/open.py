@@ -49,7 +49,7 @@ def open_cuda_engines(
     Args:
         bundle: The bundle.
         options: How to open it; a folder of graphs that is named is taken as it is.
-        clock: Books the stages.
+        clock: Records the stages.
 
     Raises:
         EngineError: The set is damaged; or see `open_onnxruntime_engines`.
@@ -74,7 +74,7 @@ def open_onnxruntime_engines(
     Args:
         bundle: The bundle.
         options: How to open it.
-        clock: Books the stages.
+        clock: Records the stages.
         plans: Folder for the plans of its TensorRT provider, which builds them at first use; None:
             the CUDA provider.
 
@@ -142,7 +142,7 @@ def open_device_engines(
         graph: Opens the graph of a name, such as "decoder.onnx".
         name: Of the engine, as reports call it.
         version: Of the library.
-        clock: Books the stages.
+        clock: Records the stages.
 
     Raises:
         EngineError: A graph cannot be opened, or the GPU's memory is full.

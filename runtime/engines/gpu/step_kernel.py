@@ -57,7 +57,7 @@ class DecoderStepGraph:
         cuda_graph: Whether what surrounds the kernel in a step may be recorded with it.
     """
 
-    exact_rows: int | None = MAX_ROWS
+    max_bit_exact_rows: int | None = MAX_ROWS
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class DecoderStepGraph:
             KernelError: It does not compile or start, or gives other logits.
             EngineError: The library fails, or there is no memory.
         """
-        shape = (1, MAX_ROWS, decoder.width)
+        shape = (1, MAX_ROWS, decoder.hidden_size)
         draw = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         for tokens in (1, MAX_ROWS):
             embeds = (draw[:, :tokens] * EMBEDDING_SPREAD).astype(np.float16)
@@ -209,8 +209,8 @@ def with_step_kernel(
     weights, small = load_decoder_weights(folder, decoder)
     sizes = StepSizes(
         layers=decoder.layers,
-        width=decoder.width,
-        inner=weights.layers[0].down.shape[0],
+        hidden_size=decoder.hidden_size,
+        intermediate_size=weights.layers[0].down.shape[0],
         heads=decoder.heads,
         kv_heads=decoder.kv_heads,
         head_size=decoder.head_size,

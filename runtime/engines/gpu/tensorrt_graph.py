@@ -43,7 +43,7 @@ class TensorRTGraph:
         cuda_graph: Whether repeated steps become CUDA graphs.
     """
 
-    exact_rows: int | None = None  # the library may choose other kernels for other shapes
+    max_bit_exact_rows: int | None = None  # the library may choose other kernels for other shapes
 
     def __init__(
         self, plans: OpenedPlans, graph: str, device: CudaDevice, *, cuda_graph: bool = True

@@ -33,7 +33,7 @@ def test_an_exported_bundle_opens_and_knows_its_parts(tiny_bundle_folder):
     manifest = bundle.manifest
     assert bundle.token_embedding.shape == (
         manifest.decoder.vocabulary_size,
-        manifest.decoder.width,
+        manifest.decoder.hidden_size,
     )
     assert bundle.gene_embedding_tables.word.shape[0] == manifest.gene_input.vocabulary_size
     assert len(bundle.genes) > 0
@@ -185,7 +185,7 @@ def test_a_token_table_that_is_not_the_decoders(bundle_copy, change, problem):
         (None, {"format_version": 0}, "format_version is 0"),
         ("decoder", {"layers": 10**9}, "decoder.layers is 1000000000"),
         ("decoder", {"max_positions": 1 << 40}, "decoder.max_positions is"),
-        ("decoder", {"width": 0}, "decoder.width is 0"),
+        ("decoder", {"width": 0}, "decoder.hidden_size is 0"),
         ("decoder", {"kv_heads": 3}, "no multiple of kv_heads, 3"),
         ("gene_input", {"layer_norm_epsilon": 0.0}, "layer_norm_epsilon is 0.0"),
         ("gene_input", {"input_size": -1}, "gene_input.input_size is -1"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from c2t.runtime.bundle.bundle import file_entries, open_bundle, parse_manifest, write_manifest
 from c2t.runtime.bundle.manifest import MANIFEST_NAME, TensorReference
@@ -47,7 +48,7 @@ def with_table(source: Path, folder: Path, dtype: str, rows: int | None) -> Path
     if rows is not None:
         scaled = shape[0] if rows < 0 else rows
         scale = TensorReference(file=TABLE, offset=0, shape=(scaled,), dtype="float32")
-    decoder = replace(manifest.decoder, token_embedding=table, token_scale=scale)
+    decoder = structs.replace(manifest.decoder, token_embedding=table, token_scale=scale)
     files = file_entries(folder, [*manifest.files, TABLE])
     write_manifest(folder, replace(manifest, decoder=decoder, files=files))
     return folder

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from make_cells import V1, V2, counts, relative_values, vocabulary
+from msgspec import structs
 from shared_data import shared
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
@@ -58,11 +58,11 @@ def test_equal_values_are_ordered_by_the_smaller_token():
 
 
 def test_special_tokens_take_room_from_the_genes():
-    narrow = dataclasses.replace(V2, input_size=4)
+    narrow = structs.replace(V2, input_size=4)
     result = encode([[3, 8, 4]], gene_input=narrow)
     assert sequences(result) == [[2, 11, 10, 3]]
     assert (result.genes_used[0], result.genes_found[0]) == (2, 3)
-    narrow = dataclasses.replace(V1, input_size=2)
+    narrow = structs.replace(V1, input_size=2)
     assert sequences(encode([[3, 8, 4]], gene_input=narrow)) == [[11, 10]]
 
 
@@ -147,7 +147,7 @@ def geneformer(version: int) -> tuple[GeneVocabulary, GeneInput]:
     spec = GeneInput(
         input_size=(2048, 4096)[version - 1],
         vocabulary_size=int(arrays.token.max()) + 1,
-        width=256,
+        hidden_size=256,
         layer_norm_epsilon=1e-12,
         pad_token=0,
         cls_token=arrays.cls_token,

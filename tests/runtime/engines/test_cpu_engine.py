@@ -102,7 +102,7 @@ def test_rows_are_saved_loaded_and_moved(decoder: TinyDecoder) -> None:
 
 
 def test_a_twin_has_buffers_of_its_own(decoder: TinyDecoder) -> None:
-    twin = decoder.engine.twin()
+    twin = decoder.engine.clone()
     assert twin.session is decoder.engine.session
     mine = decoder.engine.bind(decoder.engine.new_cache(1, 8), (0, 1), 2, 1)
     others = twin.bind(twin.new_cache(1, 8), (0, 1), 2, 1)

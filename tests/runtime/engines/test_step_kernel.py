@@ -6,7 +6,6 @@ The kernel itself is played, see `played_kernel`.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from host_cuda import HostDevice, HostDriver
+from msgspec import structs
 from played_kernel import LibraryGraph, PlayedKernel, StepDevice
 from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 
@@ -249,7 +249,13 @@ def test_weights_are_those_of_the_bundle(
     opened(folder, sizes)
     ((found_sizes, found),) = kernel.packed
     assert found_sizes == StepSizes(
-        layers=2, width=32, inner=48, heads=4, kv_heads=2, head_size=8, vocabulary=97
+        layers=2,
+        hidden_size=32,
+        intermediate_size=48,
+        heads=4,
+        kv_heads=2,
+        head_size=8,
+        vocabulary=97,
     )
     graph = onnx.load(decoder[1] / "decoder.onnx").graph
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
@@ -338,7 +344,7 @@ def test_a_description_of_another_decoder_is_an_error(
     folder: Path, sizes: Decoder, kernel: PlayedKernel
 ) -> None:
     with pytest.raises(EngineError, match="it has 2 layers, the decoder 3"):
-        opened(folder, replace(sizes, layers=3))
+        opened(folder, structs.replace(sizes, layers=3))
 
 
 def test_weights_that_do_not_fit_twice(folder: Path, sizes: Decoder, driver: HostDriver) -> None:

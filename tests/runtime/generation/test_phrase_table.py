@@ -105,9 +105,9 @@ def test_one_length_for_all_cells_of_a_step() -> None:
     assert common_length([sure, NO_DRAFT]) == 8
     # One token more is not worth a step that costs twice as much, eight are.
     short = Draft((1,), (1.0,), (1.0,))
-    assert common_length([short], surcharge=1.4) == 0
-    assert common_length([sure], surcharge=1.4) == 8
-    assert common_length([short, short], surcharge=1.4) == 1
+    assert common_length([short], multi_token_overhead=1.4) == 0
+    assert common_length([sure], multi_token_overhead=1.4) == 8
+    assert common_length([short, short], multi_token_overhead=1.4) == 1
 
 
 def test_empty_table() -> None:
