@@ -19,9 +19,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("kernels",),
     ("runtime.system",),
     ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol"),
-    ("runtime.cells", "runtime.engines", "runtime.generation", "runtime.command_line"),
-    ("runtime.describe", "runtime.build"),
-    ("runtime.output", "runtime.bench", "calibration.metrics"),
+    (
+        *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.command_line"),
+        *("export.model", "export.graphs", "calibration.metrics"),
+    ),
+    (
+        *("runtime.describe", "runtime.build", "calibration.ranges"),
+        *("export.decoders", "export.encoders", "export.projectors"),
+    ),
+    (
+        *("runtime.output", "runtime.bench", "export.checkpoint", "export.parity"),
+        *("calibration.quantise", "calibration.evaluate", "calibration.report"),
+    ),
     ("runtime.commands", "export", "calibration"),
 )
 
