@@ -134,7 +134,7 @@ def time_text(engines: Any, bundle: Any, vectors: np.ndarray) -> dict[str, Any]:
     from c2t.runtime.generation.greedy import GreedySearch
     from c2t.runtime.generation.phrase_table import build_phrase_table
     from c2t.runtime.generation.prompt import PromptRunner
-    from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+    from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 
     generation = replace(
         bundle.manifest.generation,
@@ -158,7 +158,7 @@ def time_text(engines: Any, bundle: Any, vectors: np.ndarray) -> dict[str, Any]:
                 drafter=drafter,
             )
             since = perf_counter()
-            ((_, text),) = search.run([PromptedCell(0, vectors)])
+            ((_, text),) = search.run(FixedCells([PromptedCell(0, vectors)]))
             times.append(perf_counter() - since)
             if not isinstance(text, GeneratedSequence):
                 raise SystemExit(text.error)

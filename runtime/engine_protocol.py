@@ -214,13 +214,23 @@ class DecoderEngine(Protocol):
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of one bundle, what to call them in a report, and what would be faster."""
+    """The engines of one bundle.
+
+    Args:
+        name: What reports call them.
+        encoder: Encoder and projector.
+        decoder: The decoder.
+        settings: How they were opened, by name, for reports.
+        hint: What would be faster.
+        fixed_shape: Whether they take no more rows and no more capacity than they were opened for.
+    """
 
     name: str
     encoder: EncoderEngine | GeneTokenEncoder
     decoder: DecoderEngine
     settings: dict[str, str]
     hint: str = ""
+    fixed_shape: bool = False
 
     @property
     def label(self) -> str:

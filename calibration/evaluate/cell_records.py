@@ -12,7 +12,7 @@ from c2t.calibration.evaluate.evaluation import CellRecord
 from c2t.calibration.metrics.field_score import JudgedField
 from c2t.calibration.metrics.true_labels import TrueLabels
 from c2t.runtime.describe.caption import normalise_label
-from c2t.runtime.describe.describer import Description
+from c2t.runtime.describe.description import Description
 
 
 def make_records(

@@ -17,7 +17,7 @@ from c2t.calibration.evaluate.teacher_forcing import TeacherForcing, kl_divergen
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.describe.cell_vectors import GeneTokenArray
-from c2t.runtime.describe.describer import Description
+from c2t.runtime.describe.description import Description
 
 Float64 = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.describe.cell_vectors import CellVectorizer, GeneTokenArray
-from c2t.runtime.describe.describer import DescribableBundle
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.timing import StageClock
@@ -35,7 +35,7 @@ class TeacherForcing:
 
     def __init__(
         self,
-        bundle: DescribableBundle,
+        bundle: Bundle,
         engines: Engines,
         *,
         longest: int,

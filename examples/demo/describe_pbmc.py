@@ -23,11 +23,11 @@ from c2t.calibration.metrics.accuracy import Accuracy, score_labels
 from c2t.examples.demo.held_out import is_held_out
 from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
-from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.counts import CellCounts
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.caption import caption_fields, normalise_label
-from c2t.runtime.describe.describer import Description
+from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.model import Model
 from c2t.runtime.output.record import make_record
 from c2t.runtime.output.tables import json_line
 from c2t.runtime.system.errors import CellFileError
@@ -87,13 +87,13 @@ def run_demo(folder: Path, *, force: bool = False, report: Report = lambda _: No
         ),
         report=report,
     )
-    with open_cells(cells_file, bundle) as cells:
+    with Model(bundle) as model, open_cells(cells_file, bundle) as cells:
         report(f"describing {cells_file.name}: {cells.counts_report.sentence}")
-        described = _describe(bundle, cells, cells.n_cells, "describing")
+        described = _describe(model, cells, cells.n_cells, "describing")
         names, held_out = cells.obs_column(LABEL_COLUMN), [*map(is_held_out, cells.cell_ids)]
         unseen = [i for i, kept in enumerate(held_out) if kept]
         shuffled = permute_genes(cells, unseen, seed=SEED)
-    control = _describe(bundle, shuffled, len(unseen), "control: genes permuted")
+        control = _describe(model, shuffled, len(unseen), "control: genes permuted")
     lines = b"".join(json_line(make_record(row, d)) for row, d in enumerate(described))
     write_text(folder / "descriptions.jsonl", lines.decode(), force=True)
 
@@ -155,10 +155,10 @@ def permute_genes(cells: CellCounts, chosen: list[int], *, seed: int) -> Any:
     return permuted
 
 
-def _describe(bundle: Bundle, cells: Any, count: int, label: str) -> list[Description]:
+def _describe(model: Model, cells: Any, count: int, label: str) -> list[Description]:
     described = []
     with progress_bar(label, count, unit="cells") as advance:
-        for description in bundle.describe(cells):
+        for description in model.describe(cells):
             described.append(description)
             advance(1)
     return described

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
     from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables
     from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
-    from c2t.runtime.cells.counts import CellOptions
-    from c2t.runtime.describe.describer import DescribeOptions, Description
 
 # A manifest is a few kilobytes; one that is megabytes long is not ours.
 MANIFEST_BYTES_MAX = 4 << 20
@@ -137,6 +134,12 @@ class Bundle:
             path, dtype=dtype, mode="r", offset=reference.offset, shape=reference.shape
         )
 
+    def forget(self) -> None:
+        """Give up the parts that were loaded, and with them their memory and mapped files."""
+        kept = {"path", "manifest", "digest"}
+        for name in self.__dict__.keys() - kept:
+            del self.__dict__[name]
+
     @cached_property
     def genes(self) -> GeneVocabulary:
         """Gene vocabulary, medians and aliases."""
@@ -203,46 +206,6 @@ class Bundle:
         return _decode(
             _read_bounded(self.file(GOLDEN_NAME), GOLDEN_BYTES_MAX), GoldenCells, GOLDEN_NAME
         )
-
-    def describe(
-        self,
-        cells: Any,
-        options: DescribeOptions | None = None,
-        *,
-        reading: CellOptions | None = None,
-    ) -> Iterator[Description]:
-        """Describe cells one after another, in their order.
-
-        Args:
-            cells: Path of an `.h5ad` file, an `anndata.AnnData`, or an opened cell reader.
-            options: Generation and engine options; the bundle's defaults if None.
-            reading: How to read the cells, and which; not of a reader, which has its own. Without
-                it, all cells of an AnnData object are described, whatever its
-                `obs["filter_pass"]` says: the descriptions line up with its `obs`. Of a file, cells
-                that did not pass are left out.
-
-        Yields:
-            One description a cell. A cell that cannot be described carries an `error` instead of
-            a text; the others go on.
-
-        Warns:
-            UserWarning: What is doubtful about the cells, for instance how few genes are known.
-
-        Raises:
-            CellFileError: The file as a whole cannot be read as counts over known genes.
-        """
-        from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
-        from c2t.runtime.describe.describer import Describer
-
-        if isinstance(cells, CellReader):  # the caller's, with its warnings
-            yield from Describer(self, options).describe(cells)
-            return
-        if reading is None:
-            reading = CellOptions(filter_pass=isinstance(cells, (str, os.PathLike)))
-        with open_cells(cells, self, reading) as reader:
-            for warning in reader.warnings:
-                warnings.warn(warning, stacklevel=2)
-            yield from Describer(self, options).describe(reader)
 
 
 def open_bundle(

@@ -1,40 +1,32 @@
 """Cells in, descriptions out, in the order of the cells.
 
-One decision: a large model runs in one lane whose engine uses all threads; a small one, whose
-single steps are too short to be divided, runs in as many lanes of one thread as there are threads.
-Lanes share the weights and nothing else, and a cell's text does not depend on its lane.
+One decision: a large model runs in one worker whose engine uses all threads; a small one, whose
+single steps are too short to be divided, runs in as many workers of one thread as there are
+threads. Workers share the weights and nothing else, and a cell's text does not depend on its
+worker.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
 
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.describe.description import Cells, CellSource, Description, EncodedCells
-from c2t.runtime.describe.worker import WINDOW_BATCHES, DescribableBundle, Lane
-from c2t.runtime.engine_protocol import EngineOptions, Engines
-from c2t.runtime.engines.choose import AUTO, choose_engines
+from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.choose import AUTO, ChosenEngines, choose_engines
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.errors import C2TError, EngineError
 from c2t.runtime.system.timing import Profile, StageClock, profile
-
-__all__ = [
-    "CellSource",
-    "Cells",
-    "DescribableBundle",
-    "DescribeOptions",
-    "Describer",
-    "Description",
-    "generation_settings",
-]
 
 # A decoder with less data than this takes well under a millisecond a step on one core.
 SMALL_BYTES = 64 << 20
@@ -69,38 +61,50 @@ class DescribeOptions:
 
 
 class Describer:
-    """A bundle with its engines opened and its prompt's prefix computed.
+    """A bundle's engines with settings in force, its prompt's prefix computed.
+
+    Threads may share it: each run borrows workers of its own.
 
     Args:
         bundle: The bundle.
         options: How to describe.
+        chosen: Engines opened before, which fit `engine_request`; None opens them.
+        clock: Records the stages; the one that the engines were opened with.
 
     Attributes:
         generation: The settings in force.
-        engines: The engines of the first lane.
+        engines: The engines of the first worker.
         reason: One sentence on why these.
-        clock: Times of the stages so far, of all lanes together.
-
-    One `describe` runs at a time: its cells share the engines' buffers.
+        clock: Times of the stages so far, of all workers together.
+        most_workers: How many workers one run keeps busy.
 
     Raises:
+        C2TError: A setting that is too small.
         EngineError: No engine, or settings that the decoder cannot hold.
     """
 
-    def __init__(self, bundle: Bundle, options: DescribeOptions | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        options: DescribeOptions | None = None,
+        *,
+        chosen: ChosenEngines | None = None,
+        clock: StageClock | None = None,
+    ) -> None:
         self.options = options or DescribeOptions()
         self.generation = generation_settings(bundle.manifest.generation, self.options)
-        self.clock = StageClock()
+        self.clock = clock or StageClock()
         since = time.perf_counter()
         self._bundle = bundle
-        self._most_lanes = _lanes(bundle, self.options)
-        self._threads = 1 if self._most_lanes > 1 else self.options.threads
-        chosen = choose_engines(bundle, self.options.engine, self._engine_options(), self.clock)
+        request = engine_request(bundle, self.options)
+        chosen = chosen or choose_engines(bundle, self.options.engine, request, self.clock)
         self.engines, self.reason = chosen.engines, chosen.reason
-        if chosen.on_gpu:  # which is busy with one lane
-            self._most_lanes, self._threads = 1, self.options.threads
+        # One worker keeps a GPU busy.
+        self.most_workers = 1 if chosen.on_gpu else _most_workers(bundle, self.options)
+        self._threads = 1 if self.most_workers > 1 else self.options.threads
         self._drafter = self._load_drafter()
-        self._lanes = [self._new_lane(self.engines)]
+        self._lock = threading.Lock()
+        self._idle = [self._new_worker()]
         self.clock.add("open", since)
 
     def describe(
@@ -125,39 +129,43 @@ class Describer:
         chunks: Iterable[Cells] = cells.chunks() if hasattr(cells, "chunks") else cells
         self.clock.mark("begin")
         timed = self.clock.iterate("read", chunks)
-        if self._most_lanes == 1:
-            described = self._lanes[0].describe(timed)
-        else:
-            described = self._describe_in_lanes(timed)
+        described = self._by_one(timed) if self.most_workers == 1 else self._by_several(timed)
         return described if going_on else _unless_all_fail(described)
 
     def profile(self) -> Profile:
-        """What the work so far cost, stage by stage; the times of lanes add up."""
+        """What the work so far cost, stage by stage; the times of workers add up."""
         return profile(self.clock)
 
-    def _describe_in_lanes(self, chunks: Iterable[Cells]) -> Iterator[Description]:
-        """Give pieces of work to free lanes; no more are on the way than keep all of them busy."""
-        free: SimpleQueue[Lane] = SimpleQueue()
-        for lane in self._lanes:
-            free.put(lane)
+    @contextmanager
+    def worker(self) -> Iterator[Worker]:
+        """Borrow a worker: one that is idle, else a new one over the same weights."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        worker = worker or self._new_worker(clone=True)
+        try:
+            yield worker
+        finally:
+            with self._lock:
+                self._idle.append(worker)
+
+    def _by_one(self, chunks: Iterable[Cells]) -> Iterator[Description]:
+        with self.worker() as worker:
+            yield from worker.describe(chunks)
+
+    def _by_several(self, chunks: Iterable[Cells]) -> Iterator[Description]:
+        """Give pieces of work to workers; no more are on the way than keep all of them busy."""
 
         def work(piece: Cells) -> list[Description]:
-            lane = free.get()
-            try:
-                return list(lane.describe([piece]))
-            finally:
-                free.put(lane)
+            with self.worker() as worker:
+                return list(worker.describe([piece]))
 
         waiting: deque[Future[list[Description]]] = deque()
-        pool = ThreadPoolExecutor(self._most_lanes, thread_name_prefix="lane")
+        pool = ThreadPoolExecutor(self.most_workers, thread_name_prefix="c2t-worker")
         delivering = False
         try:
             for piece in _pieces(chunks, WINDOW_BATCHES * self.options.batch_size):
-                if len(waiting) >= len(self._lanes) and len(self._lanes) < self._most_lanes:
-                    self._lanes.append(self._new_lane(self.engines.clone()))
-                    free.put(self._lanes[-1])
                 waiting.append(pool.submit(work, piece))
-                while len(waiting) > self._most_lanes or (waiting and waiting[0].done()):
+                while len(waiting) > self.most_workers or (waiting and waiting[0].done()):
                     waiting[0].result()
                     delivering = True
                     yield from waiting.popleft().result()
@@ -168,8 +176,9 @@ class Describer:
                 yield from waiting.popleft().result()
                 delivering = False
         except (KeyboardInterrupt, SystemExit):
-            # Pieces that run are waited for in any case: what comes of them is kept. Not when it
-            # is unknown which cell was the last to go out: the order may have no holes.
+            # Pieces that run are waited for in any case, so their texts are kept. But if the
+            # interruption came while a piece was handed over, it is unknown which of its cells was
+            # the last to arrive, and the order may have no holes.
             pool.shutdown(wait=True, cancel_futures=True)
             if not delivering:
                 yield from _finished(waiting)
@@ -177,24 +186,15 @@ class Describer:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _new_lane(self, engines: Engines) -> Lane:
-        return Lane(
+    def _new_worker(self, *, clone: bool = False) -> Worker:
+        return Worker(
             self._bundle,
-            engines,
+            self.engines.clone() if clone else self.engines,
             self.generation,
             batch_size=self.options.batch_size,
             threads=self._threads,
             drafter=self._drafter.clone() if self._drafter else None,
             clock=self.clock,
-        )
-
-    def _engine_options(self) -> EngineOptions:
-        """What the engines will be asked for."""
-        return EngineOptions(
-            threads=self._threads,
-            prepack=self.options.prepack,
-            rows=max(self.options.batch_size, self.generation.num_beams),
-            capacity=self._bundle.manifest.prompt_length + self.generation.max_new_tokens,
         )
 
     def _load_drafter(self) -> Drafter | None:
@@ -206,6 +206,17 @@ class Describer:
         path = self._bundle.file(PHRASES_NAME)
         table = load_phrase_table(path, manifest.decoder.vocabulary_size)
         return Drafter(table) if table.states > 1 else None
+
+
+def engine_request(bundle: Bundle, options: DescribeOptions) -> EngineOptions:
+    """What engines are asked for, so that they can describe with these options."""
+    generation = generation_settings(bundle.manifest.generation, options)
+    return EngineOptions(
+        threads=1 if _most_workers(bundle, options) > 1 else options.threads,
+        prepack=options.prepack,
+        rows=max(options.batch_size, generation.num_beams),
+        capacity=bundle.manifest.prompt_length + generation.max_new_tokens,
+    )
 
 
 def generation_settings(defaults: Generation, options: DescribeOptions) -> Generation:
@@ -233,8 +244,8 @@ def generation_settings(defaults: Generation, options: DescribeOptions) -> Gener
     return generation
 
 
-def _lanes(bundle: DescribableBundle, options: DescribeOptions) -> int:
-    """How many lanes to run at most."""
+def _most_workers(bundle: Bundle, options: DescribeOptions) -> int:
+    """How many workers to run on the CPU."""
     if bundle.file("decoder.onnx.data").stat().st_size >= SMALL_BYTES:
         return 1
     if options.threads is not None:
@@ -271,7 +282,7 @@ def _unless_all_fail(described: Iterator[Description]) -> Iterator[Description]:
 
 
 def _finished(waiting: Iterable[Future[list[Description]]]) -> Iterator[Description]:
-    """What came of pieces up to the first that was never begun or failed."""
+    """The descriptions of pieces up to the first that was never begun or failed."""
     for future in waiting:
         if future.cancelled() or future.exception() is not None:
             return

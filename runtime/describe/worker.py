@@ -1,77 +1,110 @@
-"""One lane of describing: everything that one thread needs to turn cells into descriptions.
+"""Everything that one thread needs to turn encoded cells into descriptions.
 
-One decision: everything is a chain of generators that the consumer pulls, so memory holds one chunk
-of cells and one working batch however long the file is, and stopping early stops everything.
+One decision: nothing is done ahead. A search takes its next cell when it has room for one, and only
+then are more cells read and run through the encoder. So memory holds one window of cells and one
+batch, however long the file is, and stopping early stops everything.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.describe.cell_vectors import (
     CellVectorizer,
     GeneTokenArray,
     check_tokens,
     equal_lengths,
-    error_text,
 )
 from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
 from c2t.runtime.describe.description import Cells, Description
 from c2t.runtime.engine_protocol import Engines
-from c2t.runtime.engines.cpu.encoder import BundleFiles
 from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, GenerationFailure, PromptedCell
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.generation.sequence import (
+    GeneratedSequence,
+    GenerationFailure,
+    Outcome,
+    PromptedCell,
+)
+from c2t.runtime.system.errors import C2TError, EngineError
 from c2t.runtime.system.timing import StageClock
 
-T = TypeVar("T")
 # When the first cells all fail in an engine, it is the engine's fault, not the cells'.
 FAILURES_AT_START = 3
-# Cells that are sorted into batches of equal length at a time, in working batches.
+# A window is this many batches. Its cells are sorted into batches of equal length.
 WINDOW_BATCHES = 4
 
 
-class DescribableBundle(BundleFiles, Protocol):
-    """The parts of a bundle that describing needs."""
-
-    @property
-    def gene_embedding_tables(self) -> GeneEmbeddingTables: ...  # noqa: D102 - the name says it
-    @property
-    def tokenizer(self) -> Any: ...  # noqa: D102 - the name says it
-
-
 @dataclass(frozen=True)
-class _Cell:
-    """A cell on its way: what its description will carry besides the text."""
+class WaitingCell:
+    """A cell that waits for a worker.
 
-    key: int  # position in the run
+    Args:
+        key: The description comes with it.
+        name: The cell's id.
+        tokens: Its gene tokens [S].
+        genes_used: Gene tokens that are genes.
+        error: Why it cannot be described; None where it can.
+    """
+
+    key: Hashable
     name: str
-    genes_used: int
     tokens: GeneTokenArray
+    genes_used: int
+    error: str | None = None
 
 
-class Lane:
-    """Describes cells in one thread; several lanes may share the weights of their engines.
+class Inbox(Protocol):
+    """Where a worker takes its cells from."""
+
+    def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
+        """At most `most` cells.
+
+        Args:
+            most: At least 1.
+            wait: Wait until there are some; then no cells say that no more will come.
+        """
+        ...
+
+    def has_left(self, key: Hashable) -> bool:
+        """Whether nobody waits for this cell any more."""
+        ...
+
+
+class ChunkInbox:
+    """The cells of chunks; their keys are 0, 1, 2, ... in the order of the cells."""
+
+    def __init__(self, chunks: Iterable[Cells]) -> None:
+        self._cells = _numbered(chunks)
+
+    def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
+        """See `Inbox.take`."""
+        return list(islice(self._cells, most))
+
+    def has_left(self, key: Hashable) -> bool:
+        """See `Inbox.has_left`: whoever stops reading stops the worker as a whole."""
+        return False
+
+
+class Worker:
+    """Describes cells in one thread. Several workers may share the weights of their engines.
 
     Args:
         bundle: The bundle.
-        engines: The lane's own engines.
+        engines: The worker's own engines.
         generation: The settings in force.
         batch_size: Cells that are written at the same time.
         threads: Threads of the embedding kernel; None: all cores.
-        drafter: The lane's own drafter, if there is one.
+        drafter: The worker's own drafter, if there is one.
         clock: Records the stages.
 
     Raises:
@@ -80,7 +113,7 @@ class Lane:
 
     def __init__(
         self,
-        bundle: DescribableBundle,
+        bundle: Bundle,
         engines: Engines,
         generation: Generation,
         *,
@@ -90,14 +123,15 @@ class Lane:
         clock: StageClock,
     ) -> None:
         self.engines = engines
+        self.batch_size = batch_size
         self.clock = clock
-        self._batch_size = batch_size
-        self._tokenizer = bundle.tokenizer
-        self._end = frozenset(generation.eos_token_ids)
-        self._gene_input = bundle.manifest.gene_input
-        self._vectorizer = CellVectorizer(
+        self.gene_input = bundle.manifest.gene_input
+        self.vectorizer = CellVectorizer(
             engines.encoder, bundle.gene_embedding_tables, threads=threads, clock=clock
         )
+        self.encoder_watch, self._decoder_watch = _EngineWatch(), _EngineWatch()
+        self._tokenizer = bundle.tokenizer
+        self._end = frozenset(generation.eos_token_ids)
         decoder = engines.decoder
         prompts = PromptRunner(decoder, bundle.manifest.prompt, clock)
         capacity = _capacity(bundle, prompts, generation, drafter.longest if drafter else 0)
@@ -116,79 +150,41 @@ class Lane:
                 drafter=drafter,
                 clock=clock,
             )
-        self._encoder_watch, self._decoder_watch = _Watch(), _Watch()
 
     def describe(self, chunks: Iterable[Cells]) -> Iterator[Description]:
-        """Describe cells in their order; one run at a time."""
-        on_the_way: dict[int, _Cell] = {}
-        done: dict[int, Description] = {}
+        """Describe the cells of chunks, in their order. One run at a time."""
+        done: dict[Hashable, Description] = {}
         following = 0
-        prompted = self._prompted(chunks, on_the_way, done)
-        for key, result in self._search.run(prompted):
-            done[key] = self._finish(on_the_way.pop(key), result)
+        for key, description in self.run(ChunkInbox(chunks)):
+            done[key] = description
             while following in done:
                 yield done.pop(following)
                 following += 1
-        while following in done:
-            yield done.pop(following)
-            following += 1
 
-    def _prompted(
-        self, chunks: Iterable[Cells], on_the_way: dict[int, _Cell], done: dict[int, Description]
-    ) -> Iterator[PromptedCell]:
-        """Cells with their vectors; a cell that fails before goes to `done`."""
-        for window in _windows(self._good_cells(chunks, done), WINDOW_BATCHES * self._batch_size):
-            groups = equal_lengths([c.tokens for c in window], self._batch_size)
-            for group in groups:
-                for cell, vectors in self._vectors([window[i] for i in group], done):
-                    on_the_way[cell.key] = cell
-                    yield PromptedCell(cell.key, vectors)
+    def run(self, inbox: Inbox) -> Iterator[tuple[Hashable, Description]]:
+        """Describe what comes into an inbox until no more will come. One run at a time.
 
-    def _good_cells(self, chunks: Iterable[Cells], done: dict[int, Description]) -> Iterator[_Cell]:
-        """Cells that the encoder can take, numbered from 0."""
-        key = -1
-        spec = self._gene_input
-        for chunk in chunks:
-            for name, tokens, used, error in zip(
-                chunk.ids, chunk.tokens, chunk.genes_used, chunk.errors, strict=True
-            ):
-                key += 1
-                cell = _Cell(key, str(name), int(used), tokens)
-                problem = error or check_tokens(
-                    tokens, vocabulary=spec.vocabulary_size, longest=spec.input_size
-                )
-                if problem is None:
-                    yield cell
-                else:
-                    done[key] = _failed(cell, problem)
+        Yields:
+            Key and description of each cell, in the order in which they are finished.
 
-    def _vectors(
-        self, cells: list[_Cell], done: dict[int, Description]
-    ) -> Iterator[tuple[_Cell, NDArray[np.float32]]]:
-        """Cell vectors of cells of equal length; a failing batch is tried again cell by cell."""
-        try:
-            vectors = self._vectorizer.encode([cell.tokens for cell in cells])
-        except MemoryError:
-            raise
-        except Exception as error:
-            if len(cells) == 1:
-                self._encoder_watch.failed(error)
-                done[cells[0].key] = _failed(cells[0], error_text(error), engine=True)
-                return
-            for cell in cells:
-                yield from self._vectors([cell], done)
-            return
-        self._encoder_watch.worked()
-        yield from zip(cells, vectors, strict=True)
+        Raises:
+            EngineError: The engine fails for the first few cells, so it is not for what they are.
+        """
+        prompts = _Prompts(inbox, self)
+        for key, outcome in self._search.run(prompts):
+            yield key, self._finish(prompts.pop(key), outcome)
 
-    def _finish(self, cell: _Cell, result: GeneratedSequence | GenerationFailure) -> Description:
+    def _finish(
+        self, cell: WaitingCell, outcome: GeneratedSequence | GenerationFailure
+    ) -> Description:
         since = time.perf_counter()
-        if isinstance(result, GenerationFailure):
-            self._decoder_watch.failed(EngineError(result.error))
-            return _failed(cell, result.error, engine=True)
+        if isinstance(outcome, GenerationFailure):
+            if outcome.cause == "decoder":
+                self._decoder_watch.failed(outcome.error)
+            return _without_text(cell, outcome)
         self._decoder_watch.worked()
-        text = self._decode(result.token_ids)
-        ids, probabilities = result.token_ids, result.probabilities
+        text = self._decode(outcome.token_ids)
+        ids, probabilities = outcome.token_ids, outcome.probabilities
         if ids and ids[-1] in self._end:
             ids, probabilities = ids[:-1], probabilities[:-1]
         description = Description(
@@ -198,20 +194,90 @@ class Lane:
             cell_type_confidence=cell_type_confidence(text, ids, probabilities, self._decode),
             genes_used=cell.genes_used,
             error=None,
-            tokens=result.token_ids,
-            steps=result.steps,
+            tokens=outcome.token_ids,
+            steps=outcome.steps,
         )
         self.clock.add("text", since)
         self.clock.count("cells")
-        self.clock.count("tokens", len(result.token_ids))
+        self.clock.count("tokens", len(outcome.token_ids))
         return description
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
-class _Watch:
-    """Tells an engine that fails for every cell from cells that an engine fails for."""
+class _Prompts:
+    """Cells of an inbox with their cell vectors, made when the search has room for them."""
+
+    def __init__(self, inbox: Inbox, worker: Worker) -> None:
+        self._inbox = inbox
+        self._worker = worker
+        self._cells: dict[Hashable, WaitingCell] = {}  # on their way through the search
+        self._batches: deque[list[WaitingCell]] = deque()  # equally long, for the encoder
+        self._ready: deque[PromptedCell | Outcome] = deque()
+
+    def take(self, *, wait: bool) -> PromptedCell | Outcome | None:
+        """See `c2t.runtime.generation.sequence.PromptedCells.take`."""
+        while True:
+            while self._ready:
+                cell = self._ready.popleft()
+                if not (isinstance(cell, PromptedCell) and self.has_left(cell.key)):
+                    return cell
+            if self._batches:
+                self._encode(self._batches.popleft())
+                continue
+            window = self._inbox.take(WINDOW_BATCHES * self._worker.batch_size, wait=wait)
+            if not window:
+                return None
+            self._sort(window)
+
+    def has_left(self, key: Hashable) -> bool:
+        """See `c2t.runtime.generation.sequence.PromptedCells.has_left`."""
+        left = self._inbox.has_left(key)
+        if left:
+            del self._cells[key]
+        return left
+
+    def pop(self, key: Hashable) -> WaitingCell:
+        """The cell of a key, which is finished."""
+        return self._cells.pop(key)
+
+    def _sort(self, window: list[WaitingCell]) -> None:
+        """Sort cells by length into batches; put aside those that the encoder cannot take."""
+        spec = self._worker.gene_input
+        good: list[WaitingCell] = []
+        for cell in window:
+            self._cells[cell.key] = cell
+            problem = cell.error or check_tokens(
+                cell.tokens, vocabulary=spec.vocabulary_size, longest=spec.input_size
+            )
+            if problem is None:
+                good.append(cell)
+            else:
+                self._ready.append((cell.key, GenerationFailure(problem, "cell")))
+        for group in equal_lengths([cell.tokens for cell in good], self._worker.batch_size):
+            self._batches.append([good[index] for index in group])
+
+    def _encode(self, cells: list[WaitingCell]) -> None:
+        """Compute cell vectors; a batch that fails is tried again cell by cell."""
+        worker = self._worker
+        try:
+            vectors = worker.vectorizer.encode([cell.tokens for cell in cells])
+        except C2TError as error:
+            if len(cells) == 1:
+                worker.encoder_watch.failed(error.problem)
+                failure = GenerationFailure(error.problem, "encoder")
+                self._ready.append((cells[0].key, failure))
+            else:
+                self._batches.extendleft([cell] for cell in reversed(cells))
+            return
+        worker.encoder_watch.worked()
+        for cell, of_cell in zip(cells, vectors, strict=True):
+            self._ready.append(PromptedCell(cell.key, of_cell))
+
+
+class _EngineWatch:
+    """Says when an engine itself is broken: nothing but failures came out of it from the start."""
 
     def __init__(self) -> None:
         self._has_worked = False
@@ -221,18 +287,20 @@ class _Watch:
         """The engine did its work for a cell."""
         self._has_worked = True
 
-    def failed(self, error: Exception) -> None:
-        """The engine failed for a cell; an error if nothing but failures came out of it so far."""
+    def failed(self, error: str) -> None:
+        """The engine failed for a cell.
+
+        Raises:
+            EngineError: It has failed for the first few cells, and never worked.
+        """
         self._failures += 1
         if not self._has_worked and self._failures >= FAILURES_AT_START:
-            problem = f"the first {self._failures} cells all failed: {error_text(error)}"
-            raise EngineError(problem, hint="run `c2t doctor`") from error
+            problem = f"the first {self._failures} cells all failed: {error}"
+            raise EngineError(problem, hint="run `c2t doctor`")
 
 
-def _capacity(
-    bundle: DescribableBundle, prompts: PromptRunner, generation: Generation, draft: int
-) -> int:
-    """Cache slots for the longest prompt, its text and, as far as there are positions, a draft.
+def _capacity(bundle: Bundle, prompts: PromptRunner, generation: Generation, draft: int) -> int:
+    """Cache positions for the longest prompt, its text and, as far as there is room, a draft.
 
     Raises:
         EngineError: More than the decoder has positions.
@@ -246,19 +314,23 @@ def _capacity(
     return min(capacity + draft, most)
 
 
-def _failed(cell: _Cell, error: str, *, engine: bool = False) -> Description:
+def _numbered(chunks: Iterable[Cells]) -> Iterator[WaitingCell]:
+    key = 0
+    for chunk in chunks:
+        for name, tokens, used, error in zip(
+            chunk.ids, chunk.tokens, chunk.genes_used, chunk.errors, strict=True
+        ):
+            yield WaitingCell(key, str(name), tokens, int(used), error)
+            key += 1
+
+
+def _without_text(cell: WaitingCell, failure: GenerationFailure) -> Description:
     return Description(
         cell=cell.name,
         text=None,
         confidence=None,
         cell_type_confidence=None,
         genes_used=cell.genes_used,
-        error=error,
-        engine_failed=engine,
+        error=failure.error,
+        engine_failed=failure.cause != "cell",
     )
-
-
-def _windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while window := list(islice(iterator, size)):
-        yield window

@@ -11,7 +11,8 @@ have finished, or when the length is reached, where every candidate counts as fi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,9 @@ from c2t.runtime.generation.sequence import (
     NOT_FINITE,
     GeneratedSequence,
     GenerationFailure,
+    Outcome,
     PromptedCell,
+    PromptedCells,
 )
 from c2t.runtime.generation.top_candidates import best_first, log_softmax_in_place, top_candidates
 from c2t.runtime.system.errors import EngineError
@@ -59,29 +62,42 @@ class BeamSearch:
         self._generation = generation
         self._cache = decoder.new_cache(generation.num_beams, capacity)
 
-    def run(
-        self, cells: Iterable[PromptedCell]
-    ) -> Iterator[tuple[int, GeneratedSequence | GenerationFailure]]:
+    def run(self, cells: PromptedCells) -> Iterator[Outcome]:
         """Write the cells one after another; yields (key, result)."""
-        for cell in cells:
+        while (cell := cells.take(wait=True)) is not None:
+            if not isinstance(cell, PromptedCell):
+                yield cell
+                continue
             try:
                 first = self._prompts.prefill(self._cache, 0, cell.vectors)
             except EngineError as error:
                 yield cell.key, GenerationFailure(error.problem)
                 continue
             since = time.perf_counter()
-            result = self._search(first, self._prompts.length(len(cell.vectors)))
+            result = self._search(
+                first,
+                self._prompts.length(len(cell.vectors)),
+                has_left=partial(cells.has_left, cell.key),
+            )
             self._clock.add("decode", since)
+            if result is None:
+                continue
             if isinstance(result, GeneratedSequence):
                 self._clock.count("steps", result.steps)
             yield cell.key, result
 
-    def _search(self, first: Float32, prompt: int) -> GeneratedSequence | GenerationFailure:
+    def _search(
+        self, first: Float32, prompt: int, *, has_left: Callable[[], bool]
+    ) -> GeneratedSequence | GenerationFailure | None:
         """Go on from a prompt in row 0 of the cache.
 
         Args:
             first: Logits [V] of the first text token.
             prompt: Tokens of the prompt.
+            has_left: Whether to give up; asked before each step.
+
+        Returns:
+            None for a cell that was given up.
         """
         beams = self._generation.num_beams
         if not np.isfinite(first.max()):
@@ -92,6 +108,8 @@ class BeamSearch:
         step = self._decoder.bind(self._cache, (0, beams), 1, 1)
         steps = 1
         while origins is not None:
+            if has_left():
+                return None
             slot = prompt + state.length - 1
             # The prompt is the same in all rows: only what came after it moves.
             self._cache.gather(origins.tolist(), prompt, slot)

@@ -9,7 +9,7 @@ in its last bits, and with it a choice between two tokens that are equally likel
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,19 +23,19 @@ from c2t.runtime.generation.sequence import (
     NOT_FINITE,
     GeneratedSequence,
     GenerationFailure,
+    Outcome,
     PromptedCell,
+    PromptedCells,
 )
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
-
-Outcome = tuple[int, GeneratedSequence | GenerationFailure]
 
 
 @dataclass
 class _Slot:
     """One cell that is being written."""
 
-    key: int
+    key: Hashable
     length: int  # tokens in the cache: prompt and text, without the text's last token
     ban: NgramBan
     cursor: Cursor | None
@@ -82,17 +82,17 @@ class GreedySearch:
         # Several cells at a time would have hardly a draft left within them.
         self._exact_rows = decoder.max_bit_exact_rows if slots == 1 else None
 
-    def run(self, cells: Iterable[PromptedCell]) -> Iterator[Outcome]:
+    def run(self, cells: PromptedCells) -> Iterator[Outcome]:
         """Write the cells; yields (key, result) in the order in which they are finished."""
-        waiting = iter(cells)
         active: list[_Slot] = []
-        exhausted = False
         while True:
-            while not exhausted and len(active) < self._size:
-                cell = next(waiting, None)
+            while len(active) < self._size:
+                cell = cells.take(wait=not active)
                 if cell is None:
-                    exhausted = True
                     break
+                if not isinstance(cell, PromptedCell):
+                    yield cell
+                    continue
                 try:
                     slot = self._begin(cell, len(active))
                 except EngineError as error:
@@ -105,6 +105,7 @@ class GreedySearch:
             if not active:
                 return
             yield from self._advance(active)
+            self._let_go(active, cells)
 
     def _begin(self, cell: PromptedCell, row: int) -> _Slot:
         """Prefill a cell into a free row and choose its first tokens."""
@@ -145,14 +146,22 @@ class GreedySearch:
         self._take(active, step.choose(_banned(active, tokens)))
         self._clock.add("decode", since)
         for row in range(rows - 1, -1, -1):  # from the end: the last row fills a gap
-            slot = active[row]
-            if not self._is_finished(slot):
-                continue
-            last = active.pop()
-            if last is not slot:
-                active[row] = last
-                self._move(len(active), row, last.length)
-            yield self._outcome(slot)
+            if self._is_finished(active[row]):
+                yield self._outcome(self._remove(active, row))
+
+    def _let_go(self, active: list[_Slot], cells: PromptedCells) -> None:
+        """Give up the cells whose texts nobody wants any more."""
+        for row in range(len(active) - 1, -1, -1):
+            if cells.has_left(active[row].key):
+                self._remove(active, row)
+
+    def _remove(self, active: list[_Slot], row: int) -> _Slot:
+        """Take a cell out of the batch; the last row moves into its place."""
+        slot, last = active[row], active.pop()
+        if last is not slot:
+            active[row] = last
+            self._move(len(active), row, last.length)
+        return slot
 
     def _propose(self, slots: list[_Slot], room: int, *, multi_token_overhead: float) -> None:
         """Draft, no further than a text may go, and the fullest row's buffer."""

@@ -1,8 +1,10 @@
-"""What goes into generation for one cell, and what comes out."""
+"""What goes into generation for one cell, what comes out, and how cells arrive and leave."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from c2t.runtime.engine_protocol import Float32
 
@@ -11,9 +13,14 @@ NOT_FINITE = "the decoder's logits are not finite"
 
 @dataclass(frozen=True, eq=False)
 class PromptedCell:
-    """A cell to be written: a number to know it by, and its cell vectors [K,D]."""
+    """A cell to be written.
 
-    key: int
+    Args:
+        key: Its result carries it.
+        vectors: Cell vectors [K,D].
+    """
+
+    key: Hashable
     vectors: Float32
 
 
@@ -36,6 +43,49 @@ class GeneratedSequence:
 
 @dataclass(frozen=True)
 class GenerationFailure:
-    """Why one cell could not be written."""
+    """Why one cell could not be written.
+
+    Args:
+        error: The reason, as one line.
+        cause: What could not go on. Where it was an engine, it may be no fault of the cell.
+    """
 
     error: str
+    cause: Literal["cell", "encoder", "decoder"] = "decoder"
+
+
+Outcome = tuple[Hashable, GeneratedSequence | GenerationFailure]
+
+
+class PromptedCells(Protocol):
+    """Where a search takes its cells from. Cells may join and leave while others are written."""
+
+    def take(self, *, wait: bool) -> PromptedCell | Outcome | None:
+        """The next cell, or the outcome of one that failed before its prompt.
+
+        Args:
+            wait: Wait until there is one. Without it, None says that none is there yet.
+
+        Returns:
+            None with `wait`: there will be no more.
+        """
+        ...
+
+    def has_left(self, key: Hashable) -> bool:
+        """Whether nobody wants this cell's text any more; asked between two steps."""
+        ...
+
+
+class FixedCells:
+    """Cells that are all known, or come as fast as they are taken; none of them leaves."""
+
+    def __init__(self, cells: Iterable[PromptedCell]) -> None:
+        self._cells = iter(cells)
+
+    def take(self, *, wait: bool) -> PromptedCell | None:
+        """See `PromptedCells.take`."""
+        return next(self._cells, None)
+
+    def has_left(self, key: Hashable) -> bool:
+        """See `PromptedCells.has_left`."""
+        return False

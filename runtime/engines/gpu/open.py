@@ -120,9 +120,10 @@ def open_plan_engines(
 
     library = plans.library
     name = library.name.replace("_", "-")
-    return open_device_engines(
+    engines = open_device_engines(
         bundle, device, graph, name=name, version=library.version, clock=clock
     )
+    return replace(engines, fixed_shape=True)
 
 
 def open_device_engines(

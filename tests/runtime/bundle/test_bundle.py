@@ -2,17 +2,12 @@
 
 import json
 import shutil
-import warnings
 
-import anndata
 import numpy as np
 import pytest
-from cli_process import make_cells
 
-import c2t
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.manifest import FORMAT_VERSION, TensorReference
-from c2t.runtime.cells.formats.store import H5adStore
 from c2t.runtime.system.errors import BundleError
 
 
@@ -29,7 +24,7 @@ def change_manifest(folder, change):
 
 
 def test_an_exported_bundle_opens_and_knows_its_parts(tiny_bundle_folder):
-    bundle = c2t.open(tiny_bundle_folder)
+    bundle = open_bundle(tiny_bundle_folder)
     manifest = bundle.manifest
     assert bundle.token_embedding.shape == (
         manifest.decoder.vocabulary_size,
@@ -199,35 +194,6 @@ def test_numbers_that_cannot_be(bundle_copy, part, change, problem):
     change_manifest(bundle_copy, lambda m: (m[part] if part else m).update(change))
     with pytest.raises(BundleError, match=problem):
         open_bundle(bundle_copy, verify=False)
-
-
-def test_descriptions_line_up_with_an_object(tiny_bundle_folder, tmp_path):
-    bundle = open_bundle(tiny_bundle_folder, verify=False)
-    path = make_cells(tmp_path / "cells.h5ad", 4)
-    cells = anndata.read_h5ad(path)
-    cells.obs["filter_pass"] = [1, 0, 1, 1]
-    options = c2t.DescribeOptions(max_new_tokens=1, threads=1)
-    assert [r.cell for r in bundle.describe(cells, options)] == list(cells.obs_names)
-    for reading, count in ((c2t.CellOptions(), 3), (c2t.CellOptions(limit=2), 2)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert len(list(bundle.describe(cells, options, reading=reading))) == count
-
-
-def test_describing_warns_and_closes_the_file(tiny_bundle_folder, tmp_path, monkeypatch):
-    bundle = open_bundle(tiny_bundle_folder, verify=False)
-    cells = anndata.read_h5ad(make_cells(tmp_path / "cells.h5ad", 3))
-    cells.obs_names = ["a", "b", "a"]
-    with pytest.warns(UserWarning, match="1 cells have the name of an earlier cell") as caught:
-        assert len(list(bundle.describe(cells))) == 3
-    assert caught[0].filename == __file__
-    closed = []
-    monkeypatch.setattr(H5adStore, "close", lambda store: closed.append(store.name))
-    described = bundle.describe(tmp_path / "cells.h5ad")
-    next(described)
-    assert not closed
-    described.close()  # not all were wanted
-    assert closed == ["cells.h5ad"]
 
 
 def test_tensors_are_read_only(tiny_bundle_folder):

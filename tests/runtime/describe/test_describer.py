@@ -9,7 +9,8 @@ import pytest
 from tiny_bundle import TinyBundle, make_bundle
 from tiny_models import TinySizes, tiny_cell
 
-from c2t.runtime.describe.describer import DescribeOptions, Describer, Description
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.system.errors import C2TError, CellFileError, EngineError
 
@@ -133,12 +134,25 @@ def test_an_engine_that_always_fails_is_an_error(
     describer = Describer(tiny.bundle, DescribeOptions(threads=1))
 
     def failing(embeddings: np.ndarray) -> np.ndarray:
-        message = "boom"
-        raise RuntimeError(message)
+        problem = "boom"
+        raise EngineError(problem)
 
     monkeypatch.setattr(describer.engines.encoder, "encode", failing)
-    with pytest.raises(EngineError, match="the first 3 cells all failed: RuntimeError: boom"):
+    with pytest.raises(EngineError, match="the first 3 cells all failed: boom"):
         list(describer.describe([Chunk(cells(*LENGTHS))]))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_bug_is_no_error_of_a_cell(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    def buggy(self: object, embeddings: np.ndarray) -> np.ndarray:
+        return embeddings.no_such_thing
+
+    monkeypatch.setattr(OnnxRuntimeEncoder, "encode", buggy)
+    describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        list(describer.describe([Chunk(cells(5))]))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -165,7 +179,7 @@ def test_an_engine_that_fails_for_all_of_few_cells_is_an_error(
     assert describe(tiny, [Chunk(cells(5))])[0].text
 
 
-def test_an_interruption_keeps_what_lanes_have_finished(
+def test_an_interruption_keeps_what_workers_have_finished(
     tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = cells(*LENGTHS)
@@ -219,7 +233,7 @@ def test_profile(tiny: TinyBundle) -> None:
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_text_does_not_depend_on_the_lanes(tiny: TinyBundle, beams: int) -> None:
+def test_text_does_not_depend_on_the_workers(tiny: TinyBundle, beams: int) -> None:
     tokens = cells(*LENGTHS * 3)
     tokens[7] = np.empty(0, np.int32)
     chunks = [Chunk(tokens[:20]), Chunk(tokens[20:])]
@@ -234,7 +248,9 @@ def test_text_does_not_depend_on_the_lanes(tiny: TinyBundle, beams: int) -> None
     assert describer.profile().cells == 2 * (len(tokens) - 1)
 
 
-def test_errors_and_stopping_with_lanes(tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_and_stopping_with_workers(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
 
     def chunks():
@@ -250,10 +266,10 @@ def test_errors_and_stopping_with_lanes(tiny: TinyBundle, monkeypatch: pytest.Mo
     stream.close()
 
     def failing(self: object, embeddings: np.ndarray) -> np.ndarray:
-        message = "boom"
-        raise RuntimeError(message)
+        problem = "boom"
+        raise EngineError(problem)
 
     monkeypatch.setattr(OnnxRuntimeEncoder, "encode", failing)
     describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
-    with pytest.raises(EngineError, match="all failed: RuntimeError: boom"):
+    with pytest.raises(EngineError, match="all failed: boom"):
         list(describer.describe([Chunk(cells(*LENGTHS))]))

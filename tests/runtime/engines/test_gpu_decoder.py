@@ -23,7 +23,7 @@ from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 from c2t.runtime.system.errors import EngineError
 
 GENERATION = Generation(max_new_tokens=20, no_repeat_ngram_size=2, eos_token_ids=(4, 8, 15))
@@ -72,7 +72,7 @@ def greedy(
         capacity=80,
         drafter=drafter,
     )
-    found = dict(search.run(PromptedCell(i, v) for i, v in enumerate(vectors)))
+    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
     return [found[i] for i in range(len(vectors))]
 
 
@@ -97,7 +97,9 @@ def test_beams_of_the_cpu_engine(decoder: TinyDecoder, on_device: DeviceDecoder)
     for engine in (decoder.engine, on_device):
         prompts = PromptRunner(engine, decoder.prompt)
         search = BeamSearch(engine, prompts, generation=generation, capacity=60)
-        results.append(dict(search.run([PromptedCell(0, random_vectors(3))]))[0].token_ids)
+        results.append(
+            dict(search.run(FixedCells([PromptedCell(0, random_vectors(3))])))[0].token_ids
+        )
     assert results[0] == results[1]
 
 

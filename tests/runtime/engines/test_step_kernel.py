@@ -35,7 +35,7 @@ from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 from c2t.runtime.graphs.half_precision import write_half_precision
 from c2t.runtime.system.errors import EngineError
 
@@ -103,7 +103,7 @@ def greedy(
     search = GreedySearch(
         engine, prompts, generation=GENERATION, slots=slots, capacity=80, drafter=drafter
     )
-    found = dict(search.run(PromptedCell(i, v) for i, v in enumerate(vectors)))
+    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
     return [found[i] for i in range(len(vectors))]
 
 

@@ -9,7 +9,7 @@ from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def run(decoder: TinyDecoder, vectors: np.ndarray, generation: Generation) -> Ge
     prompts = PromptRunner(decoder.engine, decoder.prompt)
     capacity = prompts.length(len(vectors)) + generation.max_new_tokens
     search = BeamSearch(decoder.engine, prompts, generation=generation, capacity=capacity)
-    ((_, result),) = search.run([PromptedCell(0, vectors)])
+    ((_, result),) = search.run(FixedCells([PromptedCell(0, vectors)]))
     return result
 
 

@@ -11,7 +11,7 @@ from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 
 CELLS = 12
 
@@ -38,7 +38,7 @@ def run(
         capacity=prompts.length(5) + generation.max_new_tokens + slack,
         drafter=drafter,
     )
-    found = dict(search.run(PromptedCell(i, v) for i, v in enumerate(vectors)))
+    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
     return [found[i] for i in range(CELLS)]
 
 

@@ -10,6 +10,7 @@ from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
+    FixedCells,
     GeneratedSequence,
     GenerationFailure,
     PromptedCell,
@@ -33,7 +34,7 @@ def run(
         slots=slots,
         capacity=longest + generation.max_new_tokens,
     )
-    found = dict(search.run(PromptedCell(i, v) for i, v in enumerate(vectors)))
+    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
     return [found[i] for i in range(len(vectors))]
 
 

@@ -1,0 +1,199 @@
+"""A bundle that stays open: its engines are opened once, however often it describes.
+
+Descriptions come in the order of the cells (`describe`), or each as soon as it is written, with a
+key (`describe_keyed`). A service, whose cells come and go while others are written, takes
+`c2t.runtime.describe.queue` on top.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
+from c2t.runtime.describe.description import Description, EncodedCells
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.choose import ChosenEngines, choose_engines
+from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.timing import StageClock
+
+
+class Model:
+    """A bundle and its opened engines. Threads may share it; `with` closes it.
+
+    Engines open when they are first needed, and once: descriptions with other options use the same
+    ones, as long as those options do not ask for another engine or other threads.
+
+    Args:
+        bundle: The bundle.
+        options: How to describe where a call says nothing else.
+
+    Attributes:
+        clock: Times of the stages so far, of all descriptions together.
+    """
+
+    def __init__(self, bundle: Bundle, options: DescribeOptions | None = None) -> None:
+        self.bundle = bundle
+        self.options = options or DescribeOptions()
+        self.clock = StageClock()
+        self._lock = threading.RLock()
+        self._engines: list[tuple[str, EngineOptions, ChosenEngines]] = []
+        self._describers: dict[DescribeOptions, Describer] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Model({self.bundle!r})"
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(
+        self,
+        cells: Any,
+        options: DescribeOptions | None = None,
+        *,
+        reading: CellOptions | None = None,
+    ) -> Iterator[Description]:
+        """Describe cells one after another, in their order.
+
+        Args:
+            cells: Path of an `.h5ad` file, an `anndata.AnnData`, or an opened cell reader.
+            options: How to describe; the model's own if None.
+            reading: How to read the cells, and which; not of a reader, which has its own. Without
+                it, all cells of an AnnData object are described, whatever its
+                `obs["filter_pass"]` says: the descriptions line up with its `obs`. Of a file, cells
+                that did not pass are left out.
+
+        Yields:
+            One description a cell. A cell that cannot be described carries an `error` instead of
+            a text; the others go on.
+
+        Warns:
+            UserWarning: What is doubtful about the cells, for instance how few genes are known.
+
+        Raises:
+            CellFileError: The file as a whole cannot be read as counts over known genes.
+            EngineError: No engine runs here, or the model is closed.
+        """
+        with self._reader(cells, reading) as reader:
+            yield from self.describer(options).describe(reader)
+
+    def describe_keyed(
+        self,
+        cells: Any,
+        options: DescribeOptions | None = None,
+        *,
+        reading: CellOptions | None = None,
+    ) -> Iterator[tuple[int, Description]]:
+        """Describe cells, each handed over as soon as it is written.
+
+        Args:
+            cells: As for `describe`.
+            options: As for `describe`.
+            reading: As for `describe`.
+
+        Yields:
+            Position of the cell in the file or object, and its description.
+        """
+        from c2t.runtime.describe.queue import DescribeQueue
+
+        with (
+            self._reader(cells, reading) as reader,
+            DescribeQueue(self.describer(options)) as queue,
+        ):
+            yield from queue.describe(
+                (int(row), EncodedCells.part_of(chunk, slice(place, place + 1)))
+                for chunk in reader.chunks()
+                for place, row in enumerate(chunk.index)
+            )
+
+    def describer(self, options: DescribeOptions | None = None) -> Describer:
+        """The describer of these options; made once, over engines that are opened once.
+
+        Raises:
+            EngineError: No engine runs here, or the model is closed.
+        """
+        options = options or self.options
+        with self._lock:
+            if self._closed:
+                problem = f"the model of {self.bundle.path} is closed"
+                raise EngineError(problem, hint="open it again with `c2t.open`")
+            if options not in self._describers:
+                chosen = self._chosen(options)
+                self._describers[options] = Describer(
+                    self.bundle, options, chosen=chosen, clock=self.clock
+                )
+            return self._describers[options]
+
+    def close(self) -> None:
+        """Give back all memory and the GPU. What is being described meanwhile ends first."""
+        with self._lock:
+            self._closed = True
+            self._describers.clear()
+            self._engines.clear()
+            self.bundle.forget()
+        gc.collect()  # engines hold each other in circles
+
+    def _chosen(self, options: DescribeOptions) -> ChosenEngines:
+        """Engines that were opened before and do for these options, else new ones."""
+        wanted = engine_request(self.bundle, options)
+        for name, request, chosen in self._engines:
+            if name == options.engine and _does(request, wanted, chosen):
+                return chosen
+        chosen = choose_engines(self.bundle, options.engine, wanted, self.clock)
+        self._engines.append((options.engine, wanted, chosen))
+        return chosen
+
+    @contextmanager
+    def _reader(self, cells: Any, reading: CellOptions | None) -> Iterator[CellReader]:
+        if isinstance(cells, CellReader):  # the caller's, who has seen its warnings
+            yield cells
+            return
+        if reading is None:
+            reading = CellOptions(filter_pass=isinstance(cells, (str, os.PathLike)))
+        with open_cells(cells, self.bundle, reading) as reader:
+            for warning in reader.warnings:
+                # Levels: this function, contextlib, `describe`, the caller.
+                warnings.warn(warning, stacklevel=4)
+            yield reader
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    options: DescribeOptions | None = None,
+    *,
+    verify: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Model:
+    """Open a bundle to describe cells with; `c2t.open` is this function.
+
+    Args:
+        path: The bundle's folder.
+        options: How to describe where a call says nothing else.
+        verify: Check the SHA-256 of every file. Presence, containment and sizes are always checked.
+        progress: Called with the number of bytes hashed since its last call.
+
+    Raises:
+        BundleError: Not a bundle, a newer format, a missing, changed or escaping file.
+    """
+    return Model(open_bundle(path, verify=verify, progress=progress), options)
+
+
+def _does(opened: EngineOptions, wanted: EngineOptions, chosen: ChosenEngines) -> bool:
+    """Whether opened engines can do what is wanted."""
+    if replace(opened, rows=wanted.rows, capacity=wanted.capacity) != wanted:
+        return False
+    if not chosen.engines.fixed_shape:
+        return True
+    return opened.rows >= wanted.rows and opened.capacity >= wanted.capacity
