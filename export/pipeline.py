@@ -27,8 +27,8 @@ from c2t.runtime.bundle.bundle import (
     open_bundle,
     write_manifest,
 )
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.files import atomic_folder, check_folder_target
-from c2t.runtime.system.json_file import json_bytes
 
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins

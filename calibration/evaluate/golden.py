@@ -12,7 +12,7 @@ from c2t.calibration.errors import CalibrationError
 from c2t.runtime.bundle.bundle import GOLDEN_NAME, Bundle, GoldenCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import EncodedCells
-from c2t.runtime.system.json_file import json_bytes
+from c2t.runtime.system.checked_read import json_bytes
 
 
 def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:

@@ -18,6 +18,7 @@ import msgspec
 
 from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.ontology import Ontology, Term
+from c2t.runtime.system.checked_read import decode_json
 
 GUIDE = "cellxgene_ontology_guide"
 # The largest of CELLxGENE's files for people's data (MONDO) has 40 MB when unpacked.
@@ -62,11 +63,14 @@ def installed_ontology(prefix: str) -> Path | None:
 
 
 def _guide_terms(path: Path) -> Iterator[Term]:
-    try:
-        document = msgspec.json.decode(_unpacked(path), type=dict[str, _GuideTerm])
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        problem = f"{path} is not an ontology: {error}"
-        raise EvaluationError(problem, hint=_WAYS) from error
+    document = decode_json(
+        _unpacked(path),
+        dict[str, _GuideTerm],
+        name=path,
+        error=EvaluationError,
+        hint=_WAYS,
+        what="an ontology",
+    )
     for name, term in document.items():
         yield Term(
             id=name,

@@ -19,6 +19,7 @@ import msgspec
 from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.ontology import Ontology
 from c2t.runtime.cells.counts import CellCounts
+from c2t.runtime.system.checked_read import read_json
 
 FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 # Where CELLxGENE's schema keeps them.
@@ -29,6 +30,8 @@ USUAL_COLUMNS = {
     "sex": "sex",
     "age": "development_stage",
 }
+# A map has a line for each label of a data set: kilobytes.
+LABEL_MAP_BYTES_MAX = 64 << 20
 # CELLxGENE's words for a label that nobody knows: a cell with one of them cannot be judged.
 UNKNOWN = {"", "unknown", "na", "nan"}
 
@@ -74,20 +77,26 @@ def read_label_map(path: Path | None) -> dict[str, FieldMap]:
     if path is None:
         return {}
     hint = 'give JSON such as {"CD14+ Mono": "CD14-positive monocyte"}'
-    try:
-        raw = path.read_bytes()
-        plain = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        if all(bytes(value).lstrip().startswith(b'"') for value in plain.values()):
-            return {"cell_type": FieldMap(labels=msgspec.json.decode(raw, type=dict[str, str]))}
-        found = msgspec.json.decode(raw, type=dict[str, FieldMap])
-    except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
-        problem = f"{path} is not a label map: {error}"
-        raise EvaluationError(problem, hint=hint) from error
-    unknown = sorted(set(found).difference(FIELDS))
+    document = read_json(
+        path,
+        dict[str, str | FieldMap],
+        bytes_max=LABEL_MAP_BYTES_MAX,
+        error=EvaluationError,
+        hint=hint,
+        what="a label map",
+    )
+    labels = {name: value for name, value in document.items() if isinstance(value, str)}
+    maps = {name: value for name, value in document.items() if isinstance(value, FieldMap)}
+    if not maps:
+        return {"cell_type": FieldMap(labels=labels)}
+    if labels:
+        problem = f"{path} is not a label map: {next(iter(labels))!r} is a label among fields"
+        raise EvaluationError(problem, hint=hint)
+    unknown = sorted(set(maps).difference(FIELDS))
     if unknown:
         problem = f"{path} has maps for {', '.join(unknown)}"
         raise EvaluationError(problem, hint=f"the fields are: {', '.join(FIELDS)}")
-    return found
+    return maps
 
 
 def read_true_labels(

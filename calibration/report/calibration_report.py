@@ -11,7 +11,7 @@ from c2t.calibration.evaluate.gate import Tolerance
 from c2t.calibration.quantise.calibration_plan import ProductReport
 from c2t.calibration.quantise.integer_kernels import KernelReport
 from c2t.calibration.quantise.sensitivity import Sensitivity
-from c2t.runtime.system.json_file import json_bytes
+from c2t.runtime.system.checked_read import json_bytes
 
 REPORT_NAME = "calibration.json"
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.gene_vocabulary import GENE_ARRAYS, GENES_BYTES_MAX, GeneVocabulary
+from c2t.runtime.system.checked_read import read_arrays
 from c2t.runtime.system.errors import CheckpointError
-from c2t.runtime.system.npz_file import NpzFileError, read_arrays
 
 _HINT_DICTIONARIES = "pass the dictionaries that belong to this Geneformer checkpoint"
 
@@ -139,11 +139,14 @@ def read_genes_npz(path: Path, special_tokens: Mapping[str, int | None]) -> Gene
     Raises:
         CheckpointError: The file is missing, damaged or incomplete.
     """
-    try:
-        arrays = read_arrays(path, GENE_ARRAYS, bytes_max=GENES_BYTES_MAX)
-    except NpzFileError as error:
-        problem = f"cannot read the gene vocabulary {path}: {error.problem}"
-        raise CheckpointError(problem, hint="save the checkpoint again") from error
+    arrays = read_arrays(
+        path,
+        GENE_ARRAYS,
+        bytes_max=GENES_BYTES_MAX,
+        error=CheckpointError,
+        hint="save the checkpoint again",
+        what="a gene vocabulary",
+    )
     pad, mask = special_tokens.get("pad"), special_tokens.get("mask")
     if pad is None or mask is None:
         problem = f"{path} belongs to a checkpoint without <pad> or <mask>"

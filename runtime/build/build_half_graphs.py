@@ -27,9 +27,9 @@ from c2t.runtime.engines.built.half_graphs import (
 )
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME
 from c2t.runtime.graphs.half_precision import write_half_precision
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import BundleError
 from c2t.runtime.system.files import atomic_folder
-from c2t.runtime.system.json_file import json_bytes
 
 Report = Callable[[str], None]
 

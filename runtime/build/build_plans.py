@@ -42,9 +42,9 @@ from c2t.runtime.graphs.backend_form import (
     quantised_products,
     write_form,
 )
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.files import atomic_folder
-from c2t.runtime.system.json_file import json_bytes
 from c2t.runtime.system.machine import Machine, look_at_machine
 from c2t.runtime.system.progress import progress_bar
 

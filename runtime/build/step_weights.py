@@ -27,8 +27,8 @@ from c2t.runtime.engines.built.step_weights import (
     norm_names,
 )
 from c2t.runtime.graphs.data_file import stored_values
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import BundleError
-from c2t.runtime.system.json_file import json_bytes
 
 NORM, ATTENTION = "RMSNormalization", "Attention"
 

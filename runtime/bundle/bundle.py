@@ -30,8 +30,8 @@ from c2t.runtime.bundle.manifest import (
 )
 from c2t.runtime.bundle.manifest_check import check_manifest
 from c2t.runtime.bundle.tensors import Int8Rows
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import BundleError
-from c2t.runtime.system.json_file import json_bytes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.system.checked_read import read_arrays
 from c2t.runtime.system.errors import BundleError
-from c2t.runtime.system.npz_file import NpzFileError, read_arrays
 
 # "ENSG00000118785.13", "ENSMUSG00000051951.6"; the suffix "_PAR_Y" marks GENCODE's second copy of a
 # pseudo-autosomal gene, which older releases wrote as ENSGR…: a gene of its own, not a version.
@@ -65,11 +65,14 @@ class GeneVocabulary:
         Raises:
             BundleError: If the file is not such an archive, or its arrays contradict each other.
         """
-        try:
-            arrays = read_arrays(path, GENE_ARRAYS, bytes_max=GENES_BYTES_MAX)
-        except NpzFileError as error:
-            problem = f"{path} is not a gene vocabulary: {error.problem}"
-            raise BundleError(problem, hint="export the bundle again") from error
+        arrays = read_arrays(
+            path,
+            GENE_ARRAYS,
+            bytes_max=GENES_BYTES_MAX,
+            error=BundleError,
+            hint="export the bundle again",
+            what="a gene vocabulary",
+        )
         return cls(**arrays)
 
     @cached_property

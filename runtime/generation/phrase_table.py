@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.system.checked_read import read_arrays
 from c2t.runtime.system.errors import BundleError
-from c2t.runtime.system.npz_file import NpzFileError, read_arrays
 
 PHRASES_NAME = "phrases.npz"
 DEPTH = 16
@@ -78,15 +78,20 @@ def load_phrase_table(path: Path, vocabulary: int) -> PhraseTable:
     Raises:
         BundleError: Not a phrase table for this vocabulary.
     """
+    hint = "export the bundle again, or run with `--no-drafts`"
 
     def fail(problem: str) -> NoReturn:
-        message = f"{path.name} is not a phrase table: {problem}"
-        raise BundleError(message, hint="export the bundle again, or run with `--no-drafts`")
+        message = f"{path} is not a phrase table: {problem}"
+        raise BundleError(message, hint=hint)
 
-    try:
-        parts = read_arrays(path, _ARRAYS, bytes_max=PHRASES_BYTES_MAX)
-    except NpzFileError as error:
-        fail(error.problem)
+    parts = read_arrays(
+        path,
+        _ARRAYS,
+        bytes_max=PHRASES_BYTES_MAX,
+        error=BundleError,
+        hint=hint,
+        what="a phrase table",
+    )
     if any(part.ndim != 1 or part.dtype != np.int32 for part in parts.values()):
         fail("an array is not one-dimensional int32")
     start = parts.pop("start")

@@ -21,6 +21,7 @@ from typing import IO
 import msgspec
 
 from c2t.runtime.output.record import Record
+from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
 
 JOURNAL_VERSION = 2
@@ -191,11 +192,9 @@ class Journal:
 
     def _check_mark(self, header: bytes, mark: RunMark) -> None:
         hint = "pass --restart to forget it, or choose another output"
-        try:
-            found = msgspec.json.decode(header, type=RunMark)
-        except msgspec.DecodeError as error:
-            problem = f"{self.path} is not a journal of c2t: {error}"
-            raise OutputError(problem, hint=hint) from error
+        found = decode_json(
+            header, RunMark, name=self.path, error=OutputError, hint=hint, what="a journal of c2t"
+        )
         changes = list(_differences(found, mark))
         if changes:
             problem = f"{self.path} was left by another run, which differs in: {'; '.join(changes)}"

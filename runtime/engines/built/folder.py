@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from c2t.runtime.bundle.bundle import GRAPHS, Bundle
 from c2t.runtime.bundle.manifest import FileEntry
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
+from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import EngineError, OutputError
 
 CACHE_VARIABLE = "C2T_ENGINES"
@@ -59,17 +58,13 @@ def read_record(path: Path, kind: type[Record], *, hint: str) -> Record:
     Raises:
         EngineError: It is damaged, or of a newer format.
     """
-    try:
-        size = path.stat().st_size
-        raw = path.read_bytes() if size <= RECORD_BYTES_MAX else b""
-        version = msgspec.json.decode(raw, type=dict[str, object]).get("format_version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
-            raise EngineError(problem, hint=f"update c2t, or {hint}")
-        return msgspec.json.decode(raw, type=kind)
-    except (OSError, msgspec.MsgspecError) as error:
-        problem = f"{path} cannot be read: {error}"
-        raise EngineError(problem, hint=hint) from error
+    content = read_bounded(path, bytes_max=RECORD_BYTES_MAX, error=EngineError, hint=hint)
+    document = decode_json(content, dict[str, object], name=path, error=EngineError, hint=hint)
+    version = document.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        problem = f"{path} has format {version}; this c2t reads up to {FORMAT_VERSION}"
+        raise EngineError(problem, hint=f"update c2t, or {hint}")
+    return decode_json(content, kind, name=path, error=EngineError, hint=hint)
 
 
 def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:

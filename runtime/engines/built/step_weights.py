@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import is_plain_name
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
+from c2t.runtime.system.checked_read import read_json
 from c2t.runtime.system.errors import EngineError
 
 DESCRIPTION_NAME = "decoder_weights.json"
@@ -87,22 +87,18 @@ def load_decoder_weights(
     Raises:
         EngineError: A file is missing or damaged, or does not fit the decoder.
     """
-    weights = _read_description(folder / DESCRIPTION_NAME)
+    weights = read_json(
+        folder / DESCRIPTION_NAME,
+        DecoderWeights,
+        bytes_max=DESCRIPTION_BYTES_MAX,
+        error=EngineError,
+        hint=HINT,
+    )
     problems = [*_problems(weights, decoder, folder)]
     if problems:
         problem = f"{folder / DESCRIPTION_NAME} does not fit the bundle: {problems[0]}"
         raise EngineError(problem, hint=HINT)
     return weights, _read_small(folder / SMALL_NAME, decoder)
-
-
-def _read_description(path: Path) -> DecoderWeights:
-    try:
-        size = path.stat().st_size
-        raw = path.read_bytes() if size <= DESCRIPTION_BYTES_MAX else b""
-        return msgspec.json.decode(raw, type=DecoderWeights)
-    except (OSError, msgspec.MsgspecError) as error:
-        problem = f"{path} cannot be read: {error}"
-        raise EngineError(problem, hint=HINT) from error
 
 
 def _problems(weights: DecoderWeights, decoder: Decoder, folder: Path) -> Iterator[str]:

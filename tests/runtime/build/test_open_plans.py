@@ -22,8 +22,8 @@ from c2t.runtime.engines.built.plan_set import (
     plan_name,
 )
 from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import EngineError
-from c2t.runtime.system.json_file import json_bytes
 from c2t.runtime.system.machine import Gpu, look_at_machine
 
 pytest.importorskip(

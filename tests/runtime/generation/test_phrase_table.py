@@ -147,7 +147,7 @@ def overflowing(first_edge: np.ndarray) -> np.ndarray:
         ({"count": lambda a: a[None]}, "not one-dimensional"),
         ({"shorter": lambda a: np.int32(0)}, "not one-dimensional"),
         ({"token": lambda a: a.astype(np.float32)}, "not one-dimensional int32"),
-        ({"token": lambda a: a.astype(object)}, "cannot be read"),
+        ({"token": lambda a: a.astype(object)}, "Object arrays cannot be loaded"),
     ],
 )
 def test_a_damaged_table_is_refused(

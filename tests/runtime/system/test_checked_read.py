@@ -1,14 +1,22 @@
-"""Arrays of strangers: what is damaged, too long or no array is one kind of error."""
+"""JSON and arrays of strangers: damaged, too long or of another kind is the caller's error."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from c2t.runtime.system.npz_file import NpzFileError, read_arrays
+from c2t.runtime.system.checked_read import (
+    decode_json,
+    json_bytes,
+    read_arrays,
+    read_bounded,
+    read_json,
+)
+from c2t.runtime.system.errors import BundleError
 
 BYTES_MAX = 10_000
 
@@ -34,7 +42,7 @@ def header(shape, dtype="<f8"):
 
 
 def read(path, *names):
-    return read_arrays(path, names, bytes_max=BYTES_MAX)
+    return read_arrays(path, names, bytes_max=BYTES_MAX, error=BundleError, hint="export it again")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -48,10 +56,10 @@ def test_arrays_by_name(tmp_path, save):
 def test_small_file_that_unpacks_to_much(tmp_path):
     path = write(tmp_path / "a.npz", a=npy([1]), b=npy(np.zeros(10_000)))
     assert path.stat().st_size < 1000
-    with pytest.raises(NpzFileError, match=r"unpacks to 80,\d+ bytes; at most 10,000 are read"):
+    with pytest.raises(BundleError, match=r"unpacks to 80,\d+ bytes; at most 10,000 are read"):
         read(path, "a")
     (tmp_path / "b.npz").write_bytes(bytes(BYTES_MAX + 1))
-    with pytest.raises(NpzFileError, match="has 10,001 bytes"):
+    with pytest.raises(BundleError, match="has 10,001 bytes"):
         read(tmp_path / "b.npz", "a")
 
 
@@ -61,14 +69,14 @@ def test_size_that_lies(tmp_path):
     size = len(npy(np.zeros(5000))).to_bytes(4, "little")
     assert content.count(size) == 2  # in front of the member, and in the list at the end
     path.write_bytes(content.replace(size, (100).to_bytes(4, "little")))
-    with pytest.raises(NpzFileError):
+    with pytest.raises(BundleError):
         read(path, "a")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_ways_of_packing(tmp_path, method):
     path = write(tmp_path / "a.npz", method, a=npy([1]))
-    with pytest.raises(NpzFileError, match="packed in a way"):
+    with pytest.raises(BundleError, match="packed in a way"):
         read(path, "a")
 
 
@@ -86,7 +94,7 @@ def test_other_ways_of_packing(tmp_path, method):
     ],
 )
 def test_damaged_arrays(tmp_path, member):
-    with pytest.raises(NpzFileError):
+    with pytest.raises(BundleError):
         read(write(tmp_path / "a.npz", a=member), "a")
 
 
@@ -99,19 +107,64 @@ def test_every_damaged_byte_is_an_error_or_harmless(tmp_path):
         path.write_bytes(damaged)
         try:
             read(path, "a")
-        except NpzFileError:
+        except BundleError:
             continue
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
-        with pytest.raises(NpzFileError):
+        with pytest.raises(BundleError):
             read(path, "a")
 
 
 def test_not_an_archive(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(2))
     for path in (tmp_path / "none.npz", tmp_path, tmp_path / "a.npy"):
-        with pytest.raises(NpzFileError, match="cannot be read"):
+        with pytest.raises(BundleError, match="cannot be read"):
             read(path, "a")
     np.savez(tmp_path / "a.npz", a=np.zeros(2))
-    with pytest.raises(NpzFileError, match=r"a\.npz has no array named b, c"):
+    with pytest.raises(BundleError, match=r"a\.npz .*: it has no array named b, c"):
         read(tmp_path / "a.npz", "a", "b", "c")
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+def read_point(path, bytes_max=100):
+    return read_json(path, Point, bytes_max=bytes_max, error=BundleError, hint="write it again")
+
+
+def test_json_as_it_was_written(tmp_path):
+    path = tmp_path / "point.json"
+    path.write_bytes(json_bytes(Point(3, 4)))
+    assert path.read_text() == '{\n "x": 3,\n "y": 4\n}\n'
+    assert read_point(path) == Point(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "Input data was truncated"),
+        (b'{"x": "3"}', "Expected `int`, got `str`"),
+        (b'{"y": 3}', "missing required field `x`"),
+        (b'{"x": 3}\xff', "malformed"),
+        (b'{"z":' * 9_000, "recursion"),
+        (b" " * 100_001, "has 100,001 bytes; at most 100,000 are read"),
+    ],
+)
+def test_json_that_is_refused(tmp_path, content, problem):
+    path = tmp_path / "point.json"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=problem) as caught:
+        read_point(path, bytes_max=100_000)
+    assert str(path) in caught.value.problem
+    assert caught.value.hint == "write it again"
+
+
+def test_what_the_file_should_be_is_said(tmp_path):
+    about = {"error": BundleError, "hint": "write it again", "what": "a point"}
+    with pytest.raises(BundleError, match=r"none is not a point: No such file"):
+        read_bounded(tmp_path / "none", bytes_max=9, **about)
+    with pytest.raises(BundleError, match=r"line 3 is not a point: JSON is malformed"):
+        decode_json(b"x", Point, name="line 3", **about)
