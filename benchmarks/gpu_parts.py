@@ -167,7 +167,8 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     from random_bundle import fill as fill_bundle
 
     from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
-    from c2t.runtime.bundle.bundle import GRAPHS, open_bundle
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.bundle.manifest import GRAPHS
 
     if options.skeleton is None:
         note(**{"not executed": "no skeleton of a 1B bundle was given"})

@@ -45,7 +45,8 @@ from c2t.calibration.report.calibration_report import (
     CalibrationReport,
     write_calibration_report,
 )
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, open_bundle
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.system.files import atomic_folder, check_folder_target
 from c2t.runtime.system.timing import StageClock

@@ -19,7 +19,7 @@ from c2t.export.graphs.graph_builder import OPSET
 from c2t.export.graphs.projector_graph import write_projector_graph
 from c2t.export.phrases import write_phrases
 from c2t.export.token_sequences import gene_input
-from c2t.runtime.bundle.bundle import file_entries, sha256_of
+from c2t.runtime.bundle.hashes import file_entries, sha256_of
 from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,

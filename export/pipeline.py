@@ -19,14 +19,9 @@ from c2t.export.checkpoint.options import CheckpointOptions, LoadedCheckpoint
 from c2t.export.checkpoint.preset import PresetOptions, load_preset
 from c2t.export.parity.parity import ParityResult, check_parity
 from c2t.export.token_sequences import example_sequences
-from c2t.runtime.bundle.bundle import (
-    GOLDEN_NAME,
-    Bundle,
-    GoldenCell,
-    GoldenCells,
-    open_bundle,
-    write_manifest,
-)
+from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
+from c2t.runtime.bundle.manifest import GOLDEN_NAME
+from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.files import atomic_folder, check_folder_target
 

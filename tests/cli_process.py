@@ -16,8 +16,9 @@ import numpy as np
 import pandas
 import scipy.sparse
 
-from c2t.runtime.bundle.bundle import GOLDEN_NAME, file_entries, parse_manifest, write_manifest
-from c2t.runtime.bundle.manifest import MANIFEST_NAME
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest import GOLDEN_NAME, MANIFEST_NAME
+from c2t.runtime.bundle.manifest_file import parse_manifest, write_manifest
 
 C2T = Path(sysconfig.get_path("scripts")) / "c2t"
 ENVIRONMENT = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}

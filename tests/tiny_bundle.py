@@ -10,8 +10,9 @@ from tiny_models import TinySizes, tiny_checkpoint
 
 from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
 from c2t.export.checkpoint.options import LoadedCheckpoint
-from c2t.runtime.bundle.bundle import GOLDEN_NAME, Bundle, open_bundle, write_manifest
-from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.manifest import GOLDEN_NAME, Generation
+from c2t.runtime.bundle.manifest_file import write_manifest
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from c2t.calibration.quantise.quantised_graph import StoredRows, write_quantised
 from c2t.calibration.quantise.recipe import GraphRecipe
 from c2t.calibration.ranges.products import StoredGraph
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, file_entries, open_bundle, write_manifest
-from c2t.runtime.bundle.manifest import MANIFEST_NAME, Decoder, FileEntry
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest import GRAPHS, MANIFEST_NAME, Decoder, FileEntry
+from c2t.runtime.bundle.manifest_file import write_manifest
 
 GENE_TABLES = "gene_embedding.safetensors"
 # About the float32 graphs and nothing else.

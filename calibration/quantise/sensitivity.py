@@ -22,7 +22,8 @@ from c2t.calibration.quantise.quantised_graph import write_quantised
 from c2t.calibration.quantise.recipe import GraphRecipe
 from c2t.calibration.ranges.products import Float32, StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder, open_engines

@@ -8,7 +8,8 @@ from c2t.calibration.quantise.block_weights import block_dequantise, block_quant
 from c2t.calibration.quantise.calibration_plan import SQNR_MOST, CalibrationPlan, ProductReport
 from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.calibration.ranges.products import Float32, StoredGraph
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 
 # Output channels that the error of a weight is estimated from.
 SAMPLED_CHANNELS = 256

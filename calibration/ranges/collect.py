@@ -17,7 +17,8 @@ from c2t.calibration.ranges.system_inputs import (
     prefix_inputs,
 )
 from c2t.calibration.ranges.tapped_graph import Tap, TappedGraph
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.system.progress import progress_bar
 
 # Rows of each product's input that one cell gives to the samples and histograms.

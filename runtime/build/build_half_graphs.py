@@ -14,7 +14,9 @@ from pathlib import Path
 
 import c2t
 from c2t.runtime.build.step_weights import write_decoder_weights
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, file_entries
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import make_cache, plan_cache
 from c2t.runtime.engines.built.half_graphs import (
     BUNDLE_PRECISION,

@@ -16,8 +16,9 @@ from tempfile import TemporaryDirectory
 import c2t
 from c2t.runtime.build.build_progress import WHOLE
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, sha256_of
-from c2t.runtime.bundle.manifest import FileEntry
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
 from c2t.runtime.engines.built.folder import make_cache, plan_cache, read_plan_set
 from c2t.runtime.engines.built.plan_profiles import (
     PlanUse,

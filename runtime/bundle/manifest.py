@@ -10,6 +10,16 @@ import msgspec
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+GOLDEN_NAME = "golden.json"
+GRAPHS = ("encoder.onnx", "projector.onnx", "decoder.onnx")
+REQUIRED_FILES = (
+    *GRAPHS,
+    *(f"{graph}.data" for graph in GRAPHS),
+    "gene_embedding.safetensors",
+    "genes.npz",
+    "tokenizer.json",
+    GOLDEN_NAME,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,70 @@
-"""Text token rows kept in int8: widened row by row when they are looked up, never as a whole."""
+"""Tensors that lie in files and are never read as a whole: mapped, widened row by row."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from c2t.runtime.bundle.hashes import is_plain_name
+from c2t.runtime.bundle.manifest import TensorReference
+from c2t.runtime.system.errors import C2TError
+
+# What a manifest may call a tensor's type. Nothing else is mapped: values of type `object` would be
+# taken for addresses.
+BUNDLE_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "int8": np.dtype(np.int8),
+}
+
+
+def map_tensor(
+    folder: Path,
+    reference: TensorReference,
+    *,
+    dtypes: Mapping[str, np.dtype[Any]],
+    error: type[C2TError],
+    hint: str = "",
+) -> NDArray[Any]:
+    """Map a tensor that lies inside a file of a folder, read-only.
+
+    Args:
+        folder: The folder.
+        reference: Where in it the tensor lies, and what it is. Nothing of it is trusted.
+        dtypes: What it may be called, and how NumPy stores that.
+        error: Class of the error to raise.
+        hint: How to mend it.
+
+    Raises:
+        C2TError: Of the class `error`: another dtype, or a region that does not lie in the file.
+    """
+    name, shape = reference.file, reference.shape
+    path = folder / name
+    # math.prod: a shape that overflows 64 bits must not look small.
+    items = math.prod(shape)
+    if reference.dtype not in dtypes:
+        problem = f"is said to be {reference.dtype!r}, not {' or '.join(dtypes)}"
+    elif not is_plain_name(name):
+        problem = "has a name that leaves the folder"
+    elif path.is_symlink() and path.resolve().parent != folder.resolve():
+        problem = "is a link that leaves the folder"
+    elif not path.is_file():
+        problem = "is missing"
+    elif reference.offset < 0 or min(shape, default=0) <= 0:
+        problem = "has a negative offset or an empty shape"
+    else:
+        dtype, length = dtypes[reference.dtype], path.stat().st_size
+        end = reference.offset + items * dtype.itemsize
+        if end <= length:
+            return np.memmap(path, dtype=dtype, mode="r", offset=reference.offset, shape=shape)
+        problem = f"ends at byte {end:,}, past the file's end, {length:,}"
+    problem = f"the tensor of shape {list(shape)} in {name!r} {problem}"
+    raise error(problem, hint=hint)
 
 
 class Int8Rows:

@@ -21,7 +21,8 @@ from c2t.calibration.quantise.smoothing import find_fold
 from c2t.calibration.ranges.collect import TappedSystem
 from c2t.calibration.ranges.products import StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
-from c2t.runtime.bundle.bundle import GRAPHS, open_bundle
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
 

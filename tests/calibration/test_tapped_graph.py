@@ -19,7 +19,7 @@ from c2t.calibration.ranges.collect import TappedSystem
 from c2t.calibration.ranges.products import StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
 from c2t.calibration.ranges.tapped_graph import TappedGraph
-from c2t.runtime.bundle.bundle import GRAPHS
+from c2t.runtime.bundle.manifest import GRAPHS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from tiny_models import tiny_cell, tiny_tokenizer
 from tokenizers import Tokenizer
 
 from c2t.export.phrases import phrase_table, read_phrases, write_phrases
-from c2t.runtime.bundle.bundle import file_entries, open_bundle, write_manifest
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.ngram_ban import NgramBan

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle
-from c2t.runtime.bundle.manifest import FileEntry
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import EngineError, OutputError

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, file_entries
-from c2t.runtime.bundle.manifest import FileEntry
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
 from c2t.runtime.engines.built.folder import check_length, plan_cache, read_record
 from c2t.runtime.engines.built.plan_set import PLANS_NAME, digest_of
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, SMALL_NAME

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import plan_cache, plan_sets
 from c2t.runtime.engines.built.plan_set import PlanIdentity, PlanSet, plan_name
 from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, message_log

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.bundle.bundle import is_plain_name
+from c2t.runtime.bundle.hashes import is_plain_name
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
 from c2t.runtime.system.checked_read import read_json
 from c2t.runtime.system.errors import EngineError

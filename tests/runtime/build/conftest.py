@@ -12,7 +12,8 @@ from tiny_models import TinySizes
 from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
 from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.calibration.ranges.products import StoredGraph
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, open_bundle
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.manifest import GRAPHS
 
 
 def buildable_sizes(projector: str = "mlp") -> TinySizes:

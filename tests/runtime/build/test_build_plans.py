@@ -13,7 +13,9 @@ from c2t.runtime.build import build_plans as stage
 from c2t.runtime.build.build_plans import BuildOptions, build_plans
 from c2t.runtime.build.build_progress import Phases
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, sha256_of
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.plan_profiles import (
     PlanUse,
     cache_capacity,

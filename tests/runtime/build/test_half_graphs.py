@@ -11,7 +11,9 @@ import pytest
 
 from c2t.runtime.build import build_half_graphs as stage
 from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
-from c2t.runtime.bundle.bundle import GRAPHS, Bundle, sha256_of
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import plan_sets
 from c2t.runtime.engines.built.half_graphs import (
     DESCRIPTION_FILES,

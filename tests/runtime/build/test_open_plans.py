@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from c2t.runtime.bundle.bundle import GRAPHS, sha256_of
-from c2t.runtime.bundle.manifest import FileEntry
+from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
 from c2t.runtime.engines.built.folder import plan_sets, read_plan_set
 from c2t.runtime.engines.built.open_plans import choose_plans, open_plans
 from c2t.runtime.engines.built.plan_profiles import PlanUse, decoder_profiles

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from c2t.runtime.bundle.bundle import file_entries, open_bundle, parse_manifest, write_manifest
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import MANIFEST_NAME, TensorReference
+from c2t.runtime.bundle.manifest_file import parse_manifest, write_manifest
 from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.system.errors import BundleError
 

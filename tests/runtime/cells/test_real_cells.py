@@ -19,8 +19,10 @@ from tiny_bundle import TinyBundle, write_bundle
 
 from c2t.export.checkpoint.open import load_checkpoint
 from c2t.export.checkpoint.options import CheckpointOptions
-from c2t.runtime.bundle.bundle import file_entries, open_bundle, write_manifest
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.cells.reader import CellChunk, CellOptions, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table

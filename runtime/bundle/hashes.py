@@ -1,0 +1,89 @@
+"""The files of a bundle are as they were written: names inside the folder, lengths, SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from c2t.runtime.bundle.manifest import MANIFEST_NAME, FileEntry
+from c2t.runtime.system.errors import BundleError
+
+READ_BLOCK = 4 << 20  # bytes
+COPY_HINT = "copy the bundle again from its source, or export it again"
+
+Progress = Callable[[int], None]  # called with the number of bytes done since the last call
+
+
+def sha256_of(path: Path, progress: Progress | None = None) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(READ_BLOCK):
+            digest.update(block)
+            if progress is not None:
+                progress(len(block))
+    return digest.hexdigest()
+
+
+def file_entries(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:
+    """Length and SHA-256 of the named files of a folder."""
+    ordered = sorted(names)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        digests = list(pool.map(lambda name: sha256_of(folder / name), ordered))
+    return {
+        name: FileEntry(bytes=(folder / name).stat().st_size, sha256=digest)
+        for name, digest in zip(ordered, digests, strict=True)
+    }
+
+
+def check_hashes(
+    folder: Path, entries: Mapping[str, FileEntry], *, progress: Progress | None = None
+) -> None:
+    """Compare SHA-256 of files with what the manifest says.
+
+    Args:
+        folder: The bundle's folder.
+        entries: Length and hash by name, of the files to check.
+        progress: Called with the number of bytes hashed since its last call.
+
+    Raises:
+        BundleError: Lists every file that differs.
+    """
+    names = sorted(entries)
+    with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib releases the interpreter lock
+        digests = list(pool.map(lambda name: sha256_of(folder / name, progress), names))
+    changed = [n for n, digest in zip(names, digests, strict=True) if digest != entries[n].sha256]
+    if changed:
+        problem = f"changed since the bundle was written (SHA-256 differs): {', '.join(changed)}"
+        raise BundleError(problem, hint=COPY_HINT)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name stays in its folder: "..", absolute paths and drive letters do not."""
+    return name not in ("", ".", "..") and not any(c in name for c in "/\\:\0")
+
+
+def check_files(folder: Path, entries: Mapping[str, FileEntry]) -> None:
+    """Check that every listed file is a plain name inside the folder, exists, and is as long.
+
+    Raises:
+        BundleError: Lists every file that is not.
+    """
+    inside = folder.resolve()
+    problems: list[str] = []
+    for name, entry in entries.items():
+        if name == MANIFEST_NAME or not is_plain_name(name):
+            problems.append(f"{name!r} is not a plain file name: a path may not leave the folder")
+            continue
+        path = folder / name
+        if path.is_symlink() and path.resolve().parent != inside:
+            problems.append(f"{name} is a link that leaves the folder")
+        elif not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != entry.bytes:
+            problems.append(f"{name} has {path.stat().st_size:,} bytes, expected {entry.bytes:,}")
+    if problems:
+        problem = f"the bundle {folder} is damaged: {'; '.join(problems)}"
+        raise BundleError(problem, hint=COPY_HINT)
