@@ -20,6 +20,7 @@ LINE = 16.5
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 # Where each part of the project stands, and how many rooms of it lie side by side.
 PARTS = {"export": 1, "runtime": 2, "calibration": 1}
+ROW = 4  # most rooms side by side
 
 # Colours by class: fill, and the outline where there is one.
 LIGHT = {
@@ -152,7 +153,7 @@ class _Box:
     @property
     def marks_below(self) -> bool:
         """Whether the marks have no place beside the name."""
-        wide = _text_width(self.room.name, NAME) + PAD + _marks_width(self.marks)
+        wide = 1.08 * _text_width(self.room.name, NAME) + PAD + _marks_width(self.marks)  # bold
         return bool(self.marks) and wide > self.width - 2 * PAD
 
     @property
@@ -190,7 +191,8 @@ def _floor(
     """The rooms of one floor, and its height: parts beside each other, each in rows."""
     parts = {room.part for room in rooms}
     # Rooms of a part that has the floor to itself share all of its width.
-    places = PARTS if len(parts) > 1 and parts <= PARTS.keys() else {"": len(rooms)}
+    alone = len(parts) == 1 or not parts <= PARTS.keys()
+    places = {"": min(len(rooms), ROW)} if alone else PARTS
     unit = (WIDTH - 2 * EDGE - LABEL) / sum(places.values())
 
     def rows_of(part: str, count: int) -> list[list[_Box]]:
