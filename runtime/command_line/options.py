@@ -1,6 +1,7 @@
 """Options that several commands have: one name, one bound and one help text for each."""
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,3 +36,6 @@ SimilarityToleranceOption = Annotated[
 LeastAgreementOption = Annotated[
     float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
 ]
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -16,6 +16,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
@@ -153,11 +154,18 @@ def open_checked(path: Path) -> Bundle:
         BundleError: See `c2t.runtime.bundle.bundle.open_bundle`.
     """
     from c2t.runtime.bundle.bundle import open_bundle
+
+    bundle = open_bundle(path, verify=False)
+    with hash_progress(bundle.bytes) as advance:
+        bundle.check_hashes(progress=advance)
+    return bundle
+
+
+def hash_progress(total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar for hashing `total` bytes of a bundle."""
     from c2t.runtime.system.progress import progress_bar
 
-    total = sum(file.stat().st_size for file in path.glob("*")) if path.is_dir() else 0
-    with progress_bar("checking the bundle", total, unit="bytes") as advance:
-        return open_bundle(path, progress=advance)
+    return progress_bar("checking the bundle", total, unit="bytes")
 
 
 def say(message: str) -> None:

@@ -20,7 +20,7 @@ from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.describe.description import Cells, CellSource, Description, EncodedCells
-from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker
+from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import AUTO, ChosenEngines, choose_engines
 from c2t.runtime.generation.drafts import Drafter
@@ -208,6 +208,17 @@ class Describer:
         return Drafter(table) if table.states > 1 else None
 
 
+def check_options(bundle: Bundle, options: DescribeOptions) -> None:
+    """Refuse settings that this bundle cannot describe with, before anything large is opened.
+
+    Raises:
+        C2TError: A number that is too small.
+        EngineError: A text longer than the decoder has positions for.
+    """
+    generation = generation_settings(bundle.manifest.generation, options)
+    cache_capacity(bundle.manifest, generation)
+
+
 def engine_request(bundle: Bundle, options: DescribeOptions) -> EngineOptions:
     """What engines are asked for, so that they can describe with these options."""
     generation = generation_settings(bundle.manifest.generation, options)
@@ -215,7 +226,7 @@ def engine_request(bundle: Bundle, options: DescribeOptions) -> EngineOptions:
         threads=1 if _most_workers(bundle, options) > 1 else options.threads,
         prepack=options.prepack,
         rows=max(options.batch_size, generation.num_beams),
-        capacity=bundle.manifest.prompt_length + generation.max_new_tokens,
+        capacity=cache_capacity(bundle.manifest, generation),
     )
 
 

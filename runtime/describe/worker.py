@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Protocol
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.manifest import Generation, Manifest
 from c2t.runtime.describe.cell_vectors import (
     CellVectorizer,
     GeneTokenArray,
@@ -134,7 +134,8 @@ class Worker:
         self._end = frozenset(generation.eos_token_ids)
         decoder = engines.decoder
         prompts = PromptRunner(decoder, bundle.manifest.prompt, clock)
-        capacity = _capacity(bundle, prompts, generation, drafter.longest if drafter else 0)
+        longest_draft = drafter.longest if drafter else 0
+        capacity = cache_capacity(bundle.manifest, generation, draft=longest_draft)
         self._search: GreedySearch | BeamSearch
         if generation.num_beams > 1:
             self._search = BeamSearch(
@@ -299,15 +300,20 @@ class _EngineWatch:
             raise EngineError(problem, hint="run `c2t doctor`")
 
 
-def _capacity(bundle: Bundle, prompts: PromptRunner, generation: Generation, draft: int) -> int:
+def cache_capacity(manifest: Manifest, generation: Generation, *, draft: int = 0) -> int:
     """Cache positions for the longest prompt, its text and, as far as there is room, a draft.
 
+    Args:
+        manifest: The bundle's.
+        generation: The settings in force.
+        draft: Most tokens of a draft.
+
     Raises:
-        EngineError: More than the decoder has positions.
+        EngineError: The decoder has not so many positions.
     """
-    prompt = prompts.length(bundle.manifest.projector.vectors)
+    prompt = manifest.prompt_length
     capacity = prompt + generation.max_new_tokens
-    most = bundle.manifest.decoder.max_positions
+    most = manifest.decoder.max_positions
     if capacity > most:
         problem = f"a prompt of {prompt} and {generation.max_new_tokens} new tokens exceed {most}"
         raise EngineError(problem, hint=f"give a max_new_tokens of at most {most - prompt}")

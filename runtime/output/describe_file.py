@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +12,7 @@ import c2t
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.path import check_cells_path
 from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
-from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -25,6 +25,11 @@ from c2t.runtime.system.timing import profile_text
 
 # Cells that are read and encoded at once: few enough that the first text appears soon.
 CHUNK_CELLS = 256
+# Files of a bundle up to this many bytes (genes, tokenizer, graphs without weights) are hashed
+# before the cells are looked at with them.
+SMALL_FILE = 32 << 20
+
+HashProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +58,12 @@ class DescribeFileOptions:
     describing: DescribeOptions = field(default_factory=DescribeOptions)
 
 
+def _no_bar(total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda amount: None)
+
+
 def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
-    """Refuse at once what no bundle is needed for to see that it cannot go well.
+    """Refuse paths that would make the run fail. This needs no bundle, so it comes first.
 
     Returns:
         The files to write; see `c2t.runtime.output.write.plan_outputs`.
@@ -75,27 +84,38 @@ def describe_file(
     *,
     stream: IO[bytes],
     report: Callable[[str], None],
+    hash_progress: HashProgress = _no_bar,
 ) -> Summary:
     """Describe the cells of a file.
 
+    What can be wrong with the cells and the settings is found first. Then the large files of the
+    bundle are hashed, which takes seconds a gigabyte, and only then the engines open.
+
     Args:
-        bundle: The bundle.
+        bundle: The bundle, whose hashes need not be checked yet.
         options: What and where.
         stream: Takes the lines of JSON when there is no file to write.
         report: Told what was found out about the cells, a sentence at a time.
+        hash_progress: Given the number of bytes to hash, shows progress.
 
     Raises:
+        BundleError: A file of the bundle is not as it was written.
+        C2TError: A setting that is too small.
         CellFileError: The file cannot be read as counts over known genes.
         OutputError: A place that cannot be written, or a journal of another run.
         EngineError: No engine runs here.
         DescribeInterrupted: Ctrl-C; what was described is kept.
     """
     targets = check_paths(options)
+    check_options(bundle, options.describing)
+    bundle.check_hashes(at_most=SMALL_FILE)
     with open_cells(options.cells, bundle, options.reading) as reader:
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)
         for warning in reader.warnings:
             report(f"warning: {warning}")
+        with hash_progress(bundle.bytes) as hashed:
+            bundle.check_hashes(progress=hashed)
         describer = Describer(bundle, options.describing)
         report(describer.reason)
         if describer.engines.hint:

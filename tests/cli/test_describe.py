@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -252,3 +253,36 @@ def test_a_profile_names_every_stage(
     for stage in ("read", "encode", "embed", "encoder", "projector", "prefill", "decode"):
         assert f"\n{stage} " in done.stderr
     assert "first token after" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--layer", "none"], "none"),
+        (["--gene-column", "none"], "none"),
+        (["--cells", "nobody"], "nobody"),
+        (["--max-new-tokens", "9999"], "9999 new tokens exceed"),
+        ([], "SHA-256 differs"),
+    ],
+)
+def test_what_is_wrong_is_said_before_gigabytes_are_hashed(
+    call_c2t: Command,
+    bundle: Path,
+    cells: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    problem: str,
+) -> None:
+    """A damaged weight is found last, when all else is right; and no engine opens before."""
+    damaged = shutil.copytree(bundle, tmp_path / "bundle")
+    weights = damaged / "decoder.onnx.data"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setattr("c2t.runtime.output.describe_file.SMALL_FILE", len(content) - 1)
+    monkeypatch.setattr("c2t.runtime.describe.describer.choose_engines", None)
+    done = call_c2t("describe", damaged, cells, *arguments)
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert done.stdout == ""

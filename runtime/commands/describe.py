@@ -1,0 +1,144 @@
+"""`c2t describe`: its options, and what it says when it is done."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c2t.runtime.command_line.options import (
+    BundleArgument,
+    EngineName,
+    EngineOption,
+    ForceOption,
+    GeneColumnOption,
+    JsonOption,
+    LayerOption,
+)
+from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
+
+
+class Values(enum.StrEnum):
+    """What the values of a matrix can be said to be."""
+
+    auto = "auto"
+    counts = "counts"
+    log1p = "log1p"
+    normalized = "normalized"
+
+
+def describe(
+    bundle: BundleArgument,
+    cells: Annotated[Path, typer.Argument(metavar="CELLS.h5ad", help="The cells to describe.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write .jsonl, .csv, .parquet or .h5ad; without it, JSON lines are printed.",
+        ),
+    ] = None,
+    write_obs: Annotated[
+        bool, typer.Option("--write-obs", help="Write a copy of the cells with the descriptions.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first cells.")] = None,
+    choice: Annotated[
+        str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget what an interrupted run left.")
+    ] = False,
+    layer: LayerOption = None,
+    counts_are: Annotated[
+        Values, typer.Option(help="What its values are; auto looks at them.")
+    ] = Values.auto,
+    gene_column: GeneColumnOption = None,
+    min_coverage: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of the genes that must be known.")
+    ] = 0.1,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest text, in tokens.")
+    ] = None,
+    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(min=0, help="Size of n-grams that may not repeat; 0: off.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
+    drafts: Annotated[
+        bool, typer.Option(help="Guess phrases and verify them: the same texts, sooner.")
+    ] = True,
+    prepack: Annotated[
+        bool | None,
+        typer.Option(
+            help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
+        ),
+    ] = None,
+    engine: EngineOption = EngineName.auto,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show at the end where the time went.")
+    ] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Describe each cell of a file in words.
+
+    One record a cell. Run the same command again after an interruption: it goes on from there.
+    """
+    if json and output is None and not write_obs:
+        problem = "--json prints the summary, but the descriptions are printed already"
+        raise UsageError(problem, hint="name a file with -o")
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.cells.options import read_ids
+    from c2t.runtime.cells.reader import CellOptions
+    from c2t.runtime.describe.describer import DescribeOptions
+    from c2t.runtime.output.describe_file import DescribeFileOptions, check_paths, describe_file
+
+    options = DescribeFileOptions(
+        cells=cells,
+        output=output,
+        write_obs=write_obs,
+        force=force,
+        restart=restart,
+        profile=profile,
+        reading=CellOptions(
+            layer=layer,
+            values=counts_are.value,
+            gene_column=gene_column,
+            min_coverage=min_coverage,
+            cells=None if choice is None else read_ids(choice),
+            limit=limit,
+            filter_pass=filter_pass,
+        ),
+        describing=DescribeOptions(
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            threads=threads,
+            batch_size=batch_size,
+            drafts=drafts,
+            prepack=prepack,
+            engine=engine.value,
+        ),
+    )
+    check_paths(options)  # before the gigabytes of a bundle are hashed
+    done = describe_file(
+        open_bundle(bundle, verify=False),
+        options,
+        stream=sys.stdout.buffer,
+        report=say,
+        hash_progress=hash_progress,
+    )
+    if json:
+        print_json(done)
+    failed = f", {done.failed:,} of them with an error" if done.failed else ""
+    where = f": {', '.join(done.outputs)}" if done.outputs else ""
+    say(f"described {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
