@@ -12,10 +12,10 @@ from c2t.runtime.command_line.run import run_arguments
 
 @pytest.fixture
 def driver(monkeypatch):
-    """CUDA's driver, played by the host."""
-    from host_cuda import HostDriver
+    """A fake of CUDA's driver on host memory."""
+    from fakes.cuda_driver import FakeDriver
 
-    driver = HostDriver()
+    driver = FakeDriver()
     driver.install(monkeypatch)
     return driver
 

@@ -1,4 +1,4 @@
-"""Recorded work, on a driver that the host plays (see `host_cuda`)."""
+"""Recorded work, on a driver that the host plays (see `fakes.cuda_driver`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 
 import numpy as np
 import pytest
-from host_cuda import STREAM, HostDevice, HostDriver
+from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver
 
 from c2t.kernels.cuda.graph import RecordedWork
 from c2t.kernels.cuda.memory import DeviceArray, PinnedBytes, copy_to_device, copy_to_host
@@ -21,7 +21,7 @@ class LookUp:
     """Two ids go up, their rows of a table come down."""
 
     def __init__(self) -> None:
-        self.device = HostDevice()
+        self.device = FakeDevice()
         self.table = DeviceTokenTable.upload(TABLE)
         self.ids_here, self.rows_here = PinnedBytes(8), PinnedBytes(16)
         self.ids = DeviceArray.allocate((2,), np.int32)
@@ -49,7 +49,7 @@ class LookUp:
         return self.rows_here.array.view(np.float32).reshape(2, 2).tolist()
 
 
-def test_recorded_work_reads_what_lies_there_when_it_runs(driver: HostDriver) -> None:
+def test_recorded_work_reads_what_lies_there_when_it_runs(driver: FakeDriver) -> None:
     work = LookUp()
     work.ask(1, 2)
     work.start()
@@ -64,7 +64,7 @@ def test_recorded_work_reads_what_lies_there_when_it_runs(driver: HostDriver) ->
     assert driver.launches == 3
 
 
-def test_it_is_destroyed_once(driver: HostDriver) -> None:
+def test_it_is_destroyed_once(driver: FakeDriver) -> None:
     work = LookUp()
     work.start()
     closed, dropped = (RecordedWork(work.device, work.start) for _ in range(2))
@@ -81,7 +81,7 @@ def test_it_is_destroyed_once(driver: HostDriver) -> None:
 
 
 @pytest.mark.parametrize("error", [KernelError("no", hint="none"), KeyboardInterrupt()])
-def test_an_error_ends_the_recording(driver: HostDriver, error: BaseException) -> None:
+def test_an_error_ends_the_recording(driver: FakeDriver, error: BaseException) -> None:
     work = LookUp()
     work.start()
 
@@ -102,7 +102,7 @@ def test_an_error_ends_the_recording(driver: HostDriver, error: BaseException) -
 
 
 def test_a_recording_that_the_driver_gave_up_is_an_error(
-    driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = pytest.importorskip("cuda.bindings.driver", reason="needs c2t[gpu]")
     work = LookUp()
@@ -120,17 +120,17 @@ def test_a_recording_that_the_driver_gave_up_is_an_error(
 
 
 def test_a_graph_that_cannot_be_made_ready_is_not_kept(
-    driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = pytest.importorskip("cuda.bindings.driver", reason="needs c2t[gpu]")
     full = real.CUresult.CUDA_ERROR_OUT_OF_MEMORY
     monkeypatch.setattr(real, "cuGraphInstantiate", lambda *_: (full, None))
     with pytest.raises(KernelError, match="OUT_OF_MEMORY"):
-        RecordedWork(HostDevice(), lambda: None)
+        RecordedWork(FakeDevice(), lambda: None)
     assert driver.graphs == {}
 
 
-def test_garbage_is_not_freed_into_a_recording(driver: HostDriver) -> None:
+def test_garbage_is_not_freed_into_a_recording(driver: FakeDriver) -> None:
     class Ring:
         """Garbage that only a search for it finds."""
 
@@ -145,7 +145,7 @@ def test_garbage_is_not_freed_into_a_recording(driver: HostDriver) -> None:
     try:
         gc.collect()
         Ring()
-        RecordedWork(HostDevice(), start)
+        RecordedWork(FakeDevice(), start)
     finally:
         gc.set_threshold(*thresholds)
     gc.collect()
@@ -153,7 +153,7 @@ def test_garbage_is_not_freed_into_a_recording(driver: HostDriver) -> None:
 
 
 def first_launch() -> None:
-    device, table = HostDevice(), np.zeros((1, 2), np.float32)
+    device, table = FakeDevice(), np.zeros((1, 2), np.float32)
     address = table.ctypes.data
     device.launch("token_rows", "token_rows", (0, 1), (address,), C2T_TABLE=0, C2T_OUT=0)
 
@@ -163,25 +163,25 @@ def first_launch() -> None:
     [
         (lambda: DeviceArray.allocate((4,), np.uint8), "memory is allocated"),
         (lambda: PinnedBytes(4), "memory of the host is allocated"),
-        (lambda: HostDevice().synchronize(), "the stream is waited for"),
+        (lambda: FakeDevice().synchronize(), "the stream is waited for"),
         (first_launch, "token_rows is loaded"),
     ],
 )
 def test_the_played_driver_refuses_what_a_recording_may_not_hold(
-    driver: HostDriver, wrong: object, said: str
+    driver: FakeDriver, wrong: object, said: str
 ) -> None:
     with pytest.raises(pytest.fail.Exception, match=said):
-        RecordedWork(HostDevice(), wrong)
+        RecordedWork(FakeDevice(), wrong)
 
 
-def test_the_played_driver_checks_addresses_when_it_copies(driver: HostDriver) -> None:
+def test_the_played_driver_checks_addresses_when_it_copies(driver: FakeDriver) -> None:
     here, there = PinnedBytes(4), DeviceArray.allocate((4,), np.uint8)
     target, other = there.pointer, ctypes.create_string_buffer(4)
     pageable = ctypes.addressof(other)
-    recorded = RecordedWork(HostDevice(), lambda: copy_to_device(target, pageable, 4, 0))
+    recorded = RecordedWork(FakeDevice(), lambda: copy_to_device(target, pageable, 4, 0))
     with pytest.raises(AssertionError):
         recorded.start()
-    recorded = RecordedWork(HostDevice(), lambda: copy_to_device(target, here.pointer, 4, 0))
+    recorded = RecordedWork(FakeDevice(), lambda: copy_to_device(target, here.pointer, 4, 0))
     recorded.start()
     del there
     with pytest.raises(AssertionError):  # freed since

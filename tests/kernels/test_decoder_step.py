@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from host_cuda import HostDevice
+from fakes.cuda_driver import FakeDevice
 from onnx import numpy_helper
 from tiny_decoder import make_decoder
 
@@ -45,7 +45,7 @@ MATRICES = ("qkv", "output", "gate_up", "down")
 TOLERANCE = 5e-3  # of the largest logit: weights, keys and values have the 11 bits of float16
 
 
-class EmulatedDevice(HostDevice):
+class EmulatedDevice(FakeDevice):
     """A device whose kernels are the CUDA sources, compiled for the host."""
 
     shared_bytes = 48_000
@@ -404,7 +404,7 @@ def test_sizes_that_the_kernel_cannot_run():
         {"heads": 3},
     ):
         assert replace(fine, **change).problem
-    device = HostDevice()
+    device = FakeDevice()
     device.arch, device.shared_bytes = "sm_89", 101_376  # what a workstation's GPU has
     assert runs_steps(device, fine)
     device.shared_bytes = 49_152

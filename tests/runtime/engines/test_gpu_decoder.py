@@ -1,4 +1,4 @@
-"""The decoder on a device, its logic run on the host (see `host_cuda`), against the CPU engine."""
+"""The GPU decoder, run on host memory (`fakes.cuda_driver`), against the CPU engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from host_cuda import STREAM, HostDevice, HostDriver, HostGraph, at
+from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver, FakeGraph, at
 from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 
 from c2t.runtime.bundle.manifest import Generation
@@ -40,18 +40,18 @@ def decoder(folder: Path) -> TinyDecoder:
 
 
 @pytest.fixture
-def on_device(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
-    graph = HostGraph(folder / "decoder.onnx")
+def on_device(driver: FakeDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
+    graph = FakeGraph(folder / "decoder.onnx")
     table = upload_token_table(decoder.table, "float32")
-    return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+    return DeviceDecoder(FakeDevice(), graph, decoder.engine.sizes, table)
 
 
 @pytest.fixture
-def recording(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
+def recording(driver: FakeDriver, decoder: TinyDecoder, folder: Path) -> DeviceDecoder:
     """A decoder whose graph may be recorded with what is around it."""
-    graph = HostGraph(folder / "decoder.onnx", recordable=True)
+    graph = FakeGraph(folder / "decoder.onnx", recordable=True)
     table = upload_token_table(decoder.table, "float32")
-    return DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+    return DeviceDecoder(FakeDevice(), graph, decoder.engine.sizes, table)
 
 
 def greedy(
@@ -120,13 +120,13 @@ def test_rows_are_saved_loaded_and_moved(on_device: DeviceDecoder, decoder: Tiny
         np.testing.assert_array_equal(memory, plain.buffer)
 
 
-def test_an_int8_table(decoder: TinyDecoder, folder: Path, driver: HostDriver) -> None:
+def test_an_int8_table(decoder: TinyDecoder, folder: Path, driver: FakeDriver) -> None:
     scale = np.abs(decoder.table).max(axis=1) / 127
     values = np.rint(decoder.table / scale[:, None]).astype(np.int8)
     table = Int8Rows(values, scale.astype(np.float32))
-    graph = HostGraph(folder / "decoder.onnx")
+    graph = FakeGraph(folder / "decoder.onnx")
     sizes = decoder.engine.sizes
-    engine = DeviceDecoder(HostDevice(), graph, sizes, upload_token_table(table, "float32"))
+    engine = DeviceDecoder(FakeDevice(), graph, sizes, upload_token_table(table, "float32"))
     step = engine.bind(engine.new_cache(1, 4), (0, 1), 2, 1)
     fill(step, [7, 50])
     logits = step.run().copy()
@@ -147,7 +147,7 @@ def test_bound_steps_are_kept_and_follow_the_logits(on_device: DeviceDecoder) ->
 
 
 def test_full_memory_is_named(
-    on_device: DeviceDecoder, driver: HostDriver, decoder: TinyDecoder
+    on_device: DeviceDecoder, driver: FakeDriver, decoder: TinyDecoder
 ) -> None:
     before = driver.free
     driver.free = 10_000
@@ -168,10 +168,10 @@ def test_a_token_outside_the_table_is_refused(on_device: DeviceDecoder) -> None:
         step.run()
 
 
-def test_memory_is_given_back(driver: HostDriver, decoder: TinyDecoder, folder: Path) -> None:
+def test_memory_is_given_back(driver: FakeDriver, decoder: TinyDecoder, folder: Path) -> None:
     before = driver.free
-    graph, table = HostGraph(folder / "decoder.onnx"), upload_token_table(decoder.table, "float32")
-    engine = DeviceDecoder(HostDevice(), graph, decoder.engine.sizes, table)
+    graph, table = FakeGraph(folder / "decoder.onnx"), upload_token_table(decoder.table, "float32")
+    engine = DeviceDecoder(FakeDevice(), graph, decoder.engine.sizes, table)
     greedy(engine, decoder, [])
     assert driver.free < before
     del engine, graph, table
@@ -184,7 +184,7 @@ def test_memory_is_given_back(driver: HostDriver, decoder: TinyDecoder, folder: 
 def test_recorded_steps_give_the_texts_of_the_cpu_engine(
     decoder: TinyDecoder,
     recording: DeviceDecoder,
-    driver: HostDriver,
+    driver: FakeDriver,
     monkeypatch: pytest.MonkeyPatch,
     drafts: bool,
     ngram: int,
@@ -224,7 +224,7 @@ def test_recorded_steps_give_the_texts_of_the_cpu_engine(
 
 
 def test_a_step_is_recorded_at_its_second_run(
-    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: FakeDriver
 ) -> None:
     step, plain = same_steps(recording, decoder.engine, 2)
     narrow = np.array([[[3, 5, -1]]], np.int32)
@@ -240,7 +240,7 @@ def test_a_step_is_recorded_at_its_second_run(
 
 
 def test_given_rows_are_not_looked_up_in_a_recorded_step(
-    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: FakeDriver
 ) -> None:
     step, plain = same_steps(recording, decoder.engine, 2)
     rows = random_vectors(1, count=2)
@@ -252,7 +252,7 @@ def test_given_rows_are_not_looked_up_in_a_recorded_step(
 
 
 def test_a_graph_goes_with_its_step(
-    recording: DeviceDecoder, driver: HostDriver, monkeypatch: pytest.MonkeyPatch
+    recording: DeviceDecoder, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_decoder, "KEPT_STEPS", 2)
     cache = recording.new_cache(3, 16)
@@ -269,7 +269,7 @@ def test_a_graph_goes_with_its_step(
 
 
 def test_a_recorded_step_whose_logits_moved_is_bound_anew(
-    recording: DeviceDecoder, decoder: TinyDecoder, driver: HostDriver
+    recording: DeviceDecoder, decoder: TinyDecoder, driver: FakeDriver
 ) -> None:
     cache, plain = recording.new_cache(2, 16), decoder.engine.new_cache(2, 16)
     small = recording.bind(cache, (0, 1), 1, 1)

@@ -1,4 +1,4 @@
-"""A bundle described through the engines of a GPU; their logic run on the host, see `host_cuda`."""
+"""A bundle described through the engines of a GPU that `fakes.cuda_driver` stands in for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from cli_process import make_cells
-from host_cuda import HostDevice, HostDriver, HostGraph
-from played_kernel import PlayedKernel
+from fakes.cuda_driver import FakeDevice, FakeDriver, FakeGraph
+from fakes.step_kernel import FakeStepKernel
 from tiny_bundle import make_bundle
 from tiny_models import TinySizes
 
@@ -29,15 +29,15 @@ from c2t.runtime.system.errors import EngineError
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
-    driver = HostDriver()
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    driver = FakeDriver()
     driver.install(monkeypatch)
 
     def choose(bundle: Any, name: str, options: Any, clock: Any) -> ChosenEngines:
         engines = open_device_engines(
             bundle,
-            HostDevice(),
-            lambda graph: HostGraph(bundle.file(graph)),
+            FakeDevice(),
+            lambda graph: FakeGraph(bundle.file(graph)),
             name="host",
             version="1",
             clock=clock,
@@ -49,14 +49,14 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> HostDriver:
     return driver
 
 
-def test_golden_cells_have_their_texts(driver: HostDriver, tiny_bundle_folder: Path) -> None:
+def test_golden_cells_have_their_texts(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
     found = verify_golden_cells(open_bundle(tiny_bundle_folder))
     assert found.cells > 0
     assert found.differences == ()
     assert found.engine == "host 1 (no GPU, sm_00; fp32 weights, float32 between layers)"
 
 
-def test_a_model_that_does_not_fit(driver: HostDriver, tiny_bundle_folder: Path) -> None:
+def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
     driver.free = 1000
     with pytest.raises(EngineError, match="the GPU has no memory for the text token table"):
         verify_golden_cells(open_bundle(tiny_bundle_folder))
@@ -65,16 +65,16 @@ def test_a_model_that_does_not_fit(driver: HostDriver, tiny_bundle_folder: Path)
 @pytest.fixture
 def played_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     """`--engine cuda` on the host, its cache of the test's own; the graphs that it opened."""
-    HostDriver().install(monkeypatch)
+    FakeDriver().install(monkeypatch)
     monkeypatch.setenv("C2T_ENGINES", str(tmp_path))
     opened: list[Path] = []
 
-    def open_graph(path: Path, *_: Any, **__: Any) -> HostGraph:
+    def open_graph(path: Path, *_: Any, **__: Any) -> FakeGraph:
         opened.append(path)
-        return HostGraph(path)
+        return FakeGraph(path)
 
     monkeypatch.setattr(device_engine, "OnnxRuntimeDeviceGraph", open_graph)
-    monkeypatch.setattr(device_engine, "CudaDevice", lambda number: HostDevice())
+    monkeypatch.setattr(device_engine, "CudaDevice", lambda number: FakeDevice())
     monkeypatch.setattr(
         engine_choice,
         "check_engine",
@@ -120,14 +120,14 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
     folder.mkdir()
     bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
     named = EngineOptions(graphs=Path(build_cuda_set(bundle, CudaSetOptions()).folder))
-    kernel = PlayedKernel(Path(str(named.graphs)))
+    kernel = FakeStepKernel(Path(str(named.graphs)))
     monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
     old = device_engine.open_cuda_engines(bundle, EngineOptions())
     assert "float16 between layers)" in old.label
-    monkeypatch.setattr(HostDevice, "arch", "sm_90")
+    monkeypatch.setattr(FakeDevice, "arch", "sm_90")
     # The played device cannot start it: that is no error, and not silent.
     label = device_engine.open_cuda_engines(bundle, EngineOptions()).label
-    assert "; short steps without our kernel: 'HostDevice' object has no attribute" in label
+    assert "; short steps without our kernel: 'FakeDevice' object has no attribute" in label
     monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", kernel.start)
     for options in (EngineOptions(), named):
         assert said in device_engine.open_cuda_engines(bundle, options).label

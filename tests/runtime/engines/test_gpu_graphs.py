@@ -12,7 +12,7 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from host_cuda import STREAM, HostDevice, HostDriver
+from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver
 from tiny_decoder import make_decoder
 
 from c2t.runtime.engines.gpu.graph import DeviceTensor, engine_error
@@ -38,12 +38,12 @@ def test_a_provider_that_is_not_there_is_no_cpu(graph: Path) -> None:
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         warnings.simplefilter("ignore")
         from pathlib import Path
-        from host_cuda import STREAM, HostDevice, HostDriver
+        from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver
         from c2t.runtime.engine_protocol import EngineOptions
         from c2t.runtime.system.errors import EngineError
         from c2t.runtime.engines.gpu.onnxruntime_graph import OnnxRuntimeDeviceGraph
         try:
-            OnnxRuntimeDeviceGraph(Path({str(graph)!r}), HostDevice(), EngineOptions())
+            OnnxRuntimeDeviceGraph(Path({str(graph)!r}), FakeDevice(), EngineOptions())
         except EngineError as error:
             print(error.problem)
     """
@@ -153,7 +153,7 @@ def plan_graph(engine: FakeEngine) -> TensorRTGraph:
         library=library,
         plan_set=SimpleNamespace(identity=identity),
     )
-    return TensorRTGraph(plans, "decoder.onnx", HostDevice())
+    return TensorRTGraph(plans, "decoder.onnx", FakeDevice())
 
 
 def tensors(*shape: int) -> dict[str, DeviceTensor]:
@@ -211,7 +211,7 @@ def test_a_refused_capture_runs_on_without_a_cuda_graph(monkeypatch: pytest.Monk
 
 
 def test_a_captured_step_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = HostDriver()
+    driver = FakeDriver()
     driver.install(monkeypatch)
     engine = FakeEngine()
     bound = plan_graph(engine).bind(tensors(1, 1), repeated=True)

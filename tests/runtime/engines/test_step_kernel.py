@@ -1,6 +1,6 @@
 """The kernel of short steps in its place: what it is given, and which steps and sets it runs.
 
-The kernel itself is played, see `played_kernel`.
+The kernel itself is played, see `fakes.step_kernel`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from host_cuda import HostDevice, HostDriver
+from fakes.cuda_driver import FakeDevice, FakeDriver
+from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from msgspec import structs
-from played_kernel import LibraryGraph, PlayedKernel, StepDevice
 from tiny_decoder import TinyDecoder, make_decoder, random_vectors
 
 from c2t.kernels.decoder_step.cuda import (
@@ -70,15 +70,15 @@ def sizes(decoder: tuple[TinyDecoder, Path]) -> Decoder:
 
 
 @pytest.fixture
-def kernel(driver: HostDriver, folder: Path, monkeypatch: pytest.MonkeyPatch) -> PlayedKernel:
-    kernel = PlayedKernel(folder)
+def kernel(driver: FakeDriver, folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStepKernel:
+    kernel = FakeStepKernel(folder)
     monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
     monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", kernel.start)
     return kernel
 
 
 def opened(
-    folder: Path, sizes: Decoder, *, device: HostDevice | None = None, cuda_graph: bool = True
+    folder: Path, sizes: Decoder, *, device: FakeDevice | None = None, cuda_graph: bool = True
 ) -> tuple[LibraryGraph, Any]:
     """The library's graph, and what is made of it."""
     graph = LibraryGraph(folder / "decoder.onnx")
@@ -112,8 +112,8 @@ def greedy(
 def test_texts_do_not_depend_on_who_runs_short_steps(
     decoder: tuple[TinyDecoder, Path],
     folder: Path,
-    kernel: PlayedKernel,
-    driver: HostDriver,
+    kernel: FakeStepKernel,
+    driver: FakeDriver,
     drafts: bool,
     cuda_graph: bool,
 ) -> None:
@@ -133,7 +133,7 @@ def test_texts_do_not_depend_on_who_runs_short_steps(
 
 
 def test_drafts_of_one_cell_at_a_time_keep_within_exact_rows(
-    decoder: tuple[TinyDecoder, Path], folder: Path, kernel: PlayedKernel
+    decoder: tuple[TinyDecoder, Path], folder: Path, kernel: FakeStepKernel
 ) -> None:
     tiny, _ = decoder
     plain = engine_of(LibraryGraph(folder / "decoder.onnx"), tiny)
@@ -150,7 +150,7 @@ def test_drafts_of_one_cell_at_a_time_keep_within_exact_rows(
 
 
 def test_what_the_kernel_is_given(
-    decoder: tuple[TinyDecoder, Path], folder: Path, kernel: PlayedKernel
+    decoder: tuple[TinyDecoder, Path], folder: Path, kernel: FakeStepKernel
 ) -> None:
     tiny, _ = decoder
     engine = engine_of(opened(folder, tiny.engine.sizes)[1], tiny)
@@ -173,7 +173,7 @@ def test_what_the_kernel_is_given(
 
 
 def test_more_places_than_rows_are_the_library_s(
-    decoder: tuple[TinyDecoder, Path], folder: Path, kernel: PlayedKernel
+    decoder: tuple[TinyDecoder, Path], folder: Path, kernel: FakeStepKernel
 ) -> None:
     tiny, _ = decoder
     graph, made = opened(folder, tiny.engine.sizes)
@@ -188,7 +188,7 @@ def test_more_places_than_rows_are_the_library_s(
 def test_more_than_sixteen_rows_are_the_library_s(
     decoder: tuple[TinyDecoder, Path],
     folder: Path,
-    kernel: PlayedKernel,
+    kernel: FakeStepKernel,
     rows: int,
     tokens: int,
     ours: bool,
@@ -205,7 +205,7 @@ def test_more_than_sixteen_rows_are_the_library_s(
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_a_step_is_recorded_only_where_cuda_graphs_are_wanted(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel, cuda_graph: bool
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel, cuda_graph: bool
 ) -> None:
     _, made = opened(folder, sizes, cuda_graph=cuda_graph)
     names = ("inputs_embeds", "position_ids", "write_index", "logit_rows", "logits")
@@ -220,7 +220,7 @@ def test_a_step_is_recorded_only_where_cuda_graphs_are_wanted(
 
 
 def test_it_is_a_graph_like_the_library_s(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel
 ) -> None:
     graph = LibraryGraph(folder / "decoder.onnx")
     graph.cache_capacity = 77
@@ -233,7 +233,7 @@ def test_it_is_a_graph_like_the_library_s(
 
 @pytest.mark.parametrize("error", [1e3, np.nan])
 def test_a_kernel_that_gives_other_logits_is_not_used(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel, error: float
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel, error: float
 ) -> None:
     kernel.error = error
     graph = LibraryGraph(folder / "decoder.onnx")
@@ -243,7 +243,7 @@ def test_a_kernel_that_gives_other_logits_is_not_used(
 
 
 def test_weights_are_those_of_the_bundle(
-    decoder: tuple[TinyDecoder, Path], folder: Path, sizes: Decoder, kernel: PlayedKernel
+    decoder: tuple[TinyDecoder, Path], folder: Path, sizes: Decoder, kernel: FakeStepKernel
 ) -> None:
     """Matrices are the float16 of the bundle's; norms and rotary tables are the bundle's."""
     opened(folder, sizes)
@@ -289,7 +289,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def test_folders_without_a_description_keep_the_library_s_graph(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel
 ) -> None:
     (folder / DESCRIPTION_NAME).unlink()
     graph, made = opened(folder, sizes)
@@ -299,7 +299,7 @@ def test_folders_without_a_description_keep_the_library_s_graph(
 
 @pytest.mark.parametrize(("arch", "ours"), [("sm_75", False), ("sm_80", True), ("sm_120", True)])
 def test_devices_too_old_keep_the_library_s_graph(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel, arch: str, ours: bool
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel, arch: str, ours: bool
 ) -> None:
     device = StepDevice()
     device.arch = arch
@@ -308,7 +308,7 @@ def test_devices_too_old_keep_the_library_s_graph(
 
 
 def test_bfloat16_keeps_the_library_s_graph(
-    decoder: tuple[TinyDecoder, Path], sizes: Decoder, kernel: PlayedKernel, tmp_path: Path
+    decoder: tuple[TinyDecoder, Path], sizes: Decoder, kernel: FakeStepKernel, tmp_path: Path
 ) -> None:
     other = write_set(decoder[1], tmp_path / "bfloat16", dtype="bfloat16")
     graph: Any = SimpleNamespace()  # the CPU has no bfloat16
@@ -317,7 +317,7 @@ def test_bfloat16_keeps_the_library_s_graph(
 
 
 def test_sizes_the_kernel_does_not_take_keep_the_library_s_graph(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel
 ) -> None:
     """An MLP of 44 is no multiple of 8: the description is cut to it, and fits all the same."""
     path = folder / DESCRIPTION_NAME
@@ -332,7 +332,7 @@ def test_sizes_the_kernel_does_not_take_keep_the_library_s_graph(
 
 @pytest.mark.parametrize("name", [DESCRIPTION_NAME, SMALL_NAME])
 def test_a_damaged_description_is_an_error(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel, name: str
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel, name: str
 ) -> None:
     (folder / name).write_bytes(b"{")
     with pytest.raises(EngineError, match=rf"{name} cannot be read") as caught:
@@ -341,13 +341,13 @@ def test_a_damaged_description_is_an_error(
 
 
 def test_a_description_of_another_decoder_is_an_error(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel
 ) -> None:
     with pytest.raises(EngineError, match="it has 2 layers, the decoder 3"):
         opened(folder, structs.replace(sizes, layers=3))
 
 
-def test_weights_that_do_not_fit_twice(folder: Path, sizes: Decoder, driver: HostDriver) -> None:
+def test_weights_that_do_not_fit_twice(folder: Path, sizes: Decoder, driver: FakeDriver) -> None:
     """The library runs all of it, and the label says why."""
     driver.free = 1000
     graph = LibraryGraph(folder / "decoder.onnx")
@@ -357,7 +357,7 @@ def test_weights_that_do_not_fit_twice(folder: Path, sizes: Decoder, driver: Hos
 
 
 def test_a_kernel_that_does_not_start(
-    folder: Path, sizes: Decoder, kernel: PlayedKernel, monkeypatch: pytest.MonkeyPatch
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         message = "too many blocks\nfor this GPU"

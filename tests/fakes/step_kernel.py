@@ -1,6 +1,6 @@
-"""The kernel of short steps and the library's graph beside it, played without a GPU.
+"""Fakes of the kernel of short steps and of the library's graph beside it.
 
-A step of the kernel is the library's half-precision graph, bound to nothing but the addresses and
+A step of the fake kernel is the library's half-precision graph, bound only to the addresses and
 sizes that the kernel is given. `tests/kernels/test_decoder_step.py` runs the kernel itself.
 """
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from host_cuda import STREAM, HostBoundGraph, HostDevice, HostGraph, at
-
 from c2t.kernels.decoder_step.cuda import (
     MAX_ROWS,
     HostDecoder,
@@ -22,44 +20,45 @@ from c2t.kernels.decoder_step.cuda import (
     StepSizes,
 )
 from c2t.runtime.engines.gpu.graph import DeviceTensor
+from fakes.cuda_driver import STREAM, FakeBoundGraph, FakeDevice, FakeGraph, at
 
 
-class StepDevice(HostDevice):
+class StepDevice(FakeDevice):
     """A device that is new enough."""
 
     arch = "sm_80"
 
 
-class LibraryGraph(HostGraph):
+class LibraryGraph(FakeGraph):
     """The library's graph; notes the shapes [B,T] that it is bound to."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.bound: list[tuple[int, ...]] = []
 
-    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> HostBoundGraph:
+    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> FakeBoundGraph:
         self.bound.append(tensors["inputs_embeds"].shape[:2])
         return super().bind(tensors, repeated=repeated)
 
 
-class PlayedKernel:
+class FakeStepKernel:
     """Packs nothing, and runs steps as the half-precision graph of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.graph = HostGraph(folder / "decoder.onnx", recordable=True)
+        self.graph = FakeGraph(folder / "decoder.onnx", recordable=True)
         self.packed: list[tuple[StepSizes, HostDecoder]] = []
         self.steps: list[StepArguments] = []
         self.checked: list[int] = []  # tokens of the steps that it is compared by
         self.error = 0.0  # by which its logits are wrong
 
-    def pack(self, device: HostDevice, sizes: StepSizes, decoder: HostDecoder) -> Any:
+    def pack(self, device: FakeDevice, sizes: StepSizes, decoder: HostDecoder) -> Any:
         # They are read once, one layer after another.
         self.packed.append((sizes, replace(decoder, layers=list(decoder.layers))))
         self.checked.clear()
         return SimpleNamespace(sizes=sizes)
 
     def start(
-        self, device: HostDevice, weights: Any, scratch: StepScratch, step: StepArguments
+        self, device: FakeDevice, weights: Any, scratch: StepScratch, step: StepArguments
     ) -> None:
         """Start a step; it is bound when it runs, to what its arguments say."""
         assert step.batch * step.tokens <= MAX_ROWS

@@ -1,9 +1,9 @@
-"""CUDA's memory and kernels played by the host: the logic of the GPU's engines, without a GPU.
+"""A fake of CUDA's driver and kernels on host memory: tests the GPU engines without a GPU.
 
-Device addresses are host addresses, the driver's copies are memmove, kernels are their NumPy
-definitions, and a graph runs on ONNX Runtime's CPU provider at the same addresses. The one stream
-does at once what is started on it, or records it. What this shows is that the engines put the right
-numbers in the right places; that a GPU does so it does not show.
+Device addresses are host addresses. The driver's copies are memmove. Kernels are their NumPy
+definitions. A graph runs on ONNX Runtime's CPU provider at the same addresses. The one stream does
+work at once, or records it. Tests with it show that the engines put the right numbers in the right
+places; they do not show that a GPU does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OUT_OF_MEMORY = 2
 NAMES = {0: "float32", 1: "float16", 2: "uint16", 3: "int8"}  # the sources' numbers of types
 
 
-class HostStream:
+class FakeStream:
     """The one stream: what is started on it is done at once, or recorded to be done later."""
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class HostStream:
             pytest.fail(f"while work is recorded, {what}")
 
 
-STREAM = HostStream()
+STREAM = FakeStream()
 
 
-class HostDriver:
+class FakeDriver:
     """The functions of `cuda.bindings.driver` that this package calls.
 
     Attributes:
@@ -186,7 +186,7 @@ class HostDriver:
         assert any(a <= address and address + size <= a + len(b) for a, b in self.blocks.items())
 
 
-class HostDevice:
+class FakeDevice:
     """A `c2t.kernels.cuda.device.CudaDevice` whose kernels are their definitions."""
 
     number, name, arch, handle = 0, "no GPU", "sm_00", 0
@@ -284,7 +284,7 @@ class HostDevice:
             at(address, (rows,), kind)[:] = values
 
 
-class HostGraph:
+class FakeGraph:
     """A `c2t.runtime.engines.gpu.graph.DeviceGraph` on ONNX Runtime's CPU provider.
 
     Args:
@@ -307,7 +307,7 @@ class HostGraph:
 
         self.cache_capacity: int | None = None
 
-    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> HostBoundGraph:
+    def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> FakeBoundGraph:
         binding = self.session.io_binding()
         for value in self.session.get_inputs():
             t = tensors[value.name]
@@ -317,10 +317,10 @@ class HostGraph:
             t = tensors[value.name]
             kind = STORAGE[t.dtype].type
             binding.bind_output(value.name, "cpu", 0, kind, list(t.shape), t.address)
-        return HostBoundGraph(self.session, binding, recordable=self.recordable)
+        return FakeBoundGraph(self.session, binding, recordable=self.recordable)
 
 
-class HostBoundGraph:
+class FakeBoundGraph:
     """A `c2t.runtime.engines.gpu.graph.BoundGraph`."""
 
     def __init__(self, session: Any, binding: Any, *, recordable: bool = False) -> None:

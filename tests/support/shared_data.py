@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(os.environ.get("C2T_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+ROOT = Path(os.environ.get("C2T_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def shared(name: str) -> Path:
