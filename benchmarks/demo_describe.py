@@ -21,8 +21,8 @@ from c2t.runtime.bench.record import record
 from c2t.runtime.bench.stage_times import stage_times
 from c2t.runtime.bench.target import target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.reader import CellOptions, open_cells
-from c2t.runtime.describe.cell_vectors import GeneTokenArray
 from c2t.runtime.describe.describer import DescribeOptions
 
 SEED = 0

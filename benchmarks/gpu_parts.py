@@ -126,8 +126,8 @@ def demo(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """
     from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
     from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.cells.encoded_cells import EncodedCells
     from c2t.runtime.describe.describer import DescribeOptions, Describer
-    from c2t.runtime.describe.description import EncodedCells
 
     folder = options.scratch / "demo"
     shutil.copytree(options.demo, folder, dirs_exist_ok=True)

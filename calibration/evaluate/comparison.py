@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from c2t.calibration.evaluate.teacher_forcing import TeacherForcing, kl_divergence
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.describe.description import Description
 
 Float64 = NDArray[np.float64]

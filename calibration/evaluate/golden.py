@@ -11,8 +11,8 @@ from dataclasses import replace
 from c2t.calibration.errors import CalibrationError
 from c2t.runtime.bundle.bundle import Bundle, GoldenCells
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.description import EncodedCells
 from c2t.runtime.system.checked_read import json_bytes
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.describe.cell_vectors import CellVectorizer, GeneTokenArray
+from c2t.runtime.cells.encoded_cells import GeneTokenArray
+from c2t.runtime.describe.cell_vectors import CellVectorizer
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.timing import StageClock

@@ -11,9 +11,8 @@ import numpy as np
 from c2t.runtime.bench.interleave import Times, median_ratio, seconds_of, spread
 from c2t.runtime.bench.peer import TextPeer
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.describe.cell_vectors import GeneTokenArray
+from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.description import EncodedCells
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 

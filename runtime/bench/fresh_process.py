@@ -69,8 +69,8 @@ def measure_fresh(
 def _measure(request: dict[str, Any]) -> dict[str, float]:
     from c2t.runtime.bench.record import peak_resident_bytes, status_bytes
     from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.cells.encoded_cells import EncodedCells
     from c2t.runtime.describe.describer import DescribeOptions, Describer
-    from c2t.runtime.describe.description import EncodedCells
 
     imported = time.time()
     bundle = open_bundle(request["bundle"], verify=False)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput, Manifest
 from c2t.runtime.cells.counts import CellCounts, CellOptions
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneReport, match_genes
 from c2t.runtime.cells.inputs.rank_value import GeneTokens, RankEncoder
 from c2t.runtime.cells.sparse_rows import SparseRows
 
-__all__ = ["CellChunk", "CellCounts", "CellOptions", "CellReader", "GeneSource", "open_cells"]
+__all__ = ["CellCounts", "CellOptions", "CellReader", "GeneSource", "open_cells"]
 
 
 class GeneSource(Protocol):
@@ -30,29 +29,6 @@ class GeneSource(Protocol):
     @property
     def manifest(self) -> Manifest:
         """The bundle's manifest, for `gene_input`."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CellChunk:
-    """Encoded cells, in the order of the file.
-
-    Args:
-        first: Position of the first among the selected cells.
-        index: [B] position of each in the file.
-        ids: Their names.
-        tokens: Gene tokens of each (int32), special tokens included; empty with an error.
-        genes_used: [B] gene tokens of each, without special tokens.
-        genes_found: [B] known genes of each, before the cut to the input size.
-        errors: What is wrong with a cell, None for most.
-    """
-
-    first: int
-    index: NDArray[np.int64]
-    ids: list[str]
-    tokens: list[NDArray[np.int32]]
-    genes_used: NDArray[np.int64]
-    genes_found: NDArray[np.int64]
-    errors: list[str | None]
 
 
 class CellReader(CellCounts):
@@ -106,7 +82,7 @@ class CellReader(CellCounts):
 
     def chunks(
         self, start: int = 0, stop: int | None = None, chunk_cells: int = 512
-    ) -> Iterator[CellChunk]:
+    ) -> Iterator[EncodedCells]:
         """Encode the selected cells [start, stop), `chunk_cells` at a time.
 
         Raises:
@@ -116,7 +92,7 @@ class CellReader(CellCounts):
         for first in range(start, stop, chunk_cells):
             end = min(first + chunk_cells, stop)
             parts = [self._encode(rows) for rows in self.rows(first, end)]
-            yield CellChunk(
+            yield EncodedCells(
                 first=first,
                 index=self.cell_index[first:end],
                 ids=self.cell_ids[first:end],

@@ -10,14 +10,13 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, embed_genes
+from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import EncoderEngine, Float32, GeneTokenEncoder
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.timing import StageClock
 
-GeneTokenArray = NDArray[np.int32]
 # Measured on a CPU: a batch takes as long as its cells one by one, from 32 genes to 512. Larger
 # ones only hold more attention scores in memory (1.6 GB for 8 cells at Geneformer V2's sizes).
 BATCH_TOKENS = 512

@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
-from c2t.runtime.describe.description import Cells, CellSource, Description, EncodedCells
+from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import AUTO, ChosenEngines, choose_engines
@@ -108,7 +110,7 @@ class Describer:
         self.clock.add("open", since)
 
     def describe(
-        self, cells: CellSource | Iterable[Cells], *, going_on: bool = False
+        self, cells: CellReader | Iterable[EncodedCells], *, going_on: bool = False
     ) -> Iterator[Description]:
         """Describe cells.
 
@@ -126,7 +128,7 @@ class Describer:
             EngineError: The engine fails for cells as such: for the first few, or for each that
                 could have been described.
         """
-        chunks: Iterable[Cells] = cells.chunks() if hasattr(cells, "chunks") else cells
+        chunks = cells.chunks() if isinstance(cells, CellReader) else cells
         self.clock.mark("begin")
         timed = self.clock.iterate("read", chunks)
         described = self._by_one(timed) if self.most_workers == 1 else self._by_several(timed)
@@ -148,14 +150,14 @@ class Describer:
             with self._lock:
                 self._idle.append(worker)
 
-    def _by_one(self, chunks: Iterable[Cells]) -> Iterator[Description]:
+    def _by_one(self, chunks: Iterable[EncodedCells]) -> Iterator[Description]:
         with self.worker() as worker:
             yield from worker.describe(chunks)
 
-    def _by_several(self, chunks: Iterable[Cells]) -> Iterator[Description]:
+    def _by_several(self, chunks: Iterable[EncodedCells]) -> Iterator[Description]:
         """Give pieces of work to workers; no more are on the way than keep all of them busy."""
 
-        def work(piece: Cells) -> list[Description]:
+        def work(piece: EncodedCells) -> list[Description]:
             with self.worker() as worker:
                 return list(worker.describe([piece]))
 
@@ -264,11 +266,11 @@ def _most_workers(bundle: Bundle, options: DescribeOptions) -> int:
     return core_count()
 
 
-def _pieces(chunks: Iterable[Cells], size: int) -> Iterator[EncodedCells]:
+def _pieces(chunks: Iterable[EncodedCells], size: int) -> Iterator[EncodedCells]:
     """Chunks in pieces of at most `size` cells."""
     for chunk in chunks:
-        for first in range(0, len(chunk.ids), size):
-            yield EncodedCells.part_of(chunk, slice(first, first + size))
+        for first in range(0, len(chunk), size):
+            yield chunk[first : first + size]
 
 
 def _unless_all_fail(described: Iterator[Description]) -> Iterator[Description]:

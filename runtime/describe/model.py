@@ -19,7 +19,7 @@ from typing import Any
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
-from c2t.runtime.describe.description import Description, EncodedCells
+from c2t.runtime.describe.description import Description
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.system.errors import EngineError
@@ -113,7 +113,7 @@ class Model:
             DescribeQueue(self.describer(options)) as queue,
         ):
             yield from queue.describe(
-                (int(row), EncodedCells.part_of(chunk, slice(place, place + 1)))
+                (int(row), chunk[place : place + 1])
                 for chunk in reader.chunks()
                 for place, row in enumerate(chunk.index)
             )

@@ -16,8 +16,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeVar
 
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import Describer
-from c2t.runtime.describe.description import Description, EncodedCells
+from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.worker import WINDOW_BATCHES, WaitingCell
 from c2t.runtime.system.errors import EngineError
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.description import Description, EncodedCells
+from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.choose import AUTO
 from c2t.runtime.system.errors import BundleError
 

@@ -16,14 +16,14 @@ from typing import Protocol
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation, Manifest
+from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.cell_vectors import (
     CellVectorizer,
-    GeneTokenArray,
     check_tokens,
     equal_lengths,
 )
 from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
-from c2t.runtime.describe.description import Cells, Description
+from c2t.runtime.describe.description import Description
 from c2t.runtime.engine_protocol import Engines
 from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.drafts import Drafter
@@ -83,7 +83,7 @@ class Inbox(Protocol):
 class ChunkInbox:
     """The cells of chunks; their keys are 0, 1, 2, ... in the order of the cells."""
 
-    def __init__(self, chunks: Iterable[Cells]) -> None:
+    def __init__(self, chunks: Iterable[EncodedCells]) -> None:
         self._cells = _numbered(chunks)
 
     def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
@@ -152,7 +152,7 @@ class Worker:
                 clock=clock,
             )
 
-    def describe(self, chunks: Iterable[Cells]) -> Iterator[Description]:
+    def describe(self, chunks: Iterable[EncodedCells]) -> Iterator[Description]:
         """Describe the cells of chunks, in their order. One run at a time."""
         done: dict[Hashable, Description] = {}
         following = 0
@@ -320,7 +320,7 @@ def cache_capacity(manifest: Manifest, generation: Generation, *, draft: int = 0
     return min(capacity + draft, most)
 
 
-def _numbered(chunks: Iterable[Cells]) -> Iterator[WaitingCell]:
+def _numbered(chunks: Iterable[EncodedCells]) -> Iterator[WaitingCell]:
     key = 0
     for chunk in chunks:
         for name, tokens, used, error in zip(

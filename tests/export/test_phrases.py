@@ -14,6 +14,7 @@ from c2t.export.phrases import phrase_table, read_phrases, write_phrases
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.ngram_ban import NgramBan
@@ -76,13 +77,11 @@ def test_a_bundle_with_phrases_says_the_same_in_fewer_steps(tmp_path: Path) -> N
     manifest = tiny.bundle.manifest
     names = [*manifest.files, PHRASES_NAME]
     write_manifest(tmp_path, replace(manifest, files=file_entries(tmp_path, names)))
-
-    class Chunk:
-        ids, tokens, genes_used, errors = list("abcd"), cells, [20] * 4, [None] * 4
-
     for drafts in (True, False):
         options = DescribeOptions(threads=1, drafts=drafts, batch_size=2)
-        found = list(Describer(open_bundle(tmp_path), options).describe([Chunk]))
+        found = list(
+            Describer(open_bundle(tmp_path), options).describe([EncodedCells.of_tokens(cells)])
+        )
         assert [list(r.tokens) for r in found] == texts
         steps = sum(r.steps for r in found)
         assert steps * 2 < sum(map(len, texts)) if drafts else steps == sum(map(len, texts))

@@ -23,7 +23,8 @@ from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.manifest_file import write_manifest
-from c2t.runtime.cells.reader import CellChunk, CellOptions, open_cells
+from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.reader import CellOptions, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 
@@ -41,7 +42,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
     return write_bundle(tmp_path_factory.mktemp("demo"), loaded)
 
 
-def read(demo: TinyBundle, name: str, count: int) -> CellChunk:
+def read(demo: TinyBundle, name: str, count: int) -> EncodedCells:
     """Cells spread over a file."""
     path = shared(f"cells/{name}")
     with open_cells(path, demo.bundle) as reader:
@@ -51,7 +52,7 @@ def read(demo: TinyBundle, name: str, count: int) -> CellChunk:
     return chunk
 
 
-def compare(demo: TinyBundle, chunk: CellChunk, beams: int) -> int:
+def compare(demo: TinyBundle, chunk: EncodedCells, beams: int) -> int:
     """Describe the cells both ways; how many differ, by near ties only."""
     generation = replace(demo.bundle.manifest.generation, num_beams=beams)
     describer = Describer(demo.bundle, DescribeOptions(num_beams=beams, threads=1))

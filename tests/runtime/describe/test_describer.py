@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_bundle import TinyBundle, make_bundle
 from tiny_models import TinySizes, tiny_cell
 
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.system.errors import C2TError, CellFileError, EngineError
 
 
-@dataclass
-class Chunk:
-    """Encoded cells, as a cell reader gives them."""
-
-    tokens: list[np.ndarray]
-    errors: list[str | None] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    genes_used: np.ndarray = field(default_factory=lambda: np.empty(0))
-
-    def __post_init__(self) -> None:
-        count = len(self.tokens)
-        self.errors = self.errors or [None] * count
-        self.ids = self.ids or [f"cell{i}" for i in range(count)]
-        self.genes_used = np.array([len(t) for t in self.tokens])
+def encoded(tokens: list[np.ndarray], errors: list[str | None] | None = None) -> EncodedCells:
+    ids = [f"cell{number}" for number in range(len(tokens))]
+    return EncodedCells.of_tokens(tokens, ids=ids, errors=errors)
 
 
 def cells(*lengths: int) -> list[np.ndarray]:
@@ -41,7 +31,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return make_bundle(folder, TinySizes(projector=request.param))
 
 
-def describe(tiny: TinyBundle, chunks: list[Chunk], **options: int) -> list[Description]:
+def describe(tiny: TinyBundle, chunks: list[EncodedCells], **options: int) -> list[Description]:
     describer = Describer(tiny.bundle, DescribeOptions(threads=1, **options))
     return list(describer.describe(chunks))
 
@@ -52,7 +42,7 @@ LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)
 @pytest.mark.parametrize("beams", [1, 4])
 def test_tokens_and_text_of_the_pytorch_model(tiny: TinyBundle, beams: int) -> None:
     tokens = cells(*LENGTHS)
-    found = describe(tiny, [Chunk(tokens[:5]), Chunk(tokens[5:])], num_beams=beams)
+    found = describe(tiny, [encoded(tokens[:5]), encoded(tokens[5:])], num_beams=beams)
     generation = replace(tiny.bundle.manifest.generation, num_beams=beams)
     for cell, result in zip(tokens, found, strict=True):
         expected = tiny.reference(cell, generation)
@@ -66,8 +56,8 @@ def test_tokens_and_text_of_the_pytorch_model(tiny: TinyBundle, beams: int) -> N
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_text_does_not_depend_on_the_batch(tiny: TinyBundle, batch_size: int) -> None:
     tokens = cells(*LENGTHS)
-    alone = [describe(tiny, [Chunk([cell])])[0] for cell in tokens]
-    together = describe(tiny, [Chunk(tokens)], batch_size=batch_size)
+    alone = [describe(tiny, [encoded([cell])])[0] for cell in tokens]
+    together = describe(tiny, [encoded(tokens)], batch_size=batch_size)
     assert [r.tokens for r in together] == [r.tokens for r in alone]
     assert [r.text for r in together] == [r.text for r in alone]
     np.testing.assert_allclose(
@@ -77,7 +67,7 @@ def test_text_does_not_depend_on_the_batch(tiny: TinyBundle, batch_size: int) ->
 
 def test_a_bad_cell_costs_only_itself(tiny: TinyBundle) -> None:
     good = cells(20, 8)
-    bad = Chunk(
+    bad = encoded(
         [
             np.empty(0, np.int32),
             good[0],
@@ -98,11 +88,11 @@ def test_a_bad_cell_costs_only_itself(tiny: TinyBundle) -> None:
     assert errors[6] == "cell has no gene tokens"
     assert [r.text is None for r in found] == [e is not None for e in errors]
     assert [r.cell for r in found] == [f"cell{i}" for i in range(7)]
-    assert [found[1].text, found[5].text] == [r.text for r in describe(tiny, [Chunk(good)])]
+    assert [found[1].text, found[5].text] == [r.text for r in describe(tiny, [encoded(good)])]
 
 
 def test_only_bad_cells(tiny: TinyBundle) -> None:
-    found = describe(tiny, [Chunk([np.empty(0, np.int32)] * 5, ["cell is empty"] * 5)])
+    found = describe(tiny, [encoded([np.empty(0, np.int32)] * 5, ["cell is empty"] * 5)])
     assert [r.error for r in found] == ["cell is empty"] * 5
 
 
@@ -123,7 +113,7 @@ def test_an_engine_failure_of_one_cell_is_its_error(
         return encode(embeddings)
 
     monkeypatch.setattr(describer.engines.encoder, "encode", failing)
-    found = list(describer.describe([Chunk(cells(5, 7, 9, 7, 7, 7, 5))]))
+    found = list(describer.describe([encoded(cells(5, 7, 9, 7, 7, 7, 5))]))
     expected = [None, "x", None, "x", "x", "x", None]
     assert [r.error for r in found] == [e and "no memory for 7 genes" for e in expected]
 
@@ -139,7 +129,7 @@ def test_an_engine_that_always_fails_is_an_error(
 
     monkeypatch.setattr(describer.engines.encoder, "encode", failing)
     with pytest.raises(EngineError, match="the first 3 cells all failed: boom"):
-        list(describer.describe([Chunk(cells(*LENGTHS))]))
+        list(describer.describe([encoded(cells(*LENGTHS))]))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -152,7 +142,7 @@ def test_a_bug_is_no_error_of_a_cell(
     monkeypatch.setattr(OnnxRuntimeEncoder, "encode", buggy)
     describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
     with pytest.raises(AttributeError, match="no_such_thing"):
-        list(describer.describe([Chunk(cells(5))]))
+        list(describer.describe([encoded(cells(5))]))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -167,7 +157,7 @@ def test_an_engine_that_fails_for_all_of_few_cells_is_an_error(
         patch.setattr(OnnxRuntimeEncoder, "encode", failing)
         describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
         empty = [np.empty(0, np.int32)]
-        chunk = Chunk(empty + cells(5, 6) + empty, ["cell is empty", None, None, "cell is empty"])
+        chunk = encoded(empty + cells(5, 6) + empty, ["cell is empty", None, None, "cell is empty"])
         stream = describer.describe([chunk])
         assert next(stream).error == "cell is empty"
         with pytest.raises(EngineError, match="no cell could be described: no memory"):
@@ -176,18 +166,18 @@ def test_an_engine_that_fails_for_all_of_few_cells_is_an_error(
         describer = Describer(tiny.bundle, DescribeOptions(threads=threads))
         found = list(describer.describe([chunk], going_on=True))
         assert [r.engine_failed for r in found] == [False, True, True, False]
-    assert describe(tiny, [Chunk(cells(5))])[0].text
+    assert describe(tiny, [encoded(cells(5))])[0].text
 
 
 def test_an_interruption_keeps_what_workers_have_finished(
     tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = cells(*LENGTHS)
-    alone = describe(tiny, [Chunk(tokens)])
+    alone = describe(tiny, [encoded(tokens)])
 
     def chunks():
-        yield Chunk(tokens[:6])
-        yield Chunk(tokens[6:9])
+        yield encoded(tokens[:6])
+        yield encoded(tokens[6:9])
         raise KeyboardInterrupt
 
     describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=2))
@@ -211,7 +201,7 @@ def test_stops_when_the_consumer_stops(tiny: TinyBundle) -> None:
     def chunks():
         for first in range(100):
             taken.append(first)
-            yield Chunk(cells(5, 6, 7, 8))
+            yield encoded(cells(5, 6, 7, 8))
 
     describer = Describer(tiny.bundle, DescribeOptions(threads=1, batch_size=2))
     stream = describer.describe(chunks())
@@ -222,7 +212,7 @@ def test_stops_when_the_consumer_stops(tiny: TinyBundle) -> None:
 def test_profile(tiny: TinyBundle) -> None:
     describer = Describer(tiny.bundle, DescribeOptions(threads=1))
     assert describer.profile().first_token_seconds is None
-    found = list(describer.describe([Chunk(cells(*LENGTHS))]))
+    found = list(describer.describe([encoded(cells(*LENGTHS))]))
     profile = describer.profile()
     names = [stage.name for stage in profile.stages]
     assert names == ["open", "read", "embed", "encoder", "projector", "prefill", "decode", "text"]
@@ -236,7 +226,7 @@ def test_profile(tiny: TinyBundle) -> None:
 def test_text_does_not_depend_on_the_workers(tiny: TinyBundle, beams: int) -> None:
     tokens = cells(*LENGTHS * 3)
     tokens[7] = np.empty(0, np.int32)
-    chunks = [Chunk(tokens[:20]), Chunk(tokens[20:])]
+    chunks = [encoded(tokens[:20]), encoded(tokens[20:])]
     alone = describe(tiny, chunks, num_beams=beams, batch_size=2)
     options = DescribeOptions(threads=3, num_beams=beams, batch_size=2)
     describer = Describer(tiny.bundle, options)
@@ -254,14 +244,14 @@ def test_errors_and_stopping_with_workers(
     describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
 
     def chunks():
-        yield Chunk(cells(*LENGTHS))
+        yield encoded(cells(*LENGTHS))
         problem = "the file ends early"
         raise CellFileError(problem)
 
     stream = describer.describe(chunks())
     with pytest.raises(CellFileError, match="ends early"):
         list(stream)
-    stream = describer.describe([Chunk(cells(*LENGTHS))])
+    stream = describer.describe([encoded(cells(*LENGTHS))])
     assert next(stream).cell == "cell0"
     stream.close()
 
@@ -272,4 +262,4 @@ def test_errors_and_stopping_with_workers(
     monkeypatch.setattr(OnnxRuntimeEncoder, "encode", failing)
     describer = Describer(tiny.bundle, DescribeOptions(threads=3, batch_size=1))
     with pytest.raises(EngineError, match="all failed: boom"):
-        list(describer.describe([Chunk(cells(*LENGTHS))]))
+        list(describer.describe([encoded(cells(*LENGTHS))]))

@@ -17,9 +17,9 @@ import pytest
 from cli_process import make_cells
 
 import c2t
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.formats.store import H5adStore
 from c2t.runtime.describe.describer import Describer
-from c2t.runtime.describe.description import EncodedCells
 from c2t.runtime.describe.queue import DescribeQueue
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.system.errors import EngineError

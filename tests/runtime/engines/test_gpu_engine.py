@@ -14,8 +14,8 @@ from tiny_models import TinySizes
 
 from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
 from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.description import EncodedCells
 from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines import choose as engine_choice

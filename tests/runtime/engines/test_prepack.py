@@ -9,6 +9,7 @@ import pytest
 from tiny_bundle import TinyBundle, make_bundle
 from tiny_models import tiny_cell
 
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu import session as onnxruntime_session
@@ -47,9 +48,5 @@ def test_graph_without_a_data_file_is_small(tmp_path: Path) -> None:
 def test_text_is_that_of_pytorch_either_way(tiny: TinyBundle, prepack: bool) -> None:
     cell = tiny_cell(20, seed=1).numpy().astype(np.int32)
     describer = Describer(tiny.bundle, DescribeOptions(threads=1, prepack=prepack))
-
-    class Chunk:
-        ids, tokens, genes_used, errors = ["a"], [cell], np.array([20]), [None]
-
-    (found,) = describer.describe([Chunk()])
+    (found,) = describer.describe([EncodedCells.of_tokens([cell])])
     assert list(found.tokens) == tiny.reference(cell, tiny.bundle.manifest.generation)
