@@ -16,7 +16,6 @@ import numpy as np
 
 import c2t
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.errors import CalibrationError
 from c2t.calibration.evaluate.chosen_cells import ChosenCells, choose_cells
 from c2t.calibration.evaluate.golden import write_golden
 from c2t.calibration.evaluate.quality_gate import GateOptions, GateResult, QualityGate, held_out
@@ -48,6 +47,7 @@ from c2t.calibration.report.calibration_report import (
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.system.errors import CalibrationError
 from c2t.runtime.system.files import atomic_folder, check_folder_target
 from c2t.runtime.system.timing import StageClock
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c2t.calibration.errors import EvaluationError
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
     EngineName,
@@ -23,6 +22,7 @@ from c2t.runtime.command_line.options import (
     SimilarityToleranceOption,
 )
 from c2t.runtime.command_line.run import UsageError, open_checked, say
+from c2t.runtime.system.errors import EvaluationError
 
 if TYPE_CHECKING:
     from c2t.calibration.evaluate.evaluate import EvaluateOptions

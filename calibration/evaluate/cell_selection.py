@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.errors import CalibrationError
+from c2t.runtime.system.errors import CalibrationError
 
 # With fewer, ranges are chance and a share of the gate means nothing.
 FEWEST_CELLS = 4

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.errors import CalibrationError
 from c2t.calibration.evaluate.cell_selection import FEWEST_CELLS, select_cells
 from c2t.calibration.evaluate.quality_gate import held_out
 from c2t.calibration.metrics.ontology_file import read_ontology
@@ -20,6 +19,7 @@ from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
+from c2t.runtime.system.errors import CalibrationError
 from c2t.runtime.system.progress import progress_bar
 
 

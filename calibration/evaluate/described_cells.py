@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.evaluate.comparison import Forced, force
 from c2t.calibration.evaluate.teacher_forcing import TeacherForcing
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.describe.cell_vectors import GeneTokenArray
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
+from c2t.runtime.system.errors import EvaluationError
 from c2t.runtime.system.progress import progress_bar
 
 

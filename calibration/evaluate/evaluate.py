@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 import c2t
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.evaluate.cell_records import choose_examples, make_records
 from c2t.calibration.evaluate.comparison import Comparison, compare, vocabularies_differ
 from c2t.calibration.evaluate.described_cells import DescribedCells, describe_cells, force_cells
@@ -31,6 +30,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
 from c2t.runtime.describe.caption import NORMAL
 from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.system.errors import EvaluationError
 
 # The ontologies of the fields that have one, by the prefix of their ids.
 PREFIXES = {"cell_type": "CL", "tissue": "UBERON", "disease": "MONDO"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.evaluate.evaluation import Evaluation
+from c2t.runtime.system.errors import EvaluationError
 
 # A loss of exactly the tolerance passes: differences of shares carry this much rounding.
 ROUNDING = 1e-9

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.accuracy import LabelScore, score_labels
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
 from c2t.calibration.metrics.true_labels import TrueLabels
 from c2t.runtime.describe.caption import normalise_label
+from c2t.runtime.system.errors import EvaluationError
 
 Float64 = NDArray[np.float64]
 

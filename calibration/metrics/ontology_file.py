@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.ontology import Ontology, Term
 from c2t.runtime.system.checked_read import decode_json
+from c2t.runtime.system.errors import EvaluationError
 
 GUIDE = "cellxgene_ontology_guide"
 # The largest of CELLxGENE's files for people's data (MONDO) has 40 MB when unpacked.

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
+from c2t.runtime.system.errors import EvaluationError
 
 BLEU_ORDERS = (1, 2, 3, 4)
 ROUGES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}

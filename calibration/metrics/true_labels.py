@@ -16,10 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.ontology import Ontology
 from c2t.runtime.cells.counts import CellCounts
 from c2t.runtime.system.checked_read import read_json
+from c2t.runtime.system.errors import EvaluationError
 
 FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 # Where CELLxGENE's schema keeps them.

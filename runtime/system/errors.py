@@ -26,6 +26,14 @@ class EngineError(C2TError):
     """An engine that is not installed, does not work here, or refuses a graph."""
 
 
+class EvaluationError(C2TError):
+    """Labels, ontologies or references that texts cannot be judged by."""
+
+
+class CalibrationError(C2TError):
+    """Cells or a bundle that calibration cannot use, or a result that does not pass the gate."""
+
+
 class OutputError(C2TError):
     """A place for results that cannot be written, or holds results of another run."""
 

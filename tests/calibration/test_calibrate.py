@@ -14,14 +14,13 @@ from tiny_models import tiny_cell
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.errors import CalibrationError, EvaluationError
 from c2t.calibration.evaluate.gate import Tolerance
 from c2t.calibration.quantise.choices import Precision
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
-from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.errors import CalibrationError, EvaluationError, OutputError
 
 # Random weights have no certain choices: agreement of their texts says nothing.
 ANYTHING = Tolerance(accuracy=1, similarity=1, agreement=0)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from c2t.calibration.errors import CalibrationError
 from c2t.calibration.evaluate.cell_selection import select_cells
 from c2t.calibration.quantise.leaving_out import fewest
+from c2t.runtime.system.errors import CalibrationError
 
 
 def test_rare_labels_are_covered():

@@ -4,9 +4,9 @@ import json
 import pytest
 from shared_data import shared
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.ontology import Ontology, Term
 from c2t.calibration.metrics.ontology_file import installed_ontology, read_ontology
+from c2t.runtime.system.errors import EvaluationError
 
 OBO = """format-version: 1.2
 ontology: cl

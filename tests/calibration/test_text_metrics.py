@@ -1,8 +1,8 @@
 import pytest
 
-from c2t.calibration.errors import EvaluationError
 from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
 from c2t.calibration.metrics.text_metrics import check_bert_model, read_references, score_texts
+from c2t.runtime.system.errors import EvaluationError
 
 sacrebleu = pytest.importorskip("sacrebleu")
 pytest.importorskip("rouge_score")
