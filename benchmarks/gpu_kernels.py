@@ -14,33 +14,29 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
+from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
-from c2t.kernels.gene_embedding.cuda import CudaKernels
-from c2t.kernels.gene_embedding.definition import embed_genes_reference, rank_value_encode_reference
+from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
+from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, convert_tables
-from c2t.kernels.rank_value.encode import RankGenes, RankOptions
-from c2t.runtime.bench.kernel_cells import load_bench_cells
-from c2t.runtime.bench.kernels import KernelBenchOptions
 
 REPEATS = 50
 COPY_BYTES = 1 << 30
 TOLERANCE = {"float32": 1e-5, "float16": 2.0**-10, "uint16": 2.0**-7}
-TARGETS = {"of_copy_bandwidth": 0.8, "times_torch": 3.0, "cells_per_s": 100_000.0}
+TARGETS = {"of_copy_bandwidth": 0.8, "times_torch": 3.0}
 
 
 def main() -> None:
     """Check everything, then measure, then print."""
-    kernels = CudaKernels()
+    device = CudaDevice()
     draw = np.random.default_rng(0)
-    checks = check_embedding(kernels, draw) + check_ranking(kernels, draw)
-    print(f"{checks} checks passed on {kernels.device.arch}", file=sys.stderr)
+    checks = check_embedding(device, draw)
+    print(f"{checks} checks passed on {device.arch}", file=sys.stderr)
     result = {
-        "machine": machine(kernels),
+        "machine": machine(device),
         "checks": checks,
-        "embedding": [time_embedding(kernels, draw, width) for width in (256, 768, 1152)],
-        "encoding": time_ranking(kernels),
+        "embedding": [time_embedding(device, draw, width) for width in (256, 768, 1152)],
         "targets": TARGETS,
     }
     print(json.dumps(result, indent=None if "--json" in sys.argv else 1))
@@ -57,7 +53,7 @@ def make_tables(draw: np.random.Generator, vocabulary: int, width: int) -> GeneE
     )
 
 
-def check_embedding(kernels: CudaKernels, draw: np.random.Generator) -> int:
+def check_embedding(device: CudaDevice, draw: np.random.Generator) -> int:
     """Every width, storage and output; full, empty and one-gene cells; a poisoned buffer."""
     checks = 0
     lengths = np.array([61, 0, 1, 17, 60], np.int32)
@@ -67,17 +63,17 @@ def check_embedding(kernels: CudaKernels, draw: np.random.Generator) -> int:
         tokens[3, :17] = [0, 299] * 8 + [0]
         for storage in ("float32", "float16", "int8"):
             tables = convert_tables(plain, np.dtype(storage))
-            cells = kernels.upload_cells(tokens, lengths, tables)
-            on_device = kernels.upload_tables(tables)
+            cells = DeviceCells.upload(tokens, lengths, tables)
+            on_device = DeviceTables.upload(tables)
             for dtype in ("float32", "float16", "uint16", "int8"):
                 scale = 0.03 if dtype == "int8" else None
                 expected = np.empty((5, 61, width), dtype)
                 embed_genes_reference(tokens, lengths, tables, expected, out_scale=scale)
                 out = DeviceArray.upload(np.full_like(expected, 0x2B))
-                kernels.embed_genes(
-                    cells, on_device, out.pointer, ranks=61, dtype=dtype, out_scale=scale
+                launch_gene_embedding(
+                    device, cells, on_device, out.pointer, dtype=dtype, out_scale=scale
                 )
-                kernels.device.synchronize()
+                device.synchronize()
                 compare(out.download(), expected, f"{width} {storage} {dtype}")
                 checks += 1
     return checks
@@ -101,59 +97,25 @@ def compare(result: np.ndarray, expected: np.ndarray, what: str) -> None:
         raise SystemExit(message)
 
 
-def check_ranking(kernels: CudaKernels, draw: np.random.Generator) -> int:
-    """Random counts with repeated columns, bad cells and ties; real cells; both kinds of memory."""
-    dense = draw.poisson(1.5, (64, 6000)) * (draw.random((64, 6000)) < draw.random((64, 1)))
-    dense = dense.astype(np.float64)
-    dense[1], dense[2] = 0, 7
-    dense[3, 5], dense[4, 6], dense[5, 7] = np.nan, np.inf, -1
-    counts = sp.csr_matrix(dense)
-    counts.indices[:] = draw.integers(0, 6000, counts.nnz)
-    genes = RankGenes(
-        column_gene=draw.integers(-1, 5000, 6000).astype(np.int32),
-        token=draw.permutation(np.arange(4, 5004)).astype(np.int32),
-        median=draw.choice([0.5, 1.0, 1.0, 3.3], 5000),
-    )
-    real = load_bench_cells(KernelBenchOptions())
-    cases = [
-        (counts, genes, RankOptions(max_tokens=2048, cls_token=2, eos_token=3, pad_token=1)),
-        (counts[:0], genes, RankOptions(max_tokens=10)),
-        (counts, genes, RankOptions(max_tokens=6000)),
-        (counts[6:].log1p(), genes, RankOptions(max_tokens=4096, log_base=np.e)),
-        (real.counts, real.genes, real.options),
-    ]
-    for number, (rows, table, options) in enumerate(cases):
-        cells = kernels.rank_value_encode(rows, kernels.upload_genes(table), options)
-        kernels.device.synchronize()
-        result = cells.download()
-        expected = rank_value_encode_reference(rows, table, options)
-        for name in ("tokens", "lengths", "genes", "status"):
-            if getattr(result, name).tobytes() != getattr(expected, name).tobytes():
-                message = f"ranking differs from its definition: case {number}, {name}"
-                raise SystemExit(message)
-        np.testing.assert_allclose(result.totals, expected.totals, rtol=1e-12)
-    return len(cases)
-
-
-def time_embedding(kernels: CudaKernels, draw: np.random.Generator, width: int) -> dict[str, Any]:
+def time_embedding(device: CudaDevice, draw: np.random.Generator, width: int) -> dict[str, Any]:
     """Sixteen cells of 4096 genes, float32, against a copy on the device and against PyTorch."""
     from cuda.bindings import driver
 
     tables = make_tables(draw, 20_275, width)
     tokens = np.stack([draw.permutation(20_275)[:4096] for _ in range(16)]).astype(np.int32)
     lengths = np.full(16, 4096, np.int32)
-    cells = kernels.upload_cells(tokens, lengths, tables)
-    on_device = kernels.upload_tables(tables)
+    cells = DeviceCells.upload(tokens, lengths, tables)
+    on_device = DeviceTables.upload(tables)
     out = DeviceArray.allocate((16, 4096, width), np.float32)
     seconds = device_seconds(
-        kernels,
-        lambda: kernels.embed_genes(cells, on_device, out.pointer, ranks=4096, dtype=np.float32),
+        device,
+        lambda: launch_gene_embedding(device, cells, on_device, out.pointer, dtype=np.float32),
     )
     source = DeviceArray.allocate((COPY_BYTES,), np.uint8)
     target = DeviceArray.allocate((COPY_BYTES,), np.uint8)
-    stream = kernels.device.handle
+    stream = device.handle
     copy = device_seconds(
-        kernels,
+        device,
         lambda: driver.cuMemcpyDtoDAsync(target.pointer, source.pointer, COPY_BYTES, stream),
     )
     # What must move: word rows in, embeddings out. Position rows are shared by the cells (cache).
@@ -170,33 +132,11 @@ def time_embedding(kernels: CudaKernels, draw: np.random.Generator, width: int) 
     }
 
 
-def time_ranking(kernels: CudaKernels) -> dict[str, Any]:
-    """A chunk of 8192 cells that is on the host: upload, ranking, and the wait for it."""
-    from time import perf_counter
-
-    cells = load_bench_cells(KernelBenchOptions())
-    repeats = -(-8192 // cells.counts.shape[0])
-    counts = sp.vstack([cells.counts] * repeats).tocsr()[:8192]
-    genes = kernels.upload_genes(cells.genes)
-    seconds = []
-    for _ in range(12):
-        begin = perf_counter()
-        ranked = kernels.rank_value_encode(counts, genes, cells.options)
-        kernels.device.synchronize()
-        seconds.append(perf_counter() - begin)
-        del ranked
-    return {
-        "source": cells.source,
-        "cells": counts.shape[0],
-        "cells_per_s": counts.shape[0] / float(np.median(seconds[2:])),
-    }
-
-
-def device_seconds(kernels: CudaKernels, run: Callable[[], Any]) -> float:
+def device_seconds(device: CudaDevice, run: Callable[[], Any]) -> float:
     """Median of repeats, by events on the kernels' stream, after a warm-up."""
     from cuda.bindings import driver
 
-    stream = kernels.device.handle
+    stream = device.handle
     begin, end = driver.cuEventCreate(0)[1], driver.cuEventCreate(0)[1]
     times = []
     for repeat in range(REPEATS + 5):
@@ -238,7 +178,7 @@ def time_torch(tables: GeneEmbeddingTables, tokens: np.ndarray) -> float | None:
     return float(np.median(times[5:]))
 
 
-def machine(kernels: CudaKernels) -> dict[str, Any]:
+def machine(device: CudaDevice) -> dict[str, Any]:
     """What the figures are of."""
     from cuda.bindings import driver
     from cuda.core import Device
@@ -247,7 +187,7 @@ def machine(kernels: CudaKernels) -> dict[str, Any]:
 
     return {
         "gpu": Device().name,
-        "arch": kernels.device.arch,
+        "arch": device.arch,
         "driver": int(driver.cuDriverGetVersion()[1]),
         "nvrtc": nvrtc_version(),
         "python": platform.python_version(),

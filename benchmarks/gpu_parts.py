@@ -33,8 +33,8 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """All kernels against their definitions; then the two around a step, at Llama's vocabulary."""
     import gpu_kernels
 
+    from c2t.kernels.cuda.device import CudaDevice
     from c2t.kernels.cuda.memory import DeviceArray
-    from c2t.kernels.gene_embedding.cuda import CudaKernels
     from c2t.kernels.tokens.cuda import (
         DeviceTokenTable,
         choice_scratch_bytes,
@@ -43,8 +43,8 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
     )
     from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 
-    cuda, draw = CudaKernels(), np.random.default_rng(0)
-    note(embedding=gpu_kernels.check_embedding(cuda, draw))
+    device, draw = CudaDevice(), np.random.default_rng(0)
+    note(embedding=gpu_kernels.check_embedding(device, draw))
     checks = 0
     for storage in ("float32", "float16", "int8"):
         rows = (draw.standard_normal((300, 2048)) * 50).astype(storage)
@@ -56,7 +56,7 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
         for dtype in ("float32", "float16", "uint16"):
             out = DeviceArray.allocate((77, 2048), dtype)
             launch_token_rows(
-                cuda.device,
+                device,
                 table,
                 token_ids=inputs[0].pointer,
                 given=inputs[1].pointer,
@@ -64,7 +64,7 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
                 count=77,
                 dtype=dtype,
             )
-            cuda.device.synchronize()
+            device.synchronize()
             expected = token_rows_reference(ids, rows, scale, given, dtype)
             np.testing.assert_array_equal(out.download(), expected)
             checks += 1
@@ -86,7 +86,7 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
             dtype: str = dtype,
         ) -> None:
             launch_choose_tokens(
-                cuda.device,
+                device,
                 logits=on_device[0].pointer,
                 dtype=dtype,
                 banned=on_device[1].pointer,
@@ -100,7 +100,7 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
             )
 
         choose()
-        cuda.device.synchronize()
+        device.synchronize()
         expected = choose_tokens_reference(logits, banned)
         tokens, probability, finite = (array.download() for array in result)
         good = expected[2]
@@ -109,12 +109,12 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
         np.testing.assert_allclose(probability[good], expected[1][good], rtol=1e-4)
         for count in (1, 17, 40):  # whatever the number of rows, and each launch after another
             choose(count)
-            cuda.device.synchronize()
+            device.synchronize()
             for before, array in zip((tokens, probability, finite), result, strict=True):
                 assert array.download().tobytes() == before.tobytes()
         checks += 1
         if vocabulary > 1000 and dtype == "float32":
-            times = {n: gpu_kernels.device_seconds(cuda, lambda n=n: choose(n)) for n in (1, 17)}
+            times = {n: gpu_kernels.device_seconds(device, lambda n=n: choose(n)) for n in (1, 17)}
             note(choose_seconds=times)
     note(token_checks=checks)
 

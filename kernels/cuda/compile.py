@@ -13,19 +13,10 @@ from pathlib import Path
 from c2t.kernels.errors import KernelError
 
 SOURCES = Path(__file__).parents[1]
-# Rank values must have the bits of the NumPy definition: no products fused with sums.
-EXACT = {
-    "rank_value": True,
-    "gene_embedding": False,
-    "token_rows": False,
-    "choose_tokens": False,
-    "pack_weights": False,
-    "decoder_step": False,
-}
 
 
 def source_path(source: str) -> Path:
-    """The file of a source that is named in `EXACT`; each operator has a folder of its own."""
+    """The file of a source, such as "token_rows"; each operator has a folder of its own."""
     (path,) = SOURCES.glob(f"*/{source}.cu")
     return path
 
@@ -34,7 +25,7 @@ def load_cubin(source: str, defines: dict[str, int], arch: str, *, driver: str) 
     """Machine code of one source, from the cache or freshly compiled.
 
     Args:
-        source: One of `EXACT`.
+        source: Name of a `.cu` file, without its ending.
         defines: Macros.
         arch: Such as "sm_90".
         driver: Version of the driver: another one gets code of its own.
@@ -73,7 +64,6 @@ def compile_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
     options = ProgramOptions(
         std="c++17",
         arch=arch,
-        fma=not EXACT[source],
         include_path=str(SOURCES),
         define_macro=[(name, str(value)) for name, value in sorted(defines.items())] or None,
     )

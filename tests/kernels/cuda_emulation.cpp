@@ -25,14 +25,4 @@ extern "C" void emulate(const int* tokens, const int* lengths, const Table* word
                     ranks, token_stride, epsilon, out_scale);
     });
 }
-#else
-extern "C" void emulate(const long long* indptr, const int* indices, const double* data, const int* column_gene,
-                        const int* gene_token, const double* median, const long long* scratch_start, u64* scratch,
-                        int* tokens, int* lengths, int* genes, double* totals, unsigned char* status,
-                        long long cells, int max_tokens, int cls_token, int eos_token, int pad_token) {
-    run_grid(cells, C2T_THREADS, [&] {
-        rank_value_encode(indptr, indices, data, column_gene, gene_token, median, scratch_start, scratch, tokens,
-                          lengths, genes, totals, status, max_tokens, cls_token, eos_token, pad_token);
-    });
-}
 #endif

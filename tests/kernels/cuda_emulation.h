@@ -72,7 +72,6 @@ template <class T> T __shfl_sync(unsigned, T v, int lane) {
     return other;
 }
 inline float __shfl_xor_sync(unsigned lanes, float v, int mask) { return __shfl_sync(lanes, v, threadIdx.x % 32 ^ mask); }
-inline long long __double_as_longlong(double v) { long long bits; std::memcpy(&bits, &v, 8); return bits; }
 inline unsigned __float_as_uint(float v) { unsigned bits; std::memcpy(&bits, &v, 4); return bits; }
 inline float __uint_as_float(unsigned bits) { float v; std::memcpy(&v, &bits, 4); return v; }
 inline float __expf(float v) { return std::exp(v); }

@@ -13,15 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.cuda.compile import SOURCES, source_path
 from c2t.kernels.decoder_step.cuda import Ring, StepSizes
-from c2t.kernels.gene_embedding.definition import embed_genes_reference, rank_value_encode_reference
+from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, convert_tables
 from c2t.kernels.native import TYPE_NUMBER
-from c2t.kernels.rank_value.encode import RankedCells, RankGenes, RankOptions
 from c2t.kernels.tokens.cuda import (
     CHOICE_FINDING,
     CHOICE_PIECE,
@@ -33,10 +31,7 @@ from c2t.runtime.engines.cpu.logit_choices import LogitChoices
 
 ARCHITECTURES = (80, 86, 89, 90, 120)
 EMULATION = Path(__file__).parent / "cuda_emulation.cpp"
-THREADS, SHARED = (
-    8,
-    64,
-)  # of the emulated blocks: threads of the host are dear, and both paths are to run
+THREADS = 8  # of the emulated blocks
 PIECE = 16 * THREADS  # columns of an emulated block of the choice
 
 
@@ -57,7 +52,6 @@ STEP_MACROS = STEP_SIZES.macros(16, Ring(1, 4), 16)
 PACK_MACROS = {"C2T_THREADS": 256, **replace(STEP_SIZES, hidden_size=2048).order(16)}
 PACK_FLAGS = [f"-D{name}={value}" for name, value in PACK_MACROS.items()]
 VARIANTS = [
-    ("rank_value", ["-fmad=false"]),
     ("gene_embedding", embedding_macros(768, 1, 1)),
     ("gene_embedding", embedding_macros(1152, 0, 0)),
     ("gene_embedding", embedding_macros(1152, 3, 3)),
@@ -117,7 +111,6 @@ def test_what_the_benchmark_replaces_in_the_step_kernel_is_there(
 
 def test_nvrtc_compiles(compile_cubin):
     for arch in ("sm_80", "sm_120"):
-        assert compile_cubin("rank_value", {}, arch).startswith(b"\x7fELF")
         macros = {"C2T_WIDTH": 768, "C2T_TABLE": 1, "C2T_OUT": 1}
         assert compile_cubin("gene_embedding", macros, arch).startswith(b"\x7fELF")
         macros = {"C2T_TABLE": 3, "C2T_OUT": 2}
@@ -189,67 +182,6 @@ def test_the_logic_of_the_gene_embedding(width, storage, dtype, tmp_path):
         out, expected = ((a.astype(np.uint32) << 16).view(np.float32) for a in (out, expected))
     tolerance = {"float32": FLOAT32, "uint16": 2.0**-7, "int8": 0}[dtype]
     assert worst_difference(out, expected) <= tolerance
-
-
-def test_the_logic_of_the_rank_values(tmp_path):
-    draw = np.random.default_rng(1)
-    dense = draw.poisson(1.5, (10, 100)) * (draw.random((10, 100)) < draw.random((10, 1)))
-    dense = dense.astype(np.float64)
-    dense[1] = 0
-    dense[2] = 7  # all ties
-    dense[3, 5], dense[4, 6], dense[5, 7] = np.nan, np.inf, -1
-    dense[6], dense[6, 9] = 0, 3
-    counts = sp.csr_matrix(dense)
-    counts.indices[:] = draw.integers(0, 100, counts.nnz)  # unsorted, repeated
-    genes = RankGenes(
-        column_gene=draw.integers(-1, 70, 100).astype(np.int32),
-        token=draw.permutation(np.arange(4, 74)).astype(np.int32),
-        median=draw.choice([0.5, 1.0, 1.0, 3.3], 70),
-    )
-    function = emulate(
-        tmp_path,
-        "rank_value",
-        f"-DC2T_THREADS={THREADS}",
-        f"-DC2T_SHARED={SHARED}",
-        "-ffp-contract=off",
-    )
-    padded = np.maximum(2, 1 << np.ceil(np.log2(np.maximum(np.diff(counts.indptr), 1))).astype(int))
-    words = np.where(padded > SHARED, 2 * padded, 0)
-    scratch_start = (np.cumsum(words) - words).astype(np.int64)
-    scratch = np.empty(words.sum(), np.uint64)
-    indptr = counts.indptr.astype(np.int64)
-    assert (words > 0).any()
-    assert (words == 0).any()
-    for options in (
-        RankOptions(max_tokens=20, cls_token=2, eos_token=3, pad_token=1),
-        RankOptions(max_tokens=100),
-    ):
-        result = RankedCells.empty(10, options)
-        specials = (
-            -1 if token is None else token for token in (options.cls_token, options.eos_token)
-        )
-        function(
-            address(indptr),
-            address(counts.indices),
-            address(counts.data),
-            address(genes.column_gene),
-            address(genes.token),
-            address(genes.median),
-            address(scratch_start),
-            address(scratch),
-            *(
-                address(getattr(result, name))
-                for name in ("tokens", "lengths", "genes", "totals", "status")
-            ),
-            ctypes.c_longlong(10),
-            options.max_tokens,
-            *specials,
-            options.pad_token,
-        )
-        expected = rank_value_encode_reference(counts, genes, options)
-        for name in ("tokens", "lengths", "genes", "status"):
-            np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), name)
-        np.testing.assert_allclose(result.totals, expected.totals, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import download
-from c2t.kernels.gene_embedding.cuda import CudaKernels, DeviceTables
+from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.runtime.bundle.manifest import Manifest
 from c2t.runtime.engine_protocol import Float32
@@ -26,7 +27,7 @@ class DeviceEncoder:
     """See `c2t.runtime.engine_protocol.GeneTokenEncoder`.
 
     Args:
-        kernels: The kernels, on the device of the graphs.
+        device: The device of the graphs.
         encoder: The encoder's graph, opened.
         projector: The projector's.
         tables: Tables of the gene embedding.
@@ -37,7 +38,7 @@ class DeviceEncoder:
 
     def __init__(
         self,
-        kernels: CudaKernels,
+        device: CudaDevice,
         encoder: DeviceGraph,
         projector: DeviceGraph,
         tables: GeneEmbeddingTables,
@@ -45,10 +46,9 @@ class DeviceEncoder:
         clock: StageClock | None = None,
     ) -> None:
         self._clock = clock or StageClock()
-        self._kernels = kernels
+        self._device = device
         self._encoder, self._projector = encoder, projector
-        self._host_tables = tables
-        self._tables: DeviceTables = kernels.upload_tables(tables)
+        self._tables: DeviceTables = DeviceTables.upload(tables)
         self._manifest = manifest
         self._new_buffers()
 
@@ -95,14 +95,12 @@ class DeviceEncoder:
         )
         dtype = self._projector.dtypes["cell_vectors"]
         result = self._tensor(self._vectors, (batch, vectors, sizes.decoder.hidden_size), dtype)
-        cells = self._kernels.upload_cells(
-            tokens, np.full(batch, length, np.int32), self._host_tables
-        )
-        self._kernels.embed_genes(
+        cells = DeviceCells.upload(tokens, np.full(batch, length, np.int32), self._tables.host)
+        launch_gene_embedding(
+            self._device,
             cells,
             self._tables,
             embeddings.address,
-            ranks=length,
             dtype=STORAGE[embeddings.dtype],
         )
         for graph, tensors in (
@@ -112,7 +110,7 @@ class DeviceEncoder:
             bound = graph.bind(tensors, repeated=False)
             bound.enqueue()
             bound.close()
-        self._kernels.device.synchronize()
+        self._device.synchronize()
         found = download(result.address, result.shape, STORAGE[dtype])
         if dtype == "bfloat16":
             return (found.astype(np.uint32) << 16).view(np.float32)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.kernels.cuda.device import CudaDevice
-from c2t.kernels.gene_embedding.cuda import CudaKernels
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.tokens.cuda import DeviceTokenTable
 from c2t.runtime.bundle.bundle import Bundle
@@ -159,7 +158,7 @@ def open_device_engines(
             upload_token_table(bundle.token_embedding, precision),
         )
         encoder = DeviceEncoder(
-            CudaKernels(device),
+            device,
             graph("encoder.onnx"),
             graph("projector.onnx"),
             bundle.gene_embedding_tables,
