@@ -19,7 +19,7 @@ from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, convert_tables
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
 
 REPEATS = 50
 COPY_BYTES = 1 << 30

@@ -1,15 +1,5 @@
-"""From sparse counts to the encoder's input: NumPy definitions and their native implementations."""
+"""The computations of our own: each as a NumPy definition, as native code, as CUDA.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from c2t.kernels.native import NativeStatus
-
-
-def native_status() -> NativeStatus:
-    """Which implementation this process uses, and why."""
-    from c2t.kernels.native import native_status as status
-
-    return status()
+One folder for each operator: `definition.py` says what is computed, slowly; `cpu.py` runs the
+fastest implementation of this processor, `cuda.py` launches the kernels of a GPU.
+"""

@@ -1,6 +1,6 @@
-"""The compiled library: where it is, which instruction set it uses, and its C structures.
+"""The compiled library: where it is, and which instruction set this process uses.
 
-`C2T_FORCE_ISA` chooses scalar, avx2, avx512 or numpy, for tests and to find out what is at fault.
+`C2T_FORCE_ISA` forces scalar, avx2, avx512 or numpy: for tests, and to find a faulty one.
 """
 
 from __future__ import annotations
@@ -15,75 +15,9 @@ from c2t.kernels.errors import KernelError
 
 FORCE_VARIABLE = "C2T_FORCE_ISA"
 LIBRARY_NAME = "libc2t_kernels.so"
-LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # another build, such as the one of sanitize.sh
+LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # path of another build, such as that of sanitize.sh
 NUMPY = "numpy"
 ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2}  # enum c2t_isa; later is faster
-
-_POINTER = ctypes.c_void_p
-
-
-class EmbedArguments(ctypes.Structure):
-    """struct c2t_embed_args of csrc/c2t_kernels.h."""
-
-    _fields_ = (
-        ("tokens", _POINTER),
-        ("lengths", _POINTER),
-        ("word", _POINTER),
-        ("position", _POINTER),
-        ("word_scale", _POINTER),
-        ("position_scale", _POINTER),
-        ("token_type", _POINTER),
-        ("gamma", _POINTER),
-        ("beta", _POINTER),
-        ("out", _POINTER),
-        ("cells", ctypes.c_int64),
-        ("ranks", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("table_type", ctypes.c_int32),
-        ("out_type", ctypes.c_int32),
-        ("epsilon", ctypes.c_float),
-        ("out_scale", ctypes.c_float),
-    )
-
-
-class RankArguments(ctypes.Structure):
-    """struct c2t_rank_args of csrc/c2t_kernels.h."""
-
-    _fields_ = (
-        ("indptr", _POINTER),
-        ("indices", _POINTER),
-        ("data", _POINTER),
-        ("column_gene", _POINTER),
-        ("token", _POINTER),
-        ("median", _POINTER),
-        ("tokens", _POINTER),
-        ("lengths", _POINTER),
-        ("genes", _POINTER),
-        ("totals", _POINTER),
-        ("status", _POINTER),
-        ("cells", ctypes.c_int64),
-        ("vocabulary", ctypes.c_int64),
-        ("max_tokens", ctypes.c_int64),
-        ("cls_token", ctypes.c_int32),
-        ("eos_token", ctypes.c_int32),
-        ("pad_token", ctypes.c_int32),
-        ("index_type", ctypes.c_int32),
-        ("data_type", ctypes.c_int32),
-        ("column_token", _POINTER),
-        ("column_median", _POINTER),
-    )
-
-
-# enum c2t_type; uint16 holds the bits of bfloat16.
-TYPE_NUMBER = {
-    "float32": 0,
-    "float16": 1,
-    "uint16": 2,
-    "int8": 3,
-    "float64": 4,
-    "int32": 5,
-    "int64": 6,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +26,8 @@ class NativeStatus:
 
     Args:
         isa: "avx512", "avx2", "scalar", or "numpy" where no library is used.
-        library: Path of the library, or None.
-        reason: Why it is this one, in words.
+        library: Path of the library; None for "numpy".
+        reason: Why this implementation, in words.
     """
 
     isa: str
@@ -103,23 +37,29 @@ class NativeStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class NativeKernels:
-    """A loaded library, bound to one instruction set."""
+    """A loaded library, bound to one instruction set.
+
+    Args:
+        library: The library.
+        isa: One of `ISA_NUMBER`'s numbers.
+    """
 
     library: ctypes.CDLL
     isa: int
 
-    def embed(self, arguments: EmbedArguments, threads: int) -> None:
-        """Run the gene embedding on arguments that were checked."""
-        self._run(self.library.c2t_embed, arguments, threads)
+    def run(self, function: str, arguments: ctypes.Structure, threads: int) -> None:
+        """Run a function of c2t_kernels.h; ctypes releases the interpreter lock for the call.
 
-    def rank(self, arguments: RankArguments, threads: int) -> None:
-        """Run the rank-value encoding on arguments that were checked."""
-        self._run(self.library.c2t_rank, arguments, threads)
+        Args:
+            function: Such as "c2t_embed".
+            arguments: Its structure. The library checks nothing: shapes, dtypes and every index
+                must have been checked.
+            threads: How many to use at most.
 
-    def _run(self, function: object, arguments: ctypes.Structure, threads: int) -> None:
-        assert callable(function)
-        # ctypes releases the interpreter lock for the call.
-        if function(ctypes.byref(arguments), self.isa, threads):
+        Raises:
+            MemoryError: The library ran out of memory.
+        """
+        if getattr(self.library, function)(ctypes.byref(arguments), self.isa, threads):
             message = "the native kernels ran out of memory"
             raise MemoryError(message)
 
@@ -128,7 +68,7 @@ def native_status() -> NativeStatus:
     """Which implementation this process uses, and why.
 
     Raises:
-        KernelError: If `C2T_FORCE_ISA` names something that is not there.
+        KernelError: `C2T_FORCE_ISA` names an implementation that does not run here.
     """
     return _select()[0]
 
@@ -137,7 +77,7 @@ def native_kernels() -> NativeKernels | None:
     """The library to use, or None for NumPy.
 
     Raises:
-        KernelError: If `C2T_FORCE_ISA` names something that is not there.
+        KernelError: `C2T_FORCE_ISA` names an implementation that does not run here.
     """
     return _select()[1]
 
@@ -171,42 +111,34 @@ def _select() -> tuple[NativeStatus, NativeKernels | None]:
 
 def _load() -> tuple[Path | None, ctypes.CDLL | None, str]:
     """Path and library, or why there is none."""
-    # An editable install has two folders: the sources, and the one that holds what was compiled.
+    # An editable install has two folders: one of the sources, one of the compiled library.
     from c2t import kernels
 
     paths = [Path(folder) / LIBRARY_NAME for folder in kernels.__path__]
     if other := os.environ.get(LIBRARY_VARIABLE):
         paths = [Path(other)]
-    found = [path for path in paths if path.is_file()]
-    if not found:
+    present = [path for path in paths if path.is_file()]
+    if not present:
         return None, None, "c2t was installed without a C++ compiler"
     try:
-        library = ctypes.CDLL(str(found[0]))
+        library = ctypes.CDLL(str(present[0]))
     except OSError as error:
-        return None, None, f"{found[0]} cannot be loaded: {error}"
-    library.c2t_isa_mask.argtypes = ()
-    library.c2t_isa_mask.restype = ctypes.c_int32
-    for function, structure in (
-        (library.c2t_embed, EmbedArguments),
-        (library.c2t_rank, RankArguments),
-    ):
-        function.argtypes = (ctypes.POINTER(structure), ctypes.c_int32, ctypes.c_int32)
-        function.restype = ctypes.c_int32
-    return found[0], library, ""
+        return None, None, f"{present[0]} cannot be loaded: {error}"
+    return present[0], library, ""
 
 
 def core_count() -> int:
-    """Cores that this process may use, which in a container are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):  # not everywhere
+    """Cores that this process may use; a container often has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; macOS and Windows lack it
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def thread_count(threads: int | None) -> int:
-    """The caller's number, or one per core that this process may use.
+    """The caller's number; None means one per core that this process may use.
 
     Raises:
-        KernelError: If `threads` is less than 1.
+        KernelError: `threads` is less than 1.
     """
     if threads is None:
         return core_count()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.calibration.ranges.products import Float32
-from c2t.kernels.gene_embedding.embed import embed_genes
+from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
 
 Inputs = dict[str, NDArray[Any]]

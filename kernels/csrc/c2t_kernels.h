@@ -28,7 +28,7 @@ struct c2t_embed_args {
     const float* gamma;           // [H]
     const float* beta;            // [H]
     void* out;                    // [B, S, H] of out_type
-    int64_t cells, ranks, width;
+    int64_t cells, ranks, hidden_size;
     int32_t table_type, out_type;
     float epsilon, out_scale;
 };

@@ -114,11 +114,11 @@ int32_t c2t_embed(const c2t_embed_args* args, int32_t isa, int32_t threads) {
     if (isa == C2T_AVX512) embed_block = &c2t_avx512::embed_block;
 #endif
     (void)isa;
-    const int64_t bytes = args->cells * args->ranks * args->width * 4;
+    const int64_t bytes = args->cells * args->ranks * args->hidden_size * 4;
     const int64_t blocks = args->cells ? (args->ranks + kRankBlock - 1) / kRankBlock : 0;
     return run_safely(
         blocks, std::min<int64_t>(threads, 1 + bytes / kBytesPerThread),
-        [&] { return std::make_unique<std::vector<float>>(static_cast<size_t>(args->width)); },
+        [&] { return std::make_unique<std::vector<float>>(static_cast<size_t>(args->hidden_size)); },
         [&](std::vector<float>& row, int64_t block) { embed_block(*args, block, row.data()); });
 }
 

@@ -30,7 +30,7 @@ template <class F> inline void each_vector(int64_t whole, const F& f) {
 template <bool typed, class Table, class Out>
 void embed_row(const c2t_embed_args& a, const Table* word, const Table* position, float word_scale,
                float position_scale, float* __restrict x, Out* __restrict out) {
-    const int64_t width = a.width, whole = width - width % kLanes;
+    const int64_t hidden_size = a.hidden_size, whole = hidden_size - hidden_size % kLanes;
     const float* const token_type = a.token_type;
     const float* const gamma = a.gamma;
     const float* const beta = a.beta;
@@ -46,14 +46,14 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
         store(value, x + i, 1.0f);
         total.part[part] = add(total.part[part], value);
     });
-    for (int64_t i = whole; i < width; ++i) {
+    for (int64_t i = whole; i < hidden_size; ++i) {
         float value = scaled ? widen(word[i]) * word_scale + widen(position[i]) * position_scale
                              : widen(word[i]) + widen(position[i]);
         if (typed) value += token_type[i];
         x[i] = value;
         total.tail += value;
     }
-    const float mean = total.total() / static_cast<float>(width);
+    const float mean = total.total() / static_cast<float>(hidden_size);
 
     RowSum residue, squares;
     const Vector means = broadcast(mean);
@@ -62,13 +62,13 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
         residue.part[part] = add(residue.part[part], centred);
         squares.part[part] = multiply_add(centred, centred, squares.part[part]);
     });
-    for (int64_t i = whole; i < width; ++i) {
+    for (int64_t i = whole; i < hidden_size; ++i) {
         const float centred = x[i] - mean;
         residue.tail += centred;
         squares.tail += centred * centred;
     }
-    const float correction = residue.total() / static_cast<float>(width);
-    float variance = squares.total() / static_cast<float>(width) - correction * correction;
+    const float correction = residue.total() / static_cast<float>(hidden_size);
+    float variance = squares.total() / static_cast<float>(hidden_size) - correction * correction;
     variance = variance < 0.0f ? 0.0f : variance;  // a NaN stays one
     const float inverse = 1.0f / std::sqrt(variance + a.epsilon);
 
@@ -78,7 +78,7 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
         const Vector y = multiply_add(multiply(centred, inverses), load(gamma + i), load(beta + i));
         store(y, out + i, out_scale);
     });
-    for (int64_t i = whole; i < width; ++i) {
+    for (int64_t i = whole; i < hidden_size; ++i) {
         narrow(((x[i] - mean) - correction) * inverse * gamma[i] + beta[i], out + i, out_scale);
     }
 }
@@ -91,26 +91,26 @@ void embed_cells(const c2t_embed_args& a, int64_t block, float* x) {
     const Table* positions = static_cast<const Table*>(a.position);
     const int64_t first = block * kRankBlock;
     const int64_t last = first + kRankBlock < a.ranks ? first + kRankBlock : a.ranks;
-    const int64_t row_bytes = a.width * int64_t(sizeof(Table));
+    const int64_t row_bytes = a.hidden_size * int64_t(sizeof(Table));
     const int64_t ahead = row_bytes < kPrefetchBytes ? kPrefetchBytes / row_bytes : 1;  // rows
     for (int64_t cell = 0; cell < a.cells; ++cell) {
         const int32_t* tokens = a.tokens + cell * a.ranks;
-        Out* out = static_cast<Out*>(a.out) + cell * a.ranks * a.width;
+        Out* out = static_cast<Out*>(a.out) + cell * a.ranks * a.hidden_size;
         const int64_t length = a.lengths[cell];
         int64_t rank = first;
         for (; rank < last && rank < length; ++rank) {
             if (rank + ahead < length) {
                 // Each row begins at an address that no prefetcher can foresee.
-                const char* next = reinterpret_cast<const char*>(words + tokens[rank + ahead] * a.width);
+                const char* next = reinterpret_cast<const char*>(words + tokens[rank + ahead] * a.hidden_size);
                 for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(next + byte);
             }
             const int64_t token = tokens[rank];
-            embed_row<typed>(a, words + token * a.width, positions + rank * a.width,
+            embed_row<typed>(a, words + token * a.hidden_size, positions + rank * a.hidden_size,
                              a.word_scale ? a.word_scale[token] : 1.0f,
-                             a.position_scale ? a.position_scale[rank] : 1.0f, x, out + rank * a.width);
+                             a.position_scale ? a.position_scale[rank] : 1.0f, x, out + rank * a.hidden_size);
         }
         if (rank < last) {
-            std::memset(static_cast<void*>(out + rank * a.width), 0, (last - rank) * a.width * sizeof(Out));
+            std::memset(static_cast<void*>(out + rank * a.hidden_size), 0, (last - rank) * a.hidden_size * sizeof(Out));
         }
     }
 }

@@ -15,8 +15,8 @@ import numpy as np
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
-from c2t.kernels.native import TYPE_NUMBER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

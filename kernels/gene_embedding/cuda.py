@@ -12,9 +12,9 @@ import numpy as np
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
-from c2t.kernels.gene_embedding.embed import check_cells
-from c2t.kernels.native import TYPE_NUMBER
+from c2t.kernels.gene_embedding.cpu import check_cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,4 @@
-"""The NumPy definition of the kernels around a decoder step: token rows in, chosen tokens out.
-
-Written to be read; every other implementation is tested against this file.
-"""
+"""The NumPy definition of the kernels around a decoder step: token rows in, chosen tokens out."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c2t.kernels.gene_embedding.definition import bfloat16_bits
+from c2t.kernels.dtypes import rounded_to
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +23,9 @@ def token_rows_reference(
 
     Args:
         token_ids: [N]; -1 where the row is given.
-        table: [V, D] float32, float16, or int8 with a scale for each row.
+        table: [V, D] float32, float16, or int8 with a scale per row.
         scale: [V] float32 of an int8 table, else None.
-        given: [N, D], not looked at where there is a token; None where there always is one.
+        given: [N, D], read only in rows of token -1; None where there are none.
         dtype: float32, float16 or uint16 (the bits of bfloat16).
 
     Returns:
@@ -43,10 +40,7 @@ def token_rows_reference(
             rows[row] = table[token].astype(np.float32)
             if scale is not None:
                 rows[row] *= scale[token]
-    if np.dtype(dtype) == np.uint16:
-        return bfloat16_bits(rows)
-    with np.errstate(over="ignore", under="ignore"):
-        return rows.astype(dtype)
+    return rounded_to(rows, dtype)
 
 
 def choose_tokens_reference(
@@ -59,10 +53,10 @@ def choose_tokens_reference(
         banned: [N, W] tokens that may not be chosen, padded with -1.
 
     Returns:
-        The most probable tokens that are not banned, the smallest of equal ones [N]; their softmax
-        probabilities before the ban, NaN of a row that is not finite [N]; whether the largest logit
-        of a row is a finite number [N] (a NaN counts as the largest). The token of a row that is
-        not finite means nothing.
+        Three arrays [N]. Tokens: the most probable one that is not banned, the smallest of equals.
+        Probabilities: the chosen token's softmax before the ban; NaN where the row is not finite.
+        Finite: whether the row's largest logit is finite; a NaN counts as the largest. The token
+        of a row that is not finite means nothing.
     """
     wide = logits.astype(np.float64)
     allowed = wide.copy()

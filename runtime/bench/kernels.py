@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.kernels.errors import KernelError
-from c2t.kernels.gene_embedding.definition import embed_genes_reference, rank_value_encode_reference
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, embed_genes
+from c2t.kernels.gene_embedding.cpu import embed_genes
+from c2t.kernels.gene_embedding.definition import embed_genes_reference
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.native import native_status, thread_count
-from c2t.kernels.rank_value.encode import rank_value_encode
+from c2t.kernels.rank_value.cpu import rank_value_encode
+from c2t.kernels.rank_value.definition import rank_value_encode_reference
 from c2t.runtime.bench.kernel_cells import BenchCells, load_bench_cells, rank_like_the_tokenizer
 
 if TYPE_CHECKING:

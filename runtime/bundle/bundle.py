@@ -26,7 +26,7 @@ from c2t.runtime.system.errors import BundleError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables
+    from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
     from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 
 # A manifest is a few kilobytes; one that is megabytes long is not ours.
@@ -135,7 +135,7 @@ class Bundle:
     @cached_property
     def gene_embedding_tables(self) -> GeneEmbeddingTables:
         """Tables of the fused gene-embedding kernel."""
-        from c2t.kernels.gene_embedding.embed import load_gene_embedding_tables
+        from c2t.kernels.gene_embedding.tables import load_gene_embedding_tables
 
         spec = self.manifest.gene_input
         tables = load_gene_embedding_tables(

@@ -139,7 +139,7 @@ def _version(name: str) -> str | None:
 
 def _kernels() -> KernelCheck:
     """Which implementation the kernels run with."""
-    from c2t.kernels import native_status
+    from c2t.kernels.native import native_status
 
     try:
         status = native_status()

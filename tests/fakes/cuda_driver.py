@@ -18,14 +18,15 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.tokens.cuda import CHOICE_FINDING, choice_pieces
 from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 from c2t.runtime.engines.gpu.graph import STORAGE, DeviceTensor
 
 OUT_OF_MEMORY = 2
-NAMES = {0: "float32", 1: "float16", 2: "uint16", 3: "int8"}  # the sources' numbers of types
+NAMES = {number: name for name, number in TYPE_NUMBER.items()}
 
 
 class FakeStream:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tolerance import FLOAT32, worst_difference
 
+from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, embed_genes
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 
 VOCABULARY, POSITIONS = 500, 128
 

@@ -17,9 +17,9 @@ from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.cuda.compile import SOURCES, source_path
 from c2t.kernels.decoder_step.cuda import Ring, StepSizes
+from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, convert_tables
-from c2t.kernels.native import TYPE_NUMBER
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
 from c2t.kernels.tokens.cuda import (
     CHOICE_FINDING,
     CHOICE_PIECE,

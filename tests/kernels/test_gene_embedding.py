@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from tolerance import FLOAT32, worst_difference
 
+from c2t.kernels.dtypes import bfloat16_bits
 from c2t.kernels.errors import KernelError
-from c2t.kernels.gene_embedding.definition import bfloat16_bits, embed_genes_reference
-from c2t.kernels.gene_embedding.embed import (
+from c2t.kernels.gene_embedding.cpu import embed_genes
+from c2t.kernels.gene_embedding.definition import embed_genes_reference
+from c2t.kernels.gene_embedding.tables import (
     GeneEmbeddingTables,
     convert_tables,
-    embed_genes,
     load_gene_embedding_tables,
 )
 

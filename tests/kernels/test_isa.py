@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from c2t.kernels import native_status
-from c2t.kernels.native import ISA_NUMBER, native_kernels
+from c2t.kernels.native import ISA_NUMBER, native_kernels, native_status
 
 HERE = Path(__file__).parent
 TESTS = ("test_gene_embedding.py", "test_rank_value.py")
@@ -42,13 +41,13 @@ def test_every_implementation_passes_the_tests_of_the_kernels(isa):
 def test_the_forced_implementation_is_the_one_reported(isa):
     if isa != "numpy" and isa not in supported():
         pytest.skip(f"{isa} does not run here: {native_status().reason}")
-    code = "from c2t.kernels import native_status as s; print(s().isa, '|', s().reason)"
+    code = "from c2t.kernels.native import native_status as s; print(s().isa, '|', s().reason)"
     result = run(["-c", code], isa)
     assert result.stdout.strip() == f"{isa} | C2T_FORCE_ISA is set", result.stderr
 
 
 def test_an_unknown_implementation_is_an_error():
-    result = run(["-c", "from c2t.kernels import native_status as s; s()"], "sse9")
+    result = run(["-c", "from c2t.kernels.native import native_status as s; s()"], "sse9")
     assert "KernelError: C2T_FORCE_ISA=sse9 is no implementation" in result.stderr
     assert "hint: choose one of numpy, scalar, avx2, avx512" in result.stderr
 

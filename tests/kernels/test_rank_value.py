@@ -6,8 +6,9 @@ import scipy.sparse as sp
 from shared_data import shared
 
 from c2t.kernels.errors import KernelError
-from c2t.kernels.gene_embedding.definition import rank_value_encode_reference
-from c2t.kernels.rank_value.encode import CellStatus, RankGenes, RankOptions, rank_value_encode
+from c2t.kernels.rank_value.cpu import rank_value_encode
+from c2t.kernels.rank_value.definition import rank_value_encode_reference
+from c2t.kernels.rank_value.types import CellStatus, RankGenes, RankOptions
 
 FIELDS = ("tokens", "lengths", "genes", "totals", "status")
 

@@ -2,7 +2,7 @@
 
 The order is by count / median in float64, descending; genes of exactly equal value are ordered by
 their smaller token. A cell's total does not enter: it scales all values of the cell alike.
-`c2t.kernels.rank_value.encode` does the work; here its results become sequences, and its states
+`c2t.kernels.rank_value.cpu` does the work; here its results become sequences, and its states
 sentences.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.kernels.rank_value.encode import rank_value_encode
+from c2t.kernels.rank_value.cpu import rank_value_encode
 from c2t.kernels.rank_value.types import CellStatus, CsrRows, RankedCells, RankGenes, RankOptions
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput

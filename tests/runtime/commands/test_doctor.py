@@ -94,14 +94,14 @@ def test_broken_engine_is_reported_not_thrown(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_kernels_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    from c2t import kernels
+    from c2t.kernels import native
     from c2t.kernels.errors import KernelError
 
     def refuse() -> None:
         problem = "C2T_FORCE_ISA=sve, which this processor or library lacks"
         raise KernelError(problem, hint="choose one of numpy, scalar")
 
-    monkeypatch.setattr(kernels, "native_status", refuse)
+    monkeypatch.setattr(native, "native_status", refuse)
     (problem,) = doctor.diagnose().problems
     assert problem.startswith("C2T_FORCE_ISA=sve")
     assert "hint: choose one of numpy" in problem

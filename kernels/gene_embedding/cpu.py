@@ -1,31 +1,50 @@
-"""Gene embedding: checks the arguments, then runs the fastest implementation of this machine."""
+"""Gene embedding on the CPU: checks the arguments, then runs the fastest implementation here."""
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
-from c2t.kernels.gene_embedding.tables import (
-    GeneEmbeddingTables,
-    convert_tables,
-    load_gene_embedding_tables,
-)
-from c2t.kernels.native import TYPE_NUMBER, EmbedArguments, native_kernels, thread_count
+from c2t.kernels.native import native_kernels, thread_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "GeneEmbeddingTables",
-    "convert_tables",
-    "embed_genes",
-    "load_gene_embedding_tables",
-]
+    from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 
 OUTPUT_DTYPES = (np.float32, np.float16, np.uint16, np.int8)
+
+
+_POINTER = ctypes.c_void_p
+
+
+class EmbedArguments(ctypes.Structure):
+    """struct c2t_embed_args of csrc/c2t_kernels.h."""
+
+    _fields_ = (
+        ("tokens", _POINTER),
+        ("lengths", _POINTER),
+        ("word", _POINTER),
+        ("position", _POINTER),
+        ("word_scale", _POINTER),
+        ("position_scale", _POINTER),
+        ("token_type", _POINTER),
+        ("gamma", _POINTER),
+        ("beta", _POINTER),
+        ("out", _POINTER),
+        ("cells", ctypes.c_int64),
+        ("ranks", ctypes.c_int64),
+        ("hidden_size", ctypes.c_int64),
+        ("table_type", ctypes.c_int32),
+        ("out_type", ctypes.c_int32),
+        ("epsilon", ctypes.c_float),
+        ("out_scale", ctypes.c_float),
+    )
 
 
 def embed_genes(
@@ -40,20 +59,20 @@ def embed_genes(
     """Fill `out` with LayerNorm(word[token] + position[rank] + type) * gamma + beta, in one pass.
 
     Args:
-        tokens: [B, S] int32; what stands after a cell's length is not looked at.
+        tokens: [B, S] int32; tokens after a cell's length are not read.
         lengths: [B] int32, 0 ... S.
-        tables: The model's tables.
+        tables: Of any storage type.
         out: [B, S, H] contiguous; float32, float16, uint16 (the bits of bfloat16) or int8. Rows
             after a cell's length become zero.
-        out_scale: The calibrated scale of an int8 `out` (and only of one): y is stored as
+        out_scale: The calibrated scale of an int8 `out`, and only of one: y is stored as
             y / out_scale, rounded half to even, saturated to -128 ... 127 like QuantizeLinear.
-        threads: How many to use at most; None: one per core that this process may use.
+        threads: How many to use at most; None means one per core that this process may use.
 
     Returns:
         `out`.
 
     Raises:
-        KernelError: If shapes, dtypes, lengths or tokens do not fit; `out` is untouched then.
+        KernelError: Shapes, dtypes, lengths or tokens do not fit; `out` is untouched then.
     """
     check_cells(tokens, lengths, tables)
     _check_out(tokens.shape, tables, out, out_scale)
@@ -63,7 +82,8 @@ def embed_genes(
         return embed_genes_reference(tokens, lengths, tables, out, out_scale=out_scale)
     tokens = np.require(tokens, requirements=("C", "A"))
     lengths = np.require(lengths, requirements=("C", "A"))
-    kernels.embed(
+    kernels.run(
+        "c2t_embed",
         EmbedArguments(
             tokens=tokens.ctypes.data,
             lengths=lengths.ctypes.data,
@@ -77,7 +97,7 @@ def embed_genes(
             out=out.ctypes.data,
             cells=tokens.shape[0],
             ranks=tokens.shape[1],
-            width=tables.hidden_size,
+            hidden_size=tables.hidden_size,
             table_type=TYPE_NUMBER[tables.word.dtype.name],
             out_type=TYPE_NUMBER[out.dtype.name],
             epsilon=tables.epsilon,
@@ -95,10 +115,10 @@ def _address(array: NDArray[np.float32] | None) -> int | None:
 def check_cells(
     tokens: NDArray[np.int32], lengths: NDArray[np.int32], tables: GeneEmbeddingTables
 ) -> None:
-    """Every id that will be looked up is a row of the table, every rank a row of the positions.
+    """Check that every token read is a row of the table, and every rank a row of the positions.
 
     Raises:
-        KernelError: If not; nothing has been read then.
+        KernelError: One is not, or shapes or dtypes do not fit.
     """
     if tokens.dtype != np.int32 or tokens.ndim != 2 or lengths.dtype != np.int32:
         problem = f"tokens are {tokens.dtype} {tokens.shape}, lengths {lengths.dtype}"
@@ -135,7 +155,7 @@ def _check_out(
     expected = (*shape, tables.hidden_size)
     if out.shape != expected or not out.flags.carray:
         problem = f"the output has shape {out.shape}, expected {expected}, contiguous, writable"
-        raise KernelError(problem, hint="allocate it from the tokens' shape and the tables' width")
+        raise KernelError(problem, hint="allocate it from the tokens' shape and the hidden size")
     if out.dtype not in OUTPUT_DTYPES:
         problem = f"the output is {out.dtype}"
         raise KernelError(problem, hint="use float32, float16, uint16 (bfloat16 bits) or int8")

@@ -1,30 +1,58 @@
-"""Rank-value encoding: checks the counts, then runs the fastest implementation of this machine."""
+"""Rank-value encoding: checks the counts, then runs the fastest implementation of this processor.
+
+There is no CUDA version: for a GPU's engine, too, the CPU ranks while the GPU works.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
-from c2t.kernels.gene_embedding.definition import as_counts, rank_value_encode_reference
-from c2t.kernels.native import TYPE_NUMBER, RankArguments, native_kernels, thread_count
-from c2t.kernels.rank_value.types import CellStatus, CsrRows, RankedCells, RankGenes, RankOptions
+from c2t.kernels.native import native_kernels, thread_count
+from c2t.kernels.rank_value.definition import as_counts, rank_value_encode_reference
+from c2t.kernels.rank_value.types import CsrRows, RankedCells, RankGenes, RankOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "CellStatus",
-    "CsrRows",
-    "RankGenes",
-    "RankOptions",
-    "RankedCells",
-    "rank_value_encode",
-]
-
+# What the native code reads without a copy; others become the last of these.
 INDEX_DTYPES = (np.int32, np.int64)
 VALUE_DTYPES = (np.float32, np.int32, np.int64, np.float64)
+
+
+_POINTER = ctypes.c_void_p
+
+
+class RankArguments(ctypes.Structure):
+    """struct c2t_rank_args of csrc/c2t_kernels.h."""
+
+    _fields_ = (
+        ("indptr", _POINTER),
+        ("indices", _POINTER),
+        ("data", _POINTER),
+        ("column_gene", _POINTER),
+        ("token", _POINTER),
+        ("median", _POINTER),
+        ("tokens", _POINTER),
+        ("lengths", _POINTER),
+        ("genes", _POINTER),
+        ("totals", _POINTER),
+        ("status", _POINTER),
+        ("cells", ctypes.c_int64),
+        ("vocabulary", ctypes.c_int64),
+        ("max_tokens", ctypes.c_int64),
+        ("cls_token", ctypes.c_int32),
+        ("eos_token", ctypes.c_int32),
+        ("pad_token", ctypes.c_int32),
+        ("index_type", ctypes.c_int32),
+        ("data_type", ctypes.c_int32),
+        ("column_token", _POINTER),
+        ("column_median", _POINTER),
+    )
 
 
 def rank_value_encode(
@@ -34,14 +62,14 @@ def rank_value_encode(
 
     Args:
         counts: B rows; anything with `indptr`, `indices` and `data` (scipy's csr_matrix).
-        genes: The vocabulary and the meaning of the columns.
-        options: Length, special tokens, log1p.
-        threads: How many to use at most; None: one per core that this process may use.
+        genes: The vocabulary, and which gene each column of the counts is.
+        options: Length, special tokens, base of logarithms.
+        threads: How many to use at most; None means one per core that this process may use.
 
     Raises:
-        KernelError: If rows point outside the counts or columns outside `genes.column_gene`.
+        KernelError: A row points outside the counts, or a column outside `genes.column_gene`.
     """
-    check_rows(counts, genes)
+    _check_rows(counts, genes)
     threads = thread_count(threads)
     kernels = native_kernels()
     if kernels is None:
@@ -55,7 +83,8 @@ def rank_value_encode(
     else:
         data = as_counts(counts.data, options)
     distinct = genes.distinct_columns
-    kernels.rank(
+    kernels.run(
+        "c2t_rank",
         RankArguments(
             indptr=indptr.ctypes.data,
             indices=indices.ctypes.data,
@@ -85,16 +114,16 @@ def rank_value_encode(
 
 
 def _as_one_of(array: NDArray[Any], dtypes: tuple[type, ...]) -> NDArray[Any]:
-    """`array` itself where native code reads its dtype, else a copy in the last of `dtypes`."""
+    """`array` itself where the native code can read it, else a copy in the last of `dtypes`."""
     readable = array.dtype in dtypes and _is_plain(array)
     return array if readable else np.require(array, dtypes[-1], ("C", "A"))
 
 
-def check_rows(counts: CsrRows, genes: RankGenes) -> None:
-    """Every row lies inside the counts, every column inside the genes.
+def _check_rows(counts: CsrRows, genes: RankGenes) -> None:
+    """Check that every row lies inside the counts, and every column inside the genes.
 
     Raises:
-        KernelError: If not; nothing has been read then.
+        KernelError: One does not.
     """
     indptr, stored = counts.indptr, len(counts.indices)
     if len(indptr) < 1 or len(counts.data) != stored:
