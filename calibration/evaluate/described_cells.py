@@ -12,7 +12,6 @@ from c2t.calibration.evaluate.teacher_forcing import TeacherForcing
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
-from c2t.runtime.describe.cell_vectors import GeneTokenArray
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.system.errors import EvaluationError

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from c2t.calibration.errors import CalibrationError
 from c2t.runtime.bundle.bundle import Bundle, GoldenCells
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.description import EncodedCells
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import CalibrationError
-from c2t.runtime.system.json_file import json_bytes
 
 
 def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:

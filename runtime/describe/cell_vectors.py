@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from c2t.kernels.gene_embedding.cpu import embed_genes
-from c2t.kernels.gene_embedding.embed import GeneEmbeddingTables, embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import EncoderEngine, Float32, GeneTokenEncoder
