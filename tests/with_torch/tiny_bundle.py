@@ -22,8 +22,7 @@ class TinyBundle:
 
     def reference(self, tokens, generation: Generation) -> list[int]:
         """What PyTorch generates for gene tokens [S]."""
-        cell = torch.as_tensor(tokens, dtype=torch.long)
-        return self.loaded.model.generate(cell, self.loaded.prompt, generation)
+        return reference_tokens(self.loaded, tokens, generation)
 
 
 def make_bundle(folder: Path, sizes: TinySizes | None = None, seed: int = 0) -> TinyBundle:
@@ -38,3 +37,9 @@ def write_bundle(folder: Path, loaded: LoadedCheckpoint) -> TinyBundle:
     (folder / GOLDEN_NAME).write_text('{"cells": []}')
     write_manifest(folder, make_manifest(loaded, folder, encoder, token_embedding))
     return TinyBundle(open_bundle(folder), loaded)
+
+
+def reference_tokens(loaded: LoadedCheckpoint, tokens, generation: Generation) -> list[int]:
+    """What PyTorch generates for gene tokens [S]."""
+    cell = torch.as_tensor(tokens, dtype=torch.long)
+    return loaded.model.generate(cell, loaded.prompt, generation)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tiny_data import DECODER_PROMPT, DECODER_WIDTH
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from c2t.export.decoders.llama import write_decoder_graph
@@ -14,7 +15,6 @@ from c2t.runtime.bundle.manifest import Decoder, Generation, Prompt
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 
-WIDTH = 32
 MAX_POSITIONS = 256
 
 
@@ -69,7 +69,7 @@ def make_decoder(
     vocabulary: int = 97,
     spread: float = 0.3,
     threads: int = 1,
-    hidden_size: int = WIDTH,
+    hidden_size: int = DECODER_WIDTH,
     heads: int = 4,
 ) -> TinyDecoder:
     """A random two-layer Llama with grouped heads; a larger `spread` gives surer choices."""
@@ -85,6 +85,8 @@ def make_decoder(
         tie_word_embeddings=True,
         initializer_range=spread,
         attn_implementation="eager",
+        bos_token_id=None,
+        eos_token_id=None,  # not Llama's 2, where a test has no end token
     )
     model = LlamaForCausalLM(config).eval()
     path = folder / "decoder.onnx"
@@ -100,20 +102,6 @@ def make_decoder(
         max_positions=MAX_POSITIONS,
         token_embedding=reference,
     )
-    prompt = Prompt(
-        prefix_ids=(5, 9, 2, 7),
-        suffix_ids=(3, 11),
-        placeholder_id=1,
-        system_message="",
-        user_message="",
-        date=None,
-    )
     table = model.get_input_embeddings().weight.detach().numpy().copy()
     engine = OnnxRuntimeDecoder(path, sizes, table, EngineOptions(threads=threads))
-    return TinyDecoder(model, engine, table, prompt)
-
-
-def random_vectors(seed: int, count: int = 6) -> np.ndarray:
-    """Cell vectors [count, WIDTH]."""
-    generator = np.random.default_rng(seed)
-    return generator.standard_normal((count, WIDTH)).astype(np.float32)
+    return TinyDecoder(model, engine, table, DECODER_PROMPT)

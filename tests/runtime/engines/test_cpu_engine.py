@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+from tiny_data import TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu import session as onnxruntime_session
@@ -17,8 +17,8 @@ from c2t.runtime.system.errors import EngineError
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
-    return make_decoder(tmp_path_factory.mktemp("decoder"))
+def decoder() -> TinyDecoder:
+    return tiny_decoder()
 
 
 def run(decoder: TinyDecoder, cache, rows: np.ndarray, first: int) -> np.ndarray:

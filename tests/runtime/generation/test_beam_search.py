@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+from tiny_data import TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.beam_search import BeamSearch
@@ -13,8 +13,8 @@ from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, Promp
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
-    return make_decoder(tmp_path_factory.mktemp("decoder"), spread=0.15)
+def decoder() -> TinyDecoder:
+    return tiny_decoder("unsure")
 
 
 def run(decoder: TinyDecoder, vectors: np.ndarray, generation: Generation) -> GeneratedSequence:
@@ -41,19 +41,15 @@ def test_tokens_of_generate(
         eos_token_ids=(4, 8, 15),
     )
     for seed in range(4):
-        vectors = random_vectors(seed)
-        expected = decoder.reference(vectors, generation)
-        result = run(decoder, vectors, generation)
+        expected = decoder.reference(seed, generation)
+        result = run(decoder, random_vectors(seed), generation)
         assert list(result.token_ids) == expected, f"seed {seed}"
         assert len(result.probabilities) == len(expected)
 
 
 def test_probabilities_along_the_chosen_beam(decoder: TinyDecoder) -> None:
     generation = Generation(max_new_tokens=12, num_beams=3, eos_token_ids=(4,))
-    vectors = random_vectors(11)
-    result = run(decoder, vectors, generation)
-    logits = decoder.logits(vectors, list(result.token_ids)).astype(np.float64)
-    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
-    softmax /= softmax.sum(axis=1, keepdims=True)
-    expected = [softmax[i, token] for i, token in enumerate(result.token_ids)]
+    result = run(decoder, random_vectors(11), generation)
+    assert list(result.token_ids) == decoder.reference(11, generation)
+    expected = decoder.probabilities(11, generation)
     np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)

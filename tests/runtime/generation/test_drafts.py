@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+from tiny_data import TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.drafts import Drafter
@@ -17,8 +17,8 @@ CELLS = 12
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
-    return make_decoder(tmp_path_factory.mktemp("decoder"))
+def decoder() -> TinyDecoder:
+    return tiny_decoder()
 
 
 def run(

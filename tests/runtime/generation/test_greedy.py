@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+from tiny_data import TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.greedy import GreedySearch
@@ -18,8 +18,8 @@ from c2t.runtime.generation.sequence import (
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> TinyDecoder:
-    return make_decoder(tmp_path_factory.mktemp("decoder"))
+def decoder() -> TinyDecoder:
+    return tiny_decoder()
 
 
 def run(
@@ -45,9 +45,8 @@ def test_tokens_of_generate(decoder: TinyDecoder, ngram: int) -> None:
     )
     lengths = set()
     for seed in range(10):
-        vectors = random_vectors(seed)
-        expected = decoder.reference(vectors, generation)
-        (result,) = run(decoder, [vectors], generation)
+        expected = decoder.reference(seed, generation)
+        (result,) = run(decoder, [random_vectors(seed)], generation)
         assert list(result.token_ids) == expected, f"seed {seed}"
         lengths.add(len(expected))
     assert len(lengths) > 2
@@ -55,20 +54,16 @@ def test_tokens_of_generate(decoder: TinyDecoder, ngram: int) -> None:
 
 def test_no_end_token(decoder: TinyDecoder) -> None:
     generation = Generation(max_new_tokens=12)
-    vectors = random_vectors(3)
-    (result,) = run(decoder, [vectors], generation)
-    assert list(result.token_ids) == decoder.reference(vectors, generation)
+    (result,) = run(decoder, [random_vectors(3)], generation)
+    assert list(result.token_ids) == decoder.reference(3, generation)
     assert len(result.token_ids) == 12
 
 
 def test_probabilities_are_the_models_own_before_the_ban(decoder: TinyDecoder) -> None:
     generation = Generation(max_new_tokens=20, no_repeat_ngram_size=1)
-    vectors = random_vectors(5)
-    (result,) = run(decoder, [vectors], generation)
-    logits = decoder.logits(vectors, list(result.token_ids)).astype(np.float64)
-    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
-    softmax /= softmax.sum(axis=1, keepdims=True)
-    expected = [softmax[i, token] for i, token in enumerate(result.token_ids)]
+    (result,) = run(decoder, [random_vectors(5)], generation)
+    assert list(result.token_ids) == decoder.reference(5, generation)
+    expected = decoder.probabilities(5, generation)
     np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)
 
 

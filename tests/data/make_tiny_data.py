@@ -1,0 +1,153 @@
+"""Write the tiny models of `tests/data`, and what PyTorch computes with them.
+
+The weights are random with fixed seeds. Run it after a change of the bundle format or of the
+export, with c2t[dev]:
+
+    PYTHONPATH=tests/support:tests/with_torch python -P tests/data/make_tiny_data.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from cli_process import set_golden
+from tiny_bundle import reference_tokens, write_bundle
+from tiny_data import BUNDLES, DATA, DECODERS, EXPECTED, random_vectors, tiny_cell
+from tiny_decoder import TinyDecoder, make_decoder
+from tiny_models import TinySizes, tiny_checkpoint
+from transformers import NoRepeatNGramLogitsProcessor
+
+from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.runtime.bundle.manifest import Generation
+
+CELL_LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)
+GOLDEN_LENGTHS = (12, 30)
+SPREADS = {"sure": 0.3, "unsure": 0.15}
+BANNED_LENGTHS = (0, 1, 2, 3, 5, 40)
+CREATED = "1700000000"  # the moment that the manifests name
+
+
+def main(folder: Path = DATA) -> None:
+    """Write everything to a folder; what is there is replaced."""
+    os.environ["SOURCE_DATE_EPOCH"] = CREATED
+    expected: dict[str, Any] = {"bundles": {}, "decoders": {}, "ngram_bans": list(ngram_bans())}
+    for projector, path in BUNDLES.items():
+        loaded = tiny_checkpoint(TinySizes(projector=projector))
+        write_golden_bundle(loaded, folder / path.name)
+        expected["bundles"][projector] = list(bundle_runs(loaded))
+    for name, path in DECODERS.items():
+        target = folder / path.name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        decoder = make_decoder(target, spread=SPREADS[name])
+        sizes = msgspec.json.format(msgspec.json.encode(decoder.engine.sizes))
+        (target / "sizes.json").write_bytes(sizes + b"\n")
+        expected["decoders"][name] = list(decoder_runs(name, decoder))
+    (folder / EXPECTED.name).write_text(as_lines(expected) + "\n", encoding="utf-8")
+
+
+def write_golden_bundle(loaded: LoadedCheckpoint, folder: Path) -> None:
+    """A bundle with golden cells."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_bundle(folder, loaded)
+    golden = []
+    for length in GOLDEN_LENGTHS:
+        cell = tiny_cell(length, seed=length)
+        tokens, text = describe(loaded, cell, loaded.generation)
+        golden.append({"gene_tokens": cell.tolist(), "token_ids": tokens, "text": text})
+    set_golden(folder, golden)
+
+
+def bundle_runs(loaded: LoadedCheckpoint) -> Iterable[dict[str, Any]]:
+    """Tokens and text of some cells, greedy and by beams, with and without banned repetitions."""
+    for beams, ngram in ((1, 3), (4, 3), (1, 0), (3, 3)):
+        generation = replace(loaded.generation, num_beams=beams, no_repeat_ngram_size=ngram)
+        cells = []
+        for seed, length in enumerate(CELL_LENGTHS):
+            tokens, text = describe(loaded, tiny_cell(length, seed), generation)
+            cells.append({"length": length, "seed": seed, "tokens": tokens, "text": text})
+        yield {"generation": asdict(generation), "cells": cells}
+
+
+def describe(
+    loaded: LoadedCheckpoint, cell: np.ndarray, generation: Generation
+) -> tuple[list[int], str]:
+    """Tokens and text of gene tokens [S] by PyTorch."""
+    tokens = reference_tokens(loaded, cell, generation)
+    return tokens, loaded.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def decoder_generations(name: str) -> Iterable[tuple[range, Generation]]:
+    """Seeds and settings."""
+    if name == "sure":
+        usual = Generation(max_new_tokens=24, eos_token_ids=tuple(range(4, 16)))
+        for ngram in range(4):
+            yield range(10), replace(usual, no_repeat_ngram_size=ngram)
+        yield range(3, 4), Generation(max_new_tokens=12)
+        yield range(5, 6), Generation(max_new_tokens=20, no_repeat_ngram_size=1)
+        return
+    usual = Generation(max_new_tokens=14, eos_token_ids=(4, 8, 15))
+    penalties = (1.0, 0.0, 2.0, -1.0)
+    for beams, early, penalty, ngram in product((2, 4), (True, False), penalties, (0, 2)):
+        beamed = replace(usual, num_beams=beams, no_repeat_ngram_size=ngram)
+        yield range(4), replace(beamed, early_stopping=early, length_penalty=penalty)
+    yield range(11, 12), Generation(max_new_tokens=12, num_beams=3, eos_token_ids=(4,))
+
+
+def decoder_runs(name: str, decoder: TinyDecoder) -> Iterable[dict[str, Any]]:
+    """Tokens of Hugging Face `generate`, and PyTorch's probability of each."""
+    for seeds, generation in decoder_generations(name):
+        cells = []
+        for seed in seeds:
+            vectors = random_vectors(seed)
+            tokens = decoder.reference(vectors, generation)
+            logits = torch.from_numpy(decoder.logits(vectors, tokens)[: len(tokens)]).double()
+            chosen = torch.softmax(logits, dim=1)[torch.arange(len(tokens)), tokens]
+            probabilities = [float(f"{p:.7g}") for p in chosen.tolist()]
+            cells.append({"seed": seed, "tokens": tokens, "probabilities": probabilities})
+        yield {"generation": asdict(generation), "cells": cells}
+
+
+def ngram_bans() -> Iterable[dict[str, Any]]:
+    """Which of five tokens Hugging Face bans behind a sequence."""
+    for size in (1, 2, 3, 4):
+        generator = np.random.default_rng(size)
+        processor = NoRepeatNGramLogitsProcessor(size)
+        for length in BANNED_LENGTHS:
+            sequences = generator.integers(0, 5, (4, length))
+            scores = processor(torch.from_numpy(sequences), torch.zeros(4, 5)).numpy()
+            for sequence, row in zip(sequences.tolist(), scores, strict=True):
+                banned = np.flatnonzero(np.isinf(row)).tolist()
+                yield {"size": size, "sequence": sequence, "banned": banned}
+
+
+def as_lines(value: Any) -> str:
+    """JSON with one line for each innermost object, so that a change of a cell is a line."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(inner, list) or not any(isinstance(item, dict | list) for item in inner):
+        return json.dumps(value)
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(map(as_lines, value)) + "\n]"
+    if not any(isinstance(item, dict) or _holds_objects(item) for item in inner):
+        return json.dumps(value)
+    items = [f"{json.dumps(key)}: {as_lines(item)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(items) + "\n}"
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+if __name__ == "__main__":
+    main()
