@@ -29,7 +29,7 @@ from c2t.runtime.describe.caption import caption_fields, normalise_label
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import Model
 from c2t.runtime.output.record import make_record
-from c2t.runtime.output.tables import json_line
+from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import CellFileError
 from c2t.runtime.system.files import write_text
 from c2t.runtime.system.progress import progress_bar

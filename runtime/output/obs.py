@@ -27,7 +27,7 @@ ABOUT = "c2t"
 def check_obs(source: Path) -> None:
     """Refuse a file that columns cannot be added to, before it is described.
 
-    What is no HDF5 file at all is left to the reader of cells, which knows more about it.
+    A file that is not HDF5 passes here: the reader of cells knows better what it is.
 
     Raises:
         OutputError: The file has the layout of anndata before 0.7, which has no columns to add to.
@@ -45,7 +45,7 @@ def check_obs(source: Path) -> None:
 
 
 def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
-    """Write `source` with descriptions to `path`.
+    """Write a copy of the file of cells with their descriptions.
 
     Cells without a record keep an empty description and NaN as their confidence.
 

@@ -1,8 +1,8 @@
 """From cells to files of descriptions: what `c2t describe` does around the model.
 
-Every described cell goes into the journal at once (`output_journal.py`); when all are there, the
-outputs are written from it, each in one step. So a run can be stopped at any moment and goes on
-from where it was, and an output is either complete or not there.
+Every described cell goes into the journal at once (`journal.py`). When all are there, the outputs
+are written from it, each in one step. So a run can be stopped at any moment and goes on from where
+it was, and an output is either complete or not there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.describe.description import Description
+from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
 from c2t.runtime.output.journal import CellsMark, Journal, RunMark, journal_path
 from c2t.runtime.output.record import make_record
-from c2t.runtime.output.tables import TABLES, import_pyarrow, json_line
+from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.progress import Advance
-
-OBS_SUFFIX = ".h5ad"
 
 # Given how many of the run's cells to pass over, describes the others, one after another.
 Describe = Callable[[int], Iterator[Description]]
@@ -136,9 +135,10 @@ def plan_outputs(
     """
     targets: list[Path] = []
     if output is not None:
-        if output.suffix not in (*TABLES, OBS_SUFFIX):
+        if output.suffix not in OUTPUT_FORMATS:
             problem = f"{output} has no suffix that says what to write"
-            raise OutputError(problem, hint=f"end its name in {', '.join(TABLES)} or {OBS_SUFFIX}")
+            *others, last = OUTPUT_FORMATS
+            raise OutputError(problem, hint=f"end its name in {', '.join(others)} or {last}")
         targets.append(output)
     if write_obs and (output is None or output.suffix != OBS_SUFFIX):
         folder = cells.parent if output is None else output.parent
@@ -148,12 +148,7 @@ def plan_outputs(
         if target.exists() and cells.exists() and target.samefile(cells):
             problem = f"{target} is the file of cells itself, which stays as it is"
             raise OutputError(problem, hint="choose another name for the copy")
-        if target.suffix == ".parquet":
-            import_pyarrow()
-        elif target.suffix == OBS_SUFFIX:
-            from c2t.runtime.output.obs import check_obs
-
-            check_obs(cells)
+        OUTPUT_FORMATS[target.suffix].check(cells)
         places.append(check_target(target, force=force))
     return tuple(places)
 
@@ -245,18 +240,8 @@ def _write_all(
     ):
         for target, temporary in zip(targets, temporaries, strict=True):
             with _naming(str(target)):
-                _write(cells, target.suffix, temporary, journal, about)
-
-
-def _write(
-    cells: Path, suffix: str, temporary: Path, journal: Journal, about: dict[str, Any]
-) -> None:
-    if suffix == OBS_SUFFIX:
-        from c2t.runtime.output.obs import write_obs
-
-        write_obs(cells, temporary, journal.records(), about)
-    else:
-        TABLES[suffix](temporary, journal.records(), about)
+                write = OUTPUT_FORMATS[target.suffix].write
+                write(cells, temporary, journal.records(), about)
 
 
 @contextmanager

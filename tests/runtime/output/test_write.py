@@ -18,6 +18,7 @@ import scipy.sparse
 
 from c2t.runtime.cells.options import read_ids
 from c2t.runtime.describe.description import Description
+from c2t.runtime.output.formats import OUTPUT_FORMATS, OutputFormat
 from c2t.runtime.output.journal import journal_path
 from c2t.runtime.output.write import (
     DescribeEnded,
@@ -219,7 +220,7 @@ def test_when_the_second_output_fails_there_is_no_first(
         raise trouble
 
     with monkeypatch.context() as patch:
-        patch.setattr("c2t.runtime.output.obs.write_obs", failing)
+        patch.setitem(OUTPUT_FORMATS, ".h5ad", OutputFormat(failing))
         with pytest.raises((OutputError, DescribeInterrupted)) as caught:
             describe_to_files(make_run(cells), targets, FakeModel())
     if isinstance(caught.value, OutputError):

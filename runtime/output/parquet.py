@@ -1,0 +1,61 @@
+"""Descriptions as a Parquet table."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from c2t.runtime.output.record import FIELDS, Record
+from c2t.runtime.system.errors import OutputError
+
+ROW_GROUP = 16_384  # records of one row group: some tens of megabytes of text at most
+
+
+def write_parquet(
+    cells: Path, path: Path, records: Iterable[Record], about: dict[str, Any]
+) -> None:
+    """Write Parquet, compressed; `about` goes into the schema's metadata under the key `c2t`, as JSON.
+
+    Raises:
+        OutputError: pyarrow is not installed.
+    """
+    pyarrow, parquet = _import_pyarrow()
+    text, number = pyarrow.string(), pyarrow.float64()
+    kinds = (text, text, number, number, pyarrow.int32(), text)
+    schema = pyarrow.schema(
+        list(zip(FIELDS, kinds, strict=True)), metadata={"c2t": msgspec.json.encode(about)}
+    )
+    stream = iter(records)
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        while group := list(itertools.islice(stream, ROW_GROUP)):
+            columns = {name: [getattr(record, name) for record in group] for name in FIELDS}
+            writer.write_table(pyarrow.table(columns, schema=schema))
+
+
+def check_parquet(cells: Path) -> None:
+    """Refuse Parquet before cells are described, where it could not be written.
+
+    Raises:
+        OutputError: pyarrow is not installed.
+    """
+    _import_pyarrow()
+
+
+def _import_pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet part.
+
+    Raises:
+        OutputError: It is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        problem = f"a .parquet file needs pyarrow, which cannot be imported: {error}"
+        hint = 'run `pip install "c2t[parquet]"`, or write .jsonl or .csv'
+        raise OutputError(problem, hint=hint) from error
+    return pyarrow, pyarrow.parquet

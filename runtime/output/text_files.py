@@ -1,0 +1,34 @@
+"""Descriptions as plain text: JSON lines and CSV, written from a stream of records."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from c2t.runtime.output.record import FIELDS, Record
+
+
+def json_line(record: Record) -> bytes:
+    """One record as a line of JSON, newline included."""
+    return msgspec.json.encode({name: getattr(record, name) for name in FIELDS}) + b"\n"
+
+
+def write_jsonl(cells: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
+    """Write one JSON object a line, UTF-8."""
+    with path.open("wb") as stream:
+        stream.writelines(json_line(record) for record in records)
+
+
+def write_csv(cells: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
+    """Write comma-separated values with a header line (RFC 4180, but with plain newlines).
+
+    Values that hold commas, quotes or line breaks are quoted. Missing values are empty.
+    """
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(FIELDS)
+        writer.writerows([getattr(record, name) for name in FIELDS] for record in records)
