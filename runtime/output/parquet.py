@@ -18,7 +18,7 @@ ROW_GROUP = 16_384  # records of one row group: some tens of megabytes of text a
 def write_parquet(
     cells: Path, path: Path, records: Iterable[Record], about: dict[str, Any]
 ) -> None:
-    """Write Parquet, compressed; `about` goes into the schema's metadata under the key `c2t`, as JSON.
+    """Write Parquet, compressed; `about` goes into the schema's metadata (key `c2t`, JSON).
 
     Raises:
         OutputError: pyarrow is not installed.
