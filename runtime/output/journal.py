@@ -1,18 +1,22 @@
 """The journal: what a run has described so far, so that the next one goes on from there.
 
 It lies beside the output as `.NAME.partial`: a header line that says what the run is, then one line
-of JSON a cell, appended as soon as the cell is described. One decision: a line counts when its
-newline is on the disk; whatever follows the last newline was cut off by a kill and is dropped.
+a cell, appended as soon as the cell is described. A line is JSON, a tab and the JSON's CRC-32.
+
+One decision: nothing in it is trusted. A line counts when its newline is on the disk; whatever
+follows the last newline was cut off by a kill and is dropped. Every other line must have its
+checksum and stand for the very cell whose turn it is, or the journal is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
+import stat
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,35 +24,15 @@ from typing import IO
 
 import msgspec
 
+from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.record import Record
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
 
-JOURNAL_VERSION = 2
-# Of the file of cells, hashed at both ends: enough to tell files apart, instant on 50 GB. Not its
-# time, which a copy changes.
-HEAD_BYTES = 1 << 20
+JOURNAL_VERSION = 3
 SYNC_SECONDS = 5.0  # a power cut may cost this much work; a kill costs none
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellsMark:
-    """What tells one file of cells from another, or from itself after a change."""
-
-    name: str
-    bytes: int
-    head_sha256: str
-    tail_sha256: str
-
-    @staticmethod
-    def of(path: Path) -> CellsMark:
-        """Look at a file."""
-        with path.open("rb") as stream:
-            head = hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest()
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - HEAD_BYTES))
-            tail = hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest()
-        return CellsMark(name=path.name, bytes=size, head_sha256=head, tail_sha256=tail)
+RESTART_HINT = "pass --restart to forget it, or choose another output"
+ATTEMPTS = 5  # to open a journal that others remove at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,35 +56,31 @@ def journal_path(target: Path) -> Path:
 class Journal:
     """An open journal; use it as a context manager. Only one process can have it open.
 
+    Args:
+        path: See `journal_path`.
+        mark: What this run is.
+        rows: The run's rows of the file of cells, in order; line k is about the k-th.
+        restart: Forget what an earlier run left.
+
     Attributes:
         done: How many cells it holds.
+
+    Raises:
+        OutputError: It belongs to another run, is damaged, in use, or cannot be written or locked.
     """
 
-    def __init__(self, path: Path, mark: RunMark, *, restart: bool = False) -> None:
-        """Open the journal at `path`, or start it.
-
-        Args:
-            path: See `journal_path`.
-            mark: What this run is.
-            restart: Forget what an earlier run left.
-
-        Raises:
-            OutputError: It belongs to another run, is damaged, in use, or cannot be written.
-        """
+    def __init__(
+        self, path: Path, mark: RunMark, rows: Sequence[int], *, restart: bool = False
+    ) -> None:
         self.path = path
         self.done = 0
+        self._rows = rows
         self._encoder = msgspec.json.Encoder()
-        self._decoder = msgspec.json.Decoder(Record)
+        self._stream = _open_locked(path)
         try:
-            self._stream: IO[bytes] = path.open("a+b")
-        except OSError as error:
-            problem = f"cannot write {path}: {error.strerror}"
-            raise OutputError(problem, hint="choose a place that you may write to") from error
-        try:
-            self._lock()
             if restart:
                 self._stream.truncate(0)
-            self._resume(mark)
+            self._start = self._resume(mark)
         except BaseException:
             self._stream.close()
             raise
@@ -123,8 +103,9 @@ class Journal:
         Raises:
             OutputError: The disk is full.
         """
+        assert record.row == self._rows[self.done]
         try:
-            self._stream.write(self._encoder.encode(record) + b"\n")
+            self._stream.write(_line(self._encoder.encode(record)))
             self._stream.flush()
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 os.fsync(self._stream.fileno())
@@ -138,81 +119,171 @@ class Journal:
         self.done += 1
 
     def records(self) -> Iterator[Record]:
-        """Read the cells back, in the order in which they were appended."""
-        with self.path.open("rb") as stream:
-            stream.readline()
-            for line in stream:
-                yield self._decoder.decode(line)
+        """Read the cells back, in their order, from the file that is held open.
+
+        Raises:
+            OutputError: The file was changed meanwhile.
+        """
+        position = self._start
+        for number in range(self.done):
+            self._stream.seek(position)
+            line = self._stream.readline()
+            yield self._record(line, number)
+            position += len(line)
 
     def remove(self) -> None:
-        """Delete the journal: the output is in place."""
-        self.path.unlink(missing_ok=True)
+        """Delete the journal: the output is in place. One that another run has put there stays."""
+        if _is_at(self._stream, self.path):
+            self.path.unlink(missing_ok=True)
 
-    def _lock(self) -> None:
-        if sys.platform == "win32":  # an open file cannot be opened twice for writing there
-            return
-        import fcntl
+    def _resume(self, mark: RunMark) -> int:
+        """Read what is there, cut off a broken last line, leave the position at the end.
 
-        try:
-            fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            problem = f"another run is writing {self.path}"
-            raise OutputError(problem, hint="wait for it, or choose another output") from error
-        except OSError:
-            # File systems without locks (some NFS mounts): two runs at once are then not noticed.
-            return
-
-    def _resume(self, mark: RunMark) -> None:
-        """Read what is there, cut off a broken last line, leave the position at the end."""
+        Returns:
+            Where the first cell's line begins.
+        """
         self._stream.seek(0)
         header = self._stream.readline()
         if not header.endswith(b"\n"):
             self._stream.seek(0)
             self._stream.truncate()
-            self._stream.write(self._encoder.encode(mark) + b"\n")
+            header = self._encoder.encode(mark) + b"\n"
+            self._stream.write(header)
             self._stream.flush()
-            return
+            return len(header)
         self._check_mark(header, mark)
-        end = self._stream.tell()
-        for number, line in enumerate(self._stream, start=2):
+        end = len(header)
+        for number, line in enumerate(iter(self._stream.readline, b"")):
             if not line.endswith(b"\n"):
                 break
-            try:
-                self._decoder.decode(line)
-            except msgspec.DecodeError as error:
-                problem = f"{self.path}, line {number}, is damaged: {error}"
-                raise OutputError(problem, hint="pass --restart to describe all again") from error
+            self._record(line, number)
             end += len(line)
             self.done += 1
         self._stream.truncate(end)
         self._stream.seek(end)
-        if self.done > mark.n_rows:
-            problem = f"{self.path} holds {self.done:,} cells, the run has {mark.n_rows:,}"
-            raise OutputError(problem, hint="pass --restart to describe all again")
+        return len(header)
+
+    def _record(self, line: bytes, number: int) -> Record:
+        """The record of the `number`-th cell's line, from 0."""
+        where = f"{self.path}, line {number + 2},"
+        if number >= len(self._rows):
+            problem = f"{where} is one too many: the run has {len(self._rows):,} cells"
+            raise OutputError(problem, hint=RESTART_HINT)
+        content, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
+        if checksum != _checksum(content):
+            problem = f"{where} is damaged: its checksum is not that of its content"
+            raise OutputError(problem, hint=RESTART_HINT)
+        record = decode_json(content, Record, name=where, error=OutputError, hint=RESTART_HINT)
+        if record.row != self._rows[number]:
+            problem = f"{where} is about row {record.row:,}, not row {self._rows[number]:,}"
+            raise OutputError(problem, hint=RESTART_HINT)
+        return record
 
     def _check_mark(self, header: bytes, mark: RunMark) -> None:
-        hint = "pass --restart to forget it, or choose another output"
-        found = decode_json(
-            header, RunMark, name=self.path, error=OutputError, hint=hint, what="a journal of c2t"
+        earlier = decode_json(
+            header,
+            RunMark,
+            name=self.path,
+            error=OutputError,
+            hint=RESTART_HINT,
+            what="a journal of this c2t",
         )
-        changes = list(_differences(found, mark))
+        changes = list(_differences(earlier, mark))
         if changes:
             problem = f"{self.path} was left by another run, which differs in: {'; '.join(changes)}"
-            raise OutputError(problem, hint=hint)
+            raise OutputError(problem, hint=RESTART_HINT)
 
 
-def _differences(found: RunMark, mark: RunMark) -> Iterator[str]:
-    if found.bundle != mark.bundle:
-        yield f"bundle ({found.bundle[:12]}, now {mark.bundle[:12]})"
-    if found.cells != mark.cells:
-        same_name = found.cells.name == mark.cells.name
+def _line(content: bytes) -> bytes:
+    return content + b"\t" + _checksum(content) + b"\n"
+
+
+def _checksum(content: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(content)
+
+
+def _open_locked(path: Path) -> IO[bytes]:
+    """Open a journal, or make it, and keep other processes out of it.
+
+    Raises:
+        OutputError: It is in use, no regular file, or cannot be written or locked.
+    """
+    for _ in range(ATTEMPTS):
+        stream = _open_regular(path)
+        try:
+            _lock(stream, path)
+            if _is_at(stream, path):
+                return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()  # another run has finished and removed it between opening and locking
+    problem = f"{path} is removed by others as often as it is made"
+    raise OutputError(problem, hint="choose another output")
+
+
+def _is_at(stream: IO[bytes], path: Path) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading and appending. A link is not followed: it may lead anywhere."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    # A FIFO would wait for another process.
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        problem = f"cannot write {path}: {error.strerror}"
+        raise OutputError(problem, hint="choose a place that you may write to") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        problem = f"{path} is no regular file"
+        raise OutputError(problem, hint="remove it, or choose another output")
+    return os.fdopen(handle, "r+b")
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    try:
+        _try_lock(stream.fileno())
+    except (BlockingIOError, PermissionError) as error:
+        problem = f"another run is writing {path}"
+        raise OutputError(problem, hint="wait for it, or choose another output") from error
+    except OSError as error:
+        # Two runs on one output would mix their lines, and nothing would show it.
+        problem = f"{path} cannot be locked: {error.strerror}"
+        hint = "write to a local disk, and copy the result to this one"
+        raise OutputError(problem, hint=hint) from error
+
+
+def _try_lock(handle: int) -> None:
+    """Lock an open file, or raise at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _differences(earlier: RunMark, mark: RunMark) -> Iterator[str]:
+    if earlier.bundle != mark.bundle:
+        yield f"bundle ({earlier.bundle[:12]}, now {mark.bundle[:12]})"
+    if earlier.cells != mark.cells:
+        same_name = earlier.cells.name == mark.cells.name
         change = "which has changed since" if same_name else f"now {mark.cells.name}"
-        yield f"file of cells ({found.cells.name}, {change})"
-    if (found.rows, found.n_rows) != (mark.rows, mark.n_rows):
-        yield f"cells chosen ({found.n_rows:,}, now {mark.n_rows:,})"
-    for name in sorted(found.options.keys() | mark.options.keys()):
-        then, now = found.options.get(name), mark.options.get(name)
+        yield f"file of cells ({earlier.cells.name}, {change})"
+    if (earlier.rows, earlier.n_rows) != (mark.rows, mark.n_rows):
+        yield f"cells chosen ({earlier.n_rows:,}, now {mark.n_rows:,})"
+    for name in sorted(earlier.options.keys() | mark.options.keys()):
+        then, now = earlier.options.get(name), mark.options.get(name)
         if then != now:
             yield f"{name} ({then}, now {now})"
-    if (found.c2t_version, found.journal) != (mark.c2t_version, mark.journal):
-        yield f"version of c2t ({found.c2t_version}, now {mark.c2t_version})"
+    if (earlier.c2t_version, earlier.journal) != (mark.c2t_version, mark.journal):
+        yield f"version of c2t ({earlier.c2t_version}, now {mark.c2t_version})"

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.describe.description import Description
+from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
-from c2t.runtime.output.journal import CellsMark, Journal, RunMark, journal_path
+from c2t.runtime.output.journal import Journal, RunMark, journal_path
 from c2t.runtime.output.record import make_record
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import OutputError
@@ -180,7 +181,8 @@ def describe_to_files(
     """
     started = time.monotonic()
     mark = run.mark()
-    with Journal(journal_path(targets[0]), mark, restart=restart) as journal:
+    rows = run.rows.tolist()
+    with Journal(journal_path(targets[0]), mark, rows, restart=restart) as journal:
         resumed = journal.done
         try:
             with advance(len(run.rows), resumed) as step:
