@@ -117,7 +117,9 @@ def verify(
         equal = found.cells - len(found.differences)
         print(f"{equal} of {found.cells} golden cells have the expected text ({found.engine})")
     for difference in found.differences:
-        say(f"cell {difference.cell} differs from text token {difference.first_token} on:")
+        where = difference.first_token
+        token = "has the expected tokens in other words" if where is None else ""
+        say(f"cell {difference.cell} {token or f'differs from text token {where} on'}:")
         say(f"  expected: {difference.expected}\n  found:    {difference.found}")
     if found.differences:
         problem = f"{len(found.differences)} of {found.cells} golden cells have another text"

@@ -162,6 +162,23 @@ def test_verify(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
     assert found["differences"][0]["first_token"] == 4
 
 
+def test_verify_finds_a_tokenizer_that_was_exchanged(
+    call_c2t: Command, bundle: Path, tmp_path: Path
+) -> None:
+    """The engine gives the expected tokens, but they mean other words."""
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    path = copy / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words = tokenizer["model"]["vocab"]
+    names = sorted(words, key=words.get)
+    tokenizer["model"]["vocab"] = dict(zip(names, [*range(len(words))][::-1], strict=True))
+    path.write_text(json.dumps(tokenizer))
+    set_golden(copy, json.loads((copy / "golden.json").read_text())["cells"])
+    done = call_c2t("verify", copy)
+    assert done.returncode == 1
+    assert "cell 0 has the expected tokens in other words" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("golden", "error"),
     [
