@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
-from c2t.runtime.bundle.hashes import COPY_HINT, Progress, check_files, check_hashes
-from c2t.runtime.bundle.manifest import GOLDEN_NAME, MANIFEST_NAME, Manifest, TensorReference
+from c2t.runtime.bundle.graph_check import check_graph
+from c2t.runtime.bundle.hashes import COPY_HINT, FileState, Progress, check_files, check_hashes
+from c2t.runtime.bundle.manifest import (
+    GOLDEN_NAME,
+    GRAPHS,
+    MANIFEST_NAME,
+    Manifest,
+    TensorReference,
+)
 from c2t.runtime.bundle.manifest_file import parse_manifest
 from c2t.runtime.bundle.tensors import BUNDLE_DTYPES, Int8Rows, map_tensor
 from c2t.runtime.system.checked_read import read_bounded, read_json
@@ -69,6 +76,7 @@ class Bundle:
         self.path = path
         self.manifest = manifest
         self.digest = digest
+        self._states: dict[str, FileState] = {}  # of the files whose hashes were checked
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -83,12 +91,17 @@ class Bundle:
         """Path of one file of the bundle.
 
         Raises:
-            BundleError: The manifest does not list `name`.
+            BundleError: The manifest does not list `name`, or it changed after it was checked.
         """
         if name not in self.manifest.files:
             problem = f"the bundle has no file {name!r}"
             raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
-        return self.path / name
+        path = self.path / name
+        checked = self._states.get(name)
+        if checked is not None and checked != FileState.of(path):
+            problem = f"{name} of the bundle has changed since it was checked"
+            raise BundleError(problem, hint="open the bundle again when nothing writes to it")
+        return path
 
     def tensor(self, reference: TensorReference) -> NDArray[Any]:
         """Memory-map a tensor that lies inside a file of the bundle, read-only.
@@ -117,11 +130,11 @@ class Bundle:
             for name, entry in self.manifest.files.items()
             if at_most is None or entry.bytes <= at_most
         }
-        check_hashes(self.path, entries, progress=progress)
+        self._states |= check_hashes(self.path, entries, progress=progress)
 
     def forget(self) -> None:
         """Give up the parts that were loaded, and with them their memory and mapped files."""
-        kept = {"path", "manifest", "digest"}
+        kept = {"path", "manifest", "digest", "_states"}
         for name in self.__dict__.keys() - kept:
             del self.__dict__[name]
 
@@ -208,7 +221,8 @@ def open_bundle(
         progress: Called with the number of bytes hashed since its last call.
 
     Raises:
-        BundleError: Not a bundle, a newer format, a missing, changed or escaping file.
+        BundleError: Not a bundle, a newer format, a missing, changed or escaping file, a graph with
+            operators that c2t does not write.
     """
     folder = Path(path)
     manifest_path = folder / MANIFEST_NAME
@@ -220,6 +234,8 @@ def open_bundle(
     )
     manifest = parse_manifest(content)
     check_files(folder, manifest.files)
+    for name in GRAPHS:
+        check_graph(folder / name)
     bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
     if verify:
         bundle.check_hashes(progress=progress)

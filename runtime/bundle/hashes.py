@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from c2t.runtime.bundle.manifest import MANIFEST_NAME, FileEntry
@@ -38,9 +40,25 @@ def file_entries(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:
     }
 
 
+@dataclass(frozen=True)
+class FileState:
+    """What changes when a file is written to or exchanged; its content is not looked at."""
+
+    device: int
+    inode: int
+    bytes: int
+    changed: int  # ns
+
+    @staticmethod
+    def of(path: Path) -> FileState:
+        """The state of a file now."""
+        status = path.lstat()
+        return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 def check_hashes(
     folder: Path, entries: Mapping[str, FileEntry], *, progress: Progress | None = None
-) -> None:
+) -> dict[str, FileState]:
     """Compare SHA-256 of files with what the manifest says.
 
     Args:
@@ -48,16 +66,21 @@ def check_hashes(
         entries: Length and hash by name, of the files to check.
         progress: Called with the number of bytes hashed since its last call.
 
+    Returns:
+        The state in which each file was hashed.
+
     Raises:
         BundleError: Lists every file that differs.
     """
     names = sorted(entries)
+    states = {name: FileState.of(folder / name) for name in names}
     with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib releases the interpreter lock
         digests = list(pool.map(lambda name: sha256_of(folder / name, progress), names))
     changed = [n for n, digest in zip(names, digests, strict=True) if digest != entries[n].sha256]
     if changed:
         problem = f"changed since the bundle was written (SHA-256 differs): {', '.join(changed)}"
         raise BundleError(problem, hint=COPY_HINT)
+    return states
 
 
 def is_plain_name(name: str) -> bool:
@@ -66,24 +89,29 @@ def is_plain_name(name: str) -> bool:
 
 
 def check_files(folder: Path, entries: Mapping[str, FileEntry]) -> None:
-    """Check that every listed file is a plain name inside the folder, exists, and is as long.
+    """Check that every listed file is a regular file of the folder, and as long as it was.
+
+    Links are refused, also those that stay inside: what a link leads to can change at any time.
 
     Raises:
         BundleError: Lists every file that is not.
     """
-    inside = folder.resolve()
     problems: list[str] = []
     for name, entry in entries.items():
         if name == MANIFEST_NAME or not is_plain_name(name):
             problems.append(f"{name!r} is not a plain file name: a path may not leave the folder")
             continue
-        path = folder / name
-        if path.is_symlink() and path.resolve().parent != inside:
-            problems.append(f"{name} is a link that leaves the folder")
-        elif not path.is_file():
+        try:
+            status = (folder / name).lstat()
+        except OSError:
             problems.append(f"{name} is missing")
-        elif path.stat().st_size != entry.bytes:
-            problems.append(f"{name} has {path.stat().st_size:,} bytes, expected {entry.bytes:,}")
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            problems.append(f"{name} is a link; a bundle holds the files themselves")
+        elif not stat.S_ISREG(status.st_mode):
+            problems.append(f"{name} is no regular file")
+        elif status.st_size != entry.bytes:
+            problems.append(f"{name} has {status.st_size:,} bytes, expected {entry.bytes:,}")
     if problems:
         problem = f"the bundle {folder} is damaged: {'; '.join(problems)}"
         raise BundleError(problem, hint=COPY_HINT)

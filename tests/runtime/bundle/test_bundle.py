@@ -1,6 +1,7 @@
 """A bundle opens only if every byte is right; each way to be wrong has its own message."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -79,11 +80,13 @@ def test_a_path_that_leaves_the_folder(bundle_copy, name):
         open_bundle(bundle_copy)
 
 
-def test_a_link_that_leaves_the_folder(bundle_copy):
+def test_a_link(bundle_copy):
     outside = bundle_copy.parent / "outside.json"
     shutil.move(bundle_copy / "golden.json", outside)
     (bundle_copy / "golden.json").symlink_to(outside)
-    with pytest.raises(BundleError, match=r"golden\.json is a link that leaves the folder"):
+    with pytest.raises(
+        BundleError, match=r"golden\.json is a link; a bundle holds the files"
+    ):
         open_bundle(bundle_copy)
 
 
@@ -194,6 +197,26 @@ def test_numbers_that_cannot_be(bundle_copy, part, change, problem):
     change_manifest(bundle_copy, lambda m: (m[part] if part else m).update(change))
     with pytest.raises(BundleError, match=problem):
         open_bundle(bundle_copy, verify=False)
+
+
+def test_a_pipe_is_no_file(bundle_copy):
+    (bundle_copy / "golden.json").unlink()
+    os.mkfifo(bundle_copy / "golden.json")
+    with pytest.raises(BundleError, match=r"golden\.json is no regular file"):
+        open_bundle(bundle_copy)
+
+
+@pytest.mark.parametrize("how", ["written", "exchanged"])
+def test_a_file_that_changes_after_it_was_checked(bundle_copy, how):
+    bundle = open_bundle(bundle_copy)
+    path = bundle_copy / "genes.npz"
+    content = path.read_bytes()
+    if how == "exchanged":
+        path.unlink()
+    path.write_bytes(content[:-1] + b"x")
+    with pytest.raises(BundleError, match=r"genes\.npz of the bundle has changed since"):
+        _ = bundle.genes
+    assert bundle.tokenizer  # the others are as they were
 
 
 def test_tensors_are_read_only(tiny_bundle_folder):
