@@ -93,6 +93,10 @@ class Decoder(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
     # [V] float32 where the table is int8: row v is its integers times this; else None
     token_scale: TensorReference | None = None
 
+    def cache_bytes(self, capacity: int) -> int:
+        """Keys and values of one batch row with so many cache positions, in float32."""
+        return 4 * 2 * self.layers * self.kv_heads * self.head_size * capacity
+
     @property
     def cache_names(self) -> list[str]:
         """Names of the graph's caches, less "past_" or "present_" in front."""

@@ -15,6 +15,8 @@ PRECISIONS = ("fp32", "int8", "int8-weights", "int4-weights")
 SIZE_MAX = (1 << 31) - 1
 LAYERS_MAX = 1024
 POSITIONS_MAX = 1 << 24
+GENE_TABLES = "gene_embedding.safetensors"
+DECODER_DATA = "decoder.onnx.data"
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -23,7 +25,7 @@ def check_manifest(manifest: Manifest) -> None:
     Raises:
         BundleError: Names every field that cannot be.
     """
-    problems = [*_sizes(manifest), *_ids(manifest), *_others(manifest)]
+    problems = [*_sizes(manifest), *_ids(manifest), *_tables(manifest), *_others(manifest)]
     if problems:
         problem = f"the manifest cannot be right: {'; '.join(problems)}"
         raise BundleError(problem, hint="copy the bundle again from its source, or export it again")
@@ -34,14 +36,14 @@ def _sizes(m: Manifest) -> Iterator[str]:
     sizes = [
         ("gene_input.input_size", genes.input_size, POSITIONS_MAX),
         ("gene_input.vocabulary_size", genes.vocabulary_size, SIZE_MAX),
-        ("gene_input.hidden_size", genes.hidden_size, SIZE_MAX),
+        ("gene_input.width", genes.hidden_size, SIZE_MAX),
         ("encoder.layers", encoder.layers, LAYERS_MAX),
         ("encoder.layers_run", encoder.layers_run, encoder.layers + 1),
         ("encoder.heads", encoder.heads, SIZE_MAX),
         ("encoder.rows", 1 if encoder.rows is None else encoder.rows, POSITIONS_MAX),
         ("projector.vectors", m.projector.vectors, POSITIONS_MAX),
         ("decoder.layers", decoder.layers, LAYERS_MAX),
-        ("decoder.hidden_size", decoder.hidden_size, SIZE_MAX),
+        ("decoder.width", decoder.hidden_size, SIZE_MAX),
         ("decoder.heads", decoder.heads, SIZE_MAX),
         ("decoder.kv_heads", decoder.kv_heads, SIZE_MAX),
         ("decoder.head_size", decoder.head_size, SIZE_MAX),
@@ -67,6 +69,25 @@ def _ids(m: Manifest) -> Iterator[str]:
     yield from _outside("prompt.suffix_ids", prompt.suffix_ids, words)
     yield from _outside("prompt.placeholder_id", [prompt.placeholder_id], words)
     yield from _outside("generation.eos_token_ids", m.generation.eos_token_ids, words)
+
+
+def _tables(m: Manifest) -> Iterator[str]:
+    """Sizes whose tables could not lie in their file, at half a byte a number.
+
+    Memory is taken by these sizes, so that a small file must not claim a large model.
+    """
+    genes, decoder = m.gene_input, m.decoder
+    tables = [
+        ("gene_input.vocabulary_size", genes.vocabulary_size, genes.hidden_size, GENE_TABLES),
+        ("gene_input.input_size", genes.input_size, genes.hidden_size, GENE_TABLES),
+        ("decoder.vocabulary_size", decoder.vocabulary_size, decoder.hidden_size, DECODER_DATA),
+        ("decoder.max_positions", decoder.max_positions, decoder.head_size, DECODER_DATA),
+        ("decoder.layers", decoder.layers, decoder.kv_heads * decoder.head_size, DECODER_DATA),
+    ]
+    for name, rows, width, file in tables:
+        entry = m.files.get(file)
+        if entry is not None and rows * width > 2 * entry.bytes:
+            yield f"{name} is {rows:,}, too much for the {entry.bytes:,} bytes of {file}"
 
 
 def _outside(name: str, ids: Iterable[int], vocabulary: int) -> Iterator[str]:

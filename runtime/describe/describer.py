@@ -28,6 +28,8 @@ from c2t.runtime.engines.choose import AUTO, ChosenEngines, choose_engines
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.machine import look_at_machine
+from c2t.runtime.system.text_tables import gigabytes
 from c2t.runtime.system.timing import Profile, StageClock, profile
 
 # A decoder with less data than this takes well under a millisecond a step on one core.
@@ -215,10 +217,26 @@ def check_options(bundle: Bundle, options: DescribeOptions) -> None:
 
     Raises:
         C2TError: A number that is too small.
-        EngineError: A text longer than the decoder has positions for.
+        EngineError: A text longer than the decoder has positions for, or more texts at the same
+            time than the machine has memory for.
     """
-    generation = generation_settings(bundle.manifest.generation, options)
-    cache_capacity(bundle.manifest, generation)
+    manifest = bundle.manifest
+    generation = generation_settings(manifest.generation, options)
+    capacity, rows = cache_capacity(manifest, generation), max_rows(generation, options)
+    need = rows * (manifest.decoder.cache_bytes(capacity) + 4 * manifest.decoder.vocabulary_size)
+    machine = look_at_machine()
+    memory = max(machine.memory_bytes, *(gpu.memory_bytes for gpu in machine.gpus), 0)
+    if need > memory > 0:
+        problem = (
+            f"{rows:,} texts of {generation.max_new_tokens:,} tokens at the same time need "
+            f"{gigabytes(need)} of memory; this machine has {gigabytes(memory)}"
+        )
+        raise EngineError(problem, hint="lower --batch-size, --num-beams or --max-new-tokens")
+
+
+def max_rows(generation: Generation, options: DescribeOptions) -> int:
+    """Batch rows that one worker writes at the same time."""
+    return generation.num_beams if generation.num_beams > 1 else options.batch_size
 
 
 def engine_request(bundle: Bundle, options: DescribeOptions) -> EngineOptions:

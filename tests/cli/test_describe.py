@@ -262,6 +262,8 @@ def test_a_profile_names_every_stage(
         (["--gene-column", "none"], "none"),
         (["--cells", "nobody"], "nobody"),
         (["--max-new-tokens", "9999"], "9999 new tokens exceed"),
+        (["--num-beams", "30000000"], "of memory; this machine has"),
+        (["--batch-size", "30000000"], "of memory; this machine has"),
         ([], "SHA-256 differs"),
     ],
 )

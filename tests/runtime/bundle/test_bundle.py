@@ -84,9 +84,7 @@ def test_a_link(bundle_copy):
     outside = bundle_copy.parent / "outside.json"
     shutil.move(bundle_copy / "golden.json", outside)
     (bundle_copy / "golden.json").symlink_to(outside)
-    with pytest.raises(
-        BundleError, match=r"golden\.json is a link; a bundle holds the files"
-    ):
+    with pytest.raises(BundleError, match=r"golden\.json is a link; a bundle holds the files"):
         open_bundle(bundle_copy)
 
 
@@ -183,9 +181,12 @@ def test_a_token_table_that_is_not_the_decoders(bundle_copy, change, problem):
         (None, {"format_version": 0}, "format_version is 0"),
         ("decoder", {"layers": 10**9}, "decoder.layers is 1000000000"),
         ("decoder", {"max_positions": 1 << 40}, "decoder.max_positions is"),
-        ("decoder", {"width": 0}, "decoder.hidden_size is 0"),
+        ("decoder", {"width": 0}, "decoder.width is 0"),
         ("decoder", {"kv_heads": 3}, "no multiple of kv_heads, 3"),
         ("gene_input", {"layer_norm_epsilon": 0.0}, "layer_norm_epsilon is 0.0"),
+        ("decoder", {"max_positions": 1 << 22}, "decoder.max_positions is 4,194,304, too much"),
+        ("decoder", {"layers": 900, "kv_heads": 900, "heads": 900}, "decoder.layers is 900, too"),
+        ("gene_input", {"input_size": 1 << 23}, "gene_input.input_size is 8,388,608, too much"),
         ("gene_input", {"input_size": -1}, "gene_input.input_size is -1"),
         ("gene_input", {"cls_token": 99999}, "special tokens: 99999 is not in"),
         ("prompt", {"prefix_ids": [-1]}, "prompt.prefix_ids: -1 is not in the vocabulary"),
