@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,23 @@ from tiny_data import BUNDLES
 
 from c2t.cli import app
 from c2t.runtime.command_line.run import run_arguments
+
+# What needs more than c2t[cpu] and pytest. It is left out, and named, where that is not installed.
+NEEDS = {
+    "torch": (
+        *("calibration", "examples", "export", "cli/test_calibrate.py", "cli/test_export.py"),
+        *("kernels/test_decoder_step.py", "runtime/bench/test_bench.py"),
+        *("runtime/bench/test_peers.py", "runtime/build", "runtime/engines/test_gpu_engine.py"),
+        "runtime/graphs",
+    ),
+    "onnx": ("runtime/engines/test_step_kernel.py",),
+}
+LEFT_OUT = {name: paths for name, paths in NEEDS.items() if find_spec(name) is None}
+collect_ignore = [path for paths in LEFT_OUT.values() for path in paths]
+
+
+def pytest_report_header() -> list[str]:
+    return [f"without {name}, left out: {', '.join(paths)}" for name, paths in LEFT_OUT.items()]
 
 
 @pytest.fixture

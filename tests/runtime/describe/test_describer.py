@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_bundle import TinyBundle, make_bundle
-from tiny_models import TinySizes, tiny_cell
+from tiny_data import TinyBundle, tiny_bundle, tiny_cell
 
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -22,13 +21,12 @@ def encoded(tokens: list[np.ndarray], errors: list[str | None] | None = None) ->
 
 
 def cells(*lengths: int) -> list[np.ndarray]:
-    return [tiny_cell(n, seed=i).numpy().astype(np.int32) for i, n in enumerate(lengths)]
+    return [tiny_cell(n, seed=i) for i, n in enumerate(lengths)]
 
 
 @pytest.fixture(scope="module", params=["mlp", "perceiver"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
-    folder = tmp_path_factory.mktemp(request.param)
-    return make_bundle(folder, TinySizes(projector=request.param))
+def tiny(request: pytest.FixtureRequest) -> TinyBundle:
+    return tiny_bundle(request.param)
 
 
 def describe(tiny: TinyBundle, chunks: list[EncodedCells], **options: int) -> list[Description]:
@@ -43,11 +41,10 @@ LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)
 def test_tokens_and_text_of_the_pytorch_model(tiny: TinyBundle, beams: int) -> None:
     tokens = cells(*LENGTHS)
     found = describe(tiny, [encoded(tokens[:5]), encoded(tokens[5:])], num_beams=beams)
-    generation = replace(tiny.bundle.manifest.generation, num_beams=beams)
+    generation = replace(tiny.generation, num_beams=beams)
     for cell, result in zip(tokens, found, strict=True):
-        expected = tiny.reference(cell, generation)
-        assert list(result.tokens) == expected
-        assert result.text == tiny.loaded.tokenizer.decode(expected, skip_special_tokens=True)
+        assert list(result.tokens) == tiny.reference(cell, generation)
+        assert result.text == tiny.text(cell, generation)
         assert result.error is None
         assert 0 < result.confidence <= 1
         assert result.genes_used == len(cell)

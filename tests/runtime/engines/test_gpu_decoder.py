@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver, FakeGraph, at
-from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.tensors import Int8Rows
@@ -30,13 +30,13 @@ GENERATION = Generation(max_new_tokens=20, no_repeat_ngram_size=2, eos_token_ids
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("decoder")
+def folder() -> Path:
+    return DECODERS["sure"]
 
 
 @pytest.fixture(scope="module")
-def decoder(folder: Path) -> TinyDecoder:
-    return make_decoder(folder)
+def decoder() -> TinyDecoder:
+    return tiny_decoder("sure")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import onnxruntime
 import pytest
 from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver
-from tiny_decoder import make_decoder
+from tiny_data import DECODERS
 
 from c2t.runtime.engines.gpu.graph import DeviceTensor, engine_error
 from c2t.runtime.engines.gpu.onnxruntime_graph import _check_assignment
@@ -25,10 +25,8 @@ pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not install
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("graph")
-    make_decoder(folder)
-    return folder / "decoder.onnx"
+def graph() -> Path:
+    return DECODERS["sure"] / "decoder.onnx"
 
 
 def test_a_provider_that_is_not_there_is_no_cpu(graph: Path) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from tiny_bundle import TinyBundle, make_bundle
-from tiny_models import tiny_cell
+from tiny_data import TinyBundle, tiny_bundle, tiny_cell
 
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -19,8 +17,8 @@ DISABLED = "session.disable_prepacking"
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
+def tiny() -> TinyBundle:
+    return tiny_bundle()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ def test_graph_without_a_data_file_is_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prepack", [True, False])
 def test_text_is_that_of_pytorch_either_way(tiny: TinyBundle, prepack: bool) -> None:
-    cell = tiny_cell(20, seed=1).numpy().astype(np.int32)
+    cell = tiny_cell(20, seed=1)
     describer = Describer(tiny.bundle, DescribeOptions(threads=1, prepack=prepack))
     (found,) = describer.describe([EncodedCells.of_tokens([cell])])
-    assert list(found.tokens) == tiny.reference(cell, tiny.bundle.manifest.generation)
+    assert list(found.tokens) == tiny.reference(cell, tiny.generation)

@@ -16,7 +16,7 @@ import pytest
 from fakes.cuda_driver import FakeDevice, FakeDriver
 from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from msgspec import structs
-from tiny_decoder import TinyDecoder, make_decoder, random_vectors
+from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.cuda import (
     MAX_ROWS,
@@ -44,10 +44,9 @@ MATRICES = ("qkv", "output", "gate_up", "down")
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyDecoder, Path]:
+def decoder() -> tuple[TinyDecoder, Path]:
     """A decoder, and the folder of its float32 graph."""
-    folder = tmp_path_factory.mktemp("decoder")
-    return make_decoder(folder), folder
+    return tiny_decoder("sure"), DECODERS["sure"]
 
 
 def write_set(source: Path, folder: Path, dtype: str = "float16") -> Path:

@@ -28,7 +28,7 @@ from c2t.runtime.cells.reader import CellOptions, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 
-CHECKPOINT = Path(__file__).parents[3] / "examples" / "demo" / "checkpoint"
+CHECKPOINT = Path(__file__).parents[2] / "examples" / "demo" / "checkpoint"
 FILES = ("pbmc3k_labelled_raw.h5ad", "glioblastoma_5000x300_raw.h5ad")
 NEAR_TIE = 1e-4
 FEW = int(os.environ.get("C2T_REAL_CELLS", "6"))  # a file
