@@ -96,7 +96,7 @@ def kernels(options: argparse.Namespace, note: Callable[..., None]) -> None:
                 probability=result[1].pointer,
                 finite=result[2].pointer,
                 count=count,
-                vocabulary=on_device[0].shape[1],
+                vocabulary_size=on_device[0].shape[1],
             )
 
         choose()

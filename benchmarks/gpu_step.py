@@ -32,28 +32,28 @@ WITHOUT = {
     ),
     "attention": (
         SOURCE,
-        "attend_all(s, places, keys, values, meetings, first_item, heads_written);",
-        "wait_for(s, HEADS_WRITTEN, heads_written);",
+        "attend_all(s, of_rows, keys, values, exchange_floats, first_item, qkv_written);",
+        "wait_for_signals(s, QKV_WRITTEN, qkv_written);",
     ),
     "copies": (STREAM, "        if (left > 0) {\n", "        if (left < -(1 << 30)) {\n"),
 }
 # Nanoseconds of a finishing thread at four places of a layer's matrix, behind the logits.
 STAMP = (
-    "{{ if (threadIdx.x == STREAMING) {{ unsigned long long now; "
+    "{{ if (threadIdx.x == STREAM_THREADS) {{ unsigned long long now; "
     'asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now) :: "memory"); '
-    "((unsigned long long*)(s.logits + 16 * C2T_VOCABULARY))[(blockIdx.x * {numbers} + {number}) "
-    "* 4 + {place}] = now; }} }}\n"
+    "((unsigned long long*)(s.logits + 16 * C2T_VOCABULARY_SIZE))"
+    "[(blockIdx.x * {numbers} + {number}) * 4 + {place}] = now; }} }}\n"
 )
 BEGUN, FINISHED, ATTENDING, ATTENDED = range(4)
-BEGIN = "        wait_for(s, PARTS_WRITTEN, written);\n"
-FINISH = "        tell(s, part == HEADS ? HEADS_WRITTEN : PARTS_WRITTEN);\n"
-ATTEND = "    wait_for(s, HEADS_WRITTEN, heads_written);\n"
-ATTEND_END = "heads_written);\n                tell(s, PARTS_WRITTEN);\n"
+BEGIN = "        wait_for_signals(s, INPUT_WRITTEN, input_signals);\n"
+FINISH = "        signal(s, linear == QKV ? QKV_WRITTEN : INPUT_WRITTEN);\n"
+ATTEND = "    wait_for_signals(s, QKV_WRITTEN, qkv_written);\n"
+ATTEND_END = "qkv_written);\n                signal(s, INPUT_WRITTEN);\n"
 
 
 def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """Logits, repeats and rows compared; times by rows, by rings, without some of it, by phase."""
-    from c2t.kernels.decoder_step import cuda as cuda_decoder_step
+    from c2t.kernels.decoder_step import sizes as step_sizes
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.engine_protocol import EngineOptions
     from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
@@ -110,11 +110,11 @@ def step_kernel(options: argparse.Namespace, note: Callable[..., None]) -> None:
 
     for tokens in (1, 2, 4, 8, 16):
         note(**{f"{tokens} tokens": times(tokens)})
-    most = cuda_decoder_step.MOST_TILES
+    most = step_sizes.MAX_RING_TILES
     for tiles in (most // 2, 2 * most // 3):
-        cuda_decoder_step.MOST_TILES = tiles
+        step_sizes.MAX_RING_TILES = tiles
         note(**{f"rings of {tiles} tiles": times(1)})
-    cuda_decoder_step.MOST_TILES = most
+    step_sizes.MAX_RING_TILES = most
     for name, edit in WITHOUT.items():
         with edited_source(decoder.device, options.scratch, [edit]):
             note(**{f"without {name}": times(1)})
@@ -156,7 +156,7 @@ def stamps_of(numbers: int) -> list[tuple[str, str, str]]:
     def stamp(place: int, number: str = "number") -> str:
         return STAMP.format(numbers=numbers, number=number, place=place)
 
-    layer = "(heads_written / C2T_BLOCKS - 1) * 4"
+    layer = "(qkv_written / C2T_BLOCKS - 1) * 4"
     return [
         (SOURCE, BEGIN, BEGIN + stamp(BEGUN)),
         (SOURCE, FINISH, stamp(FINISHED) + FINISH),

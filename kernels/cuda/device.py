@@ -111,7 +111,7 @@ class CudaDevice:
         config = LaunchConfig(grid=blocks, block=threads)
         launch(self._stream, config, self._kernels[key], *arguments)
 
-    def launch_together(
+    def launch_cooperative(
         self,
         source: str,
         kernel: str,

@@ -1,5 +1,5 @@
 // A float16 number as a float. No header of CUDA is included: NVRTC then needs nothing but itself on the user's
-// machine. The emulation of the tests defines C2T_EMULATED and a function of the same name.
+// machine. The tests' emulation defines C2T_EMULATED and a function of the same name.
 #pragma once
 
 #ifndef C2T_EMULATED

@@ -1,6 +1,6 @@
-// The types that CUDA sources read and write, chosen by macros, and their conversions from and to float.
+// Storage types of CUDA sources, chosen by macros, and their conversions from and to float.
 //   C2T_TABLE   Table: 0 float32, 1 float16, 3 int8
-//   C2T_OUT     Out:   0 float32, 1 float16, 2 bfloat16; what else there is, its source defines
+//   C2T_OUT     Out:   0 float32, 1 float16, 2 bfloat16; a source that has others defines them itself
 // No header of CUDA is included: NVRTC then needs nothing but itself on the user's machine.
 
 #include "cuda/half.cuh"

@@ -1,19 +1,19 @@
-// What a kernel on tensor cores needs of the machine below CUDA C++: PTX instructions of sm_80 and later, by name.
-// No header of CUDA is included: NVRTC then needs nothing but itself on the user's machine. The emulation of the tests
-// defines C2T_EMULATED and functions of the same names.
+// PTX instructions of sm_80 and later that CUDA C++ does not offer without a header: tensor cores, asynchronous copies,
+// named barriers, memory order. No header of CUDA is included: NVRTC then needs nothing but itself on the user's machine.
+// The tests' emulation defines C2T_EMULATED and functions of the same names.
 
 #pragma once
 
 #include "cuda/half.cuh"
 
-struct __align__(16) Words {  // 16 bytes, as memory is best read
+struct __align__(16) Words {  // 16 bytes: the widest load and store of a thread
     unsigned x, y, z, w;
 };
 
 #ifndef C2T_EMULATED
 
-// sum[16 columns][8 rows] += a[16 columns][16] b[8 rows][16], float16 in, float32 sums; PTX ISA, "mma.m16n8k16". It stays
-// before the copies that replace in shared memory what it has read from there.
+// sum[16 columns][8 rows] += a[16 columns][16 inputs] b[8 rows][16 inputs], float16 in, float32 sums; PTX ISA,
+// "mma.m16n8k16". `volatile` keeps it before the asynchronous copies that overwrite the shared memory it reads from.
 __device__ inline void multiply_add(float sum[4], const Words& a, unsigned b0, unsigned b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
@@ -26,17 +26,19 @@ __device__ inline Words* shared_memory() {
     return shared;
 }
 
-// Start to copy 16 bytes to shared memory; `wait_for_copies` waits until at most N committed groups are on their way.
+// Start to copy 16 bytes to shared memory, past the L1 cache.
 __device__ inline void copy_async(Words* shared, const Words* global) {
-    const unsigned place = unsigned(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(global) : "memory");
+    const unsigned address = unsigned(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
 }
+// The copies that this thread has started since its last commit form a group.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Wait until at most N of this thread's groups are still being copied.
 template <int N> __device__ inline void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Some threads of the block meet: `count` of them come, and those that `wait_at` it wait for the others.
+// A named barrier of the block, for `count` threads: those that arrive do not wait for the others, those that wait do.
 __device__ inline void arrive_at(int barrier, int count) {
     asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(count) : "memory");
 }
@@ -44,8 +46,9 @@ __device__ inline void wait_at(int barrier, int count) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(count) : "memory");
 }
 
-// Reads that see what other blocks wrote before they told so (`add_release`): past this multiprocessor's own cache.
-__device__ inline Words load_shared_by_blocks(const Words* p) {
+// Read from the L2 cache, which all multiprocessors share. The L1 cache of this one may hold a line from before another
+// block wrote it.
+__device__ inline Words load_from_l2(const Words* p) {
     Words v;
     asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
@@ -53,8 +56,8 @@ __device__ inline Words load_shared_by_blocks(const Words* p) {
                  : "memory");
     return v;
 }
-// Add to a counter after all that was written by threads which the caller has met at a barrier since; who sees the sum
-// sees that as well.
+// Add to a counter with release order. Whoever reads the sum with load_acquire also sees what this thread wrote before,
+// and what other threads wrote before they met this one at a barrier.
 __device__ inline void add_release(unsigned* p, unsigned v) {
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }

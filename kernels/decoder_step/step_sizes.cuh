@@ -1,47 +1,48 @@
-// Sizes of a decoder step, from the macros of decoder_step.cu, and what all its blocks share.
+// Sizes of a decoder step, from the macros of decoder_step.cu, and the memory that its blocks share.
 #pragma once
 
 #include "decoder_step/weight_tiles.cuh"
 
-#define QUERIES (C2T_HEADS * C2T_HEAD)
-#define KEYS (C2T_KV_HEADS * C2T_HEAD)
-// Threads that stream and multiply, and those that finish what they have summed.
-#define STREAMING (C2T_WARPS * 32)
-#define FINISHING (C2T_FINISHERS * 32)
-#define THREADS (STREAMING + FINISHING)
-#define ALL_WARPS (THREADS / 32)
-static_assert(CHUNKS(C2T_WIDTH) == 1, "normalised activations are one chunk");
-static_assert(C2T_WARPS % 4 == 0, "the warps' parts are read four at a time");
+#define Q_COLUMNS (C2T_HEADS * C2T_HEAD_SIZE)
+#define KV_COLUMNS (C2T_KV_HEADS * C2T_HEAD_SIZE)  // of keys; values have as many
+#define STREAM_THREADS (C2T_STREAM_WARPS * 32)
+#define EPILOGUE_THREADS (C2T_EPILOGUE_WARPS * 32)
+#define THREADS (STREAM_THREADS + EPILOGUE_THREADS)
+#define WARPS (THREADS / 32)
+static_assert(CHUNKS(C2T_HIDDEN_SIZE) == 1, "normalised activations are one chunk");
+static_assert(C2T_STREAM_WARPS % 4 == 0, "the warps' partial sums are read four at a time");
 
-// The same in all lanes, and known to be.
+// The shuffle tells the compiler that all lanes of a warp have the same number: branches on it are then uniform.
 __device__ inline int warp_number() { return __shfl_sync(0xFFFFFFFF, int(threadIdx.x / 32), 0); }
 
-// Barriers of a block by their numbers; 0 is that of all its threads. The last two are pairs.
-enum Barrier { STREAMED = 1, FINISHED = 2, TOLD = 3, FILLED = 4, EMPTIED = 6 };
+// Hardware barriers of a block (PTX bar), by number; 0 is __syncthreads. FULL and EMPTY are pairs: one barrier for each
+// of the two buffers of SumExchange.
+enum Barrier { SQUARES_WRITTEN = 1, EPILOGUE_DONE = 2, SIGNALLED = 3, FULL = 4, EMPTY = 6 };
 
-// How many blocks have written queries, keys and values; what others wait for; how many have ended. Each lies on a line
-// of memory of its own.
-enum Counter { HEADS_WRITTEN, PARTS_WRITTEN, ENDED, COUNTERS };
+// Counters in global memory by which blocks signal each other: how many blocks have written queries, keys and values;
+// how many have written their share of the next linear's input; how many have ended. Each counter has a cache line to
+// itself, so that polling one does not slow down adding to another.
+enum Counter { QKV_WRITTEN, INPUT_WRITTEN, ENDED, COUNTERS };
 #define COUNTER_STRIDE 32
-static_assert(COUNTERS == 3 && COUNTER_STRIDE == 32, "the host has other counters");
+static_assert(COUNTERS == 3 && COUNTER_STRIDE == 32, "the host allocates other counters");
 
-// A decoder's matrices in order: four in each layer, and at last the logits'.
-enum Part { HEADS, OUTPUT, GATE_UP, DOWN, LOGITS };
+// A layer's linears in order; LM_HEAD comes once, after the last layer.
+enum Linear { QKV, O, GATE_UP, DOWN, LM_HEAD };
 
-// What all blocks write and read.
+// What all blocks read and write. A row is one token of one batch row. Half precision numbers are unsigned short.
 struct Step {
-    const float *cosines, *sines;  // [positions, head / 2]
-    const unsigned short* embeds;  // [rows, width]
+    const float *cosines, *sines;  // [positions, head_size / 2]
+    const unsigned short* embeds;  // [rows, hidden_size]
     const long long *positions;    // [rows]
-    const long long *write_index;  // [batch]
-    const long long *logit_rows;   // [batch, places]
-    unsigned short* cache;         // keys of the first layer, [batch, KV heads, capacity, head]
-    float* logits;                 // [batch, places, vocabulary]
-    float* residual;               // [rows, width]
-    unsigned short *queries, *context;  // [rows, heads, head]
-    unsigned short* product;       // [rows, inner]
-    unsigned* counters;            // [COUNTERS, COUNTER_STRIDE] zeros, left as zeros
-    long long cache_stride;        // from keys to values, and on to the next layer's keys
-    int batch, tokens, places, capacity;
+    const long long *write_index;  // [batch]: cache position of the first token
+    const long long *logit_rows;   // [batch, logits_per_cell]: tokens whose logits are wanted
+    unsigned short* cache;         // keys of the first layer, [batch, kv_heads, capacity, head_size]
+    float* logits;                 // [batch, logits_per_cell, vocabulary_size]
+    float* residual;               // [rows, hidden_size]: the residual stream
+    unsigned short *queries, *context;  // [rows, heads, head_size]; context is what attention returns
+    unsigned short* gated;         // [rows, intermediate_size]: silu(gate) * up
+    unsigned* counters;            // [COUNTERS, COUNTER_STRIDE]: zeros before and after a step
+    long long cache_stride;        // from keys to values, and from those to the next layer's keys
+    int batch, tokens, logits_per_cell, capacity;
     float epsilon, scale;
 };

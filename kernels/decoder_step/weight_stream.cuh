@@ -4,60 +4,63 @@
 #include "decoder_step/step_sizes.cuh"
 #include "cuda/tensor_core.cuh"
 
-#define GROUPS (C2T_CHUNK / C2T_GROUP)  // of a chunk
+#define CHUNK_GROUPS (C2T_CHUNK / C2T_GROUP)
 static_assert(C2T_CHUNK % C2T_GROUP == 0, "a chunk is whole groups");
-// Groups at a unit's end whose places in the ring are filled again only later, as far as the ring can spare them.
-#define HELD (GROUPS < C2T_STAGES / 2 ? GROUPS : C2T_STAGES / 2)
+// The last groups of a unit: the copies that replace them are started only later (see decoder_step.cu). At most half of
+// the ring, so that enough copies stay in flight.
+#define HELD (CHUNK_GROUPS < C2T_STAGES / 2 ? CHUNK_GROUPS : C2T_STAGES / 2)
 
-// A group of tiles of a warp as its lane holds them: two halves of each.
+// A lane's share of a group of tiles: two halves of each tile.
 struct Group {
     Words tile[C2T_GROUP][2];
 };
 
-// A ring for each warp, that its lanes fill themselves: a lane reads what it copied. The block's tiles lie in the order
-// of use, one for each warp in turn (pack_weights.cu), so that a copy is an address and a step to the next.
+// One warp's ring. Each lane copies and reads only its own share, so no barrier is needed between the two. The block's
+// tiles lie in the order of use, one for each warp in turn (pack_weights.cu): the next copy is a fixed step further.
 struct Stream {
     const Words* next;
     Words* ring;
-    int left, slot;  // groups to copy; where the oldest lies
+    int left, oldest;  // groups still to be copied; the oldest group's stage in the ring
 
-    __device__ void begin(const Words* weights, const long long* starts, Words* rings) {
+    __device__ void begin(const Words* weights, const long long* first_tiles, Words* rings) {
         const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        const long long start = starts[blockIdx.x];
-        next = weights + (start * C2T_WARPS + warp) * TILE + lane;
-        left = int(starts[blockIdx.x + 1] - start) / C2T_GROUP;
+        const long long first = first_tiles[blockIdx.x];
+        next = weights + (first * C2T_STREAM_WARPS + warp) * TILE + lane;
+        left = int(first_tiles[blockIdx.x + 1] - first) / C2T_GROUP;
         ring = rings + warp * (C2T_STAGES * C2T_GROUP * TILE) + lane;
-        for (slot = 0; slot < C2T_STAGES; ++slot) copy();
-        slot = 0;
+        for (oldest = 0; oldest < C2T_STAGES; ++oldest) copy();
+        oldest = 0;
     }
-    // Wait for the group that comes so many after the oldest.
+    // Wait for the group AFTER stages behind the oldest, and read it.
     template <int AFTER> __device__ Group wait_for_group() const {
         wait_for_copies<C2T_STAGES - 1 - AFTER>();
-        const int place = slot + AFTER < C2T_STAGES ? slot + AFTER : slot + AFTER - C2T_STAGES;
+        const int stage = oldest + AFTER < C2T_STAGES ? oldest + AFTER : oldest + AFTER - C2T_STAGES;
         Group group;
 #pragma unroll
-        for (int i = 0; i < 2 * C2T_GROUP; ++i) group.tile[i / 2][i % 2] = ring[place * C2T_GROUP * TILE + i * 32];
+        for (int i = 0; i < 2 * C2T_GROUP; ++i) group.tile[i / 2][i % 2] = ring[stage * C2T_GROUP * TILE + i * 32];
         return group;
     }
-    // The oldest group has been used: copy another to its place.
+    // The oldest group has been used: start the copy that replaces it.
     __device__ void refill() {
         copy();
-        slot = slot + 1 == C2T_STAGES ? 0 : slot + 1;
+        oldest = oldest + 1 == C2T_STAGES ? 0 : oldest + 1;
     }
     __device__ void refill_held() {
 #pragma unroll
         for (int group = 0; group < HELD; ++group) refill();
     }
-    // Start to copy the next group, if there is one, and count it in any case.
+    // Start to copy the next group to the oldest stage. Past the end nothing is copied, but a group of copies is
+    // committed all the same: wait_for_copies counts committed groups.
     __device__ void copy() {
         if (left > 0) {
 #pragma unroll
             for (int i = 0; i < 2 * C2T_GROUP; ++i) {
-                copy_async(ring + slot * C2T_GROUP * TILE + i * 32, next + i / 2 * (C2T_WARPS * TILE) + i % 2 * 32);
+                copy_async(ring + oldest * C2T_GROUP * TILE + i * 32,
+                           next + i / 2 * (C2T_STREAM_WARPS * TILE) + i % 2 * 32);
             }
         }
         commit_copies();
-        next += C2T_GROUP * C2T_WARPS * TILE;
+        next += C2T_GROUP * C2T_STREAM_WARPS * TILE;
         --left;
     }
 };

@@ -1,7 +1,8 @@
-// How a matrix is cut into tiles: pack_weights.cu writes them, decoder_step.cu streams them.
+// How a weight matrix is cut into tiles: pack_weights.cu writes them, decoder_step.cu streams them.
 #pragma once
 
-#define TILE 64  // Words of a tile: 16 columns by 32 numbers of the sum
+#define TILE 64  // Words of a tile: 16 columns (outputs) by 32 rows of the matrix (inputs)
+// A unit is 16 columns of a matrix: what a block computes at a time.
 #define UNITS(columns) (((columns) + 15) / 16)
-// The sum of a unit of 16 columns is cut into chunks, of which each warp has C2T_CHUNK tiles in a row.
-#define CHUNKS(sums) (((sums) + 32 * C2T_WARPS * C2T_CHUNK - 1) / (32 * C2T_WARPS * C2T_CHUNK))
+// A unit's inputs are cut into chunks. Of each chunk a streaming warp has C2T_CHUNK tiles that follow each other.
+#define CHUNKS(inputs) (((inputs) + 32 * C2T_STREAM_WARPS * C2T_CHUNK - 1) / (32 * C2T_STREAM_WARPS * C2T_CHUNK))

@@ -131,7 +131,7 @@ def launch_gene_embedding(
             np.float32(tables.host.epsilon),
             np.float32(1.0 if out_scale is None else out_scale),
         ),
-        C2T_WIDTH=hidden_size,
+        C2T_HIDDEN_SIZE=hidden_size,
         C2T_TABLE=TYPE_NUMBER[tables.host.word.dtype.name],
         C2T_OUT=TYPE_NUMBER[stored.name],
     )

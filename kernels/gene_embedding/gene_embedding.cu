@@ -1,22 +1,22 @@
-// Gene embedding on CUDA: one warp per (cell, rank); the row lives in registers between its one read and one write.
+// Gene embedding on CUDA: one warp for each (cell, rank); the row stays in registers between its one read and one write.
 //
-// Compiled at run time for one combination of types and width, given as macros, so that loops unroll fully:
-//   C2T_WIDTH   H
+// Compiled at run time for one hidden size and one combination of number types, so that loops unroll fully:
+//   C2T_HIDDEN_SIZE   H
 //   C2T_TABLE   0 float32, 1 float16, 3 int8 with a scale per row
 //   C2T_OUT     0 float32, 1 float16, 2 bfloat16, 3 int8 with one scale
 
 #ifndef C2T_WARPS
-#define C2T_WARPS 8  // rows of one block
+#define C2T_WARPS 8  // of a block; each embeds one row
 #endif
 
-#if C2T_WIDTH % 128 == 0
-#define C2T_LANES 4  // neighbouring elements of one lane: 16-byte loads of float32
+#if C2T_HIDDEN_SIZE % 128 == 0
+#define C2T_VECTOR 4  // neighbouring elements of a lane: 16-byte loads of float32
 #else
-#define C2T_LANES 1
+#define C2T_VECTOR 1
 #endif
-#define C2T_GROUPS ((C2T_WIDTH + 32 * C2T_LANES - 1) / (32 * C2T_LANES))
+#define C2T_VECTORS ((C2T_HIDDEN_SIZE + 32 * C2T_VECTOR - 1) / (32 * C2T_VECTOR))
 
-template <class T> struct alignas(sizeof(T) * C2T_LANES) Pack { T at[C2T_LANES]; };
+template <class T> struct alignas(sizeof(T) * C2T_VECTOR) Pack { T at[C2T_VECTOR]; };
 
 #include "cuda/number_types.cuh"
 
@@ -51,29 +51,29 @@ extern "C" __global__ void __launch_bounds__(32 * C2T_WARPS) embed_genes(
     if (row >= cells * ranks) return;  // whole warps leave together
     const long long cell = row / ranks, rank = row % ranks;
     const int lane = threadIdx.x % 32;
-    out += row * C2T_WIDTH;
+    out += row * C2T_HIDDEN_SIZE;
 
     if (rank >= lengths[cell]) {
 #pragma unroll
-        for (int g = 0; g < C2T_GROUPS; ++g) {
-            const int i = (g * 32 + lane) * C2T_LANES;
-            if (C2T_WIDTH % (32 * C2T_LANES) == 0 || i < C2T_WIDTH) *(Pack<Out>*)(out + i) = Pack<Out>{};
+        for (int g = 0; g < C2T_VECTORS; ++g) {
+            const int i = (g * 32 + lane) * C2T_VECTOR;
+            if (C2T_HIDDEN_SIZE % (32 * C2T_VECTOR) == 0 || i < C2T_HIDDEN_SIZE) *(Pack<Out>*)(out + i) = Pack<Out>{};
         }
         return;
     }
 
     const long long token = tokens[cell * token_stride + rank];
-    word += token * C2T_WIDTH;
-    position += rank * C2T_WIDTH;
+    word += token * C2T_HIDDEN_SIZE;
+    position += rank * C2T_HIDDEN_SIZE;
 #if C2T_TABLE == 3
     const float word_factor = word_scale[token], position_factor = position_scale[rank];
 #endif
-    float x[C2T_GROUPS][C2T_LANES];
+    float x[C2T_VECTORS][C2T_VECTOR];
     float sum = 0.0f;
 #pragma unroll
-    for (int g = 0; g < C2T_GROUPS; ++g) {
-        const int i = (g * 32 + lane) * C2T_LANES;
-        const bool inside = C2T_WIDTH % (32 * C2T_LANES) == 0 || i < C2T_WIDTH;
+    for (int g = 0; g < C2T_VECTORS; ++g) {
+        const int i = (g * 32 + lane) * C2T_VECTOR;
+        const bool inside = C2T_HIDDEN_SIZE % (32 * C2T_VECTOR) == 0 || i < C2T_HIDDEN_SIZE;
         Pack<Table> w{}, p{};
         Pack<float> t{};
         if (inside) {
@@ -82,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(32 * C2T_WARPS) embed_genes(
             if (token_type) t = *(const Pack<float>*)(token_type + i);
         }
 #pragma unroll
-        for (int k = 0; k < C2T_LANES; ++k) {
+        for (int k = 0; k < C2T_VECTOR; ++k) {
 #if C2T_TABLE == 3
             x[g][k] = widen(w.at[k]) * word_factor + widen(p.at[k]) * position_factor + t.at[k];
 #else
@@ -91,15 +91,15 @@ extern "C" __global__ void __launch_bounds__(32 * C2T_WARPS) embed_genes(
             sum += x[g][k];
         }
     }
-    const float mean = warp_sum(sum) / C2T_WIDTH;
+    const float mean = warp_sum(sum) / C2T_HIDDEN_SIZE;
 
-    // The rounding error of the mean is measured and taken out: see csrc/gene_embedding.inl.
+    // Measure the rounding error of the mean and subtract it, as csrc/gene_embedding.inl does.
     float residue = 0.0f, squares = 0.0f;
 #pragma unroll
-    for (int g = 0; g < C2T_GROUPS; ++g) {
-        const bool inside = C2T_WIDTH % (32 * C2T_LANES) == 0 || (g * 32 + lane) * C2T_LANES < C2T_WIDTH;
+    for (int g = 0; g < C2T_VECTORS; ++g) {
+        const bool inside = C2T_HIDDEN_SIZE % (32 * C2T_VECTOR) == 0 || (g * 32 + lane) * C2T_VECTOR < C2T_HIDDEN_SIZE;
 #pragma unroll
-        for (int k = 0; k < C2T_LANES; ++k) {
+        for (int k = 0; k < C2T_VECTOR; ++k) {
             x[g][k] -= mean;
             if (inside) {
                 residue += x[g][k];
@@ -107,19 +107,19 @@ extern "C" __global__ void __launch_bounds__(32 * C2T_WARPS) embed_genes(
             }
         }
     }
-    const float correction = warp_sum(residue) / C2T_WIDTH;
-    float variance = warp_sum(squares) / C2T_WIDTH - correction * correction;
+    const float correction = warp_sum(residue) / C2T_HIDDEN_SIZE;
+    float variance = warp_sum(squares) / C2T_HIDDEN_SIZE - correction * correction;
     variance = variance < 0.0f ? 0.0f : variance;
     const float inverse = __fdiv_rn(1.0f, __fsqrt_rn(variance + epsilon));
 
 #pragma unroll
-    for (int g = 0; g < C2T_GROUPS; ++g) {
-        const int i = (g * 32 + lane) * C2T_LANES;
-        if (C2T_WIDTH % (32 * C2T_LANES) != 0 && i >= C2T_WIDTH) continue;
+    for (int g = 0; g < C2T_VECTORS; ++g) {
+        const int i = (g * 32 + lane) * C2T_VECTOR;
+        if (C2T_HIDDEN_SIZE % (32 * C2T_VECTOR) != 0 && i >= C2T_HIDDEN_SIZE) continue;
         const Pack<float> scale = *(const Pack<float>*)(gamma + i), shift = *(const Pack<float>*)(beta + i);
         Pack<Out> y;
 #pragma unroll
-        for (int k = 0; k < C2T_LANES; ++k) {
+        for (int k = 0; k < C2T_VECTOR; ++k) {
             y.at[k] = store((x[g][k] - correction) * inverse * scale.at[k] + shift.at[k], out_scale);
         }
         *(Pack<Out>*)(out + i) = y;

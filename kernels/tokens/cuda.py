@@ -1,4 +1,4 @@
-"""The kernels around a decoder step on a CUDA device; see `c2t.kernels.tokens.definition`."""
+"""The kernels around a decoder step on a CUDA device; `definition.py` says what they compute."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 # The sources' C2T_THREADS.
 ROW_THREADS = 256
 CHOICE_THREADS = 256
-# choose_tokens.cu: columns of one block, bytes of what it finds.
-CHOICE_PIECE = 16 * CHOICE_THREADS
-CHOICE_FINDING = 16
+CHOICE_PIECE = 16 * CHOICE_THREADS  # PIECE of choose_tokens.cu: columns of a block
+PARTIAL_CHOICE_BYTES = 16  # its PartialChoice
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +58,16 @@ def launch_token_rows(
 
     Args:
         device: The device.
-        table: The table.
-        token_ids: Address of [count] int32, each below V, or -1 where the row is given.
-        given: Address of [count, D] float32; 0 where all are tokens.
-        out: Address of the rows.
+        table: Rows [V, D].
+        token_ids: Address of [count] int32, each below V; -1 takes the row from `given`.
+        given: Address of [count, D] float32; 0 if no token is -1.
+        out: Address of the rows [count, D].
         count: How many.
         dtype: Of the rows: "float32", "float16" or "uint16" (the bits of bfloat16).
     """
-    vocabulary, width = table.rows.shape
+    vocabulary_size, hidden_size = table.rows.shape
     scale = table.scale.pointer if table.scale else 0
-    sizes = (np.int64(vocabulary), np.int64(width))
+    sizes = (np.int64(vocabulary_size), np.int64(hidden_size))
     device.launch(
         "token_rows",
         "token_rows",
@@ -79,15 +78,15 @@ def launch_token_rows(
     )
 
 
-def choice_pieces(vocabulary: int) -> int:
+def choice_pieces(vocabulary_size: int) -> int:
     """Blocks that share a row of V logits."""
-    return -(-vocabulary // CHOICE_PIECE)
+    return -(-vocabulary_size // CHOICE_PIECE)
 
 
-def choice_scratch_bytes(count: int, vocabulary: int) -> int:
-    """Bytes that `launch_choose_tokens` needs beside its arguments for up to `count` rows of V."""
-    # What each block of a row finds, and the row's ticket.
-    return count * (choice_pieces(vocabulary) + 1) * CHOICE_FINDING
+def choice_scratch_bytes(count: int, vocabulary_size: int) -> int:
+    """Bytes of scratch that `launch_choose_tokens` needs for up to `count` rows of V logits."""
+    # For each row: a partial choice of each block, and the count of ended blocks.
+    return count * (choice_pieces(vocabulary_size) + 1) * PARTIAL_CHOICE_BYTES
 
 
 def launch_choose_tokens(
@@ -102,7 +101,7 @@ def launch_choose_tokens(
     probability: int,
     finite: int,
     count: int,
-    vocabulary: int,
+    vocabulary_size: int,
 ) -> None:
     """Choose from rows [count, V] of logits; does not wait.
 
@@ -111,22 +110,22 @@ def launch_choose_tokens(
         logits: Address of the logits.
         dtype: Theirs, "float32" or "float16".
         banned: Address of [count, bans] int32, padded with -1; 0 without bans.
-        bans: W.
-        scratch: Address of `choice_scratch_bytes`, zeros before its first launch. A launch leaves
-            them fit for the next one of the same V, of no more rows than it was made for.
-        tokens: Address of the result [count] int32.
-        probability: Address of the result [count] float32.
-        finite: Address of the result [count] int32.
+        bans: Most tokens banned in a row.
+        scratch: Address of `choice_scratch_bytes`, zeros before the first launch. A launch leaves
+            it ready for the next one over the same V and no more rows than it was allocated for.
+        tokens: Address of the chosen tokens [count] int32.
+        probability: Address of their probabilities [count] float32.
+        finite: Address of [count] int32: whether the row is finite, 0 or 1.
         count: Rows.
-        vocabulary: V.
+        vocabulary_size: V.
     """
     device.launch(
         "choose_tokens",
         "choose_tokens",
-        (count * choice_pieces(vocabulary), CHOICE_THREADS),
+        (count * choice_pieces(vocabulary_size), CHOICE_THREADS),
         (
             *(logits, banned, scratch, tokens, probability, finite),
-            np.int32(vocabulary),
+            np.int32(vocabulary_size),
             np.int32(bans),
         ),
         C2T_LOGITS=TYPE_NUMBER[dtype],

@@ -21,7 +21,7 @@ import pytest
 from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
-from c2t.kernels.tokens.cuda import CHOICE_FINDING, choice_pieces
+from c2t.kernels.tokens.cuda import PARTIAL_CHOICE_BYTES, choice_pieces
 from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 from c2t.runtime.engines.gpu.graph import STORAGE, DeviceTensor
 
@@ -241,7 +241,7 @@ class FakeDevice:
         epsilon,
         scale,
     ):
-        width, storage = defines["C2T_WIDTH"], NAMES[defines["C2T_TABLE"]]
+        width, storage = defines["C2T_HIDDEN_SIZE"], NAMES[defines["C2T_TABLE"]]
         positions, vocabulary = int(ranks), 1 + int(at(tokens, (cells, stride), "int32").max())
         tables = GeneEmbeddingTables(
             word=at(word, (vocabulary, width), storage),
@@ -272,7 +272,7 @@ class FakeDevice:
         bans,
     ):
         pieces = choice_pieces(int(vocabulary))
-        rows, width = blocks // pieces, (pieces + 1) * CHOICE_FINDING // 4
+        rows, width = blocks // pieces, (pieces + 1) * PARTIAL_CHOICE_BYTES // 4
         words = at(scratch, (rows, width), "int32")
         assert not words[:, -1].any(), "the tickets were not zeroed"
         words[:, :-4] = 0x2B  # what blocks find lies here

@@ -12,13 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from c2t.kernels.decoder_step.cuda import (
-    MAX_ROWS,
-    HostDecoder,
-    StepArguments,
-    StepScratch,
-    StepSizes,
-)
+from c2t.kernels.decoder_step.launch import StepArguments, StepScratch
+from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.runtime.engines.gpu.graph import DeviceTensor
 from fakes.cuda_driver import STREAM, FakeBoundGraph, FakeDevice, FakeGraph, at
 
@@ -70,7 +66,7 @@ class FakeStepKernel:
         STREAM.start(lambda: self._run(weights.sizes, step))
 
     def _run(self, sizes: StepSizes, step: StepArguments) -> None:
-        rows, tokens, places = step.batch, step.tokens, step.places
+        rows, tokens, wanted = step.batch, step.tokens, step.logits_per_cell
         length = at(step.write_index, (rows,), "int64") + tokens
         tensors = {
             "inputs_embeds": DeviceTensor(
@@ -79,8 +75,8 @@ class FakeStepKernel:
             "position_ids": DeviceTensor(step.positions, (rows, tokens), "int64"),
             "write_index": DeviceTensor(step.write_index, (rows,), "int64"),
             "kv_length": DeviceTensor(length.ctypes.data, (rows,), "int64"),
-            "logit_rows": DeviceTensor(step.logit_rows, (rows, places), "int64"),
-            "logits": DeviceTensor(step.logits, (rows, places, sizes.vocabulary), "float32"),
+            "logit_rows": DeviceTensor(step.logit_rows, (rows, wanted), "int64"),
+            "logits": DeviceTensor(step.logits, (rows, wanted, sizes.vocabulary_size), "float32"),
         }
         shape = (rows, sizes.kv_heads, step.capacity, sizes.head_size)
         for number in range(2 * sizes.layers):
@@ -89,4 +85,4 @@ class FakeStepKernel:
             for when in ("past", "present"):
                 tensors[f"{when}_{('key', 'value')[part]}.{layer}"] = place
         self.graph.bind(tensors, repeated=False).enqueue()
-        at(step.logits, (rows, places, sizes.vocabulary), "float32")[...] += self.error
+        at(step.logits, (rows, wanted, sizes.vocabulary_size), "float32")[...] += self.error

@@ -266,7 +266,7 @@ class DeviceStep:
             probability=result + 4 * count,
             finite=result + 8 * count,
             count=count,
-            vocabulary=decoder.sizes.vocabulary_size,
+            vocabulary_size=decoder.sizes.vocabulary_size,
         )
         copy_to_host(self._result.pointer, result, 12 * count, decoder.device.handle)
 

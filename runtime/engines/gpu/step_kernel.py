@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
-from c2t.kernels.decoder_step.cuda import (
-    MAX_ROWS,
-    DeviceStepWeights,
-    HostDecoder,
-    HostLayer,
+from c2t.kernels.decoder_step.launch import (
     StepArguments,
     StepScratch,
-    StepSizes,
     launch_decoder_step,
-    pack_decoder,
     runs_steps,
 )
+from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
+from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
 from c2t.kernels.errors import KernelError
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
 from c2t.runtime.engines.built.step_weights import (
@@ -179,7 +176,7 @@ def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
         logits=tensors["logits"].address,
         batch=batch,
         tokens=tokens,
-        places=tensors["logit_rows"].shape[1],
+        logits_per_cell=tensors["logit_rows"].shape[1],
         capacity=keys.shape[2],
     )
 
@@ -214,7 +211,7 @@ def with_step_kernel(
         heads=decoder.heads,
         kv_heads=decoder.kv_heads,
         head_size=decoder.head_size,
-        vocabulary=decoder.vocabulary_size,
+        vocabulary_size=decoder.vocabulary_size,
     )
     if not runs_steps(device, sizes) or weights.logits.dtype != "float16":
         return graph, ""
@@ -224,7 +221,7 @@ def with_step_kernel(
             HostLayer(
                 attention_norm=attention_norm,
                 qkv=_mapped(folder, layer.qkv),
-                output=_mapped(folder, layer.output),
+                o=_mapped(folder, layer.output),
                 mlp_norm=mlp_norm,
                 gate_up=_mapped(folder, layer.gate_up),
                 down=_mapped(folder, layer.down),
@@ -232,7 +229,7 @@ def with_step_kernel(
             for layer, (attention_norm, mlp_norm) in zip(weights.layers, norms, strict=True)
         ),
         norm=small[FINAL_NORM],
-        logits=_mapped(folder, weights.logits),
+        lm_head=_mapped(folder, weights.logits),
         cosines=small[ROTARY[0]],
         sines=small[ROTARY[1]],
         epsilon=weights.epsilon,

@@ -18,11 +18,8 @@ from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from msgspec import structs
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
-from c2t.kernels.decoder_step.cuda import (
-    MAX_ROWS,
-    HostLayer,
-    StepSizes,
-)
+from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
+from c2t.kernels.decoder_step.weights import HostLayer
 from c2t.runtime.build.step_weights import write_decoder_weights
 from c2t.runtime.bundle.manifest import Decoder, Generation
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, SMALL_NAME
@@ -161,7 +158,7 @@ def test_what_the_kernel_is_given(
     step.logit_rows[:] = [[0, 2], [1, 2]]
     step.run()
     (given,) = kernel.steps
-    assert (given.batch, given.tokens, given.places, given.capacity) == (2, 3, 2, 24)
+    assert (given.batch, given.tokens, given.logits_per_cell, given.capacity) == (2, 3, 2, 24)
     row = tiny.engine.sizes.kv_heads * 24 * tiny.engine.sizes.head_size
     assert given.cache == cache.buffer.pointer + 2 * 2 * row
     assert given.cache_stride == 5 * row  # past the rows that are not run, too
@@ -254,12 +251,12 @@ def test_weights_are_those_of_the_bundle(
         heads=4,
         kv_heads=2,
         head_size=8,
-        vocabulary=97,
+        vocabulary_size=97,
     )
     graph = onnx.load(decoder[1] / "decoder.onnx").graph
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     (product,) = (node for node in graph.node if node.op_type == "Gemm")
-    same(found.logits, stored[product.input[1]].astype(np.float16))
+    same(found.lm_head, stored[product.input[1]].astype(np.float16))
     same(found.norm, stored["norm.weight"])
     same(found.cosines, stored["rotary.cos"])
     same(found.sines, stored["rotary.sin"])
@@ -273,11 +270,14 @@ def test_weights_are_those_of_the_bundle(
         prefix = f"layers.{number}"
         same(layer.attention_norm, stored[f"{prefix}.attention.norm.weight"])
         same(layer.mlp_norm, stored[f"{prefix}.mlp.norm.weight"])
-        for name in MATRICES:
-            part = "attention" if name in ("qkv", "output") else "mlp"
-            expected = stored[f"{prefix}.{part}.{name}.weight"].astype(np.float16)
-            same(getattr(layer, name), expected)
-            assert isinstance(getattr(layer, name), np.memmap)  # gigabytes are not read twice
+        for matrix, name in (
+            (layer.qkv, "attention.qkv"),
+            (layer.o, "attention.output"),
+            (layer.gate_up, "mlp.gate_up"),
+            (layer.down, "mlp.down"),
+        ):
+            same(matrix, stored[f"{prefix}.{name}.weight"].astype(np.float16))
+            assert isinstance(matrix, np.memmap)  # gigabytes are not read twice
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> None:

@@ -1,0 +1,101 @@
+"""The NumPy definition of a Llama decoder's step; the kernel is tested against it.
+
+Everything is computed in float32; only keys and values are rounded, to the type of the cache. The
+kernel also rounds weights and activations to float16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+
+def decoder_step_reference(
+    sizes: StepSizes,
+    decoder: HostDecoder,
+    embeds: Float32,
+    cache: NDArray[Any],
+    *,
+    positions: NDArray[np.int64],
+    write_index: NDArray[np.int64],
+    logit_rows: NDArray[np.int64],
+) -> Float32:
+    """Run T tokens of each batch row; their keys and values are written to the cache.
+
+    Args:
+        sizes: The decoder's.
+        decoder: Its weights.
+        embeds: [B, T, D] embeddings of the tokens.
+        cache: [layers, 2, B, kv_heads, C, head_size] keys and values, changed in place.
+        positions: [B, T] of the rotary embedding.
+        write_index: [B] cache position of a batch row's first token; a token attends to the cache
+            positions up to its own.
+        logit_rows: [B, R] tokens whose logits are wanted.
+
+    Returns:
+        Logits [B, R, V].
+    """
+    batch, tokens, _ = embeds.shape
+    x = embeds.astype(np.float32)  # the residual stream
+    cosines, sines = decoder.cosines[positions], decoder.sines[positions]  # [B, T, head_size / 2]
+    q_end, k_end = sizes.q_columns, sizes.q_columns + sizes.kv_heads * sizes.head_size
+    for layer, kv in zip(decoder.layers, cache, strict=True):
+        qkv = _normalised(x, layer.attention_norm, decoder.epsilon) @ layer.qkv.astype(np.float32)
+        queries, keys, values = (
+            part.reshape(batch, tokens, -1, sizes.head_size)
+            for part in (qkv[..., :q_end], qkv[..., q_end:k_end], qkv[..., k_end:])
+        )
+        queries, keys = (_rotated(part, cosines, sines) for part in (queries, keys))
+        context = np.empty((batch, tokens, q_end), np.float32)
+        for row, begin in enumerate(write_index.tolist()):
+            for part, new in zip(kv, (keys, values), strict=True):
+                part[row, :, begin : begin + tokens] = new[row].swapaxes(0, 1)
+            for token in range(tokens):
+                seen = kv[:, row, :, : begin + token + 1].astype(np.float32)
+                context[row, token] = _attended(queries[row, token], *seen, decoder.scale)
+        x = x + context @ layer.o.astype(np.float32)
+        gate_up = _normalised(x, layer.mlp_norm, decoder.epsilon) @ layer.gate_up.astype(np.float32)
+        gate, up = np.split(gate_up, 2, axis=-1)
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ layer.down.astype(np.float32)
+    wanted = np.take_along_axis(x, logit_rows[..., None], axis=1)
+    logits: Float32 = _normalised(wanted, decoder.norm, decoder.epsilon) @ decoder.lm_head.T.astype(
+        np.float32
+    )
+    return logits
+
+
+def _normalised(x: Float32, weight: Float32, epsilon: float) -> Float32:
+    """RMS norm over the last axis."""
+    result: Float32 = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + epsilon) * weight
+    return result
+
+
+def _rotated(x: Float32, cosines: Float32, sines: Float32) -> Float32:
+    """Rotary embedding of heads [B, T, heads, head_size]: the halves of a head turn together."""
+    first, second = np.split(x, 2, axis=-1)
+    cosines, sines = cosines[:, :, None], sines[:, :, None]
+    return np.concatenate(
+        [first * cosines - second * sines, second * cosines + first * sines], axis=-1
+    )
+
+
+def _attended(queries: Float32, keys: Float32, values: Float32, scale: float) -> Float32:
+    """One token's attention [heads * head_size] of queries [heads, head_size] to a cache.
+
+    Keys and values are [kv_heads, positions, head_size]; neighbouring query heads share a KV head.
+    """
+    heads, head_size = queries.shape
+    shared = queries.reshape(len(keys), -1, head_size)  # [kv_heads, heads of each, head_size]
+    scores = shared @ keys.swapaxes(1, 2) * scale
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return (weights @ values).reshape(heads * head_size)

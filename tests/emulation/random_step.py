@@ -1,0 +1,126 @@
+"""A random decoder for the step's kernel, packed on an emulated device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.decoder_step.launch import StepArguments, StepScratch, launch_decoder_step
+from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
+from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from emulation.device import EmulatedDevice
+
+SMALL = StepSizes(
+    layers=2,
+    hidden_size=64,
+    intermediate_size=96,
+    heads=4,
+    kv_heads=2,
+    head_size=16,
+    vocabulary_size=97,
+)
+CAPACITY = 128  # cache positions
+
+
+def random_decoder(sizes: StepSizes) -> HostDecoder:
+    """Weights that keep the residual stream near one."""
+    draw = np.random.default_rng(0)
+
+    def matrix(inputs: int, columns: int) -> np.ndarray:
+        return draw.normal(0, inputs**-0.5, (inputs, columns)).astype(np.float32)
+
+    def norm() -> np.ndarray:
+        return draw.uniform(0.5, 1.5, sizes.hidden_size).astype(np.float32)
+
+    hidden, intermediate = sizes.hidden_size, sizes.intermediate_size
+    frequencies = 1e4 ** (-np.arange(sizes.head_size // 2) * 2 / sizes.head_size)
+    angles = np.arange(CAPACITY)[:, None] * frequencies
+    return HostDecoder(
+        layers=[
+            HostLayer(
+                attention_norm=norm(),
+                qkv=matrix(hidden, sizes.qkv_columns),
+                o=matrix(sizes.q_columns, hidden),
+                mlp_norm=norm(),
+                gate_up=matrix(hidden, 2 * intermediate),
+                down=matrix(intermediate, hidden),
+            )
+            for _ in range(sizes.layers)
+        ],
+        norm=norm(),
+        lm_head=draw.normal(0, 0.1, (sizes.vocabulary_size, hidden)).astype(np.float32),
+        cosines=np.cos(angles).astype(np.float32),
+        sines=np.sin(angles).astype(np.float32),
+        epsilon=1e-5,
+        scale=sizes.head_size**-0.5,
+    )
+
+
+@dataclass(frozen=True)
+class PackedDecoder:
+    """A decoder on the host and, packed, on a device."""
+
+    sizes: StepSizes
+    host: HostDecoder
+    device: EmulatedDevice
+    weights: DeviceStepWeights
+    scratch: StepScratch
+
+    @classmethod
+    def make(cls, sizes: StepSizes, device: EmulatedDevice) -> PackedDecoder:
+        """Draw and pack it; needs the fake driver."""
+        host = random_decoder(sizes)
+        weights = pack_decoder(device, sizes, host)
+        return cls(sizes, host, device, weights, StepScratch.allocate(sizes))
+
+    def cache_shape(self, rows: int) -> tuple[int, ...]:
+        """Keys and values of all layers."""
+        s = self.sizes
+        return (s.layers, 2, rows, s.kv_heads, CAPACITY, s.head_size)
+
+    def new_cache(self, rows: int) -> DeviceArray:
+        """A cache of zeros."""
+        return DeviceArray.zeros(self.cache_shape(rows), np.float16)
+
+    def step(
+        self,
+        cache: DeviceArray,
+        embeds: np.ndarray,
+        write_index: np.ndarray,
+        logit_rows: np.ndarray,
+    ) -> np.ndarray:
+        """Logits [B,R,V] of embeddings [B,T,D] behind `write_index` [B] tokens of each row."""
+        batch, tokens, _ = embeds.shape
+        embeds_there, positions, index, rows = (
+            DeviceArray.upload(array)
+            for array in (
+                embeds.astype(np.float16),
+                (write_index[:, None] + np.arange(tokens)).astype(np.int64),
+                write_index.astype(np.int64),
+                logit_rows.astype(np.int64),
+            )
+        )
+        shape = (*logit_rows.shape, self.sizes.vocabulary_size)
+        logits = DeviceArray.allocate(shape, np.float32)
+        launch_decoder_step(
+            self.device,
+            self.weights,
+            self.scratch,
+            StepArguments(
+                embeds=embeds_there.pointer,
+                positions=positions.pointer,
+                write_index=index.pointer,
+                logit_rows=rows.pointer,
+                cache=cache.pointer,
+                cache_stride=batch * self.sizes.kv_heads * CAPACITY * self.sizes.head_size,
+                logits=logits.pointer,
+                batch=batch,
+                tokens=tokens,
+                logits_per_cell=logit_rows.shape[1],
+                capacity=CAPACITY,
+            ),
+        )
+        return logits.download()
