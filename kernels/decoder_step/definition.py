@@ -61,7 +61,7 @@ def decoder_step_reference(
                 part[row, :, begin : begin + tokens] = new[row].swapaxes(0, 1)
             for token in range(tokens):
                 seen = kv[:, row, :, : begin + token + 1].astype(np.float32)
-                context[row, token] = _attended(queries[row, token], *seen, decoder.scale)
+                context[row, token] = _attended(queries[row, token] * decoder.scale, seen)
         x = x + context @ layer.o.astype(np.float32)
         gate_up = _normalised(x, layer.mlp_norm, decoder.epsilon) @ layer.gate_up.astype(np.float32)
         gate, up = np.split(gate_up, 2, axis=-1)
@@ -88,14 +88,17 @@ def _rotated(x: Float32, cosines: Float32, sines: Float32) -> Float32:
     )
 
 
-def _attended(queries: Float32, keys: Float32, values: Float32, scale: float) -> Float32:
-    """One token's attention [heads * head_size] of queries [heads, head_size] to a cache.
+def _attended(queries: Float32, kv: Float32) -> Float32:
+    """One token's attention [heads * head_size]; neighbouring query heads share a KV head.
 
-    Keys and values are [kv_heads, positions, head_size]; neighbouring query heads share a KV head.
+    Args:
+        queries: [heads, head_size], scaled.
+        kv: Keys and values [2, kv_heads, positions, head_size].
     """
-    heads, head_size = queries.shape
-    shared = queries.reshape(len(keys), -1, head_size)  # [kv_heads, heads of each, head_size]
-    scores = shared @ keys.swapaxes(1, 2) * scale
+    keys, values = kv
+    shared = queries.reshape(len(keys), -1, queries.shape[1])  # [kv_heads, heads of each, size]
+    scores = shared @ keys.swapaxes(1, 2)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    return (weights @ values).reshape(heads * head_size)
+    context: Float32 = (weights @ values).reshape(queries.size)
+    return context

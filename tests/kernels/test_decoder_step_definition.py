@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_data import tiny_decoder
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.decoder_step.definition import decoder_step_reference
@@ -48,12 +49,9 @@ def exported(path: Path) -> HostDecoder:
     )
 
 
-def test_agrees_with_the_exported_graph(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from tiny_decoder import make_decoder
-
-    engine = make_decoder(tmp_path).engine
-    decoder = exported(tmp_path / "decoder.onnx")
+def test_agrees_with_the_exported_graph() -> None:
+    tiny = tiny_decoder()
+    engine, decoder = tiny.engine, exported(tiny.path)
     graph = engine.sizes
     sizes = StepSizes(
         layers=graph.layers,
