@@ -8,10 +8,11 @@ from pathlib import Path
 from c2t.calibration.report.calibration_report import REPORT_NAME, Attempt, CalibrationReport
 from c2t.calibration.report.evaluation_examples import example_section
 from c2t.calibration.report.evaluation_page import comparison_parts, evaluation_parts, series_key
-from c2t.calibration.report.html_elements import Markup, element
+from c2t.calibration.report.html_elements import element
 from c2t.calibration.report.report_page import page, section, table
 from c2t.calibration.report.sensitivity_chart import sensitivity_chart
 from c2t.calibration.report.svg_charts import percent
+from c2t.runtime.system.svg import Markup
 
 PAGE_NAME = "calibration.html"
 

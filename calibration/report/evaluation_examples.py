@@ -8,7 +8,8 @@ from difflib import SequenceMatcher
 
 from c2t.calibration.evaluate.cell_records import is_right
 from c2t.calibration.evaluate.evaluation import CellRecord
-from c2t.calibration.report.html_elements import Markup, element
+from c2t.calibration.report.html_elements import element
+from c2t.runtime.system.svg import Markup
 
 _WORDS = re.compile(r"\s+|\S+")
 

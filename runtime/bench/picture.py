@@ -1,14 +1,14 @@
-"""A benchmark as a picture: groups of horizontal bars, an SVG without a plotting library."""
+"""A benchmark as a picture: groups of horizontal bars."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import escape
 
-OURS, OTHERS = "#2563eb", "#9ca3af"
-INK, GREY = "#1f2937", "#6b7280"
+from c2t.runtime.system.svg import BLUE, GREY, SILVER, bar, picture, text
+
+OURS, OTHERS = BLUE, SILVER
 WIDTH, LEFT, BAR, STEP, GAP = 860, 220, 18, 26, 46
 ROOM = 190  # behind the longest bar, for its figure
 
@@ -71,30 +71,23 @@ def bench_picture(document: dict[str, Any]) -> str:
 
 def bar_picture(title: str, notes: str, groups: Sequence[BarGroup]) -> str:
     """Groups of bars, one under another, as an SVG document."""
-    marks = [_text(title, 24, 34, INK, size=18, weight="bold"), _text(notes, 24, 56, GREY, size=11)]
+    marks = [text(title, (24, 34), size=18, bold=True), text(notes, (24, 56), GREY, size=11)]
     y = 76
     for group in groups:
         y += 22
-        marks.append(_text(group.title, 24, y, INK, size=13, weight="bold"))
+        marks.append(text(group.title, (24, y), size=13, bold=True))
         y += 10
-        longest = max((bar.value for bar in group.bars), default=0) or 1
-        for bar in group.bars:
-            length = max(1.0, bar.value / longest * (WIDTH - LEFT - ROOM))
-            colour = OURS if group.all_ours or bar.name.startswith("c2t") else OTHERS
+        longest = max((one.value for one in group.bars), default=0) or 1
+        for one in group.bars:
+            length = max(1.0, one.value / longest * (WIDTH - LEFT - ROOM))
+            colour = OURS if group.all_ours or one.name.startswith("c2t") else OTHERS
             middle = y + BAR - 5
-            marks.append(_text(bar.name, LEFT - 10, middle, INK, anchor="end"))
-            marks.append(
-                f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3"'
-                f' fill="{colour}"/>'
-            )
-            marks.append(_text(bar.words, LEFT + length + 8, middle, GREY))
+            marks.append(text(one.name, (LEFT - 10, middle), anchor="end"))
+            marks.append(bar((LEFT, y), (length, BAR), colour, radius=3))
+            marks.append(text(one.words, (LEFT + length + 8, middle), GREY))
             y += STEP
         y += GAP - STEP
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}"'
-        f' viewBox="0 0 {WIDTH} {y}" font-family="system-ui, sans-serif">\n'
-        f'<rect width="{WIDTH}" height="{y}" fill="#ffffff"/>\n' + "\n".join(marks) + "\n</svg>\n"
-    )
+    return picture((WIDTH, y), marks, whole_file=True)
 
 
 def _times(title: str, part: dict[str, Any], *, floor: float | None = None) -> BarGroup:
@@ -119,19 +112,3 @@ def _seconds(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.3g} µs"
-
-
-def _text(
-    words: str,
-    x: float,
-    y: float,
-    colour: str,
-    *,
-    size: int = 12,
-    weight: str = "normal",
-    anchor: str = "start",
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size}" font-weight="{weight}"'
-        f' text-anchor="{anchor}">{escape(words)}</text>'
-    )
