@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import c2t
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.cells.formats.path import check_cells_path
+from c2t.runtime.cells.formats.store import check_cells_path
 from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
 from c2t.runtime.output.write import (

@@ -151,7 +151,9 @@ def test_truncated_and_foreign_files(tmp_path):
     with pytest.raises(CellFileError, match=r"is a folder, not an \.h5ad file") as caught:
         read(tmp_path)
     assert "\n" not in caught.value.problem
-    with pytest.raises(CellFileError, match="cells are a path or an AnnData object, not list"):
+    with pytest.raises(
+        CellFileError, match=r"cells are an AnnData object or the path of an .+, not list"
+    ):
         read([1, 2])
 
 

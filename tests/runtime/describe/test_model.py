@@ -18,7 +18,7 @@ from cli_process import make_cells
 
 import c2t
 from c2t.runtime.cells.encoded_cells import EncodedCells
-from c2t.runtime.cells.formats.store import H5adStore
+from c2t.runtime.cells.formats.h5ad import H5adStore
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.describe.queue import DescribeQueue
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder

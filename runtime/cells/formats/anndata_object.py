@@ -1,0 +1,110 @@
+"""An `anndata.AnnData` object of the caller's, in memory or backed by a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from c2t.runtime.cells.formats.h5ad import logarithm_base
+from c2t.runtime.cells.formats.table import as_strings
+from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
+from c2t.runtime.system.errors import CellFileError
+
+
+def is_anndata(source: Any) -> bool:
+    """Whether this is used like an AnnData object; anndata itself is not loaded to see."""
+    return all(hasattr(source, part) for part in ("X", "obs", "var", "layers", "uns"))
+
+
+class AnnDataStore:
+    """An `anndata.AnnData` object, in memory or backed."""
+
+    def __init__(self, adata: Any) -> None:
+        self.name = "AnnData object"
+        self.obs = _FrameTable(adata.obs, "obs")
+        self._adata = adata
+
+    @property
+    def slots(self) -> list[str]:
+        """The matrices there are."""
+        found = [f"layers/{name}" for name in self._adata.layers]
+        if self._adata.raw is not None:
+            found.append("raw")
+        return [*found, "X"] if self._adata.X is not None else found
+
+    def var(self, slot: str) -> _FrameTable:
+        """Return the table of genes that belongs to a matrix."""
+        return _FrameTable(self._adata.raw.var if slot == "raw" else self._adata.var, "var")
+
+    def matrix(self, slot: str) -> RowMatrix:
+        """Open a matrix."""
+        if slot.startswith("layers/"):
+            return ArrayMatrix(self._adata.layers[slot.removeprefix("layers/")], slot)
+        return ArrayMatrix(self._adata.raw.X if slot == "raw" else self._adata.X, slot)
+
+    def log_base(self) -> float | None:
+        """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        stated = self._adata.uns.get("log1p")
+        if stated is None:
+            return None
+        return logarithm_base(stated.get("base") if hasattr(stated, "get") else None)
+
+    def close(self) -> None:
+        """Nothing to let go of: the object is the caller's."""
+
+
+class ArrayMatrix:
+    """A matrix held by an AnnData object: NumPy, SciPy, or one of its backed forms."""
+
+    def __init__(self, matrix: Any, key: str) -> None:
+        check_numbers(np.dtype(matrix.dtype), key)
+        self.key = key
+        # Rows of a matrix by columns are slow to cut: turned round once, as big as it is already.
+        self._matrix = matrix.tocsr() if _is_csc_in_memory(matrix) else matrix
+        self.shape: tuple[int, int] = int(matrix.shape[0]), int(matrix.shape[1])
+
+    def entries(self, start: int, stop: int) -> int:
+        """Return an upper bound of the entries in rows [start, stop)."""
+        indptr = getattr(self._matrix, "indptr", None)
+        if indptr is None:
+            return (stop - start) * self.shape[1]
+        return int(indptr[stop]) - int(indptr[start])
+
+    def rows(self, start: int, stop: int) -> SparseRows:
+        """Read rows [start, stop)."""
+        block = self._matrix[start:stop]
+        block = block.compute() if hasattr(block, "compute") else block  # dask
+        if not hasattr(block, "tocsr"):
+            return dense_to_rows(np.asarray(block))
+        block = block.tocsr()
+        return SparseRows(block.indptr.astype(np.int64), block.indices, block.data, self.shape[1])
+
+
+class _FrameTable:
+    """A pandas data frame."""
+
+    def __init__(self, frame: Any, key: str) -> None:
+        self._frame = frame
+        self._key = key
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return [str(name) for name in self._frame.columns]
+
+    def index(self) -> list[str]:
+        """Return the names of the rows."""
+        return as_strings(self._frame.index.to_numpy(dtype=object))
+
+    def column(self, name: str) -> list[str]:
+        """Return a column as strings."""
+        if name not in self._frame.columns:
+            problem = f"{self._key}[{name!r}] is missing"
+            raise CellFileError(problem, hint=f"the columns are: {', '.join(self.columns[:20])}")
+        values = self._frame[name]
+        return as_strings(values.astype(object).where(values.notna(), None).to_numpy(dtype=object))
+
+
+def _is_csc_in_memory(matrix: Any) -> bool:
+    return getattr(matrix, "format", "") == "csc" and hasattr(matrix, "tocsr")

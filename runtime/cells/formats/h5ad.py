@@ -1,0 +1,111 @@
+"""An `.h5ad` file, read with h5py alone, by a reader of our own.
+
+anndata's reader is not used: it loads what it opens whole or hands out lazy objects of pandas and
+SciPy, and it follows links to other files. Here every read is bounded, nothing outside the file is
+touched, and each length, offset and column is checked before it is used: files come from strangers.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from c2t.runtime.cells.formats.hdf5 import check_dataset, child, naming, one_line, read_dataset
+from c2t.runtime.cells.formats.matrix import open_matrix
+from c2t.runtime.cells.formats.table import H5Table
+from c2t.runtime.cells.sparse_rows import RowMatrix
+from c2t.runtime.system.errors import CellFileError
+
+
+def is_path(source: Any) -> bool:
+    """Whether this is a path; what the file is shows when it is opened."""
+    return isinstance(source, (str, os.PathLike))
+
+
+class H5adStore:
+    """An `.h5ad` file, opened for reading only."""
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        self.name = path.name
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            problem = f"{path} is not a readable .h5ad file: {one_line(error)}"
+            raise CellFileError(problem, hint="download or write the file again") from error
+        try:
+            self.obs = self._table("obs")
+            self._cells = len(self.obs.index())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def slots(self) -> list[str]:
+        """The matrices there are."""
+        layers, raw = self._get("layers"), self._get("raw")
+        with naming(f"{self.name}: the list of matrices"):
+            found = [f"layers/{name}" for name in layers] if hasattr(layers, "keys") else []
+            if "raw.X" in self._file or (hasattr(raw, "keys") and "X" in raw):
+                found.append("raw")
+            return [*found, "X"] if "X" in self._file else found
+
+    def var(self, slot: str) -> H5Table:
+        """Return the table of genes that belongs to a matrix."""
+        if slot != "raw":
+            return self._table("var")
+        return self._table("raw.var" if "raw.X" in self._file else "raw/var")
+
+    def matrix(self, slot: str) -> RowMatrix:
+        """Open a matrix."""
+        path = slot if slot != "raw" else "raw.X" if "raw.X" in self._file else "raw/X"
+        folder, _, name = path.rpartition("/")
+        parent = self._get(folder) if folder else self._file
+        shape = self._cells, len(self.var(slot).index())
+        with naming(f"/{path}"):
+            return open_matrix(parent, name, f"/{path}", shape)
+
+    def log_base(self) -> float | None:
+        """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        uns = self._get("uns")
+        stated = child(uns, "log1p", "/uns/log1p") if hasattr(uns, "keys") else None
+        if stated is None:
+            return None
+        # scanpy writes no base, or an empty one, for the natural logarithm.
+        key = "/uns/log1p/base"
+        base = child(stated, "base", key) if hasattr(stated, "keys") else None
+        # Numbers only: one string of a fixed length may be as long as memory.
+        if base is None or getattr(base, "dtype", np.dtype("S")).kind not in "iuf":
+            return logarithm_base(None)
+        single = base.shape == (1,)  # how R writes a number
+        base = check_dataset(base, key, dimensions=int(single))
+        return logarithm_base(read_dataset(base, ..., key).item())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _get(self, name: str) -> Any:
+        return child(self._file, name, f"/{name}")
+
+    def _table(self, key: str) -> H5Table:
+        folder, _, name = key.rpartition("/")
+        item = child(self._get(folder) if folder else self._file, name, f"/{key}")
+        if item is None:
+            problem = f"{self.name} has no /{key}: not an .h5ad file"
+            raise CellFileError(problem, hint="write the cells with anndata's `write_h5ad`")
+        uns = self._get("uns")
+        return H5Table(item, f"/{key}", uns if hasattr(uns, "keys") else None)
+
+
+def logarithm_base(stated: object) -> float:
+    """Return a base as a number; scanpy's None means e."""
+    try:
+        base = float(stated)  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError):
+        return float(np.e)
+    return base if np.isfinite(base) and base > 1 else float(np.e)
