@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from c2t.runtime.bundle.bundle import Bundle
-    from c2t.runtime.cells.counts import CellOptions
+    from c2t.runtime.cells.options import CellOptions
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.describe.description import Description
     from c2t.runtime.describe.model import Model
@@ -30,7 +30,7 @@ __all__ = [
 _PUBLIC = {
     "Bundle": "c2t.runtime.bundle.bundle:Bundle",
     "C2TError": "c2t.runtime.system.errors:C2TError",
-    "CellOptions": "c2t.runtime.cells.counts:CellOptions",
+    "CellOptions": "c2t.runtime.cells.options:CellOptions",
     "DescribeOptions": "c2t.runtime.describe.describer:DescribeOptions",
     "Description": "c2t.runtime.describe.description:Description",
     "Model": "c2t.runtime.describe.model:Model",

@@ -22,7 +22,8 @@ from c2t.runtime.bench.stage_times import stage_times
 from c2t.runtime.bench.target import target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
-from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions
 
 SEED = 0

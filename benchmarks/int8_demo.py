@@ -29,7 +29,8 @@ from c2t.export.phrases import phrase_table
 from c2t.runtime.bench.record import record
 from c2t.runtime.bench.target import Target, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session

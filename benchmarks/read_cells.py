@@ -20,7 +20,8 @@ import numpy as np
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.cells.reader import CellOptions, CellReader
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
 
 GENES = 20_000
 SEED = 20261122

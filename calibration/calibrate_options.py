@@ -7,7 +7,7 @@ from pathlib import Path
 
 from c2t.calibration.evaluate.gate import Tolerance
 from c2t.calibration.quantise.choices import Estimator, Precision
-from c2t.runtime.cells.reader import CellOptions
+from c2t.runtime.cells.options import CellOptions
 
 
 @dataclass(frozen=True, kw_only=True)

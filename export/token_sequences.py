@@ -9,7 +9,8 @@ import numpy as np
 from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays
 from c2t.export.checkpoint.options import LoadedCheckpoint
 from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.cells.reader import CellOptions, CellReader
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.system.errors import CellFileError
 
 CELLS_READ = 256  # cells of the file among which sequences of different lengths are sought

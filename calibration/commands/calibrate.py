@@ -77,7 +77,7 @@ def calibrate(
     stage = import_stage("c2t.calibration.calibrate")
     options = import_stage("c2t.calibration.calibrate_options")
     from c2t.calibration.evaluate.gate import Tolerance
-    from c2t.runtime.cells.reader import CellOptions
+    from c2t.runtime.cells.options import CellOptions
 
     done = stage.calibrate_bundle(
         open_checked(bundle),

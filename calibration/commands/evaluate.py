@@ -111,8 +111,7 @@ def evaluate(
     from c2t.calibration.evaluate.evaluate import EvaluateOptions
     from c2t.calibration.evaluate.gate import Tolerance
     from c2t.calibration.metrics.bootstrap import BootstrapOptions
-    from c2t.runtime.cells.options import read_ids
-    from c2t.runtime.cells.reader import CellOptions
+    from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
 
     options = EvaluateOptions(

@@ -11,7 +11,8 @@ from c2t.calibration.evaluate.comparison import Forced, force
 from c2t.calibration.evaluate.teacher_forcing import TeacherForcing
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
-from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.system.errors import EvaluationError

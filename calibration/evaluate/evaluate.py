@@ -27,7 +27,8 @@ from c2t.calibration.metrics.predicted_labels import LabelReader
 from c2t.calibration.metrics.text_metrics import check_bert_model, read_references, score_texts
 from c2t.calibration.metrics.true_labels import TrueLabels, read_label_map, read_true_labels
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.caption import NORMAL
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.system.errors import EvaluationError

@@ -18,7 +18,8 @@ from c2t.calibration.evaluate.evaluation import CellRecord, Evaluation
 from c2t.calibration.evaluate.gate import Tolerance, gate_failures
 from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions
 
 # Cells whose two texts are shown.

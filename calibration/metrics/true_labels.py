@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from c2t.calibration.metrics.ontology import Ontology
-from c2t.runtime.cells.counts import CellCounts
+from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.system.checked_read import read_json
 from c2t.runtime.system.errors import EvaluationError
 

@@ -19,7 +19,7 @@ from c2t.runtime.bench.record import load, peak_resident_bytes, record
 from c2t.runtime.bench.stage_times import read_cells, stage_times
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
-from c2t.runtime.cells.reader import CellOptions
+from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.generation.phrase_table import PHRASES_NAME

@@ -12,7 +12,8 @@ from c2t.runtime.bench.contest import OurTexts
 from c2t.runtime.bench.interleave import Times, spread
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
-from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import open_cells
 
 ENGINE_STAGES = ("embed", "encoder", "projector", "prefill", "decode", "text")
 REPEATS = 5  # of reading: it is quick

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.cells.formats.store import CellStore
+from c2t.runtime.cells.options import Values
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, concatenate_rows
 from c2t.runtime.system.errors import CellFileError
 
-# How to treat the values: judged, or as the user says.
-Values = Literal["auto", "counts", "log1p", "normalized"]
 # Counts; their log1p; counts times one factor a cell; other positive values; z-scores; no values.
 Kind = Literal["counts", "log1p", "proportional", "normalized", "scaled", "nothing"]
 
@@ -57,14 +56,14 @@ class CountsReport:
     """Which matrix was taken, and why.
 
     Args:
-        slot: "X", "raw" or "layers/NAME".
+        location: "X", "raw" or "layers/NAME".
         kind: What its values are, or are said to be.
         log_base: Base of the logarithm that is undone, None for none.
         sentence: All this in words.
         warnings: What the user should know.
     """
 
-    slot: str
+    location: str
     kind: Kind
     log_base: float | None
     sentence: str
@@ -140,14 +139,16 @@ def choose_counts(
     Raises:
         CellFileError: No matrix holds counts; says what each holds.
     """
-    slots = [_slot(store, layer)] if layer else [s for s in PREFERRED if s in store.slots]
+    locations = (
+        [_location(store, layer)] if layer else [s for s in PREFERRED if s in store.locations]
+    )
     seen: dict[str, tuple[RowMatrix, SparseRows, Finding]] = {}
     stated = store.log_base()
-    for slot in slots:
-        matrix = store.matrix(slot)
+    for location in locations:
+        matrix = store.matrix(location)
         sample = sample_rows(matrix)
-        seen[slot] = matrix, sample, judge(sample, stated_base=stated)
-        if seen[slot][2].kind == "counts" and values == "auto":
+        seen[location] = matrix, sample, judge(sample, stated_base=stated)
+        if seen[location][2].kind == "counts" and values == "auto":
             break
     wanted: list[tuple[Kind, ...]] = [("counts",), ("log1p",), ("proportional",)]
     if all(finding.kind == "nothing" for _, _, finding in seen.values()):
@@ -155,11 +156,11 @@ def choose_counts(
     if values != "auto":
         wanted = [("counts", "log1p", "proportional", "normalized"), ("scaled", "nothing")]
     for kinds in wanted:
-        for slot, (matrix, sample, finding) in seen.items():
+        for location, (matrix, sample, finding) in seen.items():
             if finding.kind in kinds:
-                others = {s: f for s, (_, _, f) in seen.items() if s != slot}
-                return matrix, sample, _report(slot, finding, others, values, stated)
-    raise _no_counts(store, {slot: finding for slot, (_, _, finding) in seen.items()})
+                others = {s: f for s, (_, _, f) in seen.items() if s != location}
+                return matrix, sample, _report(location, finding, others, values, stated)
+    raise _no_counts(store, {location: finding for location, (_, _, finding) in seen.items()})
 
 
 def _bases(stated: float | None) -> list[float]:
@@ -221,16 +222,16 @@ def _multiples(values: NDArray[np.float64], row: NDArray[np.int64]) -> bool:
     return bool((fits[enough] >= 0.9 * looked_at[enough]).mean() >= 0.8)
 
 
-def _slot(store: CellStore, layer: str) -> str:
+def _location(store: CellStore, layer: str) -> str:
     for name in (layer, f"layers/{layer}", layer.replace("raw.X", "raw").replace("raw/X", "raw")):
-        if name in store.slots:
+        if name in store.locations:
             return name
     problem = f"{store.name} has no matrix `{layer}`"
-    raise CellFileError(problem, hint=f"it has: {', '.join(store.slots) or 'none'}")
+    raise CellFileError(problem, hint=f"it has: {', '.join(store.locations) or 'none'}")
 
 
 def _report(
-    slot: str,
+    location: str,
     finding: Finding,
     others: dict[str, Finding],
     values: Values,
@@ -238,31 +239,33 @@ def _report(
 ) -> CountsReport:
     kind, base, warnings = finding.kind, finding.log_base, [finding.warning]
     if kind == "nothing":
-        warnings = [f"{slot} holds nothing but zeros and NaN in the cells looked at"]
+        warnings = [f"{location} holds nothing but zeros and NaN in the cells looked at"]
     if values != "auto":
         kind = values
         base = (finding.log_base or stated or float(np.e)) if values == "log1p" else None
         looks = finding.kind if finding.kind != "proportional" else "normalized"
-        doubt = f"{slot} is taken as {_WORDS[kind]}, but looks like {_WORDS[finding.kind]}"
+        doubt = f"{location} is taken as {_WORDS[kind]}, but looks like {_WORDS[finding.kind]}"
         warnings = [doubt if looks != kind else ""]
     undone = ""
     if base is not None:
         undone = ", undone" if base == float(np.e) else f" (base {base:g}), undone"
     rest = "".join(f"; {s} holds {_WORDS[f.kind]}" for s, f in others.items())
     return CountsReport(
-        slot=slot,
+        location=location,
         kind=kind,
         log_base=base,
-        sentence=f"took `{slot}`: {_WORDS[kind]}{undone}{rest}",
+        sentence=f"took `{location}`: {_WORDS[kind]}{undone}{rest}",
         warnings=tuple(w for w in warnings if w),
     )
 
 
 def _no_counts(store: CellStore, seen: dict[str, Finding]) -> CellFileError:
     """Say what each matrix holds, and what would help."""
-    held = "; ".join(f"`{slot}` holds {_WORDS[finding.kind]}" for slot, finding in seen.items())
+    held = "; ".join(
+        f"`{location}` holds {_WORDS[finding.kind]}" for location, finding in seen.items()
+    )
     problem = f"no counts found in {store.name}: {held or 'it has no matrix X, raw or counts'}"
-    others: list[Any] = [slot for slot in store.slots if slot not in seen]
+    others: list[Any] = [location for location in store.locations if location not in seen]
     if others:
         hint = f"if another matrix holds them, name it: `--layer {others[0]}`"
         if len(others) > 1:

@@ -1,14 +1,43 @@
-"""Cell ids from an option of the command line: a list, or a file with one id a line."""
+"""How to read cells, and which of them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from c2t.runtime.system.errors import CellFileError
 
-# No file name is longer, and a longer list of ids must not even be asked about as one.
+# How to treat the values of a matrix: judged by themselves, or as the user says.
+Values = Literal["auto", "counts", "log1p", "normalized"]
+# No file name is longer. A longer option can only be a list of ids.
 NAME_BYTES_MAX = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOptions:
+    """How to read cells; the defaults find out by themselves.
+
+    Args:
+        layer: The matrix to take: "X", "raw", "layers/NAME" or NAME.
+        values: What its values are, instead of judging them.
+        gene_column: Column of the gene table with ids or symbols, "var_names" for its index.
+        min_coverage: Least share of the expressed genes that the bundle must know; 0 takes any.
+        cells: Only these cells: names (all cells of that name) or positions in the file.
+        limit: At most this many cells, the first ones.
+        filter_pass: Leave out cells whose `obs["filter_pass"]` is not 1, as Geneformer does;
+            cells asked for by name or position are always kept.
+    """
+
+    layer: str | None = None
+    values: Values = "auto"
+    gene_column: str | None = None
+    min_coverage: float = 0.10
+    cells: Sequence[str] | Sequence[int] | None = None
+    limit: int | None = None
+    filter_pass: bool = True
 
 
 def read_ids(choice: str) -> list[str]:

@@ -1,34 +1,135 @@
-"""Cells in, gene tokens out: opens a file or AnnData object and encodes it in bounded portions."""
+"""Opens a file of cells or an AnnData object: its counts, and its cells encoded for a bundle.
+
+One decision: whatever the size of the file, cells are read in portions of bounded memory, in the
+order of the file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
-from c2t.runtime.bundle.manifest import GeneInput, Manifest
-from c2t.runtime.cells.counts import CellCounts, CellOptions
+from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.cells.count_detection import choose_counts
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.formats.store import CellStore, open_store
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneReport, match_genes
 from c2t.runtime.cells.inputs.rank_value import GeneTokens, RankEncoder
-from c2t.runtime.cells.sparse_rows import SparseRows
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.sparse_rows import SparseRows, portions
+from c2t.runtime.system.errors import CellFileError
 
-__all__ = ["CellCounts", "CellOptions", "CellReader", "GeneSource", "open_cells"]
+# Rows between two wanted ones that are read along: cheaper than another request.
+_GAP = 32
 
 
-class GeneSource(Protocol):
-    """What knows the genes and the shape of the encoder's input: a `Bundle`."""
+class CellCounts:
+    """The counts of the selected cells of a file, genes as the file names them.
+
+    Args:
+        source: Path of an `.h5ad` file, or an AnnData object.
+        options: How to read it.
+
+    Raises:
+        CellFileError: No counts in it, damaged, or the selection is not in it.
+    """
+
+    def __init__(self, source: Any, options: CellOptions | None = None) -> None:
+        self.options = options or CellOptions()
+        self.store: CellStore = open_store(source)
+        try:
+            every_id = self.store.obs.index()
+            self._warnings: list[str] = []
+            self.cell_index = self._select(every_id)
+            self.cell_ids = [every_id[position] for position in self.cell_index.tolist()]
+            self._matrix, self.sample, self.counts_report = choose_counts(
+                self.store, layer=self.options.layer, values=self.options.values
+            )
+            repeated = sum(count - 1 for count in Counter(self.cell_ids).values())
+            if repeated:
+                self._warnings.append(f"{repeated:,} cells have the name of an earlier cell")
+        except BaseException:
+            self.store.close()
+            raise
 
     @property
-    def genes(self) -> GeneVocabulary:
-        """The genes with tokens, medians and aliases."""
+    def name(self) -> str:
+        """What the cells came from, for messages."""
+        return self.store.name
 
     @property
-    def manifest(self) -> Manifest:
-        """The bundle's manifest, for `gene_input`."""
+    def n_cells(self) -> int:
+        """How many cells are selected."""
+        return len(self.cell_ids)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that the user should know about this input."""
+        return (*self._warnings, *self.counts_report.warnings)
+
+    @property
+    def obs_columns(self) -> list[str]:
+        """Columns of the table of cells."""
+        return self.store.obs.columns
+
+    def obs_column(self, name: str) -> list[str]:
+        """Return a column of the table of cells, for the selected cells, as strings."""
+        values = self.store.obs.column(name)
+        return [values[position] for position in self.cell_index.tolist()]
+
+    def gene_names(self, column: str | None = None) -> list[str]:
+        """Return the names of the matrix's columns: those of the index, or of a table column."""
+        table = self.store.var(self.counts_report.location)
+        return table.index() if column is None else table.column(column)
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[SparseRows]:
+        """Read the selected cells [start, stop) as stored, in portions that fit in memory."""
+        stop = self.n_cells if stop is None else min(stop, self.n_cells)
+        wanted = self.cell_index[start:stop]
+        for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP) + 1):
+            if not len(run):
+                continue
+            for begin, end in portions(self._matrix, int(run[0]), int(run[-1]) + 1):
+                here = run[(run >= begin) & (run < end)]
+                rows = self._matrix.rows(begin, end)
+                yield rows if len(here) == end - begin else rows.take(here - begin)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    def __enter__(self) -> CellCounts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _select(self, ids: list[str]) -> NDArray[np.int64]:
+        """Return the positions of the wanted cells, in the order of the file."""
+        options, chosen = self.options, np.arange(len(ids), dtype=np.int64)
+        if options.cells is not None:
+            chosen = _positions(options.cells, ids, self.store.name)
+        elif options.filter_pass and "filter_pass" in self.store.obs.columns:
+            passed = [v in ("1", "1.0", "True") for v in self.store.obs.column("filter_pass")]
+            chosen = np.flatnonzero(passed)
+            if len(chosen) < len(ids):
+                left_out = len(ids) - len(chosen)
+                self._warnings.append(
+                    f'obs["filter_pass"] leaves out {left_out:,} of {len(ids):,} cells'
+                )
+        if options.limit is not None:
+            chosen = chosen[: max(options.limit, 0)]
+        if not len(chosen):
+            problem = f"no cells to read in {self.store.name}"
+            raise CellFileError(problem, hint="check `--cells`, `--limit` and obs['filter_pass']")
+        return chosen
 
 
 class CellReader(CellCounts):
@@ -57,7 +158,7 @@ class CellReader(CellCounts):
         self.encode_seconds = 0.0  # spent on rank values so far; the rest of `chunks` is reading
         try:
             self.gene_match: GeneMatch = match_genes(
-                self.store.var(self.counts_report.slot),
+                self.store.var(self.counts_report.location),
                 genes,
                 self._sample_counts(),
                 gene_column=self.options.gene_column,
@@ -121,15 +222,29 @@ class CellReader(CellCounts):
         return SparseRows(sample.indptr, sample.indices, values, sample.columns)
 
 
-def open_cells(source: Any, bundle: GeneSource, options: CellOptions | None = None) -> CellReader:
+def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) -> CellReader:
     """Open cells to be described by a bundle; `reader.warnings` says what the user should know.
 
     Args:
         source: Path of an `.h5ad` file, or an AnnData object.
-        bundle: The bundle, or what else knows genes and input.
+        bundle: Has the genes, and says what the encoder takes.
         options: How to read them.
 
     Raises:
         CellFileError: No counts, too few known genes, damaged, or the selection is not in it.
     """
     return CellReader(source, bundle.genes, bundle.manifest.gene_input, options)
+
+
+def _positions(cells: Sequence[str] | Sequence[int], ids: list[str], name: str) -> Any:
+    """Turn names or positions into sorted positions without repeats."""
+    numbers = [int(cell) for cell in cells if not isinstance(cell, str)]
+    names = {cell for cell in cells if isinstance(cell, str)}
+    outside: list[Any] = [number for number in numbers if not 0 <= number < len(ids)]
+    outside += sorted(names.difference(ids))
+    if outside:
+        shown = ", ".join(f"`{cell}`" for cell in outside[:5])
+        problem = f"{len(outside):,} of the cells asked for are not in {name}: {shown}"
+        raise CellFileError(problem, hint=f"its {len(ids):,} cells have names such as `{ids[0]}`")
+    numbers += [position for position, cell in enumerate(ids) if cell in names]
+    return np.unique(np.asarray(numbers, dtype=np.int64))

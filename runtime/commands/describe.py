@@ -97,8 +97,7 @@ def describe(
         problem = "--json prints the summary, but the descriptions are printed already"
         raise UsageError(problem, hint="name a file with -o")
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.cells.options import read_ids
-    from c2t.runtime.cells.reader import CellOptions
+    from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.output.describe_file import DescribeFileOptions, check_paths, describe_file
 

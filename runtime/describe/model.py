@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engine_protocol import EngineOptions

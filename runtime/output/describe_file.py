@@ -11,7 +11,8 @@ from typing import IO, Any
 import c2t
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.store import check_cells_path
-from c2t.runtime.cells.reader import CellOptions, CellReader, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
 from c2t.runtime.output.write import (
     Run,
@@ -160,7 +161,7 @@ def _run(
     """The run's identity: all that changes a description, and nothing that does not."""
     generation = describer.generation
     settings = {name: str(value) for name, value in asdict(generation).items()}
-    settings["layer"] = reader.counts_report.slot
+    settings["layer"] = reader.counts_report.location
     settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
     settings["gene column"] = reader.gene_report.column
     about = {

@@ -24,7 +24,8 @@ from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.cells.encoded_cells import EncodedCells
-from c2t.runtime.cells.reader import CellOptions, open_cells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.cells.reader import CellOptions, CellReader
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
 
 GENES = 80
 CELLS = 40

@@ -26,22 +26,22 @@ class AnnDataStore:
         self._adata = adata
 
     @property
-    def slots(self) -> list[str]:
+    def locations(self) -> list[str]:
         """The matrices there are."""
         found = [f"layers/{name}" for name in self._adata.layers]
         if self._adata.raw is not None:
             found.append("raw")
         return [*found, "X"] if self._adata.X is not None else found
 
-    def var(self, slot: str) -> _FrameTable:
+    def var(self, location: str) -> _FrameTable:
         """Return the table of genes that belongs to a matrix."""
-        return _FrameTable(self._adata.raw.var if slot == "raw" else self._adata.var, "var")
+        return _FrameTable(self._adata.raw.var if location == "raw" else self._adata.var, "var")
 
-    def matrix(self, slot: str) -> RowMatrix:
+    def matrix(self, location: str) -> RowMatrix:
         """Open a matrix."""
-        if slot.startswith("layers/"):
-            return ArrayMatrix(self._adata.layers[slot.removeprefix("layers/")], slot)
-        return ArrayMatrix(self._adata.raw.X if slot == "raw" else self._adata.X, slot)
+        if location.startswith("layers/"):
+            return ArrayMatrix(self._adata.layers[location.removeprefix("layers/")], location)
+        return ArrayMatrix(self._adata.raw.X if location == "raw" else self._adata.X, location)
 
     def log_base(self) -> float | None:
         """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""

@@ -45,7 +45,7 @@ class H5adStore:
             raise
 
     @property
-    def slots(self) -> list[str]:
+    def locations(self) -> list[str]:
         """The matrices there are."""
         layers, raw = self._get("layers"), self._get("raw")
         with naming(f"{self.name}: the list of matrices"):
@@ -54,18 +54,18 @@ class H5adStore:
                 found.append("raw")
             return [*found, "X"] if "X" in self._file else found
 
-    def var(self, slot: str) -> H5Table:
+    def var(self, location: str) -> H5Table:
         """Return the table of genes that belongs to a matrix."""
-        if slot != "raw":
+        if location != "raw":
             return self._table("var")
         return self._table("raw.var" if "raw.X" in self._file else "raw/var")
 
-    def matrix(self, slot: str) -> RowMatrix:
+    def matrix(self, location: str) -> RowMatrix:
         """Open a matrix."""
-        path = slot if slot != "raw" else "raw.X" if "raw.X" in self._file else "raw/X"
+        path = location if location != "raw" else "raw.X" if "raw.X" in self._file else "raw/X"
         folder, _, name = path.rpartition("/")
         parent = self._get(folder) if folder else self._file
-        shape = self._cells, len(self.var(slot).index())
+        shape = self._cells, len(self.var(location).index())
         with naming(f"/{path}"):
             return open_matrix(parent, name, f"/{path}", shape)
 

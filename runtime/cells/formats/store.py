@@ -42,13 +42,13 @@ class CellStore(Protocol):
         """The table of cells."""
 
     @property
-    def slots(self) -> list[str]:
+    def locations(self) -> list[str]:
         """The matrices there are: "layers/NAME", "raw", "X"."""
 
-    def var(self, slot: str) -> Table:
+    def var(self, location: str) -> Table:
         """Return the table of genes that belongs to a matrix."""
 
-    def matrix(self, slot: str) -> RowMatrix:
+    def matrix(self, location: str) -> RowMatrix:
         """Open a matrix."""
 
     def log_base(self) -> float | None:

@@ -12,8 +12,9 @@ from make_cells import GENES, adata, counts, cp10k, tpm, write, z_scores
 from shared_data import shared
 
 from c2t.runtime.cells.count_detection import judge
-from c2t.runtime.cells.counts import CellCounts, CellOptions
 from c2t.runtime.cells.formats.store import open_store
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.cells.sparse_rows import dense_to_rows
 from c2t.runtime.system.errors import CellFileError
 
@@ -95,18 +96,18 @@ def test_counts_are_sought_in_the_layer_then_raw_then_x():
     cells = adata(sp.csr_matrix(counts() * 2))
     cells.raw = cells
     cells.layers["counts"] = counts()
-    assert opened(cells).counts_report.slot == "layers/counts"
+    assert opened(cells).counts_report.location == "layers/counts"
     del cells.layers["counts"]
-    assert opened(cells).counts_report.slot == "raw"
+    assert opened(cells).counts_report.location == "raw"
     del cells.raw
-    assert opened(cells).counts_report.slot == "X"
+    assert opened(cells).counts_report.location == "X"
 
 
 def test_counts_go_before_a_logarithm_whatever_the_place():
     cells = adata(logged(), counts=np.log1p(counts()))
     cells.raw = adata()
     report = opened(cells).counts_report
-    assert (report.slot, report.kind, report.log_base) == ("raw", "counts", None)
+    assert (report.location, report.kind, report.log_base) == ("raw", "counts", None)
     assert report.sentence == "took `raw`: raw counts; layers/counts holds log1p of counts"
 
 
@@ -114,7 +115,7 @@ def test_logarithm_is_taken_where_there_are_no_counts():
     cells = adata(z_scores(counts()))
     cells.raw = adata(logged())
     report = opened(cells).counts_report
-    assert (report.slot, report.log_base) == ("raw", np.e)
+    assert (report.location, report.log_base) == ("raw", np.e)
     assert report.sentence == (
         "took `raw`: log1p of counts, undone; X holds scaled values (z-scores: there are negative "
         "ones)"
@@ -134,7 +135,7 @@ def test_other_layers_are_named_in_the_hint_but_not_taken():
     cells = adata(z_scores(counts()), umis=counts(), spliced=counts())
     with pytest.raises(CellFileError, match=r"--layer layers/umis` \(there are layers/umis, lay"):
         opened(cells)
-    assert opened(cells, layer="umis").counts_report.slot == "layers/umis"
+    assert opened(cells, layer="umis").counts_report.location == "layers/umis"
     assert opened(cells, layer="layers/umis").counts_report.kind == "counts"
 
 
@@ -149,7 +150,7 @@ def test_normalized_values_are_taken_when_the_user_says_so():
     with pytest.raises(CellFileError, match="--counts-are normalized"):
         opened(cells)
     report = opened(cells, values="normalized").counts_report
-    assert (report.slot, report.kind, report.log_base, report.warnings) == (
+    assert (report.location, report.kind, report.log_base, report.warnings) == (
         "X",
         "normalized",
         None,
@@ -257,4 +258,4 @@ def test_rounded_tpm_are_recognised_in_real_cells():
 )
 def test_real_counts_are_recognised(name):
     with opened(shared(f"cells/{name}.h5ad")) as cells:
-        assert (cells.counts_report.slot, cells.counts_report.kind) == ("X", "counts")
+        assert (cells.counts_report.location, cells.counts_report.kind) == ("X", "counts")

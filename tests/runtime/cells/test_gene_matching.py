@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from make_cells import GENES, IDS, SYMBOLS, V2, adata, vocabulary
 
-from c2t.runtime.cells.reader import CellOptions, CellReader
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.system.errors import CellFileError
 
 

@@ -14,7 +14,8 @@ from shared_data import shared
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.inputs.rank_value import encode_rank_values
-from c2t.runtime.cells.reader import CellOptions, CellReader
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
 
 TIE_TOLERANCE = 2e-7  # float32 products of the reference may swap neighbours closer than this
 

@@ -107,7 +107,7 @@ def test_scanpy_example_with_log1p_in_raw_and_z_scores_in_x():
         warnings.simplefilter("ignore")  # the file is of anndata's first version
         cells = scanpy.datasets.pbmc68k_reduced()
     with CellReader(cells, symbols_of(cells), V2) as reader:
-        assert reader.counts_report.slot == "raw"
+        assert reader.counts_report.location == "raw"
         assert reader.counts_report.log_base == pytest.approx(np.e)
         assert reader.n_cells == 700
         assert reader.gene_report.coverage == 1
