@@ -27,7 +27,7 @@ from c2t.examples.demo.preparation import Preparation, Sources, prepare
 from c2t.examples.demo.sampling import CellPool, cell_tokens
 from c2t.export.checkpoint.folder import load_checkpoint_folder
 from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.cells.inputs.rank_value import encode_rank_values
+from c2t.runtime.cells.inputs.rank_value import RankValueInput
 
 HERE = Path(__file__).parent
 TYPE_TOKENS = 16  # enough for "This sample consists of a" and the longest cell type
@@ -44,20 +44,17 @@ def check_tokens(ready: Preparation, longest: int, layer_norm_epsilon: float) ->
         ValueError: Some cell's tokens differ.
     """
     genes, pool = ready.genes, ready.pool
-    runtime = encode_rank_values(
-        pool.counts,
-        np.arange(len(genes.token), dtype=np.int32),
-        genes.vocabulary(),
-        gene_input=GeneInput(
-            input_size=longest,
-            vocabulary_size=len(genes.token) + 2,
-            hidden_size=1,
-            layer_norm_epsilon=layer_norm_epsilon,
-            pad_token=genes.pad_token,
-            cls_token=None,
-            eos_token=None,
-        ),
+    gene_input = GeneInput(
+        input_size=longest,
+        vocabulary_size=len(genes.token) + 2,
+        hidden_size=1,
+        layer_norm_epsilon=layer_norm_epsilon,
+        pad_token=genes.pad_token,
+        cls_token=None,
+        eos_token=None,
     )
+    columns = np.arange(len(genes.token), dtype=np.int32)
+    runtime = RankValueInput(gene_input, genes.vocabulary(), columns).encode(pool.counts)
     for cell, tokens in enumerate(runtime.tokens):
         if not np.array_equal(tokens, cell_tokens(pool, cell, longest=longest)):
             problem = f"cell {cell}: training and run time rank its genes differently"

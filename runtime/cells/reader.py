@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +22,7 @@ from c2t.runtime.cells.count_detection import choose_counts
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.formats.store import CellStore, open_store
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneReport, match_genes
-from c2t.runtime.cells.inputs.rank_value import GeneTokens, RankEncoder
+from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
 from c2t.runtime.system.errors import CellFileError
@@ -155,7 +156,7 @@ class CellReader(CellCounts):
         super().__init__(source, options)
         self.genes = genes
         self.gene_input = gene_input
-        self.encode_seconds = 0.0  # spent on rank values so far; the rest of `chunks` is reading
+        self.encode_seconds = 0.0  # spent on encoding so far; the rest of `chunks` is reading
         try:
             self.gene_match: GeneMatch = match_genes(
                 self.store.var(self.counts_report.location),
@@ -167,8 +168,9 @@ class CellReader(CellCounts):
         except BaseException:
             self.close()
             raise
-        self._encoder = RankEncoder(
-            self.gene_match.column_gene, genes, gene_input, log_base=self.counts_report.log_base
+        make = CELL_INPUTS[type(gene_input)]
+        self._input: CellInput = make(
+            gene_input, genes, self.gene_match.column_gene, log_base=self.counts_report.log_base
         )
 
     @property
@@ -192,22 +194,18 @@ class CellReader(CellCounts):
         stop = self.n_cells if stop is None else min(stop, self.n_cells)
         for first in range(start, stop, chunk_cells):
             end = min(first + chunk_cells, stop)
-            parts = [self._encode(rows) for rows in self.rows(first, end)]
-            yield EncodedCells(
-                first=first,
-                index=self.cell_index[first:end],
+            yield replace(
+                EncodedCells.joined([self._encode(rows) for rows in self.rows(first, end)]),
                 ids=self.cell_ids[first:end],
-                tokens=[tokens for part in parts for tokens in part.tokens],
-                genes_used=np.concatenate([part.genes_used for part in parts]),
-                genes_found=np.concatenate([part.genes_found for part in parts]),
-                errors=[error for part in parts for error in part.errors],
+                index=self.cell_index[first:end],
+                first=first,
             )
 
-    def _encode(self, rows: SparseRows) -> GeneTokens:
+    def _encode(self, rows: SparseRows) -> EncodedCells:
         since = perf_counter()
-        tokens = self._encoder.encode(rows)
+        encoded = self._input.encode(rows)
         self.encode_seconds += perf_counter() - since
-        return tokens
+        return encoded
 
     def __enter__(self) -> CellReader:
         return self

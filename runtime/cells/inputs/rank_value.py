@@ -2,13 +2,13 @@
 
 The order is by count / median in float64, descending; genes of exactly equal value are ordered by
 their smaller token. A cell's total does not enter: it scales all values of the cell alike.
-`c2t.kernels.rank_value.cpu` does the work; here its results become sequences, and its states
+`c2t.kernels.rank_value.cpu` does the work; here its results become sequences, and its status codes
 sentences.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,41 +17,25 @@ from c2t.kernels.rank_value.cpu import rank_value_encode
 from c2t.kernels.rank_value.types import CellStatus, CsrRows, RankedCells, RankGenes, RankOptions
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.cells.encoded_cells import EncodedCells
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class GeneTokens:
-    """The encoder's input for B cells.
-
-    Args:
-        tokens: B arrays of int32, special tokens included; empty for a cell with an error.
-        genes_used: [B] int64, gene tokens in `tokens`, without special tokens.
-        genes_found: [B] int64, genes of the vocabulary that the cell has, before the cut.
-        errors: What is wrong with a cell, None for most.
-    """
-
-    tokens: list[NDArray[np.int32]]
-    genes_used: NDArray[np.int64]
-    genes_found: NDArray[np.int64]
-    errors: list[str | None]
-
-
-class RankEncoder:
-    """Encodes cells of one file.
+class RankValueInput:
+    """Gene tokens in the order of rank values: Geneformer's input.
 
     Args:
+        gene_input: Longest sequence and special tokens.
+        vocabulary: The genes, with tokens and medians.
         column_gene: [columns] int32, gene of each column, -1 for none; columns of one gene are
             summed.
-        vocabulary: The genes, with tokens and medians.
-        gene_input: Longest sequence and special tokens.
         log_base: Base b of values log_b(1 + x), which are undone first; None for values as is.
     """
 
     def __init__(
         self,
-        column_gene: NDArray[np.int32],
-        vocabulary: GeneVocabulary,
         gene_input: GeneInput,
+        vocabulary: GeneVocabulary,
+        column_gene: NDArray[np.int32],
         *,
         log_base: float | None = None,
     ) -> None:
@@ -68,8 +52,10 @@ class RankEncoder:
             log_base=log_base,
         )
 
-    def encode(self, counts: CsrRows) -> GeneTokens:
-        """Encode B cells; a bad cell has an error and never stops the others.
+    def encode(self, counts: CsrRows) -> EncodedCells:
+        """Encode B cells, which are named by their numbers.
+
+        A cell that cannot be encoded has an error, and never stops the others.
 
         Args:
             counts: Rows of the matrix: counts, or counts times one factor a cell, or their log1p.
@@ -77,25 +63,13 @@ class RankEncoder:
         ranked = rank_value_encode(counts, self._genes, self._options)
         specials = self._options.max_tokens - self._options.max_genes
         lengths = ranked.lengths.tolist()
-        return GeneTokens(
-            # Copies: a view would keep the padded rows of all cells alive.
-            tokens=[row[:n].copy() for row, n in zip(ranked.tokens, lengths, strict=True)],
+        # Copies: a view would keep the padded rows of all cells alive.
+        tokens = [row[:n].copy() for row, n in zip(ranked.tokens, lengths, strict=True)]
+        return replace(
+            EncodedCells.of_tokens(tokens, errors=_errors(counts, ranked)),
             genes_used=np.maximum(ranked.lengths.astype(np.int64) - specials, 0),
             genes_found=ranked.genes.astype(np.int64),
-            errors=_errors(counts, ranked),
         )
-
-
-def encode_rank_values(
-    counts: CsrRows,
-    column_gene: NDArray[np.int32],
-    vocabulary: GeneVocabulary,
-    *,
-    gene_input: GeneInput,
-    log_base: float | None = None,
-) -> GeneTokens:
-    """Encode B cells at once; see `RankEncoder`."""
-    return RankEncoder(column_gene, vocabulary, gene_input, log_base=log_base).encode(counts)
 
 
 def _errors(counts: CsrRows, ranked: RankedCells) -> list[str | None]:

@@ -13,7 +13,7 @@ from shared_data import shared
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.cells.inputs.rank_value import encode_rank_values
+from c2t.runtime.cells.inputs.rank_value import RankValueInput
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
 
@@ -31,13 +31,10 @@ def few_genes(token=(10, 11, 12), median=(1.0, 2.0, 4.0)):
 
 
 def encode(rows, columns=(0, 1, 2), genes=None, gene_input=V1, log_base=None):
-    return encode_rank_values(
-        sp.csr_matrix(np.asarray(rows)),
-        np.array(columns, np.int32),
-        genes or few_genes(),
-        gene_input=gene_input,
-        log_base=log_base,
+    maker = RankValueInput(
+        gene_input, genes or few_genes(), np.array(columns, np.int32), log_base=log_base
     )
+    return maker.encode(sp.csr_matrix(np.asarray(rows)))
 
 
 def sequences(result):
@@ -74,13 +71,13 @@ def test_columns_of_one_gene_are_summed_before_ranking():
 
 def test_repeated_entries_of_one_column_are_summed():
     rows = sp.csr_matrix((np.array([1.0, 3, 6]), [0, 0, 1], [0, 3]), shape=(1, 3))
-    result = encode_rank_values(rows, np.arange(3, dtype=np.int32), few_genes(), gene_input=V1)
+    result = RankValueInput(V1, few_genes(), np.arange(3, dtype=np.int32)).encode(rows)
     assert sequences(result) == [[10, 11]]
 
 
 def test_explicit_zeros_and_unknown_columns_are_left_out():
     rows = sp.csr_matrix((np.array([0.0, 5, 9]), [0, 1, 2], [0, 3]), shape=(1, 3))
-    result = encode_rank_values(rows, np.array([0, 1, -1], np.int32), few_genes(), gene_input=V1)
+    result = RankValueInput(V1, few_genes(), np.array([0, 1, -1], np.int32)).encode(rows)
     assert sequences(result) == [[11]]
 
 
