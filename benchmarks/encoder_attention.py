@@ -36,8 +36,8 @@ class PrunedTorch:
     """The layers that are needed, with PyTorch's fused attention; the last one for few rows."""
 
     def __init__(self, model: Cell2TextModel) -> None:
-        self._layers = model.geneformer.bert.encoder.layer[: model.layers_run]
-        self._heads = int(model.geneformer.config.num_attention_heads)
+        self._layers = model.encoder.bert.encoder.layer[: model.layers_run]
+        self._heads = int(model.encoder.config.num_attention_heads)
         self._rows = model.rows
 
     @torch.inference_mode()
@@ -74,12 +74,12 @@ def main() -> None:
     document |= {"preset": options.preset, "genes": options.genes}
     model = load_peer_checkpoint(None, options.preset).model
     draw = np.random.default_rng(SEED)
-    width = int(model.geneformer.config.hidden_size)
+    width = int(model.encoder.config.hidden_size)
     embeddings = draw.standard_normal((1, options.genes, width), dtype=np.float32)
     reference = PrunedTorch(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.onnx"
-        write_encoder_graph(model.geneformer, path, emb_layer=model.emb_layer, rows=model.rows)
+        write_encoder_graph(model.encoder, path, emb_layer=model.emb_layer, rows=model.rows)
         engine = EngineOptions(threads=options.threads)
         sessions = {"c2t": open_session(path, engine)}
         mapped = EngineOptions(threads=options.threads, prepack=False)

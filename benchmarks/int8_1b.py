@@ -150,7 +150,7 @@ def time_encoder(
     draw = np.random.default_rng(SEED)
     genes = draw.choice(np.arange(4, 20000, dtype=np.int32), GENES, replace=False)
     genes[0] = first
-    bert = loaded.model.geneformer.bert
+    bert = loaded.model.encoder.bert
     tokens = torch.from_numpy(genes.astype(np.int64))[None]
     engine = EngineOptions(threads=options.threads)
     sessions = {

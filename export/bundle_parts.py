@@ -40,15 +40,15 @@ def write_graphs(loaded: LoadedCheckpoint, folder: Path) -> tuple[EncoderGraph, 
     """
     model = loaded.model
     encoder = write_encoder_graph(
-        model.geneformer, folder / "encoder.onnx", emb_layer=model.emb_layer, rows=model.rows
+        model.encoder, folder / "encoder.onnx", emb_layer=model.emb_layer, rows=model.rows
     )
     write_projector_graph(model.projector, folder / "projector.onnx")
-    return encoder, write_decoder_graph(model.llama, folder / "decoder.onnx")
+    return encoder, write_decoder_graph(model.decoder, folder / "decoder.onnx")
 
 
 def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
     """Write the gene-embedding tables, the gene vocabulary, the text tokenizer and the phrases."""
-    embeddings = loaded.model.geneformer.bert.embeddings
+    embeddings = loaded.model.encoder.bert.embeddings
     tables: dict[str, torch.Tensor] = {
         "word": embeddings.word_embeddings.weight,
         "position": embeddings.position_embeddings.weight,
@@ -80,7 +80,7 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of the files that now lie in `folder`."""
     model, settings = loaded.model, loaded.settings
-    bert, llama, projector = model.geneformer.config, model.llama.config, model.projector.config
+    bert, llama, projector = model.encoder.config, model.decoder.config, model.projector.config
     names = [entry.name for entry in os.scandir(folder) if entry.name != MANIFEST_NAME]
     return Manifest(
         format_version=FORMAT_VERSION,

@@ -20,7 +20,7 @@ SEED = 20250924  # for genes in random order, where no file is given
 
 def gene_input(loaded: LoadedCheckpoint) -> GeneInput:
     """How a cell of this checkpoint becomes the encoder's input."""
-    config, genes = loaded.model.geneformer.config, loaded.genes
+    config, genes = loaded.model.encoder.config, loaded.genes
     return GeneInput(
         input_size=int(config.max_position_embeddings),
         vocabulary_size=int(config.vocab_size),

@@ -70,7 +70,7 @@ def describe(
         )
         hidden = encode_padded(speaker.model, padded.genes, padded.gene_mask)
         embeddings, mask, _ = prompt_padded(speaker.model, hidden, padded.gene_mask, speaker.prompt)
-        tokens = speaker.model.llama.generate(
+        tokens = speaker.model.decoder.generate(
             inputs_embeds=embeddings,
             attention_mask=mask,
             generation_config=generation_config(generation),

@@ -88,7 +88,7 @@ def describe_cells(
     pool: CellPool, speaker: Speaker, cells: Sequence[int], *, only_type: bool = False
 ) -> list[str]:
     """Texts of some cells of a pool; `only_type` stops after the cell type, which saves time."""
-    longest = int(speaker.model.geneformer.config.max_position_embeddings)
+    longest = int(speaker.model.encoder.config.max_position_embeddings)
     tokens = [cell_tokens(pool, cell, longest=longest) for cell in cells]
     kept = [i for i, t in enumerate(tokens) if len(t)]  # a foreign panel can leave nothing
     said = describe(
@@ -135,8 +135,8 @@ def score(true: Sequence[str], said: Sequence[str]) -> dict[str, Any]:
 
 def evaluate(ready: Preparation, speaker: Speaker) -> dict[str, Any]:
     """Score all sets, their control, and blood cells through other panels."""
-    longest = int(speaker.model.geneformer.config.max_position_embeddings)
-    checked = check_tokens(ready, longest, speaker.model.geneformer.config.layer_norm_eps)
+    longest = int(speaker.model.encoder.config.max_position_embeddings)
+    checked = check_tokens(ready, longest, speaker.model.encoder.config.layer_norm_eps)
     typer.echo(f"gene tokens as at run time in {checked} cells", err=True)
     control = permuted_pool(ready, seed=0)
     results: dict[str, Any] = {}

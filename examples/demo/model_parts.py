@@ -152,14 +152,14 @@ def encode_padded(model: Cell2TextModel, genes: Tensor, gene_mask: Tensor) -> Te
 
     Masked padding changes nothing for the real genes, so this equals `model.encode` cell by cell.
     """
-    hidden = model.geneformer.bert.embeddings(input_ids=genes)
-    layers = model.geneformer.bert.encoder.layer[: model.layers_run]
+    hidden = model.encoder.bert.embeddings(input_ids=genes)
+    layers = model.encoder.bert.encoder.layer[: model.layers_run]
     return _run_layers(layers, hidden, gene_mask)
 
 
 def finish_encoding(model: Cell2TextModel, hidden: Tensor, gene_mask: Tensor) -> Tensor:
     """The layers above `encode_padded`, which only the masked-gene objective uses."""
-    layers = model.geneformer.bert.encoder.layer[model.layers_run :]
+    layers = model.encoder.bert.encoder.layer[model.layers_run :]
     return _run_layers(layers, hidden, gene_mask)
 
 
@@ -181,7 +181,7 @@ def prompt_padded(
     vectors = model.project(hidden[:, : model.top_k])
     real = gene_mask[:, : model.top_k]
     batch = len(real)
-    rows = model.llama.get_input_embeddings()
+    rows = model.decoder.get_input_embeddings()
     prefix = rows(torch.tensor(prompt.prefix_ids)).expand(batch, -1, -1)
     suffix = rows(torch.tensor(prompt.suffix_ids)).expand(batch, -1, -1)
     embeddings = torch.cat((prefix, vectors, suffix), dim=1)
@@ -200,10 +200,10 @@ def caption_loss(model: Cell2TextModel, hidden: Tensor, batch: Batch, prompt: Pr
     embeddings, mask, positions = prompt_padded(model, hidden, batch.gene_mask, prompt)
     front = embeddings.shape[1]
     text_in = batch.text[:, :-1]
-    embeddings = torch.cat((embeddings, model.llama.get_input_embeddings()(text_in)), dim=1)
+    embeddings = torch.cat((embeddings, model.decoder.get_input_embeddings()(text_in)), dim=1)
     steps = torch.arange(1, text_in.shape[1] + 1)
     full = bool(mask.all())
-    logits = model.llama(
+    logits = model.decoder(
         inputs_embeds=embeddings,
         attention_mask=None if full else torch.cat((mask, torch.ones_like(text_in)), dim=1),
         position_ids=torch.cat((positions, positions[:, -1:] + steps), dim=1),
@@ -233,7 +233,7 @@ def masked_gene_loss(
     place = chosen.flatten().nonzero()[:, 0]
     if len(place) > most:
         place = place[:: -(-len(place) // most)]
-    logits = model.geneformer.cls(last.flatten(0, 1)[place])
+    logits = model.encoder.cls(last.flatten(0, 1)[place])
     return F.cross_entropy(logits.float(), batch.genes.flatten()[place])
 
 

@@ -208,7 +208,7 @@ def _look(ready: Preparation, model: Cell2TextModel, how: Training) -> str:
         prompt=render_prompt(ready.tokenizer, ready.settings),
         generation=ready.settings.generation,
     )
-    size = model.geneformer.config.max_position_embeddings
+    size = model.encoder.config.max_position_embeddings
     results = []
     for index, labelled in enumerate(ready.sets):
         cells = np.flatnonzero((ready.pool.set_of == index) & ready.pool.held_out)[: how.look_at]

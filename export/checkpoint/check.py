@@ -42,7 +42,7 @@ def _check_sizes(loaded: LoadedCheckpoint) -> None:
     vectors = model.top_k if kind.kind == "mlp" else kind.num_latents
     around = len(prompt.prefix_ids) + len(prompt.suffix_ids)
     needed = around + vectors + generation.max_new_tokens
-    positions = cached_positions(model.llama.config)
+    positions = cached_positions(model.decoder.config)
     if needed > positions:
         problem = (
             f"the decoder has {positions} positions, but {needed} are needed: {around} for the "

@@ -79,7 +79,7 @@ def save_checkpoint(
     """
     render_prompt(tokenizer, settings)  # fail before anything is written
     with atomic_folder(folder, force=force, marker=_CONFIG) as place:
-        for name, part in (("geneformer", model.geneformer), ("llama", model.llama)):
+        for name, part in (("geneformer", model.encoder), ("llama", model.decoder)):
             (place / name).mkdir()
             part.config.to_json_file(place / name / _CONFIG, use_diff=False)
             _save_weights(part, place / name / "model.safetensors", half=half)

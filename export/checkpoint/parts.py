@@ -81,7 +81,7 @@ def load_checkpoint_parts(options: CheckpointOptions) -> LoadedCheckpoint:
         merged = merge_lora(collected.parts, lora, scale)
         collected.story.append(f"LoRA merged into {len(merged)} weights, {_strength(lora, scale)}")
     model = _build_model(options, collected, beside)
-    genes, gene_files = load_genes(options, vocabulary_size=model.geneformer.config.vocab_size)
+    genes, gene_files = load_genes(options, vocabulary_size=model.encoder.config.vocab_size)
     collected.files |= gene_files
     return LoadedCheckpoint(
         model=model,

@@ -17,9 +17,9 @@ class Cell2TextModel(nn.Module):
     """Geneformer encoder, projector and Llama decoder.
 
     Args:
-        geneformer: Encoder; only its embeddings and the layers below `emb_layer` are used.
+        encoder: Encoder; only its embeddings and the layers below `emb_layer` are used.
         projector: `mlp` or `perceiver`.
-        llama: Decoder.
+        decoder: Decoder.
         emb_layer: Which hidden state the projector sees, counted from the last: -1 is the output
             of the second to last layer, 0 that of the last.
         top_k: Rows of the encoder that an `mlp` sees; a perceiver sees all.
@@ -30,15 +30,15 @@ class Cell2TextModel(nn.Module):
 
     def __init__(
         self,
-        geneformer: BertForMaskedLM,
+        encoder: BertForMaskedLM,
         projector: MlpProjector | PerceiverProjector,
-        llama: LlamaForCausalLM,
+        decoder: LlamaForCausalLM,
         *,
         emb_layer: int = -1,
         top_k: int = 256,
     ) -> None:
         super().__init__()
-        widths = (geneformer.config.hidden_size, llama.config.hidden_size)
+        widths = (encoder.config.hidden_size, decoder.config.hidden_size)
         if widths != (projector.config.input_width, projector.config.output_width):
             problem = (
                 f"the projector maps width {projector.config.input_width} to "
@@ -46,11 +46,11 @@ class Cell2TextModel(nn.Module):
                 f"{widths[1]} wide"
             )
             raise CheckpointError(problem, hint="check that all parts are of one training run")
-        self.geneformer = geneformer
+        self.encoder = encoder
         self.projector = projector
-        self.llama = llama
+        self.decoder = decoder
         self.emb_layer = emb_layer
-        self.layers_run = layers_needed(int(geneformer.config.num_hidden_layers), emb_layer)
+        self.layers_run = layers_needed(int(encoder.config.num_hidden_layers), emb_layer)
         self.top_k = top_k
 
     @property
@@ -69,7 +69,7 @@ class Cell2TextModel(nn.Module):
         """
         batch = gene_tokens if gene_tokens.dim() == 2 else gene_tokens[None]
         # The LM head would cost more than all layers together; `bert` stops before it.
-        states = self.geneformer.bert(
+        states = self.encoder.bert(
             input_ids=batch, attention_mask=torch.ones_like(batch), output_hidden_states=True
         ).hidden_states
         hidden: Tensor = states[self.layers_run][:, : self.rows]
@@ -93,7 +93,7 @@ class Cell2TextModel(nn.Module):
         """
         batch = cell_vectors if cell_vectors.dim() == 3 else cell_vectors[None]
         ids = (*prompt.prefix_ids, *(prompt.placeholder_id,) * batch.shape[1], *prompt.suffix_ids)
-        rows = self.llama.get_input_embeddings()(torch.tensor(ids, device=batch.device))
+        rows = self.decoder.get_input_embeddings()(torch.tensor(ids, device=batch.device))
         first = len(prompt.prefix_ids)
         last = first + batch.shape[1]
         before, after = (
@@ -114,9 +114,9 @@ class Cell2TextModel(nn.Module):
             [B,C+1,V]: row c scores the caption's token c.
         """
         front = self.prompt_embeddings(self.project(self.encode(gene_tokens)), prompt)
-        captions = self.llama.get_input_embeddings()(caption_ids)
+        captions = self.decoder.get_input_embeddings()(caption_ids)
         embeddings = torch.cat((front, captions.to(front.dtype)), dim=1)
-        logits: Tensor = self.llama(
+        logits: Tensor = self.decoder(
             inputs_embeds=embeddings,
             attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=front.device),
             use_cache=False,
@@ -137,7 +137,7 @@ class Cell2TextModel(nn.Module):
             The new token ids exactly as `generate` gives them: the end token is kept.
         """
         embeddings = self.prompt_embeddings(self.project(self.encode(gene_tokens)), prompt)[None]
-        tokens: Tensor = self.llama.generate(
+        tokens: Tensor = self.decoder.generate(
             inputs_embeds=embeddings,
             attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
             generation_config=generation_config(generation),

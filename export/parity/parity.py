@@ -65,8 +65,8 @@ def _encoder_batches(
     longest = max(sequences, key=len)
     # A perceiver's own table of positions may be shorter than the encoder's.
     positions = min(
-        model.geneformer.config.max_position_embeddings,
-        model.projector.config.positions or model.geneformer.config.max_position_embeddings,
+        model.encoder.config.max_position_embeddings,
+        model.projector.config.positions or model.encoder.config.max_position_embeddings,
     )
     shorter = max(1, min(model.top_k, len(longest)) - 1)
     cells = [longest[:1], longest[:shorter], *sequences]
@@ -86,13 +86,13 @@ def _check_encoder_and_projector(
     model: Cell2TextModel, bundle: Path, sequences: Sequence[Sequence[int]]
 ) -> Iterator[ParityResult]:
     tables = load_file(bundle / "gene_embedding.safetensors")
-    epsilon = float(model.geneformer.config.layer_norm_eps)
+    epsilon = float(model.encoder.config.layer_norm_eps)
     encoder = open_session(bundle / "encoder.onnx", _engine_options())
     projector = open_session(bundle / "projector.onnx", _engine_options())
     for tokens in _encoder_batches(model, sequences):
         case = f"{tokens.shape[0]} x {tokens.shape[1]} genes"
         embeddings = embed_with_tables(tokens.numpy(), tables, epsilon=epsilon)
-        expected = model.geneformer.bert.embeddings(tokens).numpy()
+        expected = model.encoder.bert.embeddings(tokens).numpy()
         yield compare(embeddings, expected, graph="gene_embedding", name="embeddings", case=case)
         rows = model.encode(tokens)
         (hidden,) = encoder.run(["hidden"], {"embeddings": expected})

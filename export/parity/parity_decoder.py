@@ -57,12 +57,12 @@ def check_decoder(
     Yields:
         One result for every output of every case.
     """
-    graph = _Decoder(path, model.llama, options)
+    graph = _Decoder(path, model.decoder, options)
     prompts = [_sequence(model, prompt, cell) for cell in cells]
     # All cells have one K with a perceiver: the ragged batch then cuts the prompt of one.
     if len({len(rows) for rows in prompts}) == 1:
         prompts[-1] = prompts[-1][: max(sum(STEPS) + 1, 2 * len(prompts[-1]) // 3)]
-    expected = [_expected(model.llama, rows) for rows in prompts]
+    expected = [_expected(model.decoder, rows) for rows in prompts]
     length = len(prompts[0]) - sum(STEPS)
     prefix = max(1, min(len(prompt.prefix_ids), length - 1))
     yield from graph.follow([expected[0]], [(length,), *((step,) for step in STEPS)], "prompt")
@@ -75,9 +75,9 @@ def check_decoder(
 
 def _sequence(model: Cell2TextModel, prompt: Prompt, cell: torch.Tensor) -> torch.Tensor:
     """Lay out the prompt of a cell and as many text tokens as the steps take: [T, D]."""
-    vocabulary = int(model.llama.config.vocab_size)
+    vocabulary = int(model.decoder.config.vocab_size)
     tokens = [(7919 * (index + 1)) % vocabulary for index in range(sum(STEPS))]
-    text = model.llama.get_input_embeddings()(torch.tensor(tokens))
+    text = model.decoder.get_input_embeddings()(torch.tensor(tokens))
     return torch.cat([model.prompt_embeddings(cell, prompt), text])
 
 

@@ -109,7 +109,7 @@ class LlamaCppDecoder:
         self, loaded: LoadedCheckpoint, threads: int | None = None, *, quantised: bool = False
     ) -> None:
         self.name = "llama.cpp Q8_0" if quantised else "llama.cpp"
-        llama = loaded.model.llama
+        llama = loaded.model.decoder
         self._table = llama.get_input_embeddings().weight.detach()
         self._vocabulary = int(llama.config.vocab_size)
         self._length = 0

@@ -43,7 +43,7 @@ class OptimumDecoder:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # tracing says a lot
                 onnx_export_from_model(
-                    loaded.model.llama,
+                    loaded.model.decoder,
                     folder,
                     task="text-generation-with-past",
                     do_validation=False,

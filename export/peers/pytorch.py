@@ -66,7 +66,7 @@ class TorchTexts:
             tokens = torch.from_numpy(cells[0].astype(np.int64))
             return [model.generate(tokens, prompt, generation)]
         genes, mask = self._padded(cells)
-        states = model.geneformer.bert(
+        states = model.encoder.bert(
             input_ids=genes, attention_mask=mask, output_hidden_states=True
         ).hidden_states
         vectors = model.project(states[model.layers_run][:, : model.rows])
@@ -78,7 +78,7 @@ class TorchTexts:
         # Padding goes to the front: `generate` goes on behind the last position of every row.
         order = torch.argsort(real, dim=1, stable=True)
         embeddings = embeddings.gather(1, order[..., None].expand_as(embeddings))
-        found = model.llama.generate(
+        found = model.decoder.generate(
             inputs_embeds=embeddings,
             attention_mask=real.gather(1, order),
             generation_config=generation_config(generation),
@@ -115,7 +115,7 @@ class TorchDecoder:
         self, prefix: Sequence[int], vectors: NDArray[np.float32], suffix: Sequence[int]
     ) -> NDArray[np.float32]:
         """Run the whole prompt; logits [V] of the first text token."""
-        rows = self._model.llama.get_input_embeddings()
+        rows = self._model.decoder.get_input_embeddings()
         before, after = (rows(torch.tensor(list(ids))) for ids in (prefix, suffix))
         embeddings = torch.cat((before, torch.from_numpy(vectors), after))[None]
         self._length = embeddings.shape[1]
@@ -136,7 +136,7 @@ class TorchDecoder:
         input_ids: torch.Tensor | None = None,
         rows: int = 1,
     ) -> NDArray[np.float32]:
-        logits = self._model.llama(
+        logits = self._model.decoder(
             inputs_embeds=inputs_embeds,
             input_ids=input_ids,
             past_key_values=self._cache,

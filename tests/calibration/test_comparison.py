@@ -78,9 +78,9 @@ def test_distributions_are_pytorchs(tiny):
     text = np.random.default_rng(0).integers(7, 300, 2 * BLOCK + 5).tolist()
     with torch.no_grad():
         embedded = model.prompt_embeddings(model.project(model.encode(cell)), prompt)
-        words = model.llama.get_input_embeddings()(torch.tensor(text))
+        words = model.decoder.get_input_embeddings()(torch.tensor(text))
         whole = torch.cat([embedded, words])[None]
-        logits = model.llama(inputs_embeds=whole).logits[0, len(embedded) - 1 : -1]
+        logits = model.decoder(inputs_embeds=whole).logits[0, len(embedded) - 1 : -1]
         expected = logits.double().log_softmax(-1).numpy()
     judge = forcing(tiny)
     vectors = judge.encode(cell.numpy().astype(np.int32))

@@ -81,7 +81,7 @@ def test_committed_checkpoint_loads_with_its_captions(table: captions.CaptionTab
     folder = pytest.importorskip("c2t.export.checkpoint.folder", exc_type=ImportError)
     loaded = folder.load_checkpoint_folder(describe_pbmc.CHECKPOINT)
     genes = len(loaded.genes.token)
-    assert genes < loaded.model.geneformer.config.vocab_size
+    assert genes < loaded.model.encoder.config.vocab_size
     assert json.loads(loaded.tokenizer_json)["model"]["type"] == "BPE"
     phrases = (describe_pbmc.CHECKPOINT / "phrases.txt").read_text(encoding="utf-8").splitlines()
     assert phrases

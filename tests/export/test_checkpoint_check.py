@@ -37,6 +37,6 @@ def test_no_rows_at_all():
 def test_weights_that_are_not_finite_are_named(value):
     loaded = with_generation(tiny_checkpoint(), max_new_tokens=8)
     with torch.no_grad():
-        loaded.model.llama.model.norm.weight[3] = value
-    with pytest.raises(CheckpointError, match=r"1 tensors .*: llama\.model\.norm\.weight"):
+        loaded.model.decoder.model.norm.weight[3] = value
+    with pytest.raises(CheckpointError, match=r"1 tensors .*: decoder\.model\.norm\.weight"):
         check_checkpoint(loaded)

@@ -23,11 +23,11 @@ BOTH = pytest.mark.parametrize("sizes", [MLP, PERCEIVER], ids=["mlp", "perceiver
 def test_encoder_output_is_the_hidden_state_that_is_asked_for(emb_layer):
     loaded = tiny_checkpoint()
     model = Cell2TextModel(
-        loaded.model.geneformer, loaded.model.projector, loaded.model.llama,
+        loaded.model.encoder, loaded.model.projector, loaded.model.decoder,
         emb_layer=emb_layer, top_k=8,
     )  # fmt: skip
     cell = tiny_cell(20)
-    states = model.geneformer(input_ids=cell[None], output_hidden_states=True).hidden_states
+    states = model.encoder(input_ids=cell[None], output_hidden_states=True).hidden_states
     assert model.layers_run == 3 + emb_layer
     assert torch.equal(model.encode(cell), states[3 + emb_layer][0, :8])
 
@@ -49,7 +49,7 @@ def test_prompt_embeddings_are_token_rows_around_the_cell_vectors(sizes):
     vectors = model.project(model.encode(tiny_cell(20, sizes)))
     count = len(vectors)
     ids = [*prompt.prefix_ids, *[prompt.placeholder_id] * count, *prompt.suffix_ids]
-    expected = model.llama.get_input_embeddings().weight[ids].clone()
+    expected = model.decoder.get_input_embeddings().weight[ids].clone()
     expected[torch.tensor(ids) == prompt.placeholder_id] = vectors
     assert torch.equal(model.prompt_embeddings(vectors, prompt), expected)
 
@@ -91,15 +91,15 @@ def test_generation_settings_are_those_of_generate():
     model = loaded.model
     cell = tiny_cell(24)
     embeddings = model.prompt_embeddings(model.project(model.encode(cell)), loaded.prompt)[None]
-    model.llama.generation_config.do_sample = True  # as in a Llama's own generation_config.json
-    model.llama.generation_config.temperature = 0.6
+    model.decoder.generation_config.do_sample = True  # as in a Llama's own generation_config.json
+    model.decoder.generation_config.temperature = 0.6
     found = set()
     for beams, ngram, early in ((1, 0, True), (1, 2, True), (4, 3, True), (4, 0, False)):
         generation = replace(
             loaded.generation, num_beams=beams, no_repeat_ngram_size=ngram, early_stopping=early
         )
         options = {"early_stopping": early} if beams > 1 else {}
-        expected = model.llama.generate(
+        expected = model.decoder.generate(
             inputs_embeds=embeddings,
             attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
             max_new_tokens=16,
@@ -124,7 +124,7 @@ def test_gradients_reach_projector_and_decoder():
     )
     logits = model(tiny_cell(20)[None], torch.arange(5)[None], tiny_checkpoint().prompt)
     logits.square().mean().backward()
-    for part in (model.projector, model.llama):
+    for part in (model.projector, model.decoder):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
 
 
@@ -134,4 +134,4 @@ def test_parts_must_fit():
         Cell2TextModel(tiny_geneformer(), projector, tiny_llama())
     loaded = tiny_checkpoint().model
     with pytest.raises(CheckpointError, match="has -3 to 0"):
-        Cell2TextModel(loaded.geneformer, loaded.projector, loaded.llama, emb_layer=1)
+        Cell2TextModel(loaded.encoder, loaded.projector, loaded.decoder, emb_layer=1)

@@ -22,11 +22,11 @@ LENGTHS = (3, 20, 33)
 def write_bundle_graphs(loaded: LoadedCheckpoint, folder: Path) -> None:
     model = loaded.model
     write_encoder_graph(
-        model.geneformer, folder / "encoder.onnx", emb_layer=model.emb_layer, rows=model.rows
+        model.encoder, folder / "encoder.onnx", emb_layer=model.emb_layer, rows=model.rows
     )
     write_projector_graph(model.projector, folder / "projector.onnx")
-    write_decoder_graph(model.llama, folder / "decoder.onnx")
-    tables = model.geneformer.bert.embeddings
+    write_decoder_graph(model.decoder, folder / "decoder.onnx")
+    tables = model.encoder.bert.embeddings
     save_file(
         {
             "word": tables.word_embeddings.weight.numpy(),
@@ -78,7 +78,7 @@ def test_every_failure_is_listed(tmp_path: Path) -> None:
     loaded = tiny_checkpoint()
     write_bundle_graphs(loaded, tmp_path)
     with torch.no_grad():
-        loaded.model.llama.model.layers[1].self_attn.k_proj.weight[0, 0] += 1
+        loaded.model.decoder.model.layers[1].self_attn.k_proj.weight[0, 0] += 1
         loaded.model.projector.projection[0].weight[0, 0] += 1
     with pytest.raises(ParityError) as caught:
         check_parity(loaded, tmp_path, sequences(TinySizes()))

@@ -40,7 +40,7 @@ def test_tiny_preset_runs_and_is_reproducible(projector):
 
 
 def test_rows_of_a_random_matrix_differ():
-    table = load_preset(PresetOptions(name=TINY)).model.llama.get_input_embeddings().weight
+    table = load_preset(PresetOptions(name=TINY)).model.decoder.get_input_embeddings().weight
     assert len(torch.unique(table, dim=0)) == len(table)
     assert 0.015 < table.std() < 0.025
 

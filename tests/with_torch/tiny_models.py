@@ -265,9 +265,9 @@ class ReferenceLayout(torch.nn.Module):
     def __init__(self, model: Cell2TextModel) -> None:
         super().__init__()
         self.cell_encoder = torch.nn.Module()
-        self.cell_encoder.geneformer_model = model.geneformer
+        self.cell_encoder.geneformer_model = model.encoder
         self.decoder = torch.nn.Module()
-        self.decoder.llama = model.llama
+        self.decoder.llama = model.decoder
         self.cell_to_embedding = model.projector
 
 

@@ -25,7 +25,7 @@ def test_decoder_peer_agrees_with_pytorch(peer: str) -> None:
     reference = TorchDecoder(loaded, 1)
     prompt = loaded.prompt
     # One that takes no vectors runs placeholders: give the reference the same.
-    table = loaded.model.llama.get_input_embeddings().weight.detach().numpy()
+    table = loaded.model.decoder.get_input_embeddings().weight.detach().numpy()
     vectors = np.repeat(table[[prompt.placeholder_id]], 9, axis=0)
     if theirs.takes_vectors:
         vectors = np.random.default_rng(0).standard_normal(vectors.shape, dtype=np.float32)

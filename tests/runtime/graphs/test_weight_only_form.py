@@ -34,9 +34,9 @@ def write_forms(name: str, folder: Path) -> tuple[Path, Path]:
     path = folder / "float32.onnx"
     model = tiny_model(PERCEIVER if name == "perceiver" else MLP)
     if name == "encoder":
-        write_encoder_graph(model.geneformer, path, rows=model.rows)
+        write_encoder_graph(model.encoder, path, rows=model.rows)
     elif name == "decoder":
-        write_decoder_graph(model.llama, path)
+        write_decoder_graph(model.decoder, path)
     else:
         write_projector_graph(model.projector, path)
     source = StoredGraph(path)
