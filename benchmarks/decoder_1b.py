@@ -63,9 +63,10 @@ def main() -> None:
     }
     peers = []
     if not options.no_torch:
-        from c2t.export.peers.pytorch import TorchDecoder, load_peer_checkpoint
+        from c2t.export.checkpoint.open import load_bundle_source
+        from c2t.export.peers.pytorch import TorchDecoder
 
-        loaded = load_peer_checkpoint(None, options.preset)
+        loaded = load_bundle_source(None, options.preset)
         peers.append(TorchDecoder(loaded, options.threads))
         if options.llama_cpp:
             from c2t.export.peers.llama_cpp import LlamaCppDecoder

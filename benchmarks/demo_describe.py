@@ -13,7 +13,8 @@ import numpy as np
 from result_file import finish
 
 from c2t.examples.demo.held_out import is_held_out
-from c2t.export.peers.pytorch import TorchTexts, load_peer_checkpoint
+from c2t.export.checkpoint.open import load_bundle_source
+from c2t.export.peers.pytorch import TorchTexts
 from c2t.runtime.bench.bundle_bench import WHOLE_FILE
 from c2t.runtime.bench.contest import OurTexts, check_same_texts, latency, throughput
 from c2t.runtime.bench.fresh_process import measure_fresh
@@ -76,7 +77,7 @@ def main() -> None:
     cells = [cell for found in by_file.values() for cell in found]
     draw = np.random.default_rng(SEED)
     chosen = [cells[i] for i in draw.permutation(len(cells))]
-    loaded = load_peer_checkpoint(options.checkpoint, None)
+    loaded = load_bundle_source(options.checkpoint, None)
     torch_way = TorchTexts(loaded, bundle.manifest.generation, options.threads)
 
     def ours(name: str, **settings: int) -> OurTexts:

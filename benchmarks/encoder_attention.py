@@ -17,9 +17,9 @@ import torch
 from result_file import finish
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
+from c2t.export.checkpoint.open import load_bundle_source
 from c2t.export.encoders.geneformer import write_encoder_graph
 from c2t.export.model.model import Cell2TextModel
-from c2t.export.peers.pytorch import load_peer_checkpoint
 from c2t.runtime.bench.interleave import interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import record
@@ -72,7 +72,7 @@ def main() -> None:
 
     document = record("encoder_attention", threads=options.threads, seed=SEED)
     document |= {"preset": options.preset, "genes": options.genes}
-    model = load_peer_checkpoint(None, options.preset).model
+    model = load_bundle_source(None, options.preset).model
     draw = np.random.default_rng(SEED)
     width = int(model.encoder.config.hidden_size)
     embeddings = draw.standard_normal((1, options.genes, width), dtype=np.float32)

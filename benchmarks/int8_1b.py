@@ -28,7 +28,7 @@ from result_file import finish
 
 from c2t.calibration.quantise.integer_kernels import operator_seconds
 from c2t.calibration.ranges.system_inputs import encoder_inputs
-from c2t.export.peers.pytorch import load_peer_checkpoint
+from c2t.export.checkpoint.open import load_bundle_source
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import record
@@ -125,7 +125,7 @@ def serve_llama_cpp(connection: Connection, preset: str, threads: int | None) ->
     """Answer what `LlamaCpp` asks; the first question brings the prompt and the tokens."""
     from c2t.export.peers.llama_cpp import LlamaCppDecoder
 
-    loaded = load_peer_checkpoint(None, preset)
+    loaded = load_bundle_source(None, preset)
     decoder = LlamaCppDecoder(loaded, threads, quantised=True)
     del loaded  # its weights are in llama.cpp's file now
     rows, tokens = connection.recv()
@@ -145,7 +145,7 @@ def time_encoder(
 ) -> dict[str, Any]:
     """Gene tokens to hidden rows: PyTorch does all layers for all rows, as the reference does."""
     # The encoder's weights are the same whatever the decoder.
-    loaded = load_peer_checkpoint(None, f"llama-tiny+{options.encoder}")
+    loaded = load_bundle_source(None, f"llama-tiny+{options.encoder}")
     first = loaded.genes.cls_token or 0
     draw = np.random.default_rng(SEED)
     genes = draw.choice(np.arange(4, 20000, dtype=np.int32), GENES, replace=False)

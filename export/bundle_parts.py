@@ -6,25 +6,22 @@ import datetime
 import os
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 from tokenizers import Tokenizer
 
 import c2t
-from c2t.export.checkpoint.gene_vocabulary import write_genes_npz
-from c2t.export.checkpoint.options import LoadedCheckpoint
-from c2t.export.decoders.llama import cached_positions, head_size_of, write_decoder_graph
-from c2t.export.encoders.geneformer import EncoderGraph, write_encoder_graph
-from c2t.export.graphs.graph_builder import OPSET
-from c2t.export.graphs.projector_graph import write_projector_graph
+from c2t.export.checkpoint.gene_dictionaries.vocabulary import write_genes_npz
+from c2t.export.decoders.families import decoder_family
+from c2t.export.encoders.families import encoder_family
+from c2t.export.graphs.graph_builder import OPSET, Advance, no_progress
+from c2t.export.model.family import EncoderGraph
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.export.phrases import write_phrases
-from c2t.export.token_sequences import gene_input
+from c2t.export.projectors.families import cell_vectors, write_projector_graph
 from c2t.runtime.bundle.hashes import file_entries, sha256_of
 from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
-    Decoder,
-    Encoder,
     Manifest,
     Origin,
     Projector,
@@ -32,31 +29,38 @@ from c2t.runtime.bundle.manifest import (
 )
 
 
-def write_graphs(loaded: LoadedCheckpoint, folder: Path) -> tuple[EncoderGraph, TensorReference]:
+def write_graphs(
+    loaded: LoadedCheckpoint, folder: Path, *, advance: Advance = no_progress
+) -> tuple[EncoderGraph, TensorReference]:
     """Write the three graphs with their data files.
+
+    Args:
+        loaded: The checkpoint; its weights are read, not copied.
+        folder: Where the graphs go.
+        advance: Called with the number of bytes written since its last call.
 
     Returns:
         What the encoder graph holds, and where the text token table lies.
     """
     model = loaded.model
-    encoder = write_encoder_graph(
-        model.encoder, folder / "encoder.onnx", emb_layer=model.emb_layer, rows=model.rows
+    encoder = encoder_family(model.encoder.config.model_type).write_graph(
+        model.encoder,
+        folder / "encoder.onnx",
+        emb_layer=model.emb_layer,
+        rows=model.rows,
+        advance=advance,
     )
-    write_projector_graph(model.projector, folder / "projector.onnx")
-    return encoder, write_decoder_graph(model.decoder, folder / "decoder.onnx")
+    write_projector_graph(model.projector, folder / "projector.onnx", advance=advance)
+    token_embedding = decoder_family(model.decoder.config.model_type).write_graph(
+        model.decoder, folder / "decoder.onnx", advance=advance
+    )
+    return encoder, token_embedding
 
 
 def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
     """Write the gene-embedding tables, the gene vocabulary, the text tokenizer and the phrases."""
-    embeddings = loaded.model.encoder.bert.embeddings
-    tables: dict[str, torch.Tensor] = {
-        "word": embeddings.word_embeddings.weight,
-        "position": embeddings.position_embeddings.weight,
-        # Geneformer's sequences have one segment: every gene takes row 0.
-        "token_type": embeddings.token_type_embeddings.weight[0],
-        "gamma": embeddings.LayerNorm.weight,
-        "beta": embeddings.LayerNorm.bias,
-    }
+    encoder = loaded.model.encoder
+    tables = encoder_family(encoder.config.model_type).embedding_tables(encoder)
     contiguous = {name: table.detach().contiguous() for name, table in tables.items()}
     # Not `save_file`: it makes files that only their owner can read.
     (folder / "gene_embedding.safetensors").write_bytes(save(contiguous))
@@ -69,7 +73,7 @@ def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
 
 
 def _end_token(loaded: LoadedCheckpoint) -> int | None:
-    """What most likely ends a caption: the tokenizer's own end token, if generation stops there."""
+    """The token that most likely ends a caption: the tokenizer's own, if generation stops there."""
     ends = loaded.generation.eos_token_ids
     own = loaded.tokenizer.eos_token_id
     return own if own in ends else next(iter(ends), None)
@@ -80,36 +84,19 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of the files that now lie in `folder`."""
     model, settings = loaded.model, loaded.settings
-    bert, llama, projector = model.encoder.config, model.decoder.config, model.projector.config
+    encoder = encoder_family(model.encoder.config.model_type)
+    decoder = decoder_family(model.decoder.config.model_type)
+    projector = model.projector.config
     names = [entry.name for entry in os.scandir(folder) if entry.name != MANIFEST_NAME]
     return Manifest(
         format_version=FORMAT_VERSION,
         name=settings.name,
         precision="fp32",
         opset=OPSET,
-        gene_input=gene_input(loaded),
-        encoder=Encoder(
-            model=f"BERT, {bert.num_hidden_layers} layers, width {bert.hidden_size}",
-            layers=int(bert.num_hidden_layers),
-            layers_run=graph.layers_run,
-            heads=int(bert.num_attention_heads),
-            rows=graph.rows,
-        ),
-        projector=Projector(
-            kind=projector.kind,
-            vectors=model.top_k if projector.kind == "mlp" else projector.num_latents,
-        ),
-        decoder=Decoder(
-            model=f"Llama, {llama.num_hidden_layers} layers, width {llama.hidden_size}",
-            layers=int(llama.num_hidden_layers),
-            hidden_size=int(llama.hidden_size),
-            heads=int(llama.num_attention_heads),
-            kv_heads=int(llama.num_key_value_heads),
-            head_size=head_size_of(llama),
-            vocabulary_size=int(llama.vocab_size),
-            max_positions=cached_positions(llama),
-            token_embedding=token_embedding,
-        ),
+        gene_input=encoder.gene_input(model.encoder.config, loaded.genes),
+        encoder=encoder.manifest_entry(model.encoder.config, graph),
+        projector=Projector(kind=projector.kind, vectors=cell_vectors(projector, model.top_k)),
+        decoder=decoder.manifest_entry(model.decoder.config, token_embedding),
         prompt=loaded.prompt,
         generation=loaded.generation,
         origin=Origin(

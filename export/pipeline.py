@@ -2,10 +2,12 @@
 
 One decision: the bundle appears only after its graphs have been shown to compute what the PyTorch
 model computes. Everything is written under a temporary name, checked there, hashed, and renamed.
+All that can be refused is refused before a weight is read.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +15,27 @@ from pathlib import Path
 import torch
 
 from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
-from c2t.export.checkpoint.check import check_checkpoint
-from c2t.export.checkpoint.open import load_checkpoint
-from c2t.export.checkpoint.options import CheckpointOptions, LoadedCheckpoint
-from c2t.export.checkpoint.preset import PresetOptions, load_preset
-from c2t.export.parity.parity import ParityResult, check_parity
+from c2t.export.checkpoint.check import (
+    FLOAT32_BYTES,
+    check_checkpoint,
+    check_outline,
+    float32_bytes,
+)
+from c2t.export.checkpoint.open import outline_checkpoint
+from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions
+from c2t.export.checkpoint.tensors.assembly import count_parameters
+from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
+from c2t.export.parity.check import check_parity
+from c2t.export.parity.result import ParityResult
+from c2t.export.phrases import read_phrases
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.files import atomic_folder, check_folder_target
+from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.files import atomic_folder
+from c2t.runtime.system.progress import progress_bar
 
 PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
@@ -48,6 +60,13 @@ class ExportOptions:
             message = "give either a checkpoint or a preset"
             raise ValueError(message)
 
+    @property
+    def source(self) -> CheckpointOptions | PresetOptions:
+        """The one that is given."""
+        source = self.preset if self.checkpoint is None else self.checkpoint
+        assert source is not None
+        return source
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
@@ -57,12 +76,20 @@ class ParityReport:
     results: tuple[ParityResult, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Gene tokens of the cells that the graphs are checked with, and what cells they are."""
+
+    sequences: list[list[int]]
+    source: str
+
+
 def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) -> Bundle:
     """Export a checkpoint to a bundle.
 
     Args:
         options: Source and target.
-        report: Told what is being done.
+        report: Called with a few words when a part of the work begins.
 
     Returns:
         The new bundle, opened.
@@ -71,44 +98,90 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
         CheckpointError: The checkpoint cannot be used; the message lists what is wrong with it.
         CellFileError: `options.cells` cannot be read.
         ParityError: The graphs differ from the PyTorch model; nothing is left behind.
-        OutputError: The target cannot be written.
+        OutputError: The target cannot be written, or the disk has too little room.
     """
-    check_folder_target(options.output, force=options.force)  # before minutes of work
-    report("loading the checkpoint")
-    loaded = load(options)
-    report(f"recognised {loaded.layout}")
-    check_checkpoint(loaded)
+    # The folder is made first: a place that cannot be written is known at once.
     with atomic_folder(options.output, force=options.force) as folder:
-        report("writing the graphs")
-        encoder, token_embedding = write_graphs(loaded, folder)
-        write_tables(loaded, folder)
-        report("checking the graphs against PyTorch")
-        sequences, source = example_sequences(loaded, options.cells)
-        results = check_parity(loaded, folder, sequences)
-        parity = ParityReport(cells=source, results=tuple(results))
-        (folder / PARITY_NAME).write_bytes(json_bytes(parity))
-        report("writing the expected texts")
-        # Random weights never end a text: one cell to its full length says enough.
-        cells = 1 if loaded.random_weights else options.golden_cells
-        (folder / GOLDEN_NAME).write_bytes(json_bytes(golden_cells(loaded, sequences[:cells])))
-        report("hashing the files")
-        write_manifest(folder, make_manifest(loaded, folder, encoder, token_embedding))
+        report("loading the checkpoint")
+        outline, examples = check_before_loading(options, folder)
+        loaded = outline.load()
+        report(f"recognised {loaded.layout}")
+        check_checkpoint(loaded, outline)
+        fill_folder(folder, loaded, examples, options.golden_cells, report)
     return open_bundle(options.output, verify=False)  # hashed a moment ago
 
 
-def load(options: ExportOptions) -> LoadedCheckpoint:
-    """The checkpoint or preset that the options name."""
-    if options.preset is not None:
-        return load_preset(options.preset)
-    assert options.checkpoint is not None
-    return load_checkpoint(options.checkpoint)
+def check_before_loading(
+    options: ExportOptions, folder: Path
+) -> tuple[CheckpointOutline, Examples]:
+    """Refuse whatever would make the export fail, as far as it shows without the weights.
+
+    Returns:
+        The checkpoint without its weights, and the cells to check the graphs with.
+    """
+    outline = outline_checkpoint(options.source)
+    check_outline(outline)
+    if outline.phrases is not None:
+        read_phrases(outline.phrases)
+    sequences, source = example_sequences(outline, options.cells)
+    check_space(folder, float32_bytes(outline))
+    return outline, Examples(sequences=sequences, source=source)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse a disk without room for a bundle.
+
+    Raises:
+        OutputError: It has less than `needed` bytes left.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        problem = (
+            f"the bundle needs about {needed / 1e9:.1f} GB, but {folder.parent} has "
+            f"{free / 1e9:.1f} GB left"
+        )
+        raise OutputError(problem, hint="free some room, or choose a place on another disk")
+
+
+def fill_folder(
+    folder: Path, loaded: LoadedCheckpoint, examples: Examples, golden: int, report: Report
+) -> None:
+    """Write all files of a bundle, and check its graphs.
+
+    Args:
+        folder: An empty folder.
+        loaded: The checkpoint.
+        examples: The cells to check the graphs with.
+        golden: How many of them become golden cells.
+        report: Called with a few words when a part of the work begins.
+
+    Raises:
+        ParityError: The graphs differ from the PyTorch model.
+    """
+    report("writing the graphs")
+    size = FLOAT32_BYTES * count_parameters(loaded.model)
+    with progress_bar("writing", size, unit="bytes") as advance:
+        encoder, token_embedding = write_graphs(loaded, folder, advance=advance)
+    write_tables(loaded, folder)
+    report("checking the graphs against PyTorch")
+    results = check_parity(loaded, folder, examples.sequences)
+    parity = ParityReport(cells=examples.source, results=tuple(results))
+    (folder / PARITY_NAME).write_bytes(json_bytes(parity))
+    report("writing the expected texts")
+    # Random weights never end a text: one cell to its full length says enough.
+    chosen = examples.sequences[: 1 if loaded.random_weights else golden]
+    (folder / GOLDEN_NAME).write_bytes(json_bytes(golden_cells(loaded, chosen)))
+    report("hashing the files")
+    write_manifest(folder, make_manifest(loaded, folder, encoder, token_embedding))
 
 
 def golden_cells(loaded: LoadedCheckpoint, sequences: Sequence[list[int]]) -> GoldenCells:
     """Texts of some cells by the PyTorch model, with the bundle's own generation settings."""
     cells = []
-    for sequence in sequences:
-        ids = loaded.model.generate(torch.tensor(sequence), loaded.prompt, loaded.generation)
-        text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
-        cells.append(GoldenCell(gene_tokens=tuple(sequence), token_ids=tuple(ids), text=text))
+    with progress_bar("expected texts", len(sequences), unit="cells") as advance:
+        for sequence in sequences:
+            ids = loaded.model.generate(torch.tensor(sequence), loaded.prompt, loaded.generation)
+            text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
+            cells.append(GoldenCell(gene_tokens=tuple(sequence), token_ids=tuple(ids), text=text))
+            advance(1)
     return GoldenCells(cells=tuple(cells))

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.decoders", "export.encoders", "export.projectors"),
     ),
     (
-        *("runtime.output", "runtime.bench", "export.checkpoint", "export.parity"),
+        *("runtime.output", "runtime.bench", "export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
     ("runtime.commands", "export", "calibration"),

@@ -54,7 +54,7 @@ def check_tokens(ready: Preparation, longest: int, layer_norm_epsilon: float) ->
         eos_token=None,
     )
     columns = np.arange(len(genes.token), dtype=np.int32)
-    runtime = RankValueInput(gene_input, genes.vocabulary(), columns).encode(pool.counts)
+    runtime = RankValueInput(gene_input, genes, columns).encode(pool.counts)
     for cell, tokens in enumerate(runtime.tokens):
         if not np.array_equal(tokens, cell_tokens(pool, cell, longest=longest)):
             problem = f"cell {cell}: training and run time rank its genes differently"

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 
 from c2t.examples.demo.cells import LabelledSet
-from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays, build_gene_vocabulary
+from c2t.export.checkpoint.gene_dictionaries.vocabulary import build_gene_vocabulary
+from c2t.export.model.genes import EncoderVocabulary
 
 PAD_TOKEN, MASK_TOKEN = 0, 1
 FIRST_GENE_TOKEN = 2
@@ -50,7 +51,7 @@ def build_genes(
     genes: Sequence[str],
     counts: Sequence[csr_matrix],
     gene_symbols: dict[str, str],
-) -> GeneVocabularyArrays:
+) -> EncoderVocabulary:
     """Medians over the training cells, tokens in order of the Ensembl id, symbols as aliases.
 
     Args:

@@ -16,7 +16,8 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 
 from c2t.examples.demo.gene_table import MASK_TOKEN, PAD_TOKEN
 from c2t.export.model.model import Cell2TextModel
-from c2t.export.model.projector import ProjectorConfig, build_projector
+from c2t.export.model.projector import ProjectorConfig
+from c2t.export.projectors.families import build_projector
 from c2t.runtime.bundle.manifest import Prompt
 
 

@@ -26,8 +26,8 @@ from c2t.examples.demo.gene_table import build_genes, choose_genes, counts_of_ge
 from c2t.examples.demo.pathway_activity import most_active, read_gene_sets
 from c2t.examples.demo.sampling import DECISION_WEIGHT, CellPool
 from c2t.examples.demo.text_tokenizer import END_OF_TURN, FIXED_DATE, train_tokenizer
-from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays
-from c2t.export.checkpoint.options import PLACEHOLDER_TOKEN, USER_MESSAGE, CheckpointSettings
+from c2t.export.model.genes import EncoderVocabulary
+from c2t.export.model.loaded_checkpoint import PLACEHOLDER_TOKEN, USER_MESSAGE, CheckpointSettings
 from c2t.runtime.bundle.manifest import Generation, Licence
 
 SYSTEM_MESSAGE = "Describe the cell."
@@ -49,7 +49,7 @@ class Preparation:
 
     table: CaptionTable
     sets: list[LabelledSet]
-    genes: GeneVocabularyArrays
+    genes: EncoderVocabulary
     pool: CellPool
     captions: list[str]
     cell_type_names: list[str]
@@ -143,7 +143,7 @@ def repeated_trigrams(tokenizer: PreTrainedTokenizerFast, captions: Sequence[str
 def _build_pool(
     sets: Sequence[LabelledSet],
     counts: Sequence[object],
-    genes: GeneVocabularyArrays,
+    genes: EncoderVocabulary,
     parts: Sequence[list[CaptionPart]],
     tokenizer: PreTrainedTokenizerFast,
     cell_type_names: list[str],

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from c2t.export.checkpoint.options import PLACEHOLDER_TOKEN
+from c2t.export.model.loaded_checkpoint import PLACEHOLDER_TOKEN
 
 BEGIN = "<|begin_of_text|>"
 END_OF_TURN = "<|eot_id|>"

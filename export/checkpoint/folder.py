@@ -1,11 +1,13 @@
 """The folder in which this package itself keeps a checkpoint: safetensors, JSON and npz, no pickle.
 
 config.json            format, projector, emb_layer, top_k, messages, generation, licences
-geneformer/            config.json, model.safetensors
+geneformer/            config.json, model.safetensors of the encoder, whatever its family
 projector.safetensors
-llama/                 config.json, model.safetensors, the tokenizer's files
-genes.npz              see `c2t.export.checkpoint.gene_vocabulary`
+llama/                 config.json, model.safetensors of the decoder, and its tokenizer's files
+genes.npz              see `c2t.export.checkpoint.gene_dictionaries.vocabulary`
 """
+
+from __future__ import annotations
 
 import json
 import stat
@@ -17,44 +19,47 @@ import msgspec
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertConfig, LlamaConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from c2t.export.checkpoint.assembly import (
-    build_geneformer,
-    build_llama,
-    build_projector_with,
-    read_config,
+from c2t.export.checkpoint.configs import (
+    CONFIG,
+    read_decoder_config,
+    read_encoder_config,
+    read_json,
 )
-from c2t.export.checkpoint.files import read_json, read_model_folder, read_tensors
-from c2t.export.checkpoint.gene_vocabulary import (
-    GeneVocabularyArrays,
-    read_genes_npz,
-    special_tokens,
-    write_genes_npz,
-)
-from c2t.export.checkpoint.options import (
-    CheckpointOptions,
+from c2t.export.checkpoint.gene_dictionaries.vocabulary import read_genes_npz, write_genes_npz
+from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.checkpoint.settings import override_settings
+from c2t.export.checkpoint.tensors.assembly import build_part, build_projector_with
+from c2t.export.checkpoint.tensors.files import read_model_folder, read_tensors
+from c2t.export.checkpoint.tokenizer import load_tokenizer
+from c2t.export.decoders.families import decoder_family
+from c2t.export.encoders.families import encoder_family
+from c2t.export.model.genes import EncoderVocabulary
+from c2t.export.model.loaded_checkpoint import (
+    CheckpointOutline,
     CheckpointSettings,
     LoadedCheckpoint,
-    override_settings,
 )
-from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.model.projector import ProjectorConfig
+from c2t.export.projectors.families import projector_family
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.files import atomic_folder
 
 FORMAT = "c2t-checkpoint"
 VERSION = 1
 PHRASES = "phrases.txt"
-_CONFIG = "config.json"
+ENCODER, PROJECTOR, DECODER = "geneformer", "projector.safetensors", "llama"
+WEIGHTS, GENES = "model.safetensors", "genes.npz"
 
 
 def save_checkpoint(
     folder: Path,
     *,
     model: Cell2TextModel,
-    genes: GeneVocabularyArrays,
+    genes: EncoderVocabulary,
     tokenizer: PreTrainedTokenizerBase,
     settings: CheckpointSettings,
     phrases: Sequence[str] = (),
@@ -64,10 +69,10 @@ def save_checkpoint(
     """Write a checkpoint folder, whole or not at all.
 
     Args:
-        folder: Where; it must not exist, or be replaceable by `force`.
-        model: The model; its tied tensors are stored once.
-        genes: Its gene vocabulary.
-        tokenizer: Its text tokenizer, with chat template.
+        folder: It must not exist, or `force` must allow to replace it.
+        model: Its tied tensors are stored once.
+        genes: Genes and special gene tokens of its encoder.
+        tokenizer: The text tokenizer of its decoder, with a chat template.
         settings: Messages, generation defaults, licences.
         phrases: Captions of the training set, for drafts.
         half: Store float16, which is converted back to float32 on loading.
@@ -78,14 +83,14 @@ def save_checkpoint(
         OutputError: The place cannot be written.
     """
     render_prompt(tokenizer, settings)  # fail before anything is written
-    with atomic_folder(folder, force=force, marker=_CONFIG) as place:
-        for name, part in (("geneformer", model.encoder), ("llama", model.decoder)):
+    with atomic_folder(folder, force=force, marker=CONFIG) as place:
+        for name, part in ((ENCODER, model.encoder), (DECODER, model.decoder)):
             (place / name).mkdir()
-            part.config.to_json_file(place / name / _CONFIG, use_diff=False)
-            _save_weights(part, place / name / "model.safetensors", half=half)
-        _save_weights(model.projector, place / "projector.safetensors", half=half)
-        tokenizer.save_pretrained(place / "llama")
-        write_genes_npz(genes, place / "genes.npz")
+            part.config.to_json_file(place / name / CONFIG, use_diff=False)
+            _save_weights(part, place / name / WEIGHTS, half=half)
+        _save_weights(model.projector, place / PROJECTOR, half=half)
+        tokenizer.save_pretrained(place / DECODER)
+        write_genes_npz(genes, place / GENES)
         if phrases:
             (place / PHRASES).write_text("\n".join(phrases) + "\n", encoding="utf-8")
         config = {
@@ -94,77 +99,90 @@ def save_checkpoint(
             "projector": model.projector.config.to_json(),
             "emb_layer": model.emb_layer,
             "top_k": model.top_k,
-            "special_gene_tokens": special_tokens(genes),
+            "special_gene_tokens": genes.special_tokens(),
             **asdict(settings),
         }
         text = json.dumps(config, indent=2, ensure_ascii=False)
-        (place / _CONFIG).write_text(text + "\n", encoding="utf-8")
+        (place / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def is_checkpoint_folder(folder: Path) -> bool:
-    """Whether `save_checkpoint` wrote this folder."""
-    return (folder / _CONFIG).is_file() and read_json(folder / _CONFIG).get("format") == FORMAT
+def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> CheckpointOutline:
+    """Read all that `save_checkpoint` wrote but the weights.
+
+    Args:
+        folder: What `save_checkpoint` wrote.
+        options: Settings to replace, like the date; the parts are the folder's own.
+
+    Raises:
+        CheckpointError: It is no such folder, of a newer version, incomplete, or of a family that
+            cannot be exported.
+    """
+    options = options or CheckpointOptions()
+    stored, projector, shape = _read_config(folder)
+    settings = override_settings(stored, options)
+    encoder = read_encoder_config(folder / ENCODER)
+    decoder = read_decoder_config(folder / DECODER)
+    tokenizer, tokenizer_json = load_tokenizer(folder / DECODER)
+    prompt = render_prompt(tokenizer, settings)
+    genes = read_genes_npz(folder / GENES, shape.special_gene_tokens)
+    own = folder / PHRASES
+    phrases = own if options.phrases is None and own.is_file() else options.phrases
+
+    def load() -> LoadedCheckpoint:
+        encoder_tensors, encoder_files = read_model_folder(folder / ENCODER)
+        decoder_tensors, decoder_files = read_model_folder(folder / DECODER)
+        encoder_kind = encoder_family(encoder.model_type)
+        decoder_kind = decoder_family(decoder.model_type)
+        model = Cell2TextModel(
+            build_part(encoder_kind, encoder, encoder_tensors, part="encoder"),
+            build_projector_with(projector, read_tensors(folder / PROJECTOR)[0]),
+            build_part(decoder_kind, decoder, decoder_tensors, part="decoder"),
+            emb_layer=shape.emb_layer,
+            top_k=shape.top_k,
+        )
+        model.eval()
+        files = (
+            folder / CONFIG,
+            folder / ENCODER / CONFIG,
+            *encoder_files,
+            folder / PROJECTOR,
+            folder / DECODER / CONFIG,
+            *decoder_files,
+            folder / DECODER / "tokenizer.json",
+            folder / GENES,
+        )
+        sources = {file.relative_to(folder).as_posix(): file for file in files}
+        return LoadedCheckpoint(
+            model=model,
+            genes=genes,
+            tokenizer=tokenizer,
+            tokenizer_json=tokenizer_json,
+            prompt=prompt,
+            settings=settings,
+            layout=f"c2t checkpoint folder, version {VERSION}",
+            source_files=sources if phrases is None else {**sources, PHRASES: phrases},
+            phrases=phrases,
+        )
+
+    return CheckpointOutline(
+        encoder=encoder,
+        decoder=decoder,
+        projector=projector,
+        genes=genes,
+        prompt=prompt,
+        settings=settings,
+        emb_layer=shape.emb_layer,
+        top_k=shape.top_k,
+        phrases=phrases,
+        load=load,
+    )
 
 
 def load_checkpoint_folder(
     folder: Path, options: CheckpointOptions | None = None
 ) -> LoadedCheckpoint:
-    """Load what `save_checkpoint` wrote.
-
-    Args:
-        folder: The folder.
-        options: Settings to replace, like the date; the parts are the folder's own.
-
-    Raises:
-        CheckpointError: It is no such folder, of a newer version, or incomplete.
-    """
-    config = read_json(folder / _CONFIG)
-    if config.get("format") != FORMAT:
-        problem = f"{folder} is not a checkpoint folder of c2t"
-        raise CheckpointError(problem, hint="pass --geneformer, --llama and --checkpoint instead")
-    if config.get("version") != VERSION:
-        problem = f"{folder} has version {config.get('version')}, this c2t reads {VERSION}"
-        raise CheckpointError(problem, hint="install a newer c2t")
-    try:
-        projector = msgspec.convert(config.get("projector"), ProjectorConfig)
-        stored = msgspec.convert(config, CheckpointSettings)
-        shape = msgspec.convert(config, _Shape)
-    except msgspec.ValidationError as error:
-        problem = f"{folder / _CONFIG}: {error}"
-        raise CheckpointError(problem, hint="save the checkpoint again") from error
-    settings = override_settings(stored, options or CheckpointOptions())
-    tokenizer, tokenizer_json = load_tokenizer(folder / "llama")
-    prompt = render_prompt(tokenizer, settings)
-    encoder, encoder_files = read_model_folder(folder / "geneformer")
-    decoder, decoder_files = read_model_folder(folder / "llama")
-    model = Cell2TextModel(
-        build_geneformer(read_config(folder / "geneformer" / _CONFIG, BertConfig), encoder),
-        build_projector_with(projector, read_tensors(folder / "projector.safetensors")[0]),
-        build_llama(read_config(folder / "llama" / _CONFIG, LlamaConfig), decoder),
-        emb_layer=shape.emb_layer,
-        top_k=shape.top_k,
-    )
-    model.eval()
-    files = (
-        folder / _CONFIG,
-        folder / "geneformer" / _CONFIG,
-        *encoder_files,
-        folder / "projector.safetensors",
-        folder / "llama" / _CONFIG,
-        *decoder_files,
-        folder / "llama" / "tokenizer.json",
-        folder / "genes.npz",
-    )
-    return LoadedCheckpoint(
-        model=model,
-        genes=read_genes_npz(folder / "genes.npz", shape.special_gene_tokens),
-        tokenizer=tokenizer,
-        tokenizer_json=tokenizer_json,
-        prompt=prompt,
-        settings=settings,
-        layout=f"c2t checkpoint folder, version {VERSION}",
-        source_files={file.relative_to(folder).as_posix(): file for file in files},
-    )
+    """Load what `save_checkpoint` wrote; raises like `outline_folder`, and for its weights."""
+    return outline_folder(folder, options).load()
 
 
 class _Shape(msgspec.Struct, frozen=True):
@@ -175,34 +193,23 @@ class _Shape(msgspec.Struct, frozen=True):
     special_gene_tokens: dict[str, int | None]
 
 
-def load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, str]:
-    """Load a fast tokenizer from local files.
-
-    Returns:
-        The tokenizer, and the content of its `tokenizer.json`.
-
-    Raises:
-        CheckpointError: The folder has no usable tokenizer.
-    """
+def _read_config(folder: Path) -> tuple[CheckpointSettings, ProjectorConfig, _Shape]:
+    config = read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        problem = f"{folder} is not a checkpoint folder of c2t"
+        raise CheckpointError(problem, hint="pass --geneformer, --llama and --checkpoint instead")
+    if config.get("version") != VERSION:
+        problem = f"{folder} has version {config.get('version')}, this c2t reads {VERSION}"
+        raise CheckpointError(problem, hint="install a newer c2t")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,  # else a folder that brings code makes transformers ask
-            # Some versions ask every big vocabulary beside a new config whether it is Mistral's.
-            fix_mistral_regex=False,
-        )
-    except Exception as error:  # the Rust library raises plain Exception for a damaged file
-        first = str(error).partition("\n")[0]
-        problem = f"no usable tokenizer in {folder}: {first}"
-        raise CheckpointError(problem, hint="the folder needs tokenizer.json") from error
-    if not tokenizer.is_fast:
-        problem = f"the tokenizer in {folder} has no tokenizer.json"
-        raise CheckpointError(problem, hint="save it with a current transformers")
-    path = folder / "tokenizer.json"
-    if path.is_file():
-        return tokenizer, path.read_text(encoding="utf-8")
-    return tokenizer, tokenizer.backend_tokenizer.to_str()
+        settings = msgspec.convert(config, CheckpointSettings)
+        projector = msgspec.convert(config.get("projector"), ProjectorConfig)
+        shape = msgspec.convert(config, _Shape)
+    except msgspec.ValidationError as error:
+        problem = f"{folder / CONFIG}: {error}"
+        raise CheckpointError(problem, hint="save the checkpoint again") from error
+    projector_family(projector.kind).check_config(projector)
+    return settings, projector, shape
 
 
 def _save_weights(model: nn.Module, path: Path, *, half: bool) -> None:

@@ -1,18 +1,21 @@
-"""Loading a checkpoint of any known layout.
+"""Opening a checkpoint of any known layout.
 
 One decision: whichever layout it came in, the result is one model in float32 with everything that
 belongs to it; nothing later asks where it came from.
 """
 
-from dataclasses import replace
+from __future__ import annotations
+
 from pathlib import Path
 
-from c2t.export.checkpoint.folder import PHRASES, load_checkpoint_folder
-from c2t.export.checkpoint.options import CheckpointOptions, LoadedCheckpoint
-from c2t.export.checkpoint.parts import load_checkpoint_parts
+from c2t.export.checkpoint.folder import outline_folder
+from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions
+from c2t.export.checkpoint.parts import outline_parts
+from c2t.export.checkpoint.preset import outline_preset
+from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
 from c2t.runtime.system.errors import CheckpointError
 
-# A folder that `save_checkpoint` wrote holds these itself; two answers would be one too many.
+# A folder that `save_checkpoint` wrote holds these itself; a second answer could contradict it.
 _IN_FOLDER = (
     "geneformer",
     "llama",
@@ -29,31 +32,48 @@ _IN_FOLDER = (
 )
 
 
-def load_checkpoint(options: CheckpointOptions) -> LoadedCheckpoint:
+def outline_checkpoint(options: CheckpointOptions | PresetOptions) -> CheckpointOutline:
+    """Read all of a checkpoint but the weights, within seconds.
+
+    Args:
+        options: Where its parts are, or which random one to make.
+
+    Raises:
+        CheckpointError: It cannot be used as it is.
+    """
+    if isinstance(options, PresetOptions):
+        return outline_preset(options)
+    if options.folder is None:
+        return outline_parts(options)
+    given = [name for name in _IN_FOLDER if getattr(options, name) is not None]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        problem = f"{options.folder} carries its own parts; also given: {names}"
+        raise CheckpointError(problem, hint="pass the folder alone, or the parts without it")
+    return outline_folder(options.folder, options)
+
+
+def load_checkpoint(options: CheckpointOptions | PresetOptions) -> LoadedCheckpoint:
     """Load a checkpoint.
 
     Args:
-        options: Where its parts are.
+        options: Where its parts are, or which random one to make.
 
     Raises:
         CheckpointError: It cannot be used as it is; every offending tensor is listed.
     """
-    phrases = options.phrases
-    if options.folder is None:
-        loaded = load_checkpoint_parts(options)
-    else:
-        loaded = _load_folder(options.folder, options)
-        own = options.folder / PHRASES
-        phrases = own if phrases is None and own.is_file() else phrases
-    if phrases is None:
-        return loaded
-    return replace(loaded, phrases=phrases, source_files={**loaded.source_files, PHRASES: phrases})
+    return outline_checkpoint(options).load()
 
 
-def _load_folder(folder: Path, options: CheckpointOptions) -> LoadedCheckpoint:
-    given = [name for name in _IN_FOLDER if getattr(options, name) is not None]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        problem = f"{folder} carries its own parts; also given: {names}"
-        raise CheckpointError(problem, hint="pass the folder alone, or the parts without it")
-    return load_checkpoint_folder(folder, options)
+def load_bundle_source(folder: Path | None, preset: str | None) -> LoadedCheckpoint:
+    """The checkpoint that a bundle was made from: a folder's, or a preset's random one.
+
+    Raises:
+        CheckpointError: Neither or both are named, or it cannot be loaded.
+    """
+    if (folder is None) == (preset is None):
+        problem = "PyTorch needs the weights that the bundle was made from"
+        raise CheckpointError(problem, hint="give --checkpoint FOLDER or --preset NAME, not both")
+    if preset is not None:
+        return load_checkpoint(PresetOptions(preset=preset))
+    return load_checkpoint(CheckpointOptions(folder=folder))

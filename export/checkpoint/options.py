@@ -1,116 +1,119 @@
-"""What is asked of a checkpoint, and what a loaded one is, whatever layout it came in."""
+"""What is asked of a checkpoint: each option is written here once, for Python and for `c2t export`.
 
-from dataclasses import dataclass, field, replace
+One decision: the fields carry what the command line says of them, and `c2t.export.command` makes
+its options of the fields. Nothing heavy is imported, as `c2t --help` reads this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from transformers import PreTrainedTokenizerBase
+import typer
 
-from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays
-from c2t.export.model.model import Cell2TextModel
-from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
-
-USER_MESSAGE = "Gene expression embeddings: "
-PLACEHOLDER_TOKEN = "<|reserved_special_token_1|>"
+from c2t.runtime.system.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions:
-    """Where the parts of a checkpoint are, and what it does not say itself.
+    """Where the parts of a checkpoint are, and settings that it does not hold.
 
     Either `folder` alone names a folder that `save_checkpoint` wrote, or `geneformer` and `llama`
     name Hugging Face folders beside `checkpoint` (full state dict) or `adapter` (PEFT) or both.
     None leaves a setting to the checkpoint, then to its documented default.
     """
 
-    folder: Path | None = None
-    geneformer: Path | None = None
-    llama: Path | None = None
-    checkpoint: Path | None = None
-    adapter: Path | None = None
-    token_dictionary: Path | None = None
-    gene_medians: Path | None = None
-    ensembl_mapping: Path | None = None
-    gene_names: Path | None = None
-    system_message: str | None = None
-    user_message: str | None = None  # default USER_MESSAGE
-    placeholder_token: str | None = None  # default PLACEHOLDER_TOKEN
-    date: str | None = None  # written into the system header; default: the template's own
-    emb_layer: int | None = None  # default -1
-    top_k: int | None = None  # default 256
-    perceiver_heads: int | None = None  # default 8; the weights do not tell
-    lora_alpha: float | None = None  # default: adapter_config.json, else 2 x rank
-    max_new_tokens: int | None = None
-    num_beams: int | None = None
-    no_repeat_ngram_size: int | None = None
-    name: str | None = None
-    phrases: Path | None = None  # captions of the training set, for drafts; one a line
+    folder: Annotated[
+        Path | None, typer.Argument(help="A checkpoint folder that c2t saved itself.")
+    ] = None
+    geneformer: Annotated[
+        Path | None, typer.Option(help="Geneformer's folder: config.json and weights.")
+    ] = None
+    llama: Annotated[
+        Path | None, typer.Option(help="Llama's folder: config.json, weights, tokenizer.")
+    ] = None
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The trained state: a .pt or .safetensors file.")
+    ] = None
+    adapter: Annotated[
+        Path | None, typer.Option(help="A LoRA adapter's folder, as PEFT wrote it.")
+    ] = None
+    token_dictionary: Annotated[
+        Path | None, typer.Option(help="Geneformer's gene-to-token dictionary.")
+    ] = None
+    gene_medians: Annotated[Path | None, typer.Option(help="Geneformer's gene medians.")] = None
+    ensembl_mapping: Annotated[
+        Path | None, typer.Option(help="Geneformer's map of Ensembl ids.")
+    ] = None
+    gene_names: Annotated[Path | None, typer.Option(help="Geneformer's map of symbols.")] = None
+    system_message: Annotated[str | None, typer.Option(help="The prompt's system message.")] = None
+    system_message_file: Annotated[
+        Path | None, typer.Option(help="The same from a file (its last newline is dropped).")
+    ] = None
+    # Default: `USER_MESSAGE`.
+    user_message: Annotated[
+        str | None, typer.Option(help="Text in front of the cell's vectors in the prompt.")
+    ] = None
+    # Default: `PLACEHOLDER_TOKEN`.
+    placeholder_token: Annotated[
+        str | None, typer.Option(help="The token that stands for a cell vector in the prompt.")
+    ] = None
+    # Default: the template's own.
+    date: Annotated[str | None, typer.Option(help="Date in the system header.")] = None
+    # Default: 8.
+    perceiver_heads: Annotated[
+        int | None, typer.Option(help="Heads of a perceiver projector; weights do not tell.")
+    ] = None
+    # Default: adapter_config.json, else 2 x rank.
+    lora_alpha: Annotated[
+        float | None, typer.Option(help="Alpha of LoRA weights that come without a config.")
+    ] = None
+    # Default: -1.
+    emb_layer: Annotated[
+        int | None, typer.Option(help="Encoder layer to take; 0: the last, -1: the one before.")
+    ] = None
+    # Default: 256.
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Gene positions given to the decoder.")
+    ] = None
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default length limit.")] = None
+    num_beams: Annotated[int | None, typer.Option(min=1, help="Default number of beams.")] = None
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(min=0, help="Default size of n-grams that may not repeat; 0: off.")
+    ] = None
+    name: Annotated[str | None, typer.Option(help="Name of the model in the bundle.")] = None
+    phrases: Annotated[
+        Path | None,
+        typer.Option(help="Training captions, one a line: drafts that make describing faster."),
+    ] = None
+
+
+def read_system_message(options: CheckpointOptions) -> str | None:
+    """The prompt's system message, from its file if one is named; None: the checkpoint's own.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is given beside a message.
+    """
+    path = options.system_message_file
+    if path is None:
+        return options.system_message
+    if options.system_message is not None:
+        problem = "--system-message and --system-message-file are both given"
+        raise CheckpointError(problem, hint="give one of them")
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot read {path}: {error}"
+        raise CheckpointError(problem, hint="give a text file in UTF-8") from error
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointSettings:
-    """Everything of a checkpoint that is neither weight, gene, nor tokenizer."""
+class PresetOptions:
+    """Which random checkpoint to make."""
 
-    name: str
-    system_message: str
-    user_message: str = USER_MESSAGE
-    placeholder_token: str = PLACEHOLDER_TOKEN
-    date: str | None = None
-    generation: Generation = field(default_factory=Generation)
-    licences: tuple[Licence, ...] = ()
-    notes: str = ""
-
-
-def override_settings(
-    settings: CheckpointSettings, options: CheckpointOptions
-) -> CheckpointSettings:
-    """Settings with those replaced that the options name."""
-    changed = {
-        name: getattr(options, name)
-        for name in ("name", "system_message", "user_message", "placeholder_token", "date")
-        if getattr(options, name) is not None
-    }
-    generation = {
-        name: getattr(options, name)
-        for name in ("max_new_tokens", "num_beams", "no_repeat_ngram_size")
-        if getattr(options, name) is not None
-    }
-    return replace(settings, generation=replace(settings.generation, **generation), **changed)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoadedCheckpoint:
-    """A checkpoint of any layout, ready to be exported.
-
-    Attributes:
-        model: In evaluation mode, float32, without gradients.
-        genes: The gene vocabulary.
-        tokenizer: The text tokenizer with its chat template.
-        tokenizer_json: Content of `tokenizer.json`.
-        prompt: The prompt as token ids.
-        settings: Name, messages, generation defaults, licences.
-        layout: Which layout was recognised, in words.
-        source_files: Every file that was read, by a name that is unique.
-        random_weights: Whether the weights mean nothing (presets).
-        phrases: Captions to make the phrase table of, see `c2t.export.phrases`.
-    """
-
-    model: Cell2TextModel
-    genes: GeneVocabularyArrays
-    tokenizer: PreTrainedTokenizerBase
-    tokenizer_json: str
-    prompt: Prompt
-    settings: CheckpointSettings
-    layout: str
-    source_files: dict[str, Path] = field(default_factory=dict)
-    random_weights: bool = False
-    phrases: Path | None = None
-
-    @property
-    def generation(self) -> Generation:
-        """Generation defaults."""
-        return self.settings.generation
-
-    @property
-    def licences(self) -> tuple[Licence, ...]:
-        """Licences of the parts."""
-        return self.settings.licences
+    preset: str  # "DECODER+ENCODER", like "llama-3.2-1b+geneformer-v2-104m"
+    projector: Annotated[str, typer.Option(help="Its projector: mlp or perceiver.")] = "mlp"
+    # The same seed gives the same weights.
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0
+    top_k: int = 256  # encoder rows that an mlp sees

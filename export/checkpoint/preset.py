@@ -4,35 +4,36 @@ One decision: only the weights are meaningless. Sizes, vocabulary sizes, prompt 
 formats are those of the published models, so time and memory are too.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
 import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from c2t.export.checkpoint.assembly import restore_buffers
-from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays
-from c2t.export.checkpoint.options import (
+from c2t.export.checkpoint.options import PresetOptions
+from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.checkpoint.tensors.assembly import build_empty
+from c2t.export.decoders.families import PRESETS as DECODERS
+from c2t.export.decoders.families import decoder_family
+from c2t.export.encoders.families import PRESETS as ENCODERS
+from c2t.export.encoders.families import encoder_family
+from c2t.export.model.family import ModelFamily
+from c2t.export.model.genes import EncoderVocabulary
+from c2t.export.model.loaded_checkpoint import (
     PLACEHOLDER_TOKEN,
+    CheckpointOutline,
     CheckpointSettings,
     LoadedCheckpoint,
 )
-from c2t.export.checkpoint.preset_sizes import DECODERS, ENCODERS, DecoderSizes, EncoderSizes
-from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.model.model import Cell2TextModel
-from c2t.export.model.projector import ProjectorConfig, build_projector
+from c2t.export.projectors.families import FAMILIES as PROJECTORS
+from c2t.export.projectors.families import build_projector
 from c2t.runtime.bundle.manifest import Generation, Licence
 from c2t.runtime.system.errors import CheckpointError
 
-PROJECTORS = ("mlp", "perceiver")
+EMB_LAYER = -1
 SYSTEM_MESSAGE = (
     "This checkpoint has random weights. Its descriptions mean nothing and only its speed is real."
 )
@@ -63,74 +64,87 @@ _TEMPLATE = """\
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class PresetOptions:
-    """Which random checkpoint to make."""
-
-    name: str  # "DECODER+ENCODER", like "llama-3.2-1b+geneformer-v2-104m"
-    projector: str = "mlp"  # or "perceiver", with the published sizes
-    seed: int = 0  # the same seed gives the same weights
-    top_k: int = 256  # encoder rows that an mlp sees
-
-
-def load_preset(options: PresetOptions) -> LoadedCheckpoint:
-    """Make a random checkpoint of real sizes.
+def outline_preset(options: PresetOptions) -> CheckpointOutline:
+    """All of a random checkpoint but its weights.
 
     Raises:
         CheckpointError: There is no such preset or projector.
     """
-    preset, projector, seed = options.name, options.projector, options.seed
+    preset, kind, seed = options.preset, options.projector, options.seed
     decoder_name, _, encoder_name = preset.partition("+")
-    if decoder_name not in DECODERS or encoder_name not in ENCODERS or projector not in PROJECTORS:
-        problem = f"no preset {preset!r} with projector {projector!r}"
+    if decoder_name not in DECODERS or encoder_name not in ENCODERS or kind not in PROJECTORS:
+        problem = f"no preset {preset!r} with projector {kind!r}"
         raise CheckpointError(
             problem,
             hint=f"DECODER+ENCODER of {', '.join(DECODERS)} and {', '.join(ENCODERS)}; "
             f"projector {' or '.join(PROJECTORS)}",
         )
-    encoder, decoder = ENCODERS[encoder_name], DECODERS[decoder_name]
-    with torch.device("meta"):
-        geneformer = BertForMaskedLM(_bert_config(encoder))
-        llama = LlamaForCausalLM(_llama_config(decoder))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        projecting = build_projector(_projector_config(projector, encoder, decoder))
-    block = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(seed)) * _SPREAD
-    _fill_randomly(geneformer, block)
-    _fill_randomly(llama, block)
-    restore_buffers(geneformer, llama)
-    model = Cell2TextModel(geneformer, projecting, llama, top_k=options.top_k)
-    model.requires_grad_(False)
-    model.eval()
-    tokenizer = synthetic_tokenizer(decoder.vocabulary)
+    encoder, decoder = ENCODERS[encoder_name].config(), DECODERS[decoder_name]()
+    projector = PROJECTORS[kind].preset(encoder.hidden_size, decoder.hidden_size)
+    tokenizer = synthetic_tokenizer(decoder.vocab_size)
     ends = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
     settings = CheckpointSettings(
         name=f"{preset}, random weights",
         system_message=SYSTEM_MESSAGE,
         generation=Generation(no_repeat_ngram_size=3, eos_token_ids=tuple(ends)),
         licences=(Licence(part="all", licence="CC0-1.0", notice="random numbers"),),
-        notes=f"random weights of preset {preset}, projector {projector}, seed {seed}",
+        notes=f"random weights of preset {preset}, projector {kind}, seed {seed}",
     )
-    return LoadedCheckpoint(
-        model=model,
-        genes=synthetic_genes(encoder, seed),
-        tokenizer=tokenizer,
-        tokenizer_json=tokenizer.backend_tokenizer.to_str(),
-        prompt=render_prompt(tokenizer, settings),
+    genes = synthetic_genes(encoder.vocab_size, ENCODERS[encoder_name].special_tokens, seed)
+    prompt = render_prompt(tokenizer, settings)
+
+    def load() -> LoadedCheckpoint:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            projecting = build_projector(projector)
+        block = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(seed)) * _SPREAD
+        model = Cell2TextModel(
+            _random_part(encoder_family(encoder.model_type), encoder, block),
+            projecting,
+            _random_part(decoder_family(decoder.model_type), decoder, block),
+            emb_layer=EMB_LAYER,
+            top_k=options.top_k,
+        )
+        model.requires_grad_(False)
+        model.eval()
+        return LoadedCheckpoint(
+            model=model,
+            genes=genes,
+            tokenizer=tokenizer,
+            tokenizer_json=tokenizer.backend_tokenizer.to_str(),
+            prompt=prompt,
+            settings=settings,
+            layout=f"preset {preset}, random, projector {kind}",
+            random_weights=True,
+        )
+
+    return CheckpointOutline(
+        encoder=encoder,
+        decoder=decoder,
+        projector=projector,
+        genes=genes,
+        prompt=prompt,
         settings=settings,
-        layout=f"preset {preset}, random, projector {projector}",
-        random_weights=True,
+        emb_layer=EMB_LAYER,
+        top_k=options.top_k,
+        load=load,
     )
 
 
-def synthetic_genes(sizes: EncoderSizes, seed: int = 0) -> GeneVocabularyArrays:
-    """Genes ENSG00000000001, ... with random medians and symbols SYN1, ..."""
-    count = sizes.vocabulary - sizes.special_tokens
+def synthetic_genes(vocabulary_size: int, special_tokens: int, seed: int = 0) -> EncoderVocabulary:
+    """Genes ENSG00000000001, ... with random medians and symbols SYN1, ...
+
+    Args:
+        vocabulary_size: Rows of the encoder's gene table.
+        special_tokens: How many of them are no genes: 2 as in V1, 4 as in V2.
+        seed: Of the medians.
+    """
+    count = vocabulary_size - special_tokens
     names = sorted((f"SYN{number}".encode(), number - 1) for number in range(1, count + 1))
-    special = sizes.special_tokens == 4
-    return GeneVocabularyArrays(
+    special = special_tokens == 4
+    return EncoderVocabulary(
         ensembl_id=np.array([f"ENSG{number:011d}" for number in range(1, count + 1)], np.bytes_),
-        token=np.arange(sizes.special_tokens, sizes.vocabulary, dtype=np.int32),
+        token=np.arange(special_tokens, vocabulary_size, dtype=np.int32),
         median=np.random.default_rng(seed).lognormal(0.5, 0.5, count),
         alias=np.array([name for name, _ in names], np.bytes_),
         alias_gene=np.array([gene for _, gene in names], np.int32),
@@ -141,22 +155,23 @@ def synthetic_genes(sizes: EncoderSizes, seed: int = 0) -> GeneVocabularyArrays:
     )
 
 
-def synthetic_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+def synthetic_tokenizer(vocabulary_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE without merges, filled up to the size, with Llama 3's special tokens.
 
     The special tokens lie where Llama 3 has them: for 128,256 tokens the placeholder is 128003.
     """
-    ordinary = int(vocabulary * _ORDINARY_SHARE) if vocabulary >= 128256 else vocabulary - 16
+    full = vocabulary_size >= 128256
+    ordinary = int(vocabulary_size * _ORDINARY_SHARE) if full else vocabulary_size - 16
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = {letter: token for token, letter in enumerate(letters)}
-    # Fillers can be generated but never come out of text: no merge leads to them.
+    # A model can generate a filler. Encoding a text never gives one, as no merge leads to it.
     tokens |= {f"Ġfiller{token}": token for token in range(len(tokens), ordinary)}
     tokenizer = Tokenizer(models.BPE(vocab=tokens, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     names = [
         _SPECIAL.get(offset, f"<|reserved_special_token_{offset + 1}|>")
-        for offset in range(vocabulary - ordinary)
+        for offset in range(vocabulary_size - ordinary)
     ]
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names])
     fast = PreTrainedTokenizerFast(
@@ -169,54 +184,12 @@ def synthetic_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     return fast
 
 
-def _bert_config(sizes: EncoderSizes) -> BertConfig:
-    return BertConfig(
-        vocab_size=sizes.vocabulary,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.intermediate_size,
-        max_position_embeddings=sizes.positions,
-        hidden_act="relu",
-        pad_token_id=0,
-    )
-
-
-def _llama_config(sizes: DecoderSizes) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=sizes.vocabulary,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        num_key_value_heads=sizes.kv_heads,
-        head_dim=sizes.head_size,
-        intermediate_size=sizes.intermediate_size,
-        max_position_embeddings=sizes.positions,
-        rms_norm_eps=1e-5,
-        rope_theta=500000.0,
-        rope_scaling=sizes.rope,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-
-
-def _projector_config(kind: str, encoder: EncoderSizes, decoder: DecoderSizes) -> ProjectorConfig:
-    if kind == "mlp":
-        return ProjectorConfig(
-            kind="mlp",
-            input_width=encoder.hidden_size,
-            hidden=2048,
-            output_width=decoder.hidden_size,
-        )
-    return ProjectorConfig(
-        kind="perceiver",
-        input_width=encoder.hidden_size,
-        output_width=decoder.hidden_size,
-        num_latents=128,
-        feed_forward=2 * decoder.hidden_size,
-        positions=10000,
-    )
+def _random_part(family: ModelFamily, config: PretrainedConfig, block: torch.Tensor) -> nn.Module:
+    """An encoder or decoder whose weights repeat the block of random numbers."""
+    model = build_empty(family, config)
+    _fill_randomly(model, block)
+    family.restore_buffers(model)
+    return model
 
 
 def _fill_randomly(model: nn.Module, block: torch.Tensor) -> None:

@@ -1,8 +1,7 @@
-"""The prompt as token ids: the tokenizer's chat template, rendered once, with a pinned date.
+"""The prompt as text tokens: the tokenizer's chat template, rendered once, with a pinned date.
 
 One decision: the template never sees a clock. Llama 3.2's own template writes today's date into the
-system header when the renderer offers `strftime_now`, and a model would then be asked something
-else every day.
+system header when the renderer offers `strftime_now`, and the prompt would change every day.
 """
 
 import re
@@ -11,7 +10,7 @@ from collections.abc import Callable
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from c2t.export.checkpoint.options import CheckpointSettings
+from c2t.export.model.loaded_checkpoint import CheckpointSettings
 from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.system.errors import CheckpointError
 

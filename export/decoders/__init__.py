@@ -1,1 +1,1 @@
-"""One file per decoder family: its ONNX graph, and what of its configuration is taken."""
+"""One file per decoder family, and the table of them in `families`."""

@@ -1,1 +1,1 @@
-"""One file per encoder family: its ONNX graph."""
+"""One file per encoder family, and the table of them in `families`."""

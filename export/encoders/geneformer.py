@@ -1,4 +1,4 @@
-"""The encoder graph: BERT's layers from gene embeddings to the projector's input.
+"""Geneformer, a BERT over ranked genes: which configs are taken, its tables and its graph.
 
 One decision: only what the chosen hidden state needs is in the graph. Layers above it are left out,
 and in the last needed layer queries (and all that follows them) are computed for the first `rows`
@@ -6,35 +6,170 @@ positions only, while keys and values still come from all of them. Both are exac
 
     embeddings [B, S, H] float32 -> hidden [B, min(S, rows), H] float32
 
-All cells of a batch have the same number of genes: there is no mask. The embedding stage (word +
-position + type row, LayerNorm) is not here, a kernel in front of the graph does it.
+All cells of a batch have the same number of genes: there is no mask. A kernel in front of the graph
+makes the embeddings (word + position + type row, LayerNorm) from `embedding_tables`.
 """
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import BertConfig, BertForMaskedLM
 from transformers.models.bert.modeling_bert import BertLayer
 
-from c2t.export.graphs.graph_builder import GraphBuilder
+from c2t.export.graphs.graph_builder import Advance, GraphBuilder, no_progress
+from c2t.export.model.family import EncoderGraph, EncoderPreset
+from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import layers_needed
+from c2t.runtime.bundle.manifest import Encoder, GeneInput
 from c2t.runtime.system.errors import CheckpointError
 
-# Names that configs of transformers give to functions which are one standard operator each.
+# Activations as configs of transformers name them, and the standard operator that each one is.
 ACTIVATIONS = {"relu": "Relu", "gelu": "Gelu"}
 
+FIRST_LAYER = "bert.encoder.layer.0."
+# Second names of tensors, with their first names. The bias has two even where the table has one.
+TIED = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+TIED_BY_CONFIG = {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}
+# Tensors that some saves hold and no output depends on, with the reason.
+TOLERATED = {
+    "bert.embeddings.position_ids": "0, 1, 2, ...: saved by transformers before 4.31",
+    "bert.embeddings.token_type_ids": "zeros: a buffer, not a weight",
+    "bert.pooler.dense.weight": "the pooler is not part of a masked LM",
+    "bert.pooler.dense.bias": "the pooler is not part of a masked LM",
+}
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderGraph:
-    """What was written: layers in the graph, and rows computed in the last of them."""
 
-    layers_run: int
-    rows: int | None
+def preset(
+    *,
+    layers: int,
+    hidden_size: int,
+    heads: int,
+    intermediate_size: int,
+    positions: int,
+    vocabulary_size: int,
+) -> BertConfig:
+    """The config of a Geneformer of these sizes."""
+    return BertConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate_size,
+        max_position_embeddings=positions,
+        hidden_act="relu",
+        pad_token_id=0,
+    )
+
+
+# The published sizes, and a tiny one with the same structure.
+PRESETS = {
+    "geneformer-v1-10m": EncoderPreset(
+        config=partial(
+            preset, layers=6, hidden_size=256, heads=4, intermediate_size=512, positions=2048,
+            vocabulary_size=25426,
+        ),
+        special_tokens=2,
+    ),
+    "geneformer-v2-104m": EncoderPreset(
+        config=partial(
+            preset, layers=12, hidden_size=768, heads=12, intermediate_size=3072, positions=4096,
+            vocabulary_size=20275,
+        ),
+        special_tokens=4,
+    ),
+    "geneformer-v2-316m": EncoderPreset(
+        config=partial(
+            preset, layers=18, hidden_size=1152, heads=18, intermediate_size=4608, positions=4096,
+            vocabulary_size=20275,
+        ),
+        special_tokens=4,
+    ),
+    "geneformer-tiny": EncoderPreset(
+        config=partial(
+            preset, layers=3, hidden_size=64, heads=4, intermediate_size=128, positions=512,
+            vocabulary_size=2004,
+        ),
+        special_tokens=4,
+    ),
+}  # fmt: skip
+
+
+def check_config(config: BertConfig) -> None:
+    """Refuse a config whose graph is not written here.
+
+    Raises:
+        CheckpointError: Another activation, attention or position scheme.
+    """
+    if config.hidden_act not in ACTIVATIONS:
+        problem = f"the encoder's activation is {config.hidden_act!r}"
+        raise CheckpointError(problem, hint=f"c2t exports {', '.join(sorted(ACTIVATIONS))}")
+    scheme = getattr(config, "position_embedding_type", "absolute")
+    if scheme != "absolute" or config.is_decoder or config.add_cross_attention:
+        problem = f"not a plain BERT encoder: position_embedding_type {scheme!r}"
+        hint = "c2t exports encoders with absolute positions and self-attention only"
+        raise CheckpointError(problem, hint=hint)
+
+
+def restore_buffers(model: BertForMaskedLM) -> None:
+    """Compute the positions and segments, which checkpoints do not hold."""
+    positions = torch.arange(model.config.max_position_embeddings)[None]
+    embeddings = model.bert.embeddings
+    embeddings.register_buffer("position_ids", positions, persistent=False)
+    embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
+
+
+def gene_input(config: BertConfig, genes: EncoderVocabulary) -> GeneInput:
+    """How a cell becomes the input: genes ordered by their rank value, special tokens around."""
+    return GeneInput(
+        input_size=int(config.max_position_embeddings),
+        vocabulary_size=int(config.vocab_size),
+        hidden_size=int(config.hidden_size),
+        layer_norm_epsilon=float(config.layer_norm_eps),
+        pad_token=genes.pad_token,
+        cls_token=genes.cls_token,
+        eos_token=genes.eos_token,
+    )
+
+
+def embed(model: BertForMaskedLM, gene_tokens: torch.Tensor) -> torch.Tensor:
+    """PyTorch's embeddings [B, S, H] of gene tokens [B, S], the input of the graph."""
+    embeddings: torch.Tensor = model.bert.embeddings(gene_tokens)
+    return embeddings
+
+
+def embedding_tables(model: BertForMaskedLM) -> dict[str, torch.Tensor]:
+    """The tables that the kernel in front of the graph adds up and normalises, by their names."""
+    embeddings = model.bert.embeddings
+    return {
+        "word": embeddings.word_embeddings.weight,
+        "position": embeddings.position_embeddings.weight,
+        # Geneformer's sequences have one segment: every gene takes row 0.
+        "token_type": embeddings.token_type_embeddings.weight[0],
+        "gamma": embeddings.LayerNorm.weight,
+        "beta": embeddings.LayerNorm.bias,
+    }
+
+
+def manifest_entry(config: BertConfig, graph: EncoderGraph) -> Encoder:
+    """What the manifest says of a Geneformer."""
+    return Encoder(
+        model=f"BERT, {config.num_hidden_layers} layers, width {config.hidden_size}",
+        layers=int(config.num_hidden_layers),
+        layers_run=graph.layers_run,
+        heads=int(config.num_attention_heads),
+        rows=graph.rows,
+    )
 
 
 def write_encoder_graph(
-    model: BertForMaskedLM, path: Path, *, emb_layer: int = -1, rows: int | None = None
+    model: BertForMaskedLM,
+    path: Path,
+    *,
+    emb_layer: int = -1,
+    rows: int | None = None,
+    advance: Advance = no_progress,
 ) -> EncoderGraph:
     """Write the encoder's graph and its data file.
 
@@ -43,14 +178,15 @@ def write_encoder_graph(
         path: The graph file, `encoder.onnx`; the weights go to `encoder.onnx.data` beside it.
         emb_layer: Which hidden state is wanted, see `layers_needed`.
         rows: How many rows of it are wanted (`top_k`); None for all.
+        advance: Called with the number of bytes written since its last call.
 
     Raises:
         CheckpointError: An activation, attention or position scheme that is not authored here.
     """
     config: BertConfig = model.config
-    _check(config)
+    check_config(config)
     layers = layers_needed(config.num_hidden_layers, emb_layer)
-    with GraphBuilder(path, name="encoder") as graph:
+    with GraphBuilder(path, name="encoder", advance=advance) as graph:
         hidden = graph.input("embeddings", ["B", "S", config.hidden_size])
         for index in range(layers):
             last = index == layers - 1
@@ -70,17 +206,6 @@ def write_encoder_graph(
     return EncoderGraph(layers_run=layers, rows=rows)
 
 
-def _check(config: BertConfig) -> None:
-    if config.hidden_act not in ACTIVATIONS:
-        problem = f"the encoder's activation is {config.hidden_act!r}"
-        raise CheckpointError(problem, hint=f"c2t exports {', '.join(sorted(ACTIVATIONS))}")
-    scheme = getattr(config, "position_embedding_type", "absolute")
-    if scheme != "absolute" or config.is_decoder or config.add_cross_attention:
-        problem = f"not a plain BERT encoder: position_embedding_type {scheme!r}"
-        hint = "c2t exports encoders with absolute positions and self-attention only"
-        raise CheckpointError(problem, hint=hint)
-
-
 def _layer(
     graph: GraphBuilder,
     layer: BertLayer,
@@ -93,18 +218,20 @@ def _layer(
     """Add one BERT layer; with `rows`, only the first rows of its result. Returns the result."""
     attention = layer.attention
     query, key, value = (getattr(attention.self, part) for part in ("query", "key", "value"))
-    width = config.hidden_size
+    hidden_size = config.hidden_size
     prefix = f"{name}.attention"
     if rows is None:
         packed = graph.linear(hidden, [query, key, value], name=f"{prefix}.qkv")
-        q, k, v = graph.split(packed, [width] * 3, name=f"{prefix}.heads", parts=["q", "k", "v"])
+        q, k, v = graph.split(
+            packed, [hidden_size] * 3, name=f"{prefix}.heads", parts=["q", "k", "v"]
+        )
     else:
         packed = graph.linear(hidden, [key, value], name=f"{prefix}.kv")
-        k, v = graph.split(packed, [width] * 2, name=f"{prefix}.heads", parts=["k", "v"])
+        k, v = graph.split(packed, [hidden_size] * 2, name=f"{prefix}.heads", parts=["k", "v"])
         hidden = _first_rows(graph, hidden, rows, name=f"{name}.rows")
         q = graph.linear(hidden, [query], name=f"{prefix}.q")
     heads = config.num_attention_heads
-    context = graph.attention(q, k, v, heads=heads, head_size=width // heads, name=prefix)
+    context = graph.attention(q, k, v, heads=heads, head_size=hidden_size // heads, name=prefix)
     context = graph.linear(context, [attention.output.dense], name=f"{prefix}.output")
     hidden = graph.node("Add", [context, hidden], name=f"{prefix}.residual")
     hidden = graph.layer_norm(hidden, attention.output.LayerNorm, name=f"{prefix}.norm")

@@ -1,1 +1,1 @@
-"""What all graphs are built with, and the projector's graph."""
+"""Writing an ONNX graph node by node."""

@@ -1,11 +1,11 @@
-"""Authoring an ONNX graph node by node, its weights streamed to one side-car file.
+"""An ONNX graph written node by node, its weights streamed to one side-car file.
 
-One decision: a weight is written to disk the moment it is added and only its place is kept, so that
-a graph of any size is made with no second copy of the model in memory, and the same weights give
+One decision: a weight is written to disk the moment it is added, and only its place is kept. So a
+graph of any size is made without a second copy of the model in memory, and the same weights give
 the same bytes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,11 @@ IR_VERSION = 11
 
 Dimension = int | str
 Attribute = int | float | str | Sequence[int]
+Advance = Callable[[int], None]
+
+
+def no_progress(amount: int) -> None:
+    """Report no progress."""
 
 
 class GraphBuilder:
@@ -35,10 +40,12 @@ class GraphBuilder:
     Args:
         path: The graph file, for instance `encoder.onnx`.
         name: The name of the graph, for people who look at it.
+        advance: Called with the number of bytes when some of a weight were written.
     """
 
-    def __init__(self, path: Path, *, name: str) -> None:
+    def __init__(self, path: Path, *, name: str, advance: Advance = no_progress) -> None:
         self.path = path
+        self._advance = advance
         self._data = DataFile(path)
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
@@ -104,7 +111,7 @@ class GraphBuilder:
 
         Args:
             name: The initializer's name.
-            parts: The tensor, or several to join along their first dimension (a packed product).
+            parts: The tensor, or several to join along their first dimension (a packed linear).
             transpose: Store the joined matrix [N, K] as [K, N], the way `MatMul` reads it.
             mapped: A runtime will ask for its `reference`: to the data file even if it is small.
         """
@@ -115,7 +122,7 @@ class GraphBuilder:
         if not mapped and 4 * int(np.prod(shape)) < INLINE_BYTES:
             value = torch.cat(parts).detach().float()
             return self.constant(name, (value.T if transpose else value).contiguous().numpy())
-        blocks = _blocks(parts, transpose=transpose)
+        blocks = self._counted(_blocks(parts, transpose=transpose))
         tensor = self._data.blocks(name, np.dtype(np.float32), shape, blocks)
         self._initializers.append(tensor)
         self._refer(name, offset=int(tensor.external_data[1].value), shape=shape)
@@ -123,16 +130,16 @@ class GraphBuilder:
 
     def region(self, name: str, value: torch.Tensor) -> TensorReference:
         """Store a float32 tensor that no node of the graph reads, for a runtime that maps it."""
-        offset, _ = self._data.append(_blocks([value], transpose=False))
+        offset, _ = self._data.append(self._counted(_blocks([value], transpose=False)))
         self._refer(name, offset=offset, shape=tuple(value.shape))
         return self.reference(name)
 
     def linear(self, value: str, modules: Sequence[torch.nn.Linear], *, name: str) -> str:
-        """Add one product for a linear layer, or for several that share their input; returns it."""
+        """Add a linear layer, or several that share their input as one; returns the result."""
         weights = [module.weight for module in modules]
-        return self.product(value, weights, [module.bias for module in modules], name=name)
+        return self.packed_linear(value, weights, [module.bias for module in modules], name=name)
 
-    def product(
+    def packed_linear(
         self,
         value: str,
         weights: Sequence[torch.Tensor],
@@ -140,16 +147,16 @@ class GraphBuilder:
         *,
         name: str,
     ) -> str:
-        """Add `value @ joined(weights).T + joined(biases)`; returns it.
+        """Add `value @ joined(weights).T + joined(biases)`; returns the result.
 
-        One product instead of several reads the input once, and an INT8 pass needs a quantised
+        One linear instead of several reads the input once, and an INT8 pass needs a quantised
         input to have a single consumer. The weight `<name>.weight` is [inputs, outputs].
 
         Args:
             value: The input, [..., inputs].
             weights: Matrices [outputs, inputs], as PyTorch keeps them.
             biases: The bias of each, if it has one.
-            name: The product's name; a bias, where there is one, is added by `<name>.add`.
+            name: The node's name; a bias, where there is one, is added by `<name>.add`.
         """
         weight = self.weight(f"{name}.weight", *weights, transpose=True)
         result = self.node("MatMul", [value, weight], name=name)
@@ -164,7 +171,7 @@ class GraphBuilder:
     def split(
         self, value: str, sizes: Sequence[int], *, name: str, parts: Sequence[str]
     ) -> list[str]:
-        """Cut the last dimension of a packed product into `<name>.<part>` values."""
+        """Cut the last dimension of a packed linear's result into `<name>.<part>` values."""
         lengths = self.constant(f"{name}.sizes", np.array(sizes, np.int64))
         outputs = [f"{name}.{part}" for part in parts]
         self.node("Split", [value, lengths], name=name, outputs=outputs, attributes={"axis": -1})
@@ -210,6 +217,11 @@ class GraphBuilder:
             producer_name="c2t",
         )
         self.path.write_bytes(model.SerializeToString(deterministic=True))
+
+    def _counted(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            yield block
+            self._advance(block.nbytes)
 
     def _refer(self, name: str, *, offset: int, shape: tuple[int, ...]) -> None:
         self._references[name] = TensorReference(

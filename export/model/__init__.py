@@ -1,1 +1,1 @@
-"""The PyTorch model that a checkpoint holds; the reference that graphs are compared with."""
+"""The PyTorch model of a checkpoint: the reference that the graphs are compared with."""

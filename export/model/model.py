@@ -6,33 +6,36 @@ lengths), because the output of a padded batch would depend on its neighbours.
 
 import torch
 from torch import Tensor, nn
-from transformers import BertForMaskedLM, GenerationConfig, LlamaForCausalLM
+from transformers import GenerationConfig, PreTrainedModel
 
-from c2t.export.model.projector import MlpProjector, PerceiverProjector
+from c2t.export.model.projector import Projector
 from c2t.runtime.bundle.manifest import Generation, Prompt
 from c2t.runtime.system.errors import CheckpointError
 
 
 class Cell2TextModel(nn.Module):
-    """Geneformer encoder, projector and Llama decoder.
+    """An encoder, a projector and a decoder, each of any family that can be exported.
 
     Args:
-        encoder: Encoder; only its embeddings and the layers below `emb_layer` are used.
-        projector: `mlp` or `perceiver`.
-        decoder: Decoder.
+        encoder: Only its embeddings and the layers that `emb_layer` makes needed are used.
+        projector: Its hidden sizes must be those of encoder and decoder.
+        decoder: A causal language model.
         emb_layer: Which hidden state the projector sees, counted from the last: -1 is the output
             of the second to last layer, 0 that of the last.
-        top_k: Rows of the encoder that an `mlp` sees; a perceiver sees all.
+        top_k: Encoder rows that the projector sees, if its family limits them.
 
     Attributes:
         layers_run: Encoder layers that are needed.
+
+    Raises:
+        CheckpointError: The hidden sizes differ, or there is no such hidden state.
     """
 
     def __init__(
         self,
-        encoder: BertForMaskedLM,
-        projector: MlpProjector | PerceiverProjector,
-        decoder: LlamaForCausalLM,
+        encoder: PreTrainedModel,
+        projector: Projector,
+        decoder: PreTrainedModel,
         *,
         emb_layer: int = -1,
         top_k: int = 256,
@@ -56,27 +59,27 @@ class Cell2TextModel(nn.Module):
     @property
     def rows(self) -> int | None:
         """Encoder rows that the projector sees at most; None: all."""
-        return self.top_k if self.projector.config.kind == "mlp" else None
+        return self.top_k if self.projector.takes_top_k else None
 
     def encode(self, gene_tokens: Tensor) -> Tensor:
         """Encode one cell.
 
         Args:
-            gene_tokens: [S] int64, or [B,S] for cells of one length.
+            gene_tokens: [S] int64, or [B, S] for cells of one length.
 
         Returns:
-            `hidden_states[layers + emb_layer]`, cut to `rows`: [K,H] or [B,K,H].
+            `hidden_states[layers + emb_layer]`, cut to `rows`: [K, H] or [B, K, H].
         """
         batch = gene_tokens if gene_tokens.dim() == 2 else gene_tokens[None]
-        # The LM head would cost more than all layers together; `bert` stops before it.
-        states = self.encoder.bert(
+        # The LM head would cost more than all layers together; the base model stops before it.
+        states = self.encoder.base_model(
             input_ids=batch, attention_mask=torch.ones_like(batch), output_hidden_states=True
         ).hidden_states
         hidden: Tensor = states[self.layers_run][:, : self.rows]
         return hidden if gene_tokens.dim() == 2 else hidden[0]
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Project encoder rows [K,H] or [B,K,H] to cell vectors [K',D] or [B,K',D]."""
+        """Project encoder rows [K, H] or [B, K, H] to cell vectors [K', D] or [B, K', D]."""
         if hidden.dim() == 3:
             return self.projector(hidden)
         return self.projector(hidden[None])[0]
@@ -85,11 +88,11 @@ class Cell2TextModel(nn.Module):
         """Lay out the decoder's input: token rows of the prompt around the cell vectors.
 
         Args:
-            cell_vectors: [K',D] or [B,K',D].
-            prompt: Token ids around the run of placeholders.
+            cell_vectors: [K', D] or [B, K', D].
+            prompt: Text tokens around the run of placeholders.
 
         Returns:
-            [T,D] or [B,T,D] with T = prefix + K' + suffix.
+            [T, D] or [B, T, D] with T = prefix + K' + suffix.
         """
         batch = cell_vectors if cell_vectors.dim() == 3 else cell_vectors[None]
         ids = (*prompt.prefix_ids, *(prompt.placeholder_id,) * batch.shape[1], *prompt.suffix_ids)
@@ -106,12 +109,12 @@ class Cell2TextModel(nn.Module):
         """Logits that predict each caption token, and the one after the last.
 
         Args:
-            gene_tokens: [B,S] int64, cells of one length.
-            caption_ids: [B,C] int64; padding on the right changes no earlier logit.
-            prompt: Token ids around the run of placeholders.
+            gene_tokens: [B, S] int64, cells of one length.
+            caption_ids: [B, C] int64 text tokens; padding on the right changes no earlier logit.
+            prompt: Text tokens around the run of placeholders.
 
         Returns:
-            [B,C+1,V]: row c scores the caption's token c.
+            [B, C+1, V]: row c scores the caption's token c.
         """
         front = self.prompt_embeddings(self.project(self.encode(gene_tokens)), prompt)
         captions = self.decoder.get_input_embeddings()(caption_ids)
@@ -130,11 +133,11 @@ class Cell2TextModel(nn.Module):
 
         Args:
             gene_tokens: [S] int64.
-            prompt: Token ids around the run of placeholders.
-            generation: Settings.
+            prompt: Text tokens around the run of placeholders.
+            generation: Limits, beams and end tokens.
 
         Returns:
-            The new token ids exactly as `generate` gives them: the end token is kept.
+            The new text tokens exactly as `generate` gives them: the end token is kept.
         """
         embeddings = self.prompt_embeddings(self.project(self.encode(gene_tokens)), prompt)[None]
         tokens: Tensor = self.decoder.generate(
@@ -164,7 +167,7 @@ def layers_needed(layers: int, emb_layer: int) -> int:
 
 
 def generation_config(generation: Generation) -> GenerationConfig:
-    """The Hugging Face settings that say the same."""
+    """The same settings for Hugging Face `generate`."""
     end = list(generation.eos_token_ids)
     beams: dict[str, float | bool] = {}
     if generation.num_beams > 1:  # `generate` warns about beam settings without beams

@@ -1,8 +1,8 @@
 """llama.cpp as a peer of the decoder in the benchmark: the same weights, as a GGUF file.
 
 One decision: beside float32 graphs it gets float32 weights and cache, so that its logits can be
-checked like those of the others; beside INT8 graphs its own Q8_0 and its own defaults, which are
-what its users run. It is driven through its C interface, because the high-level class of
+checked like those of the others; beside INT8 graphs it gets its own Q8_0 and its own defaults, as
+its users run it. It is driven through its C interface, because the high-level class of
 llama-cpp-python takes no embeddings.
 """
 
@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 
-from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
+from c2t.export.projectors.families import cell_vectors
 from c2t.kernels.native import core_count
 from c2t.runtime.system.errors import EngineError
 
@@ -29,7 +30,7 @@ ROOM = 128  # tokens behind the prompt
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
 NO_FLASH_ATTENTION = 0  # llama.cpp's enumeration; its fused attention computes in half precision
 NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-PRODUCTS = {
+LINEARS = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -78,7 +79,7 @@ def write_gguf(llama: LlamaForCausalLM, path: Path, *, quantised: bool = False) 
         source, target = f"model.layers.{layer}", f"blk.{layer}"
         for ours, theirs in NORMS.items():
             add(f"{target}.{theirs}.weight", weights[f"{source}.{ours}.weight"])
-        for ours, theirs in PRODUCTS.items():
+        for ours, theirs in LINEARS.items():
             matrix = weights[f"{source}.{ours}.weight"]
             if theirs in ("attn_q", "attn_k"):
                 matrix = _interleaved(matrix, config.head_dim)
@@ -110,10 +111,13 @@ class LlamaCppDecoder:
     ) -> None:
         self.name = "llama.cpp Q8_0" if quantised else "llama.cpp"
         llama = loaded.model.decoder
+        if llama.config.model_type != "llama":
+            problem = f"llama.cpp is not compared with decoders of type {llama.config.model_type!r}"
+            raise EngineError(problem, hint="leave llama.cpp out of --against")
         self._table = llama.get_input_embeddings().weight.detach()
         self._vocabulary = int(llama.config.vocab_size)
         self._length = 0
-        rows = loaded.model.rows or loaded.model.projector.config.num_latents or 0
+        rows = cell_vectors(loaded.model.projector.config, loaded.model.top_k)
         prompt = loaded.prompt
         capacity = len(prompt.prefix_ids) + rows + len(prompt.suffix_ids) + ROOM
         llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
@@ -130,7 +134,7 @@ class LlamaCppDecoder:
             settings.type_k = settings.type_v = gguf.GGMLQuantizationType.F32
             settings.flash_attn_type = NO_FLASH_ATTENTION
         settings.no_perf = True
-        # Its own choice is four, whatever there is: too many slow it down.
+        # llama.cpp takes four threads by default, however many cores there are.
         settings.n_threads = settings.n_threads_batch = threads or core_count()
         self._context = llama_cpp.llama_init_from_model(self._model, settings)
         if not self._context:
@@ -173,9 +177,9 @@ class LlamaCppDecoder:
         if status:
             problem = f"llama.cpp failed with status {status}"
             raise EngineError(problem)
-        found = llama_cpp.llama_get_logits_ith(self._context, -1)
-        logits: NDArray[np.float32] = np.ctypeslib.as_array(found, (self._vocabulary,)).copy()
-        logits.argmax()
+        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
+        logits: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self._vocabulary,)).copy()
+        logits.argmax()  # choosing the next token is part of a step
         return logits
 
     def _forget(self, length: int) -> None:

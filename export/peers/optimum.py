@@ -1,6 +1,6 @@
-"""Optimum's way to ONNX Runtime as a peer of the decoder: its traced graph, its model class.
+"""Optimum as a peer of the decoder: its traced graph and its model class for ONNX Runtime.
 
-Its graph takes text tokens only: in place of a cell's vectors it runs as many tokens, which takes
+Its graph takes text tokens only. It runs as many tokens in place of a cell's vectors, which takes
 the same time and gives other logits.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 
 # Optimum imports ONNX Runtime: it must be loaded with its telemetry off by then.
@@ -28,7 +28,7 @@ class OptimumDecoder:
     """The decoder with `ORTModelForCausalLM`: one sequence and a growing cache.
 
     Args:
-        loaded: The checkpoint.
+        loaded: The checkpoint, in float32.
         threads: Threads; None: ONNX Runtime's own choice.
     """
 
@@ -41,7 +41,7 @@ class OptimumDecoder:
             settings.intra_op_num_threads = threads
         with tempfile.TemporaryDirectory() as folder:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # tracing says a lot
+                warnings.simplefilter("ignore")  # tracing warns of each shape that it fixes
                 onnx_export_from_model(
                     loaded.model.decoder,
                     folder,
@@ -83,6 +83,6 @@ class OptimumDecoder:
 
 def _last(result: Any) -> NDArray[np.float32]:
     logits = result.logits[0]
-    logits.argmax(dim=1)
+    logits.argmax(dim=1)  # choosing the next token is part of a step
     last: NDArray[np.float32] = logits[-1].numpy()
     return last

@@ -1,49 +1,31 @@
-"""The reference way of describing cells, as a peer in the benchmark: PyTorch and `generate`.
+"""The usual way of describing cells, as a peer in the benchmark: PyTorch and `generate`.
 
-One decision: it is what one writes with PyTorch and transformers and no further thought: all
-encoder layers, the whole prompt for every cell, eager mode with transformers' default attention,
-cells of a batch padded to the longest.
+One decision: it is what a first version with PyTorch and transformers looks like: all encoder
+layers, the whole prompt for every cell, eager mode with transformers' default attention, cells of a
+batch padded to the longest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
-from c2t.export.checkpoint.open import load_checkpoint
-from c2t.export.checkpoint.options import CheckpointOptions, LoadedCheckpoint
-from c2t.export.checkpoint.preset import PresetOptions, load_preset
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.export.model.model import generation_config
 from c2t.runtime.bundle.manifest import Generation
-from c2t.runtime.system.errors import CheckpointError
-
-
-def load_peer_checkpoint(folder: Path | None, preset: str | None) -> LoadedCheckpoint:
-    """The checkpoint that a bundle was made from: a folder's, or a preset's random one.
-
-    Raises:
-        CheckpointError: Neither or both are named, or it cannot be loaded.
-    """
-    if (folder is None) == (preset is None):
-        problem = "PyTorch needs the weights that the bundle was made from"
-        raise CheckpointError(problem, hint="give --checkpoint FOLDER or --preset NAME, not both")
-    if preset is not None:
-        return load_preset(PresetOptions(name=preset))
-    return load_checkpoint(CheckpointOptions(folder=folder))
 
 
 class TorchTexts:
     """Describes cells with PyTorch.
 
     Args:
-        loaded: The checkpoint.
-        generation: Settings; `num_beams` is given with each call.
+        loaded: The checkpoint, in float32.
+        generation: Limits and end tokens; `num_beams` is given with each call.
         threads: PyTorch's threads, of the whole process; None: its own choice.
     """
 
@@ -66,7 +48,7 @@ class TorchTexts:
             tokens = torch.from_numpy(cells[0].astype(np.int64))
             return [model.generate(tokens, prompt, generation)]
         genes, mask = self._padded(cells)
-        states = model.encoder.bert(
+        states = model.encoder.base_model(
             input_ids=genes, attention_mask=mask, output_hidden_states=True
         ).hidden_states
         vectors = model.project(states[model.layers_run][:, : model.rows])
@@ -78,16 +60,16 @@ class TorchTexts:
         # Padding goes to the front: `generate` goes on behind the last position of every row.
         order = torch.argsort(real, dim=1, stable=True)
         embeddings = embeddings.gather(1, order[..., None].expand_as(embeddings))
-        found = model.decoder.generate(
+        texts = model.decoder.generate(
             inputs_embeds=embeddings,
             attention_mask=real.gather(1, order),
             generation_config=generation_config(generation),
             use_model_defaults=False,
         ).tolist()
-        return [_until_end(row, generation.eos_token_ids) for row in found]
+        return [_until_end(row, generation.eos_token_ids) for row in texts]
 
     def _padded(self, cells: Sequence[NDArray[np.int32]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gene tokens and mask [B,S], padded on the right."""
+        """Gene tokens and mask [B, S], padded on the right."""
         shape = (len(cells), max(map(len, cells)))
         genes = torch.full(shape, self._loaded.genes.pad_token, dtype=torch.long)
         mask = torch.zeros(shape, dtype=torch.long)
@@ -143,7 +125,7 @@ class TorchDecoder:
             use_cache=True,
             logits_to_keep=rows,
         ).logits[0]
-        logits.argmax(dim=1)
+        logits.argmax(dim=1)  # choosing the next token is part of a step
         last: NDArray[np.float32] = logits[-1].numpy()
         return last
 

@@ -156,9 +156,9 @@ def _peers(
     decoder_peers: list[DecoderPeer] = []
     if not names:
         return text_peers, decoder_peers
-    stage = import_stage("c2t.export.peers.pytorch")
-    loaded = stage.load_peer_checkpoint(checkpoint, preset)
+    loaded = import_stage("c2t.export.checkpoint.open").load_bundle_source(checkpoint, preset)
     if "torch" in names:
+        stage = import_stage("c2t.export.peers.pytorch")
         generation = generation_settings(bundle.manifest.generation, describing)
         text_peers.append(stage.TorchTexts(loaded, generation, describing.threads))
         decoder_peers.append(stage.TorchDecoder(loaded, describing.threads))

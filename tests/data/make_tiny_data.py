@@ -27,7 +27,7 @@ from tiny_decoder import TinyDecoder, make_decoder
 from tiny_models import TinySizes, tiny_checkpoint
 from transformers import NoRepeatNGramLogitsProcessor
 
-from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.runtime.bundle.manifest import Generation
 
 CELL_LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)

@@ -37,8 +37,8 @@ def test_a_graph_that_differs_leaves_no_bundle(tiny_checkpoint_folder, tmp_path,
 
     write_graphs = pipeline.write_graphs
 
-    def damage(loaded, folder):
-        written = write_graphs(loaded, folder)
+    def damage(loaded, folder, **options):
+        written = write_graphs(loaded, folder, **options)
         path = folder / "decoder.onnx.data"
         data = bytearray(path.read_bytes())
         data[:512] = b"\x40" * 512  # the first weight; weights start on pages, gaps lie between

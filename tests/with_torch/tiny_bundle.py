@@ -9,7 +9,7 @@ import torch
 from tiny_models import TinySizes, tiny_checkpoint
 
 from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
-from c2t.export.checkpoint.options import LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME, Generation
 from c2t.runtime.bundle.manifest_file import write_manifest

@@ -20,15 +20,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from c2t.export.checkpoint.gene_vocabulary import GeneVocabularyArrays, build_gene_vocabulary
-from c2t.export.checkpoint.options import (
+from c2t.export.checkpoint.gene_dictionaries.vocabulary import build_gene_vocabulary
+from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.model.genes import EncoderVocabulary
+from c2t.export.model.loaded_checkpoint import (
     PLACEHOLDER_TOKEN,
     CheckpointSettings,
     LoadedCheckpoint,
 )
-from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.model.model import Cell2TextModel
-from c2t.export.model.projector import ProjectorConfig, build_projector
+from c2t.export.model.projector import ProjectorConfig
+from c2t.export.projectors.families import build_projector
 from c2t.runtime.bundle.manifest import Generation, Licence
 
 BOS, EOS, EOT = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
@@ -89,7 +91,7 @@ class TinySizes:
     tied: bool = True
 
 
-def tiny_genes(sizes: TinySizes = TinySizes(), seed: int = 0) -> GeneVocabularyArrays:
+def tiny_genes(sizes: TinySizes = TinySizes(), seed: int = 0) -> EncoderVocabulary:
     """`sizes.genes` genes ENSG00000000001... with symbols SYM1... and some outdated ids."""
     return build_gene_vocabulary(
         tiny_token_dictionary(sizes),

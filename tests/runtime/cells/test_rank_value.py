@@ -128,8 +128,10 @@ def test_any_kind_of_number(dtype):
 @functools.cache
 def geneformer(version: int) -> tuple[GeneVocabulary, GeneInput]:
     """The real dictionaries, as the export reads them."""
-    gene_vocabulary = pytest.importorskip("c2t.export.checkpoint.gene_vocabulary")
-    read = pytest.importorskip("c2t.export.checkpoint.pickled_dictionary").read_pickled_dictionary
+    gene_vocabulary = pytest.importorskip("c2t.export.checkpoint.gene_dictionaries.vocabulary")
+    read = pytest.importorskip(
+        "c2t.export.checkpoint.gene_dictionaries.pickled_dictionary"
+    ).read_pickled_dictionary
     name = ("V1_gc30M", "V2_gc104M")[version - 1]
     folder, suffix = shared(f"geneformer/{name}"), name.split("_")[1]
 
@@ -151,7 +153,7 @@ def geneformer(version: int) -> tuple[GeneVocabulary, GeneInput]:
         cls_token=arrays.cls_token,
         eos_token=arrays.eos_token,
     )
-    return arrays.vocabulary(), spec
+    return arrays, spec
 
 
 @pytest.mark.parametrize("version", [1, 2])

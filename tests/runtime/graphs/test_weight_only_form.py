@@ -15,7 +15,7 @@ from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
 from c2t.calibration.ranges.products import StoredGraph
 from c2t.export.decoders.llama import write_decoder_graph
 from c2t.export.encoders.geneformer import write_encoder_graph
-from c2t.export.graphs.projector_graph import write_projector_graph
+from c2t.export.projectors.families import write_projector_graph
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
 from c2t.runtime.engines.built.plan_profiles import Shapes
 from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt

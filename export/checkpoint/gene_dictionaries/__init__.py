@@ -1,0 +1,1 @@
+"""Geneformer's gene dictionaries become the vocabulary of a bundle."""

@@ -1,0 +1,150 @@
+"""Weights into modules: every tensor must find its place and every place its tensor.
+
+One decision: modules are built without memory (torch's meta device) and the checkpoint's tensors
+become their parameters. So memory-mapped float32 weights are used where they lie; other float types
+are converted one tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from c2t.export.model.family import ModelFamily
+from c2t.export.model.projector import Projector, ProjectorConfig
+from c2t.export.projectors.families import build_projector
+from c2t.runtime.system.errors import CheckpointError
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def build_empty(family: ModelFamily, config: PretrainedConfig) -> PreTrainedModel:
+    """An encoder or decoder without memory for its weights."""
+    with torch.device("meta"):
+        return family.module(config)
+
+
+def build_part(
+    family: ModelFamily, config: PretrainedConfig, tensors: Mapping[str, Tensor], *, part: str
+) -> Any:
+    """An encoder or decoder with these weights, in evaluation mode.
+
+    Args:
+        family: Its family.
+        config: Its sizes.
+        tensors: The weights by their names in the module.
+        part: "encoder" or "decoder", for errors.
+
+    Raises:
+        CheckpointError: Lists every tensor that is missing, has no place, or has another shape.
+    """
+    model = build_empty(family, config)
+    needed = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name not in family.tolerated and not name.endswith(family.tolerated_endings)
+    }
+    fill(model, needed, part=part, tied=family.tied_names(config))
+    family.restore_buffers(model)
+    return _finished(model)
+
+
+def build_projector_with(config: ProjectorConfig, tensors: Mapping[str, Tensor]) -> Projector:
+    """A projector with these weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: Lists every tensor that is missing, has no place, or has another shape.
+    """
+    with torch.device("meta"):
+        model = build_projector(config)
+    fill(model, tensors, part="projector", tied={})
+    return _finished(model)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Parameters of a model, with or without memory; a tied one counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def fill(
+    model: nn.Module, tensors: Mapping[str, Tensor], *, part: str, tied: Mapping[str, str]
+) -> None:
+    """Make the tensors the parameters of a module, in float32.
+
+    Args:
+        model: Built on the meta device.
+        tensors: By their names in the module.
+        part: What the module is, for the error.
+        tied: Second names of tied tensors; they may be absent, or equal to the first.
+
+    Raises:
+        CheckpointError: Lists every tensor that is missing, has no place, or has another shape.
+    """
+    places = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    chosen: dict[str, Tensor] = {}
+    problems: dict[str, str] = {}  # by the tensor's name
+    for name, tensor in tensors.items():
+        first = tied.get(name, name)
+        if first not in places:
+            problems[name] = f"{name} {list(tensor.shape)}: has no place in the {part}"
+        elif tuple(tensor.shape) != places[first]:
+            needed = list(places[first])
+            problems[name] = f"{name}: has shape {list(tensor.shape)}, the {part} needs {needed}"
+        elif first == name:
+            chosen[name] = tensor
+        elif first not in tensors:
+            chosen[first] = tensor
+        elif not _same(tensor, tensors[first]):
+            problems[name] = f"{name}: differs from {first}, but the config ties them"
+    for name, shape in places.items():
+        if name not in chosen and tied.get(name, name) not in chosen and name not in problems:
+            problems[name] = f"{name} {list(shape)}: missing"
+    if problems:
+        problem = f"the checkpoint does not fit the {part}, {len(problems)} tensors:\n" + "\n".join(
+            f"- {line}" for line in sorted(problems.values())
+        )
+        raise CheckpointError(
+            problem, hint="check that config.json and the weights are of the same model"
+        )
+    model.load_state_dict(
+        {name: as_float32(tensor) for name, tensor in chosen.items()}, strict=False, assign=True
+    )
+    for second, first in tied.items():
+        if second in places:
+            owner, _, leaf = second.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
+
+
+def as_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself where it is float32 already, else converted."""
+    return tensor.detach().to(torch.float32).contiguous()
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.data_ptr() == other.data_ptr() and one.dtype == other.dtype:
+        return True
+    return bool(torch.equal(one.to(other.dtype), other))
+
+
+def _finished(model: _Module) -> _Module:
+    """Put the model into evaluation mode, without gradients.
+
+    Raises:
+        CheckpointError: A tensor is still without memory: a newer transformers has a buffer that
+            its family does not restore.
+    """
+    empty = [
+        name
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if tensor.is_meta
+    ]
+    if empty:
+        problem = "these tensors are in no checkpoint and were not computed: " + ", ".join(empty)
+        raise CheckpointError(problem, hint="use the transformers version that c2t is tested with")
+    model.requires_grad_(False)
+    model.eval()
+    return model

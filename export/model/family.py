@@ -1,0 +1,100 @@
+"""What holds for the families of encoders and decoders: models of Hugging Face, found by type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from transformers import PretrainedConfig, PreTrainedModel
+
+from c2t.runtime.system.errors import CheckpointError
+
+Family = TypeVar("Family", bound="ModelFamily")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily:
+    """What loading a checkpoint needs to know of one family of encoders or decoders.
+
+    Attributes:
+        name: For people, like "Llama".
+        config: Class of the `config.json`; its `model_type` names the family in checkpoints.
+        module: The PyTorch class that the weights are loaded into.
+        check_config: Raises a `CheckpointError` for a config whose graph cannot be written.
+        restore_buffers: Computes the buffers that a checkpoint does not hold.
+        first_layer: What the names of the tensors of the first layer start with. A checkpoint
+            that has none of them does not hold this part.
+        tied: Second names of tensors that always have two, with their first names.
+        tied_by_config: The same, for a config with `tie_word_embeddings`.
+        tolerated: Names of tensors that some saves hold and no output depends on, with the reason.
+        tolerated_endings: The same, by how the names end.
+    """
+
+    name: str
+    config: type[PretrainedConfig]
+    module: type[PreTrainedModel]
+    check_config: Callable[[Any], None]
+    restore_buffers: Callable[[Any], None]
+    first_layer: str
+    tied: Mapping[str, str] = field(default_factory=dict)
+    tied_by_config: Mapping[str, str] = field(default_factory=dict)
+    tolerated: Mapping[str, str] = field(default_factory=dict)
+    tolerated_endings: tuple[str, ...] = ()
+
+    @property
+    def model_type(self) -> str:
+        """What `config.json` calls the family."""
+        return str(self.config.model_type)
+
+    def tied_names(self, config: PretrainedConfig) -> dict[str, str]:
+        """Second names of the tied tensors of a model with this config, with their first names."""
+        return {**self.tied, **(self.tied_by_config if config.tie_word_embeddings else {})}
+
+    def holds_part(self, tensors: Mapping[str, Any]) -> bool:
+        """Whether these tensors are a whole part, not only what an adapter trained."""
+        return any(name.startswith(self.first_layer) for name in tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderPreset:
+    """A published encoder.
+
+    Attributes:
+        config: Makes its config.
+        special_tokens: Gene tokens that are no genes. 2: V1 (<pad>, <mask>), 4: V2 (and <cls>,
+            <eos>).
+    """
+
+    config: Callable[[], PretrainedConfig]
+    special_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderGraph:
+    """What was written: layers in the graph, and rows computed in the last of them."""
+
+    layers_run: int
+    rows: int | None
+
+
+def find_family(
+    table: Mapping[str, Family], model_type: object, *, part: str, source: str
+) -> Family:
+    """The family of a `model_type`.
+
+    Args:
+        table: The families that there are.
+        model_type: What the config says.
+        part: "encoder" or "decoder", for the error.
+        source: Where it says so, for the error.
+
+    Raises:
+        CheckpointError: There is no such family; the hint lists those that there are.
+    """
+    family = table.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        problem = f"{source}: model_type is {model_type!r}, which c2t cannot export as {part}"
+        known = ", ".join(f"{name} ({family.name})" for name, family in table.items())
+        raise CheckpointError(problem, hint=f"the {part}s that it can export: {known}")
+    return family

@@ -1,0 +1,99 @@
+"""What a loaded checkpoint is, whatever layout it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from c2t.export.model.genes import EncoderVocabulary
+from c2t.export.model.model import Cell2TextModel
+from c2t.export.model.projector import ProjectorConfig
+from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
+
+USER_MESSAGE = "Gene expression embeddings: "
+PLACEHOLDER_TOKEN = "<|reserved_special_token_1|>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    """Everything of a checkpoint that is neither weight, gene, nor tokenizer."""
+
+    name: str
+    system_message: str
+    user_message: str = USER_MESSAGE
+    placeholder_token: str = PLACEHOLDER_TOKEN
+    date: str | None = None
+    generation: Generation = field(default_factory=Generation)
+    licences: tuple[Licence, ...] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedCheckpoint:
+    """A checkpoint of any layout, ready to be exported.
+
+    Attributes:
+        model: In evaluation mode, float32, without gradients.
+        genes: Genes and special gene tokens of the encoder.
+        tokenizer: The text tokenizer with its chat template.
+        tokenizer_json: Content of `tokenizer.json`.
+        prompt: The prompt as text tokens.
+        settings: Name, messages, generation defaults, licences.
+        layout: Which layout was recognised, in words.
+        source_files: Every file that was read, by a name that is unique.
+        random_weights: Whether the weights mean nothing (presets).
+        phrases: Captions to make the phrase table of, see `c2t.export.phrases`.
+    """
+
+    model: Cell2TextModel
+    genes: EncoderVocabulary
+    tokenizer: PreTrainedTokenizerBase
+    tokenizer_json: str
+    prompt: Prompt
+    settings: CheckpointSettings
+    layout: str
+    source_files: dict[str, Path] = field(default_factory=dict)
+    random_weights: bool = False
+    phrases: Path | None = None
+
+    @property
+    def generation(self) -> Generation:
+        """Generation defaults."""
+        return self.settings.generation
+
+    @property
+    def licences(self) -> tuple[Licence, ...]:
+        """Licences of the parts."""
+        return self.settings.licences
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CheckpointOutline:
+    """A checkpoint before its weights are read: all that can be checked within seconds.
+
+    Attributes:
+        encoder: Config of the encoder.
+        decoder: Config of the decoder.
+        projector: Config of the projector; None where only the weights show it.
+        genes: Genes and special gene tokens of the encoder.
+        prompt: The prompt as text tokens.
+        settings: Name, messages, generation defaults, licences.
+        emb_layer: Which hidden state of the encoder the projector sees, see `Cell2TextModel`.
+        top_k: Encoder rows that an `mlp` projector sees.
+        phrases: A file of captions for the phrase table.
+        load: Reads the weights and gives the whole checkpoint.
+    """
+
+    encoder: PretrainedConfig
+    decoder: PretrainedConfig
+    projector: ProjectorConfig | None
+    genes: EncoderVocabulary
+    prompt: Prompt
+    settings: CheckpointSettings
+    emb_layer: int
+    top_k: int
+    phrases: Path | None = None
+    load: Callable[[], LoadedCheckpoint]

@@ -1,0 +1,128 @@
+"""Every output of every graph of a bundle, compared with PyTorch's.
+
+One decision: each graph gets PyTorch's own input, so that a failure names the graph that is wrong.
+All failures are collected before the one error is raised.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from c2t.export.encoders.families import encoder_family
+from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
+from c2t.export.model.model import Cell2TextModel
+from c2t.export.parity.decoder import CASES, check_decoder
+from c2t.export.parity.result import ParityResult, compare, raise_failures
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.session import open_session
+from c2t.runtime.system.progress import Advance, progress_bar
+
+
+def check_parity(
+    loaded: LoadedCheckpoint, bundle: Path, sequences: Sequence[Sequence[int]]
+) -> list[ParityResult]:
+    """Compare the graphs of a bundle folder with the model that they were made from.
+
+    Args:
+        loaded: The checkpoint, float32.
+        bundle: Folder with the three graphs and `gene_embedding.safetensors`.
+        sequences: Gene tokens of real cells (at least one), special tokens included.
+
+    Returns:
+        Every comparison, to be kept with the bundle.
+
+    Raises:
+        ParityError: An output differs; all that do are listed.
+    """
+    model = loaded.model
+    batches = list(_encoder_batches(model, sequences))
+    work = len(batches) + len(CASES)
+    with torch.inference_mode(), progress_bar("comparing", work, unit="cases") as advance:
+        results = [
+            *_check_encoder_and_projector(model, bundle, batches, advance),
+            *check_decoder(
+                model,
+                loaded.prompt,
+                bundle / "decoder.onnx",
+                _two_cells(model, sequences),
+                _engine_options(),
+                advance,
+            ),
+        ]
+    raise_failures(results)
+    return results
+
+
+def _engine_options() -> EngineOptions:
+    """As many threads as PyTorch. The weights stay mapped: the model's are in memory already."""
+    return EngineOptions(threads=torch.get_num_threads(), prepack=False)
+
+
+def _encoder_batches(
+    model: Cell2TextModel, sequences: Sequence[Sequence[int]]
+) -> Iterator[torch.Tensor]:
+    """Give gene tokens [B, S] of cells of one length, from one gene to the longest input."""
+    longest = max(sequences, key=len)
+    # A projector may take fewer rows than the encoder gives: a perceiver has a table of positions.
+    positions = int(model.encoder.config.max_position_embeddings)
+    positions = min(positions, model.projector.longest_input() or positions)
+    shorter = max(1, min(model.top_k, len(longest)) - 1)
+    cells = [longest[:1], longest[:shorter], *sequences]
+    # The longest input there can be, made of the real cells one after the other.
+    joined = [token for cell in sequences for token in cell]
+    cells.append((joined * (1 + positions // len(joined)))[:positions])
+    seen: set[tuple[int, ...]] = set()
+    for cell in cells:
+        if tuple(cell) not in seen:
+            seen.add(tuple(cell))
+            yield torch.tensor([list(cell)])
+    common = min(len(cell) for cell in sequences)
+    yield torch.tensor([list(cell[:common]) for cell in (sequences[0], sequences[-1])])
+
+
+def _check_encoder_and_projector(
+    model: Cell2TextModel, bundle: Path, batches: Sequence[torch.Tensor], advance: Advance
+) -> Iterator[ParityResult]:
+    family = encoder_family(model.encoder.config.model_type)
+    tables = load_file(bundle / "gene_embedding.safetensors")
+    epsilon = float(model.encoder.config.layer_norm_eps)
+    encoder = open_session(bundle / "encoder.onnx", _engine_options())
+    projector = open_session(bundle / "projector.onnx", _engine_options())
+    for tokens in batches:
+        case = f"{tokens.shape[0]} x {tokens.shape[1]} genes"
+        embeddings = embed_with_tables(tokens.numpy(), tables, epsilon=epsilon)
+        expected = family.embed(model.encoder, tokens).numpy()
+        yield compare(embeddings, expected, graph="gene_embedding", name="embeddings", case=case)
+        rows = model.encode(tokens)
+        (hidden,) = encoder.run(["hidden"], {"embeddings": expected})
+        yield compare(hidden, rows.numpy(), graph="encoder", name="hidden", case=case)
+        (vectors,) = projector.run(["cell_vectors"], {"hidden": rows.contiguous().numpy()})
+        expected = model.project(rows).numpy()
+        yield compare(vectors, expected, graph="projector", name="cell_vectors", case=case)
+        advance(1)
+
+
+def embed_with_tables(
+    tokens: np.ndarray, tables: dict[str, np.ndarray], *, epsilon: float
+) -> np.ndarray:
+    """Embed gene tokens [B, S] with a bundle's tables: the plain definition, in float32.
+
+    Returns:
+        LayerNorm(word + position + token type), [B, S, H] float32.
+    """
+    rows = tables["word"][tokens] + tables["position"][: tokens.shape[1]]
+    rows = rows + tables.get("token_type", np.float32(0))
+    centred = rows - rows.mean(axis=-1, keepdims=True)
+    scale = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+    embeddings: np.ndarray = centred * scale * tables["gamma"] + tables["beta"]
+    return embeddings
+
+
+def _two_cells(model: Cell2TextModel, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Two cells of different length: a short one, and the longest."""
+    longest = max(sequences, key=len)
+    short = longest[: max(1, min(model.top_k, len(longest)) // 2)]
+    return [model.project(model.encode(torch.tensor(list(cell)))) for cell in (longest, short)]

@@ -1,0 +1,1 @@
+"""One file per projector family, and the table of them in `families`."""

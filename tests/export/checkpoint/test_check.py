@@ -1,0 +1,72 @@
+"""A checkpoint that could never write a text is refused before anything is exported."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_models import TinySizes, tiny_checkpoint
+
+from c2t.export.checkpoint.check import check_checkpoint, check_outline
+from c2t.export.model.loaded_checkpoint import CheckpointOutline
+from c2t.runtime.system.errors import CheckpointError
+
+
+def outline_of(loaded, *, top_k=8, emb_layer=-1, projector=True, **changes):
+    generation = replace(loaded.settings.generation, max_new_tokens=8)
+    generation = replace(generation, **changes)
+    model = loaded.model
+    return CheckpointOutline(
+        encoder=model.encoder.config,
+        decoder=model.decoder.config,
+        projector=model.projector.config if projector else None,
+        genes=loaded.genes,
+        prompt=loaded.prompt,
+        settings=replace(loaded.settings, generation=generation),
+        emb_layer=emb_layer,
+        top_k=top_k,
+        load=lambda: loaded,
+    )
+
+
+def test_a_usual_checkpoint_passes():
+    loaded = tiny_checkpoint()
+    check_outline(outline_of(loaded))
+    check_checkpoint(loaded, outline_of(loaded))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match", "hint"),
+    [
+        ({"max_new_tokens": 100_000}, "100000 new tokens", "--max-new-tokens"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0", "--max-new-tokens"),
+        ({"num_beams": 0}, "num_beams is 0", "--num-beams"),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1", "--no-repeat-ngram-size"),
+        ({"top_k": 0}, "top_k is 0", "--top-k"),
+        ({"top_k": 250}, "250 cell vectors", "--top-k"),
+        ({"emb_layer": 1}, "emb_layer is 1", "-1"),
+        ({"emb_layer": -4}, "emb_layer is -4", "-1"),
+    ],
+)
+def test_settings_that_no_text_can_be_written_with(changes, match, hint):
+    with pytest.raises(CheckpointError, match=match) as caught:
+        check_outline(outline_of(tiny_checkpoint(), **changes))
+    assert hint in caught.value.hint
+
+
+def test_cell_vectors_that_only_the_weights_show_are_counted_with_them():
+    loaded = tiny_checkpoint(TinySizes(projector="perceiver", num_latents=200))
+    outline = outline_of(loaded, projector=False)
+    check_outline(outline)
+    with pytest.raises(CheckpointError, match="200 cell vectors"):
+        check_checkpoint(loaded, outline)
+    with pytest.raises(CheckpointError, match="200 cell vectors"):
+        check_outline(outline_of(loaded))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value):
+    loaded = tiny_checkpoint()
+    with torch.no_grad():
+        loaded.model.decoder.model.norm.weight[3] = value
+    with pytest.raises(CheckpointError, match=r"1 tensors .*: decoder\.model\.norm\.weight"):
+        check_checkpoint(loaded, outline_of(loaded))
