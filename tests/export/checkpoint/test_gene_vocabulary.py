@@ -76,10 +76,10 @@ def test_npz_round_trip_without_pickle(tmp_path):
     again = read_genes_npz(tmp_path / "genes.npz", genes.special_tokens())
     assert aliases(again) == {"A": "ENSG1"}
     assert again.eos_token == 3
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="is not a gene vocabulary"):
         read_genes_npz(tmp_path / "none.npz", genes.special_tokens())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "genes.npz").read_bytes()[:-40])
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="is not a gene vocabulary"):
         read_genes_npz(tmp_path / "cut.npz", genes.special_tokens())
     with pytest.raises(CheckpointError, match="without <pad>"):
         read_genes_npz(tmp_path / "genes.npz", {"pad": None, "mask": 1})
