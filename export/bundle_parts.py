@@ -27,6 +27,7 @@ from c2t.runtime.bundle.manifest import (
     Projector,
     TensorReference,
 )
+from c2t.runtime.system.errors import CheckpointError
 
 
 def write_graphs(
@@ -102,7 +103,7 @@ def make_manifest(
         origin=Origin(
             c2t_version=c2t.__version__,
             layout=loaded.layout,
-            created=_now(),
+            created=creation_time(),
             files={name: sha256_of(path) for name, path in sorted(loaded.source_files.items())},
             random_weights=loaded.random_weights,
             notes=settings.notes,
@@ -112,12 +113,18 @@ def make_manifest(
     )
 
 
-def _now() -> str:
-    """UTC, or the moment that SOURCE_DATE_EPOCH names: an export can be repeated exactly."""
+def creation_time() -> str:
+    """Now in UTC, or the moment that SOURCE_DATE_EPOCH names: an export can be repeated exactly.
+
+    Raises:
+        CheckpointError: SOURCE_DATE_EPOCH is not a number of seconds.
+    """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = (
-        datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
-        if epoch
-        else datetime.datetime.now(datetime.UTC)
-    )
+    if not epoch:
+        return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        moment = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        problem = f"SOURCE_DATE_EPOCH is {epoch!r}"
+        raise CheckpointError(problem, hint="set it to seconds since 1970, or unset it") from error
     return moment.isoformat(timespec="seconds")

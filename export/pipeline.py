@@ -7,6 +7,7 @@ All that can be refused is refused before a weight is read.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import torch
 
-from c2t.export.bundle_parts import make_manifest, write_graphs, write_tables
+from c2t.export.bundle_parts import creation_time, make_manifest, write_graphs, write_tables
 from c2t.export.checkpoint.check import (
     FLOAT32_BYTES,
-    check_checkpoint,
     check_outline,
+    check_projector,
+    check_weights,
     float32_bytes,
 )
 from c2t.export.checkpoint.open import outline_checkpoint
@@ -32,6 +34,7 @@ from c2t.export.token_sequences import example_sequences
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import atomic_folder
@@ -104,9 +107,9 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
     with atomic_folder(options.output, force=options.force) as folder:
         report("loading the checkpoint")
         outline, examples = check_before_loading(options, folder)
-        loaded = outline.load()
+        loaded = outline.load(functools.partial(check_projector, outline))
         report(f"recognised {loaded.layout}")
-        check_checkpoint(loaded, outline)
+        check_weights(loaded)
         fill_folder(folder, loaded, examples, options.golden_cells, report)
     return open_bundle(options.output, verify=False)  # hashed a moment ago
 
@@ -119,6 +122,8 @@ def check_before_loading(
     Returns:
         The checkpoint without its weights, and the cells to check the graphs with.
     """
+    creation_time()
+    load_onnxruntime()  # the check against PyTorch runs with it
     outline = outline_checkpoint(options.source)
     check_outline(outline)
     if outline.phrases is not None:

@@ -8,25 +8,23 @@ from c2t.export.checkpoint.tensors.assembly import build_empty, count_parameters
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
-from c2t.export.model.model import layers_needed
+from c2t.export.model.model import check_fit, layers_needed
+from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import build_projector, cell_vectors
 from c2t.runtime.system.errors import CheckpointError
 
-# Numbers that are looked at together: the mask of a large table would not fit into memory.
+# Numbers that are looked at together: a mask of a large table takes memory.
 BLOCK = 1 << 24
 FLOAT32_BYTES = 4
 
 
 def check_outline(outline: CheckpointOutline) -> None:
-    """Refuse settings that no text could be written with.
-
-    The number of cell vectors may be known only with the weights; then at least one is assumed,
-    and `check_checkpoint` looks again.
+    """Refuse settings and vocabularies that no text could be written with.
 
     Raises:
         CheckpointError: Names the number, and the option that changes it.
     """
-    generation, projector = outline.settings.generation, outline.projector
+    generation = outline.settings.generation
     for name, value, least in (
         ("top_k", outline.top_k, 1),
         ("max_new_tokens", generation.max_new_tokens, 1),
@@ -37,21 +35,40 @@ def check_outline(outline: CheckpointOutline) -> None:
             problem = f"{name} is {value}; it must be at least {least}"
             raise CheckpointError(problem, hint=f"pass --{name.replace('_', '-')}")
     layers_needed(int(outline.encoder.num_hidden_layers), outline.emb_layer)
-    vectors = 1 if projector is None else cell_vectors(projector, outline.top_k)
-    _check_positions(outline, vectors)
+    _check_vocabularies(outline)
+    if outline.projector is not None:
+        check_projector(outline, outline.projector)
 
 
-def check_checkpoint(loaded: LoadedCheckpoint, outline: CheckpointOutline) -> None:
-    """Refuse weights that are not finite, and more cell vectors than the decoder has room for.
+def check_projector(outline: CheckpointOutline, projector: ProjectorConfig) -> None:
+    """Refuse a projector of other sizes, or with more cell vectors than the decoder has room for.
 
     Raises:
-        CheckpointError: Lists the tensors, or names the numbers.
+        CheckpointError: Names the numbers.
     """
-    model = loaded.model
-    _check_positions(outline, cell_vectors(model.projector.config, model.top_k))
+    check_fit(outline.encoder, projector, outline.decoder)
+    prompt, new_tokens = outline.prompt, outline.settings.generation.max_new_tokens
+    vectors = cell_vectors(projector, outline.top_k)
+    around = len(prompt.prefix_ids) + len(prompt.suffix_ids)
+    needed = around + vectors + new_tokens
+    positions = decoder_family(outline.decoder.model_type).max_positions(outline.decoder)
+    if needed > positions:
+        problem = (
+            f"the decoder has {positions} positions, but {needed} are needed: {around} for the "
+            f"prompt, {vectors} cell vectors, {new_tokens} new tokens"
+        )
+        raise CheckpointError(problem, hint="pass smaller --max-new-tokens or --top-k")
+
+
+def check_weights(loaded: LoadedCheckpoint) -> None:
+    """Refuse weights that are not finite.
+
+    Raises:
+        CheckpointError: Lists the tensors.
+    """
     broken = [
         name
-        for name, tensor in model.named_parameters()
+        for name, tensor in loaded.model.named_parameters()
         if not all(torch.isfinite(part).all() for part in tensor.detach().flatten().split(BLOCK))
     ]
     if broken:
@@ -71,15 +88,25 @@ def float32_bytes(outline: CheckpointOutline) -> int:
     return FLOAT32_BYTES * sum(map(count_parameters, models))
 
 
-def _check_positions(outline: CheckpointOutline, vectors: int) -> None:
-    prompt, new_tokens = outline.prompt, outline.settings.generation.max_new_tokens
-    around = len(prompt.prefix_ids) + len(prompt.suffix_ids)
-    needed = around + vectors + new_tokens
-    family = decoder_family(outline.decoder.model_type)
-    positions = family.max_positions(outline.decoder)
-    if needed > positions:
-        problem = (
-            f"the decoder has {positions} positions, but {needed} are needed: {around} for the "
-            f"prompt, {vectors} cell vectors, {new_tokens} new tokens"
-        )
-        raise CheckpointError(problem, hint="pass smaller --max-new-tokens or --top-k")
+def _check_vocabularies(outline: CheckpointOutline) -> None:
+    """Refuse tokens without a row in the table of encoder or decoder."""
+    prompt, genes = outline.prompt, outline.genes
+    text = (*prompt.prefix_ids, prompt.placeholder_id, *prompt.suffix_ids)
+    special = [token for token in genes.special_tokens().values() if token is not None]
+    for what, token, rows, hint in (
+        (
+            "the prompt has text token",
+            max(*text, *outline.settings.generation.eos_token_ids),
+            int(outline.decoder.vocab_size),
+            "the tokenizer belongs to another decoder",
+        ),
+        (
+            "the vocabulary has gene token",
+            max(int(genes.token.max()), *special),
+            int(outline.encoder.vocab_size),
+            "the genes belong to another encoder",
+        ),
+    ):
+        if token >= rows:
+            problem = f"{what} {token}, but the table of tokens has {rows} rows"
+            raise CheckpointError(problem, hint=hint)

@@ -41,6 +41,7 @@ from c2t.export.model.loaded_checkpoint import (
     CheckpointOutline,
     CheckpointSettings,
     LoadedCheckpoint,
+    ProjectorCheck,
 )
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.model.projector import ProjectorConfig
@@ -128,7 +129,8 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
     own = folder / PHRASES
     phrases = own if options.phrases is None and own.is_file() else options.phrases
 
-    def load() -> LoadedCheckpoint:
+    def read_weights(check: ProjectorCheck) -> LoadedCheckpoint:
+        check(projector)
         encoder_tensors, encoder_files = read_model_folder(folder / ENCODER)
         decoder_tensors, decoder_files = read_model_folder(folder / DECODER)
         encoder_kind = encoder_family(encoder.model_type)
@@ -174,7 +176,7 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
         emb_layer=shape.emb_layer,
         top_k=shape.top_k,
         phrases=phrases,
-        load=load,
+        read_weights=read_weights,
     )
 
 

@@ -19,18 +19,17 @@ from c2t.export.checkpoint.settings import (
     settings_of_parts,
 )
 from c2t.export.checkpoint.tensors.assembly import build_part, build_projector_with
-from c2t.export.checkpoint.tensors.collect import (
-    CollectedTensors,
-    check_adapter,
-    collect_tensors,
-)
+from c2t.export.checkpoint.tensors.collect import check_adapter, collect_tensors
 from c2t.export.checkpoint.tensors.layout import DECODER, ENCODER, PROJECTOR
 from c2t.export.checkpoint.tokenizer import load_tokenizer
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
-from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import (
+    CheckpointOutline,
+    LoadedCheckpoint,
+    ProjectorCheck,
+)
 from c2t.export.model.model import Cell2TextModel
-from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import projector_config_from_shapes, projector_family
 from c2t.runtime.system.errors import CheckpointError
 
@@ -57,11 +56,15 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
     heads = options.perceiver_heads
     heads = reference.perceiver_num_heads if heads is None else heads
 
-    def load() -> LoadedCheckpoint:
+    def read_weights(check: ProjectorCheck) -> LoadedCheckpoint:
         encoder_kind = encoder_family(encoder.model_type)
         decoder_kind = decoder_family(decoder.model_type)
         collected = collect_tensors(options, encoder_kind, decoder_kind)
-        projector = _projector_config(collected, heads)
+        projector = projector_config_from_shapes(collected.projector_shapes(), heads=heads)
+        check(projector)
+        collected.merge_adapter()
+        size = projector_family(projector.kind).size(projector)
+        collected.story.append(f"projector {projector.kind}, {size}")
         model = Cell2TextModel(
             build_part(encoder_kind, encoder, collected.parts[ENCODER], part="encoder"),
             build_projector_with(projector, collected.parts[PROJECTOR]),
@@ -95,7 +98,7 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
         emb_layer=emb_layer,
         top_k=top_k,
         phrases=options.phrases,
-        load=load,
+        read_weights=read_weights,
     )
 
 
@@ -111,14 +114,6 @@ def _check_paths(options: CheckpointOptions) -> tuple[Path, Path]:
         problem = f"no such file: {options.checkpoint}"
         raise CheckpointError(problem, hint="check the path")
     return options.geneformer, options.llama
-
-
-def _projector_config(collected: CollectedTensors, heads: int | None) -> ProjectorConfig:
-    shapes = {name: tuple(tensor.shape) for name, tensor in collected.parts[PROJECTOR].items()}
-    config = projector_config_from_shapes(shapes, heads=heads)
-    size = projector_family(config.kind).size(config)
-    collected.story.append(f"projector {config.kind}, {size}")
-    return config
 
 
 def _stated(*values: int | None, default: int) -> int:

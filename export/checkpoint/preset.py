@@ -26,6 +26,7 @@ from c2t.export.model.loaded_checkpoint import (
     CheckpointOutline,
     CheckpointSettings,
     LoadedCheckpoint,
+    ProjectorCheck,
 )
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.projectors.families import FAMILIES as PROJECTORS
@@ -93,7 +94,8 @@ def outline_preset(options: PresetOptions) -> CheckpointOutline:
     genes = synthetic_genes(encoder.vocab_size, ENCODERS[encoder_name].special_tokens, seed)
     prompt = render_prompt(tokenizer, settings)
 
-    def load() -> LoadedCheckpoint:
+    def read_weights(check: ProjectorCheck) -> LoadedCheckpoint:
+        check(projector)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             projecting = build_projector(projector)
@@ -127,7 +129,7 @@ def outline_preset(options: PresetOptions) -> CheckpointOutline:
         settings=settings,
         emb_layer=EMB_LAYER,
         top_k=options.top_k,
-        load=load,
+        read_weights=read_weights,
     )
 
 

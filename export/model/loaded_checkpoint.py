@@ -15,6 +15,7 @@ from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
 
 USER_MESSAGE = "Gene expression embeddings: "
 PLACEHOLDER_TOKEN = "<|reserved_special_token_1|>"
+ProjectorCheck = Callable[[ProjectorConfig], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,8 @@ class CheckpointOutline:
         emb_layer: Which hidden state of the encoder the projector sees, see `Cell2TextModel`.
         top_k: Encoder rows that an `mlp` projector sees.
         phrases: A file of captions for the phrase table.
-        load: Reads the weights and gives the whole checkpoint.
+        read_weights: Reads the weights and gives the whole checkpoint. It calls its argument with
+            the config of the projector before it converts or merges anything.
     """
 
     encoder: PretrainedConfig
@@ -96,4 +98,15 @@ class CheckpointOutline:
     emb_layer: int
     top_k: int
     phrases: Path | None = None
-    load: Callable[[], LoadedCheckpoint]
+    read_weights: Callable[[ProjectorCheck], LoadedCheckpoint]
+
+    def load(self, check: ProjectorCheck = lambda _: None) -> LoadedCheckpoint:
+        """Read the weights.
+
+        Args:
+            check: Called with the config of the projector before the work begins; it may raise.
+
+        Raises:
+            CheckpointError: A tensor is missing, has no place, or has another shape.
+        """
+        return self.read_weights(check)

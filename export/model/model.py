@@ -6,9 +6,9 @@ lengths), because the output of a padded batch would depend on its neighbours.
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
-from c2t.export.model.projector import Projector
+from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.runtime.bundle.manifest import Generation, Prompt
 from c2t.runtime.system.errors import CheckpointError
 
@@ -41,14 +41,7 @@ class Cell2TextModel(nn.Module):
         top_k: int = 256,
     ) -> None:
         super().__init__()
-        widths = (encoder.config.hidden_size, decoder.config.hidden_size)
-        if widths != (projector.config.input_width, projector.config.output_width):
-            problem = (
-                f"the projector maps width {projector.config.input_width} to "
-                f"{projector.config.output_width}, but the encoder is {widths[0]} and the decoder "
-                f"{widths[1]} wide"
-            )
-            raise CheckpointError(problem, hint="check that all parts are of one training run")
+        check_fit(encoder.config, projector.config, decoder.config)
         self.encoder = encoder
         self.projector = projector
         self.decoder = decoder
@@ -148,6 +141,23 @@ class Cell2TextModel(nn.Module):
             use_model_defaults=False,
         )
         return [int(token) for token in tokens[0]]
+
+
+def check_fit(
+    encoder: PretrainedConfig, projector: ProjectorConfig, decoder: PretrainedConfig
+) -> None:
+    """Refuse a projector between other hidden sizes than those of encoder and decoder.
+
+    Raises:
+        CheckpointError: Names the sizes.
+    """
+    widths = (encoder.hidden_size, decoder.hidden_size)
+    if widths != (projector.input_width, projector.output_width):
+        problem = (
+            f"the projector maps width {projector.input_width} to {projector.output_width}, but "
+            f"the encoder is {widths[0]} and the decoder {widths[1]} wide"
+        )
+        raise CheckpointError(problem, hint="check that all parts are of one training run")
 
 
 def layers_needed(layers: int, emb_layer: int) -> int:

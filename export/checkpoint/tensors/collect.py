@@ -38,6 +38,8 @@ class CollectedTensors:
         parts: Part -> name in the part -> tensor.
         story: What was recognised, in words.
         files: Every file that was read, by a name that is unique.
+        lora: The pairs of an adapter, which `merge_adapter` merges.
+        scale: The factor of each pair.
     """
 
     parts: dict[str, dict[str, Tensor]] = field(
@@ -45,12 +47,32 @@ class CollectedTensors:
     )
     story: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    lora: SortedTensors | None = None
+    scale: LoraScale = field(default_factory=lambda: LoraScale(alpha=None))
+
+    def projector_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the projector's tensors by name."""
+        return {name: tuple(tensor.shape) for name, tensor in self.parts[PROJECTOR].items()}
+
+    def merge_adapter(self) -> None:
+        """Replace each weight that has a LoRA pair by the merged one; no adapter changes nothing.
+
+        Raises:
+            CheckpointError: Lists every pair that has no weight, or does not fit its shape.
+        """
+        if self.lora is None:
+            return
+        merged = merge_lora(self.parts, self.lora, self.scale)
+        strength = _strength(self.lora, self.scale)
+        self.story.append(f"LoRA merged into {len(merged)} weights, {strength}")
 
 
 def collect_tensors(
     options: CheckpointOptions, encoder: ModelFamily, decoder: ModelFamily
 ) -> CollectedTensors:
-    """Read the checkpoint, the adapter, and what these do not hold; merge the adapter.
+    """Open the checkpoint, the adapter, and the folders of what these do not hold.
+
+    Tensors stay on disk until they are used, as far as the files allow.
 
     Raises:
         CheckpointError: A file is missing or unreadable, a tensor has no place, or there is no
@@ -59,12 +81,9 @@ def collect_tensors(
     assert options.geneformer is not None
     assert options.llama is not None
     collected = CollectedTensors()
-    lora, scale = _collect_trained(options, collected)
+    _collect_trained(options, collected)
     _collect_base(options.geneformer, "geneformer", ENCODER, encoder, collected)
     _collect_base(options.llama, "llama", DECODER, decoder, collected)
-    if lora is not None:
-        merged = merge_lora(collected.parts, lora, scale)
-        collected.story.append(f"LoRA merged into {len(merged)} weights, {_strength(lora, scale)}")
     if not collected.parts[PROJECTOR]:
         problem = "no projector: neither checkpoint nor adapter holds `cell_to_embedding.*`"
         raise CheckpointError(problem, hint="pass the full checkpoint, or an adapter that has it")
@@ -82,10 +101,8 @@ def check_adapter(options: CheckpointOptions) -> None:
         _read_scale(options.adapter, base_in_checkpoint=False)
 
 
-def _collect_trained(
-    options: CheckpointOptions, collected: CollectedTensors
-) -> tuple[SortedTensors | None, LoraScale]:
-    """Read checkpoint and adapter; returns the LoRA pairs and their scale."""
+def _collect_trained(options: CheckpointOptions, collected: CollectedTensors) -> None:
+    """Open the checkpoint and the adapter."""
     lora: SortedTensors | None = None
     scale = LoraScale(alpha=options.lora_alpha)
     if options.checkpoint is not None:
@@ -115,7 +132,7 @@ def _collect_trained(
             collected.parts[part] |= tensors
     if options.lora_alpha is not None:
         scale = LoraScale(alpha=options.lora_alpha, rank_stabilised=scale.rank_stabilised)
-    return lora, scale
+    collected.lora, collected.scale = lora, scale
 
 
 def _adapter_file(folder: Path) -> Path:

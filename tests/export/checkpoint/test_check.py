@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import TinySizes, tiny_checkpoint
 
-from c2t.export.checkpoint.check import check_checkpoint, check_outline
+from c2t.export.checkpoint.check import check_outline, check_projector, check_weights
 from c2t.export.model.loaded_checkpoint import CheckpointOutline
 from c2t.runtime.system.errors import CheckpointError
 
@@ -24,14 +24,14 @@ def outline_of(loaded, *, top_k=8, emb_layer=-1, projector=True, **changes):
         settings=replace(loaded.settings, generation=generation),
         emb_layer=emb_layer,
         top_k=top_k,
-        load=lambda: loaded,
+        read_weights=lambda _: loaded,
     )
 
 
 def test_a_usual_checkpoint_passes():
     loaded = tiny_checkpoint()
     check_outline(outline_of(loaded))
-    check_checkpoint(loaded, outline_of(loaded))
+    check_weights(loaded)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,27 @@ def test_cell_vectors_that_only_the_weights_show_are_counted_with_them():
     outline = outline_of(loaded, projector=False)
     check_outline(outline)
     with pytest.raises(CheckpointError, match="200 cell vectors"):
-        check_checkpoint(loaded, outline)
+        check_projector(outline, loaded.model.projector.config)
     with pytest.raises(CheckpointError, match="200 cell vectors"):
         check_outline(outline_of(loaded))
+
+
+def test_a_projector_of_other_sizes():
+    wide = tiny_checkpoint(TinySizes(encoder_width=32)).model.projector.config
+    with pytest.raises(CheckpointError, match="maps width 32 to 24, but the encoder is 16"):
+        check_projector(outline_of(tiny_checkpoint()), wide)
+
+
+def test_tokens_without_a_row_in_their_table():
+    loaded = tiny_checkpoint()
+    outline = outline_of(loaded)
+    more = replace(loaded.prompt, suffix_ids=(*loaded.prompt.suffix_ids, 5000))
+    with pytest.raises(CheckpointError, match=r"text token 5000, .* has 320 rows") as caught:
+        check_outline(replace(outline, prompt=more))
+    assert "tokenizer" in caught.value.hint
+    genes = tiny_checkpoint(TinySizes(genes=90)).genes
+    with pytest.raises(CheckpointError, match=r"gene token 93, .* has 64 rows"):
+        check_outline(replace(outline, genes=genes))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -69,4 +87,4 @@ def test_weights_that_are_not_finite_are_named(value):
     with torch.no_grad():
         loaded.model.decoder.model.norm.weight[3] = value
     with pytest.raises(CheckpointError, match=r"1 tensors .*: decoder\.model\.norm\.weight"):
-        check_checkpoint(loaded, outline_of(loaded))
+        check_weights(loaded)
