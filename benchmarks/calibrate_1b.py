@@ -18,10 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from result_file import finish
-
-from c2t.runtime.bench.record import record
-from c2t.runtime.bench.target import target
+from c2t.runtime.bench.record import finish, record, target
 
 CELLS = 32
 LONGEST_SECONDS, MOST_BYTES = 3600, 16e9

@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from result_file import finish
-
 from c2t.runtime.bench.decoder_steps import DecoderBenchOptions, OurDecoder, bench_decoder
 from c2t.runtime.bench.fresh_process import measure_fresh
 from c2t.runtime.bench.machine_speed import SpeedProbe
-from c2t.runtime.bench.record import record
-from c2t.runtime.bench.target import target
+from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.engine_protocol import EngineOptions
 

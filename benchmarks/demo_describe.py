@@ -10,17 +10,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from result_file import finish
 
 from c2t.examples.demo.held_out import is_held_out
 from c2t.export.checkpoint.open import load_bundle_source
 from c2t.export.peers.pytorch import TorchTexts
 from c2t.runtime.bench.bundle_bench import WHOLE_FILE
-from c2t.runtime.bench.contest import OurTexts, check_same_texts, latency, throughput
+from c2t.runtime.bench.contest import BatchedPeer, OurTexts, latency, throughput
 from c2t.runtime.bench.fresh_process import measure_fresh
-from c2t.runtime.bench.record import record
+from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bench.stage_times import stage_times
-from c2t.runtime.bench.target import target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.options import CellOptions
@@ -30,14 +28,6 @@ from c2t.runtime.describe.describer import DescribeOptions
 SEED = 0
 CHECKPOINT = Path(__file__).parents[1] / "examples" / "demo" / "checkpoint"
 BATCHES = (1, 4, 16, 32, 64)
-
-
-class Batched:
-    """PyTorch with a batch size, so that it competes with itself."""
-
-    def __init__(self, peer: TorchTexts, batch: int) -> None:
-        self.name = f"{peer.name}, batches of {batch}"
-        self.describe = peer.describe
 
 
 def held_out_cells(bundle: Bundle, path: Path) -> list[GeneTokenArray]:
@@ -125,12 +115,11 @@ def main() -> None:
     document["throughput"] = throughput(
         [
             (ours("c2t", batch_size=options.batch_size), WHOLE_FILE),
-            *((Batched(torch_way, size), size) for size in BATCHES),
+            *((BatchedPeer(torch_way, size), size) for size in BATCHES),
         ],
         chosen[: options.batch_cells],
         repeats=max(1, options.repeats - 1),
     )
-    check_same_texts(document["latency"], ["c2t, no drafts"])
     same = {
         what: min(document[what]["same_texts"]["PyTorch"]) / document[what]["cells"]
         for what in ("latency", "beams")

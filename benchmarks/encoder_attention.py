@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from result_file import finish
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from c2t.export.checkpoint.open import load_bundle_source
@@ -22,8 +21,7 @@ from c2t.export.encoders.geneformer import write_encoder_graph
 from c2t.export.model.model import Cell2TextModel
 from c2t.runtime.bench.interleave import interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
-from c2t.runtime.bench.record import record
-from c2t.runtime.bench.target import target
+from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
 

@@ -24,15 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from result_file import finish
 
 from c2t.calibration.quantise.integer_kernels import operator_seconds
 from c2t.calibration.ranges.system_inputs import encoder_inputs
 from c2t.export.checkpoint.open import load_bundle_source
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
-from c2t.runtime.bench.record import record
-from c2t.runtime.bench.target import target
+from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import NO_TOKEN, DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.cpu.encoder import open_engines

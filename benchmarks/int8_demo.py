@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from result_file import finish
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
@@ -26,8 +25,7 @@ from c2t.calibration.quantise.quantised_bundle import bytes_of
 from c2t.calibration.ranges.system_inputs import encoder_inputs
 from c2t.examples.demo.held_out import is_held_out
 from c2t.export.phrases import phrase_table
-from c2t.runtime.bench.record import record
-from c2t.runtime.bench.target import Target, target
+from c2t.runtime.bench.record import Target, finish, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells

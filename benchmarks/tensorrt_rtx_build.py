@@ -19,10 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from result_file import finish
-
-from c2t.runtime.bench.record import record
-from c2t.runtime.bench.target import Target, target
+from c2t.runtime.bench.record import Target, finish, record, target
 from c2t.runtime.build.build_plans import KEPT_SHARE
 from c2t.runtime.bundle.bundle import open_bundle
 
@@ -30,7 +27,7 @@ from c2t.runtime.bundle.bundle import open_bundle
 MEASURED = """
 import sys
 from c2t.cli import main
-from c2t.runtime.bench.record import peak_resident_bytes
+from c2t.runtime.bench.record import Target, finish, peak_resident_bytes, record, target
 try:
     main()
 finally:

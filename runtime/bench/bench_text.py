@@ -1,4 +1,4 @@
-"""A benchmark's document as a page of text for people."""
+"""The document of a bundle's benchmark as a page of text for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MB = 1e6
 
 
 def bench_text(document: dict[str, Any]) -> str:
-    """The figures of `bench_bundle`, a section after the other."""
+    """The figures of `bench_bundle`, one section after another."""
     machine, speed = document["machine"], document["speed"]
     return "\n".join(
         [
@@ -58,9 +58,9 @@ def _stages(stages: dict[str, Any], genes: float) -> list[str]:
     lines = [
         f"one cell ({genes:.0f} gene tokens)     p50       p90   share",
         *(
-            f"  {name:12} {_ms(found['p50'])} {_ms(found['p90'])}"
+            f"  {name:12} {_ms(seconds['p50'])} {_ms(seconds['p90'])}"
             + (f"  {stages['share'][name]:6.1%}" if name in stages["share"] else "")
-            for name, found in stages["seconds"].items()
+            for name, seconds in stages["seconds"].items()
         ),
         f"  {'whole':12} {_ms(stages['whole']['p50'])} {_ms(stages['whole']['p90'])}",
         (
@@ -74,8 +74,8 @@ def _stages(stages: dict[str, Any], genes: float) -> list[str]:
 def _latency(latency: dict[str, Any]) -> list[str]:
     beams = f", {latency['beams']} beams" if latency["beams"] > 1 else ""
     lines = [f"one cell at a time, {latency['cells']} cells in turns{beams}"]
-    for name, found in latency["seconds"].items():
-        lines.append(f"  {name:24} {_ms(found['p50'])} {_ms(found['p90'])}")
+    for name, seconds in latency["seconds"].items():
+        lines.append(f"  {name:24} {_ms(seconds['p50'])} {_ms(seconds['p90'])}")
         if name in latency["times_faster_than"]:
             equal, cells = latency["same_texts"][name]
             lines[-1] += (
@@ -85,40 +85,41 @@ def _latency(latency: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _throughput(found: dict[str, Any]) -> list[str]:
-    lines = [f"{found['cells']} cells in batches"]
-    for name, rate in found["cells_per_second"].items():
-        tokens = found["tokens_per_second"][name]
+def _throughput(throughput: dict[str, Any]) -> list[str]:
+    lines = [f"{throughput['cells']} cells in batches"]
+    for name, rate in throughput["cells_per_second"].items():
+        tokens = throughput["tokens_per_second"][name]
         lines.append(f"  {name:24} {rate:9.2f} cells/s {tokens:9.0f} tokens/s")
-        if name in found["times_faster_than"]:
-            lines[-1] += f"   c2t is {found['times_faster_than'][name]:.1f}x as fast"
+        if name in throughput["times_faster_than"]:
+            lines[-1] += f"   c2t is {throughput['times_faster_than'][name]:.1f}x as fast"
     return lines
 
 
-def _decoder(found: dict[str, Any]) -> list[str]:
+def _decoder(decoder: dict[str, Any]) -> list[str]:
     lines = [
         (
-            f"decoder alone: prompt of {found['prompt_tokens']} tokens"
-            f" ({found['prefix_tokens']} of them cached),"
-            f" weights {found['weight_bytes'] / MB:,.0f} MB,"
-            f" read at {found['read_bytes_per_second'] / 1e9:.1f} GB/s"
+            f"decoder alone: prompt of {decoder['prompt_tokens']} tokens"
+            f" ({decoder['prefix_tokens']} of them cached),"
+            f" weights {decoder['weight_bytes'] / MB:,.0f} MB,"
+            f" read at {decoder['read_bytes_per_second'] / 1e9:.1f} GB/s"
         )
     ]
-    parts = {"prefill": found["prefill"], "one token": found["step"]}
-    parts |= {f"{count} tokens": part for count, part in found["drafts"].items()}
+    parts = {"prefill": decoder["prefill"], "one token": decoder["step"]}
+    parts |= {f"{count} tokens": part for count, part in decoder["drafts"].items()}
     for what, part in parts.items():
         for name, seconds in part["seconds"].items():
             lines.append(f"  {what:10} {name:13} {_ms(seconds['p50'])} {_ms(seconds['p90'])}")
             if name in part["times_faster_than"]:
                 lines[-1] += f"   c2t is {part['times_faster_than'][name]:.2f}x as fast"
             elif what == "one token":
-                lines[-1] += f"   {found['step_share_of_floor'][name]:.0%} of what reading allows"
-            elif what == "prefill" and found["prefill_share_of_gemm"] is not None:
-                lines[-1] += f"   {found['prefill_share_of_gemm']:.0%} of the product rate"
+                lines[-1] += f"   {decoder['step_share_of_floor'][name]:.0%} of what reading allows"
+            elif what == "prefill" and decoder["prefill_share_of_gemm"] is not None:
+                lines[-1] += f"   {decoder['prefill_share_of_gemm']:.0%} of the product rate"
     return lines
 
 
 def _ms(seconds: float) -> str:
+    """Seconds in a unit that suits them, 10 characters wide."""
     if seconds >= 10:
         return f"{seconds:7.1f} s "
     return f"{seconds * 1e3:7.1f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:7.1f} µs"

@@ -9,12 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from c2t.runtime.bench.contest import OurTexts, latency, throughput
-from c2t.runtime.bench.decoder_steps import DecoderBenchOptions, OurDecoder, bench_decoder
+from c2t.runtime.bench.contest import (
+    WHOLE_FILE,
+    BatchedPeer,
+    OurTexts,
+    TextPeer,
+    latency,
+    throughput,
+)
+from c2t.runtime.bench.decoder_steps import (
+    DecoderBenchOptions,
+    DecoderPeer,
+    OurDecoder,
+    bench_decoder,
+)
 from c2t.runtime.bench.fresh_process import measure_fresh
 from c2t.runtime.bench.interleave import Times
 from c2t.runtime.bench.machine_speed import SpeedProbe
-from c2t.runtime.bench.peer import DecoderPeer, TextPeer
 from c2t.runtime.bench.record import load, peak_resident_bytes, record
 from c2t.runtime.bench.stage_times import read_cells, stage_times
 from c2t.runtime.bundle.bundle import Bundle
@@ -25,7 +36,6 @@ from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.generation.phrase_table import PHRASES_NAME
 from c2t.runtime.system.errors import CellFileError
 
-WHOLE_FILE = 1 << 30  # cells at once: more than any file has
 PEER_BATCHES = (1, 8, 32)
 
 
@@ -35,10 +45,10 @@ class BundleBenchOptions:
 
     Args:
         cells: An `.h5ad` file; None: the bundle's golden cells, without reading a file.
-        limit: Cells that are described alone; eight times as many in batches.
+        limit: Cells that are described alone; eight times as many are described in batches.
         repeats: Rounds over the cells, and timed rounds of steps.
         describing: How cells are described.
-        seed: Of everything random.
+        seed: Seed of all random data.
     """
 
     cells: Path | None = None
@@ -46,14 +56,6 @@ class BundleBenchOptions:
     repeats: int = 3
     describing: DescribeOptions = field(default_factory=DescribeOptions)
     seed: int = 0
-
-
-class _Batched:
-    """A peer with a batch size for a name, so that it can compete with itself."""
-
-    def __init__(self, peer: TextPeer, batch: int) -> None:
-        self.name = f"{peer.name}, batches of {batch}"
-        self.describe = peer.describe
 
 
 def bench_bundle(
@@ -67,18 +69,18 @@ def bench_bundle(
     """Measure a bundle.
 
     Args:
-        bundle: The bundle.
+        bundle: The bundle; its hashes may be unchecked.
         options: What, and how often.
         text_peers: Others that describe cells with the same weights.
         decoder_peers: Others that run the same decoder.
-        report: Told what is being measured.
+        report: Called with the name of each part before it is measured.
 
     Returns:
         A JSON document; ratios are medians of interleaved runs.
 
     Raises:
         CellFileError: The cells cannot be read, or there are none.
-        EngineError: No engine, or a peer that computes something else.
+        EngineError: No engine works, or a decoder peer's logits differ.
     """
     describing = options.describing
     document = record("bundle", threads=describing.threads, seed=options.seed)
@@ -89,13 +91,12 @@ def bench_bundle(
         "sha256": bundle.digest,
     }
     cells, reading = _cells(bundle, options)
-    few, many = cells[: options.limit], cells
     document["genes_per_cell"] = float(np.median([len(cell) for cell in cells]))
 
     report("start and memory, in a fresh process")
     document["start"] = measure_fresh(
         bundle.path,
-        few[0].tolist(),
+        cells[0].tolist(),
         threads=describing.threads,
         prepack=describing.prepack,
         max_new_tokens=describing.max_new_tokens,
@@ -105,25 +106,12 @@ def bench_bundle(
     probe = SpeedProbe(describing.threads)
     document["speed"] = probe.measure()
 
-    report(f"{len(few)} cells one after another")
     ours = OurTexts(bundle, describing)
-    beams = ours.describer.generation.num_beams
-    document["stages"] = stage_times(ours, few, beams=beams, reading=reading)
-    contestants: list[TextPeer] = [ours]
-    if beams == 1 and describing.drafts and PHRASES_NAME in bundle.manifest.files:
-        contestants.append(OurTexts(bundle, replace(describing, drafts=False), "c2t, no drafts"))
-    document["latency"] = latency(
-        [*contestants, *text_peers], few, beams=beams, repeats=options.repeats
-    )
-    report(f"{len(many)} cells in batches")
-    sizes = [size for size in PEER_BATCHES if size <= len(many)]
-    batched = [(_Batched(peer, size), size) for peer in text_peers for size in sizes]
-    document["throughput"] = throughput(
-        [(ours, WHOLE_FILE), *batched], many, repeats=max(1, options.repeats // 2), beams=beams
-    )
+    document |= _bench_texts(bundle, ours, cells, reading, options, text_peers, report)
+    document["engine"] = ours.describer.engines.label
+
     report("the decoder alone")
     engine = EngineOptions(threads=describing.threads, prepack=describing.prepack)
-    document["engine"] = ours.describer.engines.label
     document["decoder"] = bench_decoder(
         bundle,
         [OurDecoder(bundle, engine, engine=describing.engine)],
@@ -136,8 +124,36 @@ def bench_bundle(
     return document
 
 
+def _bench_texts(
+    bundle: Bundle,
+    ours: OurTexts,
+    cells: list[GeneTokenArray],
+    reading: Times,
+    options: BundleBenchOptions,
+    peers: Sequence[TextPeer],
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """Stages, latency and throughput."""
+    describing = options.describing
+    few = cells[: options.limit]
+    beams = ours.describer.generation.num_beams
+    report(f"{len(few)} cells one after another")
+    stages = stage_times(ours, few, beams=beams, reading=reading)
+    contestants: list[TextPeer] = [ours]
+    if beams == 1 and describing.drafts and PHRASES_NAME in bundle.manifest.files:
+        contestants.append(OurTexts(bundle, replace(describing, drafts=False), "c2t, no drafts"))
+    alone = latency([*contestants, *peers], few, beams=beams, repeats=options.repeats)
+    report(f"{len(cells)} cells in batches")
+    sizes = [size for size in PEER_BATCHES if size <= len(cells)]
+    batched = [(BatchedPeer(peer, size), size) for peer in peers for size in sizes]
+    together = throughput(
+        [(ours, WHOLE_FILE), *batched], cells, repeats=max(1, options.repeats // 2), beams=beams
+    )
+    return {"stages": stages, "latency": alone, "throughput": together}
+
+
 def _cells(bundle: Bundle, options: BundleBenchOptions) -> tuple[list[GeneTokenArray], Times]:
-    """Gene tokens of the cells, and times of reading them."""
+    """Gene tokens of the cells, and seconds of reading them."""
     if options.cells is not None:
         reading = CellOptions(limit=8 * options.limit)
         cells, times = read_cells(bundle, options.cells, reading)

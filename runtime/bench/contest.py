@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from c2t.runtime.bench.interleave import Times, median_ratio, seconds_of, spread
-from c2t.runtime.bench.peer import TextPeer
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -17,6 +16,20 @@ from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
 Texts = list[list[int]]  # text tokens of each cell
+WHOLE_FILE = 1 << 30  # a batch size larger than any file
+
+
+class TextPeer(Protocol):
+    """Describes cells from their gene tokens, with the bundle's weights."""
+
+    @property
+    def name(self) -> str:
+        """Its name in a report."""
+        ...
+
+    def describe(self, cells: Sequence[GeneTokenArray], beams: int) -> Texts:
+        """Text tokens of cells that are described as one batch, with the end token."""
+        ...
 
 
 class OurTexts:
@@ -30,31 +43,39 @@ class OurTexts:
         """Text tokens of the cells.
 
         Raises:
-            EngineError: A cell could not be described, or the beams are not those it has.
+            EngineError: A cell could not be described, or it was opened with other beams.
         """
         if beams != self.describer.generation.num_beams:
             problem = f"{self.name} has {self.describer.generation.num_beams} beams, not {beams}"
             raise EngineError(problem)
-        found = list(self.describer.describe([EncodedCells.of_tokens(cells)]))
-        failed = [description.error for description in found if description.error]
-        if failed:
-            problem = f"{self.name}: {failed[0]}"
+        descriptions = list(self.describer.describe([EncodedCells.of_tokens(cells)]))
+        errors = [description.error for description in descriptions if description.error]
+        if errors:
+            problem = f"{self.name}: {errors[0]}"
             raise EngineError(problem)
-        return [list(description.tokens) for description in found]
+        return [list(description.tokens) for description in descriptions]
 
     @property
     def clock(self) -> StageClock:
-        """Its times so far."""
+        """Times of its stages so far."""
         return self.describer.clock
+
+
+class BatchedPeer:
+    """A peer with a fixed batch size in its name, so that its batch sizes compete too."""
+
+    def __init__(self, peer: TextPeer, batch: int) -> None:
+        self.name = f"{peer.name}, batches of {batch}"
+        self.describe = peer.describe
 
 
 def latency(
     contestants: Sequence[TextPeer], cells: Sequence[GeneTokenArray], *, beams: int, repeats: int
 ) -> dict[str, Any]:
-    """Describe cell after cell; ratios are of the same cell in the same round.
+    """Describe cell after cell. A ratio compares the same cell in the same round.
 
     Args:
-        contestants: The first is the one that ratios and texts are compared with.
+        contestants: Times and texts of the others are compared with those of the first.
         cells: Gene tokens of each cell.
         beams: 1 is greedy search.
         repeats: Rounds over the cells.
@@ -64,18 +85,18 @@ def latency(
     for contestant in contestants:
         contestant.describe(cells[:1], beams)
     for number in range(repeats):
-        found: dict[str, Texts] = {c.name: [] for c in contestants}
+        written: dict[str, Texts] = {c.name: [] for c in contestants}
         for place, cell in enumerate(cells):
             in_turn = contestants if (number + place) % 2 == 0 else contestants[::-1]
             for contestant in in_turn:
                 run = _Run(contestant, [cell], beams)
                 times[contestant.name].append(seconds_of(run))
-                found[contestant.name] += run.texts
-        texts = texts or found
+                written[contestant.name] += run.texts
+        texts = texts or written
     return {
         "cells": len(cells),
         "beams": beams,
-        "seconds": {name: asdict(spread(found)) for name, found in times.items()},
+        "seconds": {name: asdict(spread(seconds)) for name, seconds in times.items()},
         **_compared(times, texts),
     }
 
@@ -90,8 +111,8 @@ def throughput(
     """Describe all cells in batches.
 
     Args:
-        contestants: With the cells that each takes at once; this package takes all, and makes its
-            batches itself. Others get cells sorted by length, so that they pad little.
+        contestants: Each with its batch size. This package is given all cells, and makes its
+            batches itself. The cells are sorted by length, so that the others pad little.
         cells: Gene tokens of each cell.
         repeats: Rounds.
         beams: 1 is greedy search.
@@ -122,19 +143,6 @@ def throughput(
     }
 
 
-def check_same_texts(found: dict[str, Any], names: Sequence[str]) -> None:
-    """Hold contestants to giving exactly the texts of the first.
-
-    Raises:
-        EngineError: One does not.
-    """
-    for name in names:
-        equal, cells = found["same_texts"][name]
-        if equal != cells:
-            problem = f"{name} gives another text for {cells - equal} of {cells} cells"
-            raise EngineError(problem, hint="this is a bug: figures of other texts mean nothing")
-
-
 class _Run:
     """One run that keeps its result."""
 
@@ -147,7 +155,7 @@ class _Run:
 
 
 def _compared(times: Times, texts: dict[str, Texts]) -> dict[str, Any]:
-    """Ratios of times, and equal texts, against the first."""
+    """Ratios of times, and how many texts are equal, of each contestant against the first."""
     first, *others = times
     return {
         "times_faster_than": {name: median_ratio(times[name], times[first]) for name in others},

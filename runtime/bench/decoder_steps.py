@@ -1,44 +1,65 @@
 """The decoder alone: a prompt, and steps of one and more tokens, beside peers and the floor.
 
-The floor of a step is the time in which the machine reads the decoder's weights once, measured in
-the same rounds: what no implementation can beat for one cell without changing the weights.
+The floor of a step is the time that the machine needs to read the decoder's weights once, measured
+in the same rounds. No implementation can beat it for one cell without changing the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
-from c2t.runtime.bench.peer import DecoderPeer
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.choose import choose_engines
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.errors import EngineError
 
-# Logits of float32 implementations of one model agree to this, relative to the largest.
+# Largest |difference| / largest |logit| between two float32 implementations of one model.
 TOLERANCE = 1e-3
-DRAFTS = (4, 16)  # tokens of a step beside one: drafts that are verified
+DRAFTS = (4, 16)  # tokens of the steps that verify drafts
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderBenchOptions:
-    """How the decoder is measured.
+    """How often the decoder is measured.
 
     Args:
         rounds: Timed runs of each kind.
         steps: Single steps timed in each round.
-        seed: Of the cell vectors.
+        seed: Seed of the cell vectors.
     """
 
     rounds: int = 7
     steps: int = 4
     seed: int = 0
+
+
+class DecoderPeer(Protocol):
+    """A decoder with a cache for one sequence."""
+
+    @property
+    def name(self) -> str:
+        """Its name in a report."""
+        ...
+
+    @property
+    def takes_vectors(self) -> bool:
+        """Whether it can run cell vectors. One that cannot runs as many tokens, unchecked."""
+        ...
+
+    def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
+        """Empty the cache and run a whole prompt; logits [V] of the first text token."""
+        ...
+
+    def step(self, tokens: Sequence[int]) -> Float32:
+        """Run tokens behind the prompt; logits [V] after the last. The cache stays as it was."""
+        ...
 
 
 class OurDecoder:
@@ -59,11 +80,11 @@ class OurDecoder:
         self._cache = self._decoder.new_cache(1, min(capacity, manifest.decoder.max_positions))
 
     def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
-        """Logits [V] of the first text token; prefix and suffix are the bundle's own."""
+        """Logits [V] of the first text token; runs the bundle's own prefix and suffix."""
         return self._prompts.prefill(self._cache, 0, vectors)
 
     def step(self, tokens: Sequence[int]) -> Float32:
-        """Run tokens behind the prompt and choose from all their logits; [V] after the last."""
+        """Run tokens behind the prompt, with the arg-max of each; logits [V] after the last."""
         count = len(tokens)
         step = self._decoder.bind(self._cache, (0, 1), count, count)
         step.token_ids[0] = tokens
@@ -83,31 +104,31 @@ def bench_decoder(
     probe: SpeedProbe,
     options: DecoderBenchOptions,
 ) -> dict[str, Any]:
-    """Measure prefill and steps.
+    """Check the contestants' logits, then measure prefill and steps.
 
     Args:
         bundle: The bundle that `ours` were opened from.
-        ours: The first is the one that ratios are of.
-        peers: Others.
-        probe: The machine's speed.
-        options: How.
+        ours: Ratios compare the others with the first of these.
+        peers: Decoders of others, with the same weights.
+        probe: Measures the machine in the same rounds.
+        options: How often.
 
     Raises:
-        EngineError: A contestant's logits are others than the first one's.
+        EngineError: A contestant's logits differ from the first one's.
     """
     manifest = bundle.manifest
     prefix, suffix = manifest.prompt.prefix_ids, manifest.prompt.suffix_ids
     draw = np.random.default_rng(options.seed)
     shape = (manifest.projector.vectors, manifest.decoder.hidden_size)
-    # As large as rows of a text table: the size of the values decides nothing about the time.
+    # As large as rows of a text table. The size of the values does not change the time.
     vectors = draw.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
     tokens = draw.integers(0, manifest.decoder.vocabulary_size, max(DRAFTS)).tolist()
     contestants: list[DecoderPeer] = [*ours, *peers]
     for contestant in contestants:
         contestant.prefill(prefix, vectors, suffix)
-    checks = _check(contestants, lambda c: c.prefill(prefix, vectors, suffix), "prefill")
-    checks |= _check(contestants, lambda c: c.step(tokens[:1]), "step")
-    checks |= _check(contestants, lambda c: c.step(tokens[: DRAFTS[0]]), "draft")
+    differences = _check(contestants, lambda c: c.prefill(prefix, vectors, suffix), "prefill")
+    differences |= _check(contestants, lambda c: c.step(tokens[:1]), "step")
+    differences |= _check(contestants, lambda c: c.step(tokens[: DRAFTS[0]]), "draft")
 
     prefills = interleave(
         {c.name: _run_prefill(c, prefix, vectors, suffix) for c in contestants}
@@ -120,33 +141,52 @@ def bench_decoder(
         count: _time_steps(contestants, tokens[:count], probe, options.rounds) for count in DRAFTS
     }
     weights = bundle.file("decoder.onnx.data").stat().st_size
-    floor = [weights / probe.bytes_per_second(seconds) for seconds in singles["read"]]
     first = ours[0].name
-    new = ours[0].prompt - len(prefix)
-    products = 2.0 * new * (weights / 4 - manifest.decoder.vocabulary_size * shape[1])
-    best = [products / probe.flops_per_second(seconds) for seconds in prefills["gemm"]]
-    is_float = manifest.precision == "fp32"
     return {
         "weight_bytes": weights,
         "prompt_tokens": ours[0].prompt,
         "prefix_tokens": len(prefix),
-        "read_bytes_per_second": weights / float(np.median(floor)),
-        "largest_logit_difference": checks,
+        "largest_logit_difference": differences,
         "prefill": _summary(prefills, first, skip="gemm"),
-        "prefill_share_of_gemm": median_ratio(best, prefills[first]) if is_float else None,
+        "prefill_share_of_gemm": _share_of_gemm(bundle, weights, ours[0], prefills, probe),
         "step": _summary(singles, first, skip="read"),
-        # The same by the fastest reading of all rounds: memory is not equally fast at all times.
-        "best_read_bytes_per_second": weights / min(floor),
-        "step_share_of_best_read": {
-            c.name: min(floor) / float(np.median(singles[c.name])) for c in contestants
-        },
-        "step_share_of_floor": {c.name: median_ratio(floor, singles[c.name]) for c in contestants},
+        **_shares_of_floor(weights, singles, probe),
         "drafts": {
             str(count): {
                 **_summary(times, first, skip="read"),
                 "of_single_steps": float(np.median(times[first]) / np.median(singles[first])),
             }
             for count, times in drafts.items()
+        },
+    }
+
+
+def _share_of_gemm(
+    bundle: Bundle, weights: int, ours: OurDecoder, prefills: Times, probe: SpeedProbe
+) -> float | None:
+    """The prefill's float32 operations as a share of the machine's rate; None of an INT8 bundle."""
+    manifest = bundle.manifest
+    if manifest.precision != "fp32":
+        return None
+    new_tokens = ours.prompt - len(manifest.prompt.prefix_ids)
+    # Logits are computed for the last token only.
+    lm_head = manifest.decoder.vocabulary_size * manifest.decoder.hidden_size
+    operations = 2.0 * new_tokens * (weights / 4 - lm_head)
+    best = [operations / probe.flops_per_second(seconds) for seconds in prefills["gemm"]]
+    return median_ratio(best, prefills[ours.name])
+
+
+def _shares_of_floor(weights: int, singles: Times, probe: SpeedProbe) -> dict[str, Any]:
+    """The floor, and each contestant's single steps as shares of it."""
+    floor = [weights / probe.bytes_per_second(seconds) for seconds in singles["read"]]
+    names = [name for name in singles if name != "read"]
+    return {
+        "read_bytes_per_second": weights / float(np.median(floor)),
+        "step_share_of_floor": {name: median_ratio(floor, singles[name]) for name in names},
+        # By the fastest reading of all rounds too: memory is not equally fast at all times.
+        "best_read_bytes_per_second": weights / min(floor),
+        "step_share_of_best_read": {
+            name: min(floor) / float(np.median(singles[name])) for name in names
         },
     }
 
@@ -179,16 +219,20 @@ def _summary(times: Times, first: str, *, skip: str) -> dict[str, Any]:
 def _check(
     contestants: Sequence[DecoderPeer], run: Callable[[DecoderPeer], Float32], what: str
 ) -> dict[str, float]:
-    """Largest relative differences of logits from the first contestant's."""
+    """Largest differences from the first contestant's logits, over its largest logit.
+
+    Raises:
+        EngineError: One is above `TOLERANCE`.
+    """
     expected = np.array(run(contestants[0]))
     size = np.abs(expected).max()
-    found = {}
+    differences = {}
     for contestant in contestants[1:]:
         if not contestant.takes_vectors:
             continue
         difference = float(np.abs(run(contestant) - expected).max() / size)
-        found[f"{contestant.name}, {what}"] = difference
+        differences[f"{contestant.name}, {what}"] = difference
         if not difference <= TOLERANCE:
             problem = f"logits of {contestant.name} ({what}) differ by {difference:.1e} of {size}"
             raise EngineError(problem, hint="is it the checkpoint that the bundle was made from?")
-    return found
+    return differences

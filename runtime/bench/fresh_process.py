@@ -1,6 +1,6 @@
-"""Start-up and memory, measured in a process of its own (this module, run by itself).
+"""Start-up and memory, measured in a fresh process, which runs this module.
 
-A process that has measured other things has warm caches and a peak memory of theirs.
+A process that has measured other things has warm caches, and their peak memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def measure_fresh(
 
     Args:
         bundle: The bundle's folder.
-        cell: Gene tokens.
+        cell: Gene tokens [S].
         threads: Threads of the engine; None: all cores.
         prepack: See `c2t.runtime.engine_protocol.EngineOptions`.
         max_new_tokens: Longest text; None: the bundle's.
@@ -40,7 +40,7 @@ def measure_fresh(
         Seconds since the process was started, and bytes.
 
     Raises:
-        EngineError: It failed.
+        EngineError: The process failed.
     """
     request = {
         "bundle": str(bundle.resolve()),
@@ -60,7 +60,8 @@ def measure_fresh(
         env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
     )
     if done.returncode:
-        problem = f"measuring the start failed: {done.stderr.strip().splitlines()[-1:]}"
+        last_line = done.stderr.strip().rpartition("\n")[2]
+        problem = f"measuring the start failed: {last_line}"
         raise EngineError(problem, hint="run `c2t verify` on the bundle")
     figures: dict[str, float] = json.loads(done.stdout)
     return figures

@@ -1,26 +1,29 @@
 """Timing of contestants in turns, and the figures made of it.
 
-One decision: contestants run one after another in every round, and a ratio is the median of the
-rounds' ratios. On a machine that others use too, times taken one after the other say nothing.
+One decision: all contestants run in every round, and a ratio is the median of the rounds' ratios.
+Other work slows a shared machine from minute to minute: times of different minutes do not compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-Times = dict[str, list[float]]
-# Threads of a library wait for more work by spinning for a while: they would slow the next one.
+Times = dict[str, list[float]]  # seconds of each contestant's runs
+# Elapsed seconds, and processor seconds of all threads, of each contestant's runs.
+BothTimes = dict[str, list[tuple[float, float]]]
+# Idle threads of a library spin for a while, waiting for more work. That would slow the next run.
 PAUSE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Seconds of many runs of the same kind."""
+    """Seconds of many runs: median, 90th percentile, minimum, and how many runs."""
 
     p50: float
     p90: float
@@ -29,7 +32,7 @@ class Spread:
 
 
 def spread(seconds: Sequence[float]) -> Spread:
-    """Median, 90th percentile and minimum."""
+    """Summarise seconds."""
     p50, p90 = np.percentile(seconds, (50, 90)).tolist()
     return Spread(p50=p50, p90=p90, least=min(seconds), runs=len(seconds))
 
@@ -40,12 +43,9 @@ def interleave(
     """Run all contestants in turns, every other round in the reverse order.
 
     Args:
-        contestants: What to run, by name.
+        contestants: The runs, by name.
         rounds: Timed runs of each.
-        warm_up: Runs of each before that.
-
-    Returns:
-        Seconds of each contestant's runs, round by round.
+        warm_up: Runs of each before those.
     """
     for _ in range(warm_up):
         for run in contestants.values():
@@ -59,7 +59,7 @@ def interleave(
 
 
 def seconds_of(run: Callable[[], Any]) -> float:
-    """Seconds that one run takes, after a pause."""
+    """Seconds of one run, after a pause of `PAUSE`."""
     sleep(PAUSE)
     since = perf_counter()
     run()
@@ -69,3 +69,19 @@ def seconds_of(run: Callable[[], Any]) -> float:
 def median_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
     """Median of the rounds' ratios."""
     return float(np.median(np.asarray(numerator) / np.asarray(denominator)))
+
+
+def both_seconds_of(run: Callable[[], Any]) -> tuple[float, float]:
+    """Elapsed seconds of one run, and processor seconds of all threads."""
+    since, processor_since = perf_counter(), process_time()
+    run()
+    return perf_counter() - since, process_time() - processor_since
+
+
+def both_median_ratios(
+    numerator: Sequence[tuple[float, float]], denominator: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Medians of the rounds' ratios, of elapsed and of processor seconds [rounds, 2]."""
+    # Processor time is counted in steps: a short run may have none.
+    elapsed, processor = np.median(np.array(numerator) / np.maximum(denominator, 1e-9), axis=0)
+    return float(elapsed), float(processor)

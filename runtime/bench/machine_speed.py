@@ -1,7 +1,7 @@
-"""What the machine can do while the benchmark runs: reading memory, and multiplying matrices.
+"""The machine's speed while the benchmark runs: reading memory, and multiplying matrices.
 
-A token cannot be written faster than the weights are read, and a prompt not faster than its
-products are computed: results are given as shares of these two.
+A token cannot be written faster than the weights are read, nor a prompt run faster than its matrix
+products are computed. Results are given as shares of these two speeds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ GEMM_ROWS, GEMM_INNER, GEMM_COLUMNS = 320, 2048, 8192  # a prompt through a 1B d
 
 
 class SpeedProbe:
-    """Measures the machine whenever asked, so that it can take turns with contestants.
+    """Measures the machine, in turns with contestants.
 
     Args:
         threads: Threads to use; None: all cores of this process.
-        read_bytes: Bytes read in one go.
+        read_bytes: Bytes of one `read`.
     """
 
     def __init__(self, threads: int | None = None, *, read_bytes: int = READ_BYTES) -> None:
@@ -40,29 +40,30 @@ class SpeedProbe:
         self.multiply()
 
     def read(self) -> None:
-        """Read all of a large array on all threads; NumPy releases the interpreter lock.
+        """Read a large array on all threads; NumPy releases the interpreter lock.
 
-        A scalar product reads fastest of what NumPy has: 46 GB/s where a maximum reads 40.
+        A scalar product reads faster than NumPy's other functions: 46 GB/s where a maximum reads
+        40.
         """
         list(self._pool.map(_square, self._pieces))
 
     def multiply(self) -> None:
         """One float32 matrix product, by the library that NumPy uses, on all cores.
 
-        That library is not the fastest there is: a share of its rate can be more than one.
+        Faster libraries exist: a share of its rate can be above one.
         """
         np.matmul(self._left, self._right, out=self._product)
 
     def bytes_per_second(self, seconds: float) -> float:
-        """Bandwidth of a `read` that took so long."""
+        """Bandwidth of a `read` that took `seconds`."""
         return self._large.nbytes / seconds
 
     def flops_per_second(self, seconds: float) -> float:
-        """Rate of a `multiply` that took so long."""
+        """Rate of a `multiply` that took `seconds`."""
         return 2.0 * GEMM_ROWS * GEMM_INNER * GEMM_COLUMNS / seconds
 
     def measure(self, rounds: int = 5) -> dict[str, float]:
-        """Bandwidth and rate, medians."""
+        """Medians of both speeds."""
         reads = [seconds_of(self.read) for _ in range(rounds)]
         products = [seconds_of(self.multiply) for _ in range(rounds)]
         return {

@@ -10,12 +10,12 @@ from c2t.runtime.system.svg import BLUE, GREY, SILVER, bar, picture, text
 
 OURS, OTHERS = BLUE, SILVER
 WIDTH, LEFT, BAR, STEP, GAP = 860, 220, 18, 26, 46
-ROOM = 190  # behind the longest bar, for its figure
+ROOM = 190  # after the longest bar, for its words
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: what, how long, and the words behind it."""
+    """One bar: its name, its length, and the words after it."""
 
     name: str
     value: float
@@ -24,7 +24,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarGroup:
-    """Bars on a scale of their own."""
+    """Bars of one scale.
+
+    Args:
+        title: Above the bars.
+        bars: From top to bottom.
+        all_ours: Whether all have this package's colour, whatever their names.
+    """
 
     title: str
     bars: tuple[Bar, ...]
@@ -94,10 +100,10 @@ def _times(title: str, part: dict[str, Any], *, floor: float | None = None) -> B
     bars = [
         Bar(
             name,
-            found["p50"],
-            _seconds(found["p50"]) + _times_words(part["times_faster_than"].get(name)),
+            seconds["p50"],
+            _seconds(seconds["p50"]) + _times_words(part["times_faster_than"].get(name)),
         )
-        for name, found in part["seconds"].items()
+        for name, seconds in part["seconds"].items()
     ]
     if floor is not None:
         bars.append(Bar("reading the weights once", floor, _seconds(floor)))

@@ -1,12 +1,14 @@
-"""What must stand beside a figure: machine, versions, load, command."""
+"""A benchmark's record: its figures and their targets, with machine, versions, load and command."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import shlex
 import sys
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,36 @@ PACKAGES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A figure and the least that it must reach."""
+
+    what: str
+    value: float
+    target: float
+    reached: bool
+
+
+def target(what: str, value: float, least: float) -> Target:
+    """Compare a figure with its target."""
+    return Target(what=what, value=value, target=least, reached=value >= least)
+
+
+def target_lines(targets: list[Target]) -> list[str]:
+    """One line for each target, for people."""
+    return [
+        f"{'reached' if t.reached else 'MISSED '}  {t.what}: {t.value:.3g}, target {t.target:g}"
+        for t in targets
+    ]
+
+
 def record(name: str, *, threads: int | None, seed: int) -> dict[str, Any]:
-    """The head of a result file; `load_after` is for the caller to add.
+    """The head of a record. The caller adds the figures, and `load_after` at the end.
 
     Args:
-        name: The benchmark.
+        name: Which benchmark this is.
         threads: Threads of each contestant; None: all cores.
-        seed: Of everything random.
+        seed: Seed of all random data.
     """
     machine = look_at_machine()
     return {
@@ -49,7 +74,7 @@ def record(name: str, *, threads: int | None, seed: int) -> dict[str, Any]:
         "versions": {
             "c2t": c2t.__version__,
             "python": platform.python_version(),
-            **{package: found for package in PACKAGES if (found := _version(package))},
+            **{name: version for name in PACKAGES if (version := _version(name))},
         },
         "threads": threads or machine.cores,
         "seed": seed,
@@ -57,24 +82,38 @@ def record(name: str, *, threads: int | None, seed: int) -> dict[str, Any]:
     }
 
 
+def finish(document: dict[str, Any], targets: list[Target], output: Path | None) -> None:
+    """Print a record and its targets, and write it as JSON if a file is given."""
+    document = {
+        **document,
+        "targets": [asdict(target) for target in targets],
+        "load_after": load(),
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    print(text, end="")
+    print("\n".join(target_lines(targets)))
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+
+
 def load() -> float:
-    """Processes that want a core, over the last minute."""
+    """Load average of the last minute: processes that run or wait for a core."""
     return round(os.getloadavg()[0], 2)
 
 
 def peak_resident_bytes() -> int:
-    """Largest resident size of this process so far, mapped files included."""
+    """Largest resident size of this process so far, in bytes, with mapped files."""
     return status_bytes("VmHWM")
 
 
 def status_bytes(key: str) -> int:
-    """A size from this process's status; 0 where the system has none."""
+    """A size in bytes from /proc/self/status, such as "VmHWM"; 0 where there is no such file."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
-    found = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
-    return int(found[0]) << 10 if found else 0
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith(f"{key}:")]
+    return kilobytes[0] << 10 if kilobytes else 0
 
 
 def _version(package: str) -> str | None:

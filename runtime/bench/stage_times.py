@@ -16,7 +16,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 
 ENGINE_STAGES = ("embed", "encoder", "projector", "prefill", "decode", "text")
-REPEATS = 5  # of reading: it is quick
+REPEATS = 5  # of reading, which is quick
 
 
 def read_cells(
@@ -56,16 +56,16 @@ def read_cells(
 def stage_times(
     ours: OurTexts, cells: Sequence[GeneTokenArray], *, beams: int, reading: Times | None = None
 ) -> dict[str, Any]:
-    """Describe cell after cell and look at the clock.
+    """Describe cell after cell, and read the clock after each.
 
     Args:
-        ours: The contestant.
+        ours: This package.
         cells: Gene tokens of each cell.
         beams: 1 is greedy search.
-        reading: Seconds of other stages, to stand in the same table.
+        reading: Seconds of other stages, for the same table.
 
     Returns:
-        seconds (a stage: p50, p90, least, runs), shares of the whole, tokens and steps.
+        seconds of each stage (p50, p90, least, runs), shares of the whole, tokens and steps.
     """
     clock = ours.clock
     times: Times = {stage: [] for stage in ENGINE_STAGES}
@@ -84,7 +84,7 @@ def stage_times(
     return {
         "seconds": {n: asdict(spread(t)) for n, t in {**(reading or {}), **times}.items()},
         "whole": asdict(spread(whole)),
-        "share": {name: sum(found) / sum(whole) for name, found in times.items()},
+        "share": {name: sum(seconds) / sum(whole) for name, seconds in times.items()},
         "tokens": grown.get("tokens", 0),
         "steps": grown.get("steps", 0),
         "tokens_per_step": grown.get("tokens", 0) / max(1, grown.get("steps", 0)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,12 @@ from c2t.runtime.command_line.options import EngineName, EngineOption
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
 if TYPE_CHECKING:
-    from c2t.runtime.bench.peer import DecoderPeer, TextPeer
+    from c2t.runtime.bench.bundle_bench import BundleBenchOptions
+    from c2t.runtime.bench.contest import TextPeer
+    from c2t.runtime.bench.decoder_steps import DecoderPeer
+    from c2t.runtime.bench.kernel_embedding import MakeEmbedder
     from c2t.runtime.bundle.bundle import Bundle
+    from c2t.runtime.describe.describer import DescribeOptions
 
 KERNELS = "kernels"
 FIGURES = "bench.json"
@@ -53,12 +58,12 @@ def bench(
     ] = None,
     engine: EngineOption = EngineName.auto,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is random.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for bench.json, bench.txt and bench.svg."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
 ) -> None:
     """Measure a bundle, or the kernels, on this machine.
 
@@ -70,76 +75,96 @@ def bench(
     if unknown:
         problem = f"no peer is called {', '.join(unknown)}"
         raise UsageError(problem, hint=f"there are {', '.join(PEERS)}")
-    files = _Files(json, output, force)
+    if output is not None:
+        from c2t.runtime.system.files import check_folder_target
+
+        check_folder_target(output, force=force, marker=FIGURES)
+    if json is not None:
+        from c2t.runtime.system.files import check_target
+
+        check_target(json, force=force)
     if what == KERNELS:
-        _bench_kernels(cells, threads, seed, files)
-        return
+        document, text, picture = _bench_kernels(cells, threads, seed)
+    else:
+        from c2t.runtime.bench.bundle_bench import BundleBenchOptions
+        from c2t.runtime.describe.describer import DescribeOptions
+
+        options = BundleBenchOptions(
+            cells=cells,
+            limit=limit,
+            repeats=repeats,
+            seed=seed,
+            describing=DescribeOptions(
+                num_beams=num_beams,
+                max_new_tokens=max_new_tokens,
+                threads=threads,
+                batch_size=batch_size,
+                prepack=prepack,
+                engine=engine.value,
+            ),
+        )
+        document, text, picture = _bench_bundle(Path(what), names, checkpoint, preset, options)
+    figures = json_module.dumps(document, indent=1) + "\n"
+    print(text, end="", flush=True)
+    if json is not None:
+        from c2t.runtime.system.files import write_text
+
+        write_text(json, figures, force=force)
+    if output is not None:
+        _write(output, {FIGURES: figures, "bench.txt": text} | picture, force=force)
+
+
+def _bench_bundle(
+    path: Path,
+    names: list[str],
+    checkpoint: Path | None,
+    preset: str | None,
+    options: BundleBenchOptions,
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The document, its page of text, and its picture by name."""
     from c2t.runtime.bench.bench_text import bench_text
-    from c2t.runtime.bench.bundle_bench import BundleBenchOptions, bench_bundle
+    from c2t.runtime.bench.bundle_bench import bench_bundle
     from c2t.runtime.bench.picture import bench_picture
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.describe.describer import DescribeOptions
 
-    options = BundleBenchOptions(
-        cells=cells,
-        limit=limit,
-        repeats=repeats,
-        seed=seed,
-        describing=DescribeOptions(
-            num_beams=num_beams,
-            max_new_tokens=max_new_tokens,
-            threads=threads,
-            batch_size=batch_size,
-            prepack=prepack,
-            engine=engine.value,
-        ),
-    )
-    bundle = open_bundle(Path(what), verify=False)
+    bundle = open_bundle(path, verify=False)
     text_peers, decoder_peers = _peers(bundle, names, checkpoint, preset, options.describing)
     document = bench_bundle(
         bundle, options, text_peers=text_peers, decoder_peers=decoder_peers, report=say
     )
-    text = bench_text(document)
-    print(text, end="")
-    files.write(document, text, bench_picture(document))
+    return document, bench_text(document), {"bench.svg": bench_picture(document)}
 
 
-class _Files:
-    """Where figures are written; refuses before anything is measured."""
+def _bench_kernels(
+    cells: Path | None, threads: int | None, seed: int
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The document and its page of text; there is no picture."""
+    from c2t.runtime.bench.kernels import KernelBenchOptions, bench_kernels, kernels_text
 
-    def __init__(self, json: Path | None, folder: Path | None, force: bool) -> None:
-        from c2t.runtime.system.files import check_folder_target, check_target
-
-        self._json, self._folder, self._force = json, folder, force
-        if json is not None:
-            check_target(json, force=force)
-        if folder is not None:
-            check_folder_target(folder, force=force, marker=FIGURES)
-
-    def write(self, document: dict[str, Any], text: str, picture: str | None = None) -> None:
-        """Write what was asked for."""
-        from c2t.runtime.system.files import atomic_folder, write_text
-
-        figures = json_module.dumps(document, indent=1) + "\n"
-        if self._json is not None:
-            write_text(self._json, figures, force=self._force)
-        if self._folder is not None:
-            with atomic_folder(self._folder, force=self._force, marker=FIGURES) as folder:
-                (folder / FIGURES).write_text(figures, encoding="utf-8")
-                (folder / "bench.txt").write_text(text, encoding="utf-8")
-                if picture is not None:
-                    (folder / "bench.svg").write_text(picture, encoding="utf-8")
-            say(f"wrote {self._folder}")
+    options = KernelBenchOptions(cells=cells, threads=threads, seed=seed)
+    document = bench_kernels(options, _kernel_peers())
+    return document, kernels_text(document), {}
 
 
-def _bench_kernels(cells: Path | None, threads: int | None, seed: int, files: _Files) -> None:
-    from c2t.runtime.bench import kernels as kernels
+def _kernel_peers() -> dict[str, MakeEmbedder]:
+    """PyTorch, if it is installed."""
+    try:
+        stage = importlib.import_module("c2t.export.peers.kernels")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "transformers"):
+            raise
+        return {}
+    return {"torch": stage.torch_embedder}
 
-    options = kernels.KernelBenchOptions(cells=cells, threads=threads, seed=seed)
-    document = kernels.run_kernel_benchmark(options)
-    text = kernels.format_kernel_benchmark(document) + "\n"
-    print(text, end="")
-    files.write(document, text)
+
+def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
+    """Write a folder of text files as a whole."""
+    from c2t.runtime.system.files import atomic_folder
+
+    with atomic_folder(folder, force=force, marker=FIGURES) as place:
+        for name, text in files.items():
+            (place / name).write_text(text, encoding="utf-8")
+    say(f"wrote {folder}")
 
 
 def _peers(
@@ -147,9 +172,9 @@ def _peers(
     names: list[str],
     checkpoint: Path | None,
     preset: str | None,
-    describing: Any,
+    describing: DescribeOptions,
 ) -> tuple[list[TextPeer], list[DecoderPeer]]:
-    """The peers, opened."""
+    """The peers of these names, opened."""
     from c2t.runtime.describe.describer import generation_settings
 
     text_peers: list[TextPeer] = []

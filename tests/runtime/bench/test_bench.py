@@ -19,12 +19,12 @@ import c2t.cli
 from c2t.export.peers.pytorch import TorchDecoder, TorchTexts
 from c2t.runtime.bench.bench_text import bench_text
 from c2t.runtime.bench.bundle_bench import BundleBenchOptions, bench_bundle
-from c2t.runtime.bench.contest import OurTexts, check_same_texts, latency, throughput
+from c2t.runtime.bench.contest import OurTexts, latency, throughput
 from c2t.runtime.bench.decoder_steps import DecoderBenchOptions, OurDecoder, bench_decoder
 from c2t.runtime.bench.interleave import interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.picture import bench_picture
-from c2t.runtime.bench.target import target, target_lines
+from c2t.runtime.bench.record import target, target_lines
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.system.errors import EngineError
@@ -110,13 +110,23 @@ def test_latency_and_throughput_compare_times_and_texts(
     found = latency([ours, peer], cells, beams=1, repeats=2)
     assert found["seconds"]["c2t"]["runs"] == 2 * len(cells)
     assert found["same_texts"] == {"PyTorch": (len(cells), len(cells))}
-    check_same_texts(found, ["PyTorch"])
     many = throughput([(ours, 99), (peer, 2)], cells, repeats=1)
     assert many["times_faster_than_the_best_peer"] == many["times_faster_than"]["PyTorch"]
     assert many["same_texts"] == found["same_texts"]
-    found["same_texts"]["PyTorch"] = (3, 4)
-    with pytest.raises(EngineError, match="another text for 1 of 4"):
-        check_same_texts(found, ["PyTorch"])
+
+
+def test_another_text_is_counted(tiny: TinyBundle, cells: list[np.ndarray]) -> None:
+    ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, max_new_tokens=4))
+
+    class Wrong:
+        name = "wrong"
+
+        def describe(self, cells: list[np.ndarray], beams: int) -> list[list[int]]:
+            return [text[:-1] if len(cells[0]) == 5 else text for text in ours.describe(cells, 1)]
+
+    assert LENGTHS.count(5) == 1
+    found = latency([ours, Wrong()], cells, beams=1, repeats=1)
+    assert found["same_texts"] == {"wrong": (len(cells) - 1, len(cells))}
 
 
 def test_decoder_is_checked_before_it_is_timed(tiny: TinyBundle, probe: SpeedProbe) -> None:
@@ -177,12 +187,17 @@ def test_command_writes_figures_page_and_picture(
     extra = ["-o", str(folder), "--json", str(figures)]
     done = CliRunner().invoke(c2t.cli.app, arguments + extra)
     assert done.exit_code == 0, done.output
-    assert json.loads(figures.read_text())["benchmark"] == "bundle"
+    document = json.loads(figures.read_text())
+    assert document["benchmark"] == "bundle"
     assert {file.name for file in folder.iterdir()} == {"bench.json", "bench.txt", "bench.svg"}
+    assert json.loads((folder / "bench.json").read_text()) == document
     assert os.fspath(folder) in done.stderr
     again = CliRunner().invoke(c2t.cli.app, arguments + extra)
     assert again.exit_code == 1
     assert "exists already" in again.stderr
+    forced = CliRunner().invoke(c2t.cli.app, [*arguments, "-o", str(folder), "--force"])
+    assert forced.exit_code == 0, forced.output
+    assert forced.stdout == (folder / "bench.txt").read_text()
 
 
 def test_command_knows_its_peers(tiny: TinyBundle) -> None:
