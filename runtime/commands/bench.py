@@ -63,7 +63,7 @@ def bench(
         typer.Option("--output", "-o", help="Folder for bench.json, bench.txt and bench.svg."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Measure a bundle, or the kernels, on this machine.
 
@@ -79,10 +79,6 @@ def bench(
         from c2t.runtime.system.files import check_folder_target
 
         check_folder_target(output, force=force, marker=FIGURES)
-    if json is not None:
-        from c2t.runtime.system.files import check_target
-
-        check_target(json, force=force)
     if what == KERNELS:
         document, text, picture = _bench_kernels(cells, threads, seed)
     else:
@@ -105,11 +101,7 @@ def bench(
         )
         document, text, picture = _bench_bundle(Path(what), names, checkpoint, preset, options)
     figures = json_module.dumps(document, indent=1) + "\n"
-    print(text, end="", flush=True)
-    if json is not None:
-        from c2t.runtime.system.files import write_text
-
-        write_text(json, figures, force=force)
+    print(figures if json else text, end="", flush=True)
     if output is not None:
         _write(output, {FIGURES: figures, "bench.txt": text} | picture, force=force)
 

@@ -183,11 +183,10 @@ def test_command_writes_figures_page_and_picture(
     arguments = ["bench", str(tiny.bundle.path), "--cells", str(cells_file), "--limit", "1"]
     arguments += ["--repeats", "1", "--max-new-tokens", "2", "--threads", "1"]
     folder = tmp_path / "report"
-    figures = tmp_path / "figures.json"
-    extra = ["-o", str(folder), "--json", str(figures)]
+    extra = ["-o", str(folder), "--json"]
     done = CliRunner().invoke(c2t.cli.app, arguments + extra)
     assert done.exit_code == 0, done.output
-    document = json.loads(figures.read_text())
+    document = json.loads(done.stdout)
     assert document["benchmark"] == "bundle"
     assert {file.name for file in folder.iterdir()} == {"bench.json", "bench.txt", "bench.svg"}
     assert json.loads((folder / "bench.json").read_text()) == document

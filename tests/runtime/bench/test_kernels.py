@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import make_cells
+from cli_process import Command, make_cells
 
 from c2t.kernels.errors import KernelError
 from c2t.runtime.bench.kernel_embedding import bench_embedding
@@ -68,3 +68,12 @@ def test_another_ranking_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     halved = replace(cells.options, max_tokens=cells.options.max_tokens // 2)
     assert bench_ranking(replace(cells, options=halved), 1, 1)["cells"] == 3
+
+
+@pytest.mark.slow
+def test_command_measures_the_kernels(call_c2t: Command, tmp_path: Path) -> None:
+    cells = make_cells(tmp_path / "mine.h5ad", 4)
+    done = call_c2t("bench", "kernels", "--cells", cells, "-o", tmp_path / "report", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["encoding"]["source"] == "mine"
+    assert {f.name for f in (tmp_path / "report").iterdir()} == {"bench.json", "bench.txt"}
