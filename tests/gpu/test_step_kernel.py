@@ -1,0 +1,76 @@
+"""The kernel of short decoder steps on a GPU, beside ONNX Runtime's graph of the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpu_checks import check_step_kernel, write_texts
+
+from c2t.runtime.bundle.manifest import Generation
+
+pytestmark = pytest.mark.gpu
+
+GENERATION = Generation(max_new_tokens=24, no_repeat_ngram_size=3, eos_token_ids=())
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A tiny decoder, and the folder of its half-precision graph and the kernel's weights."""
+    pytest.importorskip("onnx", reason="onnx is not installed: c2t[gpu]")
+    tiny = pytest.importorskip("tiny_decoder", reason="needs c2t[export]")
+    from c2t.runtime.build.step_weights import write_decoder_weights
+    from c2t.runtime.graphs.half_precision import write_half_precision
+
+    folder = tmp_path_factory.mktemp("decoder")
+    decoder = tiny.make_decoder(folder)
+    half = tmp_path_factory.mktemp("half")
+    write_half_precision(folder / "decoder.onnx", half / "decoder.onnx", dtype="float16")
+    write_decoder_weights(folder / "decoder.onnx", half / "decoder.onnx")
+    return decoder, half
+
+
+def open_decoder(half: tuple[Any, Path], device: Any, *, cuda_graph: bool = True) -> Any:
+    """The decoder with the kernel of short steps."""
+    from c2t.runtime.engine_protocol import EngineOptions
+    from c2t.runtime.engines.gpu.decoder import DeviceDecoder
+    from c2t.runtime.engines.gpu.onnxruntime_graph import OnnxRuntimeDeviceGraph
+    from c2t.runtime.engines.gpu.open import upload_token_table
+    from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
+
+    tiny, folder = half
+    options = EngineOptions(cuda_graph=cuda_graph)
+    library = OnnxRuntimeDeviceGraph(folder / "decoder.onnx", device, options)
+    sizes = tiny.engine.sizes
+    graph, said = with_step_kernel(library, device, folder, sizes, cuda_graph=cuda_graph)
+    assert said == "a short step is one kernel"
+    return DeviceDecoder(device, graph, sizes, upload_token_table(tiny.table, "float16"))
+
+
+def cell_vectors(count: int) -> list[Any]:
+    from tiny_decoder import random_vectors
+
+    return [random_vectors(seed, count=1 + 4 * seed) for seed in range(count)]
+
+
+def test_logits_are_those_of_the_library(half: tuple[Any, Path], device: Any) -> None:
+    decoder = open_decoder(half, device)
+    check_step_kernel(decoder, half[0].prompt, cell_vectors(3)[-1])
+
+
+def test_a_text_does_not_depend_on_cuda_graphs(half: tuple[Any, Path], device: Any) -> None:
+    prompt, vectors = half[0].prompt, cell_vectors(5)
+    recorded, single = (open_decoder(half, device, cuda_graph=on) for on in (True, False))
+    for rows in (1, 3):
+        texts = write_texts(recorded, prompt, vectors, GENERATION, rows=rows)
+        assert write_texts(single, prompt, vectors, GENERATION, rows=rows) == texts
+
+
+def test_a_text_does_not_depend_on_drafts(half: tuple[Any, Path], device: Any) -> None:
+    decoder = open_decoder(half, device)
+    prompt, vectors = half[0].prompt, cell_vectors(5)
+    texts = write_texts(decoder, prompt, vectors, GENERATION)
+    wrong = [[token + (n % 10 == 9) for n, token in enumerate(text)] for text in texts]
+    for captions in (texts, wrong):
+        assert write_texts(decoder, prompt, vectors, GENERATION, captions=captions) == texts
