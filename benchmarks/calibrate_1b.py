@@ -1,7 +1,7 @@
 """What calibrating a 1B decoder on 32 cells takes: `c2t calibrate` in a process of its own.
 
     c2t export --preset llama-3.2-1b+geneformer-v2-104m --random -o BUNDLE
-    python benchmarks/preset_cells.py REAL.h5ad CELLS.h5ad
+    python benchmarks/preset_data.py cells REAL.h5ad CELLS.h5ad
     python benchmarks/calibrate_1b.py BUNDLE CELLS.h5ad INT8 -o benchmarks/results/calibrate_1b.json
 
 Texts of random weights agree by chance only, so the gate asks for nothing; all else is as always:

@@ -1,9 +1,9 @@
-"""Everything that needs a GPU, in one go: checks first, then times, one JSON after each part.
+"""All that needs a GPU, in one go: the tests, then the times, one JSON after each part.
 
-Each part runs in a process of its own, so that one that fails or hangs costs nothing but itself,
-and says "not executed" with the reason where something is missing. Needs c2t[gpu] and onnx; the
-demo bundle; a skeleton of a 1B bundle (benchmarks/random_bundle.py), which is filled here. To pack
-all that for a machine without a network: benchmarks/gpu_engines.sh.
+Each part is a process, so that one that fails or hangs costs only itself. A part for which
+something is missing says "not executed", with the reason. Needs c2t[gpu], onnx and pytest, the demo
+bundle, and a skeleton of a 1B bundle (benchmarks/preset_data.py), which is filled here. For a
+machine without a network, benchmarks/gpu_engines.sh packs all that.
 
     python benchmarks/gpu_engines.py --demo DEMO --skeleton SKELETON --scratch DIR -o RESULT.json
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,29 +21,32 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from gpu_decoder import GENERATED, STEPS, check_decoder
-from gpu_parts import demo, environment, fill, kernels, rtx
-from gpu_step import step_kernel
-
 from c2t.runtime.bench.record import record
 from c2t.runtime.system.machine import look_at_machine
 
 HERE = Path(__file__).parent
-TARGETS = {"step_share_of_floor": 0.7, "step_times_eager": 3.0, "text_times_eager": 10.0}
+TESTS = HERE.parent / "tests"
+TARGETS = {
+    "step_share_of_floor": 0.7,
+    "step_times_eager": 3.0,
+    "text_times_eager": 10.0,
+    "embedding_of_copy_bandwidth": 0.8,
+}
 # Seconds that a part may take, in the order in which they run.
 PARTS = {
     "environment": 30,
-    "kernels": 90,
-    "demo": 90,
+    "tests": 240,
     "fill": 150,
     "decoder float16": 150,
     "peer eager": 90,
     "step kernel": 120,
     "decoder float16-graphs": 120,
     "decoder float32": 120,
+    "kernels": 60,
     "peer compiled": 150,
-    "rtx": 30,
 }
+WITHOUT_GPU = ("environment", "fill")
+PEER_PROMPT, PEER_STEPS = 320, 60
 
 
 def main() -> None:
@@ -51,7 +55,6 @@ def main() -> None:
     parser.add_argument("--demo", type=Path, required=True, help="the demo's bundle")
     parser.add_argument("--skeleton", type=Path, help="a 1B bundle without weights")
     parser.add_argument("--scratch", type=Path, required=True, help="room for 9 GB")
-    parser.add_argument("--plans", type=Path, help="plans of the demo for sm_80, built elsewhere")
     parser.add_argument("--seconds", type=float, default=540, help="of all parts together")
     parser.add_argument("--only", help="parts, with commas")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -68,86 +71,165 @@ def main() -> None:
     document |= {"gpus": [gpu.name for gpu in machine.gpus], "targets": TARGETS, "parts": {}}
     for name in options.only.split(",") if options.only else PARTS:
         left = options.seconds - (perf_counter() - begin)
-        document["parts"][name] = found = start_part(name, options, left)
+        document["parts"][name] = part = start_part(name, options, left)
         document["reached"] = reached(document["parts"])
         options.output.write_text(json.dumps(document, indent=1) + "\n")
-        said = found.get("not executed") or found.get("failed") or f"{found['seconds']:.1f} s"
+        said = part.get("not executed") or part.get("failed") or f"{part['seconds']:.1f} s"
         print(f"{name}: {said}", flush=True)
     print(json.dumps(document["reached"]))
 
 
 def start_part(name: str, options: argparse.Namespace, left: float) -> dict[str, Any]:
-    """Run a part in a process of its own; what it had written when it ended is kept."""
+    """Run a part as a process; figures that it had written when it ended are kept."""
     if left < 10:
         return {"not executed": "no time was left"}
-    result = options.scratch / f"{name.replace(' ', '-')}.json"
+    if name not in WITHOUT_GPU and (problem := look_at_machine().gpu_problem):
+        return {"not executed": f"no GPU: {problem}"}
+    if name.startswith(("decoder", "step")) and not (options.scratch / "float16").exists():
+        return {"not executed": "the part fill has made no bundle"}
+    result = figures_file(options.scratch, name)
     result.unlink(missing_ok=True)
-    if name.startswith("peer "):
+    kind, _, way = name.partition(" ")
+    if kind == "peer":
         command = [sys.executable, str(HERE / "gpu_peer.py"), "float16"]
-        command += [name.partition(" ")[2], "320", str(STEPS)]
+        command += [way, str(PEER_PROMPT), str(PEER_STEPS)]
+    elif name == "tests":
+        program = [sys.executable, "-P", "-c", "import pytest, sys; sys.exit(pytest.main())"]
+        command = [*program, "-q", "-m", "gpu", "--confcutdir", str(TESTS / "gpu")]
+        command += ["-c", str(HERE.parent / "pyproject.toml"), str(TESTS / "gpu")]
     else:
         command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
-    without_gpu = look_at_machine().gpu_problem
-    if without_gpu and name not in ("environment", "fill"):
-        return {"not executed": f"no GPU: {without_gpu}"}
+    # The parts check before they time, by the functions of the tests.
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "C2T_GPU_BUNDLES": str(options.demo.resolve())}
     since = perf_counter()
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=min(left, PARTS[name]), check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=min(left, PARTS[name]),
+            check=False,
+            env=environment,
         )
         code, output, error = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
         code, output, error = -1, "", f"stopped after {late.timeout:.0f} s"
-    found: dict[str, Any] = {}
+    part: dict[str, Any] = {}
     if result.is_file():
-        found = json.loads(result.read_text())
-    elif name.startswith("peer ") and code == 0:
-        found = json.loads(output.splitlines()[-1])
-    found["seconds"] = round(perf_counter() - since, 2)
+        part = json.loads(result.read_text())
+    elif kind == "peer" and code == 0:
+        part = json.loads(output.splitlines()[-1])
+    elif name == "tests":  # its last lines name what failed, and what was skipped and why
+        part = {"summary": output.strip().splitlines()[-40:]}
+    part["seconds"] = round(perf_counter() - since, 2)
     if code:
         # The error itself, without the lines of code that it passed.
         lines = [line for line in error.strip().splitlines() if line and not line[0].isspace()]
-        found["failed"] = "\n".join(lines[-3:])
-    return found
+        part["failed"] = "\n".join(lines[-3:]) or f"exit code {code}"
+    return part
+
+
+def figures_file(scratch: Path, part: str) -> Path:
+    """Where a part writes its figures."""
+    return scratch / f"{part.replace(' ', '-')}.json"
 
 
 def run_part(options: argparse.Namespace) -> None:
     """One part, in this process; its figures are written as they come."""
-    target = options.scratch / f"{options.part.replace(' ', '-')}.json"
+    target = figures_file(options.scratch, options.part)
     figures: dict[str, Any] = {}
 
     def note(**values: Any) -> None:
         figures.update(values)
         target.write_text(json.dumps(figures))
 
-    name, _, form = options.part.partition(" ")
-    if name == "decoder":
-        check_decoder(options, note, form)
-    else:
-        simple: dict[str, Callable[..., None]] = {
-            "environment": environment,
-            "kernels": kernels,
-            "demo": demo,
-            "fill": fill,
-            "rtx": rtx,
-            "step kernel": step_kernel,
-        }
-        simple[options.part](options, note)
+    kind, _, variant = options.part.partition(" ")
+    if kind == "environment":
+        environment(note)
+    elif kind == "fill":
+        fill(options, note)
+    elif kind == "decoder":
+        from gpu_decoder import time_decoder
+
+        time_decoder(options, note, variant)
+    elif kind == "step":
+        from gpu_step import take_step_apart
+
+        take_step_apart(options, note)
+    elif kind == "kernels":
+        from gpu_kernels import time_kernels
+
+        time_kernels(options, note)
+
+
+def environment(note: Callable[..., None]) -> None:
+    """What `c2t doctor` sees here."""
+    from c2t.runtime.engines.check import ENGINES, check_engine
+
+    machine = look_at_machine()
+    note(
+        gpus=[f"{g.name}, {g.sm}, {g.memory_bytes}" for g in machine.gpus],
+        driver=machine.cuda_driver,
+    )
+    for name in ENGINES:
+        check = check_engine(name, machine)
+        note(**{name: check.version if check.runs else list(check.reasons)})
+
+
+def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
+    """The 1B bundle with random weights, and its half-precision graphs."""
+    from preset_data import fill as fill_bundle
+
+    from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
+    from c2t.runtime.bundle.bundle import GRAPHS, open_bundle
+
+    if options.skeleton is None:
+        note(**{"not executed": "no skeleton of a 1B bundle was given"})
+        return
+    folder = options.scratch / "bundle"
+    since = perf_counter()
+    fill_bundle(options.skeleton, folder)
+    note(fill_seconds=perf_counter() - since)
+    since = perf_counter()
+    built = build_cuda_set(open_bundle(folder, verify=False), CudaSetOptions())
+    note(half_graphs_seconds=perf_counter() - since)
+    # By the names of the decoder's variants: with the kernel's description of weights, and without.
+    link(options.scratch / "float16", Path(built.folder).resolve())
+    graphs = options.scratch / "float16-graphs"
+    graphs.mkdir(exist_ok=True)
+    for name in GRAPHS:
+        for file in (name, f"{name}.data"):
+            link(graphs / file, Path(built.folder).resolve() / file)
+
+
+def link(place: Path, target: Path) -> None:
+    """Make a link, in place of an old one."""
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
 
 
 def reached(parts: dict[str, Any]) -> dict[str, float]:
     """The figures that there are targets for, as far as they were measured."""
-    found = {}
+    figures = {}
     with contextlib.suppress(KeyError):
         step = parts["decoder float16"]["cuda graph"]["1 tokens"]
-        found["step_share_of_floor"] = step["share_of_floor"]
+        figures["step_share_of_floor"] = step["share_of_floor"]
         eager = parts["peer eager"]
-        found["step_times_eager"] = eager["step_seconds"] / step["seconds"]
-        text = parts["decoder float16"]["text"]
-        whole = eager["prefill_seconds"] + (GENERATED - 1) * eager["step_seconds"]
-        for name, ours in text.items():
-            found[f"text_times_eager, {name}"] = whole / ours["seconds"]
-    return found
+        figures["step_times_eager"] = eager["step_seconds"] / step["seconds"]
+        texts = parts["decoder float16"]["text"]
+        tokens = texts["tokens"]
+        whole = eager["prefill_seconds"] + (tokens - 1) * eager["step_seconds"]
+        for name in ("no drafts", "one in ten wrong", "every draft right"):
+            figures[f"text_times_eager, {name}"] = whole / texts[name]["seconds"]
+    shares = [
+        part["of_copy_bandwidth"]
+        for name, part in parts.get("kernels", {}).items()
+        if name.startswith("embedding of")
+    ]
+    if shares:
+        figures["embedding_of_copy_bandwidth"] = min(shares)
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 #!/bin/sh
-# benchmarks/gpu_engines.py on a machine without a network: what it needs is packed here, small enough to carry.
+# benchmarks/gpu_engines.py on a machine without a network. What it needs is packed here, small enough to carry.
 #
 #   benchmarks/gpu_engines.sh pack FOLDER 1B_BUNDLE PYTHON_VERSION SM     where there is a network
-#   benchmarks/gpu_engines.sh pack-rtx FOLDER PYTHON_VERSION              the same, for the part "rtx"
+#   benchmarks/gpu_engines.sh pack-rtx FOLDER PYTHON_VERSION              likewise: TensorRT for RTX, for the tests
 #   benchmarks/gpu_engines.sh run FOLDER RESULT.json [OPTION...]         where the GPU is, in the clone
 #
-# FOLDER/rtx.* are pieces of at most 54 MB of one archive, which may be carried one after another; the part "rtx" tries
-# its plans where all are there. `pack-rtx` takes the demo bundle that `pack` has left.
+# `run` runs the tests (`pytest -m gpu`), then the measurements. FOLDER/rtx.* are pieces of one archive, of at most 54 MB
+# each, so that they can be carried one after another. Without all of them, the tests of RTX plans are skipped by name.
 #
 # SM: the GPU's architecture, such as 90; ONNX Runtime's CUDA provider is carried with that machine code alone. The
 # GPU's machine must have PyTorch for CUDA 13: the CUDA libraries that it brings are used.
@@ -32,13 +32,15 @@ pack)
     bundle=$3 version=$4 architecture=$5
     mkdir -p "$folder"
     scratch=$(mktemp -d)
-    install "$scratch/site" "$version" onnxruntime-gpu==1.31.0 msgspec
+    install "$scratch/site" "$version" onnxruntime-gpu==1.31.0 msgspec \
+        typer click shellingham typing-extensions rich markdown-it-py mdurl pygments \
+        pytest iniconfig pluggy packaging
     (cd "$scratch/site/onnxruntime" && rm -rf transformers tools quantization datasets capi/libonnxruntime.so.*)
     python3 "$here/gpu_library.py" "$scratch/site/onnxruntime/capi/libonnxruntime_providers_cuda.so" "$architecture"
     tar -C "$scratch" -cf - site | xz -T0 -6 > "$folder/site.tar.xz"
     rm -rf "$scratch" "$folder/demo" "$folder/skeleton"
     c2t export "$here/../examples/demo/checkpoint" -o "$folder/demo"
-    python3 "$here/random_bundle.py" strip "$bundle" "$folder/skeleton"
+    python3 "$here/preset_data.py" strip "$bundle" "$folder/skeleton"
     du -h "$folder"/*
     ;;
 pack-rtx)
@@ -49,7 +51,6 @@ pack-rtx)
         tensorrt-rtx-cu13-bindings==1.7.1.116 tensorrt-rtx-cu13-libs==1.7.1.116
     # The package that imports these two has no wheel; what is installed here is the same for every Python.
     cp -r "$(python3 -c 'import tensorrt_rtx; print(list(tensorrt_rtx.__path__)[0])')" "$scratch/rtx/site/tensorrt_rtx"
-    c2t build "$folder/demo" --target rtx --gpu sm_80 --cache "$scratch/rtx/plans"
     rm -f "$folder"/rtx.*
     tar -C "$scratch" -cf - rtx | xz -T0 -9 | split -b 54MB -d - "$folder/rtx."
     (cd "$folder" && sha256sum rtx.[0-9]* > rtx.pieces)
@@ -70,13 +71,12 @@ run)
     if [ -f "$folder/rtx.pieces" ] && (cd "$folder" && sha256sum -c --status rtx.pieces); then
         [ -d "$folder/rtx" ] || cat "$folder"/rtx.[0-9]* | tar -C "$folder" -xJf -
         PYTHONPATH="$folder/rtx/site:$PYTHONPATH"
-        set -- --plans "$folder/rtx/plans" "$@"
     fi
     exec python3 "$here/gpu_engines.py" --demo "$folder/demo" --skeleton "$folder/skeleton" \
         --scratch "$folder/scratch" -o "$result" "$@"
     ;;
 *)
-    sed -n '2,13p' "$0"
+    sed -n '2,12p' "$0"
     exit 2
     ;;
 esac

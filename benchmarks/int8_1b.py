@@ -3,7 +3,7 @@
 Random weights: what is timed does not depend on their values. About 17 GB of memory.
 
     c2t export --preset llama-3.2-1b+geneformer-v2-104m --random -o BUNDLE
-    python benchmarks/preset_cells.py REAL.h5ad CELLS.h5ad
+    python benchmarks/preset_data.py cells REAL.h5ad CELLS.h5ad
     c2t calibrate BUNDLE CELLS.h5ad --cells-count 32 --gate-cells 32 --least-agreement 0 -o INT8
     python benchmarks/int8_1b.py BUNDLE INT8 -o benchmarks/results/int8_1b.json
 

@@ -1,9 +1,13 @@
-"""Random weights for a bundle without its data files: 5 GB made instead of carried.
+"""Data for the random model of a preset: its weights, made instead of carried, and real cells.
 
-A skeleton is a bundle without its `*.data` files and its `gene_embedding.safetensors`.
+    python benchmarks/preset_data.py strip BUNDLE SKELETON    # where the bundle is
+    python benchmarks/preset_data.py fill SKELETON BUNDLE     # where it is wanted
+    python benchmarks/preset_data.py cells REAL.h5ad CELLS.h5ad
 
-    python benchmarks/random_bundle.py strip BUNDLE SKELETON   # where the bundle is
-    python benchmarks/random_bundle.py fill SKELETON BUNDLE    # where it is wanted
+A skeleton is a bundle without its `*.data` files and its `gene_embedding.safetensors`: a few MB
+instead of 5 GB. A preset's genes are called ENSG00000000001, ... In CELLS.h5ad the most counted
+gene of the real cells has the first of these names, and so on. The cells keep their lengths and the
+ranks of their genes, and lose their meaning.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ import numpy as np
 import onnx
 from safetensors.numpy import save_file
 
-GENES = "gene_embedding.safetensors"
-SPREAD = 0.02  # of weights, as models are initialised
+GENE_TABLES = "gene_embedding.safetensors"
+GENES = 20_271  # of Geneformer V2's vocabulary
+SPREAD = 0.02  # standard deviation of weights, as models are initialised
 BLOCK = 1 << 22  # numbers that one thread makes at a time
 ROPE_BASE = 500_000.0
 
@@ -28,12 +33,12 @@ def strip(bundle: Path, skeleton: Path) -> None:
     """Copy all of a bundle but its weights."""
     skeleton.mkdir(parents=True)
     for file in bundle.iterdir():
-        if file.suffix != ".data" and file.name != GENES:
+        if file.suffix != ".data" and file.name != GENE_TABLES:
             shutil.copyfile(file, skeleton / file.name)
 
 
 def fill(skeleton: Path, bundle: Path, seed: int = 0) -> None:
-    """Copy a skeleton and write its weights; the same for every seed, whatever the machine."""
+    """Copy a skeleton and write its weights; one seed gives the same weights on every machine."""
     bundle.mkdir(parents=True, exist_ok=True)
     for file in skeleton.iterdir():
         shutil.copyfile(file, bundle / file.name)
@@ -49,8 +54,8 @@ def fill(skeleton: Path, bundle: Path, seed: int = 0) -> None:
         "gamma": np.ones(width, np.float32),
         "beta": np.zeros(width, np.float32),
     }
-    save_file(tables, bundle / GENES)
-    for name, entry in manifest["files"].items():  # the hashes are the skeleton's, and not checked
+    save_file(tables, bundle / GENE_TABLES)
+    for name, entry in manifest["files"].items():  # the hashes stay the skeleton's: open unverified
         entry["bytes"] = (bundle / name).stat().st_size
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
@@ -82,7 +87,7 @@ def fill_data(graph: Path, seed: int) -> None:
 
 
 def fill_block(job: tuple[np.ndarray, tuple[int, int, int]]) -> None:
-    """Normal numbers of a stream of their own."""
+    """Write normal numbers; the block's position is part of their seed."""
     place, seed = job
     place[:] = np.random.default_rng(seed).standard_normal(len(place), np.float32) * SPREAD
 
@@ -94,5 +99,19 @@ def rotary(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return (np.cos if name.endswith("cos") else np.sin)(angles).astype(np.float32)
 
 
+def cells(real: Path, renamed: Path) -> None:
+    """Write the real cells of a file with a preset's gene names."""
+    import anndata
+    from scipy import sparse
+
+    source = anndata.read_h5ad(real)
+    counts = sparse.csr_matrix(source.X)
+    order = np.argsort(-np.asarray(counts.sum(axis=0)).ravel(), kind="stable")[:GENES]
+    target = anndata.AnnData(X=counts[:, order].astype(np.float32))
+    target.obs_names = source.obs_names
+    target.var_names = [f"ENSG{number:011d}" for number in range(1, len(order) + 1)]
+    target.write_h5ad(renamed, compression="gzip")
+
+
 if __name__ == "__main__":
-    {"strip": strip, "fill": fill}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    {"strip": strip, "fill": fill, "cells": cells}[sys.argv[1]](*map(Path, sys.argv[2:4]))
