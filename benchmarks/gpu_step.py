@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_checks import bind_step, check_step_kernel
+from gpu_checks import bind_step, check_rows_of_the_step_kernel, check_step_kernel
 from gpu_decoder import random_vectors, step_times
 from gpu_timing import copy_bandwidth
 
@@ -75,6 +75,7 @@ def take_step_apart(options: argparse.Namespace, note: Callable[..., None]) -> N
         return
     vectors = random_vectors(bundle)
     check_step_kernel(decoder, bundle.manifest.prompt, vectors)
+    check_rows_of_the_step_kernel(decoder, bundle.manifest.prompt, vectors)
     note(checked="logits, repeats, and tokens alone and among others")
 
     bandwidth = copy_bandwidth(decoder.device)

@@ -156,42 +156,57 @@ def check_choice(device: Any, vocabulary: int, dtype: str) -> None:
             assert now.tobytes() == before[:rows].tobytes()
 
 
-def check_step_kernel(decoder: Any, prompt: Prompt, vectors: np.ndarray) -> None:
-    """Compare the kernel of short steps with the library's graph of the same weights.
-
-    Its logits must be close to the library's, the same at each repetition, and the same to the bit
-    for a token alone and among others.
+class StepLogits:
+    """Logits of a decoder's steps behind one prompt, by the kernel of short steps or the library.
 
     Args:
         decoder: A `DeviceDecoder` whose graph is a `DecoderStepGraph`.
-        prompt: What stands before the steps.
+        prompt: The prompt.
         vectors: Cell vectors [K, D].
     """
-    kernel = decoder.graph
-    prompts = PromptRunner(decoder, prompt)
-    length = prompts.length(len(vectors))
-    cache = decoder.new_cache(1, length + 2 * MAX_ROWS)
-    prompts.prefill(cache, 0, vectors)
 
-    def logits(graph: Any, tokens: int, first: int = 0) -> np.ndarray:
+    def __init__(self, decoder: Any, prompt: Prompt, vectors: np.ndarray) -> None:
+        self._decoder, self._kernel = decoder, decoder.graph
+        prompts = PromptRunner(decoder, prompt)
+        self._length = prompts.length(len(vectors))
+        self._cache = decoder.new_cache(1, self._length + 2 * MAX_ROWS)
+        prompts.prefill(self._cache, 0, vectors)
+
+    def __call__(self, tokens: int, first: int = 0, *, library: bool = False) -> np.ndarray:
         """Logits [tokens, V] of the tokens from `first` on of one text."""
-        decoder.graph = graph
-        cache.steps.clear()
-        step = bind_step(decoder, cache, tokens, length + first)
-        step.token_ids[0] += first
-        rows: np.ndarray = step.run()[0].copy()
-        return rows
+        self._decoder.graph = self._kernel.library if library else self._kernel
+        try:
+            self._cache.steps.clear()
+            step = bind_step(self._decoder, self._cache, tokens, self._length + first)
+            step.token_ids[0] += first
+            logits: np.ndarray = step.run()[0].copy()
+        finally:
+            self._decoder.graph = self._kernel
+        return logits
 
-    try:
-        # Each token after those before it, whose keys and values these steps have left.
-        alone = np.concatenate([logits(kernel, 1, place) for place in range(MAX_ROWS)])
-        for tokens in STEP_TOKENS:
-            library, ours, again = (logits(g, tokens) for g in (kernel.library, kernel, kernel))
-            assert relative_difference(ours, library) <= LOGIT_TOLERANCE["float16"]
-            np.testing.assert_array_equal(again, ours)
-            np.testing.assert_array_equal(ours, alone[:tokens])
-    finally:
-        decoder.graph = kernel
+
+def check_step_kernel(decoder: Any, prompt: Prompt, vectors: np.ndarray) -> None:
+    """Compare the kernel's logits with those of the library's graph of the same weights.
+
+    Repeated, they must be the same to the bit. See `StepLogits` for the arguments.
+    """
+    logits = StepLogits(decoder, prompt, vectors)
+    for tokens in STEP_TOKENS:
+        library, ours = logits(tokens, library=True), logits(tokens)
+        assert relative_difference(ours, library) <= LOGIT_TOLERANCE["float16"]
+        np.testing.assert_array_equal(logits(tokens), ours)
+
+
+def check_rows_of_the_step_kernel(decoder: Any, prompt: Prompt, vectors: np.ndarray) -> None:
+    """A token's logits must be the same to the bit alone and among others.
+
+    See `StepLogits` for the arguments.
+    """
+    logits = StepLogits(decoder, prompt, vectors)
+    # Each token after those before it, whose keys and values these steps leave in the cache.
+    alone = np.concatenate([logits(1, place) for place in range(MAX_ROWS)])
+    for tokens in STEP_TOKENS:
+        np.testing.assert_array_equal(logits(tokens), alone[:tokens])
 
 
 def bind_step(decoder: Any, cache: Any, tokens: int, position: int) -> Any:

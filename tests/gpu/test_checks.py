@@ -13,6 +13,7 @@ from gpu_checks import (
     check_bundle_logits,
     check_choice,
     check_gene_embedding,
+    check_rows_of_the_step_kernel,
     check_step_kernel,
     check_texts_of_the_cpu,
     check_token_rows,
@@ -23,6 +24,7 @@ from host_cuda import HostDevice, HostDriver, HostGraph, at
 from played_kernel import LibraryGraph, PlayedKernel, StepDevice
 from tiny_decoder import make_decoder, random_vectors
 
+from c2t.kernels.decoder_step.cuda import MAX_ROWS
 from c2t.runtime.build.step_weights import write_decoder_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
@@ -96,6 +98,21 @@ def test_check_of_the_step_kernel(step_decoder: tuple[Any, Any, PlayedKernel]) -
     kernel.error = 1e3
     with pytest.raises(AssertionError, match=r"<= 0\.03"):
         check_step_kernel(decoder, tiny.prompt, vectors)
+
+
+def test_check_of_rows_of_the_step_kernel(
+    step_decoder: tuple[Any, Any, PlayedKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that it fails: the fake's library does not promise the same bits for all rows."""
+    decoder, tiny, kernel = step_decoder
+
+    def start(device: Any, weights: Any, scratch: Any, step: Any) -> None:
+        kernel.error = 1e-3 * (step.tokens == MAX_ROWS)
+        kernel.start(device, weights, scratch, step)
+
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", start)
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        check_rows_of_the_step_kernel(decoder, tiny.prompt, random_vectors(0))
 
 
 def test_texts_of_the_step_kernel(step_decoder: tuple[Any, Any, PlayedKernel]) -> None:

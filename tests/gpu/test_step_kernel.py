@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_checks import check_step_kernel, write_texts
+from gpu_checks import check_rows_of_the_step_kernel, check_step_kernel, write_texts
 
 from c2t.runtime.bundle.manifest import Generation
 
@@ -57,6 +57,11 @@ def cell_vectors(count: int) -> list[Any]:
 def test_logits_are_those_of_the_library(half: tuple[Any, Path], device: Any) -> None:
     decoder = open_decoder(half, device)
     check_step_kernel(decoder, half[0].prompt, cell_vectors(3)[-1])
+
+
+def test_a_token_is_the_same_alone_and_among_others(half: tuple[Any, Path], device: Any) -> None:
+    decoder = open_decoder(half, device)
+    check_rows_of_the_step_kernel(decoder, half[0].prompt, cell_vectors(3)[-1])
 
 
 def test_a_text_does_not_depend_on_cuda_graphs(half: tuple[Any, Path], device: Any) -> None:
