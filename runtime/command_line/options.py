@@ -1,4 +1,4 @@
-"""Options that several commands have: one name, one bound and one help text for each."""
+"""Options that several commands share, so that one name means one thing."""
 
 import enum
 from pathlib import Path

@@ -1,8 +1,12 @@
-"""How a command behaves: what it says where, its exit code, and what becomes of its errors.
+"""How a command behaves: where it writes, its exit codes, and how it reports errors.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 ended (SIGTERM). An error
-of the user's is told in two lines, `error:` and `hint:`; with `--debug` it keeps its traceback, as
-does everything else always, which is a bug.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 129 ended (SIGHUP), 130 interrupted (Ctrl-C), 141
+output closed (SIGPIPE), 143 ended (SIGTERM). An error of the user's is reported in two lines,
+`error:` and `hint:`, or with `--debug` by its traceback. Any other error is a bug, and always has
+its traceback.
+
+A signal that the caller ignores stays ignored: SIGHUP under `nohup`, SIGINT in the background of a
+shell script.
 """
 
 from __future__ import annotations
@@ -32,10 +36,10 @@ P = ParamSpec("P")
 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
-STANDARD_OUTPUT = "<standard output>"  # in place of a file's name
-PIPE_CLOSED = 141  # 128 + SIGPIPE, which not every system has
+STANDARD_OUTPUT = "<standard output>"  # the file name of its errors
+PIPE_CLOSED = 141  # 128 + SIGPIPE, which Windows lacks
 
-# Top-level packages that only an extra installs, and the extra.
+# Top-level packages that only an extra installs, and the name of the extra.
 EXTRAS = {
     "gguf": "bench",
     "jinja2": "export",
@@ -56,17 +60,16 @@ _debug = False
 
 
 class UsageError(C2TError):
-    """Options that do not go together."""
+    """Options that contradict each other; the exit code is 2."""
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run the command that the process was started with."""
+    """Run the command of this process's arguments, and exit."""
     global _debug
-    # Before anything loads ONNX Runtime, which reads the environment once.
+    # ONNX Runtime reads the environment once, when it is loaded: set this before.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        # `nohup` ignores SIGHUP, and is right.
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _stop)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -86,16 +89,16 @@ def run_arguments(app: typer.Typer, arguments: list[str]) -> NoReturn:
         code = app(args=arguments, prog_name="c2t", standalone_mode=False)
         sys.stdout.flush()
     except _WrongArguments as error:
-        raise SystemExit(_tell_wrong_arguments(error, arguments)) from None
-    except OSError as error:  # of `--help`; commands tell their own
+        raise SystemExit(_report_wrong_arguments(error, arguments)) from None
+    except OSError as error:  # of `--help`; commands report their own
         if _debug or error.errno is None:
             raise
-        raise SystemExit(_tell_system_error(error)) from None
+        raise SystemExit(_report_system_error(error)) from None
     raise SystemExit(code or 0)
 
 
 def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, None]:
-    """Make a function a command whose errors are told rather than thrown."""
+    """Make a function a command that reports its errors and exits with their code."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -105,7 +108,7 @@ def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, No
         except C2TError as error:
             if _debug:
                 raise
-            _tell(error.problem, error.hint)
+            _report(error.problem, error.hint)
             raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from None
         except BrokenPipeError:  # `c2t describe ... | head` is no error
             _forget_standard_output()
@@ -113,7 +116,7 @@ def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, No
         except OSError as error:
             if _debug or error.errno is None:
                 raise
-            raise typer.Exit(_tell_system_error(error)) from None
+            raise typer.Exit(_report_system_error(error)) from None
         except KeyboardInterrupt as stop:
             say(f"\ninterrupted{_what_is_kept(stop)}")
             raise typer.Exit(INTERRUPTED) from None
@@ -131,10 +134,10 @@ def import_stage(name: str, *, extra: str = "") -> ModuleType:
 
     Args:
         name: The module.
-        extra: What installs all that it needs, if not what usually brings the missing package.
+        extra: The extra that the hint names; by default the one that installs the missing package.
 
     Raises:
-        C2TError: Something that an extra installs is missing; the hint names the extra.
+        C2TError: A package is missing; the hint names the extra that installs it.
     """
     try:
         return importlib.import_module(name)
@@ -148,7 +151,7 @@ def import_stage(name: str, *, extra: str = "") -> ModuleType:
 
 
 def open_checked(path: Path) -> Bundle:
-    """Open a bundle once the hash of every file was compared, with a bar for gigabytes.
+    """Open a bundle after its hashes were compared, with a progress bar.
 
     Raises:
         BundleError: See `c2t.runtime.bundle.bundle.open_bundle`.
@@ -169,13 +172,13 @@ def hash_progress(total: int) -> AbstractContextManager[Callable[[int], None]]:
 
 
 def say(message: str) -> None:
-    """Tell the user something that is not data."""
-    with contextlib.suppress(OSError):  # nobody listens: no reason to stop working
+    """Print a message to standard error; data goes to standard output."""
+    with contextlib.suppress(OSError):  # a closed standard error is no reason to stop working
         print(message, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
-    """Print a dataclass, or anything else that msgspec knows, as JSON."""
+    """Print a dataclass, or anything else that msgspec can encode, as JSON."""
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
@@ -189,23 +192,23 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Tell a warning as a line of its own: where in the code it arose is nothing to users."""
+    """Print a warning as one line, without the place in the code, which means nothing to users."""
     say(f"warning: {message}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End on a signal the orderly way, so that nothing half-written stays behind."""
+    """Exit in order on a signal, so that temporary files are removed."""
     raise SystemExit(128 + number)
 
 
-def _tell(problem: str, hint: str) -> None:
+def _report(problem: str, hint: str) -> None:
     say(f"error: {problem}")
     if hint:
         say(f"hint: {hint}")
 
 
-def _tell_wrong_arguments(error: Any, arguments: Sequence[str]) -> int:
-    """Tell an error of the argument parser as any other; asked for nothing, show the help."""
+def _report_wrong_arguments(error: Any, arguments: Sequence[str]) -> int:
+    """Report an error of the argument parser like any other; without arguments, show the help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return WRONG_USAGE
@@ -214,34 +217,34 @@ def _tell_wrong_arguments(error: Any, arguments: Sequence[str]) -> int:
     if given is not None and given not in message:
         message += f", not {given!r}"
     path = error.ctx.command_path if error.ctx is not None else "c2t"
-    _tell(message[:1].lower() + message[1:], f"see `{path} --help`")
+    _report(message[:1].lower() + message[1:], f"see `{path} --help`")
     return WRONG_USAGE
 
 
 def _value_given(names: Sequence[str], arguments: Sequence[str]) -> str | None:
-    """The last value that an option of these names was given: not every message has it."""
-    found = None
+    """The last value that was given to an option, for messages that lack it."""
+    value = None
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
+        name, equals, given = argument.partition("=")
         if name in names and name.startswith("-"):
-            found = value if equals else following
-    return found
+            value = given if equals else following
+    return value
 
 
-def _tell_system_error(error: OSError) -> int:
-    """Tell an error of the operating system: a file that may not be read, a full disk."""
+def _report_system_error(error: OSError) -> int:
+    """Report an error of the operating system, such as a full disk."""
     reason = error.strerror or str(error)
     if error.filename == STANDARD_OUTPUT:
         _forget_standard_output()
-        _tell(f"cannot write to standard output: {reason}", "send it somewhere else")
+        _report(f"cannot write to standard output: {reason}", "send it somewhere else")
     else:
         where = f"{error.filename}: " if error.filename else ""
-        _tell(f"{where}{reason}", "mend that and run the same command again; --debug says more")
+        _report(f"{where}{reason}", "mend that and run the same command again; --debug says more")
     return FAILED
 
 
 class _StandardOutput(io.FileIO):
-    """Standard output, whose errors say that they are of it."""
+    """Standard output; its errors have `STANDARD_OUTPUT` as their file name."""
 
     def write(self, data: Any) -> int | None:  # type: ignore[override]
         try:
@@ -251,10 +254,10 @@ class _StandardOutput(io.FileIO):
 
 
 def _prepare_streams() -> None:
-    """Make errors of standard output known, also where the shell has closed it (`>&-`)."""
+    """Let errors of standard output name it, also if the shell has closed it (`>&-`)."""
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
-    if sys.stdout is None:  # whatever is written now fails
+    if sys.stdout is None:  # a read-only file in its place: every write fails
         raw, encoding, errors = _StandardOutput(os.open(os.devnull, os.O_RDONLY), "w"), "utf-8", ""
     elif sys.stdout.isatty():
         return
@@ -266,7 +269,7 @@ def _prepare_streams() -> None:
 
 
 def _forget_standard_output() -> None:
-    """Else Python complains when it flushes what is left at the end."""
+    """Discard what is left, so that Python's flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

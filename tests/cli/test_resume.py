@@ -4,7 +4,10 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_process import C2T, ENVIRONMENT, make_cells, run_c2t
@@ -25,10 +28,28 @@ def whole(bundle: Path, many: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out.read_bytes()
 
 
-def stop_half_way(bundle: Path, many: Path, out: Path, number: int) -> tuple[int, str]:
+@contextmanager
+def signals_of_children(action: Any) -> Iterator[None]:
+    """Set what children start with; this process may ignore signals itself, as under `nohup`.
+
+    A child starts with the default action of a signal that has a handler here.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, action) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_half_way(
+    bundle: Path, many: Path, out: Path, number: int, *, ignored: bool = False
+) -> tuple[int, str]:
     """Run until some cells are in the journal, send the signal; exit code and stderr."""
     command = [str(C2T), "describe", str(bundle), str(many), "-o", str(out), *OPTIONS]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    with signals_of_children(signal.SIG_IGN if ignored else signal.default_int_handler):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     journal = out.with_name(f".{out.name}.partial")
     limit = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < limit:
@@ -62,6 +83,17 @@ def test_stopped_run_goes_on(
     assert f"going on after {summary['resumed']} of {CELLS} cells" in done.stderr
     assert out.read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_the_caller_ignores_stops_nothing(
+    bundle: Path, many: Path, whole: bytes, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As under `nohup`, or in the background of a shell script."""
+    out = tmp_path / "out.jsonl"
+    code, errors = stop_half_way(bundle, many, out, number, ignored=True)
+    assert code == 0, errors
+    assert out.read_bytes() == whole
 
 
 def test_other_options_do_not_mix(bundle: Path, many: Path, tmp_path: Path) -> None:
