@@ -100,7 +100,7 @@ def start_part(name: str, options: argparse.Namespace, left: float) -> dict[str,
     else:
         command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
     # The parts check before they time, by the functions of the tests.
-    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(TESTS / "support"), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "C2T_GPU_BUNDLES": str(options.demo.resolve())}
     since = perf_counter()
     try:
@@ -182,7 +182,8 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     from preset_data import fill as fill_bundle
 
     from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
-    from c2t.runtime.bundle.bundle import GRAPHS, open_bundle
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.bundle.manifest import GRAPHS
 
     if options.skeleton is None:
         note(**{"not executed": "no skeleton of a 1B bundle was given"})

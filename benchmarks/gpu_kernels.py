@@ -52,9 +52,7 @@ def time_embedding(device: CudaDevice, hidden_size: int, bandwidth: float) -> di
     cells = DeviceCells.upload(tokens, np.full(CELLS, POSITIONS, np.int32), tables)
     on_device = DeviceTables.upload(tables)
     out = DeviceArray.allocate((CELLS, POSITIONS, hidden_size), np.float32)
-    embed = partial(
-        launch_gene_embedding, device, cells, on_device, out.pointer, dtype=np.float32
-    )
+    embed = partial(launch_gene_embedding, device, cells, on_device, out.pointer, dtype=np.float32)
     seconds = device_seconds(device, embed)
     # Word rows are read and embeddings written. The cells share the position rows (cache).
     moved = 2 * tokens.size * hidden_size * 4 + POSITIONS * hidden_size * 4

@@ -8,7 +8,6 @@ They need `c2t[gpu]` and pytest, no torch.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -16,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_data import BUNDLES
 
-from c2t.runtime.bundle.bundle import (
-    GOLDEN_NAME,
-    Bundle,
-    file_entries,
-    open_bundle,
-    write_manifest,
-)
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.engines.check import gpu_reasons
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 from c2t.runtime.system.machine import look_at_machine
@@ -52,21 +48,10 @@ def device() -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny bundle with golden cells, and a phrase table of their texts."""
-    make = pytest.importorskip("tiny_bundle", reason="needs c2t[export]").make_bundle
-    from gpu_checks import describe_cells
-    from tiny_models import tiny_cell
-
-    folder = tmp_path_factory.mktemp("tiny") / "bundle"
-    folder.mkdir()
-    bundle = make(folder).bundle
-    cells = [tiny_cell(length, seed=length).tolist() for length in (12, 30, 48)]
-    texts, _ = describe_cells(bundle, cells, engine="cpu")
-    golden = [
-        {"gene_tokens": cell, "token_ids": text, "text": ""}
-        for cell, text in zip(cells, texts, strict=True)
-    ]
-    (folder / GOLDEN_NAME).write_text(json.dumps({"cells": golden}))
+    """The committed tiny bundle, with a phrase table of its golden texts."""
+    folder = shutil.copytree(BUNDLES["mlp"], tmp_path_factory.mktemp("tiny") / "bundle")
+    bundle = open_bundle(folder)
+    texts = [cell.token_ids for cell in bundle.golden.cells]
     build_phrase_table(texts).save(folder / PHRASES_NAME)
     files = file_entries(folder, [*bundle.manifest.files, PHRASES_NAME])
     write_manifest(folder, replace(bundle.manifest, files=files))

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes.cuda_driver import FakeDevice, FakeDriver, FakeGraph, at
+from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from gpu_checks import (
     LOGIT_TOLERANCE,
     check_bundle_logits,
@@ -20,9 +22,7 @@ from gpu_checks import (
     describe_cells,
     write_texts,
 )
-from host_cuda import HostDevice, HostDriver, HostGraph, at
-from played_kernel import LibraryGraph, PlayedKernel, StepDevice
-from tiny_decoder import make_decoder, random_vectors
+from tiny_data import random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.cuda import MAX_ROWS
 from c2t.runtime.build.step_weights import write_decoder_weights
@@ -40,7 +40,7 @@ from c2t.runtime.graphs.half_precision import write_half_precision
 GENERATION = Generation(max_new_tokens=16, no_repeat_ngram_size=3, eos_token_ids=())
 
 
-class WrongDevice(HostDevice):
+class WrongDevice(FakeDevice):
     """A device whose kernels write their results, and then change one byte of them."""
 
     def launch(self, source: str, kernel: str, grid: Any, arguments: Any, **defines: int) -> None:
@@ -49,7 +49,7 @@ class WrongDevice(HostDevice):
         at(arguments[result], (8,), "uint8")[[2, 6]] ^= 0x41
 
 
-@pytest.mark.parametrize("device", [HostDevice(), WrongDevice()], ids=["right", "wrong"])
+@pytest.mark.parametrize("device", [FakeDevice(), WrongDevice()], ids=["right", "wrong"])
 @pytest.mark.parametrize(
     "check",
     [
@@ -62,7 +62,7 @@ class WrongDevice(HostDevice):
     ],
 )
 def test_checks_of_kernels(
-    driver: HostDriver, check: Callable[[HostDevice], None], device: HostDevice
+    driver: FakeDriver, check: Callable[[FakeDevice], None], device: FakeDevice
 ) -> None:
     if isinstance(device, WrongDevice):
         with pytest.raises(AssertionError):
@@ -73,15 +73,15 @@ def test_checks_of_kernels(
 
 @pytest.fixture
 def step_decoder(
-    driver: HostDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Any, Any, PlayedKernel]:
+    driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Any, FakeStepKernel]:
     """A decoder whose short steps a fake kernel runs, what it was made from, and the kernel."""
-    tiny = make_decoder(tmp_path)
+    tiny = tiny_decoder()
     half = tmp_path / "half"
     half.mkdir()
-    write_half_precision(tmp_path / "decoder.onnx", half / "decoder.onnx", dtype="float16")
-    write_decoder_weights(tmp_path / "decoder.onnx", half / "decoder.onnx")
-    kernel = PlayedKernel(half)
+    write_half_precision(tiny.path, half / "decoder.onnx", dtype="float16")
+    write_decoder_weights(tiny.path, half / "decoder.onnx")
+    kernel = FakeStepKernel(half)
     monkeypatch.setattr(step_kernel, "pack_decoder", kernel.pack)
     monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)
     library = LibraryGraph(half / "decoder.onnx")
@@ -91,7 +91,7 @@ def step_decoder(
     return DeviceDecoder(StepDevice(), graph, sizes, table), tiny, kernel
 
 
-def test_check_of_the_step_kernel(step_decoder: tuple[Any, Any, PlayedKernel]) -> None:
+def test_check_of_the_step_kernel(step_decoder: tuple[Any, Any, FakeStepKernel]) -> None:
     decoder, tiny, kernel = step_decoder
     vectors = random_vectors(0)
     check_step_kernel(decoder, tiny.prompt, vectors)
@@ -101,7 +101,7 @@ def test_check_of_the_step_kernel(step_decoder: tuple[Any, Any, PlayedKernel]) -
 
 
 def test_check_of_rows_of_the_step_kernel(
-    step_decoder: tuple[Any, Any, PlayedKernel], monkeypatch: pytest.MonkeyPatch
+    step_decoder: tuple[Any, Any, FakeStepKernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only that it fails: the fake's library does not promise the same bits for all rows."""
     decoder, tiny, kernel = step_decoder
@@ -115,7 +115,7 @@ def test_check_of_rows_of_the_step_kernel(
         check_rows_of_the_step_kernel(decoder, tiny.prompt, random_vectors(0))
 
 
-def test_texts_of_the_step_kernel(step_decoder: tuple[Any, Any, PlayedKernel]) -> None:
+def test_texts_of_the_step_kernel(step_decoder: tuple[Any, Any, FakeStepKernel]) -> None:
     decoder, tiny, kernel = step_decoder
     vectors = [random_vectors(seed, count=1 + 4 * seed) for seed in range(3)]
     texts = write_texts(decoder, tiny.prompt, vectors, GENERATION)
@@ -126,10 +126,10 @@ def test_texts_of_the_step_kernel(step_decoder: tuple[Any, Any, PlayedKernel]) -
 
 
 @pytest.fixture
-def cuda_on_host(driver: HostDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+def cuda_on_host(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--engine cuda` on the host."""
-    monkeypatch.setattr(gpu_open, "OnnxRuntimeDeviceGraph", lambda path, *_, **__: HostGraph(path))
-    monkeypatch.setattr(gpu_open, "CudaDevice", lambda number: HostDevice())
+    monkeypatch.setattr(gpu_open, "OnnxRuntimeDeviceGraph", lambda path, *_, **__: FakeGraph(path))
+    monkeypatch.setattr(gpu_open, "CudaDevice", lambda number: FakeDevice())
     monkeypatch.setattr(
         choose,
         "check_engine",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from gpu_checks import check_rows_of_the_step_kernel, check_step_kernel, write_texts
+from tiny_data import random_vectors, tiny_decoder
 
 from c2t.runtime.bundle.manifest import Generation
 
@@ -19,15 +20,13 @@ GENERATION = Generation(max_new_tokens=24, no_repeat_ngram_size=3, eos_token_ids
 def half(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A tiny decoder, and the folder of its half-precision graph and the kernel's weights."""
     pytest.importorskip("onnx", reason="onnx is not installed: c2t[gpu]")
-    tiny = pytest.importorskip("tiny_decoder", reason="needs c2t[export]")
     from c2t.runtime.build.step_weights import write_decoder_weights
     from c2t.runtime.graphs.half_precision import write_half_precision
 
-    folder = tmp_path_factory.mktemp("decoder")
-    decoder = tiny.make_decoder(folder)
+    decoder = tiny_decoder()
     half = tmp_path_factory.mktemp("half")
-    write_half_precision(folder / "decoder.onnx", half / "decoder.onnx", dtype="float16")
-    write_decoder_weights(folder / "decoder.onnx", half / "decoder.onnx")
+    write_half_precision(decoder.path, half / "decoder.onnx", dtype="float16")
+    write_decoder_weights(decoder.path, half / "decoder.onnx")
     return decoder, half
 
 
@@ -49,8 +48,6 @@ def open_decoder(half: tuple[Any, Path], device: Any, *, cuda_graph: bool = True
 
 
 def cell_vectors(count: int) -> list[Any]:
-    from tiny_decoder import random_vectors
-
     return [random_vectors(seed, count=1 + 4 * seed) for seed in range(count)]
 
 

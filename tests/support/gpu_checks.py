@@ -14,7 +14,7 @@ from tolerance import FLOAT32
 
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.cuda import MAX_ROWS
-from c2t.kernels.gene_embedding.cuda import CudaKernels
+from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
 from c2t.kernels.tokens.cuda import (
@@ -26,8 +26,8 @@ from c2t.kernels.tokens.cuda import (
 from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation, Prompt
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.description import EncodedCells
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.encoder import open_engines
 from c2t.runtime.generation.drafts import Drafter
@@ -66,10 +66,9 @@ def check_gene_embedding(device: Any, hidden_size: int, storage: str, dtype: str
     expected = np.empty((len(lengths), ranks, hidden_size), dtype)
     embed_genes_reference(tokens, lengths, tables, expected, out_scale=scale)
     out = DeviceArray.upload(np.full_like(expected, POISON))
-    kernels = CudaKernels(device)
-    cells = kernels.upload_cells(tokens, lengths, tables)
-    on_device = kernels.upload_tables(tables)
-    kernels.embed_genes(cells, on_device, out.pointer, ranks=ranks, dtype=dtype, out_scale=scale)
+    cells = DeviceCells.upload(tokens, lengths, tables)
+    on_device = DeviceTables.upload(tables)
+    launch_gene_embedding(device, cells, on_device, out.pointer, dtype=dtype, out_scale=scale)
     device.synchronize()
     _compare_embeddings(out.download(), expected)
 
