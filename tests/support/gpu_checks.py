@@ -13,7 +13,7 @@ import numpy as np
 from tolerance import FLOAT32
 
 from c2t.kernels.cuda.memory import DeviceArray
-from c2t.kernels.decoder_step.cuda import MAX_ROWS
+from c2t.kernels.decoder_step.sizes import MAX_ROWS
 from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
@@ -139,7 +139,7 @@ def check_choice(device: Any, vocabulary: int, dtype: str) -> None:
             probability=results[1].pointer,
             finite=results[2].pointer,
             count=rows,
-            vocabulary=vocabulary,
+            vocabulary_size=vocabulary,
         )
         device.synchronize()
         return [array.download()[:rows] for array in results]
