@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions, read_system_message
+from c2t.runtime.command_line.options import ForceOption
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
 _HINT = "see `c2t export --help`"
@@ -30,7 +31,7 @@ def export(
         str | None, typer.Option(help="Sizes of a known model, for --random.")
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="Random weights for --preset.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: ForceOption = False,
     **others: Any,
 ) -> None:
     """Turn a trained checkpoint into a bundle.

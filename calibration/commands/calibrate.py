@@ -10,10 +10,15 @@ import typer
 from c2t.calibration.quantise.choices import Estimator, Precision
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
+    ForceOption,
     GeneColumnOption,
+    JsonOption,
+    LabelMapOption,
     LayerOption,
     LeastAgreementOption,
+    OntologyOption,
     SimilarityToleranceOption,
+    ThreadsOption,
 )
 from c2t.runtime.command_line.run import import_stage, open_checked, print_json, say
 
@@ -32,13 +37,8 @@ def calibrate(
     label_column: Annotated[
         str | None, typer.Option(help="Column of cell types.  [default: cell_type, if there]")
     ] = None,
-    label_map: Annotated[
-        Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
-    ] = None,
-    ontology: Annotated[
-        Path | None,
-        typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]"),
-    ] = None,
+    label_map: LabelMapOption = None,
+    ontology: OntologyOption = None,
     estimator: Annotated[
         Estimator, typer.Option(help="How the ranges of activations are found.")
     ] = Estimator.mse,
@@ -59,14 +59,12 @@ def calibrate(
     layer: LayerOption = None,
     gene_column: GeneColumnOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    threads: ThreadsOption = None,
+    force: ForceOption = False,
     force_gate: Annotated[
         bool, typer.Option("--force-gate", help="Write the bundle even if it fails the gate.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Quantise a bundle: smaller, faster, and shown to say the same.
 

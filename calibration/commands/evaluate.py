@@ -14,12 +14,22 @@ import typer
 
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
+    BatchSizeOption,
+    CellChoiceOption,
     EngineName,
     EngineOption,
+    ForceOption,
     GeneColumnOption,
+    JsonOption,
+    LabelMapOption,
     LayerOption,
     LeastAgreementOption,
+    LimitOption,
+    MaxNewTokensOption,
+    NumBeamsOption,
+    OntologyOption,
     SimilarityToleranceOption,
+    ThreadsOption,
 )
 from c2t.runtime.command_line.run import UsageError, open_checked, say
 from c2t.runtime.system.errors import EvaluationError
@@ -56,13 +66,8 @@ def evaluate(
     age_column: Annotated[
         str | None, typer.Option(help="Column of ages.  [default: development_stage, if there]")
     ] = None,
-    label_map: Annotated[
-        Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
-    ] = None,
-    ontology: Annotated[
-        Path | None,
-        typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]"),
-    ] = None,
+    label_map: LabelMapOption = None,
+    ontology: OntologyOption = None,
     uberon: Annotated[Path | None, typer.Option(help="The same for tissues.")] = None,
     mondo: Annotated[Path | None, typer.Option(help="The same for diseases.")] = None,
     references: Annotated[
@@ -74,21 +79,15 @@ def evaluate(
     bert_model: Annotated[
         Path | None, typer.Option(help="Folder of a model for BERTScore; nothing is fetched.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first cells.")] = None,
-    choice: Annotated[
-        str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
-    ] = None,
+    limit: LimitOption = None,
+    choice: CellChoiceOption = None,
     layer: LayerOption = None,
     gene_column: GeneColumnOption = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest text, in tokens.")
-    ] = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    max_new_tokens: MaxNewTokensOption = None,
+    num_beams: NumBeamsOption = None,
     engine: EngineOption = EngineName.auto,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
+    threads: ThreadsOption = None,
+    batch_size: BatchSizeOption = 8,
     resamples: Annotated[
         int, typer.Option(min=2, help="Bootstrap resamples for the intervals.")
     ] = 1000,
@@ -99,8 +98,8 @@ def evaluate(
     accuracy_tolerance: AccuracyToleranceOption = 0.5,
     similarity_tolerance: SimilarityToleranceOption = 0.5,
     least_agreement: LeastAgreementOption = 97.0,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Judge a bundle's texts on labelled cells.
 

@@ -18,14 +18,31 @@ class EngineName(enum.StrEnum):
     tensorrt_ep = "tensorrt-ep"
 
 
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 EngineOption = Annotated[
     EngineName, typer.Option("--engine", help="What runs the graphs; auto: the best that works.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first cells.")]
+CellChoiceOption = Annotated[
+    str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
 ]
 LayerOption = Annotated[
     str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
 ]
 GeneColumnOption = Annotated[
     str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
+]
+MaxNewTokensOption = Annotated[int | None, typer.Option(min=1, help="Longest text, in tokens.")]
+NumBeamsOption = Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Cells written at the same time.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")]
+LabelMapOption = Annotated[
+    Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
+]
+OntologyOption = Annotated[
+    Path | None, typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]")
 ]
 AccuracyToleranceOption = Annotated[
     float, typer.Option(min=0, help="Accuracy that may be lost, in percentage points.")
@@ -36,6 +53,3 @@ SimilarityToleranceOption = Annotated[
 LeastAgreementOption = Annotated[
     float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
 ]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

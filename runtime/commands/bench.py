@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from c2t.runtime.command_line.options import EngineName, EngineOption
+from c2t.runtime.command_line.options import (
+    BatchSizeOption,
+    EngineName,
+    EngineOption,
+    ForceOption,
+    JsonOption,
+    MaxNewTokensOption,
+    NumBeamsOption,
+    ThreadsOption,
+)
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
 if TYPE_CHECKING:
@@ -45,14 +54,10 @@ def bench(
         int, typer.Option(min=1, help="Cells described one by one; 8 times as many in batches.")
     ] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 3,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest text, in tokens.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
+    num_beams: NumBeamsOption = None,
+    max_new_tokens: MaxNewTokensOption = None,
+    threads: ThreadsOption = None,
+    batch_size: BatchSizeOption = 8,
     prepack: Annotated[
         bool | None, typer.Option(help="Copy the weights at opening; else only small graphs'.")
     ] = None,
@@ -62,8 +67,8 @@ def bench(
         Path | None,
         typer.Option("--output", "-o", help="Folder for bench.json, bench.txt and bench.svg."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Measure a bundle, or the kernels, on this machine.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c2t.runtime.command_line.options import JsonOption
 from c2t.runtime.command_line.run import UsageError, import_stage, open_checked, print_json, say
 from c2t.runtime.engines.tensorrt_library import Target
 
@@ -58,7 +59,7 @@ def build(
         Path | None, typer.Option(help="Folder for what is built.  [default: BUNDLE.engines]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build again what is there.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Build a bundle for a GPU: TensorRT plans, or graphs for ONNX Runtime on CUDA.
 

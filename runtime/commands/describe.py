@@ -10,13 +10,19 @@ from typing import Annotated
 import typer
 
 from c2t.runtime.command_line.options import (
+    BatchSizeOption,
     BundleArgument,
+    CellChoiceOption,
     EngineName,
     EngineOption,
     ForceOption,
     GeneColumnOption,
     JsonOption,
     LayerOption,
+    LimitOption,
+    MaxNewTokensOption,
+    NumBeamsOption,
+    ThreadsOption,
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
 
@@ -44,10 +50,8 @@ def describe(
     write_obs: Annotated[
         bool, typer.Option("--write-obs", help="Write a copy of the cells with the descriptions.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first cells.")] = None,
-    choice: Annotated[
-        str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
-    ] = None,
+    limit: LimitOption = None,
+    choice: CellChoiceOption = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run left.")
     ] = False,
@@ -62,17 +66,13 @@ def describe(
     filter_pass: Annotated[
         bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
     ] = True,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest text, in tokens.")
-    ] = None,
-    num_beams: Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")] = None,
+    max_new_tokens: MaxNewTokensOption = None,
+    num_beams: NumBeamsOption = None,
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(min=0, help="Size of n-grams that may not repeat; 0: off.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; all cores if not given.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cells written at the same time.")] = 8,
+    threads: ThreadsOption = None,
+    batch_size: BatchSizeOption = 8,
     drafts: Annotated[
         bool, typer.Option(help="Guess phrases and verify them: the same texts, sooner.")
     ] = True,

@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 from cli_process import C2T, Command, run_c2t, set_golden
 
 import c2t
+from c2t.cli import app
+from c2t.runtime.command_line.options import EngineName
+from c2t.runtime.engines.choose import CHOICES
 from c2t.runtime.system.machine import look_at_machine
 
 
@@ -23,6 +27,23 @@ def test_help_names_every_command() -> None:
         shown = run_c2t(command, "--help")
         assert shown.returncode == 0
         assert "Usage: c2t" in shown.stdout
+
+
+def test_an_option_is_of_one_kind_on_every_command() -> None:
+    """A flag here and a value there under one name would surprise; so would another short name."""
+    kinds: dict[str, set[tuple[bool, tuple[str, ...]]]] = {}
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        for option in command.params:
+            names = tuple(sorted((*option.opts, *option.secondary_opts)))
+            for name in names:
+                if name.startswith("-"):
+                    kinds.setdefault(name, set()).add((option.is_flag, names))
+    assert kinds["--json"] == {(True, ("--json",))}
+    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
+
+
+def test_engines_of_the_command_line_are_those_that_can_be_chosen() -> None:
+    assert [name.value for name in EngineName] == list(CHOICES)
 
 
 def test_version() -> None:
