@@ -14,8 +14,6 @@ from cli_process import C2T, Command, run_c2t, set_golden
 
 import c2t
 from c2t.cli import app
-from c2t.runtime.command_line.options import EngineName
-from c2t.runtime.engines.choose import CHOICES
 from c2t.runtime.system.machine import look_at_machine
 
 
@@ -40,10 +38,6 @@ def test_an_option_is_of_one_kind_on_every_command() -> None:
                     kinds.setdefault(name, set()).add((option.is_flag, names))
     assert kinds["--json"] == {(True, ("--json",))}
     assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
-
-
-def test_engines_of_the_command_line_are_those_that_can_be_chosen() -> None:
-    assert [name.value for name in EngineName] == list(CHOICES)
 
 
 def test_version() -> None:
