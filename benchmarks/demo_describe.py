@@ -64,7 +64,7 @@ def main() -> None:
     document["bundle"] = {"name": bundle.manifest.name, "sha256": bundle.digest}
     by_file = {path.name: held_out_cells(bundle, path) for path in options.cells}
     document["held_out_cells"] = {name: len(cells) for name, cells in by_file.items()}
-    cells = [cell for found in by_file.values() for cell in found]
+    cells = [cell for of_file in by_file.values() for cell in of_file]
     draw = np.random.default_rng(SEED)
     chosen = [cells[i] for i in draw.permutation(len(cells))]
     loaded = load_bundle_source(options.checkpoint, None)

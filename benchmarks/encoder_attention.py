@@ -84,8 +84,8 @@ def main() -> None:
         sessions["c2t, mapped"] = open_session(path, mapped)
         tensor = torch.from_numpy(embeddings)
         expected = reference(tensor).numpy()
-        (found,) = sessions["c2t"].run(["hidden"], {"embeddings": embeddings})
-        difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+        (hidden,) = sessions["c2t"].run(["hidden"], {"embeddings": embeddings})
+        difference = float(np.abs(hidden - expected).max() / np.abs(expected).max())
         if not difference <= TOLERANCE:
             message = f"the encoder differs from PyTorch by {difference:.1e}"
             raise SystemExit(message)
@@ -106,7 +106,7 @@ def main() -> None:
     gemm = [probe.flops_per_second(seconds) for seconds in times.pop("gemm")]
     document["largest_difference"] = difference
     document["gemm_flops_per_second"] = float(np.median(gemm))
-    document["seconds"] = {name: asdict(spread(found)) for name, found in times.items()}
+    document["seconds"] = {name: asdict(spread(runs)) for name, runs in times.items()}
     ratio = median_ratio(times["PyTorch, the same work"], times["c2t"])
     document["times_faster_than"] = {"PyTorch, the same work": ratio}
     finish(document, [target("encoder, times PyTorch doing the same", ratio, 1.0)], options.output)

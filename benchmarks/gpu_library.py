@@ -77,8 +77,8 @@ def unused(code: bytes) -> bool:
     if not code.startswith(ZSTD):
         return False
     raw = zstandard.ZstdDecompressor().decompressobj().decompress(code)
-    found = re.search(rb"\.text\.(_Z\w+)", raw)
-    return bool(found and UNUSED.search(found.group(1)))
+    kernel = re.search(rb"\.text\.(_Z\w+)", raw)
+    return bool(kernel and UNUSED.search(kernel.group(1)))
 
 
 if __name__ == "__main__":

@@ -95,9 +95,9 @@ def main() -> None:
     """Measure one way."""
     dtype, way, prompt, steps = sys.argv[1:5]
     model = llama(getattr(torch, dtype))
-    found = {"eager": eager, "compiled": compiled}[way](model, int(prompt), int(steps))
+    figures = {"eager": eager, "compiled": compiled}[way](model, int(prompt), int(steps))
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    print(json.dumps({**found, **versions, "dtype": dtype}))
+    print(json.dumps({**figures, **versions, "dtype": dtype}))
 
 
 if __name__ == "__main__":

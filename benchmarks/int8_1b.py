@@ -162,8 +162,8 @@ def time_encoder(
         return states[loaded.model.layers_run][0]
 
     def run(name: str, bundle: Bundle) -> Float32:
-        found: Float32 = sessions[name].run(["hidden"], encoder_inputs(bundle, genes))[0][0]
-        return found
+        hidden: Float32 = sessions[name].run(["hidden"], encoder_inputs(bundle, genes))[0][0]
+        return hidden
 
     hidden = run("c2t INT8", judged)
     expected = reference()[: len(hidden)].numpy()
@@ -183,7 +183,7 @@ def time_encoder(
             np.median([probe.flops_per_second(s) for s in times.pop("gemm")])
         ),
         "least_cosine_of_a_row": least_cosine(hidden, expected),
-        "seconds": {name: asdict(spread(found)) for name, found in times.items()},
+        "seconds": {name: asdict(spread(runs)) for name, runs in times.items()},
         "times_faster": {
             name: median_ratio(times[name], times["c2t INT8"])
             for name in ("PyTorch", "c2t float32")
@@ -211,10 +211,10 @@ def time_decoder(
     check("the decoder's logits", logits[None], peer.prompt()[None])
     ours: dict[str, Callable[[], Any]] = {
         "prompt": lambda: run_rows(decoder, cache, rows),
-        "token": repeated(lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT)),
-        "16": lambda: run_rows(decoder, cache, embedded, slot=PROMPT),
-        "8 x 1": lambda: run_rows(decoder, cache, embedded[:1], slot=PROMPT, cells=CELLS),
-        "8 x 16": lambda: run_rows(decoder, cache, embedded, slot=PROMPT, cells=CELLS),
+        "token": repeated(lambda: run_rows(decoder, cache, embedded[:1], position=PROMPT)),
+        "16": lambda: run_rows(decoder, cache, embedded, position=PROMPT),
+        "8 x 1": lambda: run_rows(decoder, cache, embedded[:1], position=PROMPT, cells=CELLS),
+        "8 x 16": lambda: run_rows(decoder, cache, embedded, position=PROMPT, cells=CELLS),
     }
     theirs: dict[str, Callable[[], Any]] = {
         "llama.cpp prompt": peer.prompt,
@@ -232,7 +232,7 @@ def time_decoder(
     return {
         "weight_bytes": weights,
         "read_bytes_per_second": weights / float(np.median(floor)),
-        "seconds": {name: asdict(spread(found)) for name, found in times.items()},
+        "seconds": {name: asdict(spread(runs)) for name, runs in times.items()},
         "token_share_of_floor": median_ratio(floor, times["token"]),
         "step_of_16": median_ratio(times["16"], times["token"]),
         "times_faster": {
@@ -250,16 +250,16 @@ def repeated(run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def run_rows(
-    decoder: DecoderEngine, cache: Any, rows: Float32, *, slot: int = 0, cells: int = 1
+    decoder: DecoderEngine, cache: Any, rows: Float32, *, position: int = 0, cells: int = 1
 ) -> Float32:
     """Run embedded tokens [T, D] for the first cells of a cache; logits [V] after the last."""
     count = len(rows)
-    wanted = 1 if slot == 0 else count  # a step that verifies drafts wants all of them
+    wanted = 1 if position == 0 else count  # a step that verifies drafts wants all of them
     step = decoder.bind(cache, (0, cells), count, wanted)
     step.token_ids[:] = NO_TOKEN
     step.inputs_embeds[:] = rows
-    step.position_ids[:] = np.arange(slot, slot + count)
-    step.write_index[:] = slot
+    step.position_ids[:] = np.arange(position, position + count)
+    step.write_index[:] = position
     step.logit_rows[:] = np.arange(count - wanted, count)
     logits: Float32 = step.run()[0, -1]
     return logits
@@ -285,33 +285,33 @@ def operators(judged: Bundle, threads: int | None) -> dict[str, dict[str, float]
     }
 
 
-def step_inputs(judged: Bundle, cells: int, tokens: int, slot: int) -> dict[str, Any]:
-    """The inputs of a step over `tokens` tokens of some cells, behind `slot` others."""
+def step_inputs(judged: Bundle, cells: int, tokens: int, position: int) -> dict[str, Any]:
+    """The inputs of a step over `tokens` tokens of some cells, from a cache position on."""
     sizes = judged.manifest.decoder
     places = np.tile(np.arange(tokens, dtype=np.int64), (cells, 1))
     cache = np.zeros((cells, sizes.kv_heads, PROMPT + VERIFIED, sizes.head_size), np.float32)
     return {
         "inputs_embeds": np.zeros((cells, tokens, sizes.hidden_size), np.float32),
-        "position_ids": slot + places,
-        "write_index": np.full(cells, slot, np.int64),
-        "kv_length": np.full(cells, slot + tokens, np.int64),
-        "logit_rows": places if slot else places[:, -1:],
+        "position_ids": position + places,
+        "write_index": np.full(cells, position, np.int64),
+        "kv_length": np.full(cells, position + tokens, np.int64),
+        "logit_rows": places if position else places[:, -1:],
         **{f"past_{name}": cache for name in sizes.cache_names},
     }
 
 
-def check(what: str, found: Float32, expected: Float32) -> None:
+def check(what: str, result: Float32, expected: Float32) -> None:
     """Times of something else mean nothing."""
-    cosine = least_cosine(found, expected)
+    cosine = least_cosine(result, expected)
     if not cosine >= LEAST_COSINE:
         message = f"{what} are not those of the peer: cosine {cosine:.3f}"
         raise SystemExit(message)
 
 
-def least_cosine(found: Float32, expected: Float32) -> float:
+def least_cosine(result: Float32, expected: Float32) -> float:
     """The least cosine of rows [n, H]."""
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(((found * expected).sum(axis=1) / norms).min())
+    norms = np.linalg.norm(result, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((result * expected).sum(axis=1) / norms).min())
 
 
 if __name__ == "__main__":

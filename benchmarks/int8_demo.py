@@ -120,10 +120,10 @@ def main() -> None:
 
 def figures(score: Any) -> dict[str, Any]:
     """Accuracy and, where there is an ontology, similarity, with their intervals."""
-    found = {"cells": score.cells, "accuracy": msgspec.to_builtins(score.accuracy)}
+    values = {"cells": score.cells, "accuracy": msgspec.to_builtins(score.accuracy)}
     if score.similarity is not None:
-        found["similarity"] = msgspec.to_builtins(score.similarity.mean)
-    return found
+        values["similarity"] = msgspec.to_builtins(score.similarity.mean)
+    return values
 
 
 def similarity_target(judged: Any, against: Any) -> list[Target]:
@@ -153,7 +153,7 @@ def texts_by_way(
     bundle: Bundle, path: Path, reading: CellOptions, threads: int | None
 ) -> list[dict[str, Any]]:
     """How many texts each way of describing changes; drafts come from the bundle's own texts."""
-    found: list[dict[str, Any]] = []
+    ways: list[dict[str, Any]] = []
     first: list[tuple[int, ...]] = []
     for batch, drafts in WAYS:
         describing = DescribeOptions(threads=threads, batch_size=batch, drafts=drafts)
@@ -163,7 +163,7 @@ def texts_by_way(
         if not first:
             first = tokens
             bundle = with_phrases(bundle, [d.text for d in texts[::4] if d.text])
-        found.append(
+        ways.append(
             {
                 "batch": batch,
                 "drafts": drafts,
@@ -172,7 +172,7 @@ def texts_by_way(
                 "tokens_a_step": sum(map(len, tokens)) / sum(d.steps for d in texts),
             }
         )
-    return found
+    return ways
 
 
 def with_phrases(bundle: Bundle, captions: list[str]) -> Bundle:

@@ -74,11 +74,11 @@ def build(bundle: Path, gpu: str, precision: str) -> dict[str, Any]:
         )
     if done.returncode:
         raise SystemExit(done.stderr)
-    found = json.loads(done.stdout)["plan_set"]
+    plan_set = json.loads(done.stdout)["plan_set"]
     return {
         "peak_resident_bytes": int(done.stderr.split()[-1]),
-        "form": found["identity"]["form"],
-        "cache_capacity": found["identity"]["cache_capacity"],
+        "form": plan_set["identity"]["form"],
+        "cache_capacity": plan_set["identity"]["cache_capacity"],
         "plans": {
             graph: {
                 "seconds": plan["seconds"],
@@ -88,7 +88,7 @@ def build(bundle: Path, gpu: str, precision: str) -> dict[str, Any]:
                 "int8_products": plan["int8_products"],
                 "kept_int8": plan["kept_int8"],
             }
-            for graph, plan in found["plans"].items()
+            for graph, plan in plan_set["plans"].items()
         },
     }
 

@@ -59,11 +59,11 @@ def test_wrong_usage_is_exit_2(call_c2t: Command, arguments: str, error: str, hi
     done = call_c2t(*arguments.split())
     assert done.returncode == 2
     assert done.stdout == ""
-    told = done.stderr.splitlines()
-    assert len(told) == 2
-    assert told[0].startswith("error: ")
-    assert error in told[0]
-    assert told[1] == f"hint: {hint}"
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert error in lines[0]
+    assert lines[1] == f"hint: {hint}"
 
 
 def test_without_arguments_the_help_is_shown(call_c2t: Command) -> None:
@@ -210,9 +210,9 @@ def test_golden_cells_that_show_nothing(
     set_golden(copy, golden)
     done = call_c2t("verify", copy)
     assert done.returncode == 1
-    told = done.stderr.splitlines()
-    assert error in told[0]
-    assert "engine" not in told[1]
+    lines = done.stderr.splitlines()
+    assert error in lines[0]
+    assert "engine" not in lines[1]
 
 
 def test_doctor() -> None:

@@ -1,6 +1,6 @@
 """The parts of `benchmarks/gpu_engines.py` on a fake of a GPU: they run to their end.
 
-A GPU is rare: a wrong name in a part must not be found there. The times mean nothing here.
+A GPU is rare, and must not be needed to find a wrong name in a part. The times mean nothing here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The kernel of a whole decoder step, emulated on the host, against its definition.
 
-Nothing here runs on a GPU; benchmarks/gpu_engines.py does that where there is one.
+Nothing here runs on a GPU; tests/gpu does that where there is one.
 """
 
 from __future__ import annotations

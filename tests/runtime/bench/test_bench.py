@@ -68,7 +68,7 @@ def test_contestants_take_turns_in_changing_order() -> None:
 
     times = interleave({"a": lambda: run("a"), "b": lambda: run("b")}, 3)
     assert order == "ab" + "ab" + "ba" + "ab"
-    assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}
+    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 3, "b": 3}
 
 
 def test_ratio_is_the_median_of_ratios_not_the_ratio_of_medians() -> None:
@@ -107,12 +107,12 @@ def test_latency_and_throughput_compare_times_and_texts(
     ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, max_new_tokens=4))
     generation = replace(tiny.bundle.manifest.generation, max_new_tokens=4)
     peer = TorchTexts(tiny.loaded, generation)
-    found = latency([ours, peer], cells, beams=1, repeats=2)
-    assert found["seconds"]["c2t"]["runs"] == 2 * len(cells)
-    assert found["same_texts"] == {"PyTorch": (len(cells), len(cells))}
+    alone = latency([ours, peer], cells, beams=1, repeats=2)
+    assert alone["seconds"]["c2t"]["runs"] == 2 * len(cells)
+    assert alone["same_texts"] == {"PyTorch": (len(cells), len(cells))}
     many = throughput([(ours, 99), (peer, 2)], cells, repeats=1)
     assert many["times_faster_than_the_best_peer"] == many["times_faster_than"]["PyTorch"]
-    assert many["same_texts"] == found["same_texts"]
+    assert many["same_texts"] == alone["same_texts"]
 
 
 def test_another_text_is_counted(tiny: TinyBundle, cells: list[np.ndarray]) -> None:
@@ -125,18 +125,18 @@ def test_another_text_is_counted(tiny: TinyBundle, cells: list[np.ndarray]) -> N
             return [text[:-1] if len(cells[0]) == 5 else text for text in ours.describe(cells, 1)]
 
     assert LENGTHS.count(5) == 1
-    found = latency([ours, Wrong()], cells, beams=1, repeats=1)
-    assert found["same_texts"] == {"wrong": (len(cells) - 1, len(cells))}
+    alone = latency([ours, Wrong()], cells, beams=1, repeats=1)
+    assert alone["same_texts"] == {"wrong": (len(cells) - 1, len(cells))}
 
 
 def test_decoder_is_checked_before_it_is_timed(tiny: TinyBundle, probe: SpeedProbe) -> None:
     ours = OurDecoder(tiny.bundle, EngineOptions(threads=1))
     options = DecoderBenchOptions(rounds=1, steps=1)
-    found = bench_decoder(tiny.bundle, [ours], [TorchDecoder(tiny.loaded)], probe, options)
-    assert found["weight_bytes"] == tiny.bundle.file("decoder.onnx.data").stat().st_size
-    assert found["step_share_of_floor"]["c2t"] > 0
-    assert set(found["drafts"]) == {"4", "16"}
-    assert max(found["largest_logit_difference"].values()) < 1e-5
+    figures = bench_decoder(tiny.bundle, [ours], [TorchDecoder(tiny.loaded)], probe, options)
+    assert figures["weight_bytes"] == tiny.bundle.file("decoder.onnx.data").stat().st_size
+    assert figures["step_share_of_floor"]["c2t"] > 0
+    assert set(figures["drafts"]) == {"4", "16"}
+    assert max(figures["largest_logit_difference"].values()) < 1e-5
 
     class Wrong(TorchDecoder):
         name = "wrong"
