@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from cli_process import make_cells
-from tiny_bundle import TinyBundle, make_bundle
-from tiny_models import tiny_cell
+from tiny_data import tiny_bundle, tiny_cell
 from typer.testing import CliRunner
 
 import c2t.cli
-from c2t.export.peers.pytorch import TorchDecoder, TorchTexts
 from c2t.runtime.bench.bench_text import bench_text
 from c2t.runtime.bench.bundle_bench import BundleBenchOptions, bench_bundle
 from c2t.runtime.bench.contest import OurTexts, latency, throughput
@@ -25,16 +22,47 @@ from c2t.runtime.bench.interleave import interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.picture import bench_picture
 from c2t.runtime.bench.record import target, target_lines
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.system.errors import EngineError
 
 LENGTHS = (48, 20, 5, 20)
+QUICK = DescribeOptions(threads=1, max_new_tokens=4)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
+class Peer:
+    """This package under another name, as a peer that writes the same texts."""
+
+    name = "peer"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._ours = OurTexts(bundle, QUICK)
+
+    def describe(self, cells: list[np.ndarray], beams: int) -> list[list[int]]:
+        return self._ours.describe(cells, beams)
+
+
+class WrongPeer(Peer):
+    """Its text of the cell of 5 gene tokens lacks the last token."""
+
+    def describe(self, cells: list[np.ndarray], beams: int) -> list[list[int]]:
+        texts = super().describe(cells, beams)
+        return [
+            text[:-1] if len(cell) == 5 else text for cell, text in zip(cells, texts, strict=True)
+        ]
+
+
+class WrongDecoder(OurDecoder):
+    """A peer whose steps give the logits in reverse."""
+
+    def step(self, tokens: list[int]) -> np.ndarray:
+        return super().step(tokens)[::-1]
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return tiny_bundle().bundle
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +79,7 @@ def probe() -> SpeedProbe:
 
 @pytest.fixture
 def cells() -> list[np.ndarray]:
-    return [tiny_cell(n, seed=i).numpy().astype(np.int32) for i, n in enumerate(LENGTHS)]
-
-
-def torch_texts(tiny: TinyBundle) -> TorchTexts:
-    return TorchTexts(tiny.loaded, tiny.bundle.manifest.generation)
+    return [tiny_cell(length, seed) for seed, length in enumerate(LENGTHS)]
 
 
 def test_contestants_take_turns_in_changing_order() -> None:
@@ -88,99 +112,72 @@ def test_targets_in_words() -> None:
     assert lines == ["reached  a: 1.5, target 1.5", "MISSED   b: 1, target 1.5"]
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_peer_gives_the_same_texts_alone_and_in_padded_batches(
-    tiny: TinyBundle, cells: list[np.ndarray], beams: int
-) -> None:
-    ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, num_beams=beams))
-    peer = torch_texts(tiny)
-    expected = ours.describe(cells, beams)
-    assert [peer.describe([cell], beams)[0] for cell in cells] == expected
-    assert peer.describe(cells, beams) == expected
-    with pytest.raises(EngineError, match="beams"):
-        ours.describe(cells, beams + 1)
+def test_beams_are_those_that_it_was_opened_with(bundle: Bundle, cells: list[np.ndarray]) -> None:
+    with pytest.raises(EngineError, match="c2t has 1 beams, not 3"):
+        OurTexts(bundle, QUICK).describe(cells, 3)
 
 
 def test_latency_and_throughput_compare_times_and_texts(
-    tiny: TinyBundle, cells: list[np.ndarray]
+    bundle: Bundle, cells: list[np.ndarray]
 ) -> None:
-    ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, max_new_tokens=4))
-    generation = replace(tiny.bundle.manifest.generation, max_new_tokens=4)
-    peer = TorchTexts(tiny.loaded, generation)
-    alone = latency([ours, peer], cells, beams=1, repeats=2)
+    ours = OurTexts(bundle, QUICK)
+    alone = latency([ours, Peer(bundle)], cells, beams=1, repeats=2)
     assert alone["seconds"]["c2t"]["runs"] == 2 * len(cells)
-    assert alone["same_texts"] == {"PyTorch": (len(cells), len(cells))}
-    many = throughput([(ours, 99), (peer, 2)], cells, repeats=1)
-    assert many["times_faster_than_the_best_peer"] == many["times_faster_than"]["PyTorch"]
+    assert alone["same_texts"] == {"peer": (len(cells), len(cells))}
+    many = throughput([(ours, 99), (Peer(bundle), 2)], cells, repeats=1)
+    assert many["times_faster_than_the_best_peer"] == many["times_faster_than"]["peer"]
     assert many["same_texts"] == alone["same_texts"]
+    assert latency([ours, WrongPeer(bundle)], cells, beams=1, repeats=1)["same_texts"] == {
+        "peer": (len(cells) - 1, len(cells))
+    }
 
 
-def test_another_text_is_counted(tiny: TinyBundle, cells: list[np.ndarray]) -> None:
-    ours = OurTexts(tiny.bundle, DescribeOptions(threads=1, max_new_tokens=4))
-
-    class Wrong:
-        name = "wrong"
-
-        def describe(self, cells: list[np.ndarray], beams: int) -> list[list[int]]:
-            return [text[:-1] if len(cells[0]) == 5 else text for text in ours.describe(cells, 1)]
-
-    assert LENGTHS.count(5) == 1
-    alone = latency([ours, Wrong()], cells, beams=1, repeats=1)
-    assert alone["same_texts"] == {"wrong": (len(cells) - 1, len(cells))}
-
-
-def test_decoder_is_checked_before_it_is_timed(tiny: TinyBundle, probe: SpeedProbe) -> None:
-    ours = OurDecoder(tiny.bundle, EngineOptions(threads=1))
+def test_decoder_is_checked_before_it_is_timed(bundle: Bundle, probe: SpeedProbe) -> None:
+    ours = OurDecoder(bundle, EngineOptions(threads=1))
+    peer = OurDecoder(bundle, EngineOptions(threads=1), "peer")
     options = DecoderBenchOptions(rounds=1, steps=1)
-    figures = bench_decoder(tiny.bundle, [ours], [TorchDecoder(tiny.loaded)], probe, options)
-    assert figures["weight_bytes"] == tiny.bundle.file("decoder.onnx.data").stat().st_size
+    figures = bench_decoder(bundle, [ours], [peer], probe, options)
+    assert figures["weight_bytes"] == bundle.file("decoder.onnx.data").stat().st_size
     assert figures["step_share_of_floor"]["c2t"] > 0
     assert set(figures["drafts"]) == {"4", "16"}
     assert max(figures["largest_logit_difference"].values()) < 1e-5
-
-    class Wrong(TorchDecoder):
-        name = "wrong"
-
-        def step(self, tokens: list[int]) -> np.ndarray:
-            return super().step(tokens)[::-1]
-
+    wrong = WrongDecoder(bundle, EngineOptions(threads=1), "wrong")
     with pytest.raises(EngineError, match=r"logits of wrong \(step\) differ"):
-        bench_decoder(tiny.bundle, [ours], [Wrong(tiny.loaded)], probe, options)
+        bench_decoder(bundle, [ours], [wrong], probe, options)
 
 
-def test_bundle_as_document_page_and_picture(tiny: TinyBundle, cells_file: Path) -> None:
+def test_bundle_as_document_page_and_picture(bundle: Bundle, cells_file: Path) -> None:
     options = BundleBenchOptions(
         cells=cells_file,
         limit=2,
         repeats=1,
-        describing=DescribeOptions(threads=1, max_new_tokens=4),
+        describing=QUICK,
     )
-    generation = replace(tiny.bundle.manifest.generation, max_new_tokens=4)
     document = bench_bundle(
-        tiny.bundle,
+        bundle,
         options,
-        text_peers=[TorchTexts(tiny.loaded, generation)],
-        decoder_peers=[TorchDecoder(tiny.loaded)],
+        text_peers=[Peer(bundle)],
+        decoder_peers=[OurDecoder(bundle, EngineOptions(threads=1), "peer")],
     )
     json.dumps(document)
     stages = ("read", "encode", "embed", "encoder", "projector", "prefill", "decode", "text")
     assert tuple(document["stages"]["seconds"]) == stages
-    assert document["latency"]["same_texts"] == {"PyTorch": (2, 2)}
+    assert document["latency"]["same_texts"] == {"peer": (2, 2)}
     start = document["start"]
     assert 0 < start["import_seconds"] < start["first_token_seconds"] <= start["text_seconds"]
     assert start["peak_resident_bytes"] >= start["resident_bytes_after_opening"] > 0
     page = bench_text(document)
-    assert "PyTorch, batches of 1" in page
+    assert "peer, batches of 1" in page
     assert "prefill" in page
     picture = ElementTree.fromstring(bench_picture(document))
     words = [mark.text for mark in picture if mark.tag.endswith("text")]
-    assert {"c2t", "PyTorch", "encoder", "reading the weights once"} <= set(words)
+    assert {"c2t", "peer", "encoder", "reading the weights once"} <= set(words)
 
 
 def test_command_writes_figures_page_and_picture(
-    tiny: TinyBundle, cells_file: Path, tmp_path: Path
+    bundle: Bundle, cells_file: Path, tmp_path: Path
 ) -> None:
-    arguments = ["bench", str(tiny.bundle.path), "--cells", str(cells_file), "--limit", "1"]
+    arguments = ["bench", str(bundle.path), "--cells", str(cells_file), "--limit", "1"]
     arguments += ["--repeats", "1", "--max-new-tokens", "2", "--threads", "1"]
     folder = tmp_path / "report"
     extra = ["-o", str(folder), "--json"]
@@ -199,11 +196,7 @@ def test_command_writes_figures_page_and_picture(
     assert forced.stdout == (folder / "bench.txt").read_text()
 
 
-def test_command_knows_its_peers(tiny: TinyBundle) -> None:
+def test_command_knows_its_peers() -> None:
     wrong = CliRunner().invoke(c2t.cli.app, ["bench", "B", "--against", "torch,tensorflow"])
     assert wrong.exit_code == 2
     assert "no peer is called tensorflow" in wrong.stderr
-    arguments = ["bench", str(tiny.bundle.path), "--against", "torch"]
-    unnamed = CliRunner().invoke(c2t.cli.app, arguments)
-    assert unnamed.exit_code == 1
-    assert "--checkpoint FOLDER or --preset NAME" in unnamed.stderr

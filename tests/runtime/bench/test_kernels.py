@@ -44,13 +44,6 @@ def test_document_and_page() -> None:
     assert page.count(", target ") == 4
 
 
-def test_pytorch_is_a_peer_of_the_same_numbers() -> None:
-    peers = pytest.importorskip("c2t.export.peers.kernels", reason="needs c2t[export]")
-    document = bench_kernels(QUICK, {"torch": peers.torch_embedder})
-    assert document["embedding"][0]["times_torch"] > 0
-    assert len(document["targets"]) == 5
-
-
 def test_another_embedding_is_refused() -> None:
     def make_wrong(tables: object, threads: int) -> object:
         return lambda tokens: np.zeros((*tokens.shape, 16), np.float32)
