@@ -165,16 +165,15 @@ def run_part(options: argparse.Namespace) -> None:
 
 def environment(note: Callable[..., None]) -> None:
     """What `c2t doctor` sees here."""
-    from c2t.runtime.engines.check import ENGINES, check_engine
+    from c2t.runtime.commands.doctor import diagnose
 
     machine = look_at_machine()
     note(
         gpus=[f"{g.name}, {g.sm}, {g.memory_bytes}" for g in machine.gpus],
         driver=machine.cuda_driver,
     )
-    for name in ENGINES:
-        check = check_engine(name, machine)
-        note(**{name: check.version if check.runs else list(check.reasons)})
+    for engine in diagnose().engines:
+        note(**{engine.name: engine.version if engine.runs else list(engine.reasons)})
 
 
 def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:

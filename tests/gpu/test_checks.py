@@ -29,8 +29,7 @@ from c2t.runtime.build.step_weights import write_decoder_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines import choose
-from c2t.runtime.engines.check import EngineCheck
+from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.engines.gpu import open as gpu_open
 from c2t.runtime.engines.gpu import step_kernel
 from c2t.runtime.engines.gpu.decoder import DeviceDecoder
@@ -130,11 +129,13 @@ def cuda_on_host(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--engine cuda` on the host."""
     monkeypatch.setattr(gpu_open, "OnnxRuntimeDeviceGraph", lambda path, *_, **__: FakeGraph(path))
     monkeypatch.setattr(gpu_open, "CudaDevice", lambda number: FakeDevice())
-    monkeypatch.setattr(
-        choose,
-        "check_engine",
-        lambda name, machine: EngineCheck(name=name, runs=True, version="1", reasons=()),
-    )
+
+    def choose(bundle: Bundle, name: str, *arguments: Any) -> ChosenEngines:
+        if name == "cpu":
+            return choose_engines(bundle, name, *arguments)
+        return ChosenEngines(gpu_open.open_cuda_engines(bundle, *arguments), True, "a fake")
+
+    monkeypatch.setattr("c2t.runtime.describe.describer.choose_engines", choose)
 
 
 @pytest.mark.usefixtures("cuda_on_host")

@@ -10,7 +10,6 @@ from gpu_checks import LOGIT_TOLERANCE, check_bundle_logits
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.check import check_engine
 from c2t.runtime.engines.choose import choose_engines
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.machine import look_at_machine
@@ -23,15 +22,13 @@ PACKAGES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 @pytest.mark.parametrize("engine", list(PACKAGES))
 def test_plans_run_or_are_refused_by_name(bundle: Bundle, engine: str) -> None:
     pytest.importorskip(PACKAGES[engine], reason=f"not installed: c2t[{engine}]")
-    machine = look_at_machine()
-    check = check_engine(engine, machine)
-    if not check.runs:
-        with pytest.raises(EngineError, match=f"engine {engine} does not work here") as caught:
-            choose_engines(bundle, engine, EngineOptions())
-        assert all(reason in caught.value.problem for reason in check.reasons)
+    gpu = look_at_machine().gpus[0]
+    with pytest.raises(EngineError) as caught:
+        choose_engines(bundle, engine, EngineOptions())  # nothing was built yet
+    if caught.value.problem.startswith(f"engine {engine} does not work here"):
         pytest.skip(caught.value.problem)
     program = [sys.executable, "-P", "-c", "from c2t.cli import main; main()"]
-    options = ["--target", engine] + (["--gpu", machine.gpus[0].sm] if engine == "rtx" else [])
+    options = ["--target", engine] + (["--gpu", gpu.sm] if engine == "rtx" else [])
     subprocess.run([*program, "build", str(bundle.path), *options], check=True, timeout=600)
     capacity = bundle.manifest.prompt_length + bundle.manifest.generation.max_new_tokens
     for cuda_graph in (True, False):
