@@ -249,13 +249,17 @@ class FakeDevice:
             token_type=at(token_type, (width,), "float32") if token_type else None,
             gamma=at(gamma, (width,), "float32"),
             beta=at(beta, (width,), "float32"),
+            word_scale=at(word_scale, (vocabulary,), "float32") if word_scale else None,
+            position_scale=at(position_scale, (positions,), "float32") if position_scale else None,
             epsilon=float(epsilon),
         )
+        dtype = NAMES[defines["C2T_OUT"]]
         embed_genes_reference(
             at(tokens, (cells, stride), "int32")[:, :ranks],
             at(lengths, (cells,), "int32"),
             tables,
-            at(out, (cells, ranks, width), NAMES[defines["C2T_OUT"]]),
+            at(out, (cells, ranks, width), dtype),
+            out_scale=float(scale) if dtype == "int8" else None,
         )
 
     def _choose_tokens(

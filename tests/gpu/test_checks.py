@@ -57,7 +57,8 @@ class WrongDevice(FakeDevice):
         lambda device: check_choice(device, 97, "float32"),
         lambda device: check_choice(device, 97, "float16"),
         lambda device: check_gene_embedding(device, 64, "float32", "float32"),
-        lambda device: check_gene_embedding(device, 7, "float16", "float32"),
+        lambda device: check_gene_embedding(device, 7, "float16", "uint16"),
+        lambda device: check_gene_embedding(device, 8, "int8", "int8"),
     ],
 )
 def test_checks_of_kernels(

@@ -22,13 +22,13 @@ PACKAGES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 @pytest.mark.parametrize("engine", list(PACKAGES))
 def test_plans_run_or_are_refused_by_name(bundle: Bundle, engine: str) -> None:
     pytest.importorskip(PACKAGES[engine], reason=f"not installed: c2t[{engine}]")
-    gpu = look_at_machine().gpus[0]
     with pytest.raises(EngineError) as caught:
         choose_engines(bundle, engine, EngineOptions())  # nothing was built yet
     if caught.value.problem.startswith(f"engine {engine} does not work here"):
         pytest.skip(caught.value.problem)
     program = [sys.executable, "-P", "-c", "from c2t.cli import main; main()"]
-    options = ["--target", engine] + (["--gpu", gpu.sm] if engine == "rtx" else [])
+    options = ["--target", engine]
+    options += ["--gpu", look_at_machine().gpus[0].sm] if engine == "rtx" else []
     subprocess.run([*program, "build", str(bundle.path), *options], check=True, timeout=600)
     capacity = bundle.manifest.prompt_length + bundle.manifest.generation.max_new_tokens
     for cuda_graph in (True, False):
