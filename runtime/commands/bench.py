@@ -123,8 +123,12 @@ def _bench_bundle(
     from c2t.runtime.bench.bundle_bench import bench_bundle
     from c2t.runtime.bench.picture import bench_picture
     from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.cells.reader import open_cells
 
     bundle = open_bundle(path, verify=False)
+    if options.cells is not None:  # look at the file before peers load gigabytes
+        with open_cells(options.cells, bundle):
+            pass
     text_peers, decoder_peers = _peers(bundle, names, checkpoint, preset, options.describing)
     document = bench_bundle(
         bundle, options, text_peers=text_peers, decoder_peers=decoder_peers, report=say

@@ -196,6 +196,14 @@ def test_command_writes_figures_page_and_picture(
     assert forced.stdout == (folder / "bench.txt").read_text()
 
 
+def test_command_looks_at_the_cells_before_peers_load(bundle: Bundle, tmp_path: Path) -> None:
+    peers = ["--against", "torch", "--checkpoint", str(tmp_path / "none")]
+    cells = ["--cells", str(tmp_path / "none.h5ad")]
+    done = CliRunner().invoke(c2t.cli.app, ["bench", str(bundle.path), *peers, *cells])
+    assert done.exit_code == 1
+    assert "none.h5ad" in done.stderr
+
+
 def test_command_knows_its_peers() -> None:
     wrong = CliRunner().invoke(c2t.cli.app, ["bench", "B", "--against", "torch,tensorflow"])
     assert wrong.exit_code == 2
