@@ -5,14 +5,17 @@ No compiler is shipped or asked for: NVRTC comes with the `[gpu]` extra as a lib
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
+from typing import Any
 
-from c2t.kernels.errors import KernelError
+from c2t.kernels.cuda.library import LibraryErrors
 
 SOURCES = Path(__file__).parents[1]
+# Of all GPUs, versions and models; a decoder's kernels take about 0.2 MB.
+CACHE_BYTES = 64 << 20
 
 
 def source_path(source: str) -> Path:
@@ -21,33 +24,40 @@ def source_path(source: str) -> Path:
     return path
 
 
-def load_cubin(source: str, defines: dict[str, int], arch: str, *, driver: str) -> bytes:
+def load_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
     """Machine code of one source, from the cache or freshly compiled.
 
     Args:
         source: Name of a `.cu` file, without its ending.
         defines: Macros.
         arch: Such as "sm_90".
-        driver: Version of the driver: another one gets code of its own.
 
     Raises:
-        KernelError: If NVRTC is not installed or refuses the source.
+        KernelError: NVRTC is not installed, or refuses the source.
     """
-    text = source_path(source).read_text()
-    headers = [path.read_text() for path in sorted(SOURCES.glob("*/*.cuh"))]
-    parts = (source, text, headers, sorted(defines.items()), arch, driver, nvrtc_version())
-    path = cache_folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.cubin"
-    if path.is_file():
-        return path.read_bytes()
-    code = compile_cubin(source, defines, arch)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(code)
-        Path(temporary).replace(path)  # whole or not at all, whoever else writes it
-    except OSError:
-        pass  # a cache that cannot be written costs a second at the next start, no more
+    with _not_installed():
+        from cuda.core.utils import FileStreamProgramCache, make_program_cache_key
+    # The key covers the source, the options and the version of NVRTC, but not included files.
+    headers = hashlib.sha256()
+    for path in sorted(SOURCES.glob("*/*.cuh")):
+        headers.update(path.read_bytes())
+    key = make_program_cache_key(
+        code=source_path(source).read_text(),
+        code_type="c++",
+        options=_options(defines, arch),
+        target_type="cubin",
+        extra_digest=headers.digest(),
+    )
+    cache = code = None
+    # A cache that cannot be read or written costs a second at the next start, no more.
+    with contextlib.suppress(OSError):
+        cache = FileStreamProgramCache(cache_folder(), max_size_bytes=CACHE_BYTES)
+        code = cache.get(key)
+    if code is None:
+        code = compile_cubin(source, defines, arch)
+        with contextlib.suppress(OSError):
+            if cache is not None:
+                cache[key] = code
     return code
 
 
@@ -55,38 +65,27 @@ def compile_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
     """Compile one source with NVRTC; needs no GPU.
 
     Raises:
-        KernelError: If NVRTC is not installed or refuses the source.
+        KernelError: NVRTC is not installed, or refuses the source.
     """
-    try:
-        from cuda.core import Program, ProgramOptions
-    except ImportError as error:
-        raise _not_installed(error) from error
-    options = ProgramOptions(
-        std="c++17",
-        arch=arch,
-        include_path=str(SOURCES),
-        define_macro=[(name, str(value)) for name, value in sorted(defines.items())] or None,
-    )
-    try:
-        program = Program(source_path(source).read_text(), "c++", options)
+    nvrtc_version()
+    from cuda.core import Program
+
+    hint = "update the NVIDIA packages: c2t[gpu]"
+    with LibraryErrors(f"{source}.cu does not compile for {arch}", hint=hint):
+        program = Program(source_path(source).read_text(), "c++", _options(defines, arch))
         return bytes(program.compile("cubin").code)
-    except Exception as error:  # cuda-core has no public class for this
-        problem = f"{source}.cu does not compile for {arch}: {error}"
-        raise KernelError(problem, hint="update the NVIDIA packages: c2t[gpu]") from error
 
 
 def nvrtc_version() -> str:
-    """Version of the compiler, part of what identifies its output.
+    """Version of the compiler.
 
     Raises:
-        KernelError: If NVRTC is not installed.
+        KernelError: NVRTC is not installed.
     """
-    try:
+    with _not_installed():
         from cuda.bindings import nvrtc
 
         return ".".join(str(part) for part in nvrtc.nvrtcVersion()[1:])
-    except Exception as error:  # an absent library raises a class of cuda-pathfinder
-        raise _not_installed(error) from error
 
 
 def cache_folder() -> Path:
@@ -94,6 +93,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2t" / "cuda"
 
 
-def _not_installed(error: Exception) -> KernelError:
-    problem = f"the CUDA kernels cannot be compiled here: {error}"
-    return KernelError(problem, hint="install c2t[gpu], which brings cuda-core and NVRTC")
+def _options(defines: dict[str, int], arch: str) -> Any:
+    with _not_installed():
+        from cuda.core import ProgramOptions
+
+    return ProgramOptions(
+        std="c++17",
+        arch=arch,
+        include_path=str(SOURCES),
+        define_macro=[(name, str(value)) for name, value in sorted(defines.items())] or None,
+    )
+
+
+def _not_installed() -> LibraryErrors:
+    hint = "install c2t[gpu], which brings cuda-core and NVRTC"
+    return LibraryErrors("the CUDA kernels cannot be compiled here", hint=hint)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from c2t.kernels.cuda.device import CudaDevice
-from c2t.kernels.cuda.memory import checked
+from c2t.kernels.cuda.library import checked
 
 _RECORDING = threading.Lock()  # one at a time: of two, the first to end would let garbage be freed
 

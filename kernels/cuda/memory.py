@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2t.kernels.cuda.library import checked
 from c2t.kernels.errors import KernelError
 
 if TYPE_CHECKING:
@@ -172,19 +173,6 @@ def copy_blocks(
     copy.dstDevice, copy.dstPitch, copy.dstHeight = target.address, target.pitch, target.rows
     copy.WidthInBytes, copy.Height, copy.Depth = width, rows, blocks
     checked(driver.cuMemcpy3DAsync(copy, stream))
-
-
-def checked(result: tuple[Any, ...]) -> Any:
-    """The value of a driver call (error, value ...).
-
-    Raises:
-        KernelError: The driver reports an error.
-    """
-    error, *values = result
-    if int(error):
-        problem = f"the GPU driver reports {error}"
-        raise KernelError(problem, hint="run `c2t doctor`")
-    return values[0] if values else None
 
 
 def _free_with(owner: object, free: Callable[[int], Any], pointer: int) -> None:
