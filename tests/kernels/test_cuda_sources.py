@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from c2t.kernels.cuda.compile import SOURCES, compile_cubin, nvrtc_version, source_path
+from c2t.kernels.cuda.compile import SOURCES, compile_cubin, source_path
 from c2t.kernels.decoder_step.sizes import MAX_GROUP_TILES, MAX_RING_TILES, Ring, StepSizes
-from c2t.kernels.errors import KernelError
 
 ARCHITECTURES = (80, 86, 89, 90, 120)
 LLAMA_1B = StepSizes(
@@ -79,18 +78,9 @@ def test_nvcc_compiles_without_spills(source: str, macros: dict[str, int], tmp_p
     assert max(map(int, spills)) <= allowed, result.stderr
 
 
-@pytest.fixture
-def nvrtc() -> None:
-    """The compiler that users have; it needs no GPU."""
-    pytest.importorskip("cuda.core", reason="cuda-core is not installed: c2t[gpu]")
-    try:
-        nvrtc_version()
-    except KernelError as error:
-        pytest.skip(error.problem)
-
-
 @pytest.mark.parametrize("arch", ["sm_80", "sm_120"])
-def test_nvrtc_compiles(arch: str, nvrtc: None) -> None:
+@pytest.mark.usefixtures("nvrtc")
+def test_nvrtc_compiles(arch: str) -> None:
     small = StepSizes(
         layers=2,
         hidden_size=256,
