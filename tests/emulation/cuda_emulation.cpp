@@ -10,8 +10,10 @@ template <class... Arguments> void launch(const HostGrid& grid, void (*kernel)(A
     run_grid(grid, [&] { call(kernel, arguments, std::index_sequence_for<Arguments...>()); });
 }
 
-// `arguments`: addresses of the kernel's arguments, as cuLaunchKernel takes them.
-extern "C" void emulate(unsigned blocks, unsigned threads, unsigned shared_bytes, int together, int backwards,
-                        void** arguments) {
+// `arguments`: addresses of the kernel's arguments, as cuLaunchKernel takes them. Returns what the kernel does wrong.
+extern "C" const char* emulate(unsigned blocks, unsigned threads, unsigned shared_bytes, int together, int backwards,
+                               void** arguments) {
+    problem = nullptr;
     launch(HostGrid{blocks, threads, shared_bytes, together != 0, backwards != 0}, C2T_KERNEL, arguments);
+    return problem;
 }

@@ -5,15 +5,13 @@
 // random (with a fixed seed), warp by warp. Every other block is late: after each signal that it waits for, it goes on
 // only when the other blocks can go no further, so that they meet numbers that are not written yet if they do not wait
 // for them. Those blocks' asynchronous copies are late as well: they are made only when they are waited for. Memory that
-// a block shares begins as NaN. A kernel that can go no further is an error.
+// a block shares begins as NaN. A kernel that waits for ever is an error.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -85,7 +83,7 @@ struct Fiber {
 };
 inline Fiber* current;
 inline jmp_buf scheduler;
-inline ucontext_t scheduler_begin;
+inline const char* problem;  // what the kernel does wrong; null: nothing
 constexpr std::size_t kStackBytes = 1 << 17;
 
 inline HostWarp& this_warp() { return current->block->warps[current->thread / 32]; }
@@ -165,8 +163,8 @@ inline void run_together(const HostGrid& grid, unsigned first, unsigned end, con
         bool woke = false;
         for (auto& block : blocks) woke |= std::exchange(block->sleeps, false);
         if (!woke && left) {
-            std::fputs("the emulated kernel can go no further\n", stderr);
-            std::abort();
+            problem = "the kernel waits for ever";
+            return;
         }
     }
 }
@@ -222,7 +220,7 @@ inline Words* shared_memory() { return (Words*)current->block->shared_memory(); 
 inline HostBarrier& named_barrier(int number, int count) {
     HostBarrier& barrier = current->block->named[number];
     if (!barrier.expected) barrier.expected = count;
-    if (barrier.expected != unsigned(count)) std::abort();  // threads disagree about who is to come
+    if (barrier.expected != unsigned(count)) problem = "threads disagree about how many meet at a barrier";
     return barrier;
 }
 inline void arrive_at(int barrier, int count) { named_barrier(barrier, count).arrive(); }

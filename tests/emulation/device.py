@@ -43,7 +43,9 @@ def emulated(source: str, kernel: str, defines: tuple[tuple[str, int], ...]) -> 
     command += ["-o", str(library), str(EMULATION)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return ctypes.CDLL(str(library)).emulate
+    function = ctypes.CDLL(str(library)).emulate
+    function.restype = ctypes.c_char_p
+    return function
 
 
 class EmulatedDevice(FakeDevice):
@@ -98,4 +100,7 @@ class EmulatedDevice(FakeDevice):
         ]
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
         function = emulated(source, kernel, tuple(sorted(defines.items())))
-        function(*(ctypes.c_uint(n) for n in grid), ctypes.c_int(self.backwards), addresses)
+        problem = function(
+            *(ctypes.c_uint(n) for n in grid), ctypes.c_int(self.backwards), addresses
+        )
+        assert problem is None, problem

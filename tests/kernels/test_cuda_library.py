@@ -19,7 +19,7 @@ MACROS = {"C2T_TABLE": 0, "C2T_OUT": 0}
 )
 def test_what_a_library_raises_is_an_error_with_a_hint(error: Exception) -> None:
     with (
-        pytest.raises(KernelError, match="^it fails: ") as caught,
+        pytest.raises(KernelError, match=r"^it fails: ") as caught,
         LibraryErrors("it fails", hint="mend it"),
     ):
         raise error
