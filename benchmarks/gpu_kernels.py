@@ -75,7 +75,7 @@ def time_torch(tables: GeneEmbeddingTables, tokens: np.ndarray) -> float | None:
     if not torch.cuda.is_available():
         return None
     config = BertConfig(
-        vocab_size=tables.vocabulary,
+        vocab_size=tables.vocabulary_size,
         hidden_size=tables.hidden_size,
         max_position_embeddings=POSITIONS,
         num_attention_heads=1,

@@ -1,12 +1,12 @@
-"""Errors a user can mend, and that of the kernels."""
+"""The base of all errors that a user can mend, and the error of the kernels."""
 
 
 class C2TError(Exception):
-    """Base of every error that is the input's or the set-up's fault, not a bug of c2t.
+    """Base of every error that comes from the input or the set-up, not from a bug of c2t.
 
     Args:
         problem: What is wrong, with the offending value.
-        hint: What to do about it; printed as a line of its own.
+        hint: What to do about it; printed on a line of its own.
     """
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
@@ -19,4 +19,4 @@ class C2TError(Exception):
 
 
 class KernelError(C2TError, ValueError):
-    """Arguments that do not fit each other, or a forced implementation that this machine lacks."""
+    """Arguments that do not fit each other, or an implementation that this machine cannot run."""

@@ -1,4 +1,4 @@
-// The C interface of the CPU kernels; kernels/native.py mirrors these structures field by field.
+// The C interface of the CPU kernels; each operator's cpu.py mirrors its structure field by field.
 // Nothing is checked here: Python has checked shapes, dtypes and every index before it calls.
 #pragma once
 #include <stdint.h>
@@ -45,18 +45,18 @@ struct c2t_rank_args {
     int32_t* genes;              // [B]
     double* totals;              // [B]
     uint8_t* status;             // [B]
-    int64_t cells, vocabulary, max_tokens;  // B, G, S
+    int64_t cells, genes_of_vocabulary, max_tokens;  // B, G, S
     int32_t cls_token, eos_token, pad_token;  // -1: no such token
     int32_t index_type, data_type;
-    // Of each column, -1 and 1 where it is no gene; both null where two columns are one gene.
+    // Token and median of each column: -1 and 1 where it is no gene. Both are null if two columns are the same gene.
     const int32_t* column_token;  // [C]
     const double* column_median;  // [C]
 };
 
-// Bit i is set where implementation i of c2t_isa runs on this processor.
+// Bit i is set if implementation i of c2t_isa runs on this processor.
 C2T_EXPORT int32_t c2t_isa_mask(void);
 
-// 0, or 1 where memory ran out (out is then partly written).
+// Return 0, or 1 if memory ran out; the output is then partly written.
 C2T_EXPORT int32_t c2t_embed(const struct c2t_embed_args* args, int32_t isa, int32_t threads);
 C2T_EXPORT int32_t c2t_rank(const struct c2t_rank_args* args, int32_t isa, int32_t threads);
 

@@ -13,13 +13,14 @@
 
 namespace {
 
-// Starting a thread costs about 30 microseconds: each must have several times that to do.
+// Starting a thread costs about 30 microseconds, so each must have work for several times as long.
 constexpr int64_t kBytesPerThread = 1 << 20;
 constexpr int64_t kEntriesPerThread = 1 << 14;
 constexpr int64_t kCellsPerStep = 8;
 
-// Work that is shared out step by step. A helper that gets no processor before the steps have run out is not waited
-// for: on a busy machine that would take longer than the work. It finds the job closed, and this object still there.
+// Work that threads take step by step. The caller does not wait for a helper thread that has not begun when the steps
+// have run out: on a busy machine that would take longer than the work. Such a helper finds the job closed. Helpers own
+// the job together with the caller, so that it still exists then.
 struct Job {
     std::atomic<int64_t> next{0};
     std::atomic<bool> failed{false};
@@ -29,8 +30,8 @@ struct Job {
     int64_t inside = 0;
 };
 
-// Run step(scratch, i) for i in 0 ... steps - 1 on up to `threads` threads, the caller's among them. Threads live
-// for one call: a pool would not survive a fork(), which Python programs do. Returns false where memory ran out.
+// Run step(scratch, i) for i in 0 ... steps - 1 on up to `threads` threads, the caller's among them. Threads live for one
+// call: a pool would not survive fork(), which Python programs call. Returns false if memory ran out.
 template <class MakeScratch, class Step>
 bool run_steps(int64_t steps, int64_t threads, const MakeScratch& make_scratch, const Step& step) {
     const auto job = std::make_shared<Job>();
@@ -49,7 +50,7 @@ bool run_steps(int64_t steps, int64_t threads, const MakeScratch& make_scratch, 
             ++job->inside;
         }
         (*work_here)();
-        // Told under the lock: once the caller may go on, nothing of it is touched here.
+        // Signal while the lock is held: once the caller goes on, nothing that it owns may be touched here.
         const std::lock_guard<std::mutex> lock(job->mutex);
         --job->inside;
         job->left.notify_one();
@@ -57,7 +58,7 @@ bool run_steps(int64_t steps, int64_t threads, const MakeScratch& make_scratch, 
     try {
         for (int64_t i = 1; i < std::min(threads, steps); ++i) std::thread(help).detach();
     } catch (const std::system_error&) {
-        // No more threads to be had: those that started share the work.
+        // The system has no more threads: those that started do the work.
     } catch (const std::bad_alloc&) {
     }
     work();
@@ -72,7 +73,7 @@ int32_t run_safely(int64_t steps, int64_t threads, const MakeScratch& make_scrat
     try {
         return run_steps(steps, threads, make_scratch, step) ? 0 : 1;
     } catch (const std::bad_alloc&) {
-        return 1;  // before any helper started
+        return 1;  // no helper has started yet
     }
 }
 
@@ -133,7 +134,7 @@ int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
     return run_safely(
         (args->cells + kCellsPerStep - 1) / kCellsPerStep,
         std::min<int64_t>(threads, 1 + entries / kEntriesPerThread),
-        [&] { return std::make_unique<OwnedRankScratch>(static_cast<size_t>(args->vocabulary)); },
+        [&] { return std::make_unique<OwnedRankScratch>(static_cast<size_t>(args->genes_of_vocabulary)); },
         [&](OwnedRankScratch& scratch, int64_t step) {
             const int64_t first = step * kCellsPerStep;
             rank_cells(*args, first, std::min(first + kCellsPerStep, args->cells), scratch.view);

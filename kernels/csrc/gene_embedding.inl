@@ -1,9 +1,9 @@
-// Gene embedding over one block of ranks. Included by each implementation after it has defined, in its
-// anonymous namespace, `Vector` (kLanes floats), load(const T*), store(Vector, T*, scale) and arithmetic.
+// Gene embedding over one block of ranks. Each implementation includes this file in its anonymous namespace, after it has
+// defined `Vector` (kLanes floats), load(const T*), store(Vector, T*, scale) and arithmetic.
 //
-// Three passes over one row that stays in the L1 cache: gather and add; centre and square; write.
-// The mean's rounding error is measured in the second pass and taken out in the third, so that rows of
-// (nearly) equal values, which the small epsilon would blow up, come out right in float.
+// Three passes over a row, which stays in the L1 cache: gather and add; centre and square; write. The second pass
+// measures the rounding error of the mean, the third subtracts it. Without that, rows of nearly equal values would be
+// wrong in float: their variance is so small that the normalisation magnifies the error.
 
 struct RowSum {
     Vector part[4];
@@ -12,8 +12,8 @@ struct RowSum {
     float total() const { return sum(add(add(part[0], part[1]), add(part[2], part[3]))) + tail; }
 };
 
-// Call f(i, part) for each whole vector of the row, in turn for each of the four parts of a sum: these are constants
-// once inlined, so that the parts stay in registers and no sum waits for the one before.
+// Call f(i, part) for each whole vector of the row; `part` goes round the four parts of a RowSum. Four sums do not wait
+// for each other; and once f is inlined `part` is a constant, so that they stay in registers.
 template <class F> inline void each_vector(int64_t whole, const F& f) {
     int64_t i = 0;
     for (; i + 4 * kLanes <= whole; i += 4 * kLanes) {
@@ -83,7 +83,7 @@ void embed_row(const c2t_embed_args& a, const Table* word, const Table* position
     }
 }
 
-constexpr int64_t kPrefetchBytes = 4096;  // asked for ahead of their use: enough to hide the memory's latency
+constexpr int64_t kPrefetchBytes = 4096;  // prefetched ahead of their use: enough to hide the latency of memory
 
 template <bool typed, class Table, class Out>
 void embed_cells(const c2t_embed_args& a, int64_t block, float* x) {
@@ -100,7 +100,7 @@ void embed_cells(const c2t_embed_args& a, int64_t block, float* x) {
         int64_t rank = first;
         for (; rank < last && rank < length; ++rank) {
             if (rank + ahead < length) {
-                // Each row begins at an address that no prefetcher can foresee.
+                // The hardware cannot predict where the next token's row lies.
                 const char* next = reinterpret_cast<const char*>(words + tokens[rank + ahead] * a.hidden_size);
                 for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(next + byte);
             }

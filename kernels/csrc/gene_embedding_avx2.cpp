@@ -35,7 +35,7 @@ inline void store(Vector v, float* p, float) { _mm256_storeu_ps(p, v); }
 inline void store(Vector v, Half* p, float) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
-// Eight 32-bit integers of 16 significant bits, without saturation.
+// Store the low 16 bits of eight 32-bit integers; none exceeds 16 bits, so that nothing saturates.
 inline void store_low_halves(__m256i v, BFloat16* p) {
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
@@ -49,7 +49,7 @@ inline void store(Vector v, BFloat16* p, float) {
     store_low_halves(rounded, p);
 }
 inline void store(Vector v, int8_t* p, float scale) {
-    // Clamped as floats: a conversion out of range gives INT_MIN, whatever the sign.
+    // Clamp before the conversion: out of range it gives INT_MIN, whatever the sign.
     v = _mm256_div_ps(v, _mm256_set1_ps(scale));
     v = _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-128.0f)), _mm256_set1_ps(127.0f));
     const __m256i steps = _mm256_cvtps_epi32(v);

@@ -32,7 +32,7 @@ inline void store(Vector v, Half* p, float) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 inline void store(Vector v, BFloat16* p, float) {
-    // Not VCVTNEPS2BF16: that one flushes subnormals to zero.
+    // VCVTNEPS2BF16 would flush subnormals to zero.
     const __m512i bits = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
@@ -41,7 +41,7 @@ inline void store(Vector v, BFloat16* p, float) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(kept));
 }
 inline void store(Vector v, int8_t* p, float scale) {
-    // Clamped as floats: a conversion out of range gives INT_MIN, whatever the sign.
+    // Clamp before the conversion: out of range it gives INT_MIN, whatever the sign.
     v = _mm512_div_ps(v, _mm512_set1_ps(scale));
     v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-128.0f)), _mm512_set1_ps(127.0f));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));

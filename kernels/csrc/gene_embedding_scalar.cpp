@@ -1,4 +1,4 @@
-// Gene embedding for any processor; eight lanes of plain float, which compilers turn into what they have.
+// Gene embedding for any processor: eight plain floats at a time, which the compiler vectorises as it can.
 #include <cmath>
 #include <cstring>
 #include <type_traits>

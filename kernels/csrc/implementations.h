@@ -5,19 +5,19 @@
 // Ranks embedded together for all cells: their position rows stay in the cache from cell to cell.
 constexpr int64_t kRankBlock = 16;
 
-// How far past the last entry that counts keys and tokens may be written.
+// How many keys and tokens may be written beyond those that count: vectors are stored whole.
 constexpr int64_t kSpill = 16;
 
-// Up to this many genes a cell's entries are sorted by 16 leading bits: these leave a few pairs of equal ones, which
-// cost less than another pass.
+// A cell of up to this many genes is sorted by 16 leading bits. A few pairs agree in these, and putting them in order
+// costs less than a third pass.
 constexpr int64_t kFewEntries = 1536;
 
 // Scratch of one thread of the rank-value encoding; see rank_value.inl.
 struct RankScratch {
-    double* sum;        // [G + 1], all zero between cells, but for the last
+    double* sum;        // [G + 1]: all but the last are zero between cells
     uint32_t* token;    // [G + kSpill]
     uint64_t* key;      // [G + kSpill]
-    uint64_t* order;    // [G], and kFewEntries 32-bit ones twice
+    uint64_t* order;    // [G], at least 2 * kFewEntries 32-bit numbers
     uint64_t* spare;    // [G]
 };
 

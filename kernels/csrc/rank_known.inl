@@ -1,8 +1,8 @@
-// Entries of a cell whose columns ascend, where no two columns are one gene: one by one, for any processor.
+// Keys and tokens of a cell's entries, one by one, for any processor. The columns ascend, and no two are the same gene.
 
-// Write keys (the bits of value / median) and tokens of those of entries i ... stored - 1 that are above zero in a gene
-// of the vocabulary, in stored order, after the n that are there; returns how many there are then. Nothing is negative
-// or NaN. May write past those it returns, up to kSpill.
+// Append keys (the bits of value / median) and tokens of entries i ... stored - 1 to the n that are there, in stored
+// order, leaving out columns that are no gene and values of zero. Returns how many there are then. No value is negative
+// or NaN. Up to kSpill numbers beyond those may be overwritten.
 template <class Value, class Index>
 int64_t known_one_by_one(const c2t_rank_args& a, const Value* data, const Index* columns, int64_t i, int64_t stored,
                          const RankScratch& s, int64_t n) {

@@ -1,16 +1,16 @@
-// Rank-value encoding of a range of cells. Included by each implementation inside its anonymous namespace, after its
-// known_entries() (see rank_known.inl), and compiled with that implementation's flags; no intrinsics here.
-// Compiled without contraction into FMA: every value must have the bits that NumPy gives it.
+// Rank-value encoding of a range of cells. Each implementation includes this file in its anonymous namespace, after its
+// known_entries() (see rank_known.inl), and compiles it with its own flags; there are no intrinsics here. It is compiled
+// without contraction into FMA: every value must have the bits that NumPy computes.
 //
-// Where no two columns are one gene and a cell's columns ascend, which is what files hold, its entries need no sums.
-// Else its sums lie in a table over all genes (it fits the L2 cache), which makes duplicates cost nothing. The
-// quotients are positive doubles, whose bits order like the numbers: their range within the cell is cut to 16 or 24
-// leading bits, radix sorted, and the rare runs that agree in these are put in order by comparison.
+// Most files hold ascending columns of different genes: then an entry is a gene's sum. Otherwise the sums are kept in a
+// table over all genes, which fits into the L2 cache, so that repeated columns cost nothing. The quotients are positive
+// doubles, and the bits of such doubles order like the numbers. Their range within the cell is reduced to 16 or 24
+// leading bits, which are radix sorted; the rare runs that agree in these bits are put in order by comparison.
 
 constexpr int kDigitBits = 8, kMaxDigits = 3;
 constexpr uint32_t kDigitValues = 1u << kDigitBits;
 
-// What is sorted: leading bits of the quotient in the upper half, number of the entry in the lower one.
+// What is sorted: leading bits of the quotient in the upper half, the entry's number in the lower half.
 template <class Entry> constexpr int kNumberBits = 4 * sizeof(Entry);
 template <class Entry> inline uint32_t number_of(Entry entry) {
     return static_cast<uint32_t>(entry & ((Entry(1) << kNumberBits<Entry>) - 1));
@@ -21,11 +21,12 @@ template <class Entry> inline Entry leading(Entry entry) { return entry >> kNumb
 struct Ranked {
     const uint64_t* key;    // bits of sum / median
     const uint32_t* token;
-    // Whether entry a stands before entry b: larger quotient, then smaller token.
+    // Whether entry a ranks before entry b: by larger quotient, then by smaller token.
     bool before(uint32_t a, uint32_t b) const { return key[a] != key[b] ? key[a] > key[b] : int32_t(token[a]) < int32_t(token[b]); }
 };
 
-// Sort order[0 ... n), of which the leading bits agree, by heap; std::sort would be shared between implementations.
+// Sort order[0 ... n), whose leading bits agree: by insertion, or as a heap if there are many. The linker might keep one
+// std::sort for all implementations, and that could be the AVX-512 version.
 template <class Entry> void sort_run(const Ranked& ranked, Entry* order, int64_t n) {
     const auto before = [&](Entry a, Entry b) { return ranked.before(number_of(a), number_of(b)); };
     if (n <= 24) {
@@ -55,7 +56,7 @@ template <class Entry> void sort_run(const Ranked& ranked, Entry* order, int64_t
     }
 }
 
-// Keep the entries that may be among the first `wanted`: drop those whose leading digit is too low. Returns how many.
+// Drop entries that cannot be among the first `wanted`, by their leading digit. Returns how many are left.
 template <class Entry, int digits> int64_t drop_low(Entry* order, int64_t n, int64_t wanted) {
     constexpr int shift = kNumberBits<Entry> + kDigitBits * (digits - 1);
     uint32_t count[kDigitValues] = {};
@@ -71,7 +72,7 @@ template <class Entry, int digits> int64_t drop_low(Entry* order, int64_t n, int
     return kept;
 }
 
-// Sort by the leading bits. Returns where the result lies: one of the two buffers.
+// Sort by the leading bits. Returns the buffer that holds the result, `from` or `to`.
 template <class Entry, int digits> Entry* radix_sort(Entry* from, Entry* to, int64_t n) {
     uint32_t start[digits][kDigitValues] = {};
     const auto digit = [](Entry entry, int d) { return (entry >> (kNumberBits<Entry> + kDigitBits * d)) % kDigitValues; };
@@ -113,7 +114,8 @@ void write_ranked(const RankScratch& s, int64_t n, int64_t wanted, Entry* given,
     const int64_t kept = n > wanted ? drop_low<Entry, digits>(given, n, wanted) : n;
     Entry* order = radix_sort<Entry, digits>(given, spare, kept);
     const Ranked ranked{s.key, s.token};
-    // Few agree with the one after them: listed without a branch, in the buffer that is free now.
+    // List the entries that agree with the next one: there are few, and a branch for each entry would cost more. The
+    // list lies in the buffer that is free now.
     Entry* agreeing = order == given ? spare : given;
     int64_t listed = 0;
     for (int64_t i = 0; i + 1 < kept && i < wanted; ++i) {
@@ -124,7 +126,8 @@ void write_ranked(const RankScratch& s, int64_t n, int64_t wanted, Entry* given,
         const int64_t first = agreeing[i];
         int64_t last = first + 1;
         while (++i < listed && int64_t(agreeing[i]) == last) ++last;
-        while (last + 1 < kept && leading(order[last]) == leading(order[last + 1])) ++last;  // past the wanted ones
+        // A run may reach beyond the wanted entries.
+        while (last + 1 < kept && leading(order[last]) == leading(order[last + 1])) ++last;
         sort_run(ranked, order + first, last + 1 - first);
     }
     for (int64_t i = 0; i < wanted; ++i) tokens[i] = static_cast<int32_t>(s.token[number_of(order[i])]);
@@ -142,9 +145,9 @@ template <class Value> uint8_t status_of(const Value* data, int64_t n) {
     return nan ? C2T_NAN : infinite ? C2T_INFINITE : negative ? C2T_NEGATIVE : C2T_OK;
 }
 
-// Sum in stored order. Of small integers, which counts are, every order gives the same sum: many at a time then.
+// Sum in stored order. Counts are small integers, and these give the same sum in any order: they are added in vectors.
 template <class Value> double total_of(const Value* data, int64_t n) {
-    constexpr int64_t most = 1 << 14;  // entries, and the largest value, so that an int32 holds the sum
+    constexpr int64_t most = 1 << 14;  // entries, and largest value: an int32 holds the sum of such
     int32_t sum = 0, other = n > most;
     for (int64_t i = 0; i < n && !other; ) {
         const int64_t end = i + 256 < n ? i + 256 : n;
@@ -162,7 +165,7 @@ template <class Value> double total_of(const Value* data, int64_t n) {
     return total;
 }
 
-// Whether columns ascend, none twice.
+// Whether the columns ascend strictly.
 template <class Index> bool ascends(const Index* columns, int64_t n) {
     int32_t falls = 0;
     for (int64_t i = 1; i < n; ++i) falls |= columns[i] <= columns[i - 1];
@@ -172,14 +175,14 @@ template <class Index> bool ascends(const Index* columns, int64_t n) {
 // Sum the entries of each gene. Writes keys and tokens of those above zero, returns how many.
 template <class Value, class Index>
 int64_t sum_entries(const c2t_rank_args& a, const Value* data, const Index* columns, int64_t stored, const RankScratch& s) {
-    const uint32_t unknown = static_cast<uint32_t>(a.vocabulary);
-    uint32_t* touched = s.token;  // genes first, tokens in the end
-    s.sum[unknown] = 1.0;         // never zero, hence never taken for a gene seen first
+    const uint32_t unknown = static_cast<uint32_t>(a.genes_of_vocabulary);
+    uint32_t* touched = s.token;  // genes first, replaced by tokens in the end
+    s.sum[unknown] = 1.0;         // never zero, so it never looks like a gene's first entry
     int64_t n = 0;
     for (int64_t i = 0; i < stored; ++i) {
         const double x = static_cast<double>(data[i]);
         uint32_t gene = static_cast<uint32_t>(a.column_gene[columns[i]]);
-        gene = gene < unknown ? gene : unknown;  // -1 is the largest unsigned number
+        gene = gene < unknown ? gene : unknown;  // -1 becomes the largest unsigned number
         const double before = s.sum[gene];
         touched[n] = gene;
         n += (before == 0.0) & (x > 0.0);

@@ -16,7 +16,7 @@ inline __m512d doubles(const int64_t* p) { return _mm512_cvtepi64_pd(_mm512_load
 inline __m256i int32s(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline __m256i int32s(const int64_t* p) { return _mm512_cvtepi64_epi32(_mm512_loadu_si512(p)); }
 
-// See rank_value.inl. Eight entries at a time; what is compressed fits a store of its full width (kSpill).
+// As known_one_by_one, eight entries at a time. Compressed vectors are stored whole: kSpill leaves room for that.
 template <class Value, class Index>
 int64_t known_entries(const c2t_rank_args& a, const Value* data, const Index* columns, int64_t stored, const RankScratch& s) {
     int64_t n = 0, i = 0;

@@ -1,5 +1,5 @@
-// Scalar conversions between float and the storage types. Included inside each implementation's
-// anonymous namespace: a shared inline function might be kept in its AVX-512 version for all.
+// Scalar conversions between float and the storage types. Each implementation includes them in its anonymous namespace:
+// of an inline function that several files define the linker keeps one, which might be the AVX-512 version.
 
 struct Half { uint16_t bits; };
 struct BFloat16 { uint16_t bits; };

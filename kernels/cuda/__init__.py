@@ -1,1 +1,1 @@
-"""A CUDA device: compiling, memory, launches, recorded graphs, and headers of all kernels."""
+"""A CUDA device: compiler, memory, launches, CUDA graphs, and the headers that kernels share."""

@@ -1,4 +1,4 @@
-"""Work on a device's stream, recorded once and started as one: a CUDA graph."""
+"""A CUDA graph: work on a device's stream that is recorded once and then started as one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from typing import Any
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.library import checked
 
-_RECORDING = threading.Lock()  # one at a time: of two, the first to end would let garbage be freed
+# One recording at a time: of two, the first to end would switch garbage collection on again.
+_RECORDING = threading.Lock()
 
 
 class RecordedWork:
-    """What a function starts on a device's stream, to be started again at once.
+    """What a function starts on a device's stream, recorded to be started again as one.
 
-    Addresses are recorded, contents are not: copies read what lies there when they run.
+    Addresses are recorded, contents are not: copies read what is there when they run.
 
     Args:
         device: The device.
-        start: Starts copies and kernels, all of which have run before: nothing of them is loaded,
-            allocated or waited for.
+        start: Starts copies and kernels. All must have run before, because a recording fails if
+            code is loaded, memory allocated or the stream waited for.
 
     Raises:
-        KernelError: Something of it cannot be recorded.
+        KernelError: The driver cannot record it.
     """
 
     def __init__(self, device: CudaDevice, start: Callable[[], None]) -> None:
@@ -43,27 +44,27 @@ class RecordedWork:
         self._release.atexit = False  # the driver may have been shut down by then
 
     def start(self) -> None:
-        """Start it on the stream; does not wait."""
+        """Start the work on the stream; does not wait."""
         from cuda.bindings import driver
 
         checked(driver.cuGraphLaunch(self._graph, self._stream))
 
     def close(self) -> None:
-        """Give it up."""
+        """Destroy the CUDA graph; closing again does nothing."""
         self._release()
 
 
 def _record(stream: int, start: Callable[[], None]) -> Any:
-    """The driver's graph of what a function starts; it is the caller's to destroy."""
+    """The driver's graph of what a function starts; the caller destroys it."""
     from cuda.bindings import driver
 
-    # Of this thread's calls only: another thread may allocate meanwhile. (What it starts on the
-    # default stream may still spoil the recording: then that is an error, here or there.)
+    # Thread-local: another thread may allocate meanwhile. What it starts on the default stream may
+    # still invalidate the recording; the driver then reports an error, here or there.
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     checked(driver.cuStreamBeginCapture(stream, mode))
     try:
         start()
-    except BaseException:  # else the stream would record for ever
+    except BaseException:  # without the end below the stream would record for ever
         error, graph = driver.cuStreamEndCapture(stream)
         if not int(error):
             driver.cuGraphDestroy(graph)
@@ -73,7 +74,7 @@ def _record(stream: int, start: Callable[[], None]) -> Any:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage: memory that it freed would spoil what is recorded."""
+    """Switch garbage collection off: memory that it frees would invalidate a recording."""
     enabled = gc.isenabled()
     gc.disable()
     try:

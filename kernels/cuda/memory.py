@@ -1,4 +1,4 @@
-"""Arrays in GPU memory and page-locked arrays of the host, by the driver's own interface."""
+"""Arrays in GPU memory, page-locked memory of the host, and copies between them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class DeviceArray:
 
     Args:
         pointer: Address on the device; 0 for an array without elements.
-        shape: Shape.
-        dtype: Dtype of the elements.
+        shape: Row-major.
+        dtype: As NumPy names it; uint16 for bfloat16.
     """
 
     pointer: int
@@ -54,12 +54,12 @@ class DeviceArray:
         """Memory with arbitrary contents.
 
         Args:
-            shape: Shape.
-            dtype: Dtype.
-            what: What it is for, as an error names it.
+            shape: Row-major.
+            dtype: As NumPy names it.
+            what: What the memory is for; an error says it.
 
         Raises:
-            DeviceMemoryError: There is not so much left.
+            DeviceMemoryError: The GPU's memory is full.
         """
         from cuda.bindings import driver
 
@@ -93,14 +93,18 @@ class DeviceArray:
         return device
 
     def download(self) -> NDArray[Any]:
-        """A copy on the host, after the kernels that were started before."""
+        """Copy it to the host, after everything that was started before."""
         return download(self.pointer, self.shape, self.dtype)
 
 
 class PinnedBytes:
-    """Page-locked memory of the host, which copies reach without waiting; freed with this object.
+    """Page-locked memory of the host, freed with this object; copies from and to it do not wait.
 
-    Views of `array` must not outlive it.
+    Args:
+        size: Bytes; they begin as zeros.
+
+    Attributes:
+        array: [size] uint8; views of it must not outlive this object.
     """
 
     def __init__(self, size: int) -> None:
@@ -114,12 +118,12 @@ class PinnedBytes:
 
     @property
     def pointer(self) -> int:
-        """Address."""
+        """Address on the host."""
         return self._pointer
 
 
 def download(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """A copy on the host of an array on the device, after what was started before."""
+    """Copy an array of the device to the host, after everything that was started before."""
     from cuda.bindings import driver
 
     array = np.empty(shape, dtype)
@@ -129,7 +133,7 @@ def download(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 
 def copy_to_device(target: int, source: int, size: int, stream: int) -> None:
-    """Copy bytes of page-locked memory; does not wait."""
+    """Copy `size` bytes of page-locked memory to the device; does not wait."""
     from cuda.bindings import driver
 
     if size:
@@ -137,7 +141,7 @@ def copy_to_device(target: int, source: int, size: int, stream: int) -> None:
 
 
 def copy_to_host(target: int, source: int, size: int, stream: int) -> None:
-    """Copy bytes to page-locked memory; does not wait."""
+    """Copy `size` bytes of the device to page-locked memory; does not wait."""
     from cuda.bindings import driver
 
     if size:
@@ -146,7 +150,7 @@ def copy_to_host(target: int, source: int, size: int, stream: int) -> None:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where blocks of rows of equal pitch lie on the device.
+    """Blocks of rows on the device, all rows equally far apart.
 
     Args:
         address: Of the first byte.
@@ -176,8 +180,8 @@ def copy_blocks(
 
 
 def _free_with(owner: object, free: Callable[[int], Any], pointer: int) -> None:
-    """Free memory when its owner goes; an error then has no one to go to."""
-    # Not at the interpreter's end: the driver may have been shut down by then.
+    """Free memory together with its owner; an error of freeing is not reported."""
+    # Not when the interpreter ends: the driver may have been shut down by then.
     weakref.finalize(owner, free, pointer).atexit = False
 
 

@@ -136,12 +136,12 @@ def check_cells(
         raise KernelError(problem, hint="truncate cells to the model's input size")
 
     used = np.arange(ranks, dtype=np.int32) < lengths[:, None]  # [B, S]
-    outside = used & ((tokens < 0) | (tokens >= tables.vocabulary))
+    outside = used & ((tokens < 0) | (tokens >= tables.vocabulary_size))
     if outside.any():
         cell, rank = (int(index[0]) for index in np.nonzero(outside))
         problem = (
             f"gene token {int(tokens[cell, rank])} (cell {cell}, rank {rank}) is not among the"
-            f" {tables.vocabulary} tokens of the model"
+            f" {tables.vocabulary_size} tokens of the model"
         )
         raise KernelError(problem, hint="the vocabulary and the tables must come from one bundle")
 

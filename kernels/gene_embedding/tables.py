@@ -1,4 +1,4 @@
-"""The tables of the gene embedding, kept as they are stored: int8 tables are never widened."""
+"""The tables of the gene embedding, kept in the type that they are stored in."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class GeneEmbeddingTables:
     """Tables of LayerNorm(word[token] + position[rank] + token_type) * gamma + beta.
 
     Args:
-        word: [V, H] float32, float16 or int8.
-        position: [P, H] of the same dtype as `word`.
+        word: [V, H] float32, float16 or int8; a row for each gene token.
+        position: [P, H] of the same dtype; a row for each rank.
         token_type: [H] float32, the row of BERT's token type 0, or None.
         gamma: [H] float32.
         beta: [H] float32.
         epsilon: Added to the variance.
-        word_scale: [V] float32 for int8: row = word[v] * word_scale[v].
-        position_scale: [P] float32 for int8.
+        word_scale: [V] float32 of int8 tables, else None: a row is word[v] * word_scale[v].
+        position_scale: [P] float32 of int8 tables, else None.
 
     Raises:
-        KernelError: If shapes or dtypes do not fit each other.
+        KernelError: Shapes or dtypes do not fit each other.
     """
 
     word: NDArray[Any]
@@ -72,17 +72,17 @@ class GeneEmbeddingTables:
 
     @property
     def hidden_size(self) -> int:
-        """H."""
+        """H, numbers of a row."""
         return int(self.word.shape[-1])
 
     @property
-    def vocabulary(self) -> int:
-        """V: tokens are 0 ... V - 1."""
+    def vocabulary_size(self) -> int:
+        """V: gene tokens are 0 ... V - 1."""
         return int(self.word.shape[0])
 
     @property
     def positions(self) -> int:
-        """P: the longest cell has this many tokens."""
+        """P: the most tokens of a cell."""
         return int(self.position.shape[0])
 
 
@@ -95,13 +95,14 @@ def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> 
         epsilon: `layer_norm_eps` of the encoder's configuration; the file does not hold it.
 
     Raises:
-        KernelError: If the file is damaged, or a table is missing or does not fit the others.
+        KernelError: The file is damaged, or a table is missing or does not fit the others.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         tensors = load_file(path)
-    except Exception as error:  # its own kind on damage, KeyError for a type that NumPy lacks
+    except (SafetensorError, OSError, KeyError) as error:  # KeyError: a type that NumPy lacks
         problem = f"`{path}` cannot be read as gene embedding tables: {error}"
         raise KernelError(problem, hint="export the bundle again") from error
     missing = [name for name in ("word", "position", "gamma", "beta") if name not in tensors]
@@ -121,7 +122,11 @@ def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> 
 
 
 def convert_tables(tables: GeneEmbeddingTables, dtype: np.dtype[Any]) -> GeneEmbeddingTables:
-    """Float32 tables in another storage dtype; int8 rows get the scale max|row| / 127."""
+    """Float32 tables in another storage dtype; int8 rows get the scale max|row| / 127.
+
+    Raises:
+        KernelError: The tables are not float32.
+    """
     if tables.word.dtype != np.float32:
         problem = f"gene embedding tables are {tables.word.dtype}; only float32 ones are converted"
         raise KernelError(problem, hint="start from the tables of the float32 bundle")
@@ -141,7 +146,7 @@ def convert_tables(tables: GeneEmbeddingTables, dtype: np.dtype[Any]) -> GeneEmb
 
 
 def _quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """[N, H] -> int8 [N, H] and float32 [N]; an all-zero row (BERT's padding row) keeps scale 1."""
+    """[N, H] -> int8 [N, H] and float32 [N]; a row of zeros, such as BERT's padding, gets scale 1."""
     largest = np.abs(table).max(axis=1, initial=0.0)
     scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     rounded = np.rint(table / scale[:, None])

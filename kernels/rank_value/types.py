@@ -1,4 +1,4 @@
-"""What rank-value encoding takes and gives; checked once, when the objects are made."""
+"""Input and output of rank-value encoding; checked once, when the objects are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CsrRows(Protocol):
 
     @property
     def indptr(self) -> NDArray[Any]:
-        """[B + 1] where each row starts in the other two; need not begin at 0."""
+        """[B + 1] where each row begins in `indices` and `data`; the first need not be 0."""
 
     @property
     def indices(self) -> NDArray[Any]:
@@ -28,7 +28,7 @@ class CsrRows(Protocol):
 
     @property
     def data(self) -> NDArray[Any]:
-        """[N] counts, or logarithms of 1 + counts."""
+        """[N] counts, or logarithms of (1 + count)."""
 
 
 class CellStatus(IntEnum):
@@ -46,7 +46,7 @@ class RankGenes:
     """The genes of the vocabulary, and which of them each column of the counts is.
 
     Args:
-        column_gene: [C] int32, gene index of a column, -1 for no gene of the vocabulary.
+        column_gene: [C] int32, index of each column's gene; -1 if it is not in the vocabulary.
         token: [G] int32, token of a gene; distinct.
         median: [G] float64, the gene's non-zero median; positive.
     """
@@ -77,11 +77,14 @@ class RankGenes:
 
     @cached_property
     def distinct_columns(self) -> ColumnGenes | None:
-        """What each column is, where no two columns are one gene (and no token negative)."""
+        """Token and median of each column; None if two columns are the same gene.
+
+        Also None if a token is negative, since -1 marks a column that is no gene.
+        """
         known = self.column_gene[self.column_gene >= 0]
         if (np.bincount(known, minlength=1) > 1).any() or (self.token < 0).any():
             return None
-        # Column -1 takes the last element, the one of no gene.
+        # Index -1 takes the last element: the one that stands for no gene.
         token = np.append(self.token, np.int32(-1))[self.column_gene]
         return ColumnGenes(token=token, median=np.append(self.median, 1.0)[self.column_gene])
 
@@ -91,8 +94,8 @@ class ColumnGenes:
     """Token and median of each column, looked up once for all cells.
 
     Args:
-        token: [C] int32, -1 where the column is no gene of the vocabulary.
-        median: [C] float64, 1 where the column is no gene of the vocabulary.
+        token: [C] int32; -1 if the column is no gene of the vocabulary.
+        median: [C] float64; 1 if the column is no gene of the vocabulary.
     """
 
     token: NDArray[np.int32]
@@ -108,7 +111,7 @@ class RankOptions:
         cls_token: Put first, or None.
         eos_token: Put last, or None.
         pad_token: Fills the columns after a cell's length.
-        log_base: Base b of values log_b(1 + x), which are undone first; None for values as is.
+        log_base: Base b if the values are log_b(1 + count); None if they are counts.
     """
 
     max_tokens: int
@@ -133,10 +136,10 @@ class RankedCells:
     """Token sequences of B cells.
 
     Args:
-        tokens: [B, S] int32; columns from a cell's length on hold the pad token.
-        lengths: [B] int32, special tokens included; 0 where the status is not OK.
+        tokens: [B, S] int32; the pad token follows a cell's own tokens.
+        lengths: [B] int32, special tokens included; 0 if the status is not OK.
         genes: [B] int32, genes above zero before truncation.
-        totals: [B] float64, sum over all columns, known or not; 0 where NAN, NEGATIVE or INFINITE.
+        totals: [B] float64, sum over all columns; 0 if the status is NAN, NEGATIVE or INFINITE.
         status: [B] uint8, a CellStatus each.
     """
 
@@ -148,7 +151,7 @@ class RankedCells:
 
     @classmethod
     def empty(cls, cells: int, options: RankOptions) -> RankedCells:
-        """Buffers for an implementation to fill; every element of them is written."""
+        """Uninitialised buffers; an implementation writes every element."""
         return cls(
             tokens=np.empty((cells, options.max_tokens), np.int32),
             lengths=np.empty(cells, np.int32),

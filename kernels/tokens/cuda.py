@@ -37,7 +37,11 @@ class DeviceTokenTable:
     def upload(
         cls, rows: NDArray[Any], scale: NDArray[np.float32] | None = None
     ) -> DeviceTokenTable:
-        """A copy of a table of the host, which may be memory-mapped."""
+        """A copy of the host's table, which may be memory-mapped.
+
+        Raises:
+            DeviceMemoryError: The GPU's memory is full.
+        """
         return cls(
             DeviceArray.upload(rows, what="the text token table"),
             None if scale is None else DeviceArray.upload(scale, what="the text token table"),
