@@ -146,7 +146,7 @@ def convert_tables(tables: GeneEmbeddingTables, dtype: np.dtype[Any]) -> GeneEmb
 
 
 def _quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """[N, H] -> int8 [N, H] and float32 [N]; a row of zeros, such as BERT's padding, gets scale 1."""
+    """[N, H] -> int8 [N, H] and float32 [N]; a zero row, as of padding, gets scale 1."""
     largest = np.abs(table).max(axis=1, initial=0.0)
     scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     rounded = np.rint(table / scale[:, None])
