@@ -278,7 +278,7 @@ class FakeDevice:
         pieces = choice_pieces(int(vocabulary))
         rows, width = blocks // pieces, (pieces + 1) * PARTIAL_CHOICE_BYTES // 4
         words = at(scratch, (rows, width), "int32")
-        assert not words[:, -1].any(), "the tickets were not zeroed"
+        assert not words[:, -1].any(), "the counts of ended blocks were not zeroed"
         words[:, :-4] = 0x2B  # what blocks find lies here
         dtype = NAMES[defines["C2T_LOGITS"]]
         ban = at(banned, (rows, bans), "int32") if bans else np.empty((rows, 0), np.int32)

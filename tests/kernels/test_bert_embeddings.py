@@ -11,13 +11,13 @@ from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 VOCABULARY, POSITIONS = 500, 128
 
 
-@pytest.mark.parametrize("width", [64, 768])
-def test_agrees_with_bert_embeddings(width):
+@pytest.mark.parametrize("hidden_size", [64, 768])
+def test_agrees_with_bert_embeddings(hidden_size):
     torch = pytest.importorskip("torch")
     bert = pytest.importorskip("transformers.models.bert.modeling_bert")
     config = bert.BertConfig(
         vocab_size=VOCABULARY,
-        hidden_size=width,
+        hidden_size=hidden_size,
         max_position_embeddings=POSITIONS,
         num_attention_heads=1,
         layer_norm_eps=1e-12,
@@ -44,5 +44,5 @@ def test_agrees_with_bert_embeddings(width):
     with torch.inference_mode():
         expected = layer(torch.from_numpy(tokens.astype(np.int64))).numpy()
     for embed in (embed_genes, embed_genes_reference):
-        out = embed(tokens, lengths, tables, np.empty((2, POSITIONS, width), np.float32))
+        out = embed(tokens, lengths, tables, np.empty((2, POSITIONS, hidden_size), np.float32))
         assert worst_difference(out, expected) <= FLOAT32

@@ -1,4 +1,4 @@
-"""Gene embedding against its definition, for every width, storage and kind of row."""
+"""Gene embedding against its definition, for every storage type and output type."""
 
 from dataclasses import replace
 
@@ -16,31 +16,31 @@ from c2t.kernels.gene_embedding.tables import (
     load_gene_embedding_tables,
 )
 
-WIDTHS = (1, 7, 8, 63, 64, 256, 768, 1152)
+HIDDEN_SIZES = (1, 7, 8, 63, 64, 256, 768, 1152)
 VOCABULARY = 300
 POSITIONS = 70
 OUT_SCALE = 0.03
-# The last place of a dtype, beside float32's own error: a value may lie on the edge of two.
+# The last place of a dtype: a value may lie between two, and float32's own error then decides.
 LAST_PLACE = {"float32": FLOAT32, "float16": 2.0**-10, "uint16": 2.0**-7}
 
 
-def make_tables(width, *, seed=0, token_type=True):
+def make_tables(hidden_size, *, seed=0, token_type=True):
     draw = np.random.default_rng(seed)
 
     def normal(*shape):
         return draw.normal(size=shape).astype(np.float32)
 
     return GeneEmbeddingTables(
-        word=normal(VOCABULARY, width),
-        position=normal(POSITIONS, width),
-        token_type=normal(width) if token_type else None,
-        gamma=normal(width),
-        beta=normal(width),
+        word=normal(VOCABULARY, hidden_size),
+        position=normal(POSITIONS, hidden_size),
+        token_type=normal(hidden_size) if token_type else None,
+        gamma=normal(hidden_size),
+        beta=normal(hidden_size),
     )
 
 
 def make_cells(*, seed=0):
-    """Cells that are full, empty, of one gene, and of the ends of the table; rubbish after them."""
+    """Full, empty and short cells, with the table's first and last token; rubbish follows each."""
     tokens = np.random.default_rng(seed).integers(0, VOCABULARY, (5, 61)).astype(np.int32)
     lengths = np.array([61, 0, 1, 17, 60], np.int32)
     tokens[3, :17] = [0, VOCABULARY - 1] * 8 + [0]
@@ -58,7 +58,7 @@ def poisoned(shape, dtype, *, offset=0):
 
 
 def check(tokens, lengths, tables, dtype, **options):
-    """Both results are of the dtype's exactness, and zeros are zeros."""
+    """Compare with the definition, as exactly as the dtype allows; padding must be zero."""
     scale = OUT_SCALE if dtype == "int8" else None
     shape = (*tokens.shape, tables.hidden_size)
     result = embed_genes(
@@ -83,9 +83,9 @@ def check(tokens, lengths, tables, dtype, **options):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint16", "int8"])
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_agrees_with_the_definition(width, storage, dtype):
-    tables = convert_tables(make_tables(width), np.dtype(storage))
+@pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
+def test_agrees_with_the_definition(hidden_size, storage, dtype):
+    tables = convert_tables(make_tables(hidden_size), np.dtype(storage))
     check(*make_cells(), tables, dtype)
 
 
@@ -105,10 +105,10 @@ def test_threads_do_not_change_a_bit(threads):
     assert one.tobytes() == many.tobytes()
 
 
-@pytest.mark.parametrize("width", [7, 64, 768])
+@pytest.mark.parametrize("hidden_size", [7, 64, 768])
 @pytest.mark.parametrize("factor", [1e-42, 1e-20, 1e-6, 1e6, 1e15])
-def test_agrees_for_tiny_and_huge_tables(width, factor):
-    tables = make_tables(width)
+def test_agrees_for_tiny_and_huge_tables(hidden_size, factor):
+    tables = make_tables(hidden_size)
     tables = replace(
         tables,
         word=(tables.word * np.float64(factor)).astype(np.float32),
@@ -118,14 +118,14 @@ def test_agrees_for_tiny_and_huge_tables(width, factor):
     check(*make_cells(), tables, "float32")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_rows_of_equal_values_become_beta(width):
-    tables = make_tables(width, token_type=False)
+@pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
+def test_rows_of_equal_values_become_beta(hidden_size):
+    tables = make_tables(hidden_size, token_type=False)
     tables.word[:] = 1.3
     tables.position[:] = 0.7
     tokens, lengths = make_cells()
-    result = embed_genes(tokens, lengths, tables, poisoned((5, 61, width), np.float32))
-    expected = np.broadcast_to(tables.beta, (61, width))
+    result = embed_genes(tokens, lengths, tables, poisoned((5, 61, hidden_size), np.float32))
+    expected = np.broadcast_to(tables.beta, (61, hidden_size))
     assert worst_difference(result[0], expected) <= FLOAT32
 
 

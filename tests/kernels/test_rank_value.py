@@ -152,7 +152,7 @@ def test_all_ties_are_in_order_of_tokens(genes, max_tokens):
 
 
 def test_neighbouring_doubles_and_the_ends_of_their_range():
-    """Values that share their leading bits, subnormals, and quotients that overflow or vanish."""
+    """Values that share their leading bits, subnormals, quotients that overflow or underflow."""
     close = 1.0 + np.arange(500) * 2.0**-52
     far = [5e-324, 1e-310, 2.2e-308, 1e-30, 1e30, 1e308, 1.7e308]
     values = np.random.default_rng(5).permutation(np.concatenate([close, far, close[:50]]))
@@ -228,7 +228,7 @@ def test_real_cells_bit_for_bit():
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 @pytest.mark.parametrize("kind", ["ascending", "descending", "repeated"])
 def test_columns_that_are_one_gene_each_bit_for_bit(dtype, index, kind):
-    """Ascending columns take a way of their own; each length modulo a vector, and both sorts."""
+    """Ascending columns need no sums. Rows of every length modulo a vector, and of both sorts."""
     draw = np.random.default_rng(9)
     columns = 4000
     genes = RankGenes(
