@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from c2t.runtime.bundle.hashes import is_plain_name
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.tensor_files import region_problem
 
 # What a manifest may call a tensor's type. Nothing else is mapped: values of type `object` would be
 # taken for addresses.
@@ -45,8 +45,6 @@ def map_tensor(
     """
     name, shape = reference.file, reference.shape
     path = folder / name
-    # math.prod: a shape that overflows 64 bits must not look small.
-    items = math.prod(shape)
     if reference.dtype not in dtypes:
         problem = f"is said to be {reference.dtype!r}, not {' or '.join(dtypes)}"
     elif not is_plain_name(name):
@@ -55,14 +53,11 @@ def map_tensor(
         problem = "is a link that leaves the folder"
     elif not path.is_file():
         problem = "is missing"
-    elif reference.offset < 0 or min(shape, default=0) <= 0:
-        problem = "has a negative offset or an empty shape"
     else:
-        dtype, length = dtypes[reference.dtype], path.stat().st_size
-        end = reference.offset + items * dtype.itemsize
-        if end <= length:
+        dtype = dtypes[reference.dtype]
+        problem = region_problem(path, reference.offset, shape, dtype)
+        if not problem:
             return np.memmap(path, dtype=dtype, mode="r", offset=reference.offset, shape=shape)
-        problem = f"ends at byte {end:,}, past the file's end, {length:,}"
     problem = f"the tensor of shape {list(shape)} in {name!r} {problem}"
     raise error(problem, hint=hint)
 
@@ -88,5 +83,5 @@ class Int8Rows:
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         """Rows [..., D] float32 of row numbers [...]."""
         rows = np.asarray(rows)
-        found: NDArray[np.float32] = self.values[rows] * self.scale[rows][..., None]
-        return found
+        widened: NDArray[np.float32] = self.values[rows] * self.scale[rows][..., None]
+        return widened
