@@ -180,7 +180,6 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """The 1B bundle with random weights, and its half-precision graphs."""
     from preset_data import fill as fill_bundle
 
-    from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.bundle.manifest import GRAPHS
 

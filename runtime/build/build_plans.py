@@ -1,7 +1,7 @@
-"""`c2t build` as a function: a bundle in, a set of plans beside it.
+"""`c2t build` as a function: a bundle in, a plan set beside it.
 
-One decision: the set appears whole or not at all, under the key of all that it was built for; what
-is there already is found again and not built.
+One decision: the folder appears whole or not at all, and its name is the key of everything that the
+plans were built for. So a plan set that is there already is found and not built again.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from c2t.runtime.engines.built.plan_set import (
     plan_name,
 )
 from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt
-from c2t.runtime.graphs.backend_form import (
-    BackendForm,
+from c2t.runtime.graphs.backend_variant import (
+    BackendVariant,
     check_buildable,
-    quantised_products,
-    write_form,
+    int8_linears,
+    write_variant,
 )
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import EngineError
@@ -51,8 +51,8 @@ from c2t.runtime.system.progress import progress_bar
 
 Report = Callable[[str], None]
 TIMING_NAME = "timing.cache"
-# A plan holds its weights, and some megabytes of code; one that is larger has widened some. Of a
-# small model the size says nothing.
+# A plan holds its weights and some megabytes of code. A larger one has widened some weights. The
+# size of a small model's plan says nothing.
 KEPT_SHARE = 1.1
 CODE_BYTES = 12 << 20
 
@@ -64,8 +64,8 @@ class BuildOptions:
     Args:
         target: For TensorRT or TensorRT for RTX.
         gpus: Compute capabilities, such as "sm_89"; empty: of the GPU that is here.
-        dtype: "float16", "bfloat16" or "float32"; see `BackendForm`.
-        use: What the plans must be able to do.
+        dtype: "float16", "bfloat16" or "float32"; see `BackendVariant`.
+        use: Most rows, tokens and drafts.
         lean: Version-compatible plans, which the lean runtime can run.
         cache: Folder for plans; None: see `c2t.runtime.engines.built.folder.plan_cache`.
         force: Build again what is there already.
@@ -82,7 +82,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltPlans:
-    """Where the plans are, what is known of them, and whether they were there already."""
+    """Where the plans are, their record, and whether they were there already."""
 
     folder: str
     found: bool
@@ -94,8 +94,13 @@ def build_plans(
 ) -> BuiltPlans:
     """Build the plans of a bundle, or find them.
 
+    Args:
+        bundle: The bundle.
+        options: What to build.
+        report: Called with each line for the user.
+
     Raises:
-        BundleError: A bundle that TensorRT cannot be given.
+        BundleError: TensorRT cannot run a bundle of this precision, or there is no such dtype.
         EngineError: TensorRT is not installed, cannot build, or knows no such GPU.
         OutputError: The folder for plans cannot be written.
     """
@@ -105,8 +110,8 @@ def build_plans(
         problem = "TensorRT for RTX has no lean runtime"
         raise EngineError(problem, hint="leave out --lean, or build with --target tensorrt")
     gpus = _gpus(library, options.gpus, look_at_machine())
-    form = _form(bundle, library, options)
-    identity = _identity(bundle, library, gpus, form, options)
+    variant = _variant(bundle, library, options)
+    identity = _identity(bundle, library, gpus, variant, options)
     cache = plan_cache(bundle, options.cache)
     folder = cache / identity.key
     if not options.force and (folder / PLANS_NAME).is_file():
@@ -118,7 +123,7 @@ def build_plans(
     plan_options = PlanOptions(gpus=gpus, lean=options.lean, timing_cache=timing)
     with atomic_folder(folder, force=True, marker=PLANS_NAME) as place:
         plans = {
-            graph: _build(bundle, library, graph, place, identity, form, plan_options, report)
+            graph: _build(bundle, library, graph, place, identity, variant, plan_options, report)
             for graph in GRAPHS
         }
         done = PlanSet(
@@ -138,17 +143,17 @@ def _build(
     graph: str,
     place: Path,
     identity: PlanIdentity,
-    form: BackendForm,
+    variant: BackendVariant,
     options: PlanOptions,
     report: Report,
 ) -> PlanFile:
-    """Build one graph's plan into the folder; its form is gone afterwards."""
+    """Build one graph's plan into a folder; the variant it is built from is deleted."""
     since = time.perf_counter()
     target = place / plan_name(graph)
-    with TemporaryDirectory(prefix=".form-", dir=place) as scratch:
+    with TemporaryDirectory(prefix=".variant-", dir=place) as scratch:
         source = Path(scratch) / graph
-        weights = write_form(bundle.file(graph), source, form)
-        products = quantised_products(source)
+        weights = write_variant(bundle.file(graph), source, variant)
+        linears = int8_linears(source)
         report(f"building {target.name} for {' '.join(identity.gpus)} ({weights / 1e6:,.0f} MB)")
         with progress_bar(f"building {target.name}", WHOLE) as advance:
             profiles = identity.profiles[graph]
@@ -157,23 +162,23 @@ def _build(
     return PlanFile(
         file=FileEntry(bytes=size, sha256=sha256_of(target)),
         weight_bytes=weights,
-        int8_products=len(products),
-        kept_int8=_kept_int8(size, weights) if products else None,
+        int8_linears=len(linears),
+        kept_int8=_kept_int8(size, weights) if linears else None,
         seconds=round(time.perf_counter() - since, 2),
     )
 
 
 def _kept_int8(size: int, weights: int) -> bool | None:
-    """Whether a plan of this size holds int8 weights as they are; None: that cannot be told."""
+    """Whether a plan of this size holds int8 weights as they are; None: too small to tell."""
     if weights < 2 * CODE_BYTES:
         return None
     return size <= KEPT_SHARE * weights + CODE_BYTES
 
 
-def _form(bundle: Bundle, library: TensorRT, options: BuildOptions) -> BackendForm:
-    return BackendForm(
+def _variant(bundle: Bundle, library: TensorRT, options: BuildOptions) -> BackendVariant:
+    return BackendVariant(
         dtype=options.dtype,
-        # With quantised activations, TensorRT for RTX stores float16 weights for large products.
+        # With quantised activations, TensorRT for RTX stores float16 weights for large linears.
         activations=library.target is Target.tensorrt or bundle.manifest.precision != "int8",
         cache_capacity=cache_capacity(bundle.manifest, options.use),
     )
@@ -183,7 +188,7 @@ def _identity(
     bundle: Bundle,
     library: TensorRT,
     gpus: tuple[str, ...],
-    form: BackendForm,
+    variant: BackendVariant,
     options: BuildOptions,
 ) -> PlanIdentity:
     manifest, use = bundle.manifest, options.use
@@ -197,11 +202,11 @@ def _identity(
         target=library.target,
         library_version=library.version,
         gpus=gpus,
-        form=form.name,
-        cache_capacity=form.cache_capacity,
+        variant=variant.name,
+        cache_capacity=variant.cache_capacity,
         rows=use.rows,
         lean=options.lean,
-        profiles={g: tuple(found) for g, found in zip(GRAPHS, profiles, strict=True)},
+        profiles={graph: tuple(own) for graph, own in zip(GRAPHS, profiles, strict=True)},
     )
 
 
@@ -209,7 +214,7 @@ def _gpus(library: TensorRT, asked: tuple[str, ...], machine: Machine) -> tuple[
     """Compute capabilities to build for.
 
     Raises:
-        EngineError: None is here or named, or one that cannot be built for here.
+        EngineError: No GPU is here or named, or TensorRT cannot build here for the one named.
     """
     here = tuple(gpu.sm for gpu in machine.gpus[:1])
     if library.target is Target.tensorrt:

@@ -1,7 +1,7 @@
-"""How far a build is: TensorRT's nested phases as one number, and Ctrl-C heard in between.
+"""How far a build is: TensorRT's nested phases as one number; and Ctrl-C during a build.
 
-One decision: a phase of n steps is worth the step of its parent that it is in, and each of its own
-steps an n-th of that. So a bar never runs back, whatever phases a version of TensorRT has.
+One decision: a phase of n steps counts as the one step of its parent in which it runs, and each of
+its own steps as an n-th of that. So a bar never runs back, whatever phases TensorRT has.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class _Phase:
 
 
 class Phases:
-    """The tree of phases that are being worked on.
+    """The tree of the phases that have begun and not finished.
 
     Args:
-        advance: Told about each new unit of `WHOLE`.
+        advance: Called with the number of new units, of `WHOLE`.
     """
 
     def __init__(self, advance: Advance) -> None:
@@ -35,18 +35,24 @@ class Phases:
         self._shown = 0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """Begin a phase.
+
+        Args:
+            name: Its name; also of a phase that came before.
+            parent: Name of the phase within which it runs.
+            steps: Number of its steps.
+        """
         self._phases[name] = _Phase(max(1, steps), parent)
 
     def step(self, name: str) -> None:
-        """A step of a phase is done."""
+        """Count a step of a phase."""
         phase = self._phases.get(name)
         if phase is not None:
             phase.done = min(phase.done + 1, phase.steps)
             self._show(phase)
 
     def finish(self, name: str) -> None:
-        """A phase is done."""
+        """End a phase."""
         self._phases.pop(name, None)
 
     def _show(self, phase: _Phase) -> None:
@@ -64,11 +70,11 @@ class Phases:
 
 
 def progress_monitor(library: TensorRT, phases: Phases) -> Any:
-    """TensorRT's progress monitor; `stopped` holds what interrupted the build, if anything did.
+    """A progress monitor for TensorRT. Its `stopped` is the exception that stopped the build.
 
     Args:
         library: TensorRT.
-        phases: Told of every step.
+        phases: Counts the steps.
     """
 
     class Monitor(library.module.IProgressMonitor):  # type: ignore[name-defined, misc]  # known at run time

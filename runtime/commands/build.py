@@ -75,7 +75,7 @@ def build(
         if given := [name for name, value in plans_only.items() if value]:
             problem = f"{', '.join(given)}: --target cuda has no such choice"
             raise UsageError(problem, hint="its graphs run on any GPU, with any number of rows")
-        _build_cuda_set(bundle, precision, cache, force=force, json=json)
+        _build_half_graphs(bundle, precision, cache, force=force, json=json)
         return
     stage = import_stage("c2t.runtime.build.build_plans", extra=target.value)
     from c2t.runtime.engines.built.plan_profiles import PlanUse
@@ -104,18 +104,18 @@ def build(
             )
 
 
-def _build_cuda_set(
+def _build_half_graphs(
     bundle: Path, precision: str, cache: Path | None, *, force: bool, json: bool
 ) -> None:
     stage = import_stage("c2t.runtime.build.build_half_graphs", extra="gpu")
-    done = stage.build_cuda_set(
+    done = stage.build_half_graphs(
         open_checked(bundle),
-        stage.CudaSetOptions(dtype=precision, cache=cache, force=force),
+        stage.HalfGraphsOptions(dtype=precision, cache=cache, force=force),
         report=say,
     )
     if json:
         print_json(done)
-    _say_where(done.folder, list(done.cuda_set.files.values()), found=done.found)
+    _say_where(done.folder, list(done.record.files.values()), found=done.found)
 
 
 def _say_where(folder: str, files: list[FileEntry], *, found: bool) -> None:

@@ -1,1 +1,1 @@
-"""Graph files and their forms for backends: the only room of the runtime that loads onnx."""
+"""Graph files and their variants for backends; imports onnx."""

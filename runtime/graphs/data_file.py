@@ -1,6 +1,6 @@
-"""The side-car file of a graph that is being written: tensors one after the other, page by page.
+"""The data file beside a graph file: writing tensors one after the other, and reading them.
 
-One decision: a tensor is a run of blocks, written as they come, so that neither a transposed nor a
+One decision: a tensor is written block by block as the blocks come. So neither a transposed nor a
 converted weight ever exists as a whole beside the original.
 """
 
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.tensor_files import region_problem
 
-# Weights start on page boundaries: a runtime can map each of them straight from the file. Scales
-# and biases are many and small: a cache line is enough for them.
+# Weights start on page boundaries, so that a runtime can map each of them straight from the file.
+# Scales and biases are many and small: a cache line is enough for them.
 PAGE = 4096
 CACHE_LINE = 64
 SMALL_BYTES = 64 << 10
 # Smaller tensors stay in the graph file: a page each would be a waste.
 INLINE_BYTES = 1024
-# A weight that is changed on the way goes in blocks of at most this: they fit the cache, which made
-# transposing four times as fast as blocks of 64 MB.
+# A weight is converted or transposed in blocks of at most this. They fit the processor's cache:
+# transposing became four times as fast as with blocks of 64 MB.
 BLOCK_BYTES = 4 << 20
 
 
@@ -109,7 +110,8 @@ def stored_values(tensor: TensorProto, graph: Path) -> NDArray[Any]:
         graph: Its graph file; the data file lies beside it.
 
     Raises:
-        BundleError: The data file is said to lie elsewhere, or to hold something else than numbers.
+        BundleError: The data file does not lie beside the graph, or the tensor does not lie inside
+            it or holds no numbers.
     """
     if tensor.data_location != TensorProto.EXTERNAL:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
@@ -124,10 +126,9 @@ def stored_values(tensor: TensorProto, graph: Path) -> NDArray[Any]:
         raise BundleError(
             problem, hint="a data file lies beside its graph; export the bundle again"
         )
-    return np.memmap(
-        graph.with_name(location),
-        dtype=dtype,
-        mode="r",
-        offset=int(place.get("offset", "0")),
-        shape=tuple(tensor.dims),
-    )
+    path, offset = graph.with_name(location), int(place.get("offset", "0"))
+    shape = tuple(tensor.dims)
+    if problem := region_problem(path, offset, shape, dtype):
+        problem = f"{graph.name}: the tensor {tensor.name} in the data file {problem}"
+        raise BundleError(problem, hint="export the bundle again")
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)

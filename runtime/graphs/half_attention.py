@@ -1,7 +1,7 @@
-"""The float32 form of a graph for TensorRT: only attention, and its caches, in half precision.
+"""The float32 variant of a graph for TensorRT: only attention and its caches in half precision.
 
-TensorRT has no fused attention in float32, and its cache of keys and values goes with it. All else
-stays as the bundle has it: weights are not copied, the form reads the bundle's own data file.
+TensorRT has no fused attention in float32, and its KV cache works with fused attention only. All
+else stays as the bundle has it. Weights are not copied: the variant reads the bundle's data file.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from onnx import TensorProto
 from c2t.runtime.graphs.half_precision import CACHES, cast_node, fix_cache_capacity
 
 ELEMENT = TensorProto.FLOAT16
-# Operator -> which of its inputs are values of attention.
+# Operator -> which of its inputs are cast to half precision.
 VALUES = {"TensorScatter": (1,), "Attention": (0, 1, 2)}
 
 
 def write_half_attention(
     source: Path, target: Path, *, cache_capacity: int | None = None, model: onnx.ModelProto
 ) -> None:
-    """Write the form, and make the weights appear beside it.
+    """Write the variant, and link or copy the data file beside it.
 
     Args:
         source: A graph of a bundle, its data file beside it.
         target: The new graph file, in a folder of its own.
-        cache_capacity: Slots of the decoder's caches; None leaves them dynamic.
-        model: The graph, perhaps changed since it was read from `source`; used up.
+        cache_capacity: Cache positions of a batch row; None leaves the number dynamic.
+        model: The graph, perhaps changed since it was read from `source`; overwritten.
     """
     if cache_capacity is not None:
         fix_cache_capacity(model, cache_capacity)

@@ -1,9 +1,9 @@
-"""The half-precision form of a bundle's graph, the one that TensorRT builds.
+"""The half-precision variant of a bundle's graph, the one that TensorRT builds.
 
-One decision: it is a pass over the bundle's graph file, tensor by tensor, so every backend's form
-comes from the one authored graph. Weights, attention and the stream between layers become float16
-or bfloat16; normalisations stay float32 between two casts; int8 weights stay as they are, and their
-scales float32; `logits` leave as float32.
+One decision: it is a pass over the bundle's graph file, tensor by tensor, so that the variants of
+all backends come from the one authored graph. Weights, attention and the stream between layers
+become float16 or bfloat16. Normalisations stay float32 between two casts. Int8 weights stay as they
+are, and their scales float32. `logits` leave the graph as float32.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ CACHES = ("past_key", "past_value", "present_key", "present_value")
 
 
 def fix_cache_capacity(model: onnx.ModelProto, capacity: int) -> None:
-    """Give the decoder's caches a fixed number of slots, which TensorRT demands.
+    """Give the decoder's caches a fixed capacity, which TensorRT demands.
 
     Args:
         model: A decoder graph, changed in place; other graphs have no caches and stay as they are.
-        capacity: Slots, prompt and new tokens together.
+        capacity: Cache positions of a batch row: prompt and new tokens together.
     """
     for value in (*model.graph.input, *model.graph.output):
         if value.name.split(".")[0] in CACHES:
@@ -53,14 +53,14 @@ def write_half_precision(
     cache_capacity: int | None = None,
     model: onnx.ModelProto | None = None,
 ) -> None:
-    """Write the half-precision form of a graph and its data file.
+    """Write the half-precision variant of a graph and its data file.
 
     Args:
         source: A graph of a bundle, float32 or with Q/DQ; its data file lies beside it.
         target: The new graph file, `<target>.data` beside it.
         dtype: "float16" or "bfloat16".
-        cache_capacity: Slots of the decoder's caches; None leaves them dynamic.
-        model: The graph, if it was changed since it was read from `source`; used up.
+        cache_capacity: Cache positions of a batch row; None leaves the number dynamic.
+        model: The graph, if it was changed since it was read from `source`; overwritten.
 
     Raises:
         BundleError: A weight is too large for float16.
@@ -121,7 +121,7 @@ def _blocks(name: str, values: NDArray[Any], half: np.dtype[Any]) -> Iterator[ND
 
 
 def _half_nodes(graph: onnx.GraphProto, element: int) -> Iterator[onnx.NodeProto]:
-    """Give the graph's nodes with a cast on either side of what stays float32."""
+    """The graph's nodes, with a cast on either side of each one that stays float32."""
     for node in graph.node:
         if node.op_type in FLOAT32_OPERATORS:
             before, after = f"{node.name}.from_half", f"{node.name}.float32"
@@ -144,5 +144,5 @@ def _half_nodes(graph: onnx.GraphProto, element: int) -> Iterator[onnx.NodeProto
 
 
 def cast_node(value: str, result: str, element: int, *, name: str = "") -> onnx.NodeProto:
-    """A cast of a value to an ONNX type, called like its result unless `name` says otherwise."""
+    """A cast of a value to an ONNX type; the node has the name of its result, or `name`."""
     return helper.make_node("Cast", [value], [result], name=name or result, to=element)

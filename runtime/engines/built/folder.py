@@ -1,4 +1,4 @@
-"""Where plans lie: a folder beside the bundle, one folder in it for each set of plans or graphs.
+"""Where built things lie: a folder beside the bundle, with one folder for each build.
 
 One decision: never inside the bundle. Plans belong to one machine, a bundle to all of them, and its
 hash must not change because somebody built something.
@@ -23,7 +23,12 @@ Record = TypeVar("Record")
 
 
 def plan_cache(bundle: Bundle, folder: Path | None = None) -> Path:
-    """The folder of a bundle's plans: as given, by `C2T_ENGINES`, or `BUNDLE.engines` beside it."""
+    """The folder of what was built of a bundle.
+
+    Args:
+        bundle: The bundle.
+        folder: The folder itself; None: that of `C2T_ENGINES`, else `BUNDLE.engines` beside it.
+    """
     if folder is not None:
         return folder
     if named := os.environ.get(CACHE_VARIABLE):
@@ -33,7 +38,7 @@ def plan_cache(bundle: Bundle, folder: Path | None = None) -> Path:
 
 
 def make_cache(cache: Path) -> None:
-    """Make the folder of plans, if it is not there.
+    """Make the folder of `plan_cache`, if it is not there.
 
     Raises:
         OutputError: It cannot be made.
@@ -52,7 +57,7 @@ def read_record(path: Path, kind: type[Record], *, hint: str) -> Record:
 
     Args:
         path: The file.
-        kind: What it holds: `PlanSet`, or what another target keeps.
+        kind: `PlanSet`, or the class of another target's record.
         hint: How to mend it.
 
     Raises:
@@ -71,7 +76,7 @@ def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:
     """Compare a file's length with its record.
 
     Raises:
-        EngineError: It has another one, or is no file, or a link.
+        EngineError: The length differs, or it is no regular file.
     """
     length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
     if length != entry.bytes:
@@ -80,35 +85,35 @@ def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:
 
 
 def read_plan_set(folder: Path) -> PlanSet:
-    """Read `plans.json` of one set strictly.
+    """Read `plans.json` of a plan set strictly.
 
     Raises:
         EngineError: It is damaged, of a newer format, or its plans are not there.
     """
     path = folder / PLANS_NAME
     hint = "delete its folder and run `c2t build` again"
-    found = read_record(path, PlanSet, hint=hint)
-    if set(found.plans) != set(GRAPHS):
-        problem = f"{path} lists plans of {', '.join(sorted(found.plans))}"
+    plan_set = read_record(path, PlanSet, hint=hint)
+    if set(plan_set.plans) != set(GRAPHS):
+        problem = f"{path} lists plans of {', '.join(sorted(plan_set.plans))}"
         raise EngineError(problem, hint=hint)
-    for graph, plan in found.plans.items():
+    for graph, plan in plan_set.plans.items():
         check_length(folder / plan_name(graph), plan.file, hint=hint)
-    return found
+    return plan_set
 
 
 def plan_sets(cache: Path) -> Iterator[tuple[Path, PlanSet]]:
-    """All sets of plans in a cache with their folders, the newest first.
+    """All plan sets of a folder of `plan_cache`, the newest first, each with its own folder.
 
-    Left out are damaged ones, and what other engines keep there
+    Damaged ones are left out, and so is what other targets keep there
     (`c2t.runtime.engines.built.half_graphs`).
     """
     if not cache.is_dir():
         return
-    found = []
+    known = []
     for folder in cache.iterdir():
         if (folder / PLANS_NAME).is_file():
             try:
-                found.append((folder, read_plan_set(folder)))
+                known.append((folder, read_plan_set(folder)))
             except EngineError:
                 continue
-    yield from sorted(found, key=lambda item: item[1].created, reverse=True)
+    yield from sorted(known, key=lambda item: item[1].created, reverse=True)

@@ -1,8 +1,8 @@
-"""A set of graphs for ONNX Runtime's CUDA provider: what it holds, finding it, and opening it.
+"""Half-precision graphs for ONNX Runtime's CUDA provider: their record, finding and opening them.
 
-One decision: the set of a bundle and a precision has one name, so it is looked for by that name and
-nothing is searched. If it is there, it is used; if it is there and damaged, that is an error, never
-a silent return to the bundle's own graphs.
+One decision: the graphs of a bundle in one precision have one folder name, so they are looked up by
+it and nothing is searched. If they are there, they are used. If they are there and damaged, that is
+an error: nothing returns to the bundle's own graphs in silence.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from c2t.runtime.engines.built.plan_set import PLANS_NAME, digest_of
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, SMALL_NAME
 from c2t.runtime.system.errors import EngineError
 
-# Precisions that a set can be of. ONNX Runtime runs float32 from the bundle's own graphs.
-SET_DTYPES = ("float16", "bfloat16")
-# The only bundles that have a half-precision form on ONNX Runtime.
+# The default first. ONNX Runtime runs float32 from the bundle's own graphs.
+HALF_DTYPES = ("float16", "bfloat16")
+# The only precision of a bundle that ONNX Runtime has half-precision graphs of.
 BUNDLE_PRECISION = "fp32"
 GRAPH_FILES = (*GRAPHS, *(f"{graph}.data" for graph in GRAPHS))
-# Where the decoder is one that the kernel of short steps can run.
+# Written where the step kernel can run the decoder.
 DESCRIPTION_FILES = (DESCRIPTION_NAME, SMALL_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CudaSetIdentity:
-    """What a set was made from. It runs on any GPU, with any number of rows and cache slots.
+class HalfGraphsIdentity:
+    """What the graphs were made from. They run on any GPU, with any rows and capacity.
 
     Args:
         bundle_sha256: Hash of the bundle's manifest.
-        dtype: One of `SET_DTYPES`.
-        target: What tells its record from one of TensorRT plans.
+        dtype: One of `HALF_DTYPES`.
+        target: Distinguishes the record from one of TensorRT plans.
     """
 
     bundle_sha256: str
@@ -50,72 +50,72 @@ class CudaSetIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CudaSet:
-    """The contents of a set's `plans.json`; `files` are all others, by name."""
+class HalfGraphs:
+    """The contents of their `plans.json`; `files` are all other files, by name."""
 
     format_version: int
     c2t_version: str
     created: str  # UTC, ISO 8601
-    identity: CudaSetIdentity
+    identity: HalfGraphsIdentity
     files: dict[str, FileEntry]
-    seconds: float  # what making it took
+    seconds: float  # how long making them took
 
 
-def set_command(bundle: Bundle, dtype: str = SET_DTYPES[0]) -> str:
-    """The command that makes a set."""
-    precision = "" if dtype == SET_DTYPES[0] else f" --precision {dtype}"
+def half_graphs_command(bundle: Bundle, dtype: str = HALF_DTYPES[0]) -> str:
+    """The command that makes half-precision graphs of a bundle."""
+    precision = "" if dtype == HALF_DTYPES[0] else f" --precision {dtype}"
     return f"c2t build {shlex.quote(str(bundle.path))} --target cuda{precision}"
 
 
-def read_cuda_set(folder: Path, bundle: Bundle, identity: CudaSetIdentity) -> CudaSet:
-    """Read the record of a set strictly, and compare its files' lengths.
+def read_half_graphs(folder: Path, bundle: Bundle, identity: HalfGraphsIdentity) -> HalfGraphs:
+    """Read the record of half-precision graphs strictly, and compare their files' lengths.
 
     Args:
-        folder: The set.
-        bundle: What it should be of; for the command that mends it.
-        identity: What it should be.
+        folder: Where they lie.
+        bundle: Whose they should be; the hint names the command that makes them again.
+        identity: What the record should say.
 
     Raises:
-        EngineError: It is damaged, of a newer format, or something else than it should be.
+        EngineError: Damaged, of a newer format, or of another identity.
     """
     path = folder / PLANS_NAME
-    hint = f"build it again with `{set_command(bundle, identity.dtype)} --force`"
-    found = read_record(path, CudaSet, hint=hint)
-    known = (set(GRAPH_FILES), {*GRAPH_FILES, *DESCRIPTION_FILES})
-    if found.identity != identity or set(found.files) not in known:
-        problem = f"{path} is not the record of a set of this bundle"
+    hint = f"build it again with `{half_graphs_command(bundle, identity.dtype)} --force`"
+    record = read_record(path, HalfGraphs, hint=hint)
+    complete = (set(GRAPH_FILES), {*GRAPH_FILES, *DESCRIPTION_FILES})
+    if record.identity != identity or set(record.files) not in complete:
+        problem = f"{path} is not the record of half-precision graphs of this bundle"
         raise EngineError(problem, hint=hint)
-    for name, entry in found.files.items():
+    for name, entry in record.files.items():
         check_length(folder / name, entry, hint=hint)
-    return found
+    return record
 
 
-def open_cuda_set(bundle: Bundle, cache: Path | None = None) -> Path | None:
-    """The folder of the newest set of a bundle, every byte checked; None if there is none.
+def open_half_graphs(bundle: Bundle, cache: Path | None = None) -> Path | None:
+    """The folder of a bundle's newest half-precision graphs, every byte checked; None without any.
 
     The graphs are opened by name after they were hashed, not read once as plans are: they are
     gigabytes, which ONNX Runtime maps.
 
     Args:
         bundle: The bundle.
-        cache: Folder of plans; None: the usual one.
+        cache: Folder of what `c2t build` makes; None: see `plan_cache`.
 
     Raises:
-        EngineError: The set was changed or damaged; the hint is the command to run.
+        EngineError: A file was changed or damaged; the hint is the command to run.
     """
-    sets = []
-    for dtype in SET_DTYPES:
-        identity = CudaSetIdentity(bundle_sha256=bundle.digest, dtype=dtype)
+    known = []
+    for dtype in HALF_DTYPES:
+        identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype=dtype)
         folder = plan_cache(bundle, cache) / identity.key
         if folder.exists():
-            sets.append((folder, read_cuda_set(folder, bundle, identity)))
-    if not sets:
+            known.append((folder, read_half_graphs(folder, bundle, identity)))
+    if not known:
         return None
-    folder, newest = max(sets, key=lambda item: item[1].created)
-    found = file_entries(folder, newest.files)
-    changed = [name for name, entry in newest.files.items() if found[name] != entry]
+    folder, newest = max(known, key=lambda item: item[1].created)
+    entries = file_entries(folder, newest.files)
+    changed = [name for name, entry in newest.files.items() if entries[name] != entry]
     if changed:
         problem = f"{folder / changed[0]} was changed since it was built (SHA-256 differs)"
-        command = set_command(bundle, newest.identity.dtype)
+        command = half_graphs_command(bundle, newest.identity.dtype)
         raise EngineError(problem, hint=f"build it again with `{command} --force`")
     return folder

@@ -1,13 +1,10 @@
 """What is known of a set of plans: the contents of `plans.json`, and the key it is found by.
 
-One decision: everything that makes a plan another plan is in its identity, and the key is a hash of
-all of it. So a plan is never taken for one of another bundle, GPU, library or use.
+One decision: everything that makes a plan differ from another is in its identity, and the key is a
+hash of all of it. So a plan is never mistaken for one of another bundle, GPU, library or use.
 """
 
-from __future__ import annotations
-
 import hashlib
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,13 +18,13 @@ KEY_DIGITS = 12
 
 
 def digest_of(identity: object) -> str:
-    """The end of a key: other for every other identity, whatever kind of dataclass it is."""
+    """The end of a key, a hash of all fields of an identity."""
     encoded = msgspec.json.encode(identity, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()[:KEY_DIGITS]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlanIdentity:
+# Format 1 calls a variant "form".
+class PlanIdentity(msgspec.Struct, frozen=True, kw_only=True, rename={"variant": "form"}):
     """What plans were built from, with and for.
 
     Args:
@@ -35,8 +32,8 @@ class PlanIdentity:
         target: "tensorrt" or "rtx".
         library_version: Of TensorRT.
         gpus: Compute capabilities, such as "sm_89".
-        form: See `c2t.runtime.graphs.backend_form.BackendForm`.
-        cache_capacity: Slots of the decoder's caches.
+        variant: Name of a `c2t.runtime.graphs.backend_variant.BackendVariant`.
+        cache_capacity: Cache positions of a batch row.
         rows: Cells that are written at the same time.
         lean: Whether the lean runtime can run them.
         profiles: By graph file, in the plan's order.
@@ -46,7 +43,7 @@ class PlanIdentity:
     target: Target
     library_version: str
     gpus: tuple[str, ...]
-    form: str
+    variant: str
     cache_capacity: int
     rows: int
     lean: bool
@@ -56,33 +53,32 @@ class PlanIdentity:
     def key(self) -> str:
         """A name for a folder: readable, and different for every other identity."""
         gpus = "+".join(gpu.replace("_", "") for gpu in self.gpus)
-        form = self.form.partition(",")[0]
-        kind = f"{form}-lean" if self.lean else form
+        variant = self.variant.partition(",")[0]
+        kind = f"{variant}-lean" if self.lean else variant
         return f"{self.target}-{self.library_version}-{gpus}-{kind}-{digest_of(self)}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlanFile:
+# Format 1 calls linears "products".
+class PlanFile(msgspec.Struct, frozen=True, kw_only=True, rename={"int8_linears": "int8_products"}):
     """One plan.
 
     Args:
         file: Its length and hash.
-        weight_bytes: Of the form that it was built from.
-        int8_products: Products whose weights are int8 in that form.
-        kept_int8: Whether the plan is small enough to hold all of them as they are; None where
+        weight_bytes: Of the graph that it was built from.
+        int8_linears: Linears with int8 weights in that graph.
+        kept_int8: Whether the plan is small enough to hold all int8 weights as they are. None where
             there are none, or where the model is too small to tell.
-        seconds: What building it took.
+        seconds: How long the build took.
     """
 
     file: FileEntry
     weight_bytes: int
-    int8_products: int
+    int8_linears: int
     kept_int8: bool | None
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlanSet:
+class PlanSet(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of `plans.json`: plans by graph file."""
 
     format_version: int

@@ -1,9 +1,9 @@
-"""The decoder's weights for kernels of our own: where the matrices lie, and the small tensors.
+"""The decoder's weights for the step kernel: where the matrices lie, and the small tensors.
 
-One decision: the description is plain JSON and safetensors beside the graphs of a set, so that what
-runs kernels needs no onnx. The matrices are those of the half-precision graph, stored once; norms
-and rotary tables are float32, as the bundle has them. All of it is checked before it is used: an
-offset of a damaged description would be read as weights.
+One decision: the description is plain JSON and safetensors beside the half-precision graphs, so
+that running the kernel needs no onnx. The matrices are stored once, in the data file of the
+half-precision graph. Norms and rotary tables are float32, as the bundle has them. Everything is
+checked before it is used: a damaged description would have the kernel read other bytes as weights.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.bundle.hashes import is_plain_name
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
+from c2t.runtime.bundle.tensors import map_tensor
 from c2t.runtime.system.checked_read import read_json
 from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.tensor_files import STORAGE
 
 DESCRIPTION_NAME = "decoder_weights.json"
 SMALL_NAME = "decoder_weights.safetensors"
 ROTARY = ("rotary.cos", "rotary.sin")
 FINAL_NORM = "norm.weight"
-# What matrices may be stored as, and the bytes of an element.
-DTYPE_BYTES = {"float16": 2, "bfloat16": 2}
+# What matrices may be stored as.
+MATRIX_DTYPES = {name: STORAGE[name] for name in ("float16", "bfloat16")}
 DESCRIPTION_BYTES_MAX = 4 << 20
-HINT = "build the set again: `c2t build BUNDLE --target cuda --force`"
+HINT = "build it again: `c2t build BUNDLE --target cuda --force`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,8 @@ class LayerWeights:
     Args:
         qkv: [D, (heads + 2 * kv_heads) * head_size]: queries, keys, values side by side.
         output: [heads * head_size, D].
-        gate_up: [D, 2 * F]: gate and up side by side.
-        down: [F, D].
+        gate_up: [D, 2 * intermediate_size]: gate and up side by side.
+        down: [intermediate_size, D].
     """
 
     qkv: TensorReference
@@ -49,14 +51,14 @@ class LayerWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderWeights:
+class StepWeights:
     """The contents of `decoder_weights.json`.
 
     Args:
         epsilon: Of every RMS normalisation.
         attention_scale: What products of queries and keys are multiplied by.
         layers: The layers, first to last.
-        logits: [V, D], one row a token.
+        logits: [V, D], one row for each text token.
     """
 
     epsilon: float
@@ -70,39 +72,52 @@ def norm_names(layer: int) -> tuple[str, str]:
     return f"layers.{layer}.attention.norm.weight", f"layers.{layer}.mlp.norm.weight"
 
 
-def load_decoder_weights(
+def load_step_weights(
     folder: Path, decoder: Decoder
-) -> tuple[DecoderWeights, dict[str, NDArray[np.float32]]]:
+) -> tuple[StepWeights, dict[str, NDArray[np.float32]]]:
     """Read and check the description of a decoder's weights.
 
     Args:
-        folder: A set of graphs, see `c2t.runtime.engines.built.half_graphs`.
+        folder: Where half-precision graphs lie, see `c2t.runtime.engines.built.half_graphs`.
         decoder: Sizes, of the bundle's manifest.
 
     Returns:
-        The description, whose references were checked to lie inside their files; and float32
-        tensors by name: `rotary.cos` and `rotary.sin` [positions, head_size / 2], two norm weights
-        [D] a layer (see `norm_names`), and `norm.weight` [D] of the last norm.
+        The description, whose references lie inside their files, and the small float32 tensors by
+        name: `rotary.cos` and `rotary.sin` [positions, head_size / 2], two norm weights [D] of each
+        layer (see `norm_names`), and `norm.weight` [D] of the last norm.
 
     Raises:
         EngineError: A file is missing or damaged, or does not fit the decoder.
     """
     weights = read_json(
         folder / DESCRIPTION_NAME,
-        DecoderWeights,
+        StepWeights,
         bytes_max=DESCRIPTION_BYTES_MAX,
         error=EngineError,
         hint=HINT,
     )
-    problems = [*_problems(weights, decoder, folder)]
-    if problems:
-        problem = f"{folder / DESCRIPTION_NAME} does not fit the bundle: {problems[0]}"
+    problem = next(_problems(weights, decoder), "")
+    if problem:
+        problem = f"{folder / DESCRIPTION_NAME} does not fit the bundle: {problem}"
         raise EngineError(problem, hint=HINT)
+    for layer in weights.layers:
+        for reference in (layer.qkv, layer.output, layer.gate_up, layer.down):
+            map_matrix(folder, reference)
+    map_matrix(folder, weights.logits)
     return weights, _read_small(folder / SMALL_NAME, decoder)
 
 
-def _problems(weights: DecoderWeights, decoder: Decoder, folder: Path) -> Iterator[str]:
-    """What is wrong with a description."""
+def map_matrix(folder: Path, reference: TensorReference) -> NDArray[Any]:
+    """A matrix of a description, mapped; bfloat16 as uint16.
+
+    Raises:
+        EngineError: It does not lie inside a file of the folder.
+    """
+    return map_tensor(folder, reference, dtypes=MATRIX_DTYPES, error=EngineError, hint=HINT)
+
+
+def _problems(weights: StepWeights, decoder: Decoder) -> Iterator[str]:
+    """The problems of a description, in words."""
     if not 0 < weights.epsilon < 1:
         yield f"epsilon is {weights.epsilon}"
     if not 0 < weights.attention_scale < math.inf:
@@ -126,36 +141,20 @@ def _problems(weights: DecoderWeights, decoder: Decoder, folder: Path) -> Iterat
             (f"layer {index} down", layer.down, (inner[0], width)),
         ]
     for name, reference, shape in expected:
-        if reference.dtype not in DTYPE_BYTES or reference.dtype != weights.logits.dtype:
+        if reference.dtype not in MATRIX_DTYPES or reference.dtype != weights.logits.dtype:
             yield f"{name} is {reference.dtype!r}"
         elif reference.shape != shape:
             yield f"{name} has the shape {list(reference.shape)}, expected {list(shape)}"
-        elif place := _misplaced(reference, folder):
-            yield f"{name} {place}"
-
-
-def _misplaced(reference: TensorReference, folder: Path) -> str:
-    """Why a reference does not lie inside a file of the folder; empty if it does."""
-    name = reference.file
-    if not is_plain_name(name):
-        return f"is said to lie in {name!r}, which is no plain file name"
-    path = folder / name
-    if path.is_symlink() or not path.is_file():
-        return f"is said to lie in {name}, which is no file of the set"
-    length = path.stat().st_size
-    end = reference.offset + math.prod(reference.shape) * DTYPE_BYTES[reference.dtype]
-    if reference.offset < 0 or end > length:
-        where = f"bytes {reference.offset:,} to {end:,} of {name}"
-        return f"is said to be {where}, which has {length:,}"
-    return ""
 
 
 def _read_small(path: Path, decoder: Decoder) -> dict[str, NDArray[np.float32]]:
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        found: dict[str, NDArray[np.float32]] = load_file(path)
-    except Exception as error:  # its own kind on damage, KeyError for a type that NumPy lacks
+        tensors: dict[str, NDArray[np.float32]] = load_file(path)
+    # safetensors: OSError for the file, its own error for damage, KeyError for an unknown dtype.
+    except (OSError, SafetensorError, KeyError) as error:
         problem = f"{path} cannot be read: {error}"
         raise EngineError(problem, hint=HINT) from error
     half_head = decoder.head_size // 2
@@ -164,15 +163,15 @@ def _read_small(path: Path, decoder: Decoder) -> dict[str, NDArray[np.float32]]:
     }
     norms = [name for layer in range(decoder.layers) for name in norm_names(layer)]
     expected |= {name: (decoder.hidden_size,) for name in (*norms, FINAL_NORM)}
-    if missing := sorted(set(expected) ^ set(found)):
+    if missing := sorted(set(expected) ^ set(tensors)):
         problem = f"{path} does not hold what the decoder needs: {', '.join(missing[:3])}"
         raise EngineError(problem, hint=HINT)
     for name, shape in expected.items():
-        tensor = found[name]
+        tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != np.float32:
             problem = (
                 f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, "
                 f"expected float32 {list(shape)}"
             )
             raise EngineError(problem, hint=HINT)
-    return found
+    return tensors

@@ -16,7 +16,11 @@ from c2t.kernels.tokens.cuda import DeviceTokenTable
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import EngineOptions, Engines
-from c2t.runtime.engines.built.half_graphs import BUNDLE_PRECISION, open_cuda_set, set_command
+from c2t.runtime.engines.built.half_graphs import (
+    BUNDLE_PRECISION,
+    half_graphs_command,
+    open_half_graphs,
+)
 from c2t.runtime.engines.built.open_plans import open_plans
 from c2t.runtime.engines.cpu.encoder import BundleFiles
 from c2t.runtime.engines.gpu.decoder import DeviceDecoder
@@ -55,9 +59,9 @@ def open_cuda_engines(
     """
     hint = ""
     if options.graphs is None:
-        options = replace(options, graphs=open_cuda_set(bundle))
+        options = replace(options, graphs=open_half_graphs(bundle))
         if options.graphs is None and bundle.manifest.precision == BUNDLE_PRECISION:
-            hint = f"half precision is faster on a GPU: `{set_command(bundle)}` makes it"
+            hint = f"half precision is faster on a GPU: `{half_graphs_command(bundle)}` makes it"
     return replace(open_onnxruntime_engines(bundle, options, clock), hint=hint)
 
 

@@ -31,7 +31,7 @@ from c2t.runtime.engines.built.step_weights import (
     DESCRIPTION_NAME,
     FINAL_NORM,
     ROTARY,
-    load_decoder_weights,
+    load_step_weights,
     norm_names,
 )
 from c2t.runtime.engines.gpu.cache import DeviceCache
@@ -203,7 +203,7 @@ def with_step_kernel(
     """
     if not (folder / DESCRIPTION_NAME).is_file():
         return graph, ""
-    weights, small = load_decoder_weights(folder, decoder)
+    weights, small = load_step_weights(folder, decoder)
     sizes = StepSizes(
         layers=decoder.layers,
         hidden_size=decoder.hidden_size,

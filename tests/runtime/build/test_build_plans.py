@@ -25,7 +25,7 @@ from c2t.runtime.engines.built.plan_profiles import (
 )
 from c2t.runtime.engines.built.plan_set import PLANS_NAME, plan_name
 from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt, message_log
-from c2t.runtime.graphs.backend_form import BackendForm, quantised_products, write_form
+from c2t.runtime.graphs.backend_variant import BackendVariant, int8_linears, write_variant
 from c2t.runtime.system.errors import BundleError, EngineError, OutputError
 
 pytest.importorskip(
@@ -55,10 +55,10 @@ def test_every_graph_builds(bundles, tmp_path, projector, precision, gpu):
         path = folder / plan_name(graph)
         assert plan.file.bytes == path.stat().st_size > 1000
         assert plan.file.sha256 == sha256_of(path)
-        assert (plan.int8_products > 0) == (precision == "int8")
+        assert (plan.int8_linears > 0) == (precision == "int8")
         assert plan.kept_int8 is None  # a plan this small is mostly code
     assert done.plan_set.identity.gpus == (gpu,)
-    assert done.plan_set.identity.form == (
+    assert done.plan_set.identity.variant == (
         "float16, int8 weights" if precision == "int8" else "float16"
     )
 
@@ -74,8 +74,8 @@ def test_one_plan_for_several_gpus_and_in_bfloat16(bundles, tmp_path):
 def test_float32_graphs_build_with_attention_in_half(bundles, tmp_path, projector):
     asked = replace(SMALL, dtype="float32", cache=tmp_path)
     done = build_plans(bundles[projector, "fp32"], asked)
-    assert done.plan_set.identity.form == "float32"
-    assert {plan.int8_products for plan in done.plan_set.plans.values()} == {0}
+    assert done.plan_set.identity.variant == "float32"
+    assert {plan.int8_linears for plan in done.plan_set.plans.values()} == {0}
 
 
 def test_plans_are_found_again(bundles, tmp_path, monkeypatch):
@@ -130,9 +130,9 @@ def test_the_bundle_is_left_as_it_is(bundles):
 
 def test_the_cache_of_keys_and_values_is_tensorrt_s_own(bundles, tmp_path):
     bundle = bundles["mlp", "int8"]
-    form = BackendForm(dtype="float16", activations=False, cache_capacity=64)
+    variant = BackendVariant(dtype="float16", activations=False, cache_capacity=64)
     path = tmp_path / "decoder.onnx"
-    write_form(bundle.file("decoder.onnx"), path, form)
+    write_variant(bundle.file("decoder.onnx"), path, variant)
     library = load_tensorrt(Target.rtx, build=True)
     trt, log = library.module, message_log(library)
     builder = trt.Builder(log)
@@ -146,7 +146,7 @@ def test_the_cache_of_keys_and_values_is_tensorrt_s_own(bundles, tmp_path):
     assert kinds.count(trt.LayerType.ATTENTION_INPUT) == sizes.layers
     # What the bundle says is INT8 is dequantised from INT8, to half precision.
     widened = [layer for layer in layers if layer.type == trt.LayerType.DEQUANTIZE]
-    assert len(widened) == len(quantised_products(path))
+    assert len(widened) == len(int8_linears(path))
     for layer in widened:
         assert layer.get_input(0).dtype == trt.int8
         assert layer.get_output(0).dtype == trt.float16
@@ -155,19 +155,19 @@ def test_the_cache_of_keys_and_values_is_tensorrt_s_own(bundles, tmp_path):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_the_form_for_tensorrt_proper_builds(bundles, tmp_path, graph):
+def test_the_variant_for_tensorrt_proper_builds(bundles, tmp_path, graph):
     """Activations stay quantised there; TensorRT for RTX stands in for it, parser and builder."""
     bundle = bundles["mlp", "int8"]
     makers = (encoder_profiles, projector_profiles, decoder_profiles)
     profiles = {g: make(bundle.manifest, USE) for g, make in zip(GRAPHS, makers, strict=True)}
-    form = BackendForm(
+    variant = BackendVariant(
         dtype="float16", activations=True, cache_capacity=cache_capacity(bundle.manifest, USE)
     )
-    write_form(bundle.file(graph), tmp_path / graph, form)
-    products = quantised_products(tmp_path / graph)
+    write_variant(bundle.file(graph), tmp_path / graph, variant)
+    linears = int8_linears(tmp_path / graph)
     model = onnx.load(tmp_path / graph, load_external_data=False)
     quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    assert len(quantisers) == len(products) > 0
+    assert len(quantisers) == len(linears) > 0
     library = load_tensorrt(Target.rtx, build=True)
     plan = tmp_path / plan_name(graph)
     build_plan(library, tmp_path / graph, plan, profiles[graph], PlanOptions(gpus=("sm_89",)))

@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from c2t.runtime.build import build_half_graphs as stage
-from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
+from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
+from c2t.runtime.build.step_decoder import UnknownDecoderError
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS
@@ -18,8 +19,8 @@ from c2t.runtime.engines.built.folder import plan_sets
 from c2t.runtime.engines.built.half_graphs import (
     DESCRIPTION_FILES,
     GRAPH_FILES,
-    CudaSetIdentity,
-    open_cuda_set,
+    HalfGraphsIdentity,
+    open_half_graphs,
 )
 from c2t.runtime.engines.built.plan_set import PLANS_NAME
 from c2t.runtime.system.errors import BundleError, EngineError, OutputError
@@ -33,22 +34,23 @@ def bundle(bundles: dict[tuple[str, str], Bundle]) -> Bundle:
 @pytest.fixture
 def built(bundle: Bundle, tmp_path: Path) -> Path:
     """A set in a cache of the test's own."""
-    return Path(build_cuda_set(bundle, CudaSetOptions(cache=tmp_path / "cache")).folder)
+    return Path(build_half_graphs(bundle, HalfGraphsOptions(cache=tmp_path / "cache")).folder)
 
 
-def test_a_decoder_that_the_kernel_cannot_run_has_a_set_all_the_same(
+def test_a_decoder_that_the_kernel_cannot_run_has_half_precision_graphs(
     bundles, tmp_path, monkeypatch
 ):
     def refuse(source, half):
-        problem = "decoder.onnx is no decoder for it: a product has a bias"
-        raise BundleError(problem)
+        problem = "the decoder has layers.0.attention.q.norm (RMSNormalization)"
+        raise UnknownDecoderError(problem)
 
-    monkeypatch.setattr(stage, "write_decoder_weights", refuse)
+    monkeypatch.setattr(stage, "write_step_weights", refuse)
     bundle, said = bundles["mlp", "fp32"], []
-    done = build_cuda_set(bundle, CudaSetOptions(cache=tmp_path), report=said.append)
-    assert said[-1].startswith("short steps will run on ONNX Runtime: decoder.onnx is no decoder")
-    assert set(done.cuda_set.files) == set(GRAPH_FILES)
-    assert open_cuda_set(bundle, tmp_path) == Path(done.folder)
+    done = build_half_graphs(bundle, HalfGraphsOptions(cache=tmp_path), report=said.append)
+    expected = "short steps stay with ONNX Runtime: the decoder has layers.0.attention.q.norm"
+    assert said[-1].startswith(expected)
+    assert set(done.record.files) == set(GRAPH_FILES)
+    assert open_half_graphs(bundle, tmp_path) == Path(done.folder)
 
 
 def record(folder: Path, **changed: object) -> None:
@@ -62,8 +64,8 @@ def record(folder: Path, **changed: object) -> None:
 def test_it_holds_what_it_records(bundles, tmp_path, projector, dtype):
     bundle = bundles[projector, "fp32"]
     said = []
-    options = CudaSetOptions(dtype=dtype, cache=tmp_path)
-    done = build_cuda_set(bundle, options, report=said.append)
+    options = HalfGraphsOptions(dtype=dtype, cache=tmp_path)
+    done = build_half_graphs(bundle, options, report=said.append)
     assert said == [f"writing {graph} in {dtype}" for graph in GRAPHS]
     folder = Path(done.folder)
     assert folder.parent == tmp_path
@@ -71,7 +73,7 @@ def test_it_holds_what_it_records(bundles, tmp_path, projector, dtype):
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [*GRAPH_FILES, *DESCRIPTION_FILES, PLANS_NAME]
     )
-    for name, entry in done.cuda_set.files.items():
+    for name, entry in done.record.files.items():
         assert entry.bytes == (folder / name).stat().st_size
         assert entry.sha256 == sha256_of(folder / name)
     element = onnx.TensorProto.DataType.Value(dtype.upper())
@@ -86,36 +88,38 @@ def test_it_holds_what_it_records(bundles, tmp_path, projector, dtype):
 
 def test_it_is_found_again(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("C2T_ENGINES", str(tmp_path / "named"))
-    first = build_cuda_set(bundle, CudaSetOptions())
+    first = build_half_graphs(bundle, HalfGraphsOptions())
     assert Path(first.folder).parent == tmp_path / "named"
     monkeypatch.setattr(stage, "write_half_precision", None)  # whatever calls it now fails
-    again = build_cuda_set(bundle, CudaSetOptions())
+    again = build_half_graphs(bundle, HalfGraphsOptions())
     assert (again.folder, again.found) == (first.folder, True)
-    assert again.cuda_set == first.cuda_set
+    assert again.record == first.record
     with pytest.raises(TypeError):
-        build_cuda_set(bundle, CudaSetOptions(force=True))
+        build_half_graphs(bundle, HalfGraphsOptions(force=True))
     # What was there is still there, and nothing else.
-    assert open_cuda_set(bundle) == Path(first.folder)
+    assert open_half_graphs(bundle) == Path(first.folder)
     assert [path.name for path in (tmp_path / "named").iterdir()] == [Path(first.folder).name]
 
 
 def test_the_newest_precision_is_opened(bundle, tmp_path):
-    assert open_cuda_set(bundle, tmp_path) is None
+    assert open_half_graphs(bundle, tmp_path) is None
     folders = {
-        dtype: Path(build_cuda_set(bundle, CudaSetOptions(dtype=dtype, cache=tmp_path)).folder)
+        dtype: Path(
+            build_half_graphs(bundle, HalfGraphsOptions(dtype=dtype, cache=tmp_path)).folder
+        )
         for dtype in ("float16", "bfloat16")
     }
     record(folders["float16"], created="2026-01-01T00:00:00.000+00:00")
     record(folders["bfloat16"], created="2026-01-02T00:00:00.000+00:00")
-    assert open_cuda_set(bundle, tmp_path) == folders["bfloat16"]
+    assert open_half_graphs(bundle, tmp_path) == folders["bfloat16"]
     record(folders["float16"], created="2026-01-03T00:00:00.000+00:00")
-    assert open_cuda_set(bundle, tmp_path) == folders["float16"]
+    assert open_half_graphs(bundle, tmp_path) == folders["float16"]
 
 
 def test_sets_of_other_bundles_and_plans_are_passed_over(bundle, built):
     other = Bundle(bundle.path, bundle.manifest, "0" * 64)
-    assert open_cuda_set(other, built.parent) is None
-    identity = CudaSetIdentity(bundle_sha256=bundle.digest, dtype="float16")
+    assert open_half_graphs(other, built.parent) is None
+    identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype="float16")
     assert identity.key == built.name != replace(identity, dtype="bfloat16").key
     # Nor is a set taken for plans of TensorRT.
     assert list(plan_sets(built.parent)) == []
@@ -126,24 +130,30 @@ def test_a_changed_file_is_not_opened(bundle, built):
     path.write_bytes(path.read_bytes()[::-1])
     command = f"c2t build {bundle.path} --target cuda --force"
     with pytest.raises(EngineError, match=r"decoder\.onnx\.data was changed since") as caught:
-        open_cuda_set(bundle, built.parent)
+        open_half_graphs(bundle, built.parent)
     assert caught.value.hint == f"build it again with `{command}`"
     path.write_bytes(b"short")
     with pytest.raises(EngineError, match=r"has 5 bytes, expected") as caught:
-        open_cuda_set(bundle, built.parent)
+        open_half_graphs(bundle, built.parent)
     assert caught.value.hint == f"build it again with `{command}`"
-    again = build_cuda_set(bundle, CudaSetOptions(cache=built.parent, force=True))
-    assert open_cuda_set(bundle, built.parent) == Path(again.folder) == built
+    again = build_half_graphs(bundle, HalfGraphsOptions(cache=built.parent, force=True))
+    assert open_half_graphs(bundle, built.parent) == Path(again.folder) == built
 
 
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
         ({"format_version": 2}, "has format 2; this c2t reads up to 1"),
-        ({"files": {}}, "is not the record of a set of this bundle"),
-        ({"files": {"../x": {"bytes": 1, "sha256": "0"}}}, "is not the record of a set"),
+        ({"files": {}}, "is not the record of half-precision graphs of this"),
+        (
+            {"files": {"../x": {"bytes": 1, "sha256": "0"}}},
+            "is not the record of half-precision graphs",
+        ),
         ({"files": 1}, "cannot be read: Expected `object`, got `int`"),
-        ({"identity": {"bundle_sha256": "0", "dtype": "float16"}}, "is not the record of a set"),
+        (
+            {"identity": {"bundle_sha256": "0", "dtype": "float16"}},
+            "is not the record of half-precision graphs",
+        ),
         (
             {"identity": {"bundle_sha256": "0", "dtype": "float16", "target": "rtx"}},
             "cannot be read: Invalid enum value 'rtx'",
@@ -153,7 +163,7 @@ def test_a_changed_file_is_not_opened(bundle, built):
 def test_damaged_records(bundle, built, changed, problem):
     record(built, **changed)
     with pytest.raises(EngineError, match=problem) as caught:
-        open_cuda_set(bundle, built.parent)
+        open_half_graphs(bundle, built.parent)
     assert "--target cuda --force" in caught.value.hint
 
 
@@ -162,26 +172,26 @@ def test_nothing_stays_of_a_build_that_ends_early(bundle, tmp_path, monkeypatch,
     def fail(source, half):
         raise stop
 
-    monkeypatch.setattr(stage, "write_decoder_weights", fail)
+    monkeypatch.setattr(stage, "write_step_weights", fail)
     with pytest.raises(type(stop)):
-        build_cuda_set(bundle, CudaSetOptions(cache=tmp_path / "cache"))
+        build_half_graphs(bundle, HalfGraphsOptions(cache=tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_what_there_is_no_set_of(bundles, bundle, tmp_path):
-    asked = CudaSetOptions(cache=tmp_path / "cache")
+    asked = HalfGraphsOptions(cache=tmp_path / "cache")
     with pytest.raises(BundleError, match="made of a float32 bundle, not of int8") as caught:
-        build_cuda_set(bundles["mlp", "int8"], asked)
+        build_half_graphs(bundles["mlp", "int8"], asked)
     assert "--target tensorrt or rtx" in caught.value.hint
     with pytest.raises(BundleError, match="runs float32 from the bundle itself"):
-        build_cuda_set(bundle, replace(asked, dtype="float32"))
+        build_half_graphs(bundle, replace(asked, dtype="float32"))
     with pytest.raises(BundleError, match="no precision 'int4' for CUDA") as caught:
-        build_cuda_set(bundle, replace(asked, dtype="int4"))
+        build_half_graphs(bundle, replace(asked, dtype="int4"))
     assert caught.value.hint == "choose one of float16, bfloat16"
     assert not (tmp_path / "cache").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="cannot make"):
-        build_cuda_set(bundle, replace(asked, cache=tmp_path / "file" / "cache"))
+        build_half_graphs(bundle, replace(asked, cache=tmp_path / "file" / "cache"))
 
 
 def test_the_command_line(bundles, bundle, call_c2t, tmp_path):

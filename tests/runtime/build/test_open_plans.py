@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
@@ -50,7 +51,7 @@ def identity(bundle, library, **changed) -> PlanIdentity:
         "target": Target.rtx,
         "library_version": library.version,
         "gpus": ("sm_86", "sm_89"),
-        "form": "float16",
+        "variant": "float16",
         "cache_capacity": 64,
         "rows": 4,
         "lean": False,
@@ -69,7 +70,7 @@ def store(cache: Path, found: PlanIdentity, created: str = "2026-01-01T00:00:00+
         path.write_bytes(graph.encode() * 40)
         entry = FileEntry(bytes=path.stat().st_size, sha256=sha256_of(path))
         plans[graph] = PlanFile(
-            file=entry, weight_bytes=1, int8_products=0, kept_int8=None, seconds=1.0
+            file=entry, weight_bytes=1, int8_linears=0, kept_int8=None, seconds=1.0
         )
     whole = PlanSet(format_version=1, c2t_version="0", created=created, identity=found, plans=plans)
     (folder / PLANS_NAME).write_bytes(json_bytes(whole))
@@ -83,7 +84,7 @@ def store(cache: Path, found: PlanIdentity, created: str = "2026-01-01T00:00:00+
         {"target": Target.tensorrt},
         {"library_version": "9"},
         {"gpus": ("sm_89",)},
-        {"form": "bfloat16"},
+        {"variant": "bfloat16"},
         {"cache_capacity": 128},
         {"rows": 8},
         {"lean": True},
@@ -93,7 +94,7 @@ def store(cache: Path, found: PlanIdentity, created: str = "2026-01-01T00:00:00+
 def test_every_part_of_the_identity_changes_the_key(bundle, library, changed):
     one = identity(bundle, library)
     assert one.key == identity(bundle, library).key
-    assert one.key != replace(one, **changed).key
+    assert one.key != structs.replace(one, **changed).key
 
 
 def test_the_newest_that_fits_is_taken(bundle, library, tmp_path):
@@ -140,7 +141,7 @@ def test_lean_plans_run_on_later_versions_only(bundle, tmp_path):
         choose_plans(list(plan_sets(tmp_path)), bundle, older, **asked)
     # What was not built to be compatible never runs on the lean runtime.
     plain = tmp_path / "plain"
-    store(plain, replace(found, lean=False, library_version="11.4.0"))
+    store(plain, structs.replace(found, lean=False, library_version="11.4.0"))
     with pytest.raises(EngineError, match=r"tensorrt_lean here is 11\.4\.0"):
         choose_plans(list(plan_sets(plain)), bundle, lean, **asked)
 

@@ -12,7 +12,7 @@ from fakes.step_kernel import FakeStepKernel
 from tiny_bundle import make_bundle
 from tiny_models import TinySizes
 
-from c2t.runtime.build.build_half_graphs import CudaSetOptions, build_cuda_set
+from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -93,7 +93,7 @@ def test_cuda_runs_the_set_that_was_built(
     command = f"c2t build {bundle.path} --target cuda"
     assert own.engines.hint == f"half precision is faster on a GPU: `{command}` makes it"
     played_cuda.clear()
-    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    folder = Path(build_half_graphs(bundle, HalfGraphsOptions()).folder)
     half = Describer(bundle, DescribeOptions(engine="cuda"))
     assert {path.parent for path in played_cuda} == {folder}
     assert "float16 between layers" in half.engines.label
@@ -119,7 +119,7 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
     folder = tmp_path / "bundle"
     folder.mkdir()
     bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
-    named = EngineOptions(graphs=Path(build_cuda_set(bundle, CudaSetOptions()).folder))
+    named = EngineOptions(graphs=Path(build_half_graphs(bundle, HalfGraphsOptions()).folder))
     kernel = FakeStepKernel(Path(str(named.graphs)))
     monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
     old = device_engine.open_cuda_engines(bundle, EngineOptions())
@@ -133,7 +133,7 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
         assert said in device_engine.open_cuda_engines(bundle, options).label
     # Heads of this bundle are of a size that the kernel does not take.
     other = open_bundle(tiny_bundle_folder)
-    build_cuda_set(other, CudaSetOptions())
+    build_half_graphs(other, HalfGraphsOptions())
     label = device_engine.open_cuda_engines(other, EngineOptions()).label
     assert "float16 between layers)" in label
     # The bundle's own graphs have no description, and TensorRT's provider runs steps itself.
@@ -148,7 +148,7 @@ def test_a_damaged_description_stops_the_engine(
     played_cuda: list[Path], tiny_bundle_folder: Path, tmp_path: Path
 ) -> None:
     bundle = open_bundle(tiny_bundle_folder)
-    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    folder = Path(build_half_graphs(bundle, HalfGraphsOptions()).folder)
     (folder / DESCRIPTION_NAME).write_bytes(b"{}")
     # A folder that is named was not hashed.
     with pytest.raises(EngineError, match=rf"{DESCRIPTION_NAME} cannot be read") as caught:
@@ -160,7 +160,7 @@ def test_a_damaged_set_is_no_reason_to_go_on_without(
     played_cuda: list[Path], tiny_bundle_folder: Path
 ) -> None:
     bundle = open_bundle(tiny_bundle_folder)
-    folder = Path(build_cuda_set(bundle, CudaSetOptions()).folder)
+    folder = Path(build_half_graphs(bundle, HalfGraphsOptions()).folder)
     (folder / "encoder.onnx").write_bytes(b"")
     with pytest.raises(EngineError, match=r"encoder\.onnx has 0 bytes, expected"):
         Describer(bundle, DescribeOptions(engine="cuda"))

@@ -20,7 +20,7 @@ from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
 from c2t.kernels.decoder_step.weights import HostLayer
-from c2t.runtime.build.step_weights import write_decoder_weights
+from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.manifest import Decoder, Generation
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, SMALL_NAME
 from c2t.runtime.engines.gpu import step_kernel as decoder_step_graph
@@ -50,7 +50,7 @@ def write_set(source: Path, folder: Path, dtype: str = "float16") -> Path:
     """The part of a set that is the decoder's."""
     folder.mkdir()
     write_half_precision(source / "decoder.onnx", folder / "decoder.onnx", dtype=dtype)
-    write_decoder_weights(source / "decoder.onnx", folder / "decoder.onnx")
+    write_step_weights(source / "decoder.onnx", folder / "decoder.onnx")
     return folder
 
 

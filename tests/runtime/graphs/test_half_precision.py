@@ -1,4 +1,4 @@
-"""The half-precision form: what is cast and what is not, and how far its numbers are off."""
+"""The half-precision variant: what is cast and what is not, and how far its numbers are off."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""The weight-only form of an INT8 graph, the one that TensorRT for RTX keeps small.
+"""The weight-only variant of an INT8 graph, which TensorRT for RTX keeps small.
 
 One decision: it is a pass over the Q/DQ graph, so that a bundle holds one quantised model. With
 activation Q/DQ, TensorRT for RTX 1.7 stores float16 weights in its plan; without, it keeps int8.
-TensorRT proper, and ONNX Runtime, take the graph as it is.
+TensorRT itself and ONNX Runtime take the graph as it is.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import onnx
 
 
 def drop_activation_pairs(model: onnx.ModelProto) -> int:
-    """Take QuantizeLinear and the DequantizeLinear behind it out of a graph.
+    """Remove each QuantizeLinear and the DequantizeLinear that reads it.
 
     Args:
         model: A graph of `c2t.calibration.quantise.quantised_graph`, changed in place; its data
             file stays as it is.
 
     Returns:
-        How many pairs there were.
+        The number of pairs removed.
     """
     graph = model.graph
     quantised = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}

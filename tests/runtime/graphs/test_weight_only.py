@@ -1,4 +1,4 @@
-"""The weight-only form: no activation Q/DQ, and TensorRT for RTX keeps its weights in int8."""
+"""The weight-only variant: no activation Q/DQ, and TensorRT for RTX keeps its weights in int8."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from c2t.export.projectors.families import write_projector_graph
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
 from c2t.runtime.engines.built.plan_profiles import Shapes
 from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt
-from c2t.runtime.graphs.backend_form import BackendForm, write_form
-from c2t.runtime.graphs.weight_only_form import drop_activation_pairs
+from c2t.runtime.graphs.backend_variant import BackendVariant, write_variant
+from c2t.runtime.graphs.weight_only import drop_activation_pairs
 
 # Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
 MLP = TinySizes(decoder_width=128, encoder_width=32, decoder_ffn=256)
@@ -29,8 +29,8 @@ NAMES = ("encoder", "mlp", "perceiver", "decoder")
 CAPACITY = 32
 
 
-def write_forms(name: str, folder: Path) -> tuple[Path, Path]:
-    """The INT8 graph, and its weight-only form beside it."""
+def write_variants(name: str, folder: Path) -> tuple[Path, Path]:
+    """The INT8 graph, and its weight-only variant beside it."""
     path = folder / "float32.onnx"
     model = tiny_model(PERCEIVER if name == "perceiver" else MLP)
     if name == "encoder":
@@ -53,7 +53,7 @@ def write_forms(name: str, folder: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_weights_are_dequantised(tmp_path, name):
-    int8, small = write_forms(name, tmp_path)
+    int8, small = write_variants(name, tmp_path)
     graph = onnx.load(small).graph
     onnx.checker.check_model(str(small))
     assert not any(node.op_type == "QuantizeLinear" for node in graph.node)
@@ -67,7 +67,7 @@ def test_only_weights_are_dequantised(tmp_path, name):
 
 
 def test_the_weights_are_what_the_int8_graph_has(tmp_path):
-    _, small = write_forms("mlp", tmp_path)
+    _, small = write_variants("mlp", tmp_path)
     exact = onnxruntime.InferenceSession(str(tmp_path / "float32.onnx"))
     found = onnxruntime.InferenceSession(str(small))
     hidden = np.random.default_rng(0).standard_normal((1, 5, 32)).astype(np.float32)
@@ -82,13 +82,13 @@ def test_the_plan_keeps_int8_weights(tmp_path, monkeypatch):
     )
     library = load_tensorrt(Target.rtx, build=True)
     monkeypatch.setitem(globals(), "MLP", TinySizes(encoder_width=1024, decoder_width=2048))
-    write_forms("mlp", tmp_path)
+    write_variants("mlp", tmp_path)
     hidden = Shapes(least=(1, 1, 1024), usual=(1, 8, 1024), most=(4, 8, 1024))
-    form = BackendForm(dtype="float16", activations=False, cache_capacity=CAPACITY)
+    variant = BackendVariant(dtype="float16", activations=False, cache_capacity=CAPACITY)
     sizes = []
     for name in ("float32", "int8"):
         half, plan = tmp_path / f"{name}.half.onnx", tmp_path / f"{name}.plan"
-        write_form(tmp_path / f"{name}.onnx", half, form)
+        write_variant(tmp_path / f"{name}.onnx", half, variant)
         build_plan(library, half, plan, [{"hidden": hidden}], PlanOptions(gpus=("sm_89",)))
         sizes.append(plan.stat().st_size)
     weights = 20 * (1024 + 2048)  # two bytes each in half precision, one in int8

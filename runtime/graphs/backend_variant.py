@@ -1,7 +1,8 @@
-"""Which form of a bundle's graphs a backend is given, and writing it.
+"""Which variant of a bundle's graphs a backend is given, and writing it.
 
-One decision: a bundle holds one model; what TensorRT wants otherwise (half precision, static
-caches, and for TensorRT for RTX no activation Q/DQ) is made of it for a build, and thrown away.
+One decision: a bundle holds one model. TensorRT needs half precision and caches of a fixed size;
+TensorRT for RTX also needs activations without Q/DQ. That variant is written for a build and
+deleted after it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import onnx
 
 from c2t.runtime.graphs.half_attention import write_half_attention
 from c2t.runtime.graphs.half_precision import DTYPES, write_half_precision
-from c2t.runtime.graphs.weight_only_form import drop_activation_pairs
+from c2t.runtime.graphs.weight_only import drop_activation_pairs
 from c2t.runtime.system.errors import BundleError
 
 # Precisions of bundles whose graphs are standard operators throughout.
@@ -23,14 +24,14 @@ PRECISIONS = (*DTYPES, FLOAT32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackendForm:
-    """What becomes of a bundle's graphs.
+class BackendVariant:
+    """How a bundle's graphs are changed.
 
     Args:
         dtype: "float16" or "bfloat16": everything but normalisations, logits and int8 weights;
             "float32": everything but attention, which TensorRT has in half precision only.
-        activations: Whether activations stay quantised where they are.
-        cache_capacity: Slots of the decoder's caches.
+        activations: Whether quantised activations stay quantised.
+        cache_capacity: Cache positions of a batch row.
     """
 
     dtype: str
@@ -39,15 +40,19 @@ class BackendForm:
 
     @property
     def name(self) -> str:
-        """In a word, for reports."""
+        """For reports and folder names, such as "float16, int8 weights"."""
         return self.dtype if self.activations else f"{self.dtype}, int8 weights"
 
 
 def check_buildable(precision: str, dtype: str) -> None:
     """Refuse what cannot be built, before anything is written.
 
+    Args:
+        precision: The bundle's.
+        dtype: One of `PRECISIONS`.
+
     Raises:
-        BundleError: A bundle of operators that TensorRT does not have, or no such dtype.
+        BundleError: The bundle has operators that TensorRT lacks, or there is no such dtype.
     """
     if precision not in BUILDABLE:
         problem = f"a bundle of precision {precision} uses ONNX Runtime's own operators"
@@ -57,13 +62,13 @@ def check_buildable(precision: str, dtype: str) -> None:
         raise BundleError(problem, hint=f"choose one of {', '.join(PRECISIONS)}")
 
 
-def write_form(source: Path, target: Path, form: BackendForm) -> int:
-    """Write a graph of a bundle in a backend's form.
+def write_variant(source: Path, target: Path, variant: BackendVariant) -> int:
+    """Write a backend's variant of a graph.
 
     Args:
         source: The graph file in the bundle.
         target: The new graph file; its data goes to `<target>.data`.
-        form: The form.
+        variant: What to change.
 
     Returns:
         Bytes of its weights.
@@ -72,18 +77,20 @@ def write_form(source: Path, target: Path, form: BackendForm) -> int:
         BundleError: A weight does not fit the dtype.
     """
     model = onnx.load(source, load_external_data=False)
-    if not form.activations:
+    if not variant.activations:
         drop_activation_pairs(model)
-    capacity = form.cache_capacity
-    if form.dtype == FLOAT32:
+    capacity = variant.cache_capacity
+    if variant.dtype == FLOAT32:
         write_half_attention(source, target, cache_capacity=capacity, model=model)
     else:
-        write_half_precision(source, target, dtype=form.dtype, cache_capacity=capacity, model=model)
+        write_half_precision(
+            source, target, dtype=variant.dtype, cache_capacity=capacity, model=model
+        )
     return target.with_name(f"{target.name}.data").stat().st_size
 
 
-def quantised_products(graph: Path) -> tuple[str, ...]:
-    """Names of the products of a graph whose weights are int8."""
+def int8_linears(graph: Path) -> tuple[str, ...]:
+    """Names of the linears of a graph whose weights are int8."""
     model = onnx.load(graph, load_external_data=False)
     int8 = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
     widened = {
