@@ -18,7 +18,6 @@ from c2t.calibration.commands.evaluate import evaluate
 from c2t.export.command import export
 from c2t.runtime.command_line.options import (
     BundleArgument,
-    EngineName,
     EngineOption,
     ForceOption,
     JsonOption,
@@ -34,6 +33,7 @@ from c2t.runtime.command_line.run import (
 from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
+from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import C2TError
 
 app = typer.Typer(

@@ -53,7 +53,7 @@ JOURNEYS = (
             "runtime.describe:Describer.describe",
             "runtime.cells:CellReader.chunks",
             "kernels:rank_value_encode",
-            "runtime.describe:CellVectorizer.encode",
+            "runtime.engines:OnnxRuntimeEncoder.encode",
             "kernels:embed_genes",
             "runtime.generation:PromptRunner",
             "runtime.generation:GreedySearch.run",

@@ -1,9 +1,9 @@
-"""What generation needs from an engine, whichever library runs the graphs.
+"""What describing needs from an engine, whichever library runs the graphs.
 
-Two decisions. A step is *bound* once for a shape (rows, tokens, logit rows) and then only run:
-every array of a bound step keeps its address, so nothing is allocated per step. And a step takes
-text tokens and gives the chosen ones, not embeddings and logits: on a GPU the token table and the
-logits stay on the device, and a step costs one synchronisation for a few integers.
+Two decisions. A step is *bound* once for a shape (batch rows, tokens, logit rows) and then only
+run: every array of a bound step keeps its address, so nothing is allocated per step. And a step
+takes text tokens and gives the chosen ones, not embeddings and logits. So on a GPU the token table
+and the logits stay on the device, and a step costs one synchronisation for a few integers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
-NO_TOKEN = -1  # in arrays of token ids: nothing is meant
+NO_TOKEN = -1  # in arrays of token ids: no token
+# Most gene tokens of an encoder batch of several cells. Measured on a CPU: a batch takes as long as
+# its cells one by one, from 32 genes to 512. Larger ones only hold more attention scores in memory
+# (1.6 GB for 8 cells at Geneformer V2's sizes).
+ENCODER_BATCH_TOKENS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +30,18 @@ class EngineOptions:
     """How engines are opened.
 
     Args:
-        threads: Threads of one graph run; None leaves the choice to the engine (all cores).
+        threads: Threads of one graph run and of the gene embedding; None: all cores.
         spin: Whether idle threads wait by spinning (lower latency, but they burn a core).
-        prepack: Whether weights are copied into the layout that the processor likes best: faster
-            steps of several tokens, but the weights are in memory twice. False runs them from the
-            mapped file. None: copy those of a graph whose data is small.
-        rows: Cells or beams that will be written at the same time; a plan is built for so many.
-        capacity: Cache slots that a text will need; likewise.
+        prepack: Whether weights are copied into the layout that the processor reads fastest. Steps
+            of several tokens are faster then, but the weights are in memory twice. False runs them
+            from the mapped file. None: copy those of a graph whose data is small.
+        rows: Cells or beams that will be written at the same time; a plan must be built for them.
+        capacity: Cache positions that a text will need; a plan must be built for them.
         device: Number of the GPU, for engines that use one.
         cuda_graph: Whether a step that is run often becomes one CUDA graph.
-        graphs: A folder with other forms of the bundle's graphs (half precision) for ONNX Runtime
-            on a GPU, such as a set that `c2t build --target cuda` made: one that describes the
-            decoder's weights too (`c2t.runtime.engines.built.step_weights`). None: the bundle's own
-            graphs.
+        graphs: A folder with half-precision graphs for ONNX Runtime on a GPU, as `c2t build
+            --target cuda` makes it (`c2t.runtime.engines.built.half_graphs`). None: the newest that
+            was built of the bundle, else its own graphs.
     """
 
     threads: int | None = None
@@ -53,21 +56,24 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class SavedPrefix:
-    """Keys and values of the first `length` cache slots of one row, in the engine's own form."""
+    """Keys and values of the first `length` cache positions of one batch row.
+
+    Only the engine that saved them knows what `state` is.
+    """
 
     length: int
     state: Any
 
 
 class EncoderEngine(Protocol):
-    """Encoder and projector graphs."""
+    """Gene embedding, encoder and projector."""
 
-    def input_buffer(self, batch: int, length: int) -> Float32:
-        """The array [B,S,H] to write embeddings into; valid until the next call."""
-        ...
+    def encode(self, tokens: Int32) -> Float32:
+        """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.
 
-    def encode(self, embeddings: Float32) -> Float32:
-        """Cell vectors [B,K,D] of embeddings [B,S,H], all cells of equal length S."""
+        Raises:
+            EngineError: A run failed.
+        """
         ...
 
     def clone(self) -> EncoderEngine:
@@ -75,50 +81,41 @@ class EncoderEngine(Protocol):
         ...
 
 
-class GeneTokenEncoder(Protocol):
-    """Encoder and projector on a device that embeds the genes as well."""
-
-    def encode_genes(self, tokens: Int32) -> Float32:
-        """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S."""
-        ...
-
-    def clone(self) -> GeneTokenEncoder:
-        """The same weights with buffers of its own, for another thread."""
-        ...
-
-
 class KeyValueCache(Protocol):
-    """Keys and values of all layers for `rows` sequences of at most `capacity` tokens."""
+    """Keys and values of all layers for B batch rows of at most C tokens each."""
 
     @property
     def rows(self) -> int:
-        """Rows of the buffers."""
+        """B."""
         ...
 
     @property
     def capacity(self) -> int:
-        """Tokens a row can hold."""
+        """C, the cache positions of a batch row."""
         ...
 
     def save(self, row: int, length: int) -> SavedPrefix:
-        """A copy of the first `length` slots of a row."""
+        """A copy of the first `length` cache positions of a batch row."""
         ...
 
     def load(self, row: int, prefix: SavedPrefix) -> None:
-        """Write a saved prefix to the first slots of a row."""
+        """Write a saved prefix to the first cache positions of a batch row."""
         ...
 
     def gather(self, sources: list[int], start: int, stop: int) -> None:
-        """Give row i the slots [start, stop) that row `sources[i]` had before the call."""
+        """Give batch row i what row `sources[i]` had at [start, stop) before the call."""
         ...
 
 
 class Choices(Protocol):
-    """What greedy search takes next, at each of the R places of B rows; until the next run."""
+    """The tokens that greedy search takes next, at R logit rows of B batch rows.
+
+    Valid until the next run.
+    """
 
     @property
     def tokens(self) -> Int64:
-        """The most probable tokens that are not banned, [B,R]; the smallest id of equal ones."""
+        """The most probable tokens [B,R] that are not banned; of equal ones the smallest id."""
         ...
 
     @property
@@ -127,26 +124,33 @@ class Choices(Protocol):
         ...
 
     def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
-        """Softmax probabilities, before the ban, of the tokens at the named places; asked once."""
+        """Softmax probabilities, before the ban, of the chosen tokens at some logit rows.
+
+        Args:
+            rows: Batch rows.
+            places: The logit row of each.
+
+        May be called once: it may use up the logits.
+        """
         ...
 
 
 class BoundStep(Protocol):
-    """One run of the decoder over T tokens of some rows of a cache.
+    """One run of the decoder over T tokens of each of some batch rows of a cache.
 
-    Fill the input arrays, call `run` or `choose`, read the result; all before another step is
-    bound, which may share the arrays. Both may be called again; the result is overwritten then, and
-    the caller may scribble over it before.
+    Fill the input arrays, call `run` or `choose`, and read the result before another step is bound:
+    steps may share their arrays. Both may be called again, which overwrites the result; the caller
+    may change the result before.
     """
 
     @property
     def token_ids(self) -> Int32:
-        """Text tokens [B,T] to look up, `NO_TOKEN` where `inputs_embeds` has the row."""
+        """Text tokens [B,T] to look up; `NO_TOKEN` where `inputs_embeds` holds the embedding."""
         ...
 
     @property
     def inputs_embeds(self) -> Float32:
-        """Embeddings [B,T,D] of what is no text token; the other rows are not looked at."""
+        """Embeddings [B,T,D] where `token_ids` is `NO_TOKEN`; ignored elsewhere."""
         ...
 
     @property
@@ -156,16 +160,20 @@ class BoundStep(Protocol):
 
     @property
     def write_index(self) -> Int64:
-        """Cache slot [B] of the first of the T tokens; slot + T may not exceed the capacity."""
+        """Cache position [B] of the first of the T tokens; at most the capacity less T."""
         ...
 
     @property
     def logit_rows(self) -> Int64:
-        """Which of the T tokens' logits are wanted, [B,R]."""
+        """Which of the T tokens want logits, [B,R]."""
         ...
 
     def run(self) -> Float32:
-        """Logits [B,R,V]; the tokens' keys and values are in the cache afterwards."""
+        """Logits [B,R,V]; the tokens' keys and values are in the cache afterwards.
+
+        Raises:
+            EngineError: The run failed.
+        """
         ...
 
     def choose(self, banned: Int32) -> Choices:
@@ -173,6 +181,9 @@ class BoundStep(Protocol):
 
         Args:
             banned: Tokens [B,R,N] that may not be chosen, padded with `NO_TOKEN`.
+
+        Raises:
+            EngineError: The run failed.
         """
         ...
 
@@ -182,29 +193,43 @@ class DecoderEngine(Protocol):
 
     @property
     def multi_token_overhead(self) -> float:
-        """What a run over several tokens costs above one over one token, however many they are.
+        """Extra cost of a step of several tokens, however many, as a share of a step of one.
 
-        A share of the latter, 0 for most engines. Drafts must be worth it.
+        0 for most engines. Drafts must save more than that.
         """
         ...
 
     @property
     def max_bit_exact_rows(self) -> int | None:
-        """Most rows of a step whose numbers are the same to the bit, however many there are.
+        """Most tokens of a step (over all batch rows) that give the same bits as one token does.
 
-        Where one cell is written at a time, drafts keep a step within it, and so never change a
-        text. None: nothing is known, or no number of rows was seen to change one.
+        Where one cell is written at a time, drafts keep a step within this limit, so that they
+        never change a text. None: there is no known limit.
         """
         ...
 
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
-        """An empty cache, all zeros (masked slots are multiplied by zero: they must be finite)."""
+        """A cache of zeros: masked positions are multiplied by zero, so they must be finite.
+
+        Raises:
+            EngineError: There is no memory for it, or the engine was not built for the capacity.
+        """
         ...
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
     ) -> BoundStep:
-        """A step over the cache rows [first, end), `tokens` per row; kept for the next call."""
+        """A step over the batch rows [first, end) of a cache; kept for the next call.
+
+        Args:
+            cache: A cache of this engine.
+            rows: First batch row, and the one after the last.
+            tokens: T of each batch row.
+            logit_rows: R of each batch row.
+
+        Raises:
+            EngineError: There is no memory for it, or the engine does not take such a step.
+        """
         ...
 
     def clone(self) -> DecoderEngine:
@@ -226,7 +251,7 @@ class Engines:
     """
 
     name: str
-    encoder: EncoderEngine | GeneTokenEncoder
+    encoder: EncoderEngine
     decoder: DecoderEngine
     settings: dict[str, str]
     hint: str = ""
@@ -234,10 +259,10 @@ class Engines:
 
     @property
     def label(self) -> str:
-        """Name and version, as reports say them; and on what, and how, where that is a GPU."""
+        """Name and version for reports; on a GPU also the GPU, the precision and who runs steps."""
         label = " ".join((self.name, self.settings.get("version", ""))).strip()
-        told = ("gpu", "precision", "steps")
-        where = [self.settings[key] for key in told if key in self.settings]
+        shown = ("gpu", "precision", "steps")
+        where = [self.settings[key] for key in shown if key in self.settings]
         return f"{label} ({'; '.join(where)})" if where else label
 
     def clone(self) -> Engines:

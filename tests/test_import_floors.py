@@ -20,11 +20,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runtime.system",),
     ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol"),
     (
-        *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.command_line"),
+        *("runtime.cells", "runtime.engines", "runtime.generation"),
         *("export.model", "export.graphs", "calibration.metrics"),
     ),
     (
-        *("runtime.describe", "runtime.build", "calibration.ranges"),
+        *("runtime.describe", "runtime.build", "runtime.command_line", "calibration.ranges"),
         *("export.decoders", "export.encoders", "export.projectors"),
     ),
     (

@@ -80,13 +80,11 @@ def force_cells(
     reference: DescribedCells,
     cells: Path,
     reading: CellOptions,
-    threads: int | None,
 ) -> list[Forced | None]:
     """Lead two bundles along the reference's texts; None for a cell without a text in either."""
     longest = max(len(description.tokens) for description in reference.descriptions)
     systems = [
-        TeacherForcing(d.bundle, d.describer.engines, longest=longest, threads=threads)
-        for d in (judged, reference)
+        TeacherForcing(d.bundle, d.describer.engines, longest=longest) for d in (judged, reference)
     ]
     pairs = list(zip(judged.descriptions, reference.descriptions, strict=True))
     wanted = [a.text is not None and b.text is not None for a, b in pairs]

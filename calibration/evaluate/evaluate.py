@@ -253,8 +253,7 @@ def _compare(
     differ = vocabularies_differ(judged.bundle, other.bundle)
     forced = None
     if differ is None:
-        threads = options.describing.threads
-        forced = force_cells(judged, other, options.cells, options.reading, threads)
+        forced = force_cells(judged, other, options.cells, options.reading)
     return compare(judged.descriptions, other.descriptions, bootstrap, forced, differ)
 
 

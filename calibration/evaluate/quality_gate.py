@@ -125,8 +125,7 @@ class QualityGate:
     def _agreement(self, judged: Bundle, reference: DescribedCells) -> GateResult:
         options = self._options
         first = self._describe(judged, "describing")
-        threads = options.describing.threads
-        forced = force_cells(first, reference, options.cells, options.reading, threads)
+        forced = force_cells(first, reference, options.cells, options.reading)
         bootstrap = Bootstrap(len(first.descriptions), options.bootstrap)
         found = compare(first.descriptions, reference.descriptions, bootstrap, forced)
         least, share = options.tolerance.agreement, found.token_agreement

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
-from c2t.runtime.describe.cell_vectors import CellVectorizer
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.system.timing import StageClock
+from c2t.runtime.generation.top_candidates import log_softmax_in_place
 
 BLOCK = 16
 
@@ -31,7 +30,6 @@ class TeacherForcing:
         bundle: The bundle.
         engines: Its opened engines.
         longest: Most tokens of a text.
-        threads: Threads of the gene embedding; None: all cores.
     """
 
     def __init__(
@@ -40,19 +38,16 @@ class TeacherForcing:
         engines: Engines,
         *,
         longest: int,
-        threads: int | None = None,
     ) -> None:
         self._decoder = engines.decoder
-        self._vectorizer = CellVectorizer(
-            engines.encoder, bundle.gene_embedding_tables, threads=threads, clock=StageClock()
-        )
+        self._encoder = engines.encoder
         self._prompts = PromptRunner(engines.decoder, bundle.manifest.prompt)
         prompt = self._prompts.length(bundle.manifest.projector.vectors)
         self._cache = engines.decoder.new_cache(1, prompt + longest + BLOCK)
 
     def encode(self, gene_tokens: GeneTokenArray) -> Float32:
         """Cell vectors [K,D] of one cell."""
-        vectors: Float32 = self._vectorizer.encode([gene_tokens])[0]
+        vectors: Float32 = self._encoder.encode(gene_tokens[None].astype(np.int32, copy=False))[0]
         return vectors
 
     def log_probabilities(self, vectors: Float32, token_ids: Sequence[int]) -> Iterator[Float64]:
@@ -69,7 +64,7 @@ class TeacherForcing:
         if not token_ids:
             return
         prompt = self._prompts.length(len(vectors))
-        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors)[None])
+        yield _log_probabilities(self._prompts.prefill(self._cache, 0, vectors)[None])
         given = np.asarray(token_ids[:-1], dtype=np.int64)
         for start in range(0, len(given), BLOCK):
             block = given[start : start + BLOCK]
@@ -80,7 +75,7 @@ class TeacherForcing:
             step.position_ids[0] = prompt + start + np.minimum(np.arange(BLOCK), len(block) - 1)
             step.write_index[0] = prompt + start
             step.logit_rows[0] = np.arange(BLOCK)
-            yield _log_softmax(step.run()[0, : len(block)])
+            yield _log_probabilities(step.run()[0, : len(block)])
 
 
 def kl_divergence(first: Float64, second: Float64) -> Float64:
@@ -100,8 +95,8 @@ def kl_divergence(first: Float64, second: Float64) -> Float64:
     return np.maximum(sums, 0.0)  # rounding can leave -1e-17
 
 
-def _log_softmax(logits: Float32) -> Float64:
-    shifted: Float64 = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted
+def _log_probabilities(logits: Float32) -> Float64:
+    """Log-softmax in float64: differences of small probabilities are what is measured."""
+    result: Float64 = logits.astype(np.float64)
+    log_softmax_in_place(result)
+    return result

@@ -156,12 +156,12 @@ class _Probe:
         encoder, projector = (
             changed if name == own else bundle.file(own) for own in ENCODER_GRAPHS
         )
-        width = sizes.gene_input.hidden_size
-        opened = OnnxRuntimeEncoder(encoder, projector, width, self._options)
+        tables = bundle.gene_embedding_tables
+        opened = OnnxRuntimeEncoder(encoder, projector, tables, self._options)
         return replace(self._engines, encoder=opened)
 
     def _forcing(self, engines: Engines) -> TeacherForcing:
-        return TeacherForcing(self._bundle, engines, longest=self._longest, threads=self._threads)
+        return TeacherForcing(self._bundle, engines, longest=self._longest)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from c2t.runtime.build.build_progress import Phases, progress_monitor
 from c2t.runtime.engines.built.plan_profiles import Profile
-from c2t.runtime.engines.tensorrt_library import GPU_PREFIX, Target, TensorRT, message_log
+from c2t.runtime.engines.tensorrt_library import GPU_PREFIX, Target, TensorRT, message_log, start
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.files import atomic_file
 from c2t.runtime.system.progress import Advance
@@ -21,8 +21,8 @@ class PlanOptions:
 
     Args:
         gpus: Compute capabilities to build for, such as "sm_89"; empty: the GPU that is here.
-        lean: For the lean runtime too.
-        timing_cache: File of measured times that is read and added to; None: none.
+        lean: Whether the lean runtime must be able to run it.
+        timing_cache: File of measured times that is read and extended; None: none.
     """
 
     gpus: tuple[str, ...] = ()
@@ -46,17 +46,15 @@ def build_plan(
         graph: The graph file, its data file beside it.
         target: The plan to write.
         profiles: Shapes, in the order in which the plan is to hold them.
-        options: How.
-        advance: Told how far it is, see `c2t.runtime.build.build_progress`.
+        options: How to build it.
+        advance: Called with the units of work done, see `c2t.runtime.build.build_progress`.
 
     Raises:
         EngineError: TensorRT refuses the graph or cannot build it.
         KeyboardInterrupt: Ctrl-C; the plan may be half-written then.
     """
     trt, log = library.module, message_log(library)
-    builder = trt.Builder(log)
-    if builder is None:
-        raise _failed(graph, "its builder does not start", log)
+    builder = start(library, "Builder", log)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
@@ -66,13 +64,13 @@ def build_plan(
     _choose_gpus(library, config, options.gpus)
     for profile in profiles:
         shapes = builder.create_optimization_profile()
-        for name, found in profile.items():
-            shapes.set_shape(name, found.least, found.usual, found.most)
+        for name, of_input in profile.items():
+            shapes.set_shape(name, of_input.least, of_input.usual, of_input.most)
         config.add_optimization_profile(shapes)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names of layers: small
     if options.lean:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-        # A lean runtime within the plan would be host code, which no plan is trusted with.
+        # A lean runtime within the plan would be code for the CPU, which is refused when opened.
         config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
     timing = _timing_cache(config, options.timing_cache)
     monitor = progress_monitor(library, Phases(advance))
@@ -88,7 +86,7 @@ def build_plan(
 
 
 def _network_flags(trt: Any) -> int:
-    """Strongly typed: since TensorRT 11 there is no other way, and the flag may go."""
+    """The flag for strong typing. Since TensorRT 11 every network has it; the flag may go."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -111,7 +109,11 @@ def _timing_cache(config: Any, path: Path | None) -> Any:
 
 
 def _write(trt: Any, builder: Any, network: Any, config: Any, target: Path) -> bool:
-    """Build, and write piece by piece where TensorRT can: gigabytes need no second copy."""
+    """Build and write a plan; piece by piece where TensorRT can, without a copy of gigabytes.
+
+    Returns:
+        Whether TensorRT built it.
+    """
     if not hasattr(builder, "build_serialized_network_to_stream"):
         plan = builder.build_serialized_network(network, config)
         if plan is not None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from c2t.runtime.system.errors import EngineError
+
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.json"
@@ -171,3 +173,20 @@ class Manifest:
         """Text tokens of the longest prompt, a cell vector counted as one."""
         prompt = self.prompt
         return len(prompt.prefix_ids) + self.projector.vectors + len(prompt.suffix_ids)
+
+    def text_capacity(self, max_new_tokens: int) -> int:
+        """Cache positions of the longest prompt and the text behind it.
+
+        Args:
+            max_new_tokens: Longest text, in text tokens.
+
+        Raises:
+            EngineError: More than the decoder has positions.
+        """
+        prompt, most = self.prompt_length, self.decoder.max_positions
+        if prompt + max_new_tokens > most:
+            problem = (
+                f"a prompt of {prompt} and {max_new_tokens} new tokens exceed {most} positions"
+            )
+            raise EngineError(problem, hint=f"ask for at most {most - prompt}: --max-new-tokens")
+        return prompt + max_new_tokens

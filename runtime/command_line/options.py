@@ -1,22 +1,11 @@
 """Options that several commands share, so that one name means one thing."""
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class EngineName(enum.StrEnum):
-    """What `--engine` takes; see `c2t.runtime.engines.choose`."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-    rtx = "rtx"
-    tensorrt_ep = "tensorrt-ep"
-
+from c2t.runtime.engines.table import EngineName
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]

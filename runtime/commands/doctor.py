@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import c2t
-from c2t.runtime.engines.check import ENGINES, GPU_WHEEL, EngineCheck, check_engine
+from c2t.runtime.engines.check import GPU_WHEEL, EngineCheck
+from c2t.runtime.engines.table import ENGINES
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.machine import Machine, look_at_machine
 from c2t.runtime.system.text_tables import Section, gigabytes
@@ -79,7 +80,7 @@ def diagnose() -> Diagnosis:
     """Look at everything; takes about a second."""
     machine = look_at_machine()
     packages = tuple(Package(name=n, version=_version(n), purpose=why) for n, why in PACKAGES)
-    engines = tuple(check_engine(name, machine) for name in ENGINES)
+    engines = tuple(engine.check(machine) for engine in ENGINES.values())
     kernels = _kernels()
     return Diagnosis(
         c2t=c2t.__version__,

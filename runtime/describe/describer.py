@@ -24,7 +24,8 @@ from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.choose import AUTO, ChosenEngines, choose_engines
+from c2t.runtime.engines.choose import ChosenEngines, choose_engines
+from c2t.runtime.engines.table import EngineName
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.errors import C2TError, EngineError
@@ -61,7 +62,7 @@ class DescribeOptions:
     batch_size: int = 8
     drafts: bool = True
     prepack: bool | None = None
-    engine: str = AUTO
+    engine: str = EngineName.auto
 
 
 class Describer:
@@ -105,7 +106,6 @@ class Describer:
         self.engines, self.reason = chosen.engines, chosen.reason
         # One worker keeps a GPU busy.
         self.most_workers = 1 if chosen.on_gpu else _most_workers(bundle, self.options)
-        self._threads = 1 if self.most_workers > 1 else self.options.threads
         self._drafter = self._load_drafter()
         self._lock = threading.Lock()
         self._idle = [self._new_worker()]
@@ -196,7 +196,6 @@ class Describer:
             self.engines.clone() if clone else self.engines,
             self.generation,
             batch_size=self.options.batch_size,
-            threads=self._threads,
             drafter=self._drafter.clone() if self._drafter else None,
             clock=self.clock,
         )
@@ -240,7 +239,11 @@ def max_rows(generation: Generation, options: DescribeOptions) -> int:
 
 
 def engine_request(bundle: Bundle, options: DescribeOptions) -> EngineOptions:
-    """What engines are asked for, so that they can describe with these options."""
+    """What engines are asked for, so that they can describe with these options.
+
+    Raises:
+        EngineError: More new tokens than the decoder has positions.
+    """
     generation = generation_settings(bundle.manifest.generation, options)
     return EngineOptions(
         threads=1 if _most_workers(bundle, options) > 1 else options.threads,

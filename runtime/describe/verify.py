@@ -13,7 +13,7 @@ from c2t.runtime.bundle.bundle import Bundle, GoldenCell
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
-from c2t.runtime.engines.choose import AUTO
+from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import BundleError
 
 
@@ -44,7 +44,7 @@ class Verification:
     differences: tuple[Difference, ...]
 
 
-def verify_golden_cells(bundle: Bundle, engine: str = AUTO) -> Verification:
+def verify_golden_cells(bundle: Bundle, engine: str = EngineName.auto) -> Verification:
     """Describe the golden cells of a bundle that was opened with its hashes checked.
 
     Args:

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+import numpy as np
+
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation, Manifest
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
-from c2t.runtime.describe.cell_vectors import (
-    CellVectorizer,
-    check_tokens,
-    equal_lengths,
-)
+from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engine_protocol import Engines
@@ -103,7 +101,6 @@ class Worker:
         engines: The worker's own engines.
         generation: The settings in force.
         batch_size: Cells that are written at the same time.
-        threads: Threads of the embedding kernel; None: all cores.
         drafter: The worker's own drafter, if there is one.
         clock: Records the stages.
 
@@ -118,7 +115,6 @@ class Worker:
         generation: Generation,
         *,
         batch_size: int,
-        threads: int | None,
         drafter: Drafter | None,
         clock: StageClock,
     ) -> None:
@@ -126,9 +122,6 @@ class Worker:
         self.batch_size = batch_size
         self.clock = clock
         self.gene_input = bundle.manifest.gene_input
-        self.vectorizer = CellVectorizer(
-            engines.encoder, bundle.gene_embedding_tables, threads=threads, clock=clock
-        )
         self.encoder_watch, self._decoder_watch = _EngineWatch(), _EngineWatch()
         self._tokenizer = bundle.tokenizer
         self._end = frozenset(generation.eos_token_ids)
@@ -263,7 +256,8 @@ class _Prompts:
         """Compute cell vectors; a batch that fails is tried again cell by cell."""
         worker = self._worker
         try:
-            vectors = worker.vectorizer.encode([cell.tokens for cell in cells])
+            tokens = np.stack([cell.tokens for cell in cells]).astype(np.int32, copy=False)
+            vectors = worker.engines.encoder.encode(tokens)
         except C2TError as error:
             if len(cells) == 1:
                 worker.encoder_watch.failed(error.problem)
@@ -311,13 +305,8 @@ def cache_capacity(manifest: Manifest, generation: Generation, *, draft: int = 0
     Raises:
         EngineError: The decoder has not so many positions.
     """
-    prompt = manifest.prompt_length
-    capacity = prompt + generation.max_new_tokens
-    most = manifest.decoder.max_positions
-    if capacity > most:
-        problem = f"a prompt of {prompt} and {generation.max_new_tokens} new tokens exceed {most}"
-        raise EngineError(problem, hint=f"give a max_new_tokens of at most {most - prompt}")
-    return min(capacity + draft, most)
+    capacity = manifest.text_capacity(generation.max_new_tokens)
+    return min(capacity + draft, manifest.decoder.max_positions)
 
 
 def _numbered(chunks: Iterable[EncodedCells]) -> Iterator[WaitingCell]:

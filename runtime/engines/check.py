@@ -1,4 +1,4 @@
-"""Which engines would run here, and why the others would not: each has done something just now.
+"""Whether an engine would run here, and all reasons why it would not.
 
 One decision: an engine counts only after a small real run. A package that merely exists may be a
 stray folder of that name on the path, or may lack a library that it needs.
@@ -17,12 +17,12 @@ from c2t.runtime.engines.gpu.onnxruntime_graph import (
     TENSORRT_PROVIDER,
     load_cuda_libraries,
 )
-from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
-from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
+from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt, message_log, start
 from c2t.runtime.system.errors import C2TError, first_line
 from c2t.runtime.system.machine import Machine
 
-# A graph of one Identity node, opset 24: what a provider must at least be able to run.
+# A graph of one Identity node, opset 24, which every provider can run.
 IDENTITY_GRAPH = bytes.fromhex(
     "080a3a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a017912"
     "0a0a08080112040a02080142040a001018"
@@ -30,10 +30,11 @@ IDENTITY_GRAPH = bytes.fromhex(
 GPU_WHEEL = "onnxruntime-gpu"
 # CUDA's version of the driver that onnxruntime-gpu 1.31 and the CUDA packages of `[gpu]` need.
 LEAST_CUDA = (13, 0)
-# What the CUDA provider is linked with, by the names that the loader looks for.
+# The libraries that the CUDA provider is linked with, by the names that the loader looks for.
 SONAMES = ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10")
 TENSORRT_SONAMES = ("libnvinfer.so.10", "libnvonnxparser.so.10", "libcudnn.so.9")
-ENGINES = ("cpu", "cuda", "tensorrt", "rtx", "tensorrt-ep")
+# ONNX Runtime's provider of an engine.
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": PROVIDER, "tensorrt-ep": TENSORRT_PROVIDER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +45,6 @@ class EngineCheck:
     runs: bool
     version: str | None
     reasons: tuple[str, ...]
-
-
-def check_engine(name: str, machine: Machine) -> EngineCheck:
-    """Try one engine.
-
-    Args:
-        name: One of `ENGINES`.
-        machine: This machine.
-    """
-    if name == "cpu":
-        return _onnxruntime(name, "CPUExecutionProvider", machine)
-    if name == "cuda":
-        return _onnxruntime(name, PROVIDER, machine)
-    if name == "tensorrt-ep":
-        return _onnxruntime(name, TENSORRT_PROVIDER, machine)
-    return _tensorrt(name, Target(name), machine)
 
 
 def gpu_reasons(machine: Machine) -> list[str]:
@@ -73,8 +58,14 @@ def gpu_reasons(machine: Machine) -> list[str]:
     return []
 
 
-def _onnxruntime(name: str, provider: str, machine: Machine) -> EngineCheck:
-    version, reasons = None, list[str]()
+def check_onnxruntime(name: str, machine: Machine) -> EngineCheck:
+    """Try an engine of ONNX Runtime.
+
+    Args:
+        name: A key of `PROVIDERS`.
+        machine: This machine.
+    """
+    version, reasons, provider = None, list[str](), PROVIDERS[name]
     with _reporting(reasons):
         ort = load_onnxruntime()
         version = f"ONNX Runtime {ort.__version__}"
@@ -95,8 +86,14 @@ def _onnxruntime(name: str, provider: str, machine: Machine) -> EngineCheck:
     return EngineCheck(name=name, runs=not reasons, version=version, reasons=tuple(reasons))
 
 
-def _tensorrt(name: str, target: Target, machine: Machine) -> EngineCheck:
-    version, reasons = None, list[str]()
+def check_tensorrt(name: str, machine: Machine) -> EngineCheck:
+    """Try an engine that runs plans.
+
+    Args:
+        name: A `Target`.
+        machine: This machine.
+    """
+    version, reasons, target = None, list[str](), Target(name)
     try:
         library = load_tensorrt(target)
     except C2TError:
@@ -110,9 +107,7 @@ def _tensorrt(name: str, target: Target, machine: Machine) -> EngineCheck:
                 known = ", ".join(library.gpus)
                 reasons.append(f"it is for GPUs of {known}; the {here.name} is {here.sm}")
             with _reporting(reasons):
-                log = library.module.Logger(library.module.Logger.ERROR)
-                if library.module.Runtime(log) is None:
-                    reasons.append("its runtime does not start")
+                start(library, "Runtime", message_log(library))
                 _run_kernel()
     reasons += gpu_reasons(machine)
     return EngineCheck(name=name, runs=not reasons, version=version, reasons=tuple(reasons))
@@ -128,7 +123,11 @@ def _run_identity(ort: Any, provider: str, reasons: list[str]) -> None:
 
 
 def _run_kernel() -> None:
-    """Compile and run a kernel of ours on the GPU; raises what is wrong with it."""
+    """Compile and run a kernel of ours on the GPU.
+
+    Raises:
+        KernelError: It does not compile or run, or gives wrong numbers.
+    """
     import numpy as np
 
     from c2t.kernels.cuda.device import CudaDevice
@@ -157,7 +156,7 @@ def _run_kernel() -> None:
 
 
 def _missing(sonames: tuple[str, ...]) -> list[str]:
-    """Those libraries that the loader does not find."""
+    """The libraries that the loader does not find."""
     missing = []
     for name in sonames:
         try:
@@ -169,15 +168,12 @@ def _missing(sonames: tuple[str, ...]) -> list[str]:
 
 @contextlib.contextmanager
 def _reporting(reasons: list[str]) -> Iterator[None]:
-    """Whatever a broken installation raises becomes a reason."""
+    """Turn what a broken installation raises into a reason."""
     try:
         yield
     except C2TError as error:
         reasons.append(error.problem)
-    except Exception as error:
-        reasons.append(_line(error))
-
-
-def _line(error: BaseException) -> str:
-    name, line = type(error).__name__, first_line(error)
-    return name if line == name else f"{name}: {line}"
+    except (OSError, ImportError) as error:  # a library that does not load
+        reasons.append(f"{type(error).__name__}: {first_line(error)}")
+    except onnxruntime_errors() as error:
+        reasons.append(f"{type(error).__name__}: {first_line(error)}")

@@ -1,15 +1,16 @@
 """The only place that imports TensorRT: `tensorrt`, its lean runtime, or TensorRT for RTX.
 
-One decision: a package counts when a symbol of it can be imported. A folder that happens to be
-called `tensorrt` on the path is importable too, and is none.
+One decision: a package counts when a symbol of it can be imported. A stray folder called `tensorrt`
+on the path is importable too, but has no symbols.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from c2t.runtime.system.errors import EngineError, first_line
 
@@ -21,7 +22,7 @@ class Target(enum.StrEnum):
     rtx = "rtx"
 
 
-# What can run plans, the best first; the lean and the dispatch runtime cannot build.
+# The modules that run plans, the best first; the lean and the dispatch runtime cannot build.
 MODULES = {
     Target.tensorrt: ("tensorrt", "tensorrt_lean", "tensorrt_dispatch"),
     Target.rtx: ("tensorrt_rtx",),
@@ -36,9 +37,9 @@ class TensorRT:
     """A loaded library.
 
     Args:
-        target: What it runs.
-        module: The module: same interface for all of them.
-        name: Its name.
+        target: What the plans that it runs are built for.
+        module: The module; all of them have the same interface.
+        name: The module's name.
     """
 
     target: Target
@@ -52,7 +53,7 @@ class TensorRT:
 
     @property
     def gpus(self) -> tuple[str, ...]:
-        """GPUs that plans can be built for without one, such as "sm_89"; empty: none.
+        """GPUs that plans can be built for where they are not, such as "sm_89"; may be empty.
 
         TensorRT for RTX runs on no others: its runtime refuses an "unsupported cc".
         """
@@ -89,16 +90,37 @@ def load_tensorrt(target: Target, *, build: bool = False) -> TensorRT:
         except (ImportError, AttributeError, OSError) as error:
             reasons.append(f"{name}: {first_line(error)}")
             continue
-        found = TensorRT(target, module, name)
+        library = TensorRT(target, module, name)
         if build:
-            _check_builds(found)
-        return found
+            _check_builds(library)
+        return library
     problem = f"TensorRT cannot be loaded ({'; '.join(reasons)})"
     raise EngineError(problem, hint=f'pip install "c2t[{target}]"')
 
 
+def start(library: TensorRT, kind: Literal["Runtime", "Builder"], log: Any) -> Any:
+    """TensorRT's runtime or builder, which needs a driver and some memory.
+
+    Args:
+        library: TensorRT.
+        kind: Name of the class.
+        log: Of `message_log`.
+
+    Raises:
+        EngineError: It does not start.
+    """
+    made = None
+    with contextlib.suppress(TypeError):  # pybind11's error where the library gives a null pointer
+        made = getattr(library.module, kind)(log)
+    if made is None:
+        said = f": {log.errors[-1].strip()}" if log.errors else ""
+        problem = f"the {kind.lower()} of {library.name} {library.version} does not start{said}"
+        raise EngineError(problem, hint="run `c2t doctor`; is there memory enough?")
+    return made
+
+
 def message_log(library: TensorRT) -> Any:
-    """A logger that keeps errors, and is silent otherwise."""
+    """A logger for TensorRT that keeps the texts of errors in `errors` and prints nothing."""
 
     class Log(library.module.ILogger):  # type: ignore[name-defined, misc]  # known at run time
         def __init__(self) -> None:
@@ -113,13 +135,13 @@ def message_log(library: TensorRT) -> Any:
     return Log()
 
 
-def _check_builds(found: TensorRT) -> None:
-    if not found.builds:
-        problem = f"{found.name} {found.version} runs plans, but cannot build them"
+def _check_builds(library: TensorRT) -> None:
+    if not library.builds:
+        problem = f"{library.name} {library.version} runs plans, but cannot build them"
         raise EngineError(problem, hint='install the builder: pip install "c2t[tensorrt]"')
-    if found.target is Target.tensorrt:
-        parts = tuple(int(part) for part in found.version.split(".")[:2] if part.isdigit())
+    if library.target is Target.tensorrt:
+        parts = tuple(int(part) for part in library.version.split(".")[:2] if part.isdigit())
         if parts < LEAST_VERSION:
             least = ".".join(map(str, LEAST_VERSION))
-            problem = f"TensorRT {found.version} has no layer for the decoder's KV cache"
+            problem = f"TensorRT {library.version} has no layer for the decoder's KV cache"
             raise EngineError(problem, hint=f"install TensorRT {least} or later")

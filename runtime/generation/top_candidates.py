@@ -5,6 +5,8 @@ Equal scores are ordered by their smaller index; PyTorch's `topk` leaves that or
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ def best_first(scores: Float32, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, kind="stable")[:count]
 
 
-def log_softmax_in_place(logits: Float32) -> None:
-    """Turn logits [N,V] into log probabilities; as accurate as float32 sums are."""
+def log_softmax_in_place(logits: NDArray[np.floating[Any]]) -> None:
+    """Turn logits [N,V] into log probabilities, in their own precision."""
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))

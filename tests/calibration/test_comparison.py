@@ -67,7 +67,7 @@ def other(tmp_path_factory):
 
 def forcing(tiny, longest=40) -> TeacherForcing:
     engines = open_engines(tiny.bundle, EngineOptions(threads=1))
-    return TeacherForcing(tiny.bundle, engines, longest=longest, threads=1)
+    return TeacherForcing(tiny.bundle, engines, longest=longest)
 
 
 def test_distributions_are_pytorchs(tiny):

@@ -23,7 +23,8 @@ from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.tokens.cuda import PARTIAL_CHOICE_BYTES, choice_pieces
 from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
-from c2t.runtime.engines.gpu.graph import STORAGE, DeviceTensor
+from c2t.runtime.engines.gpu.graph import DeviceTensor
+from c2t.runtime.system.tensor_files import STORAGE
 
 OUT_OF_MEMORY = 2
 NAMES = {number: name for name, number in TYPE_NUMBER.items()}

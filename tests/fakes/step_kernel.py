@@ -26,7 +26,7 @@ class StepDevice(FakeDevice):
 
 
 class LibraryGraph(FakeGraph):
-    """The library's graph; notes the shapes [B,T] that it is bound to."""
+    """The library's graph; `bound` are the shapes [B,T] that it was bound to."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -38,17 +38,24 @@ class LibraryGraph(FakeGraph):
 
 
 class FakeStepKernel:
-    """Packs nothing, and runs steps as the half-precision graph of a folder."""
+    """Packs nothing, and runs steps as the half-precision graph of a folder.
+
+    Attributes:
+        packed: What it was given to pack.
+        steps: The steps that were started, after those that it was compared by.
+        checked: Tokens of the steps that it was compared by.
+        error: Added to its logits.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.graph = FakeGraph(folder / "decoder.onnx", recordable=True)
         self.packed: list[tuple[StepSizes, HostDecoder]] = []
         self.steps: list[StepArguments] = []
-        self.checked: list[int] = []  # tokens of the steps that it is compared by
-        self.error = 0.0  # by which its logits are wrong
+        self.checked: list[int] = []
+        self.error = 0.0
 
     def pack(self, device: FakeDevice, sizes: StepSizes, decoder: HostDecoder) -> Any:
-        # They are read once, one layer after another.
+        # Layers come from a generator: they can be read once.
         self.packed.append((sizes, replace(decoder, layers=list(decoder.layers))))
         self.checked.clear()
         return SimpleNamespace(sizes=sizes)
@@ -56,7 +63,7 @@ class FakeStepKernel:
     def start(
         self, device: FakeDevice, weights: Any, scratch: StepScratch, step: StepArguments
     ) -> None:
-        """Start a step; it is bound when it runs, to what its arguments say."""
+        """Start a step; it is bound when it runs, to the addresses of its arguments."""
         assert step.batch * step.tokens <= MAX_ROWS
         assert scratch.residual.shape == (MAX_ROWS, weights.sizes.hidden_size)
         if len(self.checked) < 2:

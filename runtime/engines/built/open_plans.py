@@ -1,8 +1,8 @@
-"""Plans opened for running: of this bundle, for this GPU, by this TensorRT, byte for byte.
+"""Opening plans for running: of this bundle, for this GPU, by this TensorRT, byte for byte.
 
-One decision: everything is checked before TensorRT sees a byte, and each thing that can be wrong
-has a sentence of its own and the command that mends it. Plans may not bring code for the processor
-along (`engine_host_code_allowed` stays off): they come from folders.
+One decision: everything is checked before TensorRT sees a byte. Each thing that can be wrong has a
+sentence of its own, and the command that mends it. Plans may not contain code for the CPU
+(`engine_host_code_allowed` stays off): whoever may write to their folder must not run code here.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import plan_cache, plan_sets
 from c2t.runtime.engines.built.plan_set import PlanIdentity, PlanSet, plan_name
-from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, message_log
+from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, message_log, start
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.machine import Machine, look_at_machine
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OpenedPlans:
-    """Deserialised plans with what keeps them alive.
+    """Deserialised plans, and the objects that they need to stay alive.
 
     Args:
         library: TensorRT.
-        folder: Where they lie; a runtime cache may be kept in it.
-        plan_set: What is known of them.
+        folder: Where they lie; TensorRT for RTX keeps its runtime cache there.
+        plan_set: Their record.
         engines: `ICudaEngine` by graph file.
         keep: The runtime and its logger.
     """
@@ -57,8 +57,8 @@ def open_plans(
         bundle: The bundle.
         target: TensorRT or TensorRT for RTX.
         rows: Cells that will be written at the same time.
-        capacity: Cache slots that will be needed.
-        cache: Folder of plans; None: the usual one.
+        capacity: Cache positions that will be needed.
+        cache: Folder of what `c2t build` makes; None: see `plan_cache`.
         machine: Where they are to run; None: here.
 
     Raises:
@@ -79,7 +79,7 @@ def open_plans(
     )
     plans = _checked_plans(folder, plan_set, bundle)
     log = message_log(library)
-    runtime = library.module.Runtime(log)
+    runtime = start(library, "Runtime", log)
     engines = {
         graph: _deserialise(library, runtime, graph, plans.pop(graph), bundle, log)
         for graph in GRAPHS
@@ -102,10 +102,18 @@ def choose_plans(
     rows: int,
     capacity: int,
 ) -> tuple[Path, PlanSet]:
-    """The first set that fits; else the error that is nearest to fitting.
+    """The first plan set that fits.
+
+    Args:
+        known: Folders and plan sets, the newest first.
+        bundle: What they must be of.
+        library: What must run them.
+        gpu: Compute capability of the GPU, such as "sm_89".
+        rows: Cells that will be written at the same time.
+        capacity: Cache positions that will be needed.
 
     Raises:
-        EngineError: None fits.
+        EngineError: None fits. The error says what is wrong with the newest of those that fit best.
     """
     hint = f"build it here with `{build_command(bundle, library.target, gpu)}`"
     name = {Target.tensorrt: "TensorRT", Target.rtx: "TensorRT for RTX"}[library.target]
@@ -147,20 +155,20 @@ def choose_plans(
 
 
 def _checked_plans(folder: Path, plan_set: PlanSet, bundle: Bundle) -> dict[str, bytes]:
-    """The plans by graph file, read once: what was hashed is what is loaded.
+    """The plans by graph file. They are read once, so that the bytes that were hashed are loaded.
 
     Raises:
         EngineError: One was changed or damaged.
     """
-    found = {}
+    plans = {}
     for graph, plan in plan_set.plans.items():
         path = folder / plan_name(graph)
-        found[graph] = path.read_bytes()
-        if hashlib.sha256(found[graph]).hexdigest() != plan.file.sha256:
+        plans[graph] = path.read_bytes()
+        if hashlib.sha256(plans[graph]).hexdigest() != plan.file.sha256:
             problem = f"{path} was changed since it was built (SHA-256 differs)"
             command = build_command(bundle, plan_set.identity.target, *plan_set.identity.gpus)
             raise EngineError(problem, hint=f"build it again with `{command} --force`")
-    return found
+    return plans
 
 
 def build_command(bundle: Bundle, target: Target, *gpus: str) -> str:
@@ -170,7 +178,10 @@ def build_command(bundle: Bundle, target: Target, *gpus: str) -> str:
 
 
 def _runs(library: TensorRT, version: str, *, lean: bool) -> bool:
-    """Whether plans of a version run here: that version, or a later one of compatible plans."""
+    """Whether plans of a TensorRT version run on this one.
+
+    Plans built for the lean runtime run on later versions too.
+    """
     if lean:
         return _numbers(library.version) >= _numbers(version)
     return not library.is_lean and library.version == version

@@ -1,7 +1,7 @@
-"""Shapes that plans are optimised for: what describing cells really asks of each graph.
+"""Shapes that plans are optimised for: those that describing cells asks of each graph.
 
-One decision: a prompt and a step have profiles of their own. A step has few tokens for several
-cells, a prompt has many for one; a plan tuned for both at once is good at neither. The price: where
+One decision: a prompt and a step have profiles of their own. A step has few tokens of several
+cells, a prompt has many of one; a plan tuned for both at once is good at neither. The price: where
 TensorRT lays weights out differently for the two, a plan holds them twice. Measured with TensorRT
 for RTX 1.7 at 1B sizes: float16 weights 1.52 times (1.00 with either profile alone), int8 1.02.
 """
@@ -11,18 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from c2t.runtime.bundle.manifest import Manifest
-from c2t.runtime.describe.cell_vectors import BATCH_TOKENS
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS
 
 # The profiles of the decoder, in the order in which a plan holds them.
 PROMPT_PROFILE, STEP_PROFILE = 0, 1
-# Slots are rounded up to so many: fused attention likes even sizes, and a few more cost nothing.
+# The capacity is a multiple of this: fused attention is faster at even sizes, and a few more cache
+# positions cost nothing.
 CAPACITY_STEP = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """Least, usual and largest shape of one input in one profile."""
+    """Smallest, usual and largest shape of one input in one profile."""
 
     least: tuple[int, ...]
     usual: tuple[int, ...]
@@ -34,7 +34,7 @@ Profile = dict[str, Shapes]  # by input
 
 @dataclass(frozen=True, kw_only=True)
 class PlanUse:
-    """What a set of plans must be able to do.
+    """What a plan set must be able to do.
 
     Args:
         rows: Cells (or beams) that are written at the same time.
@@ -48,24 +48,20 @@ class PlanUse:
 
 
 def cache_capacity(manifest: Manifest, use: PlanUse) -> int:
-    """Slots of the caches, a fixed number in TensorRT: prompt, text, and a draft behind it.
+    """Cache positions of a batch row, a fixed number in TensorRT: prompt, text and a draft.
 
     Raises:
-        EngineError: More than the decoder has positions.
+        EngineError: The decoder has not so many positions.
     """
-    texts = use.max_new_tokens or manifest.generation.max_new_tokens
-    needed = manifest.prompt_length + texts
-    most = manifest.decoder.max_positions
-    if needed > most:
-        problem = f"a prompt of {needed - texts} and {texts} new tokens exceed {most} positions"
-        raise EngineError(problem, hint="build for fewer new tokens: --max-new-tokens")
-    return -(-(needed + use.draft) // CAPACITY_STEP) * CAPACITY_STEP
+    new_tokens = use.max_new_tokens or manifest.generation.max_new_tokens
+    needed = manifest.text_capacity(new_tokens) + use.draft
+    return -(-needed // CAPACITY_STEP) * CAPACITY_STEP
 
 
 def encoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
-    """One cell of any length; and several short ones of equal length, as they are batched."""
+    """One cell of any length; and several short cells of equal length."""
     width, longest = manifest.gene_input.hidden_size, manifest.gene_input.input_size
-    short = min(longest, BATCH_TOKENS)
+    short = min(longest, ENCODER_BATCH_TOKENS)
     profiles = [_encoder_profile(1, longest, min(longest, 2048), width)]
     if use.rows > 1:
         profiles.append(_encoder_profile(use.rows, short, max(1, short // use.rows), width))
@@ -73,7 +69,7 @@ def encoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
 
 
 def projector_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
-    """The encoder's rows of one to several cells."""
+    """The hidden states of one to several cells."""
     width, rows = manifest.gene_input.hidden_size, manifest.encoder.rows
     longest = rows or manifest.gene_input.input_size
     shapes = Shapes(least=(1, 1, width), usual=(1, longest, width), most=(use.rows, longest, width))
@@ -81,7 +77,7 @@ def projector_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
 
 
 def decoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
-    """A prompt (or its prefix) of one cell; and a step, drafts and all, of up to `rows` cells."""
+    """A prompt (or its prefix) of one cell; and a step of up to `rows` cells with their drafts."""
     prompt = manifest.prompt_length
     draft = 1 + use.draft
     capacity = cache_capacity(manifest, use)
@@ -106,14 +102,14 @@ def _decoder_profile(
     tokens: tuple[int, int],
     logit_rows: tuple[int, int],
 ) -> Profile:
-    """A profile of steps.
+    """A profile of the decoder.
 
     Args:
         manifest: Sizes.
-        capacity: Slots.
-        cells: Usual and largest number.
-        tokens: Of a cell.
-        logit_rows: Of a cell.
+        capacity: Cache positions of a batch row.
+        cells: Usual and largest number of cells.
+        tokens: Usual and largest number of tokens of a cell.
+        logit_rows: Usual and largest number of logit rows of a cell.
     """
     sizes = manifest.decoder
 

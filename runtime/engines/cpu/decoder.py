@@ -1,15 +1,14 @@
 """The decoder on ONNX Runtime, CPU: KV buffers of our own, bound in place as past and present.
 
-One decision: all layers' keys and values are one NumPy array [L,2,B,KV,C,head]. Rows of a layer are
-contiguous in it, so that any range of rows can be bound as a smaller batch without a copy: a new
-cell is prefilled straight into its row, and a half-empty batch runs only its occupied rows.
+One decision: the keys and values of all layers are one array [L,2,B,KV,C,head_size]. The batch rows
+of a layer are contiguous in it, so any range of them can be bound as a smaller batch without a
+copy. A new cell is prefilled straight into its batch row, and a half-empty batch runs only the rows
+that are in use.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -25,46 +24,48 @@ from c2t.runtime.engine_protocol import (
     KeyValueCache,
     SavedPrefix,
 )
+from c2t.runtime.engines.buffers import BoundSteps, HostBuffer, StepShape
 from c2t.runtime.engines.cpu.logit_choices import LogitChoices
 from c2t.runtime.engines.cpu.session import is_prepacked, open_session
-from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 
-# Bound shapes kept: draft lengths times row ranges of a working batch, plus prompts' lengths.
-KEPT_STEPS = 128
-# Weights that are not packed once are packed in every run over several tokens; one over a single
-# token needs no packing. Measured at 124M weights: 47 against 20 ms of processor time.
+# Weights that were not packed at opening are packed in every run over several tokens. A run over a
+# single token needs no packing. Measured at 124M weights: 47 against 20 ms of processor time.
 PACKING_COST = 1.4
 
 
 class OnnxRuntimeCache:
-    """KV buffers [L,2,B,KV,C,head] float32."""
+    """KV buffers [L,2,B,KV,C,head_size], float32.
+
+    See `c2t.runtime.engine_protocol.KeyValueCache`.
+    """
 
     def __init__(self, sizes: Decoder, rows: int, capacity: int) -> None:
         self._shape = (sizes.layers, 2, rows, sizes.kv_heads, capacity, sizes.head_size)
         self.buffer: Float32 = np.zeros(self._shape, dtype=np.float32)
-        self.steps: OrderedDict[tuple[int, int, int, int], OnnxRuntimeStep] = OrderedDict()
+        self.steps = BoundSteps()
 
     @property
     def rows(self) -> int:
-        """Rows of the buffers."""
+        """B."""
         return self._shape[2]
 
     @property
     def capacity(self) -> int:
-        """Tokens a row can hold."""
+        """C, the cache positions of a batch row."""
         return self._shape[4]
 
     def save(self, row: int, length: int) -> SavedPrefix:
-        """A copy of the first `length` slots of a row, [L,2,KV,length,head]."""
+        """A copy of the first `length` cache positions of a batch row."""
         return SavedPrefix(length, self.buffer[:, :, row, :, :length].copy())
 
     def load(self, row: int, prefix: SavedPrefix) -> None:
-        """Write a saved prefix to the first slots of a row."""
+        """Write a saved prefix to the first cache positions of a batch row."""
         self.buffer[:, :, row, :, : prefix.length] = prefix.state
 
     def gather(self, sources: list[int], start: int, stop: int) -> None:
-        """Give row i the slots [start, stop) that row `sources[i]` had before the call."""
+        """Give batch row i what row `sources[i]` had at [start, stop) before the call."""
         moved = [(row, source) for row, source in enumerate(sources) if row != source]
         if not moved or start >= stop:
             return
@@ -79,36 +80,16 @@ class OnnxRuntimeCache:
         window[:, :, targets] = window[:, :, origins]
 
 
-class SharedArray:
-    """Memory that all bound steps share, as large as the largest of them needs.
-
-    Logits of several drafted tokens of several cells are 100 MB at Llama's vocabulary: they must
-    not exist once for each shape of a step.
-    """
-
-    def __init__(self) -> None:
-        self._flat: Float32 = np.zeros(0, dtype=np.float32)
-        self.moves = 0
-
-    def view(self, shape: tuple[int, ...]) -> Float32:
-        """An array of this shape at the beginning of the memory."""
-        size = math.prod(shape)
-        if size > self._flat.size:
-            self._flat = np.zeros(size, dtype=np.float32)
-            self.moves += 1
-        return self._flat[:size].reshape(shape)
-
-
 class OnnxRuntimeStep:
-    """A bound run over the rows [first, end) of a cache.
+    """A bound run over the batch rows [first, end) of a cache.
 
     See `c2t.runtime.engine_protocol.BoundStep`.
     """
 
     def __init__(
-        self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, key: tuple[int, int, int, int]
+        self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
     ) -> None:
-        first, end, tokens, logit_rows = key
+        first, end, tokens, logit_rows = shape
         batch = end - first
         sizes = decoder.sizes
         self.token_ids: Int32 = np.zeros((batch, tokens), dtype=np.int32)
@@ -119,7 +100,8 @@ class OnnxRuntimeStep:
         self._kv_length: Int64 = np.zeros(batch, dtype=np.int64)
         self._logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
         self._table = decoder.token_embedding
-        self._memory = decoder.memory()
+        self._buffers = decoder.embeds, decoder.logits
+        self._moves = [buffer.moves for buffer in self._buffers]
         self._tokens = tokens
         self._session = decoder.session
         self._binding = decoder.session.io_binding()
@@ -145,9 +127,12 @@ class OnnxRuntimeStep:
         self._binding.bind_ortvalue_output("logits", value)
         self._values.append(value)
 
-    def is_current(self, decoder: OnnxRuntimeDecoder) -> bool:
-        """Whether the step's arrays still lie in the decoder's shared memory."""
-        return self._memory == decoder.memory()
+    def is_current(self) -> bool:
+        """Whether the step's arrays still lie in the decoder's buffers."""
+        return self._moves == [buffer.moves for buffer in self._buffers]
+
+    def close(self) -> None:
+        """Do nothing: all that the step holds goes with it."""
 
     def run(self) -> Float32:
         """Logits [B,R,V]; overwritten by the next run.
@@ -159,7 +144,7 @@ class OnnxRuntimeStep:
         np.add(self.write_index, self._tokens, out=self._kv_length)
         try:
             self._session.run_with_iobinding(self._binding)
-        except Exception as error:
+        except onnxruntime_errors() as error:
             batch = len(self.write_index)
             problem = f"decoder failed on {batch} x {self._tokens} tokens: {first_line(error)}"
             raise EngineError(problem) from error
@@ -174,7 +159,7 @@ class OnnxRuntimeStep:
         return LogitChoices(self.run(), banned)
 
     def _look_up(self) -> None:
-        """Write the rows of the text tokens between those of what is none."""
+        """Write the embeddings of text tokens beside those that the caller has written."""
         if self.token_ids.min() >= 0:
             self.inputs_embeds[...] = self._table[self.token_ids]
             return
@@ -187,14 +172,13 @@ class OnnxRuntimeDecoder:
 
     Args:
         path: The graph.
-        sizes: Its sizes.
+        sizes: Of the bundle's manifest.
         token_embedding: Text token rows [V,D], indexed by rows only; any float dtype.
         options: How to open it.
     """
 
-    max_bit_exact_rows: int | None = (
-        None  # on the processor, drafts were never seen to change a text
-    )
+    # On the CPU, drafts were never seen to change a text.
+    max_bit_exact_rows: int | None = None
 
     def __init__(
         self,
@@ -206,19 +190,15 @@ class OnnxRuntimeDecoder:
         self._ort = load_onnxruntime()
         self.sizes = sizes
         self.token_embedding = token_embedding
-        self.embeds, self.logits = SharedArray(), SharedArray()
+        self.embeds, self.logits = HostBuffer(), HostBuffer()
         self.multi_token_overhead = 0.0 if is_prepacked(path, options) else PACKING_COST
         self.session = open_session(path, options)
 
     def clone(self) -> OnnxRuntimeDecoder:
         """The same session, which several threads may run, with buffers of its own."""
         other = copy.copy(self)
-        other.embeds, other.logits = SharedArray(), SharedArray()
+        other.embeds, other.logits = HostBuffer(), HostBuffer()
         return other
-
-    def memory(self) -> tuple[int, int]:
-        """Tells when the shared arrays have moved."""
-        return self.embeds.moves, self.logits.moves
 
     def to_value(self, array: NDArray[Any]) -> Any:
         """An OrtValue on the array's own memory."""
@@ -231,17 +211,9 @@ class OnnxRuntimeDecoder:
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
     ) -> OnnxRuntimeStep:
-        """A step over the cache rows [first, end), `tokens` per row; kept for the next call."""
+        """A step over the batch rows [first, end) of a cache; kept for the next call."""
         if not isinstance(cache, OnnxRuntimeCache):
             message = f"a cache of another engine: {type(cache).__name__}"
             raise TypeError(message)
-        key = (rows[0], rows[1], tokens, logit_rows)
-        bound = cache.steps.get(key)
-        if bound is None or not bound.is_current(self):
-            bound = OnnxRuntimeStep(self, cache, key)
-            cache.steps[key] = bound
-            if len(cache.steps) > KEPT_STEPS:
-                cache.steps.popitem(last=False)
-        else:
-            cache.steps.move_to_end(key)
-        return bound
+        shape = (*rows, tokens, logit_rows)
+        return cache.steps.get(shape, lambda: OnnxRuntimeStep(self, cache, shape))

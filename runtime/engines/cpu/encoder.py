@@ -1,50 +1,46 @@
-"""Encoder and projector on ONNX Runtime, CPU; and the engines of a bundle."""
+"""Gene embedding, encoder and projector on the CPU: our kernel, then ONNX Runtime.
+
+One decision: the kernel writes into the memory that the encoder reads, and the hidden states stay
+where the encoder wrote them for the projector. Nothing is copied in between.
+"""
 
 from __future__ import annotations
 
 import copy
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from c2t.runtime.bundle.manifest import Manifest
-from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32
+from c2t.kernels.gene_embedding.cpu import embed_genes
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32, Int32
+from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.session import describe_settings, open_session
-from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
 
 
-class BundleFiles(Protocol):
-    """The part of a bundle that opening its graphs needs."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """The bundle's manifest."""
-        ...
-
-    @property
-    def token_embedding(self) -> NDArray[Any]:
-        """Text token rows [V,D]."""
-        ...
-
-    def file(self, name: str) -> Path:
-        """Path of one of the bundle's files."""
-        ...
-
-
 class OnnxRuntimeEncoder:
-    """`encoder.onnx` and `projector.onnx`; the hidden states between them are never copied."""
+    """See `c2t.runtime.engine_protocol.EncoderEngine`.
+
+    Args:
+        encoder_path: Graph `encoder.onnx`.
+        projector_path: Graph `projector.onnx`.
+        tables: Tables of the gene embedding.
+        options: How to open the graphs, and the threads of the gene embedding.
+        clock: Records the stages embed, encoder and projector.
+    """
 
     def __init__(
         self,
         encoder_path: Path,
         projector_path: Path,
-        width: int,
+        tables: GeneEmbeddingTables,
         options: EngineOptions,
         clock: StageClock | None = None,
     ) -> None:
@@ -52,28 +48,28 @@ class OnnxRuntimeEncoder:
         self._ort = load_onnxruntime()
         self._encoder = open_session(encoder_path, options)
         self._projector = open_session(projector_path, options)
-        self._width = width
-        self._buffer = np.empty(0, dtype=np.float32)
+        self._tables = tables
+        self._threads = options.threads
+        self._embeddings = HostBuffer()
 
-    def input_buffer(self, batch: int, length: int) -> Float32:
-        """The array [B,S,H] to write embeddings into; valid until the next call."""
-        size = batch * length * self._width
-        if self._buffer.size < size:
-            self._buffer = np.empty(size, dtype=np.float32)
-        return self._buffer[:size].reshape(batch, length, self._width)
-
-    def encode(self, embeddings: Float32) -> Float32:
-        """Cell vectors [B,K,D] of embeddings [B,S,H], all cells of equal length S.
+    def encode(self, tokens: Int32) -> Float32:
+        """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.
 
         Raises:
             EngineError: A graph run failed.
         """
         since = time.perf_counter()
+        batch, length = tokens.shape
+        embeddings = self._embeddings.view((batch, length, self._tables.hidden_size))
+        lengths = np.full(batch, length, dtype=np.int32)
+        embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
+        since = self._clock.add("embed", since)
         try:
-            hidden = self._run(self._encoder, "embeddings", embeddings, "hidden")
+            value = self._ort.OrtValue.ortvalue_from_numpy(embeddings)
+            hidden = self._run(self._encoder, "embeddings", value, "hidden")
             since = self._clock.add("encoder", since)
             vectors = self._run(self._projector, "hidden", hidden, "cell_vectors")
-        except Exception as error:
+        except onnxruntime_errors() as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem) from error
         self._clock.add("projector", since)
@@ -83,13 +79,12 @@ class OnnxRuntimeEncoder:
     def clone(self) -> OnnxRuntimeEncoder:
         """The same sessions, which several threads may run, with a buffer of its own."""
         other = copy.copy(self)
-        other._buffer = np.empty(0, dtype=np.float32)
+        other._embeddings = HostBuffer()
         return other
 
     def _run(self, session: Any, name: str, value: Any, output: str) -> Any:
+        """The OrtValue that a session of one input and one output gives."""
         binding = session.io_binding()
-        if isinstance(value, np.ndarray):
-            value = self._ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
         binding.bind_ortvalue_input(name, value)
         binding.bind_output(output, "cpu")
         session.run_with_iobinding(binding)
@@ -97,27 +92,29 @@ class OnnxRuntimeEncoder:
 
 
 def open_engines(
-    bundle: BundleFiles, options: EngineOptions, clock: StageClock | None = None
+    bundle: Bundle, options: EngineOptions, clock: StageClock | None = None
 ) -> Engines:
     """Open the three graphs of a bundle with ONNX Runtime on the CPU.
 
     Args:
         bundle: The bundle.
         options: How to open them.
-        clock: Records the stages encoder and projector.
+        clock: Records the stages embed, encoder and projector.
+
+    Raises:
+        EngineError: A graph cannot be opened.
     """
-    manifest = bundle.manifest
     return Engines(
         name="onnxruntime-cpu",
         encoder=OnnxRuntimeEncoder(
             bundle.file("encoder.onnx"),
             bundle.file("projector.onnx"),
-            manifest.gene_input.hidden_size,
+            bundle.gene_embedding_tables,
             options,
             clock,
         ),
         decoder=OnnxRuntimeDecoder(
-            bundle.file("decoder.onnx"), manifest.decoder, bundle.token_embedding, options
+            bundle.file("decoder.onnx"), bundle.manifest.decoder, bundle.token_embedding, options
         ),
         settings=describe_settings(options),
     )

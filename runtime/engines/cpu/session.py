@@ -1,7 +1,7 @@
 """Opening a graph file with ONNX Runtime on the CPU.
 
-The weights lie in a side-car file that ONNX Runtime maps into memory by itself; nothing here reads
-them. One decision: the weights of a large graph stay there (`EngineOptions.prepack`).
+One decision: the weights of a large graph stay in its data file, which ONNX Runtime maps into
+memory; those of a small one are copied (`EngineOptions.prepack`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.machine import has_wide_int8_sums
 
@@ -29,7 +29,7 @@ def open_session(path: Path, options: EngineOptions, *, profile: Path | None = N
     Args:
         path: The graph file.
         options: Threads and memory.
-        profile: Have ONNX Runtime's profiler write to a file whose name begins so.
+        profile: Where ONNX Runtime's profiler writes; it adds the time to the name. None: nowhere.
 
     Raises:
         EngineError: The graph cannot be opened.
@@ -46,7 +46,7 @@ def open_session(path: Path, options: EngineOptions, *, profile: Path | None = N
             providers=list(PROVIDERS),
             disabled_optimizers=list(SLOW_FUSIONS),
         )
-    except Exception as error:
+    except onnxruntime_errors() as error:
         problem = f"ONNX Runtime {ort.__version__} cannot open `{path}`: {first_line(error)}"
         raise EngineError(problem, hint="run `c2t doctor`, or export the bundle again") from error
 
@@ -76,8 +76,9 @@ def session_settings(options: EngineOptions, *, prepack: bool) -> Any:
         "session.intra_op.allow_spinning", "1" if options.spin else "0"
     )
     settings.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
-    # Without VNNI, int8 products overflow 16 bits, and INT8 bundles would talk nonsense: ONNX
-    # Runtime must make the weights unsigned there. With VNNI that would only halve the speed.
+    # Without VNNI, sums of int8 products saturate at 16 bits, which spoils the texts of INT8
+    # bundles. Then ONNX Runtime must make the weights unsigned. With VNNI that would only halve the
+    # speed.
     exact = "0" if has_wide_int8_sums() else "1"
     settings.add_session_config_entry("session.x64quantprecision", exact)
     return settings

@@ -1,7 +1,7 @@
 """Encoder and projector on a GPU: gene tokens go up, cell vectors come down.
 
 One decision: the gene-embedding kernel writes into the encoder's input, and the projector reads the
-encoder's output where it lies; only tokens and cell vectors cross the bus.
+encoder's output where it lies. Only tokens and cell vectors cross the bus.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_ge
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.runtime.bundle.manifest import Manifest
 from c2t.runtime.engine_protocol import Float32
-from c2t.runtime.engines.gpu.decoder import SharedDeviceMemory
-from c2t.runtime.engines.gpu.graph import STORAGE, DeviceGraph, DeviceTensor, engine_error
+from c2t.runtime.engines.gpu.graph import DeviceGraph, DeviceTensor, engine_error
+from c2t.runtime.engines.gpu.memory import DeviceBuffer
+from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.tensor_files import STORAGE
 from c2t.runtime.system.timing import StageClock
 
 
 class DeviceEncoder:
-    """See `c2t.runtime.engine_protocol.GeneTokenEncoder`.
+    """See `c2t.runtime.engine_protocol.EncoderEngine`.
 
     Args:
         device: The device of the graphs.
@@ -32,8 +34,8 @@ class DeviceEncoder:
         projector: The projector's.
         tables: Tables of the gene embedding.
         manifest: The sizes.
-        clock: Records the stages embed, encoder and projector; they run while the host goes on, so
-            all but what starting them takes is booked on the last.
+        clock: Records embedding, encoder and projector together, as the stage encoder: the host
+            waits for the three at once.
     """
 
     def __init__(
@@ -53,9 +55,9 @@ class DeviceEncoder:
         self._new_buffers()
 
     def _new_buffers(self) -> None:
-        self._embeddings = SharedDeviceMemory("the gene embeddings")
-        self._hidden = SharedDeviceMemory("the encoder's output")
-        self._vectors = SharedDeviceMemory("the cell vectors")
+        self._embeddings = DeviceBuffer("the gene embeddings")
+        self._hidden = DeviceBuffer("the encoder's output")
+        self._vectors = DeviceBuffer("the cell vectors")
 
     def clone(self) -> DeviceEncoder:
         """The same graphs with buffers of its own; their runs share the stream."""
@@ -63,8 +65,8 @@ class DeviceEncoder:
         other._new_buffers()
         return other
 
-    def encode_genes(self, tokens: NDArray[np.int32]) -> Float32:
-        """Cell vectors [B,K,D] of gene tokens [B,S].
+    def encode(self, tokens: NDArray[np.int32]) -> Float32:
+        """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.
 
         Raises:
             EngineError: A run failed.
@@ -72,7 +74,7 @@ class DeviceEncoder:
         since = time.perf_counter()
         try:
             vectors = self._encode(np.ascontiguousarray(tokens, np.int32))
-        except Exception as error:
+        except C2TError as error:
             doing = f"encoder failed on {tokens.shape[0]} cells of {tokens.shape[1]} genes"
             raise engine_error(error, doing) from error
         self._clock.add("encoder", since)
@@ -111,12 +113,12 @@ class DeviceEncoder:
             bound.enqueue()
             bound.close()
         self._device.synchronize()
-        found = download(result.address, result.shape, STORAGE[dtype])
+        stored = download(result.address, result.shape, STORAGE[dtype])
         if dtype == "bfloat16":
-            return (found.astype(np.uint32) << 16).view(np.float32)
-        return found.astype(np.float32, copy=False)
+            return (stored.astype(np.uint32) << 16).view(np.float32)
+        return stored.astype(np.float32, copy=False)
 
     @staticmethod
-    def _tensor(memory: SharedDeviceMemory, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
+    def _tensor(memory: DeviceBuffer, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
         size = int(np.prod(shape)) * STORAGE[dtype].itemsize
         return DeviceTensor(memory.address(size), shape, dtype)

@@ -1,36 +1,32 @@
-"""What the engines on a GPU need from the library that runs a graph; everything else is shared.
+"""What the engines on a GPU need from the library that runs a graph.
 
-One decision: a library sees addresses on the device and one stream, never an array of the host. So
-ONNX Runtime and TensorRT differ in two small classes, and the step around them is written once.
+One decision: a library is given addresses on the device and one stream, never an array of the host.
+So ONNX Runtime and TensorRT differ in two small classes, and the step around them is written once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from c2t.kernels.cuda.memory import DeviceMemoryError
 from c2t.runtime.system.errors import C2TError, EngineError, first_line
 
-# How NumPy stores what a graph calls by these names; it has no bfloat16.
-STORAGE: dict[str, np.dtype[Any]] = {
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "bfloat16": np.dtype(np.uint16),
-    "int64": np.dtype(np.int64),
-    "int32": np.dtype(np.int32),
-}
-# What the libraries call it when the GPU's memory is full.
+# What the texts of the libraries' errors contain when the GPU's memory is full.
 FULL = ("out of memory", "failed to allocate", "alloc_failed", "allocation failed", "outofmemory")
 FULL_HINT = "lower `--batch-size` or `--max-new-tokens`, or close what else uses the GPU"
 
 
 @dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor on the device: address, shape, and dtype as graphs call it (see `STORAGE`)."""
+    """A tensor on the device.
+
+    Args:
+        address: Of its first byte.
+        shape: Its shape.
+        dtype: A key of `c2t.runtime.bundle.tensors.STORAGE`.
+    """
 
     address: int
     shape: tuple[int, ...]
@@ -42,15 +38,19 @@ class BoundGraph(Protocol):
 
     @property
     def recordable(self) -> bool:
-        """Whether its start, once it has run, may be recorded with what is around it."""
+        """Whether a run may become part of the CUDA graph of a whole step, after its first run."""
         ...
 
     def enqueue(self) -> None:
-        """Start a run on the device's stream; does not wait."""
+        """Start a run on the device's stream; does not wait.
+
+        Raises:
+            EngineError: The library cannot start it.
+        """
         ...
 
     def close(self) -> None:
-        """Give up what was kept for it; it is not run again."""
+        """Free what was kept for it; it is not run again."""
         ...
 
 
@@ -59,12 +59,12 @@ class DeviceGraph(Protocol):
 
     @property
     def dtypes(self) -> Mapping[str, str]:
-        """Dtypes of all inputs and outputs."""
+        """Dtypes of all inputs and outputs, by name."""
         ...
 
     @property
     def cache_capacity(self) -> int | None:
-        """Slots that the decoder's caches must have; None: any number."""
+        """Cache positions that the decoder's caches must have; None: any number."""
         ...
 
     @property
@@ -77,7 +77,7 @@ class DeviceGraph(Protocol):
 
         Args:
             tensors: By name; an output may have the address of an input.
-            repeated: Whether it will be run often: then a CUDA graph of it is worth capturing.
+            repeated: Whether it will be run often, so that a CUDA graph of it pays.
 
         Raises:
             EngineError: The graph does not take these shapes.
@@ -86,11 +86,11 @@ class DeviceGraph(Protocol):
 
 
 def engine_error(error: Exception, doing: str) -> EngineError:
-    """Whatever a library raised, as an error that says what was being done.
+    """A library's error as one that says what was being done.
 
     Args:
-        error: The library's, the driver's or a kernel's error.
-        doing: Such as "the decoder, on 8 x 17 tokens".
+        error: The library's, the driver's or a kernel's.
+        doing: Such as "decoder failed on 8 x 17 tokens".
     """
     text = error.problem if isinstance(error, C2TError) else first_line(error)
     problem = f"{doing}: {text}"

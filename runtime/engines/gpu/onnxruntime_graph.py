@@ -1,7 +1,8 @@
 """Graphs on ONNX Runtime's CUDA provider, with addresses of our own bound in place.
 
-Two decisions. Nothing is left to the CPU: a graph of which it would run more than arithmetic on
-shapes is refused. And only steps that come back become CUDA graphs: capturing one costs three runs.
+Two decisions. Nothing is left to the CPU: a graph is refused if the CPU would run more of it than
+arithmetic on shapes. And only steps that come back become CUDA graphs: capturing one costs three
+runs.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import session_settings
-from c2t.runtime.engines.gpu.graph import STORAGE, DeviceTensor, engine_error
-from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.gpu.graph import DeviceTensor, engine_error
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.tensor_files import STORAGE
 
 PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
@@ -28,16 +30,15 @@ SHAPE_OPERATORS = frozenset({"Shape", "Concat"})
 RUNS_BEFORE_CAPTURE = 3
 NO_CAPTURE = "-1"  # ONNX Runtime's number for runs outside of any CUDA graph
 GRAPH_OPTION = "gpu_graph_id"
-# What ONNX Runtime calls the types, and what its bindings take for them: bfloat16 only by ONNX's
-# number of it.
-ELEMENTS: dict[str, Any] = {
+# What ONNX Runtime calls the dtypes.
+ELEMENTS = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
     "tensor(bfloat16)": "bfloat16",
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
 }
-ONNX_BFLOAT16 = 16
+ONNX_BFLOAT16 = 16  # ONNX's number of the dtype: the bindings take bfloat16 by no other name
 
 
 class OnnxRuntimeDeviceGraph:
@@ -47,11 +48,11 @@ class OnnxRuntimeDeviceGraph:
         path: The graph.
         device: The device, whose stream the graph runs on.
         options: How to open it.
-        plans: A folder for TensorRT's plans: run the graph on ONNX Runtime's TensorRT provider, and
-            on CUDA what that does not take. None: on CUDA.
+        plans: Folder for the plans of ONNX Runtime's TensorRT provider. It runs the graph then, and
+            CUDA runs the nodes that it does not take. None: CUDA runs all of it.
 
     Raises:
-        EngineError: It cannot be opened, or not all of it runs on the GPU.
+        EngineError: It cannot be opened, or the CPU would run a part of it.
     """
 
     max_bit_exact_rows: int | None = None  # the library may choose other kernels for other shapes
@@ -68,7 +69,7 @@ class OnnxRuntimeDeviceGraph:
         missing = load_cuda_libraries(ort)
         try:
             self._session = ort.InferenceSession(str(path), settings, providers=providers)
-        except Exception as error:
+        except onnxruntime_errors() as error:
             doing = f"ONNX Runtime {ort.__version__} cannot open `{path.name}` on the GPU"
             raise engine_error(error, doing) from error
         # ONNX Runtime goes on without a provider that it cannot load.
@@ -78,7 +79,7 @@ class OnnxRuntimeDeviceGraph:
             raise EngineError(problem, hint=GPU_HINT)
         _check_assignment(self._session, path)
         values = (*self._session.get_inputs(), *self._session.get_outputs())
-        self.dtypes = {value.name: str(ELEMENTS[value.type]) for value in values}
+        self.dtypes = {value.name: ELEMENTS[value.type] for value in values}
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._captured = 0
@@ -104,7 +105,7 @@ class OnnxRuntimeDeviceGraph:
         return self._session
 
     def next_graph_number(self) -> int:
-        """A number for a CUDA graph that no other one of the session has."""
+        """A number for a CUDA graph, different from those of the session's others."""
         self._captured += 1
         return self._captured
 
@@ -121,20 +122,27 @@ class OnnxRuntimeBoundGraph:
         self._runs = 0
         self._number: int | None = None
         self._options = load_onnxruntime().RunOptions()
-        # The host waits for the stream itself, after the kernels that follow.
+        # The host waits for the stream by itself, after the kernels that follow.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._options.add_run_config_entry(GRAPH_OPTION, NO_CAPTURE)
 
     def enqueue(self) -> None:
-        """Start a run on the device's stream; does not wait."""
+        """Start a run on the device's stream; does not wait.
+
+        Raises:
+            EngineError: ONNX Runtime cannot start it.
+        """
         self._runs += 1
         if self._capture and self._runs == RUNS_BEFORE_CAPTURE:
             self._number = self._graph.next_graph_number()
             self._options.add_run_config_entry(GRAPH_OPTION, str(self._number))
-        self._graph.session.run_with_iobinding(self._binding, self._options)
+        try:
+            self._graph.session.run_with_iobinding(self._binding, self._options)
+        except onnxruntime_errors() as error:
+            raise engine_error(error, "ONNX Runtime") from error
 
     def close(self) -> None:
-        """Let go of the CUDA graph."""
+        """Free the CUDA graph."""
         if self._number is not None:
             self._graph.session.release_captured_graph(self._number)
             self._number = None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.kernels.cuda.device import CudaDevice
-from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.tokens.cuda import DeviceTokenTable
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tensors import Int8Rows
@@ -22,7 +21,6 @@ from c2t.runtime.engines.built.half_graphs import (
     open_half_graphs,
 )
 from c2t.runtime.engines.built.open_plans import open_plans
-from c2t.runtime.engines.cpu.encoder import BundleFiles
 from c2t.runtime.engines.gpu.decoder import DeviceDecoder
 from c2t.runtime.engines.gpu.encoder import DeviceEncoder
 from c2t.runtime.engines.gpu.graph import DeviceGraph, engine_error
@@ -35,27 +33,20 @@ from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.timing import StageClock
 
 
-class EmbeddedBundle(BundleFiles, Protocol):
-    """The parts of a bundle that opening it on a GPU needs."""
-
-    @property
-    def gene_embedding_tables(self) -> GeneEmbeddingTables:
-        """Tables of the gene embedding."""
-        ...
-
-
 def open_cuda_engines(
     bundle: Bundle, options: EngineOptions, clock: StageClock | None = None
 ) -> Engines:
-    """Open a bundle with ONNX Runtime's CUDA provider: its newest set of graphs, else its own.
+    """Open a bundle with ONNX Runtime's CUDA provider.
+
+    It runs the newest half-precision graphs that were built of the bundle, else the bundle's own.
 
     Args:
         bundle: The bundle.
-        options: How to open it; a folder of graphs that is named is taken as it is.
-        clock: Records the stages.
+        options: How to open it; a named folder of graphs is not hashed.
+        clock: Records the stages of the encoder.
 
     Raises:
-        EngineError: The set is damaged; or see `open_onnxruntime_engines`.
+        EngineError: The half-precision graphs are damaged; or see `open_onnxruntime_engines`.
     """
     hint = ""
     if options.graphs is None:
@@ -66,7 +57,7 @@ def open_cuda_engines(
 
 
 def open_onnxruntime_engines(
-    bundle: EmbeddedBundle,
+    bundle: Bundle,
     options: EngineOptions,
     clock: StageClock | None = None,
     *,
@@ -77,12 +68,12 @@ def open_onnxruntime_engines(
     Args:
         bundle: The bundle.
         options: How to open it.
-        clock: Records the stages.
-        plans: Folder for the plans of its TensorRT provider, which builds them at first use; None:
+        clock: Records the stages of the encoder.
+        plans: Folder for the plans of the TensorRT provider, which builds them at first use; None:
             the CUDA provider.
 
     Raises:
-        EngineError: No GPU, a library is missing, or the model does not fit into its memory.
+        EngineError: There is no GPU, a library is missing, or the GPU's memory is full.
     """
     device = _device(options)
     folder = options.graphs
@@ -113,7 +104,7 @@ def open_plan_engines(
     """Open a bundle's plans of TensorRT or TensorRT for RTX.
 
     Raises:
-        EngineError: There are none that fit; see `c2t.runtime.engines.built.open_plans`.
+        EngineError: No plan set fits; see `c2t.runtime.engines.built.open_plans`.
     """
     plans = open_plans(bundle, target, rows=options.rows, capacity=options.capacity)
     device = _device(options)
@@ -130,7 +121,7 @@ def open_plan_engines(
 
 
 def open_device_engines(
-    bundle: EmbeddedBundle,
+    bundle: Bundle,
     device: CudaDevice,
     graph: Callable[[str], DeviceGraph],
     *,
@@ -146,7 +137,7 @@ def open_device_engines(
         graph: Opens the graph of a name, such as "decoder.onnx".
         name: Of the engine, as reports call it.
         version: Of the library.
-        clock: Records the stages.
+        clock: Records the stages of the encoder.
 
     Raises:
         EngineError: A graph cannot be opened, or the GPU's memory is full.

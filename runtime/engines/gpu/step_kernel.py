@@ -1,7 +1,7 @@
 """A decoder on a GPU whose short steps are one kernel of ours, and whose prompts a library runs.
 
-One decision: a step of few rows cannot be faster than reading the weights, and a library stays far
-from that with hundreds of small kernels; what has many rows is arithmetic, which libraries do well.
+One decision: a step of few tokens cannot be faster than reading the weights, and a library with its
+hundreds of small kernels is far from that. A prompt is mostly arithmetic, which libraries do well.
 Both use the same cache.
 """
 
@@ -26,32 +26,34 @@ from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
 from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
 from c2t.kernels.errors import KernelError
-from c2t.runtime.bundle.manifest import Decoder, TensorReference
+from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engines.built.step_weights import (
     DESCRIPTION_NAME,
     FINAL_NORM,
     ROTARY,
     load_step_weights,
+    map_matrix,
     norm_names,
 )
 from c2t.runtime.engines.gpu.cache import DeviceCache
-from c2t.runtime.engines.gpu.graph import STORAGE, BoundGraph, DeviceGraph, DeviceTensor
-from c2t.runtime.system.errors import C2TError, first_line
+from c2t.runtime.engines.gpu.graph import BoundGraph, DeviceGraph, DeviceTensor
+from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.tensor_files import STORAGE
 
-# Of the largest logit, between two ways of the same sums in float16: an H200 showed 0.3 %. What is
-# wrong shows far more.
+# Largest difference of a logit, as a share of the largest logit. The same sums in another order
+# gave 0.3 % in float16 on an H200; a kernel that is wrong differs far more.
 LOGIT_TOLERANCE = 0.1
-EMBEDDING_SPREAD = np.float32(0.02)  # as text embeddings have
+EMBEDDING_SPREAD = np.float32(0.02)  # standard deviation of text embeddings
 
 
 class DecoderStepGraph:
     """See `c2t.runtime.engines.gpu.graph.DeviceGraph`.
 
     Args:
-        graph: The decoder's graph, in float16.
+        graph: The decoder's graph in float16, opened by a library.
         device: The device, whose stream both run on.
-        weights: The same decoder's weights for the kernel.
-        cuda_graph: Whether what surrounds the kernel in a step may be recorded with it.
+        weights: The same decoder's weights, packed for the kernel.
+        cuda_graph: Whether a step may be recorded as one CUDA graph.
     """
 
     max_bit_exact_rows: int | None = MAX_ROWS
@@ -75,50 +77,47 @@ class DecoderStepGraph:
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """See `c2t.runtime.engines.gpu.graph.DeviceGraph.bind`."""
         batch, tokens, _ = tensors["inputs_embeds"].shape
-        # The kernel has room for as many logits as rows.
+        # The kernel has memory for as many logit rows as tokens.
         if batch * max(tokens, tensors["logit_rows"].shape[1]) > MAX_ROWS:
             return self.library.bind(tensors, repeated=repeated)
         bound = self._device, self.weights, self._scratch, _arguments(tensors)
         return BoundDecoderStep(*bound, recordable=self._cuda_graph)
 
     def check(self, decoder: Decoder) -> None:
-        """Run a step of each of the kernel's two sizes, and the library's beside it.
+        """Compile the kernel for both sizes of a step, run it, and compare it with the library.
 
-        It is compiled, shown to start, and compared on this very device, before a text depends on
-        it.
+        This happens on the user's own GPU, before any text depends on the kernel.
 
         Args:
             decoder: Sizes, of the bundle's manifest.
 
         Raises:
-            KernelError: It does not compile or start, or gives other logits.
-            EngineError: The library fails, or there is no memory.
+            KernelError: The kernel does not compile or start, or gives other logits.
+            EngineError: The library fails, or the GPU's memory is full.
         """
         shape = (1, MAX_ROWS, decoder.hidden_size)
         draw = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         for tokens in (1, MAX_ROWS):
             embeds = (draw[:, :tokens] * EMBEDDING_SPREAD).astype(np.float16)
-            expected, found = (
-                self._logits(graph, decoder, embeds) for graph in (self.library, self)
-            )
+            theirs, ours = (self._logits(graph, decoder, embeds) for graph in (self.library, self))
             with np.errstate(invalid="ignore"):
-                difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-            if not difference <= LOGIT_TOLERANCE:  # not a number is no agreement either
+                difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+            if not difference <= LOGIT_TOLERANCE:  # NaN is no agreement either
                 problem = f"its logits are {difference:.0%} from the library's, {tokens} tokens"
                 raise KernelError(problem, hint="report it, with the GPU's name")
 
     def _logits(
         self, graph: DeviceGraph, decoder: Decoder, embeds: NDArray[np.float16]
     ) -> NDArray[np.float32]:
-        """Logits [T,V] of embeddings [1,T,D] that start an empty cache."""
+        """Logits [T,V] of a graph for embeddings [1,T,D], behind an empty cache."""
         tokens = embeds.shape[1]
         cache = DeviceCache(self._device, decoder, "float16", 1, self.cache_capacity or MAX_ROWS)
         logits = DeviceArray.allocate((1, tokens, decoder.vocabulary_size), np.float32)
-        every = np.arange(tokens, dtype=np.int64)[None]
+        positions = np.arange(tokens, dtype=np.int64)[None]
         inputs: dict[str, NDArray[Any]] = {
             "inputs_embeds": embeds,
-            "position_ids": every,
-            "logit_rows": every,
+            "position_ids": positions,
+            "logit_rows": positions,
             "write_index": np.zeros(1, np.int64),
             "kv_length": np.full(1, tokens, np.int64),
         }
@@ -133,10 +132,10 @@ class DecoderStepGraph:
         try:
             bound.enqueue()
             self._device.synchronize()
-            found: NDArray[np.float32] = logits.download()[0]
+            result: NDArray[np.float32] = logits.download()[0]
         finally:
             bound.close()
-        return found
+        return result
 
 
 class BoundDecoderStep:
@@ -159,11 +158,14 @@ class BoundDecoderStep:
         launch_decoder_step(*self._bound)
 
     def close(self) -> None:
-        """Nothing is kept for it."""
+        """Do nothing: nothing is kept for it."""
 
 
 def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
-    """A step's addresses; all caches lie in one array, keys and values of a layer in turn."""
+    """What the kernel is started with.
+
+    All caches lie in one array [L,2,B,KV,C,head_size], so two addresses tell where the others are.
+    """
     keys, values = tensors["past_key.0"], tensors["past_value.0"]
     batch, tokens, _ = tensors["inputs_embeds"].shape
     return StepArguments(
@@ -184,19 +186,19 @@ def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
 def with_step_kernel(
     graph: DeviceGraph, device: CudaDevice, folder: Path, decoder: Decoder, *, cuda_graph: bool
 ) -> tuple[DeviceGraph, str]:
-    """A decoder's graph with our kernel for its short steps, where that can run them.
+    """Give a decoder's graph our kernel for its short steps, where the kernel can run them.
 
     Args:
         graph: The graph, opened on the device.
         device: The device.
-        folder: Where the graph lies; a set of `c2t build --target cuda` describes its weights.
+        folder: Where the graph lies. `c2t build --target cuda` describes its weights there.
         decoder: Sizes, of the bundle's manifest.
         cuda_graph: See `DecoderStepGraph`.
 
     Returns:
-        The graph, and who runs its short steps, as the engine's label says it. Where the kernel
-        does not work, such as where the weights do not fit into the GPU's memory twice, the label
-        says why, and the library runs them.
+        The graph, and who runs its short steps, in words for the engine's label. Where the kernel
+        does not work, the label says why and the library runs them: for instance where the GPU's
+        memory cannot hold the weights twice.
 
     Raises:
         EngineError: The description of the weights is damaged.
@@ -220,16 +222,16 @@ def with_step_kernel(
         layers=(
             HostLayer(
                 attention_norm=attention_norm,
-                qkv=_mapped(folder, layer.qkv),
-                o=_mapped(folder, layer.output),
+                qkv=map_matrix(folder, layer.qkv),
+                o=map_matrix(folder, layer.output),
                 mlp_norm=mlp_norm,
-                gate_up=_mapped(folder, layer.gate_up),
-                down=_mapped(folder, layer.down),
+                gate_up=map_matrix(folder, layer.gate_up),
+                down=map_matrix(folder, layer.down),
             )
             for layer, (attention_norm, mlp_norm) in zip(weights.layers, norms, strict=True)
         ),
         norm=small[FINAL_NORM],
-        lm_head=_mapped(folder, weights.logits),
+        lm_head=map_matrix(folder, weights.logits),
         cosines=small[ROTARY[0]],
         sines=small[ROTARY[1]],
         epsilon=weights.epsilon,
@@ -240,12 +242,6 @@ def with_step_kernel(
             graph, device, pack_decoder(device, sizes, host), cuda_graph=cuda_graph
         )
         made.check(decoder)
-    except Exception as error:  # of the driver, the compiler or cuda-core, which have their own
-        why = error.problem if isinstance(error, C2TError) else first_line(error)
-        return graph, f"short steps without our kernel: {why}"
+    except C2TError as error:
+        return graph, f"short steps without our kernel: {error.problem}"
     return made, "a short step is one kernel"
-
-
-def _mapped(folder: Path, place: TensorReference) -> NDArray[Any]:
-    path = folder / place.file
-    return np.memmap(path, place.dtype, "r", offset=place.offset, shape=place.shape)

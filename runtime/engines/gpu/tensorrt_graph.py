@@ -1,7 +1,8 @@
 """Plans of TensorRT and TensorRT for RTX, with addresses of our own, captured as CUDA graphs.
 
 One decision: a step that comes back has an execution context of its own, whose memory a captured
-CUDA graph may keep using; prompts, each of another length, take turns in one context a profile.
+CUDA graph may keep using. Prompts, each of another length, take turns in one context for each
+profile.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.graph import RecordedWork
 from c2t.runtime.engines.built.open_plans import OpenedPlans
-from c2t.runtime.engines.gpu.graph import DeviceTensor, engine_error
+from c2t.runtime.engines.gpu.graph import FULL_HINT, DeviceTensor
 from c2t.runtime.engines.tensorrt_library import Target
 from c2t.runtime.system.errors import C2TError, EngineError, OutputError
 from c2t.runtime.system.files import atomic_file
@@ -23,7 +24,7 @@ from c2t.runtime.system.files import atomic_file
 RUNS_BEFORE_CAPTURE = 3
 RUNTIME_CACHE = "runtime.cache"  # what TensorRT for RTX compiled on this GPU
 RUNTIME_CACHE_BYTES_MAX = 1 << 30
-# What TensorRT calls the dtypes.
+# The names of TensorRT's dtypes.
 DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -60,13 +61,14 @@ class TensorRTGraph:
         is_input = self._trt.TensorIOMode.INPUT
         self.inputs = [n for n in names if self._engine.get_tensor_mode(n) == is_input]
         self._shared: dict[int, Any] = {}  # contexts by profile
-        self.holder: dict[int, int] = {}  # id of the bound graph whose addresses a context has
+        # By profile: id of the bound graph whose addresses the shared context has.
+        self.holder: dict[int, int] = {}
         self._configs: dict[bool, Any] = {}
         self._cache = self._open_runtime_cache() if self._is_rtx else None
 
     @property
     def cache_capacity(self) -> int | None:
-        """Slots of the decoder's caches, a fixed number in a plan."""
+        """Cache positions of the decoder's caches, a fixed number in a plan."""
         return self._plans.plan_set.identity.cache_capacity
 
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> TensorRTBoundGraph:
@@ -85,7 +87,10 @@ class TensorRTGraph:
         )
 
     def _profile(self, tensors: Mapping[str, DeviceTensor]) -> int:
-        """The last profile that takes these shapes: steps come after prompts, and are dearer."""
+        """The last profile that takes these shapes.
+
+        The profile of steps is the last: it is faster for shapes that both profiles take.
+        """
         for profile in reversed(range(self._engine.num_optimization_profiles)):
             if all(self._takes(name, tensors[name].shape, profile) for name in self.inputs):
                 return profile
@@ -104,15 +109,22 @@ class TensorRTGraph:
         else:
             context = self._engine.create_execution_context()
         if context is None:
-            problem = f"{self._plans.library.name} has no memory to run {self._name}"
-            raise engine_error(MemoryError(f"{problem}: out of memory"), "no execution context")
+            problem = (
+                f"no execution context: {self._plans.library.name} has no memory to run "
+                f"{self._name}: out of memory"
+            )
+            raise EngineError(problem, hint=FULL_HINT)
         if not context.set_optimization_profile_async(profile, self.device.handle):
             problem = f"{self._plans.library.name} refuses profile {profile} of {self._name}"
             raise EngineError(problem, hint="build the plans again: `c2t build --force`")
         return context
 
     def _runtime_config(self, captured: bool) -> Any:
-        """TensorRT for RTX captures CUDA graphs by itself where it is told to."""
+        """How TensorRT for RTX runs a context: it captures CUDA graphs by itself.
+
+        Args:
+            captured: Whether it shall.
+        """
         if captured not in self._configs:
             config = self._engine.create_runtime_config()
             strategy = self._trt.CudaGraphStrategy
@@ -124,11 +136,11 @@ class TensorRTGraph:
         return self._configs[captured]
 
     def _open_runtime_cache(self) -> Any:
-        """The kernels that an earlier process compiled; written again when this one ends."""
+        """The kernels that an earlier process compiled; written to disk when this one ends."""
         path = self._plans.folder / f"{self._name}.{RUNTIME_CACHE}"
         cache = self._engine.create_runtime_config().create_runtime_cache()
         if path.is_file() and path.stat().st_size <= RUNTIME_CACHE_BYTES_MAX:
-            # TensorRT checks it against this machine, and starts with an empty one otherwise.
+            # TensorRT checks it against this machine, and starts with an empty one if it is no fit.
             cache.deserialize(path.read_bytes())
         weakref.finalize(self, _save_runtime_cache, cache, path)
         return cache
@@ -141,14 +153,14 @@ class TensorRTBoundGraph:
         graph: The graph.
         context: The execution context.
         tensors: Addresses and shapes.
-        profile: Profile of a context that is shared; None: the context is its own.
-        capture: Whether to capture a CUDA graph by the driver.
+        profile: Profile of a context that others use too; None: the context is its own.
+        capture: Whether to capture a CUDA graph with the driver.
 
     Attributes:
         capture_problem: Why there is no CUDA graph although one was wanted, or "".
     """
 
-    recordable = False  # what surrounds it in a step waits for a plan that has run on a GPU
+    recordable = False  # no plan has been recorded within a whole step on a GPU so far
 
     def __init__(
         self,
@@ -171,7 +183,11 @@ class TensorRTBoundGraph:
             self._bind()
 
     def enqueue(self) -> None:
-        """Start a run on the device's stream; does not wait."""
+        """Start a run on the device's stream; does not wait.
+
+        Raises:
+            EngineError: TensorRT refuses an address or a shape, or does not start.
+        """
         if self._profile is not None and self._graph.holder.get(self._profile) != id(self):
             self._bind()
             self._graph.holder[self._profile] = id(self)
@@ -184,7 +200,7 @@ class TensorRTBoundGraph:
             self._execute()
 
     def close(self) -> None:
-        """Let go of the CUDA graph and of the addresses."""
+        """Free the CUDA graph, and forget the addresses."""
         if self._captured is not None:
             self._captured.close()
             self._captured = None
@@ -194,10 +210,10 @@ class TensorRTBoundGraph:
 
     def _bind(self) -> None:
         for name, tensor in self._tensors.items():
-            right = self._context.set_tensor_address(name, tensor.address)
+            accepted = self._context.set_tensor_address(name, tensor.address)
             if name in self._graph.inputs:
-                right = self._context.set_input_shape(name, tensor.shape) and right
-            if not right:
+                accepted = self._context.set_input_shape(name, tensor.shape) and accepted
+            if not accepted:
                 problem = f"TensorRT refuses {name} of shape {tensor.shape}"
                 raise EngineError(problem, hint="build the plans again: `c2t build --force`")
 
@@ -207,7 +223,7 @@ class TensorRTBoundGraph:
             raise EngineError(problem, hint="run `c2t doctor`")
 
     def _capture_run(self) -> None:
-        """Capture one run, which is not carried out; without a CUDA graph it goes on as before."""
+        """Capture one run, which does not execute it; if that fails, runs go on without."""
         try:
             self._captured = RecordedWork(self._graph.device, self._execute)
         except C2TError as error:
@@ -216,7 +232,10 @@ class TensorRTBoundGraph:
 
 
 def _save_runtime_cache(cache: Any, path: Path) -> None:
-    """Write a runtime cache whole or not at all; one that cannot be written costs a start."""
+    """Write a runtime cache whole or not at all.
+
+    A cache that cannot be written is no error: the next process compiles the kernels again.
+    """
     data = bytes(cache.serialize())
     with contextlib.suppress(OSError, OutputError), atomic_file(path, force=True) as temporary:
         temporary.write_bytes(data)

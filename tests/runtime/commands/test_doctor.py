@@ -137,5 +137,5 @@ def test_missing_cuda_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     fake.get_available_providers = lambda: ["CUDAExecutionProvider"]
     monkeypatch.setattr(engine_checks, "load_onnxruntime", lambda: fake)
     monkeypatch.setattr(engine_checks, "SONAMES", ("libnothing.so.13", "libc.so.6"))
-    found = engine_checks.check_engine("cuda", machine.look_at_machine())
+    found = engine_checks.check_onnxruntime("cuda", machine.look_at_machine())
     assert found.reasons[0] == "CUDA libraries are missing: libnothing.so.13"

@@ -12,9 +12,9 @@ import pytest
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines import choose as engine_choice
-from c2t.runtime.engines.check import EngineCheck, check_engine
+from c2t.runtime.engines.check import EngineCheck
 from c2t.runtime.engines.choose import choose_engines
+from c2t.runtime.engines.table import ENGINES, Engine, EngineName
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.machine import Gpu, Machine, look_at_machine
 
@@ -58,24 +58,24 @@ def test_auto_takes_the_first_that_opens(
 ) -> None:
     checks = {"tensorrt": ("not installed",), "rtx": (), "cuda": ()}
 
-    def check(name: str, machine: Machine) -> EngineCheck:
-        return EngineCheck(
-            name=name, runs=not checks[name], version="1", reasons=tuple(checks[name])
-        )
+    opened: Any = SimpleNamespace(settings={"gpu": "G, sm_89"})
 
-    opened = SimpleNamespace(settings={"gpu": "G, sm_89"})
+    def fake(name: str) -> Engine:
+        def check(machine: Machine) -> EngineCheck:
+            return EngineCheck(
+                name=name, runs=not checks[name], version="1", reasons=tuple(checks[name])
+            )
 
-    def opener(name: str) -> Any:
         def open_it(*_: Any) -> Any:
             if name == "rtx":
                 problem = "there are no plans"
                 raise EngineError(problem)
             return opened
 
-        return open_it
+        return Engine(open_it, check)
 
-    monkeypatch.setattr(engine_choice, "check_engine", check)
-    monkeypatch.setattr(engine_choice, "_opener", opener)
+    for name in checks:
+        monkeypatch.setitem(ENGINES, name, fake(name))
     chosen = choose_engines(bundle, "auto", OPTIONS, machine=workstation)
     assert chosen.engines is opened
     assert chosen.on_gpu
@@ -92,17 +92,14 @@ def test_auto_takes_the_first_that_opens(
 def test_plans_that_are_not_there_name_the_command(
     bundle: Bundle, workstation: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The real library, the real search for plans; only the look at the GPU is played."""
+    """The real library, the real search for plans; only the look at the GPU is a fake."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: c2t[rtx]")
     from c2t.runtime.engines.built import open_plans
 
     monkeypatch.setenv("C2T_ENGINES", str(tmp_path))
     monkeypatch.setattr(open_plans, "look_at_machine", lambda: workstation)
-    monkeypatch.setattr(
-        engine_choice,
-        "check_engine",
-        lambda name, machine: EngineCheck(name=name, runs=True, version="1", reasons=()),
-    )
+    works = EngineCheck(name="rtx", runs=True, version="1", reasons=())
+    monkeypatch.setitem(ENGINES, "rtx", replace(ENGINES["rtx"], check=lambda machine: works))
     with pytest.raises(EngineError, match="there are no plans of") as caught:
         choose_engines(bundle, "rtx", OPTIONS, machine=workstation)
     assert "c2t build" in caught.value.hint
@@ -114,8 +111,12 @@ def test_rtx_is_not_chosen_on_a_gpu_that_it_refuses(workstation: Machine) -> Non
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: c2t[rtx]")
     hopper = replace(workstation.gpus[0], name="NVIDIA H200", compute_capability="9.0")
     for machine, refused in ((workstation, False), (replace(workstation, gpus=(hopper,)), True)):
-        found = check_engine("rtx", machine)
+        found = ENGINES["rtx"].check(machine)
         assert any("the NVIDIA H200 is sm_90" in r for r in found.reasons) is refused
+
+
+def test_every_name_has_an_engine() -> None:
+    assert {name.value for name in EngineName} == {"auto", *ENGINES}
 
 
 def test_verify_names_its_engine(bundle: Bundle) -> None:

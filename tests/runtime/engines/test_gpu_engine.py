@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,19 @@ from fakes.step_kernel import FakeStepKernel
 from tiny_bundle import make_bundle
 from tiny_models import TinySizes
 
+from c2t.kernels.errors import KernelError
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
-from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines import choose as engine_choice
+from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME
 from c2t.runtime.engines.check import EngineCheck
-from c2t.runtime.engines.choose import ChosenEngines
 from c2t.runtime.engines.gpu import open as device_engine
-from c2t.runtime.engines.gpu import step_kernel as decoder_step_graph
+from c2t.runtime.engines.gpu import step_kernel
 from c2t.runtime.engines.gpu.open import open_device_engines
+from c2t.runtime.engines.table import ENGINES, Engine
 from c2t.runtime.system.errors import EngineError
 
 
@@ -33,8 +34,8 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     driver = FakeDriver()
     driver.install(monkeypatch)
 
-    def choose(bundle: Any, name: str, options: Any, clock: Any) -> ChosenEngines:
-        engines = open_device_engines(
+    def open_fake(bundle: Any, options: Any, clock: Any) -> Engines:
+        return open_device_engines(
             bundle,
             FakeDevice(),
             lambda graph: FakeGraph(bundle.file(graph)),
@@ -42,15 +43,14 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
             version="1",
             clock=clock,
         )
-        return ChosenEngines(engines, True, "engine host: played")
 
-    monkeypatch.setattr("c2t.runtime.describe.describer.choose_engines", choose)
-    assert engine_choice.choose_engines is not choose
+    works = EngineCheck(name="cuda", runs=True, version="1", reasons=())
+    monkeypatch.setitem(ENGINES, "cuda", Engine(open_fake, lambda machine: works))
     return driver
 
 
 def test_golden_cells_have_their_texts(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
-    found = verify_golden_cells(open_bundle(tiny_bundle_folder))
+    found = verify_golden_cells(open_bundle(tiny_bundle_folder), "cuda")
     assert found.cells > 0
     assert found.differences == ()
     assert found.engine == "host 1 (no GPU, sm_00; fp32 weights, float32 between layers)"
@@ -59,12 +59,12 @@ def test_golden_cells_have_their_texts(driver: FakeDriver, tiny_bundle_folder: P
 def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
     driver.free = 1000
     with pytest.raises(EngineError, match="the GPU has no memory for the text token table"):
-        verify_golden_cells(open_bundle(tiny_bundle_folder))
+        verify_golden_cells(open_bundle(tiny_bundle_folder), "cuda")
 
 
 @pytest.fixture
-def played_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
-    """`--engine cuda` on the host, its cache of the test's own; the graphs that it opened."""
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """`--engine cuda` on the host, with a cache of its own; returns the graphs that it opened."""
     FakeDriver().install(monkeypatch)
     monkeypatch.setenv("C2T_ENGINES", str(tmp_path))
     opened: list[Path] = []
@@ -75,27 +75,24 @@ def played_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
 
     monkeypatch.setattr(device_engine, "OnnxRuntimeDeviceGraph", open_graph)
     monkeypatch.setattr(device_engine, "CudaDevice", lambda number: FakeDevice())
-    monkeypatch.setattr(
-        engine_choice,
-        "check_engine",
-        lambda name, machine: EngineCheck(name=name, runs=True, version="1", reasons=()),
-    )
+    works = EngineCheck(name="cuda", runs=True, version="1", reasons=())
+    monkeypatch.setitem(ENGINES, "cuda", replace(ENGINES["cuda"], check=lambda machine: works))
     return opened
 
 
-def test_cuda_runs_the_set_that_was_built(
-    played_cuda: list[Path], tiny_bundle_folder: Path
+def test_cuda_runs_the_half_precision_graphs_that_were_built(
+    fake_cuda: list[Path], tiny_bundle_folder: Path
 ) -> None:
     bundle = open_bundle(tiny_bundle_folder)
     own = Describer(bundle, DescribeOptions(engine="cuda"))
-    assert {path.parent for path in played_cuda} == {bundle.path}
+    assert {path.parent for path in fake_cuda} == {bundle.path}
     assert "float32 between layers" in own.engines.label
     command = f"c2t build {bundle.path} --target cuda"
     assert own.engines.hint == f"half precision is faster on a GPU: `{command}` makes it"
-    played_cuda.clear()
+    fake_cuda.clear()
     folder = Path(build_half_graphs(bundle, HalfGraphsOptions()).folder)
     half = Describer(bundle, DescribeOptions(engine="cuda"))
-    assert {path.parent for path in played_cuda} == {folder}
+    assert {path.parent for path in fake_cuda} == {folder}
     assert "float16 between layers" in half.engines.label
     assert half.engines.hint == ""
     cells = EncodedCells.of_tokens([bundle.golden.cells[0].gene_tokens])
@@ -103,32 +100,37 @@ def test_cuda_runs_the_set_that_was_built(
     assert described.error is None
     assert described.tokens
     # A folder that is named is taken as it is.
-    played_cuda.clear()
+    fake_cuda.clear()
     options = EngineOptions(graphs=bundle.path)
     assert "float32" in device_engine.open_cuda_engines(bundle, options).label
-    assert {path.parent for path in played_cuda} == {bundle.path}
+    assert {path.parent for path in fake_cuda} == {bundle.path}
 
 
 def test_the_label_says_where_a_short_step_is_one_kernel(
-    played_cuda: list[Path],
+    fake_cuda: list[Path],
     tiny_bundle_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def refuse(*_: object) -> None:
+        problem = "the blocks do not fit"
+        raise KernelError(problem)
+
     said = "; a short step is one kernel)"
     folder = tmp_path / "bundle"
     folder.mkdir()
     bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
     named = EngineOptions(graphs=Path(build_half_graphs(bundle, HalfGraphsOptions()).folder))
     kernel = FakeStepKernel(Path(str(named.graphs)))
-    monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
+    monkeypatch.setattr(step_kernel, "pack_decoder", kernel.pack)
     old = device_engine.open_cuda_engines(bundle, EngineOptions())
     assert "float16 between layers)" in old.label
     monkeypatch.setattr(FakeDevice, "arch", "sm_90")
-    # The played device cannot start it: that is no error, and not silent.
+    # A device that cannot start it is no error, and not silent.
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", refuse)
     label = device_engine.open_cuda_engines(bundle, EngineOptions()).label
-    assert "; short steps without our kernel: 'FakeDevice' object has no attribute" in label
-    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", kernel.start)
+    assert "; short steps without our kernel: the blocks do not fit)" in label
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)
     for options in (EngineOptions(), named):
         assert said in device_engine.open_cuda_engines(bundle, options).label
     # Heads of this bundle are of a size that the kernel does not take.
@@ -145,7 +147,7 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
 
 
 def test_a_damaged_description_stops_the_engine(
-    played_cuda: list[Path], tiny_bundle_folder: Path, tmp_path: Path
+    fake_cuda: list[Path], tiny_bundle_folder: Path, tmp_path: Path
 ) -> None:
     bundle = open_bundle(tiny_bundle_folder)
     folder = Path(build_half_graphs(bundle, HalfGraphsOptions()).folder)
@@ -156,19 +158,19 @@ def test_a_damaged_description_stops_the_engine(
     assert "--target cuda --force" in caught.value.hint
 
 
-def test_a_damaged_set_is_no_reason_to_go_on_without(
-    played_cuda: list[Path], tiny_bundle_folder: Path
+def test_damaged_graphs_are_no_reason_to_go_on_without(
+    fake_cuda: list[Path], tiny_bundle_folder: Path
 ) -> None:
     bundle = open_bundle(tiny_bundle_folder)
     folder = Path(build_half_graphs(bundle, HalfGraphsOptions()).folder)
     (folder / "encoder.onnx").write_bytes(b"")
     with pytest.raises(EngineError, match=r"encoder\.onnx has 0 bytes, expected"):
         Describer(bundle, DescribeOptions(engine="cuda"))
-    assert played_cuda == []
+    assert fake_cuda == []
 
 
 def test_describe_says_what_makes_it_faster_once(
-    played_cuda: list[Path], tiny_bundle_folder: Path, call_c2t: Any, tmp_path: Path
+    fake_cuda: list[Path], tiny_bundle_folder: Path, call_c2t: Any, tmp_path: Path
 ) -> None:
     make_cells(tmp_path / "cells.h5ad", 2)
     words = ("describe", tiny_bundle_folder, tmp_path / "cells.h5ad", "--engine", "cuda")

@@ -1,6 +1,6 @@
-"""The kernel of short steps in its place: what it is given, and which steps and sets it runs.
+"""The step kernel in its place: what it is given, and which steps and decoders it runs.
 
-The kernel itself is played, see `fakes.step_kernel`.
+The kernel itself is a fake, see `fakes.step_kernel`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
 from c2t.kernels.decoder_step.weights import HostLayer
+from c2t.kernels.errors import KernelError
 from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.manifest import Decoder, Generation
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, SMALL_NAME
-from c2t.runtime.engines.gpu import step_kernel as decoder_step_graph
+from c2t.runtime.engines.gpu import step_kernel
 from c2t.runtime.engines.gpu.decoder import DeviceDecoder
 from c2t.runtime.engines.gpu.graph import DeviceTensor
 from c2t.runtime.engines.gpu.open import upload_token_table
@@ -46,8 +47,8 @@ def decoder() -> tuple[TinyDecoder, Path]:
     return tiny_decoder("sure"), DECODERS["sure"]
 
 
-def write_set(source: Path, folder: Path, dtype: str = "float16") -> Path:
-    """The part of a set that is the decoder's."""
+def write_half(source: Path, folder: Path, dtype: str = "float16") -> Path:
+    """The decoder's half-precision graph, and the description of its weights."""
     folder.mkdir()
     write_half_precision(source / "decoder.onnx", folder / "decoder.onnx", dtype=dtype)
     write_step_weights(source / "decoder.onnx", folder / "decoder.onnx")
@@ -56,8 +57,8 @@ def write_set(source: Path, folder: Path, dtype: str = "float16") -> Path:
 
 @pytest.fixture
 def folder(decoder: tuple[TinyDecoder, Path], tmp_path: Path) -> Path:
-    """A set in float16."""
-    return write_set(decoder[1], tmp_path / "set")
+    """A half-precision decoder in float16."""
+    return write_half(decoder[1], tmp_path / "half")
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def sizes(decoder: tuple[TinyDecoder, Path]) -> Decoder:
 @pytest.fixture
 def kernel(driver: FakeDriver, folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStepKernel:
     kernel = FakeStepKernel(folder)
-    monkeypatch.setattr(decoder_step_graph, "pack_decoder", kernel.pack)
-    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", kernel.start)
+    monkeypatch.setattr(step_kernel, "pack_decoder", kernel.pack)
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)
     return kernel
 
 
@@ -243,8 +244,8 @@ def test_weights_are_those_of_the_bundle(
 ) -> None:
     """Matrices are the float16 of the bundle's; norms and rotary tables are the bundle's."""
     opened(folder, sizes)
-    ((found_sizes, found),) = kernel.packed
-    assert found_sizes == StepSizes(
+    ((packed_sizes, packed),) = kernel.packed
+    assert packed_sizes == StepSizes(
         layers=2,
         hidden_size=32,
         intermediate_size=48,
@@ -256,15 +257,15 @@ def test_weights_are_those_of_the_bundle(
     graph = onnx.load(decoder[1] / "decoder.onnx").graph
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     (product,) = (node for node in graph.node if node.op_type == "Gemm")
-    same(found.lm_head, stored[product.input[1]].astype(np.float16))
-    same(found.norm, stored["norm.weight"])
-    same(found.cosines, stored["rotary.cos"])
-    same(found.sines, stored["rotary.sin"])
-    assert found.scale == np.float32(sizes.head_size**-0.5)
+    same(packed.lm_head, stored[product.input[1]].astype(np.float16))
+    same(packed.norm, stored["norm.weight"])
+    same(packed.cosines, stored["rotary.cos"])
+    same(packed.sines, stored["rotary.sin"])
+    assert packed.scale == np.float32(sizes.head_size**-0.5)
     norm = next(node for node in graph.node if node.op_type == "RMSNormalization")
     (epsilon,) = (a.f for a in norm.attribute if a.name == "epsilon")
-    assert found.epsilon == epsilon
-    layers: list[HostLayer] = list(found.layers)
+    assert packed.epsilon == epsilon
+    layers: list[HostLayer] = list(packed.layers)
     assert len(layers) == sizes.layers
     for number, layer in enumerate(layers):
         prefix = f"layers.{number}"
@@ -309,7 +310,7 @@ def test_devices_too_old_keep_the_library_s_graph(
 def test_bfloat16_keeps_the_library_s_graph(
     decoder: tuple[TinyDecoder, Path], sizes: Decoder, kernel: FakeStepKernel, tmp_path: Path
 ) -> None:
-    other = write_set(decoder[1], tmp_path / "bfloat16", dtype="bfloat16")
+    other = write_half(decoder[1], tmp_path / "bfloat16", dtype="bfloat16")
     graph: Any = SimpleNamespace()  # the CPU has no bfloat16
     assert with_step_kernel(graph, StepDevice(), other, sizes, cuda_graph=True) == (graph, "")
     assert kernel.packed == []
@@ -359,11 +360,24 @@ def test_a_kernel_that_does_not_start(
     folder: Path, sizes: Decoder, kernel: FakeStepKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
-        message = "too many blocks\nfor this GPU"
-        raise RuntimeError(message)
+        problem = "too many blocks"
+        raise KernelError(problem)
 
-    monkeypatch.setattr(decoder_step_graph, "launch_decoder_step", refuse)
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", refuse)
     graph = LibraryGraph(folder / "decoder.onnx")
     made, said = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert made is graph
     assert said == "short steps without our kernel: too many blocks"
+
+
+def test_a_bug_is_no_reason_to_go_on_without(
+    folder: Path, sizes: Decoder, kernel: FakeStepKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "no such attribute"
+        raise AttributeError(message)
+
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", fail)
+    graph = LibraryGraph(folder / "decoder.onnx")
+    with pytest.raises(AttributeError):
+        with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
