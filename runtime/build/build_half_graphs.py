@@ -89,11 +89,11 @@ def build_half_graphs(
     make_cache(cache)
     since = time.perf_counter()
     with atomic_folder(folder, force=True, marker=PLANS_NAME) as place:
-        with progress_bar(f"writing {options.dtype} graphs", len(GRAPHS), unit="graphs") as advance:
-            for graph in GRAPHS:
-                report(f"writing {graph} in {options.dtype}")
-                write_half_precision(bundle.file(graph), place / graph, dtype=options.dtype)
-                advance(1)
+        for graph in GRAPHS:
+            report(f"writing {graph} in {options.dtype}")
+            source, size = bundle.file(graph), bundle.manifest.files[f"{graph}.data"].bytes
+            with progress_bar(graph, size, unit="bytes") as advance:
+                write_half_precision(source, place / graph, dtype=options.dtype, advance=advance)
         files = GRAPH_FILES
         try:
             write_step_weights(bundle.file(GRAPHS[-1]), place / GRAPHS[-1])

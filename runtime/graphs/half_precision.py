@@ -8,7 +8,7 @@ are, and their scales float32. `logits` leave the graph as float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def write_half_precision(
     dtype: str = "float16",
     cache_capacity: int | None = None,
     model: onnx.ModelProto | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write the half-precision variant of a graph and its data file.
 
@@ -61,6 +62,7 @@ def write_half_precision(
         dtype: "float16" or "bfloat16".
         cache_capacity: Cache positions of a batch row; None leaves the number dynamic.
         model: The graph, if it was changed since it was read from `source`; overwritten.
+        advance: Called with the bytes of each tensor of `source` that is converted.
 
     Raises:
         BundleError: A weight is too large for float16.
@@ -79,7 +81,11 @@ def write_half_precision(
         for name in node.input[1:]
     }
     with DataFile(target) as data:
-        initializers = [_convert(tensor, source, data, half, kept) for tensor in graph.initializer]
+        initializers = []
+        for tensor in graph.initializer:
+            values = stored_values(tensor, source)
+            initializers.append(_convert(tensor, values, data, half, kept))
+            advance(values.nbytes)
         nodes = list(_half_nodes(graph, element))
         for value in (*graph.input, *graph.output):
             kind = value.type.tensor_type
@@ -92,10 +98,13 @@ def write_half_precision(
 
 
 def _convert(
-    tensor: TensorProto, source: Path, data: DataFile, half: np.dtype[Any], kept: set[str]
+    tensor: TensorProto,
+    values: NDArray[Any],
+    data: DataFile,
+    half: np.dtype[Any],
+    kept: set[str],
 ) -> TensorProto:
-    """Store an initializer, float32 ones as `half` unless they are kept, block by block."""
-    values = stored_values(tensor, source)
+    """Store an initializer block by block, float32 ones as `half` unless they are kept."""
     if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
         return data.blocks(
             tensor.name, half, tuple(tensor.dims), _blocks(tensor.name, values, half)
