@@ -129,7 +129,7 @@ def write_text(
             engines.decoder,
             prompts,
             generation=generation,
-            slots=1,
+            rows=1,
             capacity=prompts.length(len(vectors)) + GENERATED + 32,
             drafter=Drafter(build_phrase_table(captions)) if captions else None,
         )

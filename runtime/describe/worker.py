@@ -139,7 +139,7 @@ class Worker:
                 decoder,
                 prompts,
                 generation=generation,
-                slots=batch_size,
+                rows=batch_size,
                 capacity=capacity,
                 drafter=drafter,
                 clock=clock,

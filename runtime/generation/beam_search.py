@@ -1,11 +1,11 @@
-"""Beam search with the bookkeeping of Hugging Face `generate` (transformers 4.5x, batch of one).
+"""Beam search with the rules of Hugging Face `generate` (transformers 4.5x, batch of one).
 
-What that bookkeeping says, as facts: scores are sums of float32 log probabilities; the ban comes
-after the log softmax; each step keeps the best `max(2, 1 + EOS ids) * beams` candidates of all
-beams together; of these the first `beams` may finish, with score / length ** length_penalty, and
-the best `beams` unfinished ones go on. The search ends when no running beam can beat the worst
-finished one (judged by its present length), when `early_stopping` and as many as there are beams
-have finished, or when the length is reached, where every candidate counts as finished.
+The rules: scores are sums of float32 log probabilities. The n-gram ban comes after the log softmax.
+Each step keeps the best `max(2, 1 + EOS ids) * beams` candidates of all beams together. Of these
+the first `beams` may finish, with score / length ** length_penalty; the best `beams` unfinished
+ones go on. The search ends when no running beam, judged by its present length, can beat the worst
+finished one; or, with `early_stopping`, when as many as there are beams have finished; or at the
+largest length, where every candidate counts as finished.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ NEVER = np.float32(-1.0e9)  # the score of what may not be chosen
 
 
 class BeamSearch:
-    """Writes one cell at a time; its beams are the rows of one cache.
+    """Writes one cell at a time; its beams are the batch rows of one cache.
 
     Args:
         decoder: The engine.
         prompts: Runs the cells' prompts.
         generation: Settings.
-        capacity: Cache slots of a row; the longest prompt and `max_new_tokens` must fit.
+        capacity: Cache positions of a batch row: the longest prompt and `max_new_tokens`.
         clock: Records the stage decode, and counts the decoder's runs.
     """
 
@@ -89,7 +89,7 @@ class BeamSearch:
     def _search(
         self, first: Float32, prompt: int, *, has_left: Callable[[], bool]
     ) -> GeneratedSequence | GenerationFailure | None:
-        """Go on from a prompt in row 0 of the cache.
+        """Go on from a prompt in batch row 0 of the cache.
 
         Args:
             first: Logits [V] of the first text token.
@@ -110,12 +110,12 @@ class BeamSearch:
         while origins is not None:
             if has_left():
                 return None
-            slot = prompt + state.length - 1
-            # The prompt is the same in all rows: only what came after it moves.
-            self._cache.gather(origins.tolist(), prompt, slot)
+            position = prompt + state.length - 1
+            # The prompt is the same in all rows: only what comes after it moves.
+            self._cache.gather(origins.tolist(), prompt, position)
             step.token_ids[:, 0] = state.last_tokens
-            step.write_index[:] = slot
-            step.position_ids[:] = slot
+            step.write_index[:] = position
+            step.position_ids[:] = position
             step.logit_rows[:] = 0
             logits = step.run()[:, 0]
             if not np.isfinite(logits.max()):
@@ -137,7 +137,7 @@ class BeamState:
         self.length = 0  # tokens of every running beam
         self._running: Int64 = np.zeros((beams, longest), dtype=np.int64)
         self._running_probability: Float32 = np.zeros((beams, longest), dtype=np.float32)
-        # Only the first beam counts at the start: the others are the same.
+        # At the start all beams are the same: only the first one counts.
         self._running_score: Float32 = np.full(beams, NEVER, dtype=np.float32)
         self._running_score[0] = 0
         self._finished: Int64 = np.zeros((beams, longest), dtype=np.int64)
@@ -199,7 +199,7 @@ class BeamState:
     def _finish(
         self, sequences: Int64, probabilities: Float32, score: Float32, ended: NDArray[np.bool_]
     ) -> None:
-        """Let the candidates that just ended compete with the beams that are finished already."""
+        """Keep the best of the finished beams and of the candidates that have just ended."""
         beams = len(self._running)
         may_finish = ended & (np.arange(len(ended)) < beams)
         penalty = np.float32(float(self.length + 1) ** self._generation.length_penalty)

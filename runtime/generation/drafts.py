@@ -1,14 +1,14 @@
 """Drafts: tokens that will probably follow, proposed from the phrase table, verified by the model.
 
-A step over the last token and d drafted ones gives the model's own choice at each place. Choices
-are taken over as long as they equal the draft, and one more after that: exactly the tokens that
-single steps would give, in fewer steps. A wrong draft costs time, never a token.
+A step over the last token and d drafted ones gives the model's own choice after each of them. The
+choices are accepted as long as they equal the draft, and one more after that. These are exactly the
+tokens that single steps would give, in fewer steps. A wrong draft costs time, never a token.
 
 How far to draft: a step with d drafted tokens costs about 1 + c * d single steps, and the chance
-that the model gets to the k-th one is the product of the shares before it. Drafting goes on as
-long as the next token raises the expected tokens per cost; so it reaches through a template to the
-next decision, and stops there unless the decision is nearly foregone. The cells of a step share its
-length: what is padding for one of them is paid for anyway, so it drafts there too.
+that the k-th token is reached is the product of the shares before it. A draft goes on as long as
+its next token raises the expected tokens per cost. So it reaches through a template to the next
+decision, and stops there unless the decision is nearly certain. All cells of a step have as many
+tokens: a cell with a shorter draft would only have padding there, so it drafts on as well.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from c2t.runtime.generation.phrase_table import ROOT, PhraseTable
 TOKEN_COST = 0.08
 COST_PER_ROW = 0.02  # added to it for each further cell
 UNLIKELY = 0.04  # no draft goes on below this chance
-LONGEST = 32
-# Evidence of a hundred tokens or so decides how far the table is trusted.
+LONGEST = 32  # tokens of a draft
+# How far the table is trusted: a running mean over about a hundred tokens, and what it starts from.
 MEMORY = 0.99
 PRIOR = 2.0
 
@@ -48,8 +48,8 @@ class Draft:
 
     Args:
         tokens: The tokens.
-        shares: Of each: the share of the table's captions that go on like this.
-        reach: Of each: the chance that it will be accepted.
+        shares: For each token, the share of the table's captions that go on like this.
+        reach: For each token, the chance that it will be accepted.
     """
 
     tokens: tuple[int, ...] = ()
@@ -57,7 +57,7 @@ class Draft:
     reach: tuple[float, ...] = ()
 
     def cut(self, length: int) -> Draft:
-        """The first tokens."""
+        """The first `length` tokens, or all."""
         if len(self.tokens) <= length:
             return self
         return Draft(self.tokens[:length], self.shares[:length], self.reach[:length])
@@ -77,7 +77,7 @@ class Drafter:
     def __init__(self, table: PhraseTable, *, longest: int = LONGEST) -> None:
         self.longest = longest
         self._start = table.start
-        # Python lists: reading one number of them takes a third of the time of an array's.
+        # Python lists: reading one number takes a third of the time that it takes in an array.
         self._first: list[int] = table.first_edge.tolist()
         self._token: list[int] = table.token.tolist()
         self._target: list[int] = table.target.tolist()
@@ -89,14 +89,14 @@ class Drafter:
         self._hits = self._expected = 0.0
 
     def clone(self) -> Drafter:
-        """A drafter over the same table that learns by itself."""
+        """A drafter over the same table, with nothing learned yet."""
         other = copy.copy(self)
         other._hits = other._expected = 0.0
         return other
 
     @property
     def trust(self) -> float:
-        """How often drafted tokens were right, compared with what the table promised."""
+        """Accepted tokens divided by those that the table's shares promised; at most 1."""
         return min(1.0, (self._hits + PRIOR) / (self._expected + PRIOR))
 
     def begin(self) -> Cursor:
@@ -108,7 +108,7 @@ class Drafter:
         cursor.state = self._next(cursor.state, token)
 
     def propose(self, cursor: Cursor, ban: NgramBan, limit: int) -> Draft:
-        """Draft what probably follows, as far as there is a chance.
+        """Draft what probably follows.
 
         Args:
             cursor: Where the text stands.
@@ -134,16 +134,16 @@ class Drafter:
         return Draft(tuple(tokens), tuple(shares), tuple(reach))
 
     def learn(self, draft: Draft, accepted: int) -> None:
-        """Take note of how a draft fared: `accepted` of its tokens were right.
+        """Update `trust` with a draft of which the first `accepted` tokens were right.
 
-        Steps without a draft count too: old disappointments fade, and the table is tried again.
+        Steps without a draft count too: wrong drafts are forgotten, and the table is tried again.
         """
-        examined = draft.shares[: accepted + 1]  # what comes after a wrong token says nothing
+        examined = draft.shares[: accepted + 1]  # tokens after a wrong one prove nothing
         self._hits = self._hits * MEMORY + accepted
         self._expected = self._expected * MEMORY + sum(examined)
 
     def _best(self, state: int, banned: tuple[int, ...]) -> tuple[int, float]:
-        """The most frequent edge of a state that is not banned, and its share; 0 for none."""
+        """The most frequent edge of a state that is not banned, and its share; 0 without any."""
         first, end = self._first[state], self._first[state + 1]
         if state == ROOT:
             return first, 0.0
@@ -162,17 +162,17 @@ class Drafter:
                 state = self._shorter[state]
             else:
                 return self._target[edge]
-        found: int = self._from_root.get(token, ROOT)
-        return found
+        target: int = self._from_root.get(token, ROOT)
+        return target
 
 
 def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0) -> int:
-    """Drafted tokens of a step over several cells: where expected tokens per cost are highest.
+    """Drafted tokens of a step over several cells, with the most expected tokens per cost.
 
     Args:
         drafts: One for each cell.
-        multi_token_overhead: See `c2t.runtime.engine_protocol.DecoderEngine`; a step of several
-            cells pays it with and without drafts.
+        multi_token_overhead: See `c2t.runtime.engine_protocol.DecoderEngine`. A step of several
+            cells has several tokens anyway, so drafts add nothing to it there.
     """
     rows = len(drafts)
     each = TOKEN_COST + COST_PER_ROW * (rows - 1)
@@ -188,13 +188,13 @@ def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0)
 
 
 def _totals(table: PhraseTable) -> list[float]:
-    """Tokens seen after each state, and something for what was never seen.
+    """Tokens seen after each state, and a share for tokens that were never seen there.
 
-    The longer a context, the less: what once followed three given words may be chance, what once
-    followed twelve is a phrase.
+    The longer a context, the smaller that share: what followed three given words once may be
+    chance, what followed twelve words once is a phrase.
     """
     length = np.zeros(table.states, dtype=np.int64)
-    while True:  # as often as the longest context is long
+    while True:  # once for each token of the longest context
         grown = np.where(np.arange(table.states) == ROOT, 0, length[table.shorter] + 1)
         if (grown == length).all():
             break

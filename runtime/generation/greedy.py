@@ -1,9 +1,9 @@
-"""Greedy search over a working batch whose freed slots are refilled (continuous batching).
+"""Greedy search over a batch whose free rows are filled again (continuous batching).
 
-The occupied slots are always the first rows of the cache, so a step runs over exactly the cells
-that are being written. Each row has its own position and its own draft, so no cell waits for, or
-sees, another. What another number of rows can change is the rounding of a float32 matrix product
-in its last bits, and with it a choice between two tokens that are equally likely to six digits.
+The cells that are being written always have the first batch rows of the cache, so a step runs over
+exactly these. Each row has its own position and its own draft, so no cell waits for another or sees
+it. The number of rows can change the rounding of a float32 matrix product in its last bits, and
+with it a choice between two tokens that are equally likely to six digits.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from c2t.runtime.system.timing import StageClock
 
 
 @dataclass
-class _Slot:
-    """One cell that is being written."""
+class _Text:
+    """The text of one cell, while it is being written."""
 
     key: Hashable
     length: int  # tokens in the cache: prompt and text, without the text's last token
@@ -52,11 +52,11 @@ class GreedySearch:
     Args:
         decoder: The engine.
         prompts: Runs the cells' prompts.
-        generation: Settings; `num_beams` is not looked at.
-        slots: Cells that are written at the same time.
-        capacity: Cache slots of a row; the longest prompt, `max_new_tokens` and, for drafts of full
-            length, the drafter's longest draft fit into it.
-        drafter: Proposes tokens to be verified; None: one token a step.
+        generation: Settings; `num_beams` is ignored.
+        rows: Batch rows: cells that are written at the same time.
+        capacity: Cache positions of a batch row: the longest prompt, `max_new_tokens` and, for
+            drafts of full length, the drafter's longest draft.
+        drafter: Proposes tokens, which the decoder verifies; None: one token a step.
         clock: Records the stage decode, and counts the decoder's runs.
     """
 
@@ -66,7 +66,7 @@ class GreedySearch:
         prompts: PromptRunner,
         *,
         generation: Generation,
-        slots: int,
+        rows: int,
         capacity: int,
         drafter: Drafter | None = None,
         clock: StageClock | None = None,
@@ -75,16 +75,16 @@ class GreedySearch:
         self._prompts = prompts
         self._generation = generation
         self._end = frozenset(generation.eos_token_ids)
-        self._size = slots
+        self._size = rows
         self._drafter = drafter
         self._clock = clock or StageClock()
-        self._cache = decoder.new_cache(slots, capacity)
-        # Several cells at a time would have hardly a draft left within them.
-        self._exact_rows = decoder.max_bit_exact_rows if slots == 1 else None
+        self._cache = decoder.new_cache(rows, capacity)
+        # Several cells together need more tokens than that for a draft each.
+        self._exact_tokens = decoder.max_bit_exact_rows if rows == 1 else None
 
     def run(self, cells: PromptedCells) -> Iterator[Outcome]:
         """Write the cells; yields (key, result) in the order in which they are finished."""
-        active: list[_Slot] = []
+        active: list[_Text] = []
         while True:
             while len(active) < self._size:
                 cell = cells.take(wait=not active)
@@ -94,152 +94,158 @@ class GreedySearch:
                     yield cell
                     continue
                 try:
-                    slot = self._begin(cell, len(active))
+                    text = self._begin(cell, len(active))
                 except EngineError as error:
                     yield cell.key, GenerationFailure(error.problem)
                     continue
-                if self._is_finished(slot):
-                    yield self._outcome(slot)
+                if self._is_finished(text):
+                    yield self._outcome(text)
                 else:
-                    active.append(slot)
+                    active.append(text)
             if not active:
                 return
             yield from self._advance(active)
             self._let_go(active, cells)
 
-    def _begin(self, cell: PromptedCell, row: int) -> _Slot:
+    def _begin(self, cell: PromptedCell, row: int) -> _Text:
         """Prefill a cell into a free row and choose its first tokens."""
         drafter = self._drafter
-        slot = _Slot(
+        text = _Text(
             key=cell.key,
             length=self._prompts.length(len(cell.vectors)) - 1,
             ban=NgramBan(self._generation.no_repeat_ngram_size),
             cursor=drafter.begin() if drafter else None,
         )
-        # A prompt is a run over several tokens anyway. But it may be longer than exact rows: what
-        # it drafted would be judged by other numbers than those of a step.
-        if self._exact_rows is None:
-            self._propose([slot], self._generation.max_new_tokens, multi_token_overhead=0.0)
-        draft = slot.draft.tokens
+        # A prompt is a run over several tokens anyway, so a draft behind it costs little. But a run
+        # of more tokens than are bit-exact could accept a token that a step would not choose.
+        if self._exact_tokens is None:
+            self._propose([text], self._generation.max_new_tokens, multi_token_overhead=0.0)
+        draft = text.draft.tokens
         choices = self._prompts.choose(
-            self._cache, row, cell.vectors, draft=draft, banned=_banned([slot], 1 + len(draft))
+            self._cache, row, cell.vectors, draft=draft, banned=_banned([text], 1 + len(draft))
         )
-        self._take([slot], choices)
-        return slot
+        self._take([text], choices)
+        return text
 
-    def _advance(self, active: list[_Slot]) -> Iterator[Outcome]:
+    def _advance(self, active: list[_Text]) -> Iterator[Outcome]:
         """One step for all active cells; finished ones leave, and their rows are closed up."""
         since = time.perf_counter()
         rows = len(active)
-        room = self._cache.capacity - max(slot.length for slot in active) - 1
-        if self._exact_rows is not None:
-            room = min(room, self._exact_rows - 1)
+        room = self._cache.capacity - max(text.length for text in active) - 1
+        if self._exact_tokens is not None:
+            room = min(room, self._exact_tokens - 1)
         self._propose(active, room, multi_token_overhead=self._decoder.multi_token_overhead)
-        tokens = 1 + max(len(slot.draft.tokens) for slot in active)
+        tokens = 1 + max(len(text.draft.tokens) for text in active)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
         step.token_ids[:] = [
-            _padded((slot.tokens[-1], *slot.draft.tokens), tokens) for slot in active
+            _padded((text.tokens[-1], *text.draft.tokens), tokens) for text in active
         ]
-        step.write_index[:] = [slot.length for slot in active]
+        step.write_index[:] = [text.length for text in active]
         step.position_ids[:] = step.write_index[:, None] + np.arange(tokens)
         step.logit_rows[:] = np.arange(tokens)
         self._take(active, step.choose(_banned(active, tokens)))
         self._clock.add("decode", since)
-        for row in range(rows - 1, -1, -1):  # from the end: the last row fills a gap
+        for row in range(rows - 1, -1, -1):  # from the end: the last row fills each gap
             if self._is_finished(active[row]):
                 yield self._outcome(self._remove(active, row))
 
-    def _let_go(self, active: list[_Slot], cells: PromptedCells) -> None:
+    def _let_go(self, active: list[_Text], cells: PromptedCells) -> None:
         """Give up the cells whose texts nobody wants any more."""
         for row in range(len(active) - 1, -1, -1):
             if cells.has_left(active[row].key):
                 self._remove(active, row)
 
-    def _remove(self, active: list[_Slot], row: int) -> _Slot:
+    def _remove(self, active: list[_Text], row: int) -> _Text:
         """Take a cell out of the batch; the last row moves into its place."""
-        slot, last = active[row], active.pop()
-        if last is not slot:
+        text, last = active[row], active.pop()
+        if last is not text:
             active[row] = last
             self._move(len(active), row, last.length)
-        return slot
+        return text
 
-    def _propose(self, slots: list[_Slot], room: int, *, multi_token_overhead: float) -> None:
-        """Draft, no further than a text may go, and the fullest row's buffer."""
+    def _propose(self, texts: list[_Text], room: int, *, multi_token_overhead: float) -> None:
+        """Draft for each text.
+
+        Args:
+            texts: The texts.
+            room: Most tokens of a draft: the cache positions that the longest text has left.
+            multi_token_overhead: See `common_length`.
+        """
         if self._drafter is None:
             return
         most = self._generation.max_new_tokens - 1
         drafts = [
             # The last token of a text is never drafted: its step would give a token too many.
-            self._drafter.propose(slot.cursor, slot.ban, min(room, most - len(slot.tokens)))
-            for slot in slots
-            if slot.cursor is not None
+            self._drafter.propose(text.cursor, text.ban, min(room, most - len(text.tokens)))
+            for text in texts
+            if text.cursor is not None
         ]
         length = common_length(drafts, multi_token_overhead=multi_token_overhead)
-        for slot, draft in zip(slots, drafts, strict=True):
-            slot.draft = draft.cut(length)
+        for text, draft in zip(texts, drafts, strict=True):
+            text.draft = draft.cut(length)
 
-    def _take(self, slots: list[_Slot], choices: Choices) -> None:
-        """Append to each slot the model's choices, as far as they confirm its draft, and one more.
+    def _take(self, texts: list[_Text], choices: Choices) -> None:
+        """Append the model's choices to each text: those that confirm its draft, and one more.
 
         Args:
-            slots: N cells.
+            texts: N texts.
             choices: [N,T], after the last token and after each drafted one.
         """
         chosen, finite = choices.tokens.tolist(), choices.finite.tolist()
         rows: list[int] = []
         places: list[int] = []
-        for number, slot in enumerate(slots):
-            slot.steps += 1
-            before = len(slot.tokens)
-            for place, drafted in enumerate((*slot.draft.tokens, NO_TOKEN)):
+        for number, text in enumerate(texts):
+            text.steps += 1
+            before = len(text.tokens)
+            for place, drafted in enumerate((*text.draft.tokens, NO_TOKEN)):
                 if not finite[number][place]:
-                    slot.failed = True
+                    text.failed = True
                     break
                 token = chosen[number][place]
-                self._append(slot, token)
+                self._append(text, token)
                 rows.append(number)
                 places.append(place)
-                if token != drafted or self._is_finished(slot):
+                if token != drafted or self._is_finished(text):
                     break
-            slot.length += len(slot.tokens) - before
-            self._learn(slot, len(slot.tokens) - before - 1)
-        self._book(slots, choices.probabilities(rows, places))
+            text.length += len(text.tokens) - before
+            self._learn(text, len(text.tokens) - before - 1)
+        self._record(texts, choices.probabilities(rows, places))
 
-    def _append(self, slot: _Slot, token: int) -> None:
-        slot.tokens.append(token)
-        slot.ban.append(token)
-        if self._drafter is not None and slot.cursor is not None:
-            self._drafter.advance(slot.cursor, token)
+    def _append(self, text: _Text, token: int) -> None:
+        text.tokens.append(token)
+        text.ban.append(token)
+        if self._drafter is not None and text.cursor is not None:
+            self._drafter.advance(text.cursor, token)
 
-    def _learn(self, slot: _Slot, accepted: int) -> None:
-        if self._drafter is None or slot.failed:
+    def _learn(self, text: _Text, accepted: int) -> None:
+        if self._drafter is None or text.failed:
             return
-        self._drafter.learn(slot.draft, accepted)
-        self._clock.count("drafted", len(slot.draft.tokens))
+        self._drafter.learn(text.draft, accepted)
+        self._clock.count("drafted", len(text.draft.tokens))
         self._clock.count("accepted", accepted)
 
-    def _book(self, slots: list[_Slot], probabilities: list[float]) -> None:
-        """Hand the probabilities of the new tokens to their slots."""
+    def _record(self, texts: list[_Text], probabilities: list[float]) -> None:
+        """Append the probabilities of the new tokens to their texts."""
         first = 0
-        for slot in slots:
-            new = len(slot.tokens) - len(slot.probabilities)
-            slot.probabilities += probabilities[first : first + new]
+        for text in texts:
+            new = len(text.tokens) - len(text.probabilities)
+            text.probabilities += probabilities[first : first + new]
             first += new
         assert first == len(probabilities)
 
-    def _is_finished(self, slot: _Slot) -> bool:
+    def _is_finished(self, text: _Text) -> bool:
         return (
-            slot.failed
-            or slot.tokens[-1] in self._end
-            or len(slot.tokens) >= self._generation.max_new_tokens
+            text.failed
+            or text.tokens[-1] in self._end
+            or len(text.tokens) >= self._generation.max_new_tokens
         )
 
-    def _outcome(self, slot: _Slot) -> Outcome:
-        if slot.failed:
-            return slot.key, GenerationFailure(NOT_FINITE)
-        self._clock.count("steps", slot.steps)
-        return slot.key, GeneratedSequence(
-            tuple(slot.tokens), tuple(slot.probabilities), slot.steps
+    def _outcome(self, text: _Text) -> Outcome:
+        if text.failed:
+            return text.key, GenerationFailure(NOT_FINITE)
+        self._clock.count("steps", text.steps)
+        return text.key, GeneratedSequence(
+            tuple(text.tokens), tuple(text.probabilities), text.steps
         )
 
     def _move(self, source: int, target: int, length: int) -> None:
@@ -248,11 +254,11 @@ class GreedySearch:
         self._cache.gather(sources, 0, length)
 
 
-def _banned(slots: list[_Slot], places: int) -> Int32:
-    """The n-gram ban at each place of the slots' drafts, [N,places,...]."""
-    return banned_array([slot.ban.along(slot.draft.tokens) for slot in slots], places)
+def _banned(texts: list[_Text], places: int) -> Int32:
+    """The n-gram ban at each logit row of N texts, [N,places,...]."""
+    return banned_array([text.ban.along(text.draft.tokens) for text in texts], places)
 
 
 def _padded(tokens: Sequence[int], length: int) -> tuple[int, ...]:
-    """Any token does for padding: nothing looks at it."""
+    """Tokens and padding, for which any token does: its logits are not used."""
     return (*tokens, *(0,) * (length - len(tokens)))

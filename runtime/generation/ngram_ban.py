@@ -28,7 +28,7 @@ class NgramBan:
         self._followers: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def append(self, token: int) -> None:
-        """Take note of the next token of the sequence."""
+        """Add the next token of the sequence."""
         keep = self._size - 1
         if keep < 0:
             return
@@ -45,15 +45,15 @@ class NgramBan:
         return copy
 
     def along(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
-        """Tokens that may not come next, and that may not come after each of some tokens."""
+        """Banned tokens next, and after each of `tokens`."""
         if not tokens or self._size == 0:
             return [self.banned()] * (1 + len(tokens))
         trial = self.trial()
-        found = [trial.banned()]
+        bans = [trial.banned()]
         for token in tokens:
             trial.append(token)
-            found.append(trial.banned())
-        return found
+            bans.append(trial.banned())
+        return bans
 
     def banned(self) -> tuple[int, ...]:
         """Tokens that may not come next."""
@@ -63,11 +63,11 @@ class NgramBan:
 
 
 def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], places: int) -> Int32:
-    """Bans of several rows as one array [B,places,N], padded with `NO_TOKEN`.
+    """Bans of B batch rows as one array [B,places,N], padded with `NO_TOKEN`.
 
     Args:
-        bans: Of each row, the bans of its first places; at most `places`.
-        places: Places of a row.
+        bans: For each batch row, the bans at its first logit rows; at most `places`.
+        places: Logit rows of a batch row.
     """
     most = max((len(ban) for row in bans for ban in row), default=0)
     array: Int32 = np.full((len(bans), places, most), NO_TOKEN, dtype=np.int32)

@@ -1,8 +1,8 @@
-"""The phrase table: what follows what in captions, as a compact automaton over text tokens.
+"""The phrase table: which tokens follow which in captions, as a compact automaton.
 
-A state is a context of at most `depth` tokens that occurs in the captions; the automaton is always
-in the state of the longest such context that the text ends with. Its edges say which tokens
-followed, how often, and which state comes next; a failure link leads to the next shorter context
+A state is a context of at most `depth` tokens that occurs in the captions. The automaton is always
+in the state of the longest context that the text ends with. The edges of a state say which tokens
+followed, how often, and which state comes next. A failure link leads to the next shorter context
 (the construction of Aho and Corasick, 1975, over all n-grams at once).
 """
 
@@ -34,12 +34,12 @@ class PhraseTable:
     """The automaton; states are numbered from the root, 0.
 
     Args:
-        first_edge: [S+1] edges of state s are those from `first_edge[s]` up to `first_edge[s+1]`,
-            the most frequent one first.
-        token: [E] the token of an edge.
-        target: [E] the state behind it.
-        count: [E] how often it was seen.
-        shorter: [S] state of the longest proper suffix of the context; the root's is the root.
+        first_edge: [states+1] Edges of state s are those from `first_edge[s]` up to
+            `first_edge[s+1]`, the most frequent one first.
+        token: [edges] Text token of an edge.
+        target: [edges] The state that an edge leads to.
+        count: [edges] How often the token followed.
+        shorter: [states] State of the longest proper suffix of the context; the root's is the root.
         start: State at the beginning of a caption.
     """
 
@@ -52,7 +52,7 @@ class PhraseTable:
 
     @property
     def states(self) -> int:
-        """S."""
+        """Number of states."""
         return len(self.shorter)
 
     def save(self, path: Path) -> None:
@@ -115,7 +115,7 @@ def build_phrase_table(
     Args:
         captions: Whole captions, from the first token to the end token.
         fragments: Stretches from the middle of captions, such as definitions.
-        depth: Longest context that is told apart.
+        depth: Tokens of the longest context.
     """
     unique: dict[tuple[int, ...], int] = {}
     begin = -1  # stands in front of a caption; no text token has this number
@@ -127,7 +127,7 @@ def build_phrase_table(
     weight = np.repeat([unique[sequence] for sequence in sequences], lengths).astype(np.int64)
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(token))  # to the sequence's end
 
-    # state[i]: of the n tokens that begin at i, where so many are left; grown level by level.
+    # state[i]: the state of the `level` tokens from i on, where the sequence has so many left.
     state = np.zeros(len(token), dtype=np.int64)
     sources, tokens, targets, counts = [], [], [], []
     shorter = [np.zeros(1, dtype=np.int64)]
@@ -142,7 +142,7 @@ def build_phrase_table(
         sources.append(state[at[example]])
         tokens.append(token[at[example] + level - 1])
         counts.append(total)
-        if level == depth + 1:  # contexts are long enough: the oldest token is forgotten
+        if level == depth + 1:  # the context is as long as it may be: its oldest token is dropped
             targets.append(state[at[example] + 1])
             break
         # One level up, the same tokens without the first are the next shorter context.
@@ -151,8 +151,8 @@ def build_phrase_table(
         grown = np.full(len(token), -1, dtype=np.int64)
         grown[at] = states + number
         if level == 1:
-            found = np.flatnonzero(tokens[0] == begin)
-            start = int(targets[0][found[0]]) if len(found) else ROOT
+            first = np.flatnonzero(tokens[0] == begin)
+            start = int(targets[0][first[0]]) if len(first) else ROOT
         state = grown
         states += len(example)
     return _pack(sources, tokens, targets, counts, shorter, states, start)
@@ -186,7 +186,7 @@ def _pack(
 
 
 def _problem(table: PhraseTable, vocabulary: int) -> str:
-    """What makes a table unusable: a walk over it must end, and stay inside its arrays."""
+    """What makes a table unusable; a walk over it must end, and stay inside its arrays."""
     states, edges = table.states, len(table.token)
     if states == 0:
         return "it has no states"

@@ -1,8 +1,8 @@
 """The prompt on an engine: the constant prefix is run once, each cell adds only its own part.
 
-Source: the prompt is prefix ids, cell vectors, suffix ids (`c2t.runtime.bundle.manifest.Prompt`).
-All that stands before the first cell vector is the same for every cell, and attention looks back
-only, so its keys and values are too.
+A prompt is prefix ids, cell vectors and suffix ids (`c2t.runtime.bundle.manifest.Prompt`). The
+prefix is the same for every cell, and attention looks back only. So the keys and values of the
+prefix are the same as well.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class PromptRunner:
         return self._prefix_length + vectors + len(self._suffix)
 
     def prefill(self, cache: KeyValueCache, row: int, cell_vectors: Float32) -> Float32:
-        """Run the prompt of one cell into a row of a cache.
+        """Run the prompt of one cell into a batch row of a cache.
 
         Args:
             cache: Its capacity must hold the prompt.
-            row: The row; what was in it is forgotten.
+            row: The batch row, which is overwritten.
             cell_vectors: [K,D].
 
         Returns:
@@ -64,7 +64,7 @@ class PromptRunner:
         """
         since = time.perf_counter()
         logits: Float32 = self._bind(cache, row, cell_vectors, ()).run()[0, 0]
-        self._book(since)
+        self._record(since)
         return logits
 
     def choose(
@@ -76,11 +76,11 @@ class PromptRunner:
         draft: Sequence[int],
         banned: Int32,
     ) -> Choices:
-        """Run the prompt of one cell, and tokens that may follow it, into a row of a cache.
+        """Run the prompt of one cell, and a draft behind it, into a batch row of a cache.
 
         Args:
             cache: Its capacity must hold the prompt and the draft.
-            row: The row; what was in it is forgotten.
+            row: The batch row, which is overwritten.
             cell_vectors: [K,D].
             draft: d drafted text tokens.
             banned: [1,d+1,N], see `c2t.runtime.engine_protocol.BoundStep.choose`.
@@ -90,7 +90,7 @@ class PromptRunner:
         """
         since = time.perf_counter()
         choices = self._bind(cache, row, cell_vectors, draft).choose(banned)
-        self._book(since)
+        self._record(since)
         return choices
 
     def _bind(
@@ -112,7 +112,7 @@ class PromptRunner:
         step.logit_rows[0] = np.arange(end - 1, tokens)
         return step
 
-    def _book(self, since: float) -> None:
+    def _record(self, since: float) -> None:
         self._clock.add("prefill", since)
         self._clock.mark("first token")
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from c2t.runtime.engine_protocol import Float32, Int64
 
-BLOCK = 256  # columns of which only the largest is looked at first
+BLOCK = 256  # scores of which only the largest is looked at first
 
 
 def top_candidates(scores: Float32, count: int) -> tuple[Float32, Int64, Int64]:
     """The `count` best of all rows together, best first.
 
-    The best `count` values lie in the `count` blocks with the largest maxima: a maximum over
-    contiguous blocks runs at memory speed, and what is left to select from is small.
+    The best `count` values lie in the `count` blocks with the largest maxima. Maxima of contiguous
+    blocks are computed at memory speed, and few values are left to select from.
 
     Args:
         scores: [N,V], no NaN.
@@ -35,8 +35,8 @@ def top_candidates(scores: Float32, count: int) -> tuple[Float32, Int64, Int64]:
         index = best_first(flat, count)
     else:
         maxima = flat[: whole * BLOCK].reshape(whole, BLOCK).max(axis=1)
-        # Ascending block numbers keep equal scores in the order of their index; equal maxima at
-        # the limit are all let in.
+        # Blocks in ascending order keep equal scores in the order of their index. All blocks whose
+        # maximum equals the limit are included.
         limit = np.partition(maxima, whole - count)[whole - count]
         blocks = np.flatnonzero(maxima >= limit)
         inside = (blocks[:, None] * BLOCK + np.arange(BLOCK)).reshape(-1)

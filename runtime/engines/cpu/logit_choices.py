@@ -1,8 +1,8 @@
 """Greedy choices from logits in host memory: arg-max first, softmax only where it is asked for.
 
-One decision: probabilities are computed for the places that were accepted, in the logits' own
-memory. A step of several drafted tokens has more places than it yields tokens, and a softmax over
-128,000 logits costs as much as a layer of a small model.
+One decision: probabilities are computed only at the logit rows whose tokens were accepted, in the
+memory of the logits. A step of several drafted tokens has more logit rows than it yields tokens,
+and a softmax over 128,000 logits costs as much as a layer of a small model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LogitChoices:
         batch, places, vocabulary = logits.shape
         self._rows: Float32 = logits.reshape(-1, vocabulary)
         best: Int64 = self._rows.argmax(axis=1)
-        # The largest of all, banned or not: the softmax needs it.
+        # The largest logit, banned or not: the softmax needs it.
         self._top: Float32 = self._rows[np.arange(len(best)), best]
         self.finite = np.isfinite(self._top).reshape(batch, places)
         flat = banned.reshape(len(best), banned.shape[-1])
@@ -33,12 +33,12 @@ class LogitChoices:
         self.tokens: Int64 = best.reshape(batch, places)
 
     def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
-        """Softmax probabilities of the chosen tokens at the named places; may be asked once."""
+        """Softmax probabilities of the chosen tokens at some logit rows; may be called once."""
         width = self.tokens.shape[1]
         named = np.array(rows, dtype=np.int64) * width + np.array(places, dtype=np.int64)
         logits, top = self._rows, self._top
         chosen = logits[named, self.tokens.reshape(-1)[named]] - top[named]
-        if len(named) < len(logits):  # the rest of the drafts came to nothing
+        if len(named) < len(logits):  # some drafted tokens were not accepted
             logits, top = logits[named], top[named]
         logits -= top[:, None]
         np.exp(logits, out=logits)

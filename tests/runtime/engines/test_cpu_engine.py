@@ -22,7 +22,7 @@ def decoder() -> TinyDecoder:
 
 
 def run(decoder: TinyDecoder, cache, rows: np.ndarray, first: int) -> np.ndarray:
-    """Logits [T, V] of T rows at cache slots from `first` on, in a cache of one row."""
+    """Logits [T, V] of T rows at cache positions from `first` on, in a cache of one row."""
     length = len(rows)
     step = decoder.engine.bind(cache, (0, 1), length, length)
     step.inputs_embeds[...] = rows
@@ -79,7 +79,7 @@ def test_a_step_is_bound_once_and_writes_in_place(decoder: TinyDecoder) -> None:
     bound.logit_rows[0, 0] = 3
     first = bound.run()
     assert bound.run() is first
-    written = np.abs(cache.buffer).sum(axis=(0, 1, 3, 5))  # [rows, slots]
+    written = np.abs(cache.buffer).sum(axis=(0, 1, 3, 5))  # [batch rows, cache positions]
     assert (written[1, :4] > 0).all()
     assert not written[[0, 2]].any()
     assert not written[1, 4:].any()

@@ -60,7 +60,7 @@ def greedy(
     engine: DecoderEngine,
     decoder: TinyDecoder,
     captions: list[list[int]],
-    slots: int = 3,
+    rows: int = 3,
     generation: Generation = GENERATION,
 ) -> list[GeneratedSequence]:
     vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(8)]
@@ -70,7 +70,7 @@ def greedy(
         engine,
         prompts,
         generation=generation,
-        slots=slots,
+        rows=rows,
         capacity=80,
         drafter=drafter,
     )

@@ -92,13 +92,13 @@ def engine_of(graph: Any, tiny: TinyDecoder) -> DeviceDecoder:
 
 
 def greedy(
-    engine: DeviceDecoder, tiny: TinyDecoder, captions: list[list[int]], *, slots: int = 3
+    engine: DeviceDecoder, tiny: TinyDecoder, captions: list[list[int]], *, rows: int = 3
 ) -> list[GeneratedSequence]:
     vectors = [random_vectors(seed, count=1 + 4 * seed) for seed in range(5)]
     prompts = PromptRunner(engine, tiny.prompt)
     drafter = Drafter(build_phrase_table(captions)) if captions else None
     search = GreedySearch(
-        engine, prompts, generation=GENERATION, slots=slots, capacity=80, drafter=drafter
+        engine, prompts, generation=GENERATION, rows=rows, capacity=80, drafter=drafter
     )
     found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
     return [found[i] for i in range(len(vectors))]
@@ -134,10 +134,10 @@ def test_drafts_of_one_cell_at_a_time_keep_within_exact_rows(
 ) -> None:
     tiny, _ = decoder
     plain = engine_of(LibraryGraph(folder / "decoder.onnx"), tiny)
-    texts = greedy(plain, tiny, [], slots=1)
+    texts = greedy(plain, tiny, [], rows=1)
     captions = [list(text.token_ids) for text in texts]
     graph, made = opened(folder, tiny.engine.sizes)
-    found = greedy(engine_of(made, tiny), tiny, captions, slots=1)
+    found = greedy(engine_of(made, tiny), tiny, captions, rows=1)
     assert [text.token_ids for text in found] == [text.token_ids for text in texts]
     prompts = [PromptRunner(plain, tiny.prompt).length(1 + 4 * seed) for seed in range(5)]
     assert max(prompts) > MAX_ROWS
@@ -165,8 +165,8 @@ def test_what_the_kernel_is_given(
     assert given.cache_stride == 5 * row  # past the rows that are not run, too
     keys_and_values = cache.buffer.download()
     written = np.abs(keys_and_values.astype(np.float32)).sum(axis=(0, 1, 3, 5)) > 0
-    slots = [[], [], [4, 5, 6], [9, 10, 11], []]
-    assert [np.flatnonzero(row).tolist() for row in written] == slots
+    positions = [[], [], [4, 5, 6], [9, 10, 11], []]
+    assert [np.flatnonzero(row).tolist() for row in written] == positions
 
 
 def test_more_places_than_rows_are_the_library_s(

@@ -25,7 +25,7 @@ def run(
     decoder: TinyDecoder,
     generation: Generation,
     drafter: Drafter | None,
-    slots: int = 1,
+    rows: int = 1,
     slack: int = 32,
 ) -> list[GeneratedSequence]:
     prompts = PromptRunner(decoder.engine, decoder.prompt)
@@ -34,7 +34,7 @@ def run(
         decoder.engine,
         prompts,
         generation=generation,
-        slots=slots,
+        rows=rows,
         capacity=prompts.length(5) + generation.max_new_tokens + slack,
         drafter=drafter,
     )
@@ -47,12 +47,12 @@ def texts(results: list[GeneratedSequence]) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("ngram", [0, 2, 3])
-@pytest.mark.parametrize(("slots", "slack"), [(1, 32), (5, 32), (5, 0)])
-def test_same_text_in_fewer_steps(decoder: TinyDecoder, ngram: int, slots: int, slack: int) -> None:
+@pytest.mark.parametrize(("rows", "slack"), [(1, 32), (5, 32), (5, 0)])
+def test_same_text_in_fewer_steps(decoder: TinyDecoder, ngram: int, rows: int, slack: int) -> None:
     generation = Generation(max_new_tokens=30, no_repeat_ngram_size=ngram, eos_token_ids=(4, 8, 15))
     plain = run(decoder, generation, None)
     table = build_phrase_table([list(text) for text in texts(plain)] * 5)
-    drafted = run(decoder, generation, Drafter(table), slots, slack)
+    drafted = run(decoder, generation, Drafter(table), rows, slack)
     assert texts(drafted) == texts(plain)
     for one, other in zip(plain, drafted, strict=True):
         np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-3, atol=1e-6)
@@ -61,8 +61,8 @@ def test_same_text_in_fewer_steps(decoder: TinyDecoder, ngram: int, slots: int, 
     assert sum(r.steps for r in drafted) * 2 < written
 
 
-@pytest.mark.parametrize("slots", [1, 4])
-def test_a_wrong_table_changes_nothing(decoder: TinyDecoder, slots: int) -> None:
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_wrong_table_changes_nothing(decoder: TinyDecoder, rows: int) -> None:
     generation = Generation(max_new_tokens=30, no_repeat_ngram_size=3, eos_token_ids=(4, 8, 15))
     plain = run(decoder, generation, None)
     generator = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_a_wrong_table_changes_nothing(decoder: TinyDecoder, slots: int) -> None
         [*text[:k], *lie] for k, (text, lie) in enumerate(zip(texts(plain), lies, strict=False))
     ]
     for table in (lies, mixed * 3):
-        drafted = run(decoder, generation, Drafter(build_phrase_table(table)), slots)
+        drafted = run(decoder, generation, Drafter(build_phrase_table(table)), rows)
         assert texts(drafted) == texts(plain)
 
 

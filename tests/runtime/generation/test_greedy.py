@@ -23,7 +23,7 @@ def decoder() -> TinyDecoder:
 
 
 def run(
-    decoder: TinyDecoder, vectors: list[np.ndarray], generation: Generation, slots: int = 1
+    decoder: TinyDecoder, vectors: list[np.ndarray], generation: Generation, rows: int = 1
 ) -> list[GeneratedSequence]:
     prompts = PromptRunner(decoder.engine, decoder.prompt)
     longest = max(prompts.length(len(v)) for v in vectors)
@@ -31,7 +31,7 @@ def run(
         decoder.engine,
         prompts,
         generation=generation,
-        slots=slots,
+        rows=rows,
         capacity=longest + generation.max_new_tokens,
     )
     found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
@@ -67,12 +67,12 @@ def test_probabilities_are_the_models_own_before_the_ban(decoder: TinyDecoder) -
     np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("slots", [2, 3, 7])
-def test_neighbours_change_nothing(decoder: TinyDecoder, slots: int) -> None:
+@pytest.mark.parametrize("rows", [2, 3, 7])
+def test_neighbours_change_nothing(decoder: TinyDecoder, rows: int) -> None:
     generation = Generation(max_new_tokens=25, no_repeat_ngram_size=3, eos_token_ids=(4, 8, 15, 16))
     vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(20)]
     alone = run(decoder, vectors, generation)
-    together = run(decoder, vectors, generation, slots=slots)
+    together = run(decoder, vectors, generation, rows=rows)
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
     assert [r.steps for r in together] == [len(r.token_ids) for r in alone]
 
@@ -81,6 +81,6 @@ def test_a_cell_with_nan_vectors_fails_alone(decoder: TinyDecoder) -> None:
     generation = Generation(max_new_tokens=10, eos_token_ids=(4,))
     good = random_vectors(1)
     bad = np.full_like(good, np.nan)
-    results = run(decoder, [good, bad, good, bad, good], generation, slots=2)
+    results = run(decoder, [good, bad, good, bad, good], generation, rows=2)
     assert [isinstance(r, GenerationFailure) for r in results] == [False, True, False, True, False]
     assert results[0] == results[2] == results[4]
