@@ -123,12 +123,12 @@ class Choices(Protocol):
         """Whether the largest logit, banned or not, is a finite number, [B,R]."""
         ...
 
-    def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
+    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
         """Softmax probabilities, before the ban, of the chosen tokens at some logit rows.
 
         Args:
             rows: Batch rows.
-            places: The logit row of each.
+            logit_rows: The logit row of each.
 
         May be called once: it may use up the logits.
         """

@@ -156,7 +156,7 @@ class GreedySearch:
                 self._remove(active, row)
 
     def _remove(self, active: list[_Text], row: int) -> _Text:
-        """Take a cell out of the batch; the last row moves into its place."""
+        """Take a cell out of the batch; the last row moves into its logit_row."""
         text, last = active[row], active.pop()
         if last is not text:
             active[row] = last
@@ -193,23 +193,23 @@ class GreedySearch:
         """
         chosen, finite = choices.tokens.tolist(), choices.finite.tolist()
         rows: list[int] = []
-        places: list[int] = []
+        logit_rows: list[int] = []
         for number, text in enumerate(texts):
             text.steps += 1
             before = len(text.tokens)
-            for place, drafted in enumerate((*text.draft.tokens, NO_TOKEN)):
-                if not finite[number][place]:
+            for logit_row, drafted in enumerate((*text.draft.tokens, NO_TOKEN)):
+                if not finite[number][logit_row]:
                     text.failed = True
                     break
-                token = chosen[number][place]
+                token = chosen[number][logit_row]
                 self._append(text, token)
                 rows.append(number)
-                places.append(place)
+                logit_rows.append(logit_row)
                 if token != drafted or self._is_finished(text):
                     break
             text.length += len(text.tokens) - before
             self._learn(text, len(text.tokens) - before - 1)
-        self._record(texts, choices.probabilities(rows, places))
+        self._record(texts, choices.probabilities(rows, logit_rows))
 
     def _append(self, text: _Text, token: int) -> None:
         text.tokens.append(token)
@@ -254,9 +254,9 @@ class GreedySearch:
         self._cache.gather(sources, 0, length)
 
 
-def _banned(texts: list[_Text], places: int) -> Int32:
-    """The n-gram ban at each logit row of N texts, [N,places,...]."""
-    return banned_array([text.ban.along(text.draft.tokens) for text in texts], places)
+def _banned(texts: list[_Text], logit_rows: int) -> Int32:
+    """The n-gram ban at each logit row of N texts, [N,logit_rows,...]."""
+    return banned_array([text.ban.along(text.draft.tokens) for text in texts], logit_rows)
 
 
 def _padded(tokens: Sequence[int], length: int) -> tuple[int, ...]:

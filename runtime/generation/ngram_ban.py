@@ -62,19 +62,19 @@ class NgramBan:
         return self._followers.get(self._tail, NO_TOKENS)
 
 
-def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], places: int) -> Int32:
-    """Bans of B batch rows as one array [B,places,N], padded with `NO_TOKEN`.
+def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], logit_rows: int) -> Int32:
+    """Bans of B batch rows as one array [B,logit_rows,N], padded with `NO_TOKEN`.
 
     Args:
-        bans: For each batch row, the bans at its first logit rows; at most `places`.
-        places: Logit rows of a batch row.
+        bans: For each batch row, the bans at its first logit rows; at most `logit_rows`.
+        logit_rows: Logit rows of a batch row.
     """
     most = max((len(ban) for row in bans for ban in row), default=0)
-    array: Int32 = np.full((len(bans), places, most), NO_TOKEN, dtype=np.int32)
+    array: Int32 = np.full((len(bans), logit_rows, most), NO_TOKEN, dtype=np.int32)
     if most:
         for number, row in enumerate(bans):
-            for place, ban in enumerate(row):
-                array[number, place, : len(ban)] = ban
+            for logit_row, ban in enumerate(row):
+                array[number, logit_row, : len(ban)] = ban
     return array
 
 

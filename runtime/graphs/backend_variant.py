@@ -20,7 +20,7 @@ from c2t.runtime.system.errors import BundleError
 # Precisions of bundles whose graphs are standard operators throughout.
 BUILDABLE = ("fp32", "int8")
 FLOAT32 = "float32"
-PRECISIONS = (*DTYPES, FLOAT32)
+BUILD_DTYPES = (*DTYPES, FLOAT32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def check_buildable(precision: str, dtype: str) -> None:
 
     Args:
         precision: The bundle's.
-        dtype: One of `PRECISIONS`.
+        dtype: One of `BUILD_DTYPES`.
 
     Raises:
         BundleError: The bundle has operators that TensorRT lacks, or there is no such dtype.
@@ -57,9 +57,9 @@ def check_buildable(precision: str, dtype: str) -> None:
     if precision not in BUILDABLE:
         problem = f"a bundle of precision {precision} uses ONNX Runtime's own operators"
         raise BundleError(problem, hint="build the float32 bundle, or one of precision int8")
-    if dtype not in PRECISIONS:
+    if dtype not in BUILD_DTYPES:
         problem = f"there is no precision {dtype!r}"
-        raise BundleError(problem, hint=f"choose one of {', '.join(PRECISIONS)}")
+        raise BundleError(problem, hint=f"choose one of {', '.join(BUILD_DTYPES)}")
 
 
 def write_variant(source: Path, target: Path, variant: BackendVariant) -> int:

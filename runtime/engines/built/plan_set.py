@@ -1,4 +1,4 @@
-"""What is known of a set of plans: the contents of `plans.json`, and the key it is found by.
+"""The record of a plan set: the contents of `plans.json`, and the key it is found by.
 
 One decision: everything that makes a plan differ from another is in its identity, and the key is a
 hash of all of it. So a plan is never mistaken for one of another bundle, GPU, library or use.

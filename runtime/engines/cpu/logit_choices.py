@@ -21,21 +21,21 @@ class LogitChoices:
     """
 
     def __init__(self, logits: Float32, banned: Int32) -> None:
-        batch, places, vocabulary = logits.shape
+        batch, logit_rows, vocabulary = logits.shape
         self._rows: Float32 = logits.reshape(-1, vocabulary)
         best: Int64 = self._rows.argmax(axis=1)
         # The largest logit, banned or not: the softmax needs it.
         self._top: Float32 = self._rows[np.arange(len(best)), best]
-        self.finite = np.isfinite(self._top).reshape(batch, places)
+        self.finite = np.isfinite(self._top).reshape(batch, logit_rows)
         flat = banned.reshape(len(best), banned.shape[-1])
         for row in np.flatnonzero((flat == best[:, None]).any(axis=1)):
             best[row] = _best_allowed(self._rows[row], flat[row])
-        self.tokens: Int64 = best.reshape(batch, places)
+        self.tokens: Int64 = best.reshape(batch, logit_rows)
 
-    def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
+    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
         """Softmax probabilities of the chosen tokens at some logit rows; may be called once."""
         width = self.tokens.shape[1]
-        named = np.array(rows, dtype=np.int64) * width + np.array(places, dtype=np.int64)
+        named = np.array(rows, dtype=np.int64) * width + np.array(logit_rows, dtype=np.int64)
         logits, top = self._rows, self._top
         chosen = logits[named, self.tokens.reshape(-1)[named]] - top[named]
         if len(named) < len(logits):  # some drafted tokens were not accepted

@@ -77,7 +77,7 @@ class OnnxRuntimeDeviceGraph:
             reason = f": {missing}" if missing else ""
             problem = f"ONNX Runtime {ort.__version__} did not start {providers[0][0]}{reason}"
             raise EngineError(problem, hint=GPU_HINT)
-        _check_assignment(self._session, path)
+        check_assignment(self._session, path)
         values = (*self._session.get_inputs(), *self._session.get_outputs())
         self.dtypes = {value.name: ELEMENTS[value.type] for value in values}
         self._inputs = [value.name for value in self._session.get_inputs()]
@@ -185,8 +185,16 @@ def _providers(
     return [(TENSORRT_PROVIDER, tensorrt), (PROVIDER, cuda)]
 
 
-def _check_assignment(session: Any, path: Path) -> None:
-    """Refuse a graph of which the CPU would run more than arithmetic on shapes."""
+def check_assignment(session: Any, path: Path) -> None:
+    """Refuse a graph if the CPU would run more of it than arithmetic on shapes.
+
+    Args:
+        session: An `onnxruntime.InferenceSession` that records where its nodes run.
+        path: The graph file.
+
+    Raises:
+        EngineError: Names some of the operators that would run on the CPU.
+    """
     left = [
         f"{node.name} ({node.op_type})"
         for part in session.get_provider_graph_assignment_info()

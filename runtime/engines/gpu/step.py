@@ -75,9 +75,9 @@ class DeviceChoices:
     finite: NDArray[np.bool_]
     all_probabilities: Float32
 
-    def probabilities(self, rows: list[int], places: list[int]) -> list[float]:
+    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
         """Softmax probabilities of the chosen tokens at some logit rows."""
-        probabilities: list[float] = self.all_probabilities[rows, places].tolist()
+        probabilities: list[float] = self.all_probabilities[rows, logit_rows].tolist()
         return probabilities
 
 
@@ -100,9 +100,9 @@ class DeviceStep:
     def __init__(
         self, graph: DeviceGraph, resources: StepResources, cache: DeviceCache, shape: StepShape
     ) -> None:
-        first, end, tokens, places = shape
+        first, end, tokens, wanted = shape  # `wanted`: logit rows of a batch row
         self._shared = resources
-        self._batch, self._tokens, self._places = end - first, tokens, places
+        self._batch, self._tokens, self._wanted = end - first, tokens, wanted
         self._kept = cache.buffer  # the graph is bound to its addresses
         self._allocate()
         sizes, dtype = resources.sizes, resources.dtype
@@ -112,7 +112,7 @@ class DeviceStep:
                 self._embeds.pointer, (self._batch, tokens, sizes.hidden_size), dtype
             ),
             "logits": DeviceTensor(
-                self._logits, (self._batch, places, sizes.vocabulary_size), "float32"
+                self._logits, (self._batch, wanted, sizes.vocabulary_size), "float32"
             ),
         }
         for name, array in (
@@ -132,10 +132,10 @@ class DeviceStep:
 
     def _allocate(self) -> None:
         """Allocate the step's own memory: integers on both sides, embeddings, and the choice."""
-        shared, batch, tokens, places = self._shared, self._batch, self._tokens, self._places
-        shapes = ((batch, tokens), (batch,), (batch,), (batch, places))
+        shared, batch, tokens, wanted = self._shared, self._batch, self._tokens, self._wanted
+        shapes = ((batch, tokens), (batch,), (batch,), (batch, wanted))
         wide = sum(math.prod(shape) for shape in shapes)
-        bans = batch * places * RECORDED_BANS
+        bans = batch * wanted * RECORDED_BANS
         size = 8 * wide + 4 * (batch * tokens + bans)
         self._host = PinnedBytes(size)
         what = f"a step of {batch} x {tokens} tokens"
@@ -150,13 +150,13 @@ class DeviceStep:
         self._ids_offset = 8 * wide
         narrow: Int32 = self._host.array[8 * wide :].view(np.int32)
         self.token_ids: Int32 = narrow[: batch * tokens].reshape(batch, tokens)
-        self._bans: Int32 = narrow[batch * tokens :].reshape(batch, places, RECORDED_BANS)
+        self._bans: Int32 = narrow[batch * tokens :].reshape(batch, wanted, RECORDED_BANS)
         embeds = (batch, tokens, shared.sizes.hidden_size)
         self._embeds = DeviceArray.allocate(embeds, STORAGE[shared.dtype], what=what)
-        self._logits = shared.logits.address(4 * batch * places * shared.sizes.vocabulary_size)
-        self._result = PinnedBytes(12 * batch * places)
-        self._on_device = DeviceArray.allocate((12 * batch * places,), np.uint8, what=what)
-        size = choice_scratch_bytes(batch * places, shared.sizes.vocabulary_size)
+        self._logits = shared.logits.address(4 * batch * wanted * shared.sizes.vocabulary_size)
+        self._result = PinnedBytes(12 * batch * wanted)
+        self._on_device = DeviceArray.allocate((12 * batch * wanted,), np.uint8, what=what)
+        size = choice_scratch_bytes(batch * wanted, shared.sizes.vocabulary_size)
         self._scratch = DeviceArray.zeros((size,), np.uint8, what=what)
 
     @property
@@ -181,7 +181,7 @@ class DeviceStep:
             EngineError: The run failed.
         """
         shared = self._shared
-        shape = (self._batch, self._places, shared.sizes.vocabulary_size)
+        shape = (self._batch, self._wanted, shared.sizes.vocabulary_size)
         try:
             self._enqueue()
             logits: Float32 = shared.logits_on_host.view(shape)
@@ -210,7 +210,7 @@ class DeviceStep:
             self._shared.device.synchronize()
         except C2TError as error:
             raise engine_error(error, self._name) from error
-        shape = (self._batch, self._places)
+        shape = (self._batch, self._wanted)
         tokens, probability, finite = self._result.array.reshape(3, -1)
         return DeviceChoices(
             tokens.view(np.int32).reshape(shape).astype(np.int64),
@@ -250,7 +250,7 @@ class DeviceStep:
 
     def _enqueue_choice(self, banned: int, bans: int) -> None:
         """Start the choice, and the copy of its result."""
-        shared, count = self._shared, self._batch * self._places
+        shared, count = self._shared, self._batch * self._wanted
         result = self._on_device.pointer
         launch_choose_tokens(
             shared.device,

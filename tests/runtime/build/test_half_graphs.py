@@ -1,4 +1,4 @@
-"""The set of graphs for ONNX Runtime on CUDA: made whole, found again, and opened byte for byte."""
+"""Half-precision graphs for ONNX Runtime on CUDA: made whole, found again, opened byte for byte."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -22,7 +22,7 @@ from c2t.runtime.engines.built.plan_set import (
     PlanSet,
     plan_name,
 )
-from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt
+from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, start
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.machine import Gpu, look_at_machine
@@ -61,7 +61,7 @@ def identity(bundle, library, **changed) -> PlanIdentity:
 
 
 def store(cache: Path, found: PlanIdentity, created: str = "2026-01-01T00:00:00+00:00") -> Path:
-    """A set of plans on disk whose contents are no plans."""
+    """A plan set on disk whose files are no plans."""
     folder = cache / found.key
     folder.mkdir(parents=True)
     plans = {}
@@ -216,3 +216,22 @@ def test_a_tensorrt_without_the_cache_layer_is_refused(monkeypatch):
     with pytest.raises(EngineError, match=r"TensorRT 10\.13\.3 has no layer for") as caught:
         load_tensorrt(Target.tensorrt, build=True)
     assert "10.15" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["Runtime", "Builder"])
+def test_a_tensorrt_that_does_not_start(kind):
+    """pybind11 raises TypeError where TensorRT gives a null pointer."""
+
+    def nothing(log):
+        log.errors.append("CUDA initialization failure with error: 35\n")
+        message = "pybind11::init(): factory function returned nullptr"
+        raise TypeError(message)
+
+    module = ModuleType("tensorrt")
+    module.Runtime = module.Builder = nothing
+    module.__version__ = "11.4.1"
+    library = TensorRT(Target.tensorrt, module, "tensorrt")
+    with pytest.raises(
+        EngineError, match=rf"the {kind.lower()} of tensorrt 11\.4\.1 does not start:"
+    ):
+        start(library, kind, SimpleNamespace(errors=[]))

@@ -68,17 +68,16 @@ def test_rejected_tokens_leave_no_trace(decoder: TinyDecoder) -> None:
     np.testing.assert_array_equal(before, again)
 
 
-def test_a_step_is_bound_once_and_writes_in_place(decoder: TinyDecoder) -> None:
+def test_a_step_writes_into_its_batch_rows_alone(decoder: TinyDecoder) -> None:
     cache = decoder.engine.new_cache(3, 16)
     bound = decoder.engine.bind(cache, (1, 2), 4, 1)
-    assert decoder.engine.bind(cache, (1, 2), 4, 1) is bound
     bound.inputs_embeds[0] = random_vectors(0, count=4)
     bound.token_ids[0] = -1
     bound.position_ids[0] = np.arange(4)
     bound.write_index[0] = 0
     bound.logit_rows[0, 0] = 3
-    first = bound.run()
-    assert bound.run() is first
+    first = bound.run().copy()
+    np.testing.assert_array_equal(bound.run(), first)
     written = np.abs(cache.buffer).sum(axis=(0, 1, 3, 5))  # [batch rows, cache positions]
     assert (written[1, :4] > 0).all()
     assert not written[[0, 2]].any()
@@ -101,11 +100,10 @@ def test_rows_are_saved_loaded_and_moved(decoder: TinyDecoder) -> None:
         np.testing.assert_array_equal(cache.buffer[..., 5:, :], before[..., 5:, :])
 
 
-def test_a_twin_has_buffers_of_its_own(decoder: TinyDecoder) -> None:
-    twin = decoder.engine.clone()
-    assert twin.session is decoder.engine.session
+def test_a_clone_has_buffers_of_its_own(decoder: TinyDecoder) -> None:
+    clone = decoder.engine.clone()
     mine = decoder.engine.bind(decoder.engine.new_cache(1, 8), (0, 1), 2, 1)
-    others = twin.bind(twin.new_cache(1, 8), (0, 1), 2, 1)
+    others = clone.bind(clone.new_cache(1, 8), (0, 1), 2, 1)
     assert not np.shares_memory(mine.inputs_embeds, others.inputs_embeds)
 
 
