@@ -199,7 +199,7 @@ def _compare_ends(graph: onnx.GraphProto, layers: int) -> None:
     ):
         names = [value.name for value in values]
         if names != known:
-            different = next(iter(set(names) ^ set(known)), "their order")
+            different = min(set(names) ^ set(known), default="their order")
             _refuse(f"has other {kind}: {different}")
     for value in (*graph.input, *graph.output):
         integers = value.name in arguments[1:]
@@ -258,8 +258,9 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _number(node: onnx.NodeProto | None, attribute: str) -> float:
-    """An attribute that the kernel takes as an argument; 0 where it is missing."""
-    return float(_attributes(node).get(attribute, 0.0)) if node is not None else 0.0
+    """An attribute that the kernel takes as an argument; 0, which no node has, without it."""
+    value = _attributes(node).get(attribute) if node is not None else None
+    return value if isinstance(value, float) else 0.0
 
 
 def _last_two(constant: NDArray[Any] | None) -> tuple[int, int]:

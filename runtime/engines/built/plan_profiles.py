@@ -60,19 +60,23 @@ def cache_capacity(manifest: Manifest, use: PlanUse) -> int:
 
 def encoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
     """One cell of any length; and several short cells of equal length."""
-    width, longest = manifest.gene_input.hidden_size, manifest.gene_input.input_size
+    hidden_size, longest = manifest.gene_input.hidden_size, manifest.gene_input.input_size
     short = min(longest, ENCODER_BATCH_TOKENS)
-    profiles = [_encoder_profile(1, longest, min(longest, 2048), width)]
+    profiles = [_encoder_profile(1, longest, min(longest, 2048), hidden_size)]
     if use.rows > 1:
-        profiles.append(_encoder_profile(use.rows, short, max(1, short // use.rows), width))
+        profiles.append(_encoder_profile(use.rows, short, max(1, short // use.rows), hidden_size))
     return profiles
 
 
 def projector_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
     """The hidden states of one to several cells."""
-    width, rows = manifest.gene_input.hidden_size, manifest.encoder.rows
+    hidden_size, rows = manifest.gene_input.hidden_size, manifest.encoder.rows
     longest = rows or manifest.gene_input.input_size
-    shapes = Shapes(least=(1, 1, width), usual=(1, longest, width), most=(use.rows, longest, width))
+    shapes = Shapes(
+        least=(1, 1, hidden_size),
+        usual=(1, longest, hidden_size),
+        most=(use.rows, longest, hidden_size),
+    )
     return [{"hidden": shapes}]
 
 
@@ -87,10 +91,12 @@ def decoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
     ]
 
 
-def _encoder_profile(cells: int, longest: int, usual: int, width: int) -> Profile:
+def _encoder_profile(cells: int, longest: int, usual: int, hidden_size: int) -> Profile:
     return {
         "embeddings": Shapes(
-            least=(1, 1, width), usual=(cells, usual, width), most=(cells, longest, width)
+            least=(1, 1, hidden_size),
+            usual=(cells, usual, hidden_size),
+            most=(cells, longest, hidden_size),
         )
     }
 

@@ -125,20 +125,20 @@ def _problems(weights: StepWeights, decoder: Decoder) -> Iterator[str]:
     if len(weights.layers) != decoder.layers:
         yield f"it has {len(weights.layers)} layers, the decoder {decoder.layers}"
         return
-    width, inner = decoder.hidden_size, weights.layers[0].down.shape[:1]
-    if len(inner) != 1 or inner[0] < 1:
+    hidden_size, intermediate = decoder.hidden_size, weights.layers[0].down.shape[:1]
+    if len(intermediate) != 1 or intermediate[0] < 1:
         yield f"layer 0 down has the shape {list(weights.layers[0].down.shape)}"
         return
     attended = decoder.heads * decoder.head_size
     packed = attended + 2 * decoder.kv_heads * decoder.head_size
-    logits = ("logits", weights.logits, (decoder.vocabulary_size, width))
+    logits = ("logits", weights.logits, (decoder.vocabulary_size, hidden_size))
     expected: list[tuple[str, TensorReference, tuple[int, int]]] = [logits]
     for index, layer in enumerate(weights.layers):
         expected += [
-            (f"layer {index} qkv", layer.qkv, (width, packed)),
-            (f"layer {index} output", layer.output, (attended, width)),
-            (f"layer {index} gate_up", layer.gate_up, (width, 2 * inner[0])),
-            (f"layer {index} down", layer.down, (inner[0], width)),
+            (f"layer {index} qkv", layer.qkv, (hidden_size, packed)),
+            (f"layer {index} output", layer.output, (attended, hidden_size)),
+            (f"layer {index} gate_up", layer.gate_up, (hidden_size, 2 * intermediate[0])),
+            (f"layer {index} down", layer.down, (intermediate[0], hidden_size)),
         ]
     for name, reference, shape in expected:
         if reference.dtype not in MATRIX_DTYPES or reference.dtype != weights.logits.dtype:

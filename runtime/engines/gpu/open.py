@@ -15,6 +15,7 @@ from c2t.kernels.tokens.cuda import DeviceTokenTable
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import EngineOptions, Engines
+from c2t.runtime.engines.built.folder import make_cache
 from c2t.runtime.engines.built.half_graphs import (
     BUNDLE_PRECISION,
     half_graphs_command,
@@ -74,11 +75,12 @@ def open_onnxruntime_engines(
 
     Raises:
         EngineError: There is no GPU, a library is missing, or the GPU's memory is full.
+        OutputError: The folder for plans cannot be made.
     """
     device = _device(options)
     folder = options.graphs
     if plans is not None:
-        plans.mkdir(parents=True, exist_ok=True)
+        make_cache(plans)
 
     steps = ""
 

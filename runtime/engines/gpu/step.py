@@ -134,23 +134,23 @@ class DeviceStep:
         """Allocate the step's own memory: integers on both sides, embeddings, and the choice."""
         shared, batch, tokens, wanted = self._shared, self._batch, self._tokens, self._wanted
         shapes = ((batch, tokens), (batch,), (batch,), (batch, wanted))
-        wide = sum(math.prod(shape) for shape in shapes)
+        int64_bytes = 8 * sum(math.prod(shape) for shape in shapes)
         bans = batch * wanted * RECORDED_BANS
-        size = 8 * wide + 4 * (batch * tokens + bans)
+        size = int64_bytes + 4 * (batch * tokens + bans)
         self._host = PinnedBytes(size)
         what = f"a step of {batch} x {tokens} tokens"
         self._inputs = DeviceArray.allocate((size,), np.uint8, what=what)
-        whole: Int64 = self._host.array[: 8 * wide].view(np.int64)
-        parts = np.split(whole, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        int64s: Int64 = self._host.array[:int64_bytes].view(np.int64)
+        parts = np.split(int64s, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
         arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         self.position_ids: Int64 = arrays[0]
         self.write_index: Int64 = arrays[1]
         self._kv_length: Int64 = arrays[2]
         self.logit_rows: Int64 = arrays[3]
-        self._ids_offset = 8 * wide
-        narrow: Int32 = self._host.array[8 * wide :].view(np.int32)
-        self.token_ids: Int32 = narrow[: batch * tokens].reshape(batch, tokens)
-        self._bans: Int32 = narrow[batch * tokens :].reshape(batch, wanted, RECORDED_BANS)
+        self._ids_offset = int64_bytes
+        int32s: Int32 = self._host.array[int64_bytes:].view(np.int32)
+        self.token_ids: Int32 = int32s[: batch * tokens].reshape(batch, tokens)
+        self._bans: Int32 = int32s[batch * tokens :].reshape(batch, wanted, RECORDED_BANS)
         embeds = (batch, tokens, shared.sizes.hidden_size)
         self._embeds = DeviceArray.allocate(embeds, STORAGE[shared.dtype], what=what)
         self._logits = shared.logits.address(4 * batch * wanted * shared.sizes.vocabulary_size)
