@@ -180,6 +180,7 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     """The 1B bundle with random weights, and its half-precision graphs."""
     from preset_data import fill as fill_bundle
 
+    from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.bundle.manifest import GRAPHS
 
@@ -191,7 +192,7 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     fill_bundle(options.skeleton, folder)
     note(fill_seconds=perf_counter() - since)
     since = perf_counter()
-    built = build_cuda_set(open_bundle(folder, verify=False), CudaSetOptions())
+    built = build_half_graphs(open_bundle(folder, verify=False), HalfGraphsOptions())
     note(half_graphs_seconds=perf_counter() - since)
     # By the names of the decoder's variants: with the kernel's description of weights, and without.
     link(options.scratch / "float16", Path(built.folder).resolve())

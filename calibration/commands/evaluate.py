@@ -16,7 +16,6 @@ from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
     BatchSizeOption,
     CellChoiceOption,
-    EngineName,
     EngineOption,
     ForceOption,
     GeneColumnOption,
@@ -32,6 +31,7 @@ from c2t.runtime.command_line.options import (
     ThreadsOption,
 )
 from c2t.runtime.command_line.run import UsageError, open_checked, say
+from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import EvaluationError
 
 if TYPE_CHECKING:

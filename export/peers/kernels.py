@@ -26,7 +26,7 @@ def torch_embedder(
     """
     torch.set_num_threads(threads)
     config = BertConfig(
-        vocab_size=tables.vocabulary,
+        vocab_size=tables.vocabulary_size,
         hidden_size=tables.hidden_size,
         max_position_embeddings=tables.positions,
         num_attention_heads=1,

@@ -11,7 +11,6 @@ import typer
 
 from c2t.runtime.command_line.options import (
     BatchSizeOption,
-    EngineName,
     EngineOption,
     ForceOption,
     JsonOption,
@@ -20,6 +19,7 @@ from c2t.runtime.command_line.options import (
     ThreadsOption,
 )
 from c2t.runtime.command_line.run import UsageError, import_stage, say
+from c2t.runtime.engines.table import EngineName
 
 if TYPE_CHECKING:
     from c2t.runtime.bench.bundle_bench import BundleBenchOptions

@@ -13,7 +13,6 @@ from c2t.runtime.command_line.options import (
     BatchSizeOption,
     BundleArgument,
     CellChoiceOption,
-    EngineName,
     EngineOption,
     ForceOption,
     GeneColumnOption,
@@ -25,6 +24,7 @@ from c2t.runtime.command_line.options import (
     ThreadsOption,
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
+from c2t.runtime.engines.table import EngineName
 
 
 class Values(enum.StrEnum):

@@ -91,3 +91,8 @@ class BoundSteps:
         if len(self._steps) > self._most:
             self._steps.popitem(last=False)[1].close()
         return step
+
+    def clear(self) -> None:
+        """Give up all steps."""
+        while self._steps:
+            self._steps.popitem()[1].close()

@@ -25,6 +25,7 @@ from gpu_checks import (
 from tiny_data import random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.sizes import MAX_ROWS
+from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.engine_protocol import EngineOptions
@@ -79,7 +80,7 @@ def step_decoder(
     half = tmp_path / "half"
     half.mkdir()
     write_half_precision(tiny.path, half / "decoder.onnx", dtype="float16")
-    write_decoder_weights(tiny.path, half / "decoder.onnx")
+    write_step_weights(tiny.path, half / "decoder.onnx")
     kernel = FakeStepKernel(half)
     monkeypatch.setattr(step_kernel, "pack_decoder", kernel.pack)
     monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)

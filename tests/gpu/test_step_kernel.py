@@ -20,12 +20,13 @@ GENERATION = Generation(max_new_tokens=24, no_repeat_ngram_size=3, eos_token_ids
 def half(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A tiny decoder, and the folder of its half-precision graph and the kernel's weights."""
     pytest.importorskip("onnx", reason="onnx is not installed: c2t[gpu]")
+    from c2t.runtime.build.step_weights import write_step_weights
     from c2t.runtime.graphs.half_precision import write_half_precision
 
     decoder = tiny_decoder()
     half = tmp_path_factory.mktemp("half")
     write_half_precision(decoder.path, half / "decoder.onnx", dtype="float16")
-    write_decoder_weights(decoder.path, half / "decoder.onnx")
+    write_step_weights(decoder.path, half / "decoder.onnx")
     return decoder, half
 
 

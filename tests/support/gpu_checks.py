@@ -175,7 +175,7 @@ class StepLogits:
         """Logits [tokens, V] of the tokens from `first` on of one text."""
         self._decoder.graph = self._kernel.library if library else self._kernel
         try:
-            self._cache.steps.clear()
+            self._cache.steps.clear()  # those that are kept run the other graph
             step = bind_step(self._decoder, self._cache, tokens, self._length + first)
             step.token_ids[0] += first
             logits: np.ndarray = step.run()[0].copy()
@@ -248,7 +248,7 @@ def write_texts(
         decoder,
         prompts,
         generation=generation,
-        slots=rows,
+        rows=rows,
         capacity=longest + generation.max_new_tokens + 2 * MAX_ROWS,
         drafter=Drafter(build_phrase_table(captions)) if captions else None,
     )
