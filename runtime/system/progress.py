@@ -1,33 +1,41 @@
-"""Progress bars: on standard error, and only when a person is looking at it.
+"""Progress of long work, on standard error: a bar for a person, a line a minute for a log.
 
-One decision: what reports progress calls a plain function with the amount done since the last call;
-it never knows whether a bar is shown. Rich is imported only when one is.
+One decision: what reports progress calls a plain function with the amount done since the last call.
+It never knows what is shown. Rich is imported only for a bar.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 
+from c2t.runtime.system.text_tables import gigabytes
+
 Advance = Callable[[int], None]
+
+LINE_SECONDS = 60.0  # between two lines of a log
 
 
 @contextlib.contextmanager
 def progress_bar(label: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
-    """Show a bar while the block runs.
+    """Show how far the block is: a bar in a terminal, else lines; see `ProgressLog`.
 
     Args:
         label: What is going on, in a word or two.
         total: The amount of work, in `unit`s.
         done: How much of it was done by an earlier run.
-        unit: Name of one piece of work ("cells"), or "bytes", which is shown in MB.
+        unit: Name of one piece of work ("cells"), or "bytes", which is shown in MB; "" where the
+            amount means nothing by itself.
 
     Yields:
         A function to call with the amount done since its last call.
     """
     if not sys.stderr.isatty():
-        yield _nothing
+        log = ProgressLog(label, total, done=done, unit=unit)
+        yield log.advance
+        log.finish()
         return
     from rich.console import Console
     from rich.progress import (
@@ -57,5 +65,71 @@ def progress_bar(label: str, total: int, *, done: int = 0, unit: str = "") -> It
         yield advance
 
 
-def _nothing(amount: int) -> None:
-    """Show no progress."""
+class ProgressLog:
+    """Lines for a log: at most one a minute, and one at the end. Nothing for shorter work.
+
+    A line reads "calibrating: 12 of 32 cells, 3 min, about 5 min left".
+
+    Args:
+        label: What is going on.
+        total: The amount of work.
+        done: How much of it was done by an earlier run.
+        unit: See `progress_bar`.
+        clock: Seconds from any moment on.
+        write: Takes each line.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        done: int = 0,
+        unit: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[str], None] | None = None,
+    ) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._before, self._done = done, done
+        self._clock, self._write = clock, write or _to_stderr
+        self._start = self._last = clock()
+
+    def advance(self, amount: int) -> None:
+        """Record an amount of work; writes a line where the last is a minute old."""
+        self._done += amount
+        now = self._clock()
+        if now - self._last < LINE_SECONDS or self._done >= self._total:
+            return
+        self._last = now
+        passed, worked = now - self._start, self._done - self._before
+        left = ""
+        if worked > 0:
+            seconds = passed / worked * (self._total - self._done)
+            left = f", about {duration_words(seconds)} left"
+        self._write(f"{self._label}: {self._amount()}, {duration_words(passed)}{left}")
+
+    def finish(self) -> None:
+        """Write the last line, if the work took more than a minute."""
+        passed = self._clock() - self._start
+        if passed >= LINE_SECONDS:
+            self._write(f"{self._label}: {self._amount()}, {duration_words(passed)}")
+
+    def _amount(self) -> str:
+        if not self._unit:
+            return f"{100 * self._done / max(self._total, 1):.0f} %"
+        if self._unit == "bytes":
+            return f"{gigabytes(self._done)} of {gigabytes(self._total)}"
+        return f"{self._done:,} of {self._total:,} {self._unit}"
+
+
+def duration_words(seconds: float) -> str:
+    """A time as people say it: "40 s", "3 min", "2 h 5 min"."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _to_stderr(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens: no reason to stop working
+        print(line, file=sys.stderr, flush=True)
