@@ -22,6 +22,7 @@ from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
@@ -31,7 +32,7 @@ from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.errors import C2TError, EngineError
 from c2t.runtime.system.machine import look_at_machine
 from c2t.runtime.system.text_tables import gigabytes
-from c2t.runtime.system.timing import Profile, StageClock, profile
+from c2t.runtime.system.timing import StageClock
 
 # A decoder with less data than this takes well under a millisecond a step on one core.
 SMALL_BYTES = 64 << 20

@@ -14,6 +14,7 @@ from c2t.runtime.cells.formats.store import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
+from c2t.runtime.describe.profile import profile_text
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -22,7 +23,6 @@ from c2t.runtime.output.write import (
     plan_outputs,
 )
 from c2t.runtime.system.progress import Advance, progress_bar
-from c2t.runtime.system.timing import profile_text
 
 # Cells that are read and encoded at once: few enough that the first text appears soon.
 CHUNK_CELLS = 256

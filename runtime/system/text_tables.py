@@ -1,6 +1,7 @@
-"""Plain text tables for people: sections of named values, aligned, as wide as they need to be.
+"""Plain text for people: aligned tables, sections of named values, amounts of memory.
 
-No colours and no boxes: the same text in a terminal, a log file and a bug report.
+No colours and no boxes: a terminal, a log file and a bug report show the same text. Rich makes the
+same tables, but importing it takes 80 ms, a tenth of all that `c2t info` takes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Section:
 
 
 def render(sections: list[Section]) -> str:
-    """The sections as text, with one blank line between them and a newline at the end."""
+    """The sections as text, with a blank line between two of them and a newline at the end."""
     width = max((len(name) for section in sections for name, _ in section.rows), default=0)
     blocks = []
     for section in sections:
