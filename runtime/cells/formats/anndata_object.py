@@ -34,7 +34,7 @@ class AnnDataStore:
         return [*found, "X"] if self._adata.X is not None else found
 
     def var(self, location: str) -> _FrameTable:
-        """Return the table of genes that belongs to a matrix."""
+        """The table of genes that belongs to a matrix."""
         return _FrameTable(self._adata.raw.var if location == "raw" else self._adata.var, "var")
 
     def matrix(self, location: str) -> RowMatrix:
@@ -44,7 +44,7 @@ class AnnDataStore:
         return ArrayMatrix(self._adata.raw.X if location == "raw" else self._adata.X, location)
 
     def log_base(self) -> float | None:
-        """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        """The base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
         stated = self._adata.uns.get("log1p")
         if stated is None:
             return None
@@ -65,7 +65,7 @@ class ArrayMatrix:
         self.shape: tuple[int, int] = int(matrix.shape[0]), int(matrix.shape[1])
 
     def entries(self, start: int, stop: int) -> int:
-        """Return an upper bound of the entries in rows [start, stop)."""
+        """An upper bound of the entries in rows [start, stop)."""
         indptr = getattr(self._matrix, "indptr", None)
         if indptr is None:
             return (stop - start) * self.shape[1]
@@ -94,11 +94,11 @@ class _FrameTable:
         return [str(name) for name in self._frame.columns]
 
     def index(self) -> list[str]:
-        """Return the names of the rows."""
+        """The names of the rows."""
         return as_strings(self._frame.index.to_numpy(dtype=object))
 
     def column(self, name: str) -> list[str]:
-        """Return a column as strings."""
+        """A column as strings."""
         if name not in self._frame.columns:
             problem = f"{self._key}[{name!r}] is missing"
             raise CellFileError(problem, hint=f"the columns are: {', '.join(self.columns[:20])}")

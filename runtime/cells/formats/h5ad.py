@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from c2t.runtime.cells.formats.hdf5 import check_dataset, child, naming, one_line, read_dataset
+from c2t.runtime.cells.formats.hdf5 import (
+    H5PY_ERRORS,
+    check_dataset,
+    child,
+    from_h5py,
+    naming,
+    one_line,
+    read_dataset,
+)
 from c2t.runtime.cells.formats.matrix import open_matrix
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.cells.sparse_rows import RowMatrix
@@ -34,7 +42,9 @@ class H5adStore:
         self.name = path.name
         try:
             self._file = h5py.File(path, "r")
-        except OSError as error:
+        except H5PY_ERRORS as error:
+            if not from_h5py(error):
+                raise
             problem = f"{path} is not a readable .h5ad file: {one_line(error)}"
             raise CellFileError(problem, hint="download or write the file again") from error
         try:
@@ -55,7 +65,7 @@ class H5adStore:
             return [*found, "X"] if "X" in self._file else found
 
     def var(self, location: str) -> H5Table:
-        """Return the table of genes that belongs to a matrix."""
+        """The table of genes that belongs to a matrix."""
         if location != "raw":
             return self._table("var")
         return self._table("raw.var" if "raw.X" in self._file else "raw/var")
@@ -70,7 +80,7 @@ class H5adStore:
             return open_matrix(parent, name, f"/{path}", shape)
 
     def log_base(self) -> float | None:
-        """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        """The base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
         uns = self._get("uns")
         stated = child(uns, "log1p", "/uns/log1p") if hasattr(uns, "keys") else None
         if stated is None:
@@ -78,10 +88,11 @@ class H5adStore:
         # scanpy writes no base, or an empty one, for the natural logarithm.
         key = "/uns/log1p/base"
         base = child(stated, "base", key) if hasattr(stated, "keys") else None
-        # Numbers only: one string of a fixed length may be as long as memory.
-        if base is None or getattr(base, "dtype", np.dtype("S")).kind not in "iuf":
-            return logarithm_base(None)
-        single = base.shape == (1,)  # how R writes a number
+        with naming(key):
+            # Numbers only: one string of a fixed length may be as long as memory.
+            if base is None or getattr(base, "dtype", np.dtype("S")).kind not in "iuf":
+                return logarithm_base(None)
+            single = base.shape == (1,)  # how R writes a number
         base = check_dataset(base, key, dimensions=int(single))
         return logarithm_base(read_dataset(base, ..., key).item())
 
@@ -103,7 +114,7 @@ class H5adStore:
 
 
 def logarithm_base(stated: object) -> float:
-    """Return a base as a number; scanpy's None means e."""
+    """A base as a number; scanpy's None means e."""
     try:
         base = float(stated)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError):

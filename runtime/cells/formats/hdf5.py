@@ -1,9 +1,15 @@
-"""Access to what an HDF5 file holds; whatever points outside the file is refused."""
+"""Reads what an HDF5 file holds, and refuses what it keeps outside the file.
+
+Files come from strangers, and h5py answers damage with a dozen kinds of errors. `naming` makes one
+of them, which names the place.
+"""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,28 +19,37 @@ from c2t.runtime.system.errors import CellFileError
 
 # HDF5 decompresses a chunk as a whole: a bigger one would break the bound on memory.
 CHUNK_BYTES_MAX = 1 << 30
-
-
-# More rows than this in a table of names is no file of cells but a trap for memory.
+# Ten times the largest atlas. A file that claims more names would fill the memory with them.
 ROWS_MAX = 50_000_000
 
 # What h5py raises on damaged files, depending on which structure is damaged.
-_H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
     """Turn h5py's errors on a damaged file into one that names the place.
 
+    Errors that did not arise inside h5py pass through: they are bugs of this package.
+
     Raises:
         CellFileError: What is inside could not be read.
     """
     try:
         yield
-    except _H5PY_ERRORS as error:
+    except H5PY_ERRORS as error:
+        if not from_h5py(error):
+            raise
         problem = f"{key} cannot be read: {one_line(error)}"
         hint = "the file is damaged or uses a compression that h5py lacks; write it again with gzip"
         raise CellFileError(problem, hint=hint) from error
+
+
+def from_h5py(error: BaseException) -> bool:
+    """Whether an error arose inside h5py: one of the frames that it passed is h5py's."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = (Path(frame.f_code.co_filename) for frame in frames)
+    return any("h5py" in file.parts for file in files)
 
 
 def one_line(error: BaseException) -> str:
@@ -58,14 +73,16 @@ def read_whole(dataset: Any, key: str) -> NDArray[Any]:
     Raises:
         CellFileError: It is too long, or cannot be read.
     """
-    if len(dataset) > ROWS_MAX:
-        problem = f"{key} has {len(dataset):,} rows, at most {ROWS_MAX:,} are read"
+    with naming(key):
+        rows = len(dataset)
+    if rows > ROWS_MAX:
+        problem = f"{key} has {rows:,} rows, at most {ROWS_MAX:,} are read"
         raise CellFileError(problem, hint="split the file")
     return read_dataset(dataset, slice(None), key)
 
 
 def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) -> Any:
-    """Return data set `name` of a group once its kind, shape and storage are acceptable.
+    """Data set `name` of a group once its kind, shape and storage are acceptable.
 
     Raises:
         CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
@@ -74,7 +91,7 @@ def checked_dataset(parent: Any, name: str, key: str, *, dimensions: int = 1) ->
 
 
 def check_dataset(item: Any, key: str, *, dimensions: int = 1) -> Any:
-    """Return a data set once its kind, shape and storage are acceptable.
+    """A data set once its kind, shape and storage are acceptable.
 
     Raises:
         CellFileError: Missing, not a data set, of other dimensions, or stored outside the file.
@@ -85,14 +102,17 @@ def check_dataset(item: Any, key: str, *, dimensions: int = 1) -> Any:
     if not isinstance(item, h5py.Dataset):
         problem = f"{key} is missing" if item is None else f"{key} is not a data set"
         raise CellFileError(problem, hint=hint)
-    if item.is_virtual or item.external:
+    with naming(key):
+        outside = item.is_virtual or bool(item.external)
+        found, chunks, item_bytes = item.ndim, item.chunks, item.dtype.itemsize
+    if outside:
         problem = f"{key} is stored outside the file"
         raise CellFileError(problem, hint="copy the data into the file")
-    if item.ndim != dimensions:
-        problem = f"{key} has {item.ndim} dimensions, expected {dimensions}"
+    if found != dimensions:
+        problem = f"{key} has {found} dimensions, expected {dimensions}"
         raise CellFileError(problem, hint=hint)
-    if item.chunks:
-        size = int(np.prod(item.chunks, dtype=np.float64)) * item.dtype.itemsize
+    if chunks:
+        size = int(np.prod(chunks, dtype=np.float64)) * item_bytes
         if size > CHUNK_BYTES_MAX:
             problem = f"{key} is stored in chunks of {size:,} bytes, at most {CHUNK_BYTES_MAX:,}"
             raise CellFileError(problem, hint="write the file again with smaller chunks")
@@ -100,7 +120,7 @@ def check_dataset(item: Any, key: str, *, dimensions: int = 1) -> Any:
 
 
 def child(parent: Any, name: str, key: str) -> Any:
-    """Return a member of a group, None if there is none.
+    """A member of a group, None if there is none.
 
     Raises:
         CellFileError: It is a link to another file, or damaged.

@@ -1,4 +1,4 @@
-"""Matrices inside an `.h5ad` file: dense, CSR and CSC, read in contiguous rows with h5py.
+"""Matrices of an `.h5ad` file: dense, CSR and CSC, read in contiguous rows.
 
 Files come from strangers: every length, offset and column is checked before it is used.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.cells.formats.hdf5 import checked_dataset, child, read_dataset, read_whole
-from c2t.runtime.cells.formats.transpose import TransposedRows
+from c2t.runtime.cells.formats.transpose import CompressedColumns, TransposedRows
 from c2t.runtime.cells.sparse_rows import (
     RowMatrix,
     SparseRows,
@@ -25,7 +25,7 @@ from c2t.runtime.system.errors import CellFileError
 
 
 class DenseMatrix:
-    """A dense data set."""
+    """A dense data set: one number for each cell and gene."""
 
     def __init__(self, dataset: Any, key: str) -> None:
         check_numbers(dataset.dtype, key)
@@ -39,7 +39,7 @@ class DenseMatrix:
         return int(cells), int(columns)
 
     def entries(self, start: int, stop: int) -> int:
-        """Return how many numbers rows [start, stop) have, zeros included."""
+        """How many numbers rows [start, stop) have, zeros included."""
         return (stop - start) * self.shape[1]
 
     def rows(self, start: int, stop: int) -> SparseRows:
@@ -48,16 +48,23 @@ class DenseMatrix:
 
 
 class CompressedRows:
-    """A CSR group: `indptr`, `indices`, `data`."""
+    """A CSR group: `indptr` in memory, `indices` and `data` as h5py data sets."""
 
-    def __init__(self, group: Any, key: str, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        key: str,
+        shape: tuple[int, int],
+        indptr: NDArray[np.int64],
+        indices: Any,
+        data: Any,
+    ) -> None:
         self.key = key
         self.shape = shape
-        self._indptr, self._indices, self._data = _parts(group, key, shape[0])
-        check_widest(np.diff(self._indptr), shape[1], key)
+        self._indptr, self._indices, self._data = indptr, indices, data
+        check_widest(np.diff(indptr), shape[1], key)
 
     def entries(self, start: int, stop: int) -> int:
-        """Return the stored entries of rows [start, stop)."""
+        """The stored entries of rows [start, stop)."""
         return int(self._indptr[stop] - self._indptr[start])
 
     def rows(self, start: int, stop: int) -> SparseRows:
@@ -68,31 +75,6 @@ class CompressedRows:
         data = read_dataset(self._data, span, f"{self.key}/data")
         indptr = self._indptr[start : stop + 1] - self._indptr[start]
         return SparseRows(indptr, indices, data, self.shape[1])
-
-
-class CompressedColumns:
-    """A CSC group, as the transposition wants it: portions of its entries as they are stored."""
-
-    def __init__(self, group: Any, key: str, shape: tuple[int, int]) -> None:
-        self.key = key
-        self.shape = shape
-        self._indptr, self._rows, self._data = _parts(group, key, shape[1])
-        self.stored = int(self._indptr[-1])
-        self.dtype: np.dtype[Any] = self._data.dtype
-
-    def read_rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Read the row of each of the stored entries [start, stop)."""
-        rows = read_dataset(self._rows, slice(start, stop), f"{self.key}/indices")
-        check_columns(rows, self.shape[0], f"{self.key}/indices", line="row")
-        return rows
-
-    def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
-        """Read stored entries [start, stop): the row, column and value of each."""
-        first, last = np.searchsorted(self._indptr, (start, stop - 1), side="right") - 1
-        edges = np.clip(self._indptr[first : last + 2], start, stop)
-        columns = np.repeat(np.arange(first, last + 1), np.diff(edges))
-        data = read_dataset(self._data, slice(start, stop), f"{self.key}/data")
-        return self.read_rows(start, stop), columns.astype(np.int32), data
 
 
 def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> RowMatrix:
@@ -118,14 +100,14 @@ def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> 
     shape = item.attrs.get("shape", item.attrs.get("h5sparse_shape", expected))
     _check_shape(shape, expected, key)
     if layout == "csr":
-        return CompressedRows(item, key, expected)
-    return TransposedRows(CompressedColumns(item, key, expected))
+        return CompressedRows(key, expected, *_parts(item, key, expected[0]))
+    return TransposedRows(CompressedColumns(key, expected, *_parts(item, key, expected[1])))
 
 
 def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
     """Tell CSR from CSC: by the attributes of any anndata version, else by the lengths."""
     stated = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
-    stated = stated.decode() if isinstance(stated, bytes) else str(stated)
+    stated = stated.decode(errors="replace") if isinstance(stated, bytes) else str(stated)
     if stated[:3] in ("csr", "csc"):
         return stated[:3]
     if not stated and "indptr" in group and expected[0] != expected[1]:
@@ -137,15 +119,21 @@ def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
 
 
 def _check_shape(shape: Any, expected: tuple[int, int], key: str) -> None:
-    found = tuple(int(size) for size in np.ravel(shape))
-    if found != expected:
-        problem = f"{key} has shape {found}, but there are {expected[0]:,} cells and "
+    stated = tuple(np.ravel(shape).tolist())
+    if stated != expected:
+        problem = f"{key} has shape {stated}, but there are {expected[0]:,} cells and "
         problem += f"{expected[1]:,} genes"
         raise CellFileError(problem, hint="the file is damaged; write it again from its source")
 
 
 def _parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, Any]:
-    """Return the three checked members of a sparse group, offsets already read."""
+    """The three members of a sparse group, checked: offsets read, indices and data as data sets.
+
+    Args:
+        group: The group.
+        key: Its place in the file.
+        lines: Its rows (CSR) or columns (CSC).
+    """
     offsets = checked_dataset(group, "indptr", f"{key}/indptr")
     indices = checked_dataset(group, "indices", f"{key}/indices")
     data = checked_dataset(group, "data", f"{key}/data")

@@ -26,10 +26,10 @@ class Table(Protocol):
         """Names of the columns, without the index."""
 
     def index(self) -> list[str]:
-        """Return the names of the rows."""
+        """The names of the rows."""
 
     def column(self, name: str) -> list[str]:
-        """Return a column as strings; a missing value is an empty string."""
+        """A column as strings; a missing value is an empty string."""
 
 
 class CellStore(Protocol):
@@ -46,13 +46,13 @@ class CellStore(Protocol):
         """The matrices there are: "layers/NAME", "raw", "X"."""
 
     def var(self, location: str) -> Table:
-        """Return the table of genes that belongs to a matrix."""
+        """The table of genes that belongs to a matrix."""
 
     def matrix(self, location: str) -> RowMatrix:
         """Open a matrix."""
 
     def log_base(self) -> float | None:
-        """Return the base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        """The base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
 
     def close(self) -> None:
         """Let go of the file."""

@@ -34,10 +34,10 @@ class H5Table:
         self._item = item
         self._legacy = legacy_categories
         self._compound = isinstance(item, h5py.Dataset)
-        if self._compound and not check_dataset(item, key).dtype.names:
-            problem = f"{key} is not a table"
-            raise CellFileError(problem, hint=_DAMAGED)
         with naming(key):
+            if self._compound and not check_dataset(item, key).dtype.names:
+                problem = f"{key} is not a table"
+                raise CellFileError(problem, hint=_DAMAGED)
             self._index_name = self._find_index_name()
 
     @property
@@ -48,11 +48,11 @@ class H5Table:
         return [name for name in names if name not in (self._index_name, "__categories")]
 
     def index(self) -> list[str]:
-        """Return the names of the rows."""
+        """The names of the rows."""
         return self._read(self._index_name)
 
     def column(self, name: str) -> list[str]:
-        """Return a column as strings; a missing value is an empty string.
+        """A column as strings; a missing value is an empty string.
 
         Raises:
             CellFileError: There is no such column, or it is damaged.
@@ -80,6 +80,9 @@ class H5Table:
             if name not in self._item.dtype.names:
                 raise self._missing(key)
             values = read_whole(self._item, key)[name]
+            if values.ndim != 1:
+                problem = f"{key} has {values.ndim} dimensions, expected 1"
+                raise CellFileError(problem, hint=_DAMAGED)
             return self._legacy_labels(name, values) or as_strings(values)
         import h5py
 
@@ -127,7 +130,7 @@ class H5Table:
     def _find_index_name(self) -> str:
         names = self._item.dtype.names if self._compound else self._item
         stated = self._item.attrs.get("_index")
-        stated = stated.decode() if isinstance(stated, bytes) else stated
+        stated = stated.decode(errors="replace") if isinstance(stated, bytes) else stated
         for name in (stated, "index", "_index"):
             if isinstance(name, str) and name in names:
                 return name
@@ -138,7 +141,7 @@ class H5Table:
 
 
 def as_strings(values: NDArray[Any]) -> list[str]:
-    """Return values of any column as strings; None and NaN as empty strings."""
+    """Values of any column as strings; None and NaN as empty strings."""
     if values.dtype.kind == "S" or values.dtype.kind == "O":
         return [_string(value) for value in values.tolist()]
     if values.dtype.kind == "f":

@@ -1,7 +1,8 @@
-"""Rows of a matrix that is stored by columns (CSC): streaming, bounded memory.
+"""Rows of a matrix that is stored by columns (CSC), in bounded memory.
 
-The rows are counted, then the entries are dealt, in stored order, into blocks of rows in a
-temporary file; a block is sorted by row when its rows are asked for.
+The entries of each row are counted first. Then all entries are read once more, in stored order, and
+written to a temporary file, each to the block of rows that it belongs to. A block is sorted by row
+when its rows are read.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import warnings
 import weakref
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.cells.formats.hdf5 import read_dataset
 from c2t.runtime.cells.sparse_rows import (
     ENTRIES_AT_A_TIME,
     SparseRows,
+    check_columns,
     check_widest,
     concatenate_rows,
 )
@@ -28,41 +31,62 @@ from c2t.runtime.system.errors import CellFileError
 BLOCK_ENTRIES = ENTRIES_AT_A_TIME
 
 
-class ColumnEntries(Protocol):
-    """Entries of a matrix in column order."""
+class CompressedColumns:
+    """A CSC group whose entries are read in portions, in the order in which they are stored.
 
-    key: str
-    shape: tuple[int, int]
-    stored: int
-    dtype: np.dtype[Any]
+    Args:
+        key: Its place in the file.
+        shape: Cells, columns.
+        indptr: [columns + 1] where the entries of each column begin.
+        rows: h5py data set, the row of each entry.
+        data: h5py data set, the value of each entry.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        shape: tuple[int, int],
+        indptr: NDArray[np.int64],
+        rows: Any,
+        data: Any,
+    ) -> None:
+        self.key = key
+        self.shape = shape
+        self._indptr, self._rows, self._data = indptr, rows, data
+        self.stored = int(indptr[-1])
+        self.dtype: np.dtype[Any] = data.dtype
 
     def read_rows(self, start: int, stop: int) -> NDArray[Any]:
         """Read the row of each of the stored entries [start, stop)."""
+        rows = read_dataset(self._rows, slice(start, stop), f"{self.key}/indices")
+        check_columns(rows, self.shape[0], f"{self.key}/indices", line="row")
+        return rows
 
     def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
         """Read stored entries [start, stop): the row, column and value of each."""
+        first, last = np.searchsorted(self._indptr, (start, stop - 1), side="right") - 1
+        edges = np.clip(self._indptr[first : last + 2], start, stop)
+        columns = np.repeat(np.arange(first, last + 1), np.diff(edges))
+        data = read_dataset(self._data, slice(start, stop), f"{self.key}/data")
+        return self.read_rows(start, stop), columns.astype(np.int32), data
 
 
 class TransposedRows:
-    """Rows of a matrix stored by columns.
+    """Rows of a matrix that is stored by columns; rearranged when rows are first asked for."""
 
-    Args:
-        source: The stored entries.
-    """
-
-    def __init__(self, source: ColumnEntries) -> None:
+    def __init__(self, source: CompressedColumns) -> None:
         self.key = source.key
         self.shape = source.shape
         self._source = source
         self._held: tuple[int, SparseRows] | None = None
 
     def entries(self, start: int, stop: int) -> int:
-        """Return an upper bound of the entries in rows [start, stop)."""
-        return int(self._deal.row_begin[stop] - self._deal.row_begin[start])
+        """An upper bound of the entries in rows [start, stop)."""
+        return int(self._blocks.row_begin[stop] - self._blocks.row_begin[start])
 
     def rows(self, start: int, stop: int) -> SparseRows:
         """Read rows [start, stop)."""
-        first = self._deal.block_row
+        first = self._blocks.block_row
         parts = []
         block = int(np.searchsorted(first, start, side="right")) - 1
         while start < stop:
@@ -78,20 +102,20 @@ class TransposedRows:
         return concatenate_rows(parts, self.shape[1])
 
     @cached_property
-    def _deal(self) -> _Deal:
-        return _Deal(self._source)
+    def _blocks(self) -> _RowBlocks:
+        return _RowBlocks(self._source)
 
     def _block(self, block: int) -> SparseRows:
         if self._held is None or self._held[0] != block:
-            self._held = None  # let go of the old block before the new one is made
-            self._held = (block, self._deal.block(block))
+            self._held = None  # frees the old block before the new one is read
+            self._held = (block, self._blocks.block(block))
         return self._held[1]
 
 
-class _Deal:
-    """Entries dealt into blocks of rows, in a temporary file that goes with this object."""
+class _RowBlocks:
+    """All entries in blocks of rows, in a temporary file that is deleted with this object."""
 
-    def __init__(self, source: ColumnEntries) -> None:
+    def __init__(self, source: CompressedColumns) -> None:
         cells, self._columns = source.shape
         slabs = range(0, source.stored, ENTRIES_AT_A_TIME)
         if len(slabs) > 1:
@@ -110,11 +134,10 @@ class _Deal:
         starts = np.unique(np.searchsorted(self.row_begin[1:], goal, side="right"))
         self.block_row = np.unique(np.concatenate(([0], starts[starts < cells], [cells])))
         self._record = np.dtype([("row", "<u4"), ("column", "<i4"), ("value", source.dtype)])
-        # Where each block's entries begin in the file, and where its next ones go.
+        # In entries: where each block begins in the file, and where its next entry goes.
         self._begin = self.row_begin[self.block_row]
         self._next = self._begin[:-1].copy()
-        # Lives as long as this object, not as long as a block.
-        self._file = tempfile.TemporaryFile(prefix="c2t-cells-")  # noqa: SIM115 - see above
+        self._file = tempfile.TemporaryFile(prefix="c2t-cells-")  # noqa: SIM115 - open while used
         weakref.finalize(self, self._file.close)
         try:
             for start in slabs:
@@ -126,6 +149,7 @@ class _Deal:
             raise CellFileError(problem, hint=hint) from error
 
     def _spill(self, rows: NDArray[Any], columns: NDArray[np.int32], values: NDArray[Any]) -> None:
+        """Append entries to their blocks in the file."""
         block = _narrow(np.searchsorted(self.block_row, rows, side="right") - 1)
         order = np.argsort(block, kind="stable")  # keeps column order within a row
         record = np.empty(len(rows), dtype=self._record)
@@ -154,5 +178,5 @@ class _Deal:
 
 
 def _narrow(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Return the numbers in 16 bits where they fit: NumPy sorts those by radix, much faster."""
+    """The numbers in 16 bits where they fit: NumPy sorts those by radix, much faster."""
     return numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers

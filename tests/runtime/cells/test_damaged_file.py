@@ -6,8 +6,9 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from make_cells import CELLS, adata, counts, read, tokens, write
+from make_cells import CELLS, GENES, adata, counts, read, tokens, write, write_first_version
 
+from c2t.runtime.cells.formats.hdf5 import naming
 from c2t.runtime.system.errors import CellFileError
 
 EXPECTED = tokens(read(adata()))
@@ -57,6 +58,7 @@ def set_attribute(key, name, value):
         (lambda f: replace(f, "X/indptr", [0.5]), "/X/indptr holds float64, not integers"),
         (lambda f: replace(f, "X/data", np.ones((2, 2))), "/X/data has 2 dimensions, expected 1"),
         (set_attribute("X", "shape", [40, 81]), "/X has shape (40, 81), but there are 40 cells"),
+        (set_attribute("X", "shape", "40 x 80"), "/X has shape ('40 x 80',), but there are 40"),
         (set_attribute("X", "encoding-type", "coo"), "/X is neither a dense, a CSR nor a CSC"),
         (lambda f: replace(f, "X", np.ones((3, 80))), "/X has shape (3, 80), but there are 40"),
         (lambda f: replace(f, "X", np.ones(80)), "/X has 1 dimensions, expected 2"),
@@ -163,3 +165,23 @@ def test_damaged_compressed_block_is_an_error_with_its_place(tmp_path):
         file["X/data"].id.write_direct_chunk((0,), b"not a deflate stream at all")
     with pytest.raises(CellFileError, match="/X/data cannot be read"), read(path) as reader:
         list(reader.chunks())
+
+
+def test_names_in_tables_of_the_first_version_are_checked(tmp_path):
+    path = write_first_version(tmp_path / "cells.h5ad")
+    content = path.read_bytes()
+    assert content.count(b"cell_type\0")
+    path.write_bytes(content.replace(b"cell_type\0", b"cell\xd9type\0"))
+    with pytest.raises(CellFileError, match="/obs cannot be read: 'utf-8' codec"):
+        read(path)
+    write_first_version(path)
+    with h5py.File(path, "r+") as file:
+        names = np.zeros(GENES, [("index", "S20", (2,)), ("n", "f4")])
+        replace(file, "raw.var", names)
+    with pytest.raises(CellFileError, match=r"/raw\.var/index has 2 dimensions, expected 1"):
+        read(path)
+
+
+def test_only_errors_of_h5py_are_put_down_to_the_file():
+    with pytest.raises(KeyError), naming("/X"):
+        {}["a bug of ours"]

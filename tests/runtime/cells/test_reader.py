@@ -159,9 +159,7 @@ def test_small_portions_make_no_difference(tmp_path, layout, monkeypatch):
     path = write(tmp_path / "cells.h5ad", layouts()[layout])
     for module in (cell_rows, cell_transpose):
         monkeypatch.setattr(module, "ENTRIES_AT_A_TIME", 100)
-    monkeypatch.setattr(
-        cell_transpose.TransposedRows.__init__, "__kwdefaults__", {"block_entries": 300}
-    )
+    monkeypatch.setattr(cell_transpose, "BLOCK_ENTRIES", 300)
     with warns_if(layout == "csc"), read(path) as reader:
         assert len(list(reader.rows())) > 5
         assert tokens(reader, chunk_cells=7) == EXPECTED
