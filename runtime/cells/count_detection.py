@@ -1,8 +1,8 @@
 """Which matrix of a file holds the counts, and what was done to them.
 
 One decision: values are judged by themselves, never by a name in the file. Only the order of genes
-within a cell matters, so one factor per cell is harmless and a logarithm is undone; values scaled
-gene by gene (z-scores, TPM) have lost the order and are refused.
+within a cell matters. So a factor for each cell does no harm, and a logarithm can be undone. Values
+that were scaled gene by gene (z-scores, TPM) have lost the order and are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from c2t.runtime.cells.options import Values
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, concatenate_rows
 from c2t.runtime.system.errors import CellFileError
 
-# Counts; their log1p; counts times one factor a cell; other positive values; z-scores; no values.
+# Counts; their log1p; counts times a factor for each cell; other positive values; z-scores; none.
 Kind = Literal["counts", "log1p", "proportional", "normalized", "scaled", "nothing"]
 
 PREFERRED = ("layers/counts", "raw", "X")
@@ -41,9 +41,9 @@ class Finding:
     """What the values of a matrix are.
 
     Args:
-        kind: The judgement.
-        log_base: Base of the logarithm to undo, for log1p.
-        warning: What is doubtful about it; empty if nothing.
+        kind: See `Kind`.
+        log_base: Base of the logarithm to undo; None where none was taken.
+        warning: What is doubtful about this finding, or "".
     """
 
     kind: Kind
@@ -57,10 +57,10 @@ class CountsReport:
 
     Args:
         location: "X", "raw" or "layers/NAME".
-        kind: What its values are, or are said to be.
-        log_base: Base of the logarithm that is undone, None for none.
+        kind: What its values are, or what the user says they are.
+        log_base: Base of the logarithm to undo; None where none was taken.
         sentence: All this in words.
-        warnings: What the user should know.
+        warnings: What is doubtful about it.
     """
 
     location: str
@@ -71,7 +71,7 @@ class CountsReport:
 
 
 def sample_rows(matrix: RowMatrix) -> SparseRows:
-    """Read some cells, in portions spread evenly over the matrix."""
+    """Read some cells, at most 512, in portions spread evenly over the matrix."""
     cells, columns = matrix.shape
     wanted = min(cells, _SAMPLE_CELLS, max(64, _SAMPLE_ENTRIES // max(columns, 1)))
     length = max(1, wanted // _SAMPLE_PORTIONS)
@@ -95,7 +95,7 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
     cells = sample.shape[0]
     filled = np.bincount(row[values != 0], minlength=cells) > 0
     negative = np.bincount(row[values < 0], minlength=cells) > 0
-    # A damaged cell is that cell's error; only when most are negative is the matrix scaled.
+    # Negative values in some cells are errors of those cells; in most, the matrix is scaled.
     if negative.sum() * 2 > filled.sum():
         return Finding(kind="scaled")
     bad = np.bincount(row[~np.isfinite(values) | (values < 0)], minlength=cells) > 0
@@ -152,13 +152,13 @@ def choose_counts(
             break
     wanted: list[tuple[Kind, ...]] = [("counts",), ("log1p",), ("proportional",)]
     if all(finding.kind == "nothing" for _, _, finding in seen.values()):
-        wanted = [("nothing",)]  # each cell has its own error: it is empty, or holds NaN
+        wanted = [("nothing",)]  # each cell gets an error of its own: it is empty, or holds NaN
     if values != "auto":
         wanted = [("counts", "log1p", "proportional", "normalized"), ("scaled", "nothing")]
     for kinds in wanted:
         for location, (matrix, sample, finding) in seen.items():
             if finding.kind in kinds:
-                others = {s: f for s, (_, _, f) in seen.items() if s != location}
+                others = {name: f for name, (_, _, f) in seen.items() if name != location}
                 return matrix, sample, _report(location, finding, others, values, stated)
     raise _no_counts(store, {location: finding for location, (_, _, finding) in seen.items()})
 
@@ -172,10 +172,10 @@ def _undo(values: NDArray[np.float64], base: float) -> NDArray[np.float64]:
 
 
 def _judge_whole(values: NDArray[np.float64], row: NDArray[np.int64]) -> Finding:
-    """Tell counts from TPM-like values rounded to whole numbers.
+    """Tell counts from TPM-like values that were rounded to whole numbers.
 
-    Totals of counted molecules differ several-fold between cells, and about half of a cell's genes
-    are counted once. Rounded TPM have nearly the same, large total in each cell, and few ones.
+    Counts: the totals of cells differ several-fold, and about half of a cell's genes are counted
+    once. Rounded TPM: each cell has nearly the same, large total, and few genes with the value 1.
     """
     totals = _totals(values, row)
     ones = np.bincount(row[values == 1], minlength=int(row.max()) + 1)
@@ -196,7 +196,7 @@ def _totals(values: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[np.f
 
 
 def _spread(totals: NDArray[np.float64]) -> float:
-    """Return the span of the middle 80 % relative to the median; infinite for under 10 cells."""
+    """Width of the middle 80 % of the totals over their median; infinite for under 10 cells."""
     if len(totals) < 10:
         return float("inf")
     low, middle, high = np.percentile(totals, [10, 50, 90])
@@ -204,22 +204,22 @@ def _spread(totals: NDArray[np.float64]) -> float:
 
 
 def _multiples(values: NDArray[np.float64], row: NDArray[np.int64]) -> bool:
-    """Say whether each cell's values are whole multiples of its smallest: counts times a factor.
+    """Whether the values of each cell are whole multiples of its smallest: counts times a factor.
 
-    The smallest value of a cell is nearly always one molecule. Only multiples up to 20 are looked
-    at: rounding blurs larger ones. Values with nothing of the kind pass 1 time in 25.
+    The smallest value of a cell is nearly always one molecule. Only multiples up to 20 are tested:
+    rounding blurs larger ones. A value that is no multiple passes the test 1 time in 25.
     """
     begin = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
     unit = np.repeat(np.minimum.reduceat(values, begin), np.diff(np.r_[begin, len(row)]))
     ratio = values / unit
     near = np.abs(ratio - np.rint(ratio)) <= 0.02
     small = ratio <= 20
-    looked_at = np.add.reduceat(small.astype(np.int64), begin) - 1  # less the smallest itself
-    fits = np.add.reduceat((small & near).astype(np.int64), begin) - 1
-    enough = looked_at >= 3
+    tested = np.add.reduceat(small.astype(np.int64), begin) - 1  # without the smallest itself
+    passed = np.add.reduceat((small & near).astype(np.int64), begin) - 1
+    enough = tested >= 3
     if not enough.any():
         return False
-    return bool((fits[enough] >= 0.9 * looked_at[enough]).mean() >= 0.8)
+    return bool((passed[enough] >= 0.9 * tested[enough]).mean() >= 0.8)
 
 
 def _location(store: CellStore, layer: str) -> str:

@@ -202,7 +202,7 @@ def _report(
 
 
 def _lower_case_share(names: Sequence[str], known: NDArray[np.bool_]) -> float:
-    """Return how many of the known names are written like mouse symbols: `Cd3e`."""
+    """How many of the known names are written like mouse symbols: `Cd3e`."""
     some = [names[position] for position in np.flatnonzero(known).tolist()]
     return sum(name[:1].isupper() and name[1:2].islower() for name in some) / max(len(some), 1)
 

@@ -81,12 +81,12 @@ class CellCounts:
         return self.store.obs.columns
 
     def obs_column(self, name: str) -> list[str]:
-        """Return a column of the table of cells, for the selected cells, as strings."""
+        """A column of the table of cells, for the selected cells, as strings."""
         values = self.store.obs.column(name)
         return [values[position] for position in self.cell_index.tolist()]
 
     def gene_names(self, column: str | None = None) -> list[str]:
-        """Return the names of the matrix's columns: those of the index, or of a table column."""
+        """The names of the matrix's columns: those of the index, or of a table column."""
         table = self.store.var(self.counts_report.location)
         return table.index() if column is None else table.column(column)
 
@@ -113,7 +113,7 @@ class CellCounts:
         self.close()
 
     def _select(self, ids: list[str]) -> NDArray[np.int64]:
-        """Return the positions of the wanted cells, in the order of the file."""
+        """The positions of the wanted cells, in the order of the file."""
         options, chosen = self.options, np.arange(len(ids), dtype=np.int64)
         if options.cells is not None:
             chosen = _positions(options.cells, ids, self.store.name)
@@ -211,7 +211,7 @@ class CellReader(CellCounts):
         return self
 
     def _sample_counts(self) -> SparseRows:
-        """Return the sample with a logarithm undone."""
+        """The sample with a logarithm undone."""
         base, sample = self.counts_report.log_base, self.sample
         if base is None:
             return sample
