@@ -1,1 +1,1 @@
-"""A file of cells becomes encoded cells: counts found, genes matched, inputs made."""
+"""From a file of cells to encoded cells: find counts, match genes, make the model's input."""

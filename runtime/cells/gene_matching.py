@@ -1,4 +1,7 @@
-"""Which column of the gene table names the genes, and how many of them the bundle knows."""
+"""Which column of the gene table names the genes, and how many of them the bundle knows.
+
+One decision: names are looked up, never guessed. The column that knows most expressed genes wins.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,20 @@ from c2t.runtime.system.errors import CellFileError
 LOW_COVERAGE = 0.60  # below this a warning
 INDEX = "var_names"
 
-# A column is tried if its name has one of these in it.
+# Columns with one of these in their name are tried.
 _NAME_PARTS = ("ensembl", "gene", "symbol", "feature_id", "feature_name", "accession")
 _CANDIDATES_MAX = 12
-# Columns that say what a feature is, and what they call features that are no genes.
+# Columns that say what a feature is, and their words for features that are no genes.
 _KIND_COLUMNS = ("feature_types", "feature_type", "feature_biotype", "modality")
 _NOT_GENES = (
     *("antibody", "protein", "adt", "crispr", "multiplexing", "hashtag", "hto", "custom", "peaks"),
     *("antigen", "spike-in"),
 )
-_GENE_KINDS = ("protein_coding", "protein coding")  # biotypes that have such a word in them
+_GENE_KINDS = ("protein_coding", "protein coding")  # genes, although "protein" is in the word
 _NOT_GENE_PREFIXES = ("AB_", "ADT_", "HTO_", "ERCC-")
 _OTHER_SPECIES = {"ENSMUSG": "mouse", "ENSRNOG": "rat", "ENSDARG": "zebrafish", "FBGN": "fly"}
-# Ids are exact, symbols change hands: ids win unless symbols know this much more of the file.
+# An id always means one gene, a symbol may have meant another. So ids win, unless symbols know this
+# much more of the file.
 _ID_ADVANTAGE = 0.02
 
 
@@ -39,15 +43,15 @@ class GeneReport:
     Args:
         column: Column of the gene table that was used, "var_names" for its index.
         columns: Columns of the matrix.
-        expressed: Of these, gene columns with a value in the cells looked at.
-        matched: Of these, columns of a known gene.
+        expressed: Columns of genes that have a value in the sampled cells.
+        matched: Expressed columns whose gene is known.
         genes: Different known genes among all columns.
         dropped: Columns that are no genes (antibodies, spike-ins).
-        summed: Columns beyond the first of their gene, summed with it.
+        summed: Columns of known genes, less one for each gene: these are summed with another.
         coverage: matched / expressed.
-        counts_coverage: Share of the counts, of the cells looked at, that are of known genes.
+        counts_coverage: Share of known genes in the counts of the sampled cells.
         sentence: All this in words.
-        warnings: What the user should know.
+        warnings: What is doubtful about it.
     """
 
     column: str
@@ -84,7 +88,7 @@ def match_genes(
     Args:
         table: Its table of genes.
         vocabulary: The genes that the bundle knows.
-        sample: Some cells (values as counts), to see which columns have values.
+        sample: Some cells with their counts, to see which columns have values.
         gene_column: Column that names the genes; the best one if None.
         min_coverage: Least share of the expressed gene columns that must be known; 0 takes any.
 
@@ -103,10 +107,10 @@ def match_genes(
     expressed = is_gene & (total > 0)
     if not expressed.any():
         expressed = is_gene
-    found = {name: _known(vocabulary, values, is_gene) for name, values in names.items()}
-    score = {name: _rank(genes, expressed, names[name]) for name, genes in found.items()}
+    matches = {name: _known(vocabulary, values, is_gene) for name, values in names.items()}
+    score = {name: _score(genes, expressed, names[name]) for name, genes in matches.items()}
     column = max(score, key=lambda name: score[name])  # the first of equals
-    genes = found[column]
+    genes = matches[column]
     report = _report(column, genes, is_gene, expressed, total, names[column])
     if report.coverage < min_coverage:
         raise _not_recognised(report, names[column], table)
@@ -114,7 +118,7 @@ def match_genes(
 
 
 def _column_totals(sample: SparseRows) -> NDArray[np.float64]:
-    """Sum the columns over the cells; values that are no counts are left out."""
+    """[columns] sums over the cells; negative, infinite and missing values are left out."""
     values = np.asarray(sample.data, dtype=np.float64)
     values = np.where(np.isfinite(values) & (values > 0), values, 0)
     totals = np.bincount(sample.indices, weights=values, minlength=sample.columns)
@@ -127,7 +131,7 @@ def _candidates(table: Table) -> list[str]:
 
 
 def _gene_columns(table: Table) -> NDArray[np.bool_]:
-    """Say which features are genes, by the columns that say what a feature is."""
+    """[columns] which features are genes, by the columns that say what a feature is."""
     is_gene = np.ones(len(table.index()), dtype=bool)
     for column in table.columns:
         if column.lower() not in _KIND_COLUMNS:
@@ -147,7 +151,7 @@ def _known(
     return genes
 
 
-def _rank(genes: NDArray[np.int32], expressed: NDArray[np.bool_], names: Sequence[str]) -> float:
+def _score(genes: NDArray[np.int32], expressed: NDArray[np.bool_], names: Sequence[str]) -> float:
     share = float((genes[expressed] != UNKNOWN).mean()) if expressed.any() else 0.0
     return share + (_ID_ADVANTAGE if share and _are_ids(names) else 0.0)
 
@@ -166,13 +170,13 @@ def _report(
     names: Sequence[str],
 ) -> GeneReport:
     known = genes != UNKNOWN
-    matched, looked_at = int((known & expressed).sum()), int(expressed.sum())
-    coverage = matched / looked_at if looked_at else 0.0
+    matched, candidates = int((known & expressed).sum()), int(expressed.sum())
+    coverage = matched / candidates if candidates else 0.0
     in_genes = float(total[is_gene].sum())
     counts_coverage = float(total[known].sum()) / in_genes if in_genes else 0.0
     distinct = len(np.unique(genes[known]))
     dropped, summed = int((~is_gene).sum()), int(known.sum()) - distinct
-    sentence = f"genes by `{column}`: {matched:,} of {looked_at:,} expressed genes known "
+    sentence = f"genes by `{column}`: {matched:,} of {candidates:,} expressed genes known "
     sentence += f"({coverage:.0%}), with {counts_coverage:.0%} of the counts"
     if summed:
         sentence += f"; {summed:,} columns of the same genes summed"
@@ -189,7 +193,7 @@ def _report(
     return GeneReport(
         column=column,
         columns=len(genes),
-        expressed=looked_at,
+        expressed=candidates,
         matched=matched,
         genes=distinct,
         dropped=dropped,
@@ -202,7 +206,7 @@ def _report(
 
 
 def _lower_case_share(names: Sequence[str], known: NDArray[np.bool_]) -> float:
-    """How many of the known names are written like mouse symbols: `Cd3e`."""
+    """Share of the known names that are written like mouse symbols: `Cd3e`."""
     some = [names[position] for position in np.flatnonzero(known).tolist()]
     return sum(name[:1].isupper() and name[1:2].islower() for name in some) / max(len(some), 1)
 
@@ -223,4 +227,4 @@ def _not_recognised(report: GeneReport, names: Sequence[str], table: Table) -> C
         hint += "; pass `--gene-column NAME` with the column of Ensembl ids or symbols"
         if table.columns:
             hint += f" (there are: {', '.join(table.columns[:12])})"
-    return CellFileError(f"{problem}", hint=f"{hint}, or `--min-coverage 0` to go on all the same")
+    return CellFileError(problem, hint=f"{hint}, or `--min-coverage 0` to go on all the same")

@@ -27,12 +27,12 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
 from c2t.runtime.system.errors import CellFileError
 
-# Rows between two wanted ones that are read along: cheaper than another request.
+# Up to so many unwanted rows between two wanted ones are read too: cheaper than another request.
 _GAP = 32
 
 
 class CellCounts:
-    """The counts of the selected cells of a file, genes as the file names them.
+    """The counts of the selected cells of a file, with the genes as the file names them.
 
     Args:
         source: Path of an `.h5ad` file, or an AnnData object.
@@ -62,12 +62,12 @@ class CellCounts:
 
     @property
     def name(self) -> str:
-        """What the cells came from, for messages."""
+        """The file's name, or "AnnData object"; for messages."""
         return self.store.name
 
     @property
     def n_cells(self) -> int:
-        """How many cells are selected."""
+        """Number of selected cells."""
         return len(self.cell_ids)
 
     @property
@@ -165,13 +165,13 @@ class CellReader(CellCounts):
                 gene_column=self.options.gene_column,
                 min_coverage=self.options.min_coverage,
             )
+            make = CELL_INPUTS[type(gene_input)]
+            self._input: CellInput = make(
+                gene_input, genes, self.gene_match.column_gene, log_base=self.counts_report.log_base
+            )
         except BaseException:
             self.close()
             raise
-        make = CELL_INPUTS[type(gene_input)]
-        self._input: CellInput = make(
-            gene_input, genes, self.gene_match.column_gene, log_base=self.counts_report.log_base
-        )
 
     @property
     def gene_report(self) -> GeneReport:

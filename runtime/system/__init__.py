@@ -1,1 +1,1 @@
-"""This machine: errors, files, time, progress, memory and processors."""
+"""What all rooms need of the machine: errors, files, processors, time, progress, text, pictures."""

@@ -1,7 +1,7 @@
-"""What this machine is: processor, memory, NVIDIA GPUs. Facts only, read from the system itself.
+"""What this machine is: processor, memory, NVIDIA GPUs.
 
-The GPUs are asked for through the driver's own library, so that nothing needs to be installed and
-nothing needs to be run for the answer.
+The system itself is asked: /proc, the control group, and for the GPUs the driver's own library. No
+package has to be installed for it, and no program runs.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from c2t.kernels.native import core_count
 
-# Instruction sets that the kernels or ONNX Runtime make use of, by their names in cpuinfo.
+# Instruction sets that the kernels or ONNX Runtime use, by their names in cpuinfo.
 FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
 FEATURES_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "sve")
 
-# Sums of int8 products in 32 bits: without these, sums of pairs saturate at 16 bits.
+# These sum int8 products in 32 bits. Without them, sums of two products saturate at 16 bits.
 WIDE_INT8_SUMS = frozenset({"avx512_vnni", "avx_vnni"})
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
@@ -42,14 +42,15 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What was found.
+    """The facts.
 
     Attributes:
+        system: Name, release and architecture.
         cpu: Model name.
-        cores: Cores this process may run on.
+        cores: Cores that this process may run on.
         cpu_features: Instruction sets out of `FEATURES` or `FEATURES_ARM`.
-        memory_bytes: Memory this process may use: the machine's, or its control group's limit.
-        memory_available_bytes: What of it is free now; None where the system does not say.
+        memory_bytes: Memory that this process may use: the machine's, or what a container may.
+        memory_available_bytes: Free memory now; None where the system does not say.
         gpus: NVIDIA GPUs, in the driver's order.
         cuda_driver: CUDA version that the driver supports ("13.0"); None without a driver.
         gpu_problem: Why there is no GPU to use, or "".
@@ -66,10 +67,14 @@ class Machine:
     gpu_problem: str
 
 
-def look_at_machine() -> Machine:
-    """Collect the facts; takes milliseconds."""
-    cpu, features = _cpu()
-    total, available = _memory()
+def look_at_machine(root: Path = Path("/")) -> Machine:
+    """Collect the facts; takes milliseconds.
+
+    Args:
+        root: Where /proc and /sys are.
+    """
+    cpu, features = _cpu(root)
+    total, available = _memory(root)
     gpus, driver, problem = _gpus()
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -86,14 +91,14 @@ def look_at_machine() -> Machine:
 
 @functools.cache
 def has_wide_int8_sums() -> bool:
-    """Whether this x86 processor has VNNI; False also where the system does not tell."""
-    return bool(WIDE_INT8_SUMS.intersection(_cpu()[1]))
+    """Whether this x86 processor has VNNI; False also where the system does not say."""
+    return bool(WIDE_INT8_SUMS.intersection(_cpu(Path("/"))[1]))
 
 
-def _cpu() -> tuple[str, tuple[str, ...]]:
+def _cpu(root: Path) -> tuple[str, tuple[str, ...]]:
     name, flags = platform.processor() or platform.machine(), set[str]()
     with contextlib.suppress(OSError):  # Linux only
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        for line in (root / "proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 name = value.strip()
@@ -103,18 +108,19 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
     return name, tuple(feature for feature in (*FEATURES, *FEATURES_ARM) if feature in flags)
 
 
-def _memory() -> tuple[int, int | None]:
+def _memory(root: Path) -> tuple[int, int | None]:
     """Memory in bytes: all, and free now."""
-    found: dict[str, int] = {}
+    said: dict[str, int] = {}
     with contextlib.suppress(OSError):  # Linux only
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        for line in (root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
-            found[key] = int(value.split()[0]) << 10
-    total = found.get("MemTotal", 0)
+            said[key] = int(value.split()[0]) << 10
+    total = said.get("MemTotal", 0)
     if not total and hasattr(os, "sysconf"):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = found.get("MemAvailable")
-    limit, used = _group("memory.max"), _group("memory.current")
+    available = said.get("MemAvailable")
+    group = root / "sys/fs/cgroup"
+    limit, used = _group_number(group / "memory.max"), _group_number(group / "memory.current")
     if limit is not None and limit < total:  # a container's share
         total = limit
         if used is not None:
@@ -122,17 +128,17 @@ def _memory() -> tuple[int, int | None]:
     return total, available
 
 
-def _group(name: str) -> int | None:
-    """A number of this process's control group; None without one or without a limit."""
+def _group_number(path: Path) -> int | None:
+    """A number of this process's control group; None without a group or a limit."""
     try:
-        text = (Path("/sys/fs/cgroup") / name).read_text(encoding="ascii").strip()
+        text = path.read_text(encoding="ascii").strip()
     except OSError:
         return None
     return int(text) if text.isdigit() else None
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str | None, str]:
-    """GPUs, the driver's CUDA version, and why there are none."""
+    """GPUs, the driver's CUDA version, and why there is no GPU, or ""."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:

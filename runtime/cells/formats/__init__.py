@@ -1,1 +1,1 @@
-"""One file per format of cells, behind one interface."""
+"""One file for each format of cells, behind one protocol and one table."""

@@ -1,1 +1,1 @@
-"""How a cell's counts become a model's input; today gene tokens by rank value."""
+"""How the counts of a cell become a model's input: one file for each kind."""

@@ -13,7 +13,7 @@ import pytest
 from c2t.runtime.commands import doctor
 from c2t.runtime.engines import check as engine_checks
 from c2t.runtime.system import machine
-from c2t.runtime.system.text_tables import Section, gigabytes, render
+from c2t.runtime.system.text_tables import render
 
 
 def text_of(diagnosis: doctor.Diagnosis) -> str:
@@ -105,21 +105,6 @@ def test_kernels_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = doctor.diagnose().problems
     assert problem.startswith("C2T_FORCE_ISA=sve")
     assert "hint: choose one of numpy" in problem
-
-
-def test_machine() -> None:
-    here = machine.look_at_machine()
-    assert here.cores >= 1
-    assert here.memory_bytes > 1 << 28
-    assert here.memory_available_bytes is None or here.memory_available_bytes > 0
-    assert bool(here.gpus) != bool(here.gpu_problem)
-
-
-def test_report_aligns_names_and_lines() -> None:
-    text = render([Section("a", [("x", "1"), ("long", "2\n3")]), Section("b", [("", "free")])])
-    assert text == "a\n  x     1\n  long  2\n        3\n\nb\n  free\n"
-    amounts = [gigabytes(n) for n in (12, 4_500, 7_000_000, 25_300_000_000)]
-    assert amounts == ["12 B", "4.5 KB", "7.0 MB", "25.3 GB"]
 
 
 def test_a_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
