@@ -1,7 +1,7 @@
 """Files and folders that appear whole or not at all.
 
-One decision: the work is done under a hidden name beside the target, on the same file system, and
-one rename puts it in place. Whatever stops the work (an error, Ctrl-C), the target is what it was.
+One decision: everything is written under a hidden name beside the target, on the same file system,
+and one rename puts it in place. If an error or Ctrl-C stops the work, the target stays as it was.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from c2t.runtime.system.errors import OutputError
 
 
 def check_target(target: Path, *, force: bool = False) -> Path:
-    """Refuse a file that cannot or must not be written, before hours of work rather than after.
+    """Refuse a file that cannot or must not be written; called before hours of work, not after.
 
     Args:
         target: The file to be written.
@@ -88,9 +88,9 @@ def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(targets: Sequence[Path], *, force: bool = False) -> Iterator[list[Path]]:
-    """Give paths to write to; only when all of them are on the disk do they become the targets.
+    """Give paths to write to, which become the targets when all of them are on the disk.
 
-    So whatever fails on the way, none of the targets is there yet.
+    If the block fails, no target is there.
 
     Args:
         targets: The files to write.
@@ -131,7 +131,7 @@ def atomic_folder(
     Args:
         target: The folder to write. An empty one may be there already.
         force: Replace an existing folder, if it holds a file called `marker`.
-        marker: What shows that an existing folder is of the kind to be replaced.
+        marker: A file that an existing folder must hold, so that no other folder is replaced.
 
     Yields:
         The folder to fill, beside the target.
@@ -188,7 +188,7 @@ def _sibling(place: Path) -> Path:
 
 
 def _exchange(temporary: Path, place: Path) -> None:
-    """Rename `temporary` to `place`; an old folder there steps aside first and is then deleted."""
+    """Rename `temporary` to `place`; a folder there is renamed first, and deleted afterwards."""
     try:
         temporary.rename(place)  # also over an empty folder
     except OSError:
@@ -207,7 +207,7 @@ def _exchange(temporary: Path, place: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Push a file or a folder's entries to the disk, so that a power cut cannot undo the rename."""
+    """Flush a file, or a folder's list of files, to the disk: a power cut then undoes nothing."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""An `anndata.AnnData` object of the caller's, in memory or backed by a file."""
+"""An `anndata.AnnData` object of the caller, in memory or backed by a file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from c2t.runtime.system.errors import CellFileError
 
 
 def is_anndata(source: Any) -> bool:
-    """Whether this is used like an AnnData object; anndata itself is not loaded to see."""
+    """Whether this has the parts of an AnnData object; anndata itself is not imported for it."""
     return all(hasattr(source, part) for part in ("X", "obs", "var", "layers", "uns"))
 
 
 class AnnDataStore:
-    """An `anndata.AnnData` object, in memory or backed."""
+    """The tables and matrices of an AnnData object."""
 
     def __init__(self, adata: Any) -> None:
         self.name = "AnnData object"
@@ -27,40 +27,40 @@ class AnnDataStore:
 
     @property
     def locations(self) -> list[str]:
-        """The matrices there are."""
+        """Where there are matrices."""
         found = [f"layers/{name}" for name in self._adata.layers]
         if self._adata.raw is not None:
             found.append("raw")
         return [*found, "X"] if self._adata.X is not None else found
 
     def var(self, location: str) -> _FrameTable:
-        """The table of genes that belongs to a matrix."""
+        """The table of genes of the matrix at a location."""
         return _FrameTable(self._adata.raw.var if location == "raw" else self._adata.var, "var")
 
     def matrix(self, location: str) -> RowMatrix:
-        """Open a matrix."""
+        """Open the matrix at a location."""
         if location.startswith("layers/"):
             return ArrayMatrix(self._adata.layers[location.removeprefix("layers/")], location)
         return ArrayMatrix(self._adata.raw.X if location == "raw" else self._adata.X, location)
 
     def log_base(self) -> float | None:
-        """The base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        """Base of the logarithm that `uns["log1p"]` says X was stored with, if any."""
         stated = self._adata.uns.get("log1p")
         if stated is None:
             return None
         return logarithm_base(stated.get("base") if hasattr(stated, "get") else None)
 
     def close(self) -> None:
-        """Nothing to let go of: the object is the caller's."""
+        """Do nothing: the object is the caller's."""
 
 
 class ArrayMatrix:
-    """A matrix held by an AnnData object: NumPy, SciPy, or one of its backed forms."""
+    """A matrix of an AnnData object: NumPy's, SciPy's, Dask's, or one backed by a file."""
 
     def __init__(self, matrix: Any, key: str) -> None:
         check_numbers(np.dtype(matrix.dtype), key)
         self.key = key
-        # Rows of a matrix by columns are slow to cut: turned round once, as big as it is already.
+        # Cutting rows out of CSC is slow. Converted once; takes as much memory again.
         self._matrix = matrix.tocsr() if _is_csc_in_memory(matrix) else matrix
         self.shape: tuple[int, int] = int(matrix.shape[0]), int(matrix.shape[1])
 

@@ -29,7 +29,7 @@ from c2t.runtime.system.errors import CellFileError
 
 
 def is_path(source: Any) -> bool:
-    """Whether this is a path; what the file is shows when it is opened."""
+    """Whether this is a path. What the file holds is checked when it is opened."""
     return isinstance(source, (str, os.PathLike))
 
 
@@ -56,7 +56,7 @@ class H5adStore:
 
     @property
     def locations(self) -> list[str]:
-        """The matrices there are."""
+        """Where there are matrices."""
         layers, raw = self._get("layers"), self._get("raw")
         with naming(f"{self.name}: the list of matrices"):
             found = [f"layers/{name}" for name in layers] if hasattr(layers, "keys") else []
@@ -65,13 +65,13 @@ class H5adStore:
             return [*found, "X"] if "X" in self._file else found
 
     def var(self, location: str) -> H5Table:
-        """The table of genes that belongs to a matrix."""
+        """The table of genes of the matrix at a location."""
         if location != "raw":
             return self._table("var")
         return self._table("raw.var" if "raw.X" in self._file else "raw/var")
 
     def matrix(self, location: str) -> RowMatrix:
-        """Open a matrix."""
+        """Open the matrix at a location."""
         path = location if location != "raw" else "raw.X" if "raw.X" in self._file else "raw/X"
         folder, _, name = path.rpartition("/")
         parent = self._get(folder) if folder else self._file
@@ -80,12 +80,12 @@ class H5adStore:
             return open_matrix(parent, name, f"/{path}", shape)
 
     def log_base(self) -> float | None:
-        """The base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        """Base of the logarithm that `uns["log1p"]` says X was stored with, if any."""
         uns = self._get("uns")
         stated = child(uns, "log1p", "/uns/log1p") if hasattr(uns, "keys") else None
         if stated is None:
             return None
-        # scanpy writes no base, or an empty one, for the natural logarithm.
+        # For the natural logarithm, scanpy writes no base or an empty one.
         key = "/uns/log1p/base"
         base = child(stated, "base", key) if hasattr(stated, "keys") else None
         with naming(key):
@@ -97,7 +97,7 @@ class H5adStore:
         return logarithm_base(read_dataset(base, ..., key).item())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def _get(self, name: str) -> Any:
@@ -114,7 +114,7 @@ class H5adStore:
 
 
 def logarithm_base(stated: object) -> float:
-    """A base as a number; scanpy's None means e."""
+    """A base that scanpy wrote, as a number; None, or what is no base, means e."""
     try:
         base = float(stated)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError):

@@ -35,7 +35,7 @@ class Table(Protocol):
 class CellStore(Protocol):
     """Cells with their tables and matrices."""
 
-    name: str  # for messages
+    name: str  # what messages call it
 
     @property
     def obs(self) -> Table:
@@ -43,19 +43,19 @@ class CellStore(Protocol):
 
     @property
     def locations(self) -> list[str]:
-        """The matrices there are: "layers/NAME", "raw", "X"."""
+        """Where there are matrices: "layers/NAME", "raw", "X"."""
 
     def var(self, location: str) -> Table:
-        """The table of genes that belongs to a matrix."""
+        """The table of genes of the matrix at a location."""
 
     def matrix(self, location: str) -> RowMatrix:
-        """Open a matrix."""
+        """Open the matrix at a location."""
 
     def log_base(self) -> float | None:
-        """The base of the logarithm that `uns["log1p"]` says was applied to X, if any."""
+        """Base of the logarithm that X was stored with, if the file says one (scanpy does)."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def open_store(source: Any) -> CellStore:
 
 
 def check_cells_path(path: Path) -> None:
-    """Refuse what is no file that can be read; what is in it is not looked at.
+    """Refuse what is no readable file, before it is opened.
 
     Raises:
         CellFileError: Nothing is there, a folder, a pipe, or a file that may not be read.
