@@ -9,7 +9,8 @@ The list may lie, but `zipfile` stops at the stated size. A lie only makes a fil
 
 from __future__ import annotations
 
-import os
+import errno
+import stat
 import struct
 import tokenize
 import zipfile
@@ -55,15 +56,13 @@ def read_bounded(
         C2TError: Of the class `error`: missing, longer, or not readable.
     """
     try:
-        with path.open("rb") as stream:
-            length = os.fstat(stream.fileno()).st_size
-            # No more than the length that was checked, even if the file grows meanwhile.
-            content = stream.read(length) if length <= bytes_max else b""
+        length = _length(path)
+        if length <= bytes_max:
+            with path.open("rb") as stream:
+                return stream.read(length)  # no more than that, even if the file grows meanwhile
     except OSError as cause:
         raise _unusable(path, what, cause.strerror or str(cause), error, hint) from cause
-    if length > bytes_max:
-        raise _unusable(path, what, _too_long("has", length, bytes_max), error, hint)
-    return content
+    raise _unusable(path, what, _too_long("has", length, bytes_max), error, hint)
 
 
 def decode_json(
@@ -153,11 +152,11 @@ def read_arrays(
         try:
             yield
         except _ARCHIVE_ERRORS as cause:
-            reason = str(cause) or type(cause).__name__
+            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
             raise _unusable(path, what, reason, error, hint) from cause
 
     with naming():
-        length = path.stat().st_size
+        length = _length(path)
     if length > bytes_max:  # the list of members is read as a whole
         fail(_too_long("has", length, bytes_max))
     arrays: dict[str, NDArray[Any]] = {}
@@ -175,6 +174,15 @@ def read_arrays(
                 # `numpy.load` would choose by the file's first bytes what to read it as.
                 arrays[name] = np.lib.format.read_array(packed, allow_pickle=False)
     return arrays
+
+
+def _length(path: Path) -> int:
+    """Bytes of a regular file; opening a pipe would wait for its writer, perhaps for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        reason = "it is not a regular file"
+        raise OSError(errno.EINVAL, reason)
+    return status.st_size
 
 
 def _too_long(verb: str, length: int, bytes_max: int) -> str:

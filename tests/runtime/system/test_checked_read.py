@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from dataclasses import dataclass
 
@@ -123,6 +124,16 @@ def test_not_an_archive(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.zeros(2))
     with pytest.raises(BundleError, match=r"a\.npz .*: it has no array named b, c"):
         read(tmp_path / "a.npz", "a", "b", "c")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(BundleError, match="it is not a regular file"):
+            read(path, "a")
+        with pytest.raises(BundleError, match="it is not a regular file"):
+            read_point(path)
 
 
 @dataclass
