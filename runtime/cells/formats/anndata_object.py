@@ -28,10 +28,10 @@ class AnnDataStore:
     @property
     def locations(self) -> list[str]:
         """Where there are matrices."""
-        found = [f"layers/{name}" for name in self._adata.layers]
+        locations = [f"layers/{name}" for name in self._adata.layers]
         if self._adata.raw is not None:
-            found.append("raw")
-        return [*found, "X"] if self._adata.X is not None else found
+            locations.append("raw")
+        return [*locations, "X"] if self._adata.X is not None else locations
 
     def var(self, location: str) -> _FrameTable:
         """The table of genes of the matrix at a location."""

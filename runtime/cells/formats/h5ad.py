@@ -59,10 +59,11 @@ class H5adStore:
         """Where there are matrices."""
         layers, raw = self._get("layers"), self._get("raw")
         with naming(f"{self.name}: the list of matrices"):
-            found = [f"layers/{name}" for name in layers] if hasattr(layers, "keys") else []
+            names = layers if hasattr(layers, "keys") else ()
+            locations = [f"layers/{name}" for name in names]
             if "raw.X" in self._file or (hasattr(raw, "keys") and "X" in raw):
-                found.append("raw")
-            return [*found, "X"] if "X" in self._file else found
+                locations.append("raw")
+            return [*locations, "X"] if "X" in self._file else locations
 
     def var(self, location: str) -> H5Table:
         """The table of genes of the matrix at a location."""

@@ -104,12 +104,12 @@ def check_dataset(item: Any, key: str, *, dimensions: int = 1) -> Any:
         raise CellFileError(problem, hint=hint)
     with naming(key):
         outside = item.is_virtual or bool(item.external)
-        found, chunks, item_bytes = item.ndim, item.chunks, item.dtype.itemsize
+        ndim, chunks, item_bytes = item.ndim, item.chunks, item.dtype.itemsize
     if outside:
         problem = f"{key} is stored outside the file"
         raise CellFileError(problem, hint="copy the data into the file")
-    if found != dimensions:
-        problem = f"{key} has {found} dimensions, expected {dimensions}"
+    if ndim != dimensions:
+        problem = f"{key} has {ndim} dimensions, expected {dimensions}"
         raise CellFileError(problem, hint=hint)
     if chunks:
         size = int(np.prod(chunks, dtype=np.float64)) * item_bytes
