@@ -14,6 +14,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import CalibrationError
+from c2t.runtime.system.progress import tracked
 
 
 def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
@@ -26,7 +27,8 @@ def write_golden(bundle: Bundle, *, threads: int | None = None) -> int:
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
     describer = Describer(bundle, DescribeOptions(threads=threads, engine="cpu"))
     cells = []
-    for cell, found in zip(golden, describer.describe([chunk]), strict=True):
+    described = tracked("expected texts", describer.describe([chunk]), len(golden), unit="cells")
+    for cell, found in zip(golden, described, strict=True):
         if found.text is None:
             problem = f"a golden cell cannot be described any more: {found.error}"
             raise CalibrationError(problem)

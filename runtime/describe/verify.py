@@ -15,6 +15,7 @@ from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.progress import tracked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ def verify_golden_cells(bundle: Bundle, engine: str = EngineName.auto) -> Verifi
     _check_golden(bundle, golden)
     describer = Describer(bundle, DescribeOptions(engine=engine))
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
-    described = zip(golden, describer.describe([chunk]), strict=True)
+    described = tracked("verifying", describer.describe([chunk]), len(golden), unit="cells")
     return Verification(
         bundle=bundle.digest,
         engine=describer.engines.label,
@@ -67,7 +68,7 @@ def verify_golden_cells(bundle: Bundle, engine: str = EngineName.auto) -> Verifi
         cells=len(golden),
         differences=tuple(
             _difference(number, cell, description)
-            for number, (cell, description) in enumerate(described)
+            for number, (cell, description) in enumerate(zip(golden, described, strict=True))
             # Texts too: a tokenizer that was exchanged makes other words of the same tokens.
             if (description.tokens, description.text) != (cell.token_ids, cell.text)
         ),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from c2t.runtime.system.text_tables import gigabytes
 
 Advance = Callable[[int], None]
+T = TypeVar("T")
 
 LINE_SECONDS = 60.0  # between two lines of a log
 
@@ -63,6 +65,21 @@ def progress_bar(label: str, total: int, *, done: int = 0, unit: str = "") -> It
             bars.advance(task, amount)
 
         yield advance
+
+
+def tracked(label: str, items: Iterable[T], total: int, *, unit: str) -> Iterator[T]:
+    """Pass items on, and show how many of them the caller is done with; see `progress_bar`.
+
+    Args:
+        label: What is going on.
+        items: What is worked on, or what a generator makes with much work.
+        total: Number of items.
+        unit: What they are ("cells").
+    """
+    with progress_bar(label, total, unit=unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
 
 
 class ProgressLog:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from c2t.runtime.system.progress import ProgressLog, duration_words, progress_bar
+from c2t.runtime.system.progress import ProgressLog, duration_words, progress_bar, tracked
 
 
 class Clock:
@@ -88,6 +88,21 @@ def test_log_goes_to_standard_error(
     assert printed.err.splitlines() == [
         "building: 1 of 2 graphs, 0 s, about 0 s left",
         "building: 1 of 2 graphs, 0 s",
+    ]
+
+
+def test_items_are_counted_when_the_caller_is_done_with_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("c2t.runtime.system.progress.LINE_SECONDS", 0.0)
+    items = tracked("verifying", iter("abc"), 3, unit="cells")
+    assert next(items) == "a"
+    assert capsys.readouterr().err == ""
+    assert list(items) == ["b", "c"]
+    assert capsys.readouterr().err.splitlines() == [
+        "verifying: 1 of 3 cells, 0 s, about 0 s left",
+        "verifying: 2 of 3 cells, 0 s, about 0 s left",
+        "verifying: 3 of 3 cells, 0 s",
     ]
 
 
