@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class CellCounts:
         return [values[position] for position in self.cell_index.tolist()]
 
     def gene_names(self, column: str | None = None) -> list[str]:
-        """The names of the matrix's columns: those of the index, or of a table column."""
+        """Names of the matrix's columns: by the index of the gene table, or by a column of it."""
         table = self.store.var(self.counts_report.location)
         return table.index() if column is None else table.column(column)
 
@@ -106,7 +106,7 @@ class CellCounts:
         """Close the file."""
         self.store.close()
 
-    def __enter__(self) -> CellCounts:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,9 +207,6 @@ class CellReader(CellCounts):
         self.encode_seconds += perf_counter() - since
         return encoded
 
-    def __enter__(self) -> CellReader:
-        return self
-
     def _sample_counts(self) -> SparseRows:
         """The sample with a logarithm undone."""
         base, sample = self.counts_report.log_base, self.sample
@@ -234,8 +231,10 @@ def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) 
     return CellReader(source, bundle.genes, bundle.manifest.gene_input, options)
 
 
-def _positions(cells: Sequence[str] | Sequence[int], ids: list[str], name: str) -> Any:
-    """Turn names or positions into sorted positions without repeats."""
+def _positions(
+    cells: Sequence[str] | Sequence[int], ids: list[str], name: str
+) -> NDArray[np.int64]:
+    """Positions of cells that are given by name or position, sorted and without repeats."""
     numbers = [int(cell) for cell in cells if not isinstance(cell, str)]
     names = {cell for cell in cells if isinstance(cell, str)}
     outside: list[Any] = [number for number in numbers if not 0 <= number < len(ids)]
