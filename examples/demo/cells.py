@@ -30,7 +30,7 @@ class LabelledSet:
         cell_ids: [N] names of the cells in the file.
         gene_ids: [C] Ensembl id of each column without version, "" where there is none.
         symbols: [C] symbol of each column, "" where there is none.
-        counts: [N,C] raw counts.
+        counts: [N, C] raw counts.
         totals: [N] total counts of each cell over all genes that were sequenced.
         cell_types: [N] names of `CaptionTable.definitions`.
         donors: [N] what the caption says about the origin.

@@ -51,7 +51,7 @@ class DemoResult:
 
     Attributes:
         held_out: On cells that training never saw.
-        control: On the same cells with the genes of each permuted: what guessing gives.
+        control: On the same cells with permuted genes: what guessing gives.
         trained_on: On the other cells, for comparison.
     """
 
@@ -66,7 +66,7 @@ def run_demo(folder: Path, *, force: bool = False, report: Report = lambda _: No
     Args:
         folder: Where the results go; made if it is not there.
         force: Replace the results of an earlier demonstration.
-        report: Told what is being done.
+        report: Called with a few words when a part of the work begins.
 
     Returns:
         The table to be shown.
@@ -115,8 +115,8 @@ def pbmc_file() -> Path:
     Raises:
         CellFileError: scanpy is not installed, or does not bring the file.
     """
-    found = importlib.util.find_spec("scanpy")
-    for place in (found.submodule_search_locations or ()) if found else ():
+    package = importlib.util.find_spec("scanpy")
+    for place in (package.submodule_search_locations or ()) if package else ():
         path = Path(place) / "datasets" / CELLS_NAME
         if path.is_file():
             return path
@@ -131,10 +131,10 @@ def expected_labels(labels: list[str]) -> list[str]:
 
 
 def permute_genes(cells: CellCounts, chosen: list[int], *, seed: int) -> Any:
-    """The same values on other genes: each cell's values are dealt out to the genes anew.
+    """Move the values of each cell to random genes.
 
-    What is left is the number of genes and the shape of the distribution; what a model can still
-    tell from that is chance.
+    Each cell keeps its number of genes and their values. What a model gets right then, it could
+    have guessed.
 
     Args:
         cells: The cells of the file.
@@ -142,7 +142,7 @@ def permute_genes(cells: CellCounts, chosen: list[int], *, seed: int) -> Any:
         seed: Of the permutations, one a cell.
 
     Returns:
-        An AnnData of the chosen cells [B,G].
+        An AnnData of the chosen cells [B, G].
     """
     import anndata
     from scipy.sparse import csr_matrix, vstack
@@ -169,8 +169,8 @@ def _score(labels: list[str], described: list[Description]) -> Accuracy:
 
 def cell_type_of(description: Description) -> str | None:
     """The cell type that a description names, normalised; None if it names none."""
-    found = caption_fields(description.text or "").cell_type
-    return normalise_label(found) if found else None
+    name = caption_fields(description.text or "").cell_type
+    return normalise_label(name) if name else None
 
 
 def _shown(unseen: list[tuple[str, Description]], result: DemoResult) -> str:

@@ -25,7 +25,7 @@ EMPTY_WEIGHT = np.zeros(1, dtype=np.float32)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Speaker:
-    """All that is needed to describe cells."""
+    """A model with what it needs to describe cells."""
 
     model: Cell2TextModel
     tokenizer: PreTrainedTokenizerBase
@@ -85,7 +85,7 @@ def describe(
 
 
 def macro_accuracy(true: Sequence[str], said: Sequence[str | None]) -> float:
-    """Mean over the true classes of the share that is right, by normalised names."""
+    """Share of right ones, averaged over the true classes; names are normalised."""
     got = [None if name is None else normalise_label(name) for name in said]
     return score_labels([normalise_label(name) for name in true], got).macro_recall
 
@@ -97,5 +97,5 @@ def accuracy(true: Sequence[str | None], said: Sequence[str | None]) -> float:
 
 def field(captions: Sequence[str], name: str) -> list[str | None]:
     """One field of each caption."""
-    found: list[CaptionFields] = [caption_fields(text) for text in captions]
-    return [getattr(fields, name) for fields in found]
+    read: list[CaptionFields] = [caption_fields(text) for text in captions]
+    return [getattr(fields, name) for fields in read]

@@ -1,7 +1,7 @@
 r"""Accuracy of the saved checkpoint on held-out cells, with a control, written to results.json.
 
-One decision: the control permutes the counts of each cell over the genes of its file, which keeps
-depth and number of genes and destroys what they mean: what remains is what the file gives away.
+One decision: the control permutes the counts of each cell over the genes of its file. Depth and
+number of genes stay, their meaning is gone. What the model still gets right, it reads off the file.
 
     python -m c2t.examples.demo.evaluate CELLS.h5ad... --gene-sets SETS.gmt \
         --gene-table GENES.csv.gz

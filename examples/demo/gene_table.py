@@ -34,7 +34,7 @@ def choose_genes(sets: Sequence[LabelledSet], *, min_cells: int) -> list[str]:
 
 
 def counts_of_genes(labelled: LabelledSet, genes: Sequence[str]) -> csr_matrix:
-    """Counts [N,G] over chosen genes; columns of one gene are summed."""
+    """Counts [N, G] over chosen genes; columns of one gene are summed."""
     index = {gene: i for i, gene in enumerate(genes)}
     pairs = [(c, index[g]) for c, g in enumerate(labelled.gene_ids) if g in index]
     columns, targets = zip(*pairs, strict=True)

@@ -1,4 +1,4 @@
-"""The demo's model and its padded forward pass for training.
+"""The demo's model, and its forward pass over padded batches for training.
 
 One decision: sizes are the smallest at which the held-out targets were met, so that checkpoint,
 export and demo stay a matter of seconds.
@@ -23,21 +23,21 @@ from c2t.runtime.bundle.manifest import Prompt
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Sizes of the model; H encoder width, D decoder width."""
+    """Sizes of the model."""
 
     input_size: int = 512
-    encoder_width: int = 128
+    encoder_hidden_size: int = 128
     encoder_layers: int = 3  # the last one serves the masked-gene objective only
     encoder_heads: int = 4
-    encoder_feed_forward: int = 256
+    encoder_intermediate_size: int = 256
     top_k: int = 48
-    projector_hidden: int = 256
-    decoder_width: int = 128
+    projector_intermediate_size: int = 256
+    decoder_hidden_size: int = 128
     decoder_layers: int = 4
     decoder_heads: int = 4
     decoder_kv_heads: int = 2
     head_size: int = 32
-    decoder_feed_forward: int = 320
+    decoder_intermediate_size: int = 320
     text_vocabulary: int = 1536  # upper limit for the tokenizer
     text_positions: int = 512
 
@@ -46,7 +46,7 @@ def build_model(sizes: Sizes, *, gene_rows: int, text_rows: int, eos_id: int) ->
     """A model with fresh weights.
 
     Args:
-        sizes: Sizes.
+        sizes: Hidden sizes, layers and heads.
         gene_rows: Rows of the gene word table, special tokens included.
         text_rows: Rows of the text token table.
         eos_id: Text token that ends a caption.
@@ -54,10 +54,10 @@ def build_model(sizes: Sizes, *, gene_rows: int, text_rows: int, eos_id: int) ->
     encoder = BertForMaskedLM(
         BertConfig(
             vocab_size=gene_rows,
-            hidden_size=sizes.encoder_width,
+            hidden_size=sizes.encoder_hidden_size,
             num_hidden_layers=sizes.encoder_layers,
             num_attention_heads=sizes.encoder_heads,
-            intermediate_size=sizes.encoder_feed_forward,
+            intermediate_size=sizes.encoder_intermediate_size,
             hidden_act="relu",
             hidden_dropout_prob=0.1,
             attention_probs_dropout_prob=0.0,
@@ -69,16 +69,16 @@ def build_model(sizes: Sizes, *, gene_rows: int, text_rows: int, eos_id: int) ->
     projector = build_projector(
         ProjectorConfig(
             kind="mlp",
-            input_width=sizes.encoder_width,
-            hidden=sizes.projector_hidden,
-            output_width=sizes.decoder_width,
+            input_width=sizes.encoder_hidden_size,
+            hidden=sizes.projector_intermediate_size,
+            output_width=sizes.decoder_hidden_size,
         )
     )
     decoder = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=text_rows,
-            hidden_size=sizes.decoder_width,
-            intermediate_size=sizes.decoder_feed_forward,
+            hidden_size=sizes.decoder_hidden_size,
+            intermediate_size=sizes.decoder_intermediate_size,
             num_hidden_layers=sizes.decoder_layers,
             num_attention_heads=sizes.decoder_heads,
             num_key_value_heads=sizes.decoder_kv_heads,
@@ -94,11 +94,11 @@ def build_model(sizes: Sizes, *, gene_rows: int, text_rows: int, eos_id: int) ->
 
 
 def _smooth_positions(encoder: BertForMaskedLM) -> None:
-    """Start ranks from sines and cosines: neighbouring ranks are alike from the first step."""
+    """Set the table of positions to sines and cosines, so that neighbouring ranks start alike."""
     table = encoder.bert.embeddings.position_embeddings.weight
-    rows, width = table.shape
+    rows, size = table.shape
     rank = torch.arange(rows, dtype=torch.float32)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2) * (-np.log(10_000.0) / width))
+    rate = torch.exp(torch.arange(0, size, 2) * (-np.log(10_000.0) / size))
     with torch.no_grad():
         table[:, 0::2] = 0.02 * torch.sin(rank * rate)
         table[:, 1::2] = 0.02 * torch.cos(rank * rate)
@@ -109,10 +109,10 @@ class Batch:
     """Padded training cells.
 
     Attributes:
-        genes: [B,S] gene tokens, padded on the right.
-        gene_mask: [B,S] 1 for genes.
-        text: [B,C] caption tokens, padded on the right.
-        text_weight: [B,C] loss weights, 0 for padding.
+        genes: [B, S] gene tokens, padded on the right.
+        gene_mask: [B, S] 1 for genes.
+        text: [B, C] caption tokens, padded on the right.
+        text_weight: [B, C] loss weights, 0 for padding.
         cell_type: [B] class of the auxiliary loss.
     """
 
@@ -149,7 +149,7 @@ def pad_batch(
 
 
 def encode_padded(model: Cell2TextModel, genes: Tensor, gene_mask: Tensor) -> Tensor:
-    """Hidden states [B,S,H] that the projector sees, without the layers above.
+    """Hidden states [B, S, H] that the projector sees, without the layers above.
 
     Masked padding changes nothing for the real genes, so this equals `model.encode` cell by cell.
     """
@@ -159,7 +159,7 @@ def encode_padded(model: Cell2TextModel, genes: Tensor, gene_mask: Tensor) -> Te
 
 
 def finish_encoding(model: Cell2TextModel, hidden: Tensor, gene_mask: Tensor) -> Tensor:
-    """The layers above `encode_padded`, which only the masked-gene objective uses."""
+    """Run the layers above those of `encode_padded`; only the masked-gene loss uses them."""
     layers = model.encoder.bert.encoder.layer[model.layers_run :]
     return _run_layers(layers, hidden, gene_mask)
 
@@ -177,7 +177,7 @@ def prompt_padded(
     """Decoder input for cells of different lengths, padded on the left.
 
     Returns:
-        Embeddings [B,T,D], mask [B,T] and positions [B,T].
+        Embeddings [B, T, D], mask [B, T] and positions [B, T].
     """
     vectors = model.project(hidden[:, : model.top_k])
     real = gene_mask[:, : model.top_k]
@@ -220,7 +220,7 @@ def mask_genes(batch: Batch, rate: float, generator: torch.Generator) -> tuple[T
     """Replace a share of the genes by `<mask>`.
 
     Returns:
-        Tokens [B,S] and where they were replaced [B,S].
+        Tokens [B, S] and where they were replaced [B, S].
     """
     chosen = torch.rand(batch.genes.shape, generator=generator) < rate
     chosen &= batch.gene_mask.bool()
@@ -239,14 +239,14 @@ def masked_gene_loss(
 
 
 class CellTypeHead(nn.Module):
-    """A linear reader of the encoder's mean; speeds up training, not part of the checkpoint."""
+    """Cell types from the mean of the hidden states. It speeds up training and is not saved."""
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, hidden_size: int, classes: int) -> None:
         super().__init__()
-        self.reader = nn.Linear(width, classes)
+        self.reader = nn.Linear(hidden_size, classes)
 
     def forward(self, hidden: Tensor, gene_mask: Tensor) -> Tensor:
-        """Logits [B,classes] from hidden states [B,S,H]."""
+        """Logits [B, classes] from hidden states [B, S, H]."""
         mask = gene_mask[..., None].to(hidden.dtype)
         pooled = (hidden * mask).sum(1) / mask.sum(1)
         logits: Tensor = self.reader(pooled)

@@ -1,8 +1,8 @@
 """The two most active hallmark gene sets of each cell, by AUCell.
 
-One decision: "most active" is the highest raw AUCell score of the cell, as the words say, and not
-the highest z-score across a data set: measured on these sets, the raw order is the one a model can
-read off a single cell, while z-scores make rare, noisy gene sets win.
+One decision: the most active set is that with the highest raw AUCell score in the cell, not that
+with the highest z-score across a data set. Measured on these sets, a model can learn the raw order
+from a single cell, while z-scores let rare, noisy gene sets win.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def most_active(labelled: LabelledSet, gene_sets: pd.DataFrame) -> list[tuple[st
         normal, obs=pd.DataFrame(index=labelled.cell_ids), var=pd.DataFrame(index=symbols)
     )
     data = data[:, ~data.var_names.duplicated()].copy()
-    # On a busy machine numba's threads wait for each other far longer than one needs alone.
+    # On a busy machine, numba's threads wait for each other longer than one thread takes alone.
     numba.set_num_threads(1)
     decoupler.mt.aucell(data, gene_sets, tmin=MIN_GENES, verbose=False)
     scores = data.obsm["score_aucell"].reindex(labelled.cell_ids)

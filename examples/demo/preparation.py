@@ -1,7 +1,7 @@
-"""From labelled files to everything that training and evaluation share.
+"""Labelled files become cells, genes, captions and a tokenizer, for training and evaluation.
 
-One decision: training and evaluation both rebuild this from the files, so that no prepared data
-needs to be kept, and a changed rule cannot leave stale data behind.
+One decision: both rebuild them from the files. So no prepared data is kept, and a changed rule
+leaves no stale data behind.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class Sources:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preparation:
-    """What `prepare` returns."""
+    """Cells, genes, captions and tokenizer, ready for training and evaluation."""
 
     table: CaptionTable
     sets: list[LabelledSet]
@@ -167,7 +167,7 @@ def _build_pool(
 def _tokens_and_weights(
     tokenizer: PreTrainedTokenizerFast, parts: list[CaptionPart]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Tokens of the whole caption; each token weighs what the part weighs in which it begins."""
+    """Tokens of the whole caption, each with the weight of the part in which it begins."""
     encoded = tokenizer(caption_text(parts), add_special_tokens=False, return_offsets_mapping=True)
     ends = np.cumsum([len(part.text) for part in parts])
     starts = np.array([begin for begin, _ in encoded["offset_mapping"]])

@@ -1,8 +1,8 @@
-"""Training batches: which cells, seen how, as gene tokens and weighted caption tokens.
+"""Training batches: which cells are drawn, and how each is varied.
 
-One decision: a cell is shown a little differently every time (fewer genes, thinner counts, ranks
-slightly off), because the files differ in gene panel and depth, and a model that has only seen each
-file's own panel would recognise the file instead of the cell.
+One decision: a cell is varied every time it is drawn (fewer genes, thinner counts, noisy ranks).
+The files differ in gene panel and depth, so a model that only saw each file's own panel would learn
+to recognise the file instead of the cell.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class CellPool:
     """All cells of all sets, over one vocabulary of G genes.
 
     Attributes:
-        counts: [N,G].
+        counts: [N, G].
         medians: [G].
         set_of: [N] index of the set.
         group_of: [N] index of the (set, label) group.
@@ -52,7 +52,7 @@ class CellPool:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How a training cell is varied; probabilities and ranges."""
+    """Probabilities and ranges of the variations of a training cell."""
 
     foreign_panel: float = 0.25  # see the cell through the genes of another file
     random_panel: float = 0.25  # or through a random half to nine tenths of its genes

@@ -1,8 +1,9 @@
 r"""Train the demo checkpoint: encoder, projector and decoder together, on captions of cells.
 
-One decision: everything is trained at once, from scratch, by three losses: the caption, masked
-genes (which makes the encoder an honest masked language model, its last layer included) and a
-linear cell-type reader on the encoder's mean, which is thrown away and only speeds things up.
+One decision: everything is trained at once, from scratch, by three losses. One is the caption's,
+one that of masked genes, which trains the encoder with its last layer as a masked language model.
+The third is a linear layer's that reads the cell type from the encoder's mean; it only speeds up
+training, and is not saved.
 
     python -m c2t.examples.demo.train CELLS.h5ad... --gene-sets SETS.gmt \
         --gene-table GENES.csv.gz
@@ -45,13 +46,14 @@ from c2t.examples.demo.sampling import (
 from c2t.export.checkpoint.folder import save_checkpoint
 from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.model.model import Cell2TextModel
+from c2t.runtime.bundle.manifest import Prompt
 
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How to train."""
+    """Settings of the training."""
 
     steps: int = 1500
     batch: int = 32
@@ -61,11 +63,11 @@ class Training:
     lengths: tuple[int, ...] = (192, 320, 512)  # most genes of a batch's cells
     length_chance: tuple[float, ...] = (0.5, 0.3, 0.2)
     mask_rate: float = 0.15  # of genes, in every other batch until the last part
-    unmasked_part: float = 0.15  # last part, in which all cells are seen whole, as in use
-    masked_genes: int = 256  # of a batch, that the masked-gene loss looks at
+    unmasked_part: float = 0.15  # last part of the steps, in which no gene is masked
+    masked_genes: int = 256  # most genes of a batch in the masked-gene loss
     masked_gene_weight: float = 0.05
     cell_type_weight: float = 0.5
-    # Share of each set: enough for the small ones to be learnt, most for blood.
+    # Share of each set in a batch: the small sets get enough to be learnt, blood gets most.
     shares: dict[str, float] = field(
         default_factory=lambda: {
             "pbmc3k_labelled_raw": 0.26,
@@ -90,8 +92,8 @@ def train(ready: Preparation, sizes: Sizes, how: Training, *, state: Path) -> Ce
     Args:
         ready: Cells, captions, tokenizer.
         sizes: Sizes of the model.
-        how: Settings.
-        state: File for the weights in between, so that an interruption loses little.
+        how: Steps, rates and shares.
+        state: File that the weights are saved to on the way, so that an interruption loses little.
 
     Returns:
         The trained model, in evaluation mode.
@@ -106,7 +108,7 @@ def train(ready: Preparation, sizes: Sizes, how: Training, *, state: Path) -> Ce
         text_rows=len(ready.tokenizer),
         eos_id=ready.tokenizer.eos_token_id,
     ).train()
-    head = CellTypeHead(sizes.encoder_width, len(ready.cell_type_names))
+    head = CellTypeHead(sizes.encoder_hidden_size, len(ready.cell_type_names))
     prompt = render_prompt(ready.tokenizer, ready.settings)
     optimiser = _optimiser([model, head], how)
     chance = sampling_probability(
@@ -121,24 +123,15 @@ def train(ready: Preparation, sizes: Sizes, how: Training, *, state: Path) -> Ce
             queue = draw_batches(ready, chance, how, rng)
         batch = queue.pop()
         whole = step % 2 == 0 or step > how.steps * (1 - how.unmasked_part)
-        # bfloat16 products: two to four times faster on current server CPUs, weights stay float32.
-        with torch.autocast("cpu", torch.bfloat16):
-            seen, chosen = mask_genes(batch, 0.0 if whole else how.mask_rate, generator)
-            hidden = encode_padded(model, seen, batch.gene_mask)
-            caption = caption_loss(model, hidden, batch, prompt)
-            reading = head(hidden, batch.gene_mask).float()
-            cell_type = F.cross_entropy(reading, batch.cell_type)
-            loss = caption + how.cell_type_weight * cell_type
-            masked = caption.new_zeros(())
-            if chosen.any():
-                last = finish_encoding(model, hidden, batch.gene_mask)
-                masked = masked_gene_loss(model, last, batch, chosen, how.masked_genes)
-                loss = loss + how.masked_gene_weight * masked
+        seen, chosen = mask_genes(batch, 0.0 if whole else how.mask_rate, generator)
+        losses = losses_of(model, head, batch, seen, chosen, prompt, how.masked_genes)
+        caption, cell_type, masked = losses
+        loss = caption + how.cell_type_weight * cell_type + how.masked_gene_weight * masked
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        recent.append([float(caption), float(cell_type), float(masked)])
+        recent.append([float(value) for value in losses])
         if step % 50 == 0:
             speed = step * how.batch / (time.monotonic() - began)
             mean = np.mean(recent, axis=0)
@@ -153,6 +146,39 @@ def train(ready: Preparation, sizes: Sizes, how: Training, *, state: Path) -> Ce
             torch.save(model.state_dict(), state)
             typer.echo(f"held out: {_look(ready, model, how)}", err=True)
     return model.eval()
+
+
+def losses_of(
+    model: Cell2TextModel,
+    head: CellTypeHead,
+    batch: Batch,
+    seen: torch.Tensor,
+    chosen: torch.Tensor,
+    prompt: Prompt,
+    most_masked: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The losses of a batch: caption, cell type, masked genes (0 where none is masked).
+
+    Args:
+        model: The model.
+        head: Reads the cell type.
+        batch: Padded cells.
+        seen: Gene tokens [B, S] with masks.
+        chosen: Where they are masked, [B, S].
+        prompt: The prompt around the cell vectors.
+        most_masked: Most masked genes that count.
+    """
+    # Matrix products in bfloat16 are two to four times faster on current server CPUs; the weights
+    # stay float32.
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = encode_padded(model, seen, batch.gene_mask)
+        caption = caption_loss(model, hidden, batch, prompt)
+        cell_type = F.cross_entropy(head(hidden, batch.gene_mask).float(), batch.cell_type)
+        masked = caption.new_zeros(())
+        if chosen.any():
+            last = finish_encoding(model, hidden, batch.gene_mask)
+            masked = masked_gene_loss(model, last, batch, chosen, most_masked)
+    return caption, cell_type, masked
 
 
 def learning_rate(step: int, how: Training) -> float:

@@ -19,7 +19,7 @@ import msgspec
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from c2t.export.checkpoint.configs import (
     CONFIG,
@@ -38,9 +38,11 @@ from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.loaded_checkpoint import (
+    PHRASES,
     CheckpointOutline,
     CheckpointSettings,
     LoadedCheckpoint,
+    LoadedParts,
     ProjectorCheck,
 )
 from c2t.export.model.model import Cell2TextModel
@@ -51,7 +53,6 @@ from c2t.runtime.system.files import atomic_folder
 
 FORMAT = "c2t-checkpoint"
 VERSION = 1
-PHRASES = "phrases.txt"
 ENCODER, PROJECTOR, DECODER = "geneformer", "projector.safetensors", "llama"
 WEIGHTS, GENES = "model.safetensors", "genes.npz"
 
@@ -124,59 +125,52 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
     encoder = read_encoder_config(folder / ENCODER)
     decoder = read_decoder_config(folder / DECODER)
     tokenizer, tokenizer_json = load_tokenizer(folder / DECODER)
-    prompt = render_prompt(tokenizer, settings)
-    genes = read_genes_npz(folder / GENES, shape.special_gene_tokens)
     own = folder / PHRASES
-    phrases = own if options.phrases is None and own.is_file() else options.phrases
 
-    def read_weights(check: ProjectorCheck) -> LoadedCheckpoint:
+    def read_weights(check: ProjectorCheck) -> LoadedParts:
         check(projector)
-        encoder_tensors, encoder_files = read_model_folder(folder / ENCODER)
-        decoder_tensors, decoder_files = read_model_folder(folder / DECODER)
-        encoder_kind = encoder_family(encoder.model_type)
-        decoder_kind = decoder_family(decoder.model_type)
-        model = Cell2TextModel(
-            build_part(encoder_kind, encoder, encoder_tensors, part="encoder"),
-            build_projector_with(projector, read_tensors(folder / PROJECTOR)[0]),
-            build_part(decoder_kind, decoder, decoder_tensors, part="decoder"),
-            emb_layer=shape.emb_layer,
-            top_k=shape.top_k,
-        )
-        model.eval()
-        files = (
-            folder / CONFIG,
-            folder / ENCODER / CONFIG,
-            *encoder_files,
-            folder / PROJECTOR,
-            folder / DECODER / CONFIG,
-            *decoder_files,
-            folder / DECODER / "tokenizer.json",
-            folder / GENES,
-        )
-        sources = {file.relative_to(folder).as_posix(): file for file in files}
-        return LoadedCheckpoint(
-            model=model,
-            genes=genes,
-            tokenizer=tokenizer,
-            tokenizer_json=tokenizer_json,
-            prompt=prompt,
-            settings=settings,
-            layout=f"c2t checkpoint folder, version {VERSION}",
-            source_files=sources if phrases is None else {**sources, PHRASES: phrases},
-            phrases=phrases,
-        )
+        return _read_weights(folder, encoder, projector, decoder)
 
     return CheckpointOutline(
         encoder=encoder,
         decoder=decoder,
         projector=projector,
-        genes=genes,
-        prompt=prompt,
+        genes=read_genes_npz(folder / GENES, shape.special_gene_tokens),
+        tokenizer=tokenizer,
+        tokenizer_json=tokenizer_json,
+        prompt=render_prompt(tokenizer, settings),
         settings=settings,
         emb_layer=shape.emb_layer,
         top_k=shape.top_k,
-        phrases=phrases,
+        phrases=own if options.phrases is None and own.is_file() else options.phrases,
         read_weights=read_weights,
+    )
+
+
+def _read_weights(
+    folder: Path, encoder: PretrainedConfig, projector: ProjectorConfig, decoder: PretrainedConfig
+) -> LoadedParts:
+    encoder_tensors, encoder_files = read_model_folder(folder / ENCODER)
+    decoder_tensors, decoder_files = read_model_folder(folder / DECODER)
+    projector_tensors, _ = read_tensors(folder / PROJECTOR)
+    encoder_kind = encoder_family(encoder.model_type)
+    decoder_kind = decoder_family(decoder.model_type)
+    files = (
+        folder / CONFIG,
+        folder / ENCODER / CONFIG,
+        *encoder_files,
+        folder / PROJECTOR,
+        folder / DECODER / CONFIG,
+        *decoder_files,
+        folder / DECODER / "tokenizer.json",
+        folder / GENES,
+    )
+    return LoadedParts(
+        encoder=build_part(encoder_kind, encoder, encoder_tensors, part="encoder"),
+        projector=build_projector_with(projector, projector_tensors),
+        decoder=build_part(decoder_kind, decoder, decoder_tensors, part="decoder"),
+        layout=f"c2t checkpoint folder, version {VERSION}",
+        source_files={file.relative_to(folder).as_posix(): file for file in files},
     )
 
 

@@ -26,14 +26,11 @@ from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.loaded_checkpoint import (
     CheckpointOutline,
-    LoadedCheckpoint,
+    LoadedParts,
     ProjectorCheck,
 )
-from c2t.export.model.model import Cell2TextModel
 from c2t.export.projectors.families import projector_config_from_shapes, projector_family
 from c2t.runtime.system.errors import CheckpointError
-
-PHRASES = "phrases.txt"  # what the manifest's list of sources calls the captions
 
 
 def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
@@ -50,13 +47,10 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
     settings = settings_of_parts(options, geneformer, llama, tokenizer, reference)
     prompt = render_prompt(tokenizer, settings)
     genes, gene_files = load_genes(options, vocabulary_size=encoder.vocab_size)
-    emb_layer = _stated(options.emb_layer, reference.emb_layer, default=EMB_LAYER)
-    # A perceiver sees all rows: its training runs left 0 here.
-    top_k = _stated(options.top_k, reference.top_k or None, default=TOP_K)
     heads = options.perceiver_heads
     heads = reference.perceiver_num_heads if heads is None else heads
 
-    def read_weights(check: ProjectorCheck) -> LoadedCheckpoint:
+    def read_weights(check: ProjectorCheck) -> LoadedParts:
         encoder_kind = encoder_family(encoder.model_type)
         decoder_kind = decoder_family(decoder.model_type)
         collected = collect_tensors(options, encoder_kind, decoder_kind)
@@ -64,28 +58,12 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
         check(projector)
         collected.merge_adapter()
         size = projector_family(projector.kind).size(projector)
-        collected.story.append(f"projector {projector.kind}, {size}")
-        model = Cell2TextModel(
-            build_part(encoder_kind, encoder, collected.parts[ENCODER], part="encoder"),
-            build_projector_with(projector, collected.parts[PROJECTOR]),
-            build_part(decoder_kind, decoder, collected.parts[DECODER], part="decoder"),
-            emb_layer=emb_layer,
-            top_k=top_k,
-        )
-        model.eval()
-        sources = collected.files | gene_files
-        if options.phrases is not None:
-            sources[PHRASES] = options.phrases
-        return LoadedCheckpoint(
-            model=model,
-            genes=genes,
-            tokenizer=tokenizer,
-            tokenizer_json=tokenizer_json,
-            prompt=prompt,
-            settings=settings,
-            layout="; ".join(collected.story),
-            source_files=sources,
-            phrases=options.phrases,
+        return LoadedParts(
+            encoder=build_part(encoder_kind, encoder, collected.parts[ENCODER], part="encoder"),
+            projector=build_projector_with(projector, collected.parts[PROJECTOR]),
+            decoder=build_part(decoder_kind, decoder, collected.parts[DECODER], part="decoder"),
+            layout="; ".join([*collected.story, f"projector {projector.kind}, {size}"]),
+            source_files=collected.files | gene_files,
         )
 
     return CheckpointOutline(
@@ -93,10 +71,13 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
         decoder=decoder,
         projector=None,
         genes=genes,
+        tokenizer=tokenizer,
+        tokenizer_json=tokenizer_json,
         prompt=prompt,
         settings=settings,
-        emb_layer=emb_layer,
-        top_k=top_k,
+        emb_layer=_stated(options.emb_layer, reference.emb_layer, default=EMB_LAYER),
+        # A perceiver sees all rows: its training runs left 0 here.
+        top_k=_stated(options.top_k, reference.top_k or None, default=TOP_K),
         phrases=options.phrases,
         read_weights=read_weights,
     )

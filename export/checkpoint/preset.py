@@ -25,10 +25,9 @@ from c2t.export.model.loaded_checkpoint import (
     PLACEHOLDER_TOKEN,
     CheckpointOutline,
     CheckpointSettings,
-    LoadedCheckpoint,
+    LoadedParts,
     ProjectorCheck,
 )
-from c2t.export.model.model import Cell2TextModel
 from c2t.export.projectors.families import FAMILIES as PROJECTORS
 from c2t.export.projectors.families import build_projector
 from c2t.runtime.bundle.manifest import Generation, Licence
@@ -91,44 +90,32 @@ def outline_preset(options: PresetOptions) -> CheckpointOutline:
         licences=(Licence(part="all", licence="CC0-1.0", notice="random numbers"),),
         notes=f"random weights of preset {preset}, projector {kind}, seed {seed}",
     )
-    genes = synthetic_genes(encoder.vocab_size, ENCODERS[encoder_name].special_tokens, seed)
-    prompt = render_prompt(tokenizer, settings)
 
-    def read_weights(check: ProjectorCheck) -> LoadedCheckpoint:
+    def read_weights(check: ProjectorCheck) -> LoadedParts:
         check(projector)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             projecting = build_projector(projector)
         block = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(seed)) * _SPREAD
-        model = Cell2TextModel(
-            _random_part(encoder_family(encoder.model_type), encoder, block),
-            projecting,
-            _random_part(decoder_family(decoder.model_type), decoder, block),
-            emb_layer=EMB_LAYER,
-            top_k=options.top_k,
-        )
-        model.requires_grad_(False)
-        model.eval()
-        return LoadedCheckpoint(
-            model=model,
-            genes=genes,
-            tokenizer=tokenizer,
-            tokenizer_json=tokenizer.backend_tokenizer.to_str(),
-            prompt=prompt,
-            settings=settings,
+        return LoadedParts(
+            encoder=_random_part(encoder_family(encoder.model_type), encoder, block),
+            projector=projecting,
+            decoder=_random_part(decoder_family(decoder.model_type), decoder, block),
             layout=f"preset {preset}, random, projector {kind}",
-            random_weights=True,
         )
 
     return CheckpointOutline(
         encoder=encoder,
         decoder=decoder,
         projector=projector,
-        genes=genes,
-        prompt=prompt,
+        genes=synthetic_genes(encoder.vocab_size, ENCODERS[encoder_name].special_tokens, seed),
+        tokenizer=tokenizer,
+        tokenizer_json=tokenizer.backend_tokenizer.to_str(),
+        prompt=render_prompt(tokenizer, settings),
         settings=settings,
         emb_layer=EMB_LAYER,
         top_k=options.top_k,
+        random_weights=True,
         read_weights=read_weights,
     )
 

@@ -75,7 +75,7 @@ def _placeholder_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
 def _find_date(
     tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettings
 ) -> tuple[str | None, str | None]:
-    """The date in the prompt, and the one to hand to the template (None: none)."""
+    """The date that the prompt shows, and the date to give the template; None: no date."""
     marked = _render(tokenizer, settings, 1, _DATE_MARK)
     if _DATE_MARK not in marked:
         if settings.date is not None:

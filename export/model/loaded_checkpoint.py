@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import Cell2TextModel
-from c2t.export.model.projector import ProjectorConfig
+from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
 
 USER_MESSAGE = "Gene expression embeddings: "
 PLACEHOLDER_TOKEN = "<|reserved_special_token_1|>"
+PHRASES = "phrases.txt"  # what sources call the captions of the training set
 ProjectorCheck = Callable[[ProjectorConfig], None]
 
 
@@ -72,6 +73,25 @@ class LoadedCheckpoint:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedParts:
+    """The modules of a checkpoint with their weights, and where these came from.
+
+    Attributes:
+        encoder: In evaluation mode, float32.
+        projector: The same.
+        decoder: The same.
+        layout: Which layout was recognised, in words.
+        source_files: Every file that was read, by a name that is unique.
+    """
+
+    encoder: PreTrainedModel
+    projector: Projector
+    decoder: PreTrainedModel
+    layout: str
+    source_files: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CheckpointOutline:
     """A checkpoint before its weights are read: all that can be checked within seconds.
 
@@ -80,25 +100,31 @@ class CheckpointOutline:
         decoder: Config of the decoder.
         projector: Config of the projector; None where only the weights show it.
         genes: Genes and special gene tokens of the encoder.
+        tokenizer: The text tokenizer with its chat template.
+        tokenizer_json: Content of `tokenizer.json`.
         prompt: The prompt as text tokens.
         settings: Name, messages, generation defaults, licences.
         emb_layer: Which hidden state of the encoder the projector sees, see `Cell2TextModel`.
         top_k: Encoder rows that an `mlp` projector sees.
         phrases: A file of captions for the phrase table.
-        read_weights: Reads the weights and gives the whole checkpoint. It calls its argument with
-            the config of the projector before it converts or merges anything.
+        random_weights: Whether the weights mean nothing (presets).
+        read_weights: Reads the weights. It calls its argument with the config of the projector
+            before it converts or merges anything.
     """
 
     encoder: PretrainedConfig
     decoder: PretrainedConfig
     projector: ProjectorConfig | None
     genes: EncoderVocabulary
+    tokenizer: PreTrainedTokenizerBase
+    tokenizer_json: str
     prompt: Prompt
     settings: CheckpointSettings
     emb_layer: int
     top_k: int
     phrases: Path | None = None
-    read_weights: Callable[[ProjectorCheck], LoadedCheckpoint]
+    random_weights: bool = False
+    read_weights: Callable[[ProjectorCheck], LoadedParts]
 
     def load(self, check: ProjectorCheck = lambda _: None) -> LoadedCheckpoint:
         """Read the weights.
@@ -109,4 +135,26 @@ class CheckpointOutline:
         Raises:
             CheckpointError: A tensor is missing, has no place, or has another shape.
         """
-        return self.read_weights(check)
+        parts = self.read_weights(check)
+        model = Cell2TextModel(
+            parts.encoder,
+            parts.projector,
+            parts.decoder,
+            emb_layer=self.emb_layer,
+            top_k=self.top_k,
+        )
+        model.requires_grad_(False)
+        model.eval()
+        sources = {} if self.phrases is None else {PHRASES: self.phrases}
+        return LoadedCheckpoint(
+            model=model,
+            genes=self.genes,
+            tokenizer=self.tokenizer,
+            tokenizer_json=self.tokenizer_json,
+            prompt=self.prompt,
+            settings=self.settings,
+            layout=parts.layout,
+            source_files=parts.source_files | sources,
+            random_weights=self.random_weights,
+            phrases=self.phrases,
+        )

@@ -59,7 +59,7 @@ def _attention_module(config: ProjectorConfig) -> nn.MultiheadAttention:
 
 
 class CrossAttentionBlock(nn.Module):
-    """Latents look at the input rows; only the latents are normalised before it."""
+    """Latents attend to the input rows. The latents are normalised before, the rows are not."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class CrossAttentionBlock(nn.Module):
 
 
 class SelfAttentionBlock(nn.Module):
-    """Latents look at each other, pre-norm."""
+    """Latents attend to each other; they are normalised before."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 One decision: a pickle is a program, so it is not unpickled. A small stack machine follows the few
 instructions that build a dictionary of strings and numbers (NumPy's scalars among them) and stops
-at the first other one; nothing that the file names is ever looked up or called.
+at any other instruction. It never looks up or calls what the file names.
 """
 
 import pickletools

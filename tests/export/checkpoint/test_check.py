@@ -20,11 +20,13 @@ def outline_of(loaded, *, top_k=8, emb_layer=-1, projector=True, **changes):
         decoder=model.decoder.config,
         projector=model.projector.config if projector else None,
         genes=loaded.genes,
+        tokenizer=loaded.tokenizer,
+        tokenizer_json=loaded.tokenizer_json,
         prompt=loaded.prompt,
         settings=replace(loaded.settings, generation=generation),
         emb_layer=emb_layer,
         top_k=top_k,
-        read_weights=lambda _: loaded,
+        read_weights=lambda _: pytest.fail("the weights were read"),
     )
 
 
