@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -12,7 +11,6 @@ from tolerance import FLOAT32, worst_difference
 
 from c2t.export.encoders.geneformer import write_encoder_graph
 from c2t.export.model.model import layers_needed
-from c2t.runtime.graphs.data_file import CACHE_LINE, PAGE, SMALL_BYTES
 from c2t.runtime.system.errors import CheckpointError
 
 LAYERS = TinySizes().encoder_layers
@@ -63,38 +61,6 @@ def test_last_layer_computes_keys_and_values_of_all_rows_and_the_rest_of_few(
     assert inputs["layers.1.attention.kv"][0] == inputs["layers.1.rows"][0]
     assert {node.domain for node in nodes} == {""}
     assert all(names)
-
-
-def test_data_file_is_page_aligned_and_deterministic(tmp_path: Path) -> None:
-    contents = []
-    for name in ("a", "b"):
-        folder = tmp_path / name
-        folder.mkdir()
-        write_encoder_graph(tiny_geneformer(), folder / "encoder.onnx")
-        contents.append([(folder / f"encoder.onnx{end}").read_bytes() for end in ("", ".data")])
-    assert contents[0] == contents[1]
-    model = onnx.load(tmp_path / "a" / "encoder.onnx", load_external_data=False)
-    places = [
-        {entry.key: entry.value for entry in tensor.external_data}
-        for tensor in model.graph.initializer
-        if tensor.external_data
-    ]
-    assert places
-    for place in places:
-        align = PAGE if int(place["length"]) >= SMALL_BYTES else CACHE_LINE
-        assert int(place["offset"]) % align == 0
-    assert {place["location"] for place in places} == {"encoder.onnx.data"}
-
-
-def test_large_weights_are_written_in_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, blocks = tmp_path / "whole.onnx", tmp_path / "blocks.onnx"
-    write_encoder_graph(tiny_geneformer(), whole)
-    monkeypatch.setattr("c2t.export.graphs.graph_builder.BLOCK_BYTES", 200)
-    write_encoder_graph(tiny_geneformer(), blocks)
-    data = [np.fromfile(path.with_name(path.name + ".data"), np.uint8) for path in (whole, blocks)]
-    np.testing.assert_array_equal(*data)
 
 
 @pytest.mark.parametrize("emb_layer", [1, -4])

@@ -1,0 +1,73 @@
+"""The tables of families: what stands in them can be found, made, and told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+from transformers import PretrainedConfig
+
+from c2t.export.decoders import families as decoders
+from c2t.export.encoders import families as encoders
+from c2t.export.model.family import ModelFamily
+from c2t.export.model.projector import ProjectorConfig
+from c2t.export.projectors import families as projectors
+from c2t.runtime.system.errors import CheckpointError
+
+CONFIGS = [
+    *((encoders.FAMILIES, preset.config) for preset in encoders.PRESETS.values()),
+    *((decoders.FAMILIES, preset) for preset in decoders.PRESETS.values()),
+]
+
+
+@pytest.mark.parametrize(("table", "preset"), CONFIGS, ids=[*encoders.PRESETS, *decoders.PRESETS])
+def test_presets_are_configs_that_their_family_exports(
+    table: Mapping[str, ModelFamily], preset: Callable[[], PretrainedConfig]
+) -> None:
+    config = preset()
+    family = table[config.model_type]
+    assert isinstance(config, family.config)
+    family.check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("find", "kind", "known"),
+    [
+        (encoders.encoder_family, "esm", "bert (Geneformer)"),
+        (decoders.decoder_family, "qwen3", "llama (Llama)"),
+        (decoders.decoder_family, None, "llama (Llama)"),
+        (decoders.decoder_family, ["llama"], "llama (Llama)"),
+        (projectors.projector_family, "qformer", "`mlp` or `perceiver`"),
+    ],
+)
+def test_unknown_families_are_refused_with_the_known_ones(
+    find: Callable[[object], object], kind: object, known: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        find(kind)
+    assert repr(kind) in caught.value.problem
+    assert known in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", projectors.FAMILIES)
+def test_a_projector_is_recognised_by_its_weights(kind: str) -> None:
+    config = projectors.FAMILIES[kind].preset(16, 24)
+    model = projectors.build_projector(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert projectors.projector_config_from_shapes(shapes) == config
+    assert projectors.cell_vectors(config, 7) == (7 if model.takes_top_k else config.num_latents)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ProjectorConfig(kind="mlp", input_width=4, output_width=4),
+        ProjectorConfig(kind="perceiver", input_width=4, output_width=4),
+        ProjectorConfig(
+            kind="perceiver", input_width=4, output_width=4, num_latents=2, feed_forward=8, heads=0
+        ),
+    ],
+)
+def test_impossible_sizes_are_refused(config: ProjectorConfig) -> None:
+    with pytest.raises(CheckpointError):
+        projectors.build_projector(config)
