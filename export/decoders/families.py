@@ -1,7 +1,7 @@
 """The table of decoder families, and how one is found.
 
 To add a family, write its file and its entry here. A decoder graph has the inputs and outputs that
-`c2t.export.decoders.llama` lists, whatever the family.
+`c2t.export.decoders.cached_decoder` lists, whatever the family.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig
 
-from c2t.export.decoders import llama
+from c2t.export.decoders import cached_decoder, llama
 from c2t.export.model.family import ModelFamily, find_family
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
 
@@ -45,7 +45,7 @@ _ALL = (
         first_layer=llama.FIRST_LAYER,
         tied_by_config=llama.TIED_BY_CONFIG,
         tolerated_endings=llama.TOLERATED_ENDINGS,
-        max_positions=llama.cached_positions,
+        max_positions=cached_decoder.cached_positions,
         write_graph=llama.write_decoder_graph,
         manifest_entry=llama.manifest_entry,
         presets=llama.PRESETS,

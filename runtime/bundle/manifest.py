@@ -81,7 +81,7 @@ class Projector:
 
 
 class Decoder(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
-    """Graph `decoder.onnx`; see `c2t.export.decoders.llama` for its inputs and outputs."""
+    """Graph `decoder.onnx`; see `c2t.export.decoders.cached_decoder` for its inputs and outputs."""
 
     model: str
     layers: int

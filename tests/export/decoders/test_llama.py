@@ -11,7 +11,8 @@ from tiny_models import TinySizes, tiny_llama
 from tolerance import FLOAT32, worst_difference
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from c2t.export.decoders.llama import cached_positions, write_decoder_graph
+from c2t.export.decoders.cached_decoder import cached_positions
+from c2t.export.decoders.llama import write_decoder_graph
 from c2t.runtime.system.errors import CheckpointError
 
 SIZES = {
