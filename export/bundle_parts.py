@@ -10,10 +10,12 @@ from safetensors.torch import save
 from tokenizers import Tokenizer
 
 import c2t
+from c2t.export.checkpoint.check import FLOAT32_BYTES
 from c2t.export.checkpoint.gene_dictionaries.vocabulary import write_genes_npz
+from c2t.export.checkpoint.tensors.assembly import count_parameters
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
-from c2t.export.graphs.graph_builder import OPSET, Advance, no_progress
+from c2t.export.graphs.graph_builder import OPSET, no_progress
 from c2t.export.model.family import EncoderGraph
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.export.phrases import write_phrases
@@ -28,6 +30,15 @@ from c2t.runtime.bundle.manifest import (
     TensorReference,
 )
 from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.progress import Advance
+
+
+def graph_bytes(loaded: LoadedCheckpoint) -> int:
+    """About the bytes of the graphs' weights: all but the gene tables, which lie beside them."""
+    encoder = loaded.model.encoder
+    tables = encoder_family(encoder.config.model_type).embedding_tables(encoder).values()
+    beside: int = sum(table.numel() for table in tables)
+    return FLOAT32_BYTES * (count_parameters(loaded.model) - beside)
 
 
 def write_graphs(

@@ -15,9 +15,14 @@ from pathlib import Path
 
 import torch
 
-from c2t.export.bundle_parts import creation_time, make_manifest, write_graphs, write_tables
+from c2t.export.bundle_parts import (
+    creation_time,
+    graph_bytes,
+    make_manifest,
+    write_graphs,
+    write_tables,
+)
 from c2t.export.checkpoint.check import (
-    FLOAT32_BYTES,
     check_outline,
     check_projector,
     check_weights,
@@ -25,7 +30,6 @@ from c2t.export.checkpoint.check import (
 )
 from c2t.export.checkpoint.open import outline_checkpoint
 from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions
-from c2t.export.checkpoint.tensors.assembly import count_parameters
 from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
 from c2t.export.parity.check import check_parity
 from c2t.export.parity.result import ParityResult
@@ -164,8 +168,7 @@ def fill_folder(
         ParityError: The graphs differ from the PyTorch model.
     """
     report("writing the graphs")
-    size = FLOAT32_BYTES * count_parameters(loaded.model)
-    with progress_bar("writing", size, unit="bytes") as advance:
+    with progress_bar("writing", graph_bytes(loaded), unit="bytes") as advance:
         encoder, token_embedding = write_graphs(loaded, folder, advance=advance)
     write_tables(loaded, folder)
     report("checking the graphs against PyTorch")

@@ -12,6 +12,7 @@ from c2t.export.model.model import check_fit, layers_needed
 from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import build_projector, cell_vectors
 from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.progress import progress_bar
 
 # Numbers that are looked at together: a mask of a large table takes memory.
 BLOCK = 1 << 24
@@ -66,11 +67,15 @@ def check_weights(loaded: LoadedCheckpoint) -> None:
     Raises:
         CheckpointError: Lists the tensors.
     """
-    broken = [
-        name
-        for name, tensor in loaded.model.named_parameters()
-        if not all(torch.isfinite(part).all() for part in tensor.detach().flatten().split(BLOCK))
-    ]
+    size = FLOAT32_BYTES * count_parameters(loaded.model)
+    broken = []
+    # Mapped weights are read from the disk here.
+    with progress_bar("checking the weights", size, unit="bytes") as advance:
+        for name, tensor in loaded.model.named_parameters():
+            blocks = tensor.detach().flatten().split(BLOCK)
+            if not all(torch.isfinite(block).all() for block in blocks):
+                broken.append(name)
+            advance(FLOAT32_BYTES * tensor.numel())
     if broken:
         shown = ", ".join(broken[:10]) + (", ..." if len(broken) > 10 else "")
         problem = f"{len(broken)} tensors of the checkpoint hold NaN or infinite values: {shown}"

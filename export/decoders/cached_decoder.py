@@ -30,8 +30,9 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from c2t.export.graphs.graph_builder import Advance, Dimension, GraphBuilder, no_progress
+from c2t.export.graphs.graph_builder import Dimension, GraphBuilder, no_progress
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
+from c2t.runtime.system.progress import Advance
 
 # Rows of the rotary tables: Llama 3.2 has 131,072 positions, a prompt and its caption hundreds.
 MAX_POSITIONS = 8192

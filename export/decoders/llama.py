@@ -8,9 +8,10 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from c2t.export.decoders import cached_decoder
 from c2t.export.decoders.cached_decoder import MAX_POSITIONS, write_cached_decoder
-from c2t.export.graphs.graph_builder import Advance, no_progress
+from c2t.export.graphs.graph_builder import no_progress
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
 from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.progress import Advance
 
 # Rotary schemes whose angles depend on the position alone, below `max_position_embeddings`.
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")

@@ -18,12 +18,13 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 from transformers.models.bert.modeling_bert import BertLayer
 
-from c2t.export.graphs.graph_builder import Advance, GraphBuilder, no_progress
+from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.family import EncoderGraph, EncoderPreset
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import layers_needed
 from c2t.runtime.bundle.manifest import Encoder, GeneInput
 from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.progress import Advance
 
 # Activations as configs of transformers name them, and the standard operator that each one is.
 ACTIVATIONS = {"relu": "Relu", "gelu": "Gelu"}

@@ -5,7 +5,7 @@ graph of any size is made without a second copy of the model in memory, and the 
 the same bytes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.graphs.data_file import BLOCK_BYTES, INLINE_BYTES, DataFile
+from c2t.runtime.system.progress import Advance
 
 OPSET = 24
 # Version 11 is the first IR version for opset 24 models; nothing newer is used.
@@ -24,7 +25,6 @@ IR_VERSION = 11
 
 Dimension = int | str
 Attribute = int | float | str | Sequence[int]
-Advance = Callable[[int], None]
 
 
 def no_progress(amount: int) -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from c2t.export.graphs.graph_builder import Advance, GraphBuilder, no_progress
+from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.export.projectors import mlp, perceiver
 from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.progress import Advance
 
 
 @dataclass(frozen=True, kw_only=True)
