@@ -1,7 +1,7 @@
 """A decoder graph over key and value caches that the caller owns, from standard operators.
 
 One decision: the caches are buffers of the caller, bound as input and as output, that TensorScatter
-updates in place; Attention is told how much of them is valid. So one graph serves prefill, single
+updates in place; Attention gets the length of their valid part. So one graph serves prefill, single
 steps, and steps of several tokens for several cells, each with its own length.
 
     inputs_embeds [B, T, D] float32       the T new rows; shorter cells padded on the right
@@ -168,15 +168,19 @@ def _layer(
         hidden = _wanted_rows(graph, hidden, name=f"{name}.residual.wanted_rows")
     context = graph.linear(context, [layer.self_attn.o_proj], name=f"{name}.attention.output")
     hidden = graph.node("Add", [hidden, context], name=f"{name}.attention.residual")
-    inner = rms_norm(graph, hidden, layer.post_attention_layernorm, name=f"{name}.mlp.norm")
-    mlp, inner_size = layer.mlp, config.intermediate_size
-    inner = graph.linear(inner, [mlp.gate_proj, mlp.up_proj], name=f"{name}.mlp.gate_up")
-    gate, up = graph.split(inner, [inner_size] * 2, name=f"{name}.mlp.halves", parts=["gate", "up"])
+    intermediate = rms_norm(graph, hidden, layer.post_attention_layernorm, name=f"{name}.mlp.norm")
+    mlp, intermediate_size = layer.mlp, config.intermediate_size
+    intermediate = graph.linear(
+        intermediate, [mlp.gate_proj, mlp.up_proj], name=f"{name}.mlp.gate_up"
+    )
+    gate, up = graph.split(
+        intermediate, [intermediate_size] * 2, name=f"{name}.mlp.halves", parts=["gate", "up"]
+    )
     sigmoid = graph.node("Sigmoid", [gate], name=f"{name}.mlp.sigmoid")
-    inner = graph.node("Mul", [gate, sigmoid], name=f"{name}.mlp.silu")
-    inner = graph.node("Mul", [inner, up], name=f"{name}.mlp.product")
-    inner = graph.linear(inner, [mlp.down_proj], name=f"{name}.mlp.down")
-    return graph.node("Add", [hidden, inner], name=f"{name}.mlp.residual")
+    intermediate = graph.node("Mul", [gate, sigmoid], name=f"{name}.mlp.silu")
+    intermediate = graph.node("Mul", [intermediate, up], name=f"{name}.mlp.product")
+    intermediate = graph.linear(intermediate, [mlp.down_proj], name=f"{name}.mlp.down")
+    return graph.node("Add", [hidden, intermediate], name=f"{name}.mlp.residual")
 
 
 def _attention(

@@ -1,4 +1,4 @@
-"""The table of decoder families, and how one is found.
+"""The table of decoder families, and the look-up by `model_type`.
 
 To add a family, write its file and its entry here. A decoder graph has the inputs and outputs that
 `c2t.export.decoders.cached_decoder` lists, whatever the family.

@@ -1,4 +1,4 @@
-"""The table of encoder families, and how one is found.
+"""The table of encoder families, and the look-up by `model_type`.
 
 To add a family, write its file and its entry here. An encoder graph has the input and output that
 `c2t.export.encoders.geneformer` names, whatever the family.

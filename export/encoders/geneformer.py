@@ -236,10 +236,12 @@ def _layer(
     context = graph.linear(context, [attention.output.dense], name=f"{prefix}.output")
     hidden = graph.node("Add", [context, hidden], name=f"{prefix}.residual")
     hidden = graph.layer_norm(hidden, attention.output.LayerNorm, name=f"{prefix}.norm")
-    inner = graph.linear(hidden, [layer.intermediate.dense], name=f"{name}.mlp.up")
-    inner = graph.node(ACTIVATIONS[config.hidden_act], [inner], name=f"{name}.mlp.activation")
-    inner = graph.linear(inner, [layer.output.dense], name=f"{name}.mlp.down")
-    hidden = graph.node("Add", [inner, hidden], name=f"{name}.mlp.residual")
+    intermediate = graph.linear(hidden, [layer.intermediate.dense], name=f"{name}.mlp.up")
+    intermediate = graph.node(
+        ACTIVATIONS[config.hidden_act], [intermediate], name=f"{name}.mlp.activation"
+    )
+    intermediate = graph.linear(intermediate, [layer.output.dense], name=f"{name}.mlp.down")
+    hidden = graph.node("Add", [intermediate, hidden], name=f"{name}.mlp.residual")
     return graph.layer_norm(hidden, layer.output.LayerNorm, name=f"{name}.mlp.norm")
 
 

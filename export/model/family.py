@@ -1,4 +1,4 @@
-"""What holds for the families of encoders and decoders: models of Hugging Face, found by type."""
+"""Families of encoders and decoders: what loading a model of Hugging Face needs to know of each."""
 
 from __future__ import annotations
 

@@ -23,22 +23,24 @@ MARKS = ("latents", "input_projection.weight")  # a tensor of one of these names
 class SinusoidalPositions(nn.Module):
     """Adds row p of a fixed table to input row p: even columns sine, odd columns cosine."""
 
-    def __init__(self, rows: int, width: int) -> None:
+    def __init__(self, rows: int, hidden_size: int) -> None:
         super().__init__()
-        self.register_buffer("pe", sinusoidal_table(rows, width)[None])
+        self.register_buffer("pe", sinusoidal_table(rows, hidden_size)[None])
 
     def forward(self, rows: Tensor) -> Tensor:
         """Add positions to [B, S, D]."""
         return rows + self.pe[:, : rows.shape[1]]
 
 
-def sinusoidal_table(rows: int, width: int) -> Tensor:
-    """The table [rows, width] of "Attention Is All You Need", section 3.5, in float32."""
+def sinusoidal_table(rows: int, hidden_size: int) -> Tensor:
+    """The table [rows, hidden_size] of "Attention Is All You Need", section 3.5, in float32."""
     position = torch.arange(rows, dtype=torch.float32)[:, None]
-    frequency = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
-    table = torch.zeros(rows, width)
+    frequency = torch.exp(
+        torch.arange(0, hidden_size, 2).float() * (-math.log(10000.0) / hidden_size)
+    )
+    table = torch.zeros(rows, hidden_size)
     table[:, 0::2] = torch.sin(position * frequency)
-    table[:, 1::2] = torch.cos(position * frequency)[:, : width // 2]
+    table[:, 1::2] = torch.cos(position * frequency)[:, : hidden_size // 2]
     return table
 
 
@@ -147,24 +149,24 @@ def config_from_shapes(
         "input_projection.weight",
         "cross_attention_layers.0.feedforward.0.weight",
     )
-    lacking = [name for name in needed if name not in shapes]
+    lacking = [name for name in needed if len(shapes.get(name, ())) != 2]
     if lacking:
         problem = "the perceiver projector lacks: " + ", ".join(lacking)
         raise CheckpointError(
             problem,
             hint="an adapter folder alone may not hold `latents`; add the full checkpoint",
         )
-    num_latents, width = shapes["latents"]
+    num_latents, hidden_size = shapes["latents"]
     config = ProjectorConfig(
         kind="perceiver",
         input_width=shapes["input_projection.weight"][1],
-        output_width=width,
+        output_width=hidden_size,
         num_latents=num_latents,
         heads=DEFAULT_PERCEIVER_HEADS if heads is None else heads,
         cross_layers=_count_blocks(shapes, "cross_attention_layers"),
         self_layers=_count_blocks(shapes, "self_attention_layers"),
         feed_forward=shapes["cross_attention_layers.0.feedforward.0.weight"][0],
-        positions=shapes.get("position_encoding.pe", (1, 0, width))[1],
+        positions=shapes.get("position_encoding.pe", (1, 0, hidden_size))[1],
     )
     check_config(config)
     return config
@@ -176,16 +178,16 @@ def check_config(config: ProjectorConfig) -> None:
     Raises:
         CheckpointError: A size is missing, or the heads do not divide the hidden size.
     """
-    width, heads = config.output_width, config.heads
-    if heads < 1 or width % heads:
-        problem = f"a perceiver of width {width} cannot have {heads} attention heads"
+    hidden_size, heads = config.output_width, config.heads
+    if heads < 1 or hidden_size % heads:
+        problem = f"a perceiver of width {hidden_size} cannot have {heads} attention heads"
         raise CheckpointError(
             problem,
             hint="the weights do not show how many there are: pass the number used in training",
         )
-    if min(config.input_width, width, config.num_latents, config.feed_forward) < 1:
+    if min(config.input_width, hidden_size, config.num_latents, config.feed_forward) < 1:
         problem = (
-            f"a perceiver cannot have {config.num_latents} latents of {width} numbers and a "
+            f"a perceiver cannot have {config.num_latents} latents of {hidden_size} numbers and a "
             f"feed-forward of {config.feed_forward}"
         )
         raise CheckpointError(problem, hint="check the sizes in the checkpoint's config.json")
@@ -295,8 +297,8 @@ def _finish_block(
 ) -> str:
     """Add the residual of an attention, and the feed-forward block with its residual."""
     latents = graph.node("Add", [latents, seen], name=f"{name}.attention.residual")
-    inner = graph.layer_norm(latents, block.norm2, name=f"{name}.mlp.norm")
-    inner = graph.linear(inner, [block.feedforward[0]], name=f"{name}.mlp.up")
-    inner = graph.node("Gelu", [inner], name=f"{name}.mlp.activation")
-    inner = graph.linear(inner, [block.feedforward[3]], name=f"{name}.mlp.down")
-    return graph.node("Add", [latents, inner], name=f"{name}.mlp.residual")
+    intermediate = graph.layer_norm(latents, block.norm2, name=f"{name}.mlp.norm")
+    intermediate = graph.linear(intermediate, [block.feedforward[0]], name=f"{name}.mlp.up")
+    intermediate = graph.node("Gelu", [intermediate], name=f"{name}.mlp.activation")
+    intermediate = graph.linear(intermediate, [block.feedforward[3]], name=f"{name}.mlp.down")
+    return graph.node("Add", [latents, intermediate], name=f"{name}.mlp.residual")

@@ -1,4 +1,4 @@
-"""The tables of families: what stands in them can be found, made, and told apart."""
+"""The tables of families: their entries can be looked up, made, and recognised."""
 
 from __future__ import annotations
 

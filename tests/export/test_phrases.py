@@ -79,9 +79,9 @@ def test_a_bundle_with_phrases_says_the_same_in_fewer_steps(tmp_path: Path) -> N
     write_manifest(tmp_path, replace(manifest, files=file_entries(tmp_path, names)))
     for drafts in (True, False):
         options = DescribeOptions(threads=1, drafts=drafts, batch_size=2)
-        found = list(
+        described = list(
             Describer(open_bundle(tmp_path), options).describe([EncodedCells.of_tokens(cells)])
         )
-        assert [list(r.tokens) for r in found] == texts
-        steps = sum(r.steps for r in found)
+        assert [list(r.tokens) for r in described] == texts
+        steps = sum(r.steps for r in described)
         assert steps * 2 < sum(map(len, texts)) if drafts else steps == sum(map(len, texts))

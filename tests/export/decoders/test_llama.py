@@ -98,15 +98,15 @@ def test_token_table_can_be_mapped_and_is_stored_once(tmp_path: Path, tied: bool
     assert (stored["output.weight"] == reference.offset) == tied
 
 
-def test_operators_are_standard_and_products_packed(tmp_path: Path) -> None:
+def test_operators_are_standard_and_linears_packed(tmp_path: Path) -> None:
     path = tmp_path / "decoder.onnx"
     write_decoder_graph(tiny_llama(), path)
     model = onnx.load(path, load_external_data=False)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 24)]
     assert {node.domain for node in model.graph.node} == {""}
-    products = [node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    linears = [node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
     layer = ("attention.qkv", "attention.output", "mlp.gate_up", "mlp.down")
-    assert products == [*(f"layers.{n}.{part}" for n in range(2) for part in layer), "output"]
+    assert linears == [*(f"layers.{n}.{part}" for n in range(2) for part in layer), "output"]
 
 
 def test_only_wanted_rows_go_past_the_last_attention(tmp_path: Path) -> None:

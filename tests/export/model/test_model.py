@@ -93,7 +93,7 @@ def test_generation_settings_are_those_of_generate():
     embeddings = model.prompt_embeddings(model.project(model.encode(cell)), loaded.prompt)[None]
     model.decoder.generation_config.do_sample = True  # as in a Llama's own generation_config.json
     model.decoder.generation_config.temperature = 0.6
-    found = set()
+    texts = set()
     for beams, ngram, early in ((1, 0, True), (1, 2, True), (4, 3, True), (4, 0, False)):
         generation = replace(
             loaded.generation, num_beams=beams, no_repeat_ngram_size=ngram, early_stopping=early
@@ -113,8 +113,8 @@ def test_generation_settings_are_those_of_generate():
         )[0].tolist()
         tokens = model.generate(cell, loaded.prompt, generation)
         assert tokens == expected
-        found.add(tuple(tokens))
-    assert len(found) > 1
+        texts.add(tuple(tokens))
+    assert len(texts) > 1
 
 
 def test_gradients_reach_projector_and_decoder():

@@ -30,9 +30,9 @@ def test_decoder_peer_agrees_with_pytorch(peer: str) -> None:
     vectors = np.repeat(table[[prompt.placeholder_id]], 9, axis=0)
     if theirs.takes_vectors:
         vectors = np.random.default_rng(0).standard_normal(vectors.shape, dtype=np.float32)
-    found = theirs.prefill(prompt.prefix_ids, vectors, prompt.suffix_ids)
+    logits = theirs.prefill(prompt.prefix_ids, vectors, prompt.suffix_ids)
     expected = reference.prefill(prompt.prefix_ids, vectors, prompt.suffix_ids)
-    assert worst_difference(found, expected) < FLOAT32
+    assert worst_difference(logits, expected) < FLOAT32
     for tokens in ([7], [3, 1, 4, 1], [7]):  # each runs right behind the prompt
         assert worst_difference(theirs.step(tokens), reference.step(tokens)) < FLOAT32
 
@@ -45,11 +45,11 @@ def test_quantised_peer_is_nearly_the_same_model() -> None:
     theirs = module.LlamaCppDecoder(loaded, 1, quantised=True)
     vectors = np.random.default_rng(0).standard_normal((9, 64), dtype=np.float32)
     prompt = loaded.prompt
-    found, expected = (
+    logits, expected = (
         decoder.prefill(prompt.prefix_ids, vectors, prompt.suffix_ids)
         for decoder in (theirs, TorchDecoder(loaded, 1))
     )
-    cosine = found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected))
+    cosine = logits @ expected / (np.linalg.norm(logits) * np.linalg.norm(expected))
     assert 0.999 < cosine < 1 - 1e-9  # near, and not the float32 model
     assert theirs.name == "llama.cpp Q8_0"
 
