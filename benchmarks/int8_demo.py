@@ -19,8 +19,9 @@ import numpy as np
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.evaluate.evaluate import EvaluateOptions, evaluate_bundle
-from c2t.calibration.quantise.choices import Estimator
+from c2t.calibration.evaluate.evaluate import evaluate_bundle
+from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
+from c2t.calibration.quantise.estimator import Estimator
 from c2t.calibration.quantise.quantised_bundle import bytes_of
 from c2t.calibration.ranges.system_inputs import encoder_inputs
 from c2t.examples.demo.held_out import is_held_out
@@ -94,11 +95,11 @@ def main() -> None:
     document["calibration"] = {
         "cells": len(calibrated.cells),
         "left_out": calibrated.left_out,
-        "smoothed": sum(p.strength > 0 for p in calibrated.products),
+        "smoothed": sum(linear.strength > 0 for linear in calibrated.linears),
         "estimator": calibrated.estimator,
         "seconds": calibrated.seconds,
         "integer_products": sum(len(k.kernels) - len(k.float32) for k in calibrated.kernels),
-        "products": len(calibrated.products),
+        "products": len(calibrated.linears),
     }
     document["cell_type"] = {"int8": figures(judged), "float32": figures(against)}
     document["difference"] = msgspec.to_builtins(evaluation.differences["cell_type"])

@@ -1,127 +1,124 @@
 """`c2t calibrate` as a function: a float32 bundle and cells in, a judged quantised bundle out.
 
-One decision: the bundle appears only after the gate has passed it. When it does not pass, the most
-sensitive products go back to float32, as few as will do, and it is judged again.
+One decision: the bundle appears only after the gate has passed it. If it does not pass, the most
+sensitive linears go back to float32, as few as are needed, and it is judged again.
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import c2t
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.evaluate.chosen_cells import ChosenCells, choose_cells
-from c2t.calibration.evaluate.golden import write_golden
-from c2t.calibration.evaluate.quality_gate import GateOptions, GateResult, QualityGate, held_out
+from c2t.calibration.checks import check_calibration
+from c2t.calibration.chosen_cells import ChosenCells, choose_cells
+from c2t.calibration.evaluate.quality_gate import QualityGate
 from c2t.calibration.quantise.calibration_plan import CalibrationPlan, make_plan
-from c2t.calibration.quantise.choices import Precision
-from c2t.calibration.quantise.integer_kernels import KernelReport, profile_kernels
-from c2t.calibration.quantise.leaving_out import fewest
-from c2t.calibration.quantise.quantised_bundle import (
-    bytes_of,
-    complete_manifest,
-    write_quantised_bundle,
-)
-from c2t.calibration.quantise.recipe import Form, GraphRecipe
-from c2t.calibration.quantise.sensitivity import (
-    Sensitivity,
-    measure_divergence,
-    products_to_measure,
-    rank,
-)
+from c2t.calibration.quantise.integer_kernels import profile_kernels
+from c2t.calibration.quantise.quantised_bundle import bytes_of, complete_manifest
 from c2t.calibration.quantise.weight_plan import plan_weights
 from c2t.calibration.ranges.collect import TappedSystem
 from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
-from c2t.calibration.report.calibration_page import write_calibration_page
-from c2t.calibration.report.calibration_report import (
-    Attempt,
-    CalibrationReport,
-    write_calibration_report,
-)
-from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.bundle.manifest import GRAPHS
-from c2t.runtime.describe.describer import DescribeOptions
+from c2t.calibration.report.calibration_page import write_calibration_report
+from c2t.calibration.results.calibration import CalibrationReport, KernelReport, Sensitivity
+from c2t.calibration.sensitivity import linears_to_measure, measure_divergence, rank
+from c2t.calibration.trials import Trials
+from c2t.runtime.bundle.bundle import Bundle, GoldenCells
+from c2t.runtime.bundle.manifest import GOLDEN_NAME, GRAPHS
+from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import CalibrationError
-from c2t.runtime.system.files import atomic_folder, check_folder_target
+from c2t.runtime.system.files import atomic_folder
+from c2t.runtime.system.progress import progress_bar
 from c2t.runtime.system.timing import StageClock
 
 Report = Callable[[str], None]
-# Share of the products that may stay float32: what has more of them is no quantised bundle.
-MOST_LEFT_OUT = 0.5
 
 
 def calibrate_bundle(
-    source: Bundle, options: CalibrateOptions, *, report: Report = lambda _: None
+    source: Bundle,
+    options: CalibrateOptions,
+    *,
+    verify: bool = False,
+    report: Report = lambda _: None,
 ) -> CalibrationReport:
     """Quantise a bundle and write it, if it passes the gate.
 
     Args:
         source: The float32 bundle.
-        options: What to calibrate with, where to write to, and what to keep.
-        report: Told what is going on, a sentence at a time.
+        options: How to calibrate, and what the result may lose.
+        verify: Compare the hashes of the source's files, after the checks that need no file of it.
+        report: Called with a sentence about each step.
 
     Raises:
-        CalibrationError: A bundle that is quantised already, too few cells, a column that is not
-            there, or the gate was not passed; nothing is left behind.
+        BundleError: A file of the source was changed.
+        CalibrationError: See `check_calibration` and `choose_cells`; or no bundle passes the gate.
+            Nothing is left behind.
         CellFileError: The file cannot be read as counts over known genes.
         EvaluationError: Labels that texts cannot be judged by.
         OutputError: The target cannot be written.
     """
-    if source.manifest.precision != "fp32":
-        problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
-        raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")
-    check_folder_target(options.output, force=options.force)  # before minutes of work
-    clock = StageClock()
-    since = time.perf_counter()
-    is_static = options.precision is Precision.int8
-    chosen = choose_cells(source, options, report=report)
-    since = clock.add("cells", since)
-    report("collecting ranges of activations" if is_static else "looking at the weights")
-    plan = _plan(source, options, chosen)
-    since = clock.add("calibration", since)
-    ranked = rank(plan.reports)
-    worst = products_to_measure(source, options.divergence_products)
-    if worst != 0:
-        report(f"measuring the sensitivity of {'all' if worst is None else worst} products")
-        ranked = measure_divergence(
-            source,
-            plan,
-            ranked,
-            chosen.cells,
-            worst=worst,
-            scratch=options.output.resolve().parent,
-            threads=options.threads,
-        )
-    since = clock.add("sensitivity", since)
+    check_calibration(source, options)
     with atomic_folder(options.output, force=options.force) as folder:
-        gate = QualityGate(source, _gate_options(options, chosen))
-        trials = _Trials(source, options, gate, plan, ranked, folder, report)
-        left_out = fewest(int(MOST_LEFT_OUT * len(ranked)), trials.passes)
-        if left_out is None:
-            left_out = trials.best()
-            if not options.force_gate:
-                failures = "; ".join(trials.results[left_out].failures)
-                problem = f"the bundle does not pass the gate: {failures}"
-                hint = "calibrate on more cells like these, allow more, or pass --force-gate"
-                raise CalibrationError(problem, hint=hint)
-        bundle = trials.settle(left_out)
+        if verify:
+            with progress_bar("checking the bundle", source.bytes, unit="bytes") as advance:
+                source.check_hashes(progress=advance)
+        return _Calibration(source, options, folder, report).run()
+
+
+@dataclass
+class _Calibration:
+    """One calibration, written to an empty folder.
+
+    Attributes:
+        clock: Time of each stage.
+    """
+
+    source: Bundle
+    options: CalibrateOptions
+    folder: Path
+    report: Report
+
+    def run(self) -> CalibrationReport:
+        """All stages: cells, calibration, sensitivity, gate; then the files that report them."""
+        options, clock, since = self.options, StageClock(), time.perf_counter()
+        golden = self.source.golden  # a damaged one is refused now, not at the end
+        chosen = choose_cells(self.source, options, report=self.report)
+        since = clock.add("cells", since)
+        plan = self._plan(chosen)
+        since = clock.add("calibration", since)
+        ranked = self._rank(plan, chosen)
+        since = clock.add("sensitivity", since)
+        trials = Trials(
+            self.source,
+            QualityGate(self.source, chosen.gate, truth=chosen.truth, tolerance=options.tolerance),
+            plan.recipes,
+            ranked,
+            folder=self.folder,
+            precision=options.precision,
+            report=self.report,
+        )
+        left_out = trials.run(force=options.force_gate)
+        bundle = trials.bundle(left_out)
         clock.add("gate", since)
-        result = trials.results[left_out]
+        result = trials.result(left_out)
         if result.evaluation is not None:
             for warning in result.evaluation.warnings:
-                report(f"warning: {warning}")
-        kept = write_golden(bundle, threads=options.threads)
-        report(f"{kept} of {len(bundle.golden.cells)} golden cells keep their text")
-        finished = CalibrationReport(
+                self.report(f"warning: {warning}")
+        kept = _write_golden(bundle, golden, threads=options.threads)
+        self.report(f"{kept} of {len(golden.cells)} golden cells keep their text")
+        done = CalibrationReport(
             c2t_version=c2t.__version__,
             precision=options.precision.value,
-            source_sha256=source.digest,
+            source_sha256=self.source.digest,
             cells_file=options.cells.name,
             seed=options.seed,
             chosen=chosen.method,
@@ -130,132 +127,93 @@ def calibrate_bundle(
             gate_cells=chosen.gate_names,
             estimator=options.estimator.value,
             smooth=options.smooth,
-            products=plan.reports,
+            linears=plan.reports,
             sensitivity=tuple(ranked),
-            left_out=tuple(f"{s.graph} {s.product}" for s in ranked[:left_out]),
+            left_out=tuple(f"{s.graph} {s.linear}" for s in ranked[:left_out]),
             attempts=tuple(trials.attempts),
             tolerance=options.tolerance,
             comparison=result.comparison,
             evaluation=result.evaluation,
             examples=result.examples,
-            kernels=_kernels(bundle, plan.recipes, ranked[:left_out], chosen.cells[0]),
+            kernels=_kernels(bundle, trials, left_out, chosen.cells[0]),
             bytes=bytes_of(bundle),
-            source_bytes=bytes_of(source),
+            source_bytes=bytes_of(self.source),
             seconds=clock.seconds,
             peak_memory_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         )
-        write_calibration_report(folder, finished)
-        write_calibration_page(folder, bundle.manifest.name, finished)
-        report("hashing the files")
+        write_calibration_report(self.folder, bundle.manifest.name, done)
+        self.report("hashing the files")
         complete_manifest(bundle)
-    return finished
+        return done
 
-
-def _plan(source: Bundle, options: CalibrateOptions, chosen: ChosenCells) -> CalibrationPlan:
-    if options.precision is not Precision.int8:
-        return plan_weights(source, Form(options.precision.value))
-    return make_plan(
-        TappedSystem(source, threads=options.threads),
-        chosen.cells,
-        estimator=options.estimator,
-        smooth=options.smooth,
-        seed=options.seed,
-    )
-
-
-def _gate_options(options: CalibrateOptions, chosen: ChosenCells) -> GateOptions:
-    return GateOptions(
-        cells=options.cells,
-        reading=held_out(options.reading, chosen.gate_positions),
-        # The form that calibration is about; a GPU runs another one.
-        describing=DescribeOptions(threads=options.threads, engine="cpu"),
-        label_column=chosen.label_column,
-        label_map=options.label_map,
-        ontology=options.ontology,
-        tolerance=options.tolerance,
-    )
-
-
-@dataclass
-class _Trials:
-    """Bundles with more and more products left out, each written to the folder and judged."""
-
-    source: Bundle
-    options: CalibrateOptions
-    gate: QualityGate
-    plan: CalibrationPlan
-    ranked: list[Sensitivity]
-    folder: Path
-    report: Report
-    results: dict[int, GateResult] = field(default_factory=dict)
-    attempts: list[Attempt] = field(default_factory=list)
-    written: int | None = None
-
-    def passes(self, left_out: int) -> bool:
-        """Write and judge a bundle without the most sensitive products."""
-        self.report(
-            f"judging with {left_out} products in float32"
-            if left_out
-            else "judging on held-out cells"
+    def _plan(self, chosen: ChosenCells) -> CalibrationPlan:
+        options = self.options
+        if options.precision.is_weight_only:
+            self.report("looking at the weights")
+            return plan_weights(self.source, options.precision)
+        self.report("collecting ranges of activations")
+        return make_plan(
+            TappedSystem(self.source, threads=options.threads),
+            chosen.cells,
+            estimator=options.estimator,
+            smooth=options.smooth,
+            seed=options.seed,
         )
-        result = self.gate.judge(self._write(left_out))
-        self.results[left_out] = result
-        self.attempts.append(_attempt(left_out, result))
-        self.report("passed" if not result.failures else "; ".join(result.failures))
-        return not result.failures
 
-    def best(self) -> int:
-        """The number with the highest agreement, when none passed."""
-        return max(self.results, key=lambda n: self.attempt(n).token_agreement or 0.0)
-
-    def attempt(self, left_out: int) -> Attempt:
-        """The attempt with so many left out."""
-        return next(a for a in self.attempts if a.left_out == left_out)
-
-    def settle(self, left_out: int) -> Bundle:
-        """The bundle with so many left out, in the folder."""
-        if self.written != left_out:
-            return self._write(left_out)
-        return open_bundle(self.folder, verify=False)
-
-    def _write(self, left_out: int) -> Bundle:
-        for path in self.folder.iterdir():
-            path.unlink()
-        recipes = _without(self.plan.recipes, self.ranked[:left_out])
-        self.written = left_out
-        return write_quantised_bundle(
-            self.source, self.folder, recipes, precision=self.options.precision.value
+    def _rank(self, plan: CalibrationPlan, chosen: ChosenCells) -> Sequence[Sensitivity]:
+        """All linears, the most sensitive first."""
+        options, ranked = self.options, rank(plan.reports)
+        worst = linears_to_measure(self.source, options.divergence_linears)
+        if worst == 0:
+            return ranked
+        count = "all" if worst is None else worst
+        self.report(f"measuring the sensitivity of {count} linear layers")
+        return measure_divergence(
+            self.source,
+            plan.recipes,
+            ranked,
+            chosen.cells,
+            worst=worst,
+            scratch=options.output.resolve().parent,
+            threads=options.threads,
         )
 
 
-def _attempt(left_out: int, result: GateResult) -> Attempt:
-    evaluation, agreement = result.evaluation, result.comparison.token_agreement
-    return Attempt(
-        left_out=left_out,
-        token_agreement=None if agreement is None else agreement.value,
-        accuracy=None
-        if evaluation is None
-        else evaluation.judged.fields["cell_type"].accuracy.value,
-        failures=result.failures,
-    )
+def _write_golden(bundle: Bundle, golden: GoldenCells, *, threads: int | None) -> int:
+    """Describe the golden cells with a quantised bundle, and write its texts as the expected ones.
 
+    `c2t verify` asks whether a bundle works on another machine as it did where it was made. The
+    texts of a quantised bundle may differ from PyTorch's, so its own are expected from it.
 
-def _without(
-    recipes: Mapping[str, GraphRecipe], items: Sequence[Sensitivity]
-) -> dict[str, GraphRecipe]:
-    return {
-        name: recipe.without({item.product for item in items if item.graph == name})
-        for name, recipe in recipes.items()
-    }
+    Args:
+        bundle: The quantised bundle.
+        golden: The float32 bundle's golden cells.
+        threads: Threads of the engines; None: all cores.
+
+    Returns:
+        How many texts are the same.
+
+    Raises:
+        CalibrationError: A golden cell cannot be described any more.
+    """
+    chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden.cells])
+    describer = Describer(bundle, DescribeOptions(threads=threads, engine="cpu"))
+    cells = []
+    with progress_bar("golden cells", len(golden.cells), unit="cells") as advance:
+        for cell, description in zip(golden.cells, describer.describe([chunk]), strict=True):
+            if description.text is None:
+                problem = f"a golden cell cannot be described any more: {description.error}"
+                raise CalibrationError(problem)
+            cells.append(replace(cell, token_ids=description.tokens, text=description.text))
+            advance(1)
+    (bundle.path / GOLDEN_NAME).write_bytes(json_bytes(GoldenCells(cells=tuple(cells))))
+    return sum(a.token_ids == b.token_ids for a, b in zip(golden.cells, cells, strict=True))
 
 
 def _kernels(
-    bundle: Bundle,
-    recipes: Mapping[str, GraphRecipe],
-    left_out: Sequence[Sensitivity],
-    cell: CalibrationCell,
+    bundle: Bundle, trials: Trials, left_out: int, cell: CalibrationCell
 ) -> tuple[KernelReport, ...]:
-    """What ONNX Runtime runs for the quantised products of each graph."""
+    """The kernels that ONNX Runtime runs for the quantised linears of each graph."""
     sizes = bundle.manifest
     vectors = np.zeros((8, sizes.decoder.hidden_size), np.float32)
     inputs = (
@@ -263,9 +221,15 @@ def _kernels(
         {"hidden": np.zeros((1, 8, sizes.gene_input.hidden_size), np.float32)},
         decoder_inputs(bundle, vectors, cell.text_tokens),
     )
-    found = []
-    for name, given in zip(GRAPHS, inputs, strict=True):
-        recipe = _without(recipes, left_out)[name]
-        wanted = [p for p, r in recipe.products.items() if r.form is not Form.float32]
-        found.append(profile_kernels(bundle.file(name), given, wanted))
-    return tuple(found)
+    recipes = trials.recipes(left_out)
+    reports = []
+    with progress_bar("kernels", len(GRAPHS), unit="graphs") as advance:
+        for name, given in zip(GRAPHS, inputs, strict=True):
+            quantised = [
+                linear
+                for linear, recipe in recipes[name].linears.items()
+                if recipe.precision is not Precision.fp32
+            ]
+            reports.append(profile_kernels(bundle.file(name), given, quantised))
+            advance(1)
+    return tuple(reports)

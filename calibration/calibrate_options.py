@@ -1,38 +1,39 @@
-"""What `c2t calibrate` can be told."""
+"""The options of a calibration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from c2t.calibration.evaluate.gate import Tolerance
-from c2t.calibration.quantise.choices import Estimator, Precision
+from c2t.calibration.quantise.estimator import Estimator
+from c2t.calibration.results.gate import Tolerance
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.cells.options import CellOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions:
-    """What to calibrate with, and what the result must keep.
+    """How to calibrate, and how much the result may lose.
 
     Args:
         cells: The `.h5ad` file.
         output: The bundle to write.
-        precision: Of its products.
+        precision: Precision of the bundle.
         cells_count: Cells to calibrate on.
         gate_cells: Cells to hold out for the gate.
         label_column: Column of cell types; None: "cell_type" if there is one, else no labels.
-        label_map: See `c2t.calibration.metrics.true_labels`.
+        label_map: See `c2t.calibration.evaluate.true_labels`.
         ontology: Cell Ontology file for the gate; None: the installed guide's, if any.
-        estimator: How the thresholds of activations are found.
+        estimator: How thresholds of activations are found.
         smooth: Search smoothing factors (SmoothQuant).
-        tolerance: What the bundle may lose.
-        divergence_products: For how many of the noisiest products KL is measured; None: all of a
-            small model, a few of a large one, where a product takes minutes.
-        seed: Of every choice.
+        tolerance: Limits of the gate.
+        divergence_linears: Number of the noisiest linears whose KL divergence is measured; None:
+            all linears of a small model, a few of a large one, where each takes minutes.
+        seed: Seed of every choice.
         threads: Threads of the engines; None: all cores.
         reading: How to read the file.
         force: Replace an existing bundle.
-        force_gate: Write the bundle even if it does not pass; its report says so.
+        force_gate: Write the bundle even if it does not pass the gate; its report says so.
     """
 
     cells: Path
@@ -46,7 +47,7 @@ class CalibrateOptions:
     estimator: Estimator = Estimator.mse
     smooth: bool = True
     tolerance: Tolerance = field(default_factory=Tolerance)
-    divergence_products: int | None = None
+    divergence_linears: int | None = None
     seed: int = 0
     threads: int | None = None
     reading: CellOptions = field(default_factory=CellOptions)

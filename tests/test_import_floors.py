@@ -24,7 +24,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.model", "export.graphs", "calibration.metrics"),
     ),
     (
-        *("runtime.describe", "runtime.build", "runtime.command_line", "calibration.ranges"),
+        *("runtime.describe", "runtime.build", "runtime.command_line"),
+        *("calibration.ranges", "calibration.results"),
         *("export.decoders", "export.encoders", "export.projectors"),
     ),
     (

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from c2t.calibration.quantise.choices import Estimator, Precision
+from c2t.calibration.quantise.estimator import Estimator
+from c2t.runtime.bundle.precision import QUANTISED, Precision
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
     ForceOption,
@@ -20,7 +21,15 @@ from c2t.runtime.command_line.options import (
     SimilarityToleranceOption,
     ThreadsOption,
 )
-from c2t.runtime.command_line.run import import_stage, open_checked, print_json, say
+from c2t.runtime.command_line.run import import_stage, print_json, say
+
+
+def _quantised(value: str) -> Precision:
+    """A precision that a bundle can be calibrated to."""
+    if value in QUANTISED:
+        return Precision(value)
+    message = f"{value!r} is not one of {', '.join(repr(str(name)) for name in QUANTISED)}."
+    raise typer.BadParameter(message)
 
 
 def calibrate(
@@ -30,7 +39,12 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     precision: Annotated[
-        Precision, typer.Option(help="int8 is fastest; -weights keeps activations float32.")
+        Precision,
+        typer.Option(
+            parser=_quantised,
+            metavar=f"[{'|'.join(QUANTISED)}]",
+            help="int8 is fastest; -weights keeps activations float32.",
+        ),
     ] = Precision.int8,
     cells_count: Annotated[int, typer.Option(min=1, help="Cells to calibrate on.")] = 256,
     gate_cells: Annotated[int, typer.Option(min=1, help="Cells to hold out and judge by.")] = 256,
@@ -52,7 +66,7 @@ def calibrate(
         int | None,
         typer.Option(
             min=0,
-            help="Products whose own effect on the texts is measured.  "
+            help="Linear layers whose own effect on the texts is measured.  "
             "[default: all of a small model, 8 of a large one]",
         ),
     ] = None,
@@ -74,11 +88,12 @@ def calibrate(
     """
     stage = import_stage("c2t.calibration.calibrate")
     options = import_stage("c2t.calibration.calibrate_options")
-    from c2t.calibration.evaluate.gate import Tolerance
+    from c2t.calibration.results.gate import Tolerance
+    from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import CellOptions
 
     done = stage.calibrate_bundle(
-        open_checked(bundle),
+        open_bundle(bundle, verify=False),
         options.CalibrateOptions(
             cells=cells,
             output=output,
@@ -95,16 +110,18 @@ def calibrate(
                 similarity=similarity_tolerance / 100,
                 agreement=least_agreement / 100,
             ),
-            divergence_products=divergence_products,
+            divergence_linears=divergence_products,
             seed=seed,
             threads=threads,
             reading=CellOptions(layer=layer, gene_column=gene_column),
             force=force,
             force_gate=force_gate,
         ),
+        verify=True,
         report=say,
     )
     if json:
         print_json(done)
     share = 100 * done.bytes / done.source_bytes
-    say(f"wrote {output}: {share:.0f} % of the size, {len(done.left_out)} products left in float32")
+    left = f"{len(done.left_out)} linear layers left in float32"
+    say(f"wrote {output}: {share:.0f} % of the size, {left}")

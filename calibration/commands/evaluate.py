@@ -30,13 +30,13 @@ from c2t.runtime.command_line.options import (
     SimilarityToleranceOption,
     ThreadsOption,
 )
-from c2t.runtime.command_line.run import UsageError, open_checked, say
+from c2t.runtime.command_line.run import UsageError, hash_progress, say
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from c2t.calibration.evaluate.evaluate import EvaluateOptions
-    from c2t.calibration.evaluate.gate import Tolerance
+    from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
+    from c2t.calibration.results.gate import Tolerance
 
 
 def evaluate(
@@ -107,9 +107,9 @@ def evaluate(
     ontology similarity, BLEU and ROUGE where there are reference captions. Against another bundle
     also how far the two agree.
     """
-    from c2t.calibration.evaluate.evaluate import EvaluateOptions
-    from c2t.calibration.evaluate.gate import Tolerance
+    from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
     from c2t.calibration.metrics.bootstrap import BootstrapOptions
+    from c2t.calibration.results.gate import Tolerance
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
 
@@ -168,16 +168,23 @@ class _Report:
 
 def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _Report) -> None:
     from c2t.calibration.evaluate.evaluate import evaluate_bundle
-    from c2t.calibration.evaluate.gate import gate_failures
+    from c2t.calibration.evaluate.truth import read_truth
     from c2t.calibration.report.evaluation_report import PAGE, check_report_target, write_report
     from c2t.calibration.report.evaluation_table import evaluation_text
+    from c2t.calibration.results.gate import gate_failures
+    from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.command_line.run import print_json
 
     if report.folder is not None:
         check_report_target(report.folder, force=report.force)
-    judged = open_checked(bundle)
-    other = None if against is None else open_checked(against)
-    evaluation, records = evaluate_bundle(judged, options, against=other, report=say)
+    paths = [bundle] if against is None else [bundle, against]
+    judged, *others = [open_bundle(path, verify=False) for path in paths]
+    truth = read_truth(options)
+    for opened in (judged, *others):
+        with hash_progress(opened.bytes) as advance:
+            opened.check_hashes(progress=advance)
+    other = others[0] if others else None
+    evaluation, records = evaluate_bundle(judged, options, truth=truth, against=other, report=say)
     for warning in evaluation.warnings:
         say(f"warning: {warning}")
     if report.json:

@@ -1,1 +1,1 @@
-"""Describe labelled cells with one or two bundles, and judge what came out."""
+"""Describe labelled cells with one or two bundles, and judge the texts."""

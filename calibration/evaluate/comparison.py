@@ -1,8 +1,7 @@
-"""How far two bundles say the same of the same cells: texts, tokens, and what they believe.
+"""Compares two bundles on the same cells: texts, tokens, and next-token distributions.
 
-The first bundle is the one that is judged, the second the one it is held against. KL is
-KL(second || first) over the second's own texts: what the reference would have said, and how
-surprised the judged bundle is by it.
+The first bundle is the judged one, the second the reference. KL is KL(second || first) along the
+reference's own texts: how surprised the judged bundle is by what the reference writes.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.calibration.evaluate.teacher_forcing import TeacherForcing, kl_divergence
-from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
+from c2t.calibration.metrics.bootstrap import Bootstrap
+from c2t.calibration.results.evaluation import Comparison
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.describe.description import Description
@@ -24,11 +24,11 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Forced:
-    """Figures of a text that both bundles were led along.
+    """Figures of one of the reference's texts, scored by both bundles.
 
     Args:
         tokens: Tokens of the text.
-        same_choice: Positions where both find the same token the likeliest (no n-gram ban).
+        same_choice: Positions where both have the same likeliest token (no n-gram ban).
         kl: Sum of the divergences of all positions, in nats.
     """
 
@@ -37,35 +37,8 @@ class Forced:
     kl: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Two bundles on the same cells; cells that either could not describe are left out.
-
-    Args:
-        cells: Cells compared.
-        identical_texts: Share of cells with the same text.
-        token_agreement: Positions with the same token in both texts, as a share of the longer
-            text's length, over all cells. One inserted token puts all that follow out of step.
-        forced_agreement: Share of positions of the reference's texts where both bundles find the
-            same token the likeliest; None where the vocabularies differ.
-        kl_per_token: Mean of KL(reference || judged), in nats, over the same positions.
-        first_divergence: For each pair of texts that differ, the first position that does.
-        text_lengths: Tokens of the longer text of each pair that differs.
-        not_compared: Why there are no token figures, None if there are.
-    """
-
-    cells: int
-    identical_texts: Interval
-    token_agreement: Interval | None
-    forced_agreement: Interval | None
-    kl_per_token: Interval | None
-    first_divergence: tuple[int, ...]
-    text_lengths: tuple[int, ...]
-    not_compared: str | None = None
-
-
 def compare_tokens(first: Sequence[int], second: Sequence[int]) -> tuple[int, int, int | None]:
-    """Equal positions, length of the longer one, and the first position that differs (or None)."""
+    """Equal positions, length of the longer one, and the first different position (or None)."""
     longer = max(len(first), len(second))
     same = [a == b for a, b in zip(first, second, strict=False)]
     differs = next((i for i, equal in enumerate(same) if not equal), None)
@@ -75,7 +48,7 @@ def compare_tokens(first: Sequence[int], second: Sequence[int]) -> tuple[int, in
 
 
 def vocabularies_differ(first: Bundle, second: Bundle) -> str | None:
-    """Why the text tokens of two bundles cannot be compared, None if they can."""
+    """Why the text tokens of two bundles cannot be compared; None if they can."""
     entry = "tokenizer.json"
     if first.manifest.files[entry].sha256 == second.manifest.files[entry].sha256:
         return None
@@ -94,10 +67,10 @@ def compare(
     """Compare descriptions of the same B cells.
 
     Args:
-        judged: [B] of the first bundle.
+        judged: [B] descriptions of the first bundle.
         reference: [B] of the second.
         bootstrap: Resamples of the B cells.
-        forced: [B] what `force` found.
+        forced: [B] results of `force`; None without them.
         not_compared: See `vocabularies_differ`.
     """
     cells = len(judged)
@@ -139,13 +112,13 @@ def force(
     reference: TeacherForcing,
     cells: Iterator[tuple[GeneTokenArray, GeneTokenArray, Sequence[int]]],
 ) -> Iterator[Forced]:
-    """Lead both bundles along the reference's texts.
+    """Score the reference's texts with both bundles.
 
     Args:
         judged: The first bundle.
         reference: The second.
-        cells: For each cell its gene tokens in the judged bundle's vocabulary, in the reference's,
-            and the tokens of the reference's text.
+        cells: Of each cell, its gene tokens in the judged bundle's vocabulary and in the
+            reference's, and the text tokens of the reference's text.
     """
     for judged_genes, reference_genes, text in cells:
         pairs = zip(
@@ -154,7 +127,7 @@ def force(
             strict=True,
         )
         same, kl = 0, 0.0
-        for believed, expected in pairs:
-            same += int((believed.argmax(axis=1) == expected.argmax(axis=1)).sum())
-            kl += float(kl_divergence(expected, believed).sum())
+        for actual, expected in pairs:
+            same += int((actual.argmax(axis=1) == expected.argmax(axis=1)).sum())
+            kl += float(kl_divergence(expected, actual).sum())
         yield Forced(tokens=len(text), same_choice=same, kl=kl)

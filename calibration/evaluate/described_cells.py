@@ -1,4 +1,4 @@
-"""Cells described for judging: their texts in memory, and the open engines for more questions."""
+"""Cells described for judging: their texts in memory, and engines that stay open for forcing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
-from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.describer import Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.system.errors import EvaluationError
 from c2t.runtime.system.progress import progress_bar
@@ -21,13 +21,13 @@ from c2t.runtime.system.progress import progress_bar
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DescribedCells:
-    """A bundle and what it said.
+    """A bundle and its descriptions of B cells.
 
     Args:
         bundle: The bundle.
         describer: Its open engines.
         descriptions: [B].
-        seconds: Time it took, without opening.
+        seconds: Time to describe, without opening the engines.
     """
 
     bundle: Bundle
@@ -47,41 +47,53 @@ class DescribedCells:
 
 
 def describe_cells(
-    bundle: Bundle, reader: CellReader, options: DescribeOptions, *, label: str = "describing"
+    bundle: Bundle, describer: Describer, reader: CellReader, *, label: str = "describing"
 ) -> DescribedCells:
     """Describe all cells of a reader.
 
+    Args:
+        bundle: The bundle.
+        describer: Its open engines.
+        reader: The cells.
+        label: Name of the work on the progress bar.
+
     Raises:
-        EvaluationError: Not one cell could be described.
-        EngineError: The engine fails for cells as such.
+        EvaluationError: No cell could be described.
+        EngineError: The engine fails for all cells.
     """
-    describer = Describer(bundle, options)
     descriptions = []
     since = time.perf_counter()
     with progress_bar(label, reader.n_cells, unit="cells") as advance:
         for description in describer.describe(reader):
             descriptions.append(description)
             advance(1)
-    found = DescribedCells(
+    described = DescribedCells(
         bundle=bundle,
         describer=describer,
         descriptions=descriptions,
         seconds=time.perf_counter() - since,
     )
-    if found.failed == len(descriptions):
+    if described.failed == len(descriptions):
         problem = f"none of the {len(descriptions):,} cells could be described"
         problem += f": {descriptions[0].error}" if descriptions else ""
         raise EvaluationError(problem, hint="look at the cells with `c2t describe`")
-    return found
+    return described
 
 
 def force_cells(
-    judged: DescribedCells,
-    reference: DescribedCells,
-    cells: Path,
-    reading: CellOptions,
+    judged: DescribedCells, reference: DescribedCells, cells: Path, reading: CellOptions
 ) -> list[Forced | None]:
-    """Lead two bundles along the reference's texts; None for a cell without a text in either."""
+    """Score the reference's texts with both bundles.
+
+    Args:
+        judged: The judged bundle's descriptions of B cells.
+        reference: The other bundle's.
+        cells: The file of cells.
+        reading: How to read it.
+
+    Returns:
+        [B] figures; None for a cell without a text in either.
+    """
     longest = max(len(description.tokens) for description in reference.descriptions)
     systems = [
         TeacherForcing(d.bundle, d.describer.engines, longest=longest) for d in (judged, reference)
@@ -95,16 +107,17 @@ def force_cells(
     ):
         texts = [description.tokens for description in reference.descriptions]
         forced = force(systems[0], systems[1], _wanted(first, second, wanted, texts))
-        found: list[Forced | None] = []
+        figures: list[Forced | None] = []
         for is_wanted in wanted:
-            found.append(next(forced) if is_wanted else None)
+            figures.append(next(forced) if is_wanted else None)
             advance(int(is_wanted))
-        return found
+        return figures
 
 
 def _wanted(
     first: CellReader, second: CellReader, wanted: Sequence[bool], texts: Sequence[Sequence[int]]
 ) -> Iterator[tuple[GeneTokenArray, GeneTokenArray, Sequence[int]]]:
+    """Gene tokens for both bundles, and the text, of each wanted cell."""
     cell = 0
     for a, b in zip(first.chunks(), second.chunks(), strict=True):
         for judged, reference in zip(a.tokens, b.tokens, strict=True):

@@ -1,88 +1,48 @@
-"""A bundle judged on labelled cells: `c2t evaluate` as a function, and the gate of quantisation.
-
-One decision: whatever can be wrong with labels, ontologies, references or the place for the report
-is found before the first cell is described, which may be hours before the last.
-"""
+"""Judges a bundle on labelled cells: `c2t evaluate` as a function, and the gate of calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 import c2t
 from c2t.calibration.evaluate.cell_records import choose_examples, make_records
-from c2t.calibration.evaluate.comparison import Comparison, compare, vocabularies_differ
+from c2t.calibration.evaluate.comparison import compare, vocabularies_differ
 from c2t.calibration.evaluate.described_cells import DescribedCells, describe_cells, force_cells
-from c2t.calibration.evaluate.evaluation import CellRecord, Difference, Evaluation, SystemScores
+from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
 from c2t.calibration.evaluate.evaluation_warnings import field_warnings, reference_warnings
-from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
-from c2t.calibration.metrics.field_score import JudgedField, judge_field, true_terms
-from c2t.calibration.metrics.ontology import Ontology
-from c2t.calibration.metrics.ontology_file import installed_ontology, read_ontology
-from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
-from c2t.calibration.metrics.predicted_labels import LabelReader
-from c2t.calibration.metrics.text_metrics import check_bert_model, read_references, score_texts
-from c2t.calibration.metrics.true_labels import TrueLabels, read_label_map, read_true_labels
+from c2t.calibration.evaluate.predicted_labels import LabelReader
+from c2t.calibration.evaluate.truth import PREFIXES, Truth, read_truth
+from c2t.calibration.metrics.bootstrap import Bootstrap
+from c2t.calibration.metrics.field_score import JudgedField, judge_field
+from c2t.calibration.metrics.text_metrics import score_texts
+from c2t.calibration.results.evaluation import (
+    CellRecord,
+    Comparison,
+    Difference,
+    Evaluation,
+    SystemScores,
+)
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.cells.options import CellOptions
-from c2t.runtime.cells.reader import CellReader, open_cells
-from c2t.runtime.describe.caption import NORMAL
-from c2t.runtime.describe.describer import DescribeOptions
-from c2t.runtime.system.errors import EvaluationError
-
-# The ontologies of the fields that have one, by the prefix of their ids.
-PREFIXES = {"cell_type": "CL", "tissue": "UBERON", "disease": "MONDO"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """What to judge by.
-
-    Args:
-        cells: The `.h5ad` file of labelled cells.
-        columns: Field -> column of its labels; other fields are read from CELLxGENE's columns
-            where the file has them ("cell_type" must be there).
-        label_map: See `c2t.calibration.metrics.true_labels`.
-        ontologies: Field -> ontology file; other fields take the installed guide's, if any.
-        references: File of reference captions (.jsonl or .csv).
-        reference_column: Column of reference captions, instead of a file.
-        bert_model: Folder of a model for BERTScore.
-        reading: How to read the cells, and which.
-        describing: How to describe them.
-        bootstrap: How intervals are found.
-        examples: How many cells to show.
-    """
-
-    cells: Path
-    columns: dict[str, str | None] = field(default_factory=dict)
-    label_map: Path | None = None
-    ontologies: dict[str, Path | None] = field(default_factory=dict)
-    references: Path | None = None
-    reference_column: str | None = None
-    bert_model: Path | None = None
-    reading: CellOptions = field(default_factory=CellOptions)
-    describing: DescribeOptions = field(default_factory=DescribeOptions)
-    bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
-    examples: int = 12
+from c2t.runtime.cells.reader import open_cells
+from c2t.runtime.describe.describer import Describer
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Truth:
-    """What the texts are judged by."""
+class _Judged:
+    """A bundle's texts of the cells, and the fields that were judged."""
 
-    labels: list[TrueLabels]
-    similarities: dict[str, OntologySimilarity]
-    unfit: list[str]  # fields whose ontology knows none of the labels
-    references: list[str | None]
+    described: DescribedCells
+    fields: dict[str, JudgedField]
 
 
 def evaluate_bundle(
     bundle: Bundle,
     options: EvaluateOptions,
     *,
+    truth: Truth | None = None,
     against: Bundle | DescribedCells | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Evaluation, list[CellRecord]]:
@@ -90,10 +50,11 @@ def evaluate_bundle(
 
     Args:
         bundle: The bundle.
-        options: What to judge by.
-        against: Another bundle, to be judged on the same cells and compared with; it may have
-            described these cells already.
-        report: Told what is going on, a sentence at a time.
+        options: The cells, and what to judge by.
+        truth: Result of `read_truth` for the same options; None: read it first.
+        against: Another bundle to judge on the same cells and compare with; or its descriptions
+            of these cells.
+        report: Called with a sentence about each thing found.
 
     Returns:
         The figures, and a record of each cell.
@@ -103,48 +64,32 @@ def evaluate_bundle(
         CellFileError: The file cannot be read as counts over known genes.
         EngineError: No engine runs here.
     """
-    check_bert_model(options.bert_model)
-    ontologies = _open_ontologies(options)
-    with open_cells(options.cells, bundle, options.reading) as reader:
-        truth = _read_truth(reader, ontologies, options)
-        warnings = list(reader.warnings)
-        report(reader.counts_report.sentence)
-        report(reader.gene_report.sentence)
-        if isinstance(against, Bundle):
-            # An error in the second bundle's genes is told before the first one is run.
-            open_cells(options.cells, against, options.reading).close()
-        judged = describe_cells(bundle, reader, options.describing)
-    bootstrap = Bootstrap(len(judged.descriptions), options.bootstrap)
-    fields = _judge(judged, truth, bootstrap)
-    other, other_fields, comparison = None, None, None
-    if against is not None:
-        other = _described(against, options)
-        other_fields = _judge(other, truth, bootstrap)
-        comparison = _compare(judged, other, bootstrap, options)
+    if truth is None:
+        truth = read_truth(options)
+    described, other, warnings = _describe(bundle, against, options, report)
+    bootstrap = Bootstrap(len(described.descriptions), options.bootstrap)
+    judged = _judge(described, truth, bootstrap)
+    second = None if other is None else _judge(other, truth, bootstrap)
+    comparison = None if other is None else _compare(described, other, bootstrap, options)
     records = make_records(
-        judged.descriptions,
+        described.descriptions,
         truth.labels,
-        fields,
+        judged.fields,
         truth.references,
         against=None if other is None else other.descriptions,
-        against_fields=other_fields,
+        against_fields=None if second is None else second.fields,
     )
-    warnings += field_warnings(fields, truth.unfit, PREFIXES)
+    warnings += field_warnings(judged.fields, truth.unfit, PREFIXES)
     warnings += reference_warnings(truth.references)
     evaluation = Evaluation(
         c2t_version=c2t.__version__,
         cells_file=options.cells.name,
-        cells=len(judged.descriptions),
-        generation={k: str(v) for k, v in asdict(judged.describer.generation).items()},
+        cells=len(described.descriptions),
+        generation={k: str(v) for k, v in asdict(described.describer.generation).items()},
         bootstrap=options.bootstrap,
-        judged=_scores(judged, fields, truth, bootstrap, options),
-        against=None
-        if other is None or other_fields is None
-        else _scores(other, other_fields, truth, bootstrap, options),
-        differences={
-            name: _difference(fields[name], theirs, bootstrap)
-            for name, theirs in (other_fields or {}).items()
-        },
+        judged=_scores(judged, truth, bootstrap, options),
+        against=None if second is None else _scores(second, truth, bootstrap, options),
+        differences={} if second is None else _differences(judged, second, bootstrap),
         comparison=comparison,
         warnings=tuple(warnings),
         examples=choose_examples(records, options.examples),
@@ -152,79 +97,36 @@ def evaluate_bundle(
     return evaluation, records
 
 
-def _described(against: Bundle | DescribedCells, options: EvaluateOptions) -> DescribedCells:
-    if isinstance(against, DescribedCells):
-        return against
+def _describe(
+    bundle: Bundle,
+    against: Bundle | DescribedCells | None,
+    options: EvaluateOptions,
+    report: Callable[[str], None],
+) -> tuple[DescribedCells, DescribedCells | None, list[str]]:
+    """Describe the cells with one or both bundles; also the reader's warnings.
+
+    Both files of cells and both bundles' engines are opened before the first cell is described, so
+    that an error of the second bundle is not found hours later.
+    """
+    with open_cells(options.cells, bundle, options.reading) as reader:
+        warnings = list(reader.warnings)
+        report(reader.counts_report.sentence)
+        report(reader.gene_report.sentence)
+        second = None
+        if isinstance(against, Bundle):
+            open_cells(options.cells, against, options.reading).close()
+        first = Describer(bundle, options.describing)
+        if isinstance(against, Bundle):
+            second = Describer(against, options.describing)
+        judged = describe_cells(bundle, first, reader)
+    if second is None or not isinstance(against, Bundle):
+        return judged, against if isinstance(against, DescribedCells) else None, warnings
     with open_cells(options.cells, against, options.reading) as reader:
-        label = "describing (against)"
-        return describe_cells(against, reader, options.describing, label=label)
+        other = describe_cells(against, second, reader, label="describing (against)")
+    return judged, other, warnings
 
 
-def _open_ontologies(options: EvaluateOptions) -> dict[str, Ontology]:
-    found = {}
-    for name, prefix in PREFIXES.items():
-        path = options.ontologies.get(name) or installed_ontology(prefix)
-        if path is not None:
-            found[name] = read_ontology(path)
-    return found
-
-
-def _read_truth(
-    reader: CellReader, ontologies: dict[str, Ontology], options: EvaluateOptions
-) -> _Truth:
-    maps = read_label_map(options.label_map)
-    labels = read_true_labels(reader, options.columns, maps, ontologies)
-    similarities: dict[str, OntologySimilarity] = {}
-    unfit = []
-    for true in labels:
-        if true.field not in ontologies:
-            continue
-        similarity = OntologySimilarity(ontologies[true.field])
-        try:
-            true_terms(true, similarity)
-        except EvaluationError:
-            # An ontology that the user named must fit, one that is merely installed need not; and
-            # no ontology of diseases has a term for their absence.
-            healthy = {name for name in true.names if name} == {NORMAL}
-            if options.ontologies.get(true.field) is not None and not healthy:
-                raise
-            unfit.append(true.field)
-            continue
-        similarities[true.field] = similarity
-    return _Truth(
-        labels=labels,
-        similarities=similarities,
-        unfit=unfit,
-        references=_references(reader, options),
-    )
-
-
-def _references(reader: CellReader, options: EvaluateOptions) -> list[str | None]:
-    if options.references is not None and options.reference_column is not None:
-        problem = "reference captions are given as a file and as a column"
-        raise EvaluationError(problem, hint="give one of --references and --captions-column")
-    found: list[str | None] = [None] * reader.n_cells
-    if options.reference_column is not None:
-        if options.reference_column not in reader.obs_columns:
-            problem = f"{reader.name} has no column {options.reference_column!r} of captions"
-            hint = f"the columns there are: {', '.join(sorted(reader.obs_columns))}"
-            raise EvaluationError(problem, hint=hint)
-        found = [text or None for text in reader.obs_column(options.reference_column)]
-    elif options.references is not None:
-        by_cell = read_references(options.references)
-        found = [by_cell.get(cell) for cell in reader.cell_ids]
-    else:
-        return found
-    if not any(found):
-        problem = f"no cell of {reader.name} has a reference caption"
-        hint = f"captions go by the cells' names, such as `{reader.cell_ids[0]}`"
-        raise EvaluationError(problem, hint=hint)
-    return found
-
-
-def _judge(
-    described: DescribedCells, truth: _Truth, bootstrap: Bootstrap
-) -> dict[str, JudgedField]:
+def _judge(described: DescribedCells, truth: Truth, bootstrap: Bootstrap) -> _Judged:
     names = {
         name
         for true in truth.labels
@@ -236,7 +138,7 @@ def _judge(
         for term in truth.similarities["cell_type"].ontology.terms:
             names.update((term.label, *term.synonyms))
     labels = LabelReader(names)
-    return {
+    fields = {
         true.field: judge_field(
             true,
             labels.read(described.texts, true.field),
@@ -245,6 +147,7 @@ def _judge(
         )
         for true in truth.labels
     }
+    return _Judged(described=described, fields=fields)
 
 
 def _compare(
@@ -258,12 +161,9 @@ def _compare(
 
 
 def _scores(
-    described: DescribedCells,
-    fields: dict[str, JudgedField],
-    truth: _Truth,
-    bootstrap: Bootstrap,
-    options: EvaluateOptions,
+    judged: _Judged, truth: Truth, bootstrap: Bootstrap, options: EvaluateOptions
 ) -> SystemScores:
+    described = judged.described
     bundle = described.bundle
     lengths = [len(d.tokens) for d in described.descriptions if d.text is not None]
     texts = {}
@@ -279,9 +179,16 @@ def _scores(
         failed=described.failed,
         mean_tokens=float(np.mean(lengths)),
         seconds=described.seconds,
-        fields={name: judged.score for name, judged in fields.items()},
+        fields={name: field.score for name, field in judged.fields.items()},
         texts=texts,
     )
+
+
+def _differences(judged: _Judged, other: _Judged, bootstrap: Bootstrap) -> dict[str, Difference]:
+    return {
+        name: _difference(field, other.fields[name], bootstrap)
+        for name, field in judged.fields.items()
+    }
 
 
 def _difference(judged: JudgedField, other: JudgedField, bootstrap: Bootstrap) -> Difference:

@@ -1,4 +1,4 @@
-"""What a reader of an evaluation's figures must know, in sentences."""
+"""Warnings about an evaluation's figures, in sentences."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ SHOWN = 5
 def field_warnings(
     fields: Mapping[str, JudgedField], without_ontology: Sequence[str], prefixes: Mapping[str, str]
 ) -> list[str]:
-    """Warnings about labels that could not be judged or found.
+    """Warnings about labels that are missing, unread, or unknown to the ontology.
 
     Args:
         fields: The judged fields.
         without_ontology: Fields whose ontology knows none of the labels.
-        prefixes: Fields that have an ontology, with its name.
+        prefixes: Field -> name of its ontology, for the fields that have one.
     """
-    found = []
+    warnings = []
     for name, judged in fields.items():
         what = name.replace("_", " ")
-        found += _label_warnings(what, judged.score)
+        warnings += _label_warnings(what, judged.score)
         if name in prefixes and judged.score.similarity is None:
             if name in without_ontology:
                 reason = f"{prefixes[name]} has no term for any of the labels"
             else:
                 reason = f"there is no {prefixes[name]} ontology: give a file, or install"
                 reason += " cellxgene-ontology-guide"
-            found.append(f"no ontology similarity of the {what}: {reason}")
-    return found
+            warnings.append(f"no ontology similarity of the {what}: {reason}")
+    return warnings
 
 
 def reference_warnings(references: Sequence[str | None]) -> list[str]:
@@ -42,18 +42,21 @@ def reference_warnings(references: Sequence[str | None]) -> list[str]:
 
 
 def _label_warnings(what: str, score: FieldScore) -> list[str]:
-    found = []
+    warnings = []
     every = score.cells + score.unlabelled
     if score.unlabelled:
-        found.append(f"{score.unlabelled:,} of {every:,} cells have no {what} label, left out")
+        warnings.append(f"{score.unlabelled:,} of {every:,} cells have no {what} label, left out")
     if score.unread:
-        found.append(f"{score.unread:,} of {score.cells:,} texts name no {what}: counted as wrong")
+        warnings.append(
+            f"{score.unread:,} of {score.cells:,} texts name no {what}: counted as wrong"
+        )
     said = {label for row in score.confusion.values() for label in row if label}
     never = {label: row for label, row in score.labels.items() if label not in said}
     lost = sum(row.cells for row in never.values())
-    # A rare type may never be said; one that most cells have is likelier called something else.
+    # Texts may never name a rare type. If most cells' types are never named, the texts likely use
+    # other names.
     if said and 2 * lost > score.cells:
-        found.append(
+        warnings.append(
             f"{lost:,} of {score.cells:,} cells have a {what} in column {score.column!r} that no "
             f"text names ({_some(never)}); the texts say {_some(sorted(said))}: "
             "a --label-map may be needed"
@@ -62,18 +65,18 @@ def _label_warnings(what: str, score: FieldScore) -> list[str]:
     if near is not None and near.true_without_term:
         lost = sum(near.true_without_term.values())
         names = _some(near.true_without_term)
-        found.append(
+        warnings.append(
             f"{lost:,} cells have a {what} that is no term of {near.ontology} ({names}): "
             "left out of the similarity"
         )
     if near is not None and near.predicted_without_term:
         lost = sum(near.predicted_without_term.values())
         names = _some(near.predicted_without_term)
-        found.append(
+        warnings.append(
             f"{lost:,} texts name a {what} that is no term of {near.ontology} ({names}): "
             "counted as unrelated"
         )
-    return found
+    return warnings
 
 
 def _some(names: Sequence[str] | Mapping[str, object]) -> str:

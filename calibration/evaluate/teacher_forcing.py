@@ -1,8 +1,9 @@
-"""What a bundle believes at every token of a given text: next-token distributions on rails.
+"""Next-token distributions of a bundle along a given text (teacher forcing).
 
-One decision: the text is fed in blocks of one size, the last one padded on the right. A step keeps
-its logits in memory, so a step for each length of text would keep gigabytes of them with a
-vocabulary of 128,000; and padding is invisible, because attention looks back only.
+One decision: the text is fed in blocks of one size, and the last block is padded on the right. An
+engine keeps the logits of every shape of step that it has run. With a vocabulary of 128,000, a step
+for each length of text would keep gigabytes. Padding changes nothing, because attention looks back
+only.
 """
 
 from __future__ import annotations
@@ -32,13 +33,7 @@ class TeacherForcing:
         longest: Most tokens of a text.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        engines: Engines,
-        *,
-        longest: int,
-    ) -> None:
+    def __init__(self, bundle: Bundle, engines: Engines, *, longest: int) -> None:
         self._decoder = engines.decoder
         self._encoder = engines.encoder
         self._prompts = PromptRunner(engines.decoder, bundle.manifest.prompt)
@@ -58,24 +53,24 @@ class TeacherForcing:
             token_ids: The text's N tokens.
 
         Yields:
-            Arrays [n,V], n <= BLOCK, together N rows: row i holds the distribution that token i was
-            drawn from, given the tokens before it.
+            Arrays [n,V], n <= BLOCK, together N rows. Row i is the distribution of token i, given
+            the tokens before it.
         """
         if not token_ids:
             return
         prompt = self._prompts.length(len(vectors))
-        yield _log_probabilities(self._prompts.prefill(self._cache, 0, vectors)[None])
+        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors)[None])
         given = np.asarray(token_ids[:-1], dtype=np.int64)
         for start in range(0, len(given), BLOCK):
             block = given[start : start + BLOCK]
             step = self._decoder.bind(self._cache, (0, 1), BLOCK, BLOCK)
             step.token_ids[0] = 0  # any token does for padding
             step.token_ids[0, : len(block)] = block
-            # Padding repeats the last position: one past the model's last must never be asked for.
+            # Padding repeats the last position: the model has no positions past its maximum.
             step.position_ids[0] = prompt + start + np.minimum(np.arange(BLOCK), len(block) - 1)
             step.write_index[0] = prompt + start
             step.logit_rows[0] = np.arange(BLOCK)
-            yield _log_probabilities(step.run()[0, : len(block)])
+            yield _log_softmax(step.run()[0, : len(block)])
 
 
 def kl_divergence(first: Float64, second: Float64) -> Float64:
@@ -88,15 +83,15 @@ def kl_divergence(first: Float64, second: Float64) -> Float64:
     Returns:
         [N], never below 0.
     """
-    # exp(-inf) * anything is 0: a token that the first rules out costs nothing.
+    # exp(-inf) * anything is 0: a token with probability 0 in the first adds nothing.
     with np.errstate(invalid="ignore"):
         terms = np.where(np.isneginf(first), 0.0, np.exp(first) * (first - second))
     sums: Float64 = terms.sum(axis=1)
     return np.maximum(sums, 0.0)  # rounding can leave -1e-17
 
 
-def _log_probabilities(logits: Float32) -> Float64:
-    """Log-softmax in float64: differences of small probabilities are what is measured."""
-    result: Float64 = logits.astype(np.float64)
-    log_softmax_in_place(result)
-    return result
+def _log_softmax(logits: Float32) -> Float64:
+    """Log-probabilities [N,V] in float64: a divergence is a small difference of large numbers."""
+    values: Float64 = logits.astype(np.float64)
+    log_softmax_in_place(values)
+    return values

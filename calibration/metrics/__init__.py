@@ -1,1 +1,1 @@
-"""Numbers from texts and labels: accuracy, text overlap, ontology similarity, intervals."""
+"""Figures from texts and labels: accuracy, text overlap, ontology similarity, intervals."""

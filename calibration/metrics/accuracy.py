@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class LabelScore:
-    """One true label: how many cells have it and how well it was found."""
+    """One true label: its cells, and precision, recall and F1 of predicting it."""
 
     cells: int
     precision: float
@@ -32,7 +32,7 @@ class Accuracy:
 
 
 def score_labels(true: Sequence[str], predicted: Sequence[str | None]) -> Accuracy:
-    """Compare predicted with true labels; a None prediction is wrong for every label.
+    """Compare predicted with true labels; a prediction of None is always wrong.
 
     Args:
         true: [B] labels, already normalised.

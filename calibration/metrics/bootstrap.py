@@ -1,8 +1,8 @@
-"""Percentile bootstrap over cells: how far a figure would move with other cells of the same kind.
+"""Percentile bootstrap over cells: how much a figure depends on which cells were judged.
 
-One decision: a resample is a row of weights (how often each cell was drawn), so a figure of all
-resamples at once is one matrix product, and two systems judged by the same rows are compared cell
-by cell, in pairs.
+One decision: a resample is a row of weights, the number of times each cell was drawn. So a figure
+of all resamples is one matrix product. Two systems that use the same rows are compared in pairs,
+cell by cell.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scipy.sparse import csr_matrix
 
 Float64 = NDArray[np.float64]
 
-# Weights are float32, so that 1000 resamples of 100,000 cells take 400 MB and not 800.
+# float32: 1000 resamples of 100,000 cells take 400 MB instead of 800.
 Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A figure and the interval it lies in when the cells are drawn again."""
+    """A figure and its bootstrap interval."""
 
     value: float
     low: float
@@ -31,11 +31,11 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapOptions:
-    """How intervals are found.
+    """How intervals are computed.
 
     Args:
         resamples: How often the cells are drawn again, with replacement.
-        seed: Of the draws; the same seed gives the same intervals.
+        seed: Seed of the draws; the same seed gives the same intervals.
         coverage: Share of the resampled figures that lie inside an interval.
     """
 
@@ -45,11 +45,14 @@ class BootstrapOptions:
 
 
 class Bootstrap:
-    """Resamples of `cells` cells; every figure of an evaluation uses the same ones.
+    """Resamples of B cells; every figure of an evaluation uses the same ones.
 
     Args:
-        cells: How many cells were judged.
+        cells: B.
         options: How to draw.
+
+    Attributes:
+        weights: [R,B] how often each of R resamples drew each cell.
     """
 
     def __init__(self, cells: int, options: BootstrapOptions) -> None:
@@ -63,7 +66,7 @@ class Bootstrap:
         """Interval of the mean of a figure per cell.
 
         Args:
-            values: [B]; NaN for a cell without the figure.
+            values: [B]; NaN leaves a cell out.
         """
         return self.ratio(np.nan_to_num(values), np.isfinite(values).astype(np.float64))
 
@@ -74,17 +77,17 @@ class Bootstrap:
         return self.interval(value, self.ratios(parts, wholes))
 
     def ratios(self, parts: Float64, wholes: Float64) -> Float64:
-        """The same quotient of every resample [R]; NaN where nothing of the whole was drawn."""
+        """The quotient of each resample [R]; NaN where its wholes sum to 0."""
         above = self.weights @ parts.astype(np.float32)
         below = self.weights @ wholes.astype(np.float32)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(above / below, dtype=np.float64)
 
     def sums(self, groups: Sequence[int | None], size: int) -> Float64:
-        """How many cells of each group every resample drew.
+        """How many cells of each group each resample drew.
 
         Args:
-            groups: [B] group of each cell; None is in no group.
+            groups: [B] group of each cell; None: the cell is in no group.
             size: Number of groups N.
 
         Returns:
@@ -101,11 +104,11 @@ class Bootstrap:
         """The percentile interval of a figure.
 
         Args:
-            value: The figure of the cells as they are.
-            resampled: [R] the figure of each resample; NaN where it has none.
+            value: The figure of all cells.
+            resampled: [R] the figure of each resample; NaN where it is not defined.
         """
-        found = resampled[np.isfinite(resampled)]
-        if not len(found):
+        finite = resampled[np.isfinite(resampled)]
+        if not len(finite):
             return Interval(value=float(value), low=float(value), high=float(value))
-        low, high = np.percentile(found, self._ends)
+        low, high = np.percentile(finite, self._ends)
         return Interval(value=float(value), low=float(low), high=float(high))

@@ -1,4 +1,4 @@
-"""Scores of one field of the captions: right or wrong, by label, and how near in an ontology."""
+"""Scores of one field of the captions: accuracy, by label, and ontology similarity."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from c2t.calibration.metrics.accuracy import LabelScore, score_labels
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
+from c2t.calibration.metrics.labels import TrueLabels, normalise_label
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
-from c2t.calibration.metrics.true_labels import TrueLabels
-from c2t.runtime.describe.caption import normalise_label
 from c2t.runtime.system.errors import EvaluationError
 
 Float64 = NDArray[np.float64]
@@ -21,16 +20,16 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityScore:
-    """Mean ontology similarity, and what could not take part in it.
+    """Mean ontology similarity, and the labels without a term.
 
     Args:
-        ontology: The file.
+        ontology: Name of the file.
         mean: Over the cells whose true label is a term.
-        best: What the mean would be if every label were right.
+        best: The mean if every label were right.
         cells: How many cells these are.
-        true_without_term: True labels that are no term, with their cells, which are left out.
-        predicted_without_term: Predicted labels that are no term, with their cells, which count
-            as unrelated (1).
+        true_without_term: True label that is no term -> its cells, which are left out.
+        predicted_without_term: Predicted label that is no term -> its cells, which count as
+            unrelated (similarity 1).
     """
 
     ontology: str
@@ -45,19 +44,19 @@ class SimilarityScore:
 class FieldScore:
     """Scores of one field.
 
-    Labels are compared normalised (lower case, no "cell" at the end), and named here as they are
-    written, in the commonest way where there is more than one. A resample's macro figures are over
-    the labels that it drew: very rare labels make the interval lopsided.
+    Labels are compared normalised (lower case, no "cell" at the end). They are named here as they
+    are written most often. A resample's macro figures are over the labels that it drew, so rare
+    labels make the interval lopsided.
 
     Args:
         field: "cell_type", "tissue", "disease", "sex" or "age".
-        column: Where the true labels are from.
-        cells: Cells with a true label: all figures are over these.
-        unlabelled: Cells without one, left out.
-        unread: Cells whose text names no label; they count as wrong.
+        column: Column of the true labels, or "the label map".
+        cells: Cells with a true label; all figures are over these.
+        unlabelled: Cells without one, which are left out.
+        unread: Cells whose text names no label, which count as wrong.
         labels: Scores of each true label.
-        confusion: Cells of each pair: true label -> predicted label -> cells; "" is unread.
-        similarity: None where there is no ontology for the field.
+        confusion: True label -> predicted label -> cells; "" is a text that names no label.
+        similarity: None without an ontology for the field.
     """
 
     field: str
@@ -76,14 +75,14 @@ class FieldScore:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class JudgedField:
-    """A field's score with what it is made of, for comparing two systems cell by cell.
+    """A field's score with its values of each cell, to compare two systems cell by cell.
 
     Args:
         score: The figures.
         right: [B] 1 or 0; NaN for a cell without a true label.
         similarity: [B]; NaN for a cell without a true term.
-        macro_f1: [R] of the bootstrap's resamples.
-        said: [B] the label as the text has it; None if it names none.
+        macro_f1: [R] of the resamples.
+        said: [B] label as the text writes it; None if it names none.
     """
 
     score: FieldScore
@@ -102,10 +101,10 @@ def judge_field(
     """Score the labels that texts name.
 
     Args:
-        true: The true labels.
-        said: [B] what the texts say.
+        true: The true labels of B cells.
+        said: [B] labels as the texts write them; None where a text names none.
         bootstrap: Resamples of the B cells.
-        similarity: Of the field's ontology.
+        similarity: Similarities of the field's ontology; None without one.
 
     Raises:
         EvaluationError: None of the true labels is a term of the ontology.
@@ -134,7 +133,7 @@ def judge_field(
             macro_f1=bootstrap.interval(plain.macro_f1, macro["f1"]),
             macro_precision=bootstrap.interval(plain.macro_precision, macro["precision"]),
             macro_recall=bootstrap.interval(plain.macro_recall, macro["recall"]),
-            labels={written[name]: found for name, found in plain.labels.items()},
+            labels={written[name]: label for name, label in plain.labels.items()},
             confusion=confusion,
             similarity=score,
         ),
@@ -146,12 +145,12 @@ def judge_field(
 
 
 def _written(names: Iterable[str | None]) -> dict[str, str]:
-    """How each normalised label is written, most often; true labels come first, and win a tie."""
+    """Normalised label -> its commonest spelling; of equal ones the first, so true labels win."""
     counts = Counter(name for name in names if name is not None)
-    found: dict[str, str] = {}
+    written: dict[str, str] = {}
     for name, _ in counts.most_common():
-        found.setdefault(normalise_label(name), name)
-    return found
+        written.setdefault(normalise_label(name), name)
+    return written
 
 
 def _resampled_macros(
@@ -160,7 +159,7 @@ def _resampled_macros(
     labels: Sequence[str],
     bootstrap: Bootstrap,
 ) -> dict[str, Float64]:
-    """Macro figures [R] of every resample, over the labels that it drew."""
+    """Macro figures [R] of each resample, over the labels that it drew."""
     number = {label: n for n, label in enumerate(labels)}
     judged = [
         (name, label) if name is not None else (None, None)
@@ -209,6 +208,7 @@ def _similarities(
     bootstrap: Bootstrap,
     similarity: OntologySimilarity | None,
 ) -> tuple[Float64, SimilarityScore | None]:
+    """Similarity of each cell [B], NaN without a true term, and their score."""
     near = np.full(len(said), np.nan)
     if similarity is None:
         return near, None

@@ -1,8 +1,8 @@
-"""An ontology as far as judging labels needs it: terms, their names, and who is whose parent.
+"""An ontology for judging labels: terms, their names, and their parents.
 
-One decision: a label finds its term by the surest way that works: id, label, label without "cell",
-exact synonym, synonym without "cell". A name that two terms share at one step finds neither there,
-because a silent guess would be worth a figure.
+One decision: a label is looked up in steps, the surest first: id, label, label without "cell",
+exact synonym, synonym without "cell". A name that two terms share at one step finds neither at that
+step, because a silent guess would change a figure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from c2t.runtime.describe.caption import normalise_label
+from c2t.calibration.metrics.labels import normalise_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,10 @@ class Term:
     Args:
         id: Such as "CL:0000084".
         label: Its name.
-        synonyms: Other names that mean exactly the same.
+        synonyms: Its exact synonyms.
         parents: Ids of its is_a parents.
-        obsolete: Withdrawn; it keeps its id, which `replaced_by` may pass on, and loses its names.
-        replaced_by: The id to use instead.
+        obsolete: Whether it was withdrawn. Then only its id finds it, or its replacement.
+        replaced_by: Id of the replacement of an obsolete term.
     """
 
     id: str
@@ -41,8 +41,8 @@ class Ontology:
     """Terms of one ontology, numbered in their order.
 
     Args:
-        name: Where it is from, with its version, for reports.
-        terms: All terms. Parents that are not among them are left out.
+        name: File name, with the version, for reports.
+        terms: All terms. Parents that are not among them are ignored.
 
     Attributes:
         edges: (parent, child) numbers, without repeats.
@@ -60,7 +60,7 @@ class Ontology:
                 if parent in self._by_id and parent != term.id
             }
         )
-        # From the surest kind of name to the least sure one.
+        # The surest kind of name first.
         self._names = [
             self._index(lambda term: [_folded(term.label)]),
             self._index(lambda term: [normalise_label(term.label)]),
@@ -72,10 +72,10 @@ class Ontology:
         return len(self.terms)
 
     def find(self, label: str) -> int | None:
-        """The number of the term that a label means, None if there is none or more than one."""
-        found = self._by_id.get(label.strip())
-        if found is not None:
-            return self._current(found)
+        """Number of the term that a label names; None if there is none, or more than one."""
+        by_id = self._by_id.get(label.strip())
+        if by_id is not None:
+            return self._current(by_id)
         folded, normalised = _folded(label), normalise_label(label)
         for names, key in zip(self._names, (folded, normalised, folded, normalised), strict=True):
             number = names.get(key)
@@ -84,14 +84,14 @@ class Ontology:
         return None
 
     def label(self, text: str) -> str:
-        """A label as the ontology writes it if `text` is the id of a term, else `text` itself."""
+        """The label of the term whose id `text` is; `text` itself if it is no id."""
         if text.strip() not in self._by_id:
             return text
         number = self.find(text)
         return text if number is None else self.terms[number].label
 
     def _current(self, number: int) -> int | None:
-        """Follow an obsolete term to the one that replaces it."""
+        """The term, or what replaces an obsolete one; None without a replacement."""
         for _ in range(len(self.terms)):
             term = self.terms[number]
             if not term.obsolete:
@@ -103,10 +103,11 @@ class Ontology:
         return None  # replaced in a circle
 
     def _index(self, names_of: _NamesOf) -> dict[str, int]:
-        found: dict[str, int | None] = {}
+        """Name -> term, for the names that only one term has."""
+        index: dict[str, int | None] = {}
         for name, number in _names(self.terms, names_of):
-            found[name] = number if found.get(name, number) == number else None
-        return {name: number for name, number in found.items() if number is not None and name}
+            index[name] = number if index.get(name, number) == number else None
+        return {name: number for name, number in index.items() if number is not None and name}
 
 
 def _names(terms: tuple[Term, ...], names_of: _NamesOf) -> Iterator[tuple[str, int]]:

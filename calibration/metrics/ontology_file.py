@@ -1,8 +1,8 @@
 """Reads ontologies: OBO files, and the JSON files of the package `cellxgene-ontology-guide`.
 
 That package's JSON (plain, gzip or Zstandard) maps each id to its label, its synonyms and its
-ancestors with their distance; ancestors at distance 1 are the parents. For UBERON it follows
-part_of besides is_a: the report names the file, so that figures are compared like with like.
+ancestors with their distance; ancestors at distance 1 are the parents. For UBERON these include
+part_of besides is_a, so its figures differ from those of an OBO file; the report names the file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import EvaluationError
 
 GUIDE = "cellxgene_ontology_guide"
-# The largest of CELLxGENE's files for people's data (MONDO) has 40 MB when unpacked.
+# The largest file of the guide for human data (MONDO) has 40 MB when unpacked.
 BYTES_MAX = 1 << 30
 _EXACT_SYNONYM = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"\s+EXACT\b')
 _WAYS = "give an .obo file, or a .json, .json.gz or .json.zst file of cellxgene-ontology-guide"
@@ -39,7 +40,7 @@ def read_ontology(path: Path) -> Ontology:
     """Read an ontology from a file.
 
     Raises:
-        EvaluationError: Missing, in another format, damaged, or without a single term.
+        EvaluationError: The file is missing, damaged, in another format, or has no term.
     """
     if not path.is_file():
         problem = f"there is no ontology file {path}"
@@ -56,9 +57,9 @@ def installed_ontology(prefix: str) -> Path | None:
     """The newest file of an ontology ("CL", "UBERON", "MONDO") in the installed guide, if any."""
     spec = importlib.util.find_spec(GUIDE)
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        found = sorted(Path(folder).glob(f"data/{prefix}-ontology-v*.json.*"))
-        if found:
-            return found[-1]
+        files = sorted(Path(folder).glob(f"data/{prefix}-ontology-v*.json.*"))
+        if files:
+            return files[-1]
     return None
 
 
@@ -83,45 +84,66 @@ def _guide_terms(path: Path) -> Iterator[Term]:
 
 
 def _unpacked(path: Path) -> bytes:
-    try:
-        if path.suffix == ".zst":
-            # Its own package until Python 3.14 brings one.
-            import zstandard
-
-            with path.open("rb") as stream:
-                data: bytes = zstandard.ZstdDecompressor().stream_reader(stream).read(BYTES_MAX)
-        elif path.suffix == ".gz":
-            with gzip.open(path) as unpacked:
-                data = unpacked.read(BYTES_MAX)
-        else:
-            with path.open("rb") as plain:
-                data = plain.read(BYTES_MAX)
-    except ModuleNotFoundError as error:
-        problem = f"reading {path.name} needs {error.name}, which is not installed"
-        raise EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`') from error
-    except Exception as error:  # zstandard's own error class exists only where it is installed
-        problem = f"{path} cannot be unpacked: {error}"
-        raise EvaluationError(problem, hint="fetch the file again") from error
+    read = {".zst": _read_zstandard, ".gz": _read_gzip}.get(path.suffix, _read_plain)
+    data = read(path)
     if len(data) >= BYTES_MAX:
         problem = f"{path} unpacks to more than {BYTES_MAX:,} bytes"
         raise EvaluationError(problem, hint=_WAYS)
     return data
 
 
+def _read_zstandard(path: Path) -> bytes:
+    try:
+        import zstandard  # a package of its own until Python 3.14
+    except ModuleNotFoundError as error:
+        raise _missing_library(path, error) from error
+    try:
+        with path.open("rb") as stream:
+            data: bytes = zstandard.ZstdDecompressor().stream_reader(stream).read(BYTES_MAX)
+    except (OSError, zstandard.ZstdError) as error:
+        raise _damaged(path, error) from error
+    return data
+
+
+def _read_gzip(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as stream:
+            return stream.read(BYTES_MAX)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_plain(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(BYTES_MAX)
+    except OSError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> EvaluationError:
+    return EvaluationError(f"{path} cannot be unpacked: {error}", hint="fetch the file again")
+
+
+def _missing_library(path: Path, error: ModuleNotFoundError) -> EvaluationError:
+    problem = f"reading {path.name} needs {error.name}, which is not installed"
+    return EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`')
+
+
 def _obo_terms(path: Path) -> Iterator[Term]:
     try:
         import obonet
     except ModuleNotFoundError as error:
-        problem = f"reading {path.name} needs {error.name}, which is not installed"
-        raise EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`') from error
+        raise _missing_library(path, error) from error
     try:
         with path.open(encoding="utf-8") as stream:
             graph = obonet.read_obo(stream, ignore_obsolete=False)
+    # obonet does not check its input: a file of another format ends in any of these inside it.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{path} is not an OBO file: {type(error).__name__}: {error}"
         raise EvaluationError(problem, hint=_WAYS) from error
     for name, data in graph.nodes(data=True):
-        if "name" in data:  # else only mentioned, as a parent in another ontology
+        if "name" in data:  # without one, it is only mentioned, as a parent in another ontology
             yield _obo_term(name, data)
 
 
@@ -130,7 +152,7 @@ def _obo_term(name: str, data: dict[str, Any]) -> Term:
     return Term(
         id=name,
         label=data["name"],
-        synonyms=tuple(found["name"].replace('\\"', '"') for found in synonyms if found),
+        synonyms=tuple(match["name"].replace('\\"', '"') for match in synonyms if match),
         parents=tuple(data.get("is_a", ())),
         obsolete=str(data.get("is_obsolete", "false")).lower() == "true",
         replaced_by=next(iter(data.get("replaced_by", ())), None),

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
 from c2t.runtime.system.errors import EvaluationError
+from c2t.runtime.system.progress import progress_bar
 
+# Cells that BERTScore takes together; enough for its own batches of 64.
+BERT_CELLS = 256
 BLEU_ORDERS = (1, 2, 3, 4)
 ROUGES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
@@ -33,7 +36,7 @@ def read_references(path: Path) -> dict[str, str]:
     """Reference captions by cell id, from a file as `c2t describe` writes it (.jsonl or .csv).
 
     Raises:
-        EvaluationError: Not there, without "cell" and "text", or without a single caption.
+        EvaluationError: The file is missing, lacks "cell" or "text", or has no caption.
     """
     hint = 'give .jsonl with {"cell": ..., "text": ...} a line, or .csv with columns cell and text'
     try:
@@ -45,11 +48,11 @@ def read_references(path: Path) -> dict[str, str]:
     except (OSError, KeyError, csv.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
         problem = f"{path} holds no reference captions: {type(error).__name__}: {error}"
         raise EvaluationError(problem, hint=hint) from error
-    found = {line.cell: line.text for line in lines if line.text}
-    if not found:
+    captions = {line.cell: line.text for line in lines if line.text}
+    if not captions:
         problem = f"{path} holds no reference captions"
         raise EvaluationError(problem, hint=hint)
-    return found
+    return captions
 
 
 def check_bert_model(path: Path | None) -> None:
@@ -71,6 +74,20 @@ def check_bert_model(path: Path | None) -> None:
         raise EvaluationError(problem, hint="run `pip install bert-score`") from error
 
 
+def check_text_metrics() -> None:
+    """Refuse to score texts where the libraries for it are missing.
+
+    Raises:
+        EvaluationError: The extra `evaluate` is not installed.
+    """
+    try:
+        import rouge_score  # noqa: F401 - only whether it is there
+        import sacrebleu  # noqa: F401
+    except ModuleNotFoundError as error:
+        problem = f"scoring texts needs {error.name}, which is not installed"
+        raise EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`') from error
+
+
 def score_texts(
     texts: Sequence[str | None],
     references: Sequence[str | None],
@@ -81,8 +98,8 @@ def score_texts(
     """Scores over the cells that have a reference; a missing text counts as an empty one.
 
     Args:
-        texts: [B].
-        references: [B].
+        texts: [B]; None where a cell could not be described.
+        references: [B]; None leaves a cell out.
         bootstrap: Resamples of the B cells.
         bert_model: Folder of a model for BERTScore.
 
@@ -92,12 +109,9 @@ def score_texts(
     cells = [cell for cell, reference in enumerate(references) if reference is not None]
     said = [texts[cell] or "" for cell in cells]
     wanted = [str(references[cell]) for cell in cells]
-    try:
-        scores = _bleu(said, wanted, bootstrap.weights[:, cells], bootstrap)
-        means = _rouge(said, wanted)
-    except ModuleNotFoundError as error:
-        problem = f"scoring texts needs {error.name}, which is not installed"
-        raise EvaluationError(problem, hint='run `pip install "c2t[evaluate]"`') from error
+    check_text_metrics()
+    scores = _bleu(said, wanted, bootstrap.weights[:, cells], bootstrap)
+    means = _rouge(said, wanted)
     if bert_model is not None:
         means["BERTScore"] = _bert(said, wanted, bert_model)
     for name, values in means.items():
@@ -110,23 +124,25 @@ def score_texts(
 def _bleu(
     said: Sequence[str], wanted: Sequence[str], weights: NDArray[np.float32], bootstrap: Bootstrap
 ) -> dict[str, Interval]:
-    """BLEU of the corpus and of its resamples, all from the n-gram counts of the single texts."""
+    """BLEU of the corpus and of its resamples, from the n-gram counts of each text."""
     from sacrebleu.metrics.bleu import BLEU
 
     most = max(BLEU_ORDERS)
-    # The effective order matters for a text's own score only, which is not used.
+    # The effective order changes only a single text's score, which is not used.
     metric = BLEU(max_ngram_order=most, effective_order=True)
     rows = []
-    for text, target in zip(said, wanted, strict=True):
-        found = metric.sentence_score(text, [target])
-        rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
+    with progress_bar("BLEU", len(said), unit="cells") as advance:
+        for text, target in zip(said, wanted, strict=True):
+            score = metric.sentence_score(text, [target])
+            rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
+            advance(1)
     counts = np.asarray(rows, dtype=np.float64)
 
     def bleu(sums: NDArray[np.float64], order: int) -> float:
         values = np.rint(sums).astype(int).tolist()
         if not values[-1]:
             return np.nan  # no cell with a reference was drawn
-        score = 0.01 * float(
+        share = 0.01 * float(
             BLEU.compute_bleu(
                 values[:order],
                 values[most : most + order],
@@ -135,7 +151,7 @@ def _bleu(
                 max_ngram_order=order,
             ).score
         )
-        return min(score, 1.0)  # rounding
+        return min(share, 1.0)  # rounding
 
     resampled = weights.astype(np.float64) @ counts
     return {
@@ -150,7 +166,11 @@ def _rouge(said: Sequence[str], wanted: Sequence[str]) -> dict[str, list[float]]
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(list(ROUGES), use_stemmer=True)
-    scores = [scorer.score(target, text) for text, target in zip(said, wanted, strict=True)]
+    scores = []
+    with progress_bar("ROUGE", len(said), unit="cells") as advance:
+        for text, target in zip(said, wanted, strict=True):
+            scores.append(scorer.score(target, text))
+            advance(1)
     return {name: [float(score[key].fmeasure) for score in scores] for key, name in ROUGES.items()}
 
 
@@ -160,5 +180,11 @@ def _bert(said: Sequence[str], wanted: Sequence[str], model: Path) -> list[float
 
     layers = msgspec.json.decode((model / "config.json").read_bytes())["num_hidden_layers"]
     scorer = BERTScorer(model_type=str(model), num_layers=int(layers), device="cpu")
-    _, _, f1 = scorer.score(list(said), list(wanted))
-    return [float(value) for value in f1]
+    values: list[float] = []
+    with progress_bar("BERTScore", len(said), unit="cells") as advance:
+        for first in range(0, len(said), BERT_CELLS):
+            span = slice(first, first + BERT_CELLS)
+            _, _, f1 = scorer.score(list(said[span]), list(wanted[span]))
+            values += [float(value) for value in f1]
+            advance(len(f1))
+    return values

@@ -1,1 +1,1 @@
-"""From ranges to an INT8 bundle: scales, smoothing, Q/DQ in the graphs, sensitivity."""
+"""From ranges to quantised graphs and bundles: scales, smoothing, recipes, Q/DQ in the graphs."""

@@ -1,8 +1,8 @@
 """Weight-only quantisation: int8 or int4 weights in blocks, activations float32.
 
-Each output channel is cut into blocks of 32 inputs with a scale each. ONNX Runtime's contrib
-operator MatMulNBits computes with them; it reads weights once a step, which is all that counts for
-single tokens, but prefills slower than integer products.
+Each output channel is cut into blocks of 32 inputs, and each block has a scale. ONNX Runtime's
+contrib operator MatMulNBits computes with them. It reads the weights once a step, and nothing else
+counts for a step of one token; a prefill is slower than with integer products.
 """
 
 from __future__ import annotations
@@ -14,38 +14,45 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from c2t.calibration.ranges.products import Float32, Product
+from c2t.calibration.ranges.linears import Float32, Linear
+from c2t.runtime.system.errors import CalibrationError
 
 BLOCK = 32
-# float32 arithmetic inside: level 4 (int8 activations) flips choices that are nearly even, and
-# makes a token depend on what else is in its block.
+# float32 arithmetic inside. Level 4 (int8 activations) flips nearly even choices, and a token then
+# depends on the other tokens of its block.
 ACCURACY_LEVEL = 1
 
 
-def block_product(
-    product: Product, rows: Float32, node: onnx.NodeProto, *, bits: int
+def block_linear(
+    linear: Linear, rows: Float32, node: onnx.NodeProto, *, bits: int
 ) -> tuple[dict[str, NDArray[Any]], onnx.NodeProto]:
-    """The weights of a product in blocks, and the node that reads them.
+    """The weight of a linear in blocks, and the node that reads it.
 
     Args:
-        product: The product.
+        linear: The linear, without bias.
         rows: Its weight as [N, K].
-        node: The node that it was; a third input is its bias.
+        node: Its node in the float32 graph.
         bits: 8 or 4.
 
     Returns:
         Initializers by name, and the node.
+
+    Raises:
+        CalibrationError: The node has a bias.
     """
+    if len(node.input) > 2 and node.input[2]:
+        problem = f"{node.name} adds a bias inside its node; a weight-only linear cannot"
+        raise CalibrationError(problem, hint="calibrate to int8, or export the bundle again")
     values, scales = block_quantise(rows, bits=bits)
-    names = (f"{product.weight}.blocks", f"{product.weight}.block_scales")
+    names = (f"{linear.weight}.blocks", f"{linear.weight}.block_scales")
     new = helper.make_node(
         "MatMulNBits",
         [node.input[0], *names],
         list(node.output),
         name=node.name,
         domain="com.microsoft",
-        K=product.inputs,
-        N=product.outputs,
+        K=linear.inputs,
+        N=linear.outputs,
         bits=bits,
         block_size=BLOCK,
         accuracy_level=ACCURACY_LEVEL,
@@ -77,9 +84,9 @@ def block_quantise(rows: Float32, *, bits: int) -> tuple[NDArray[np.uint8], Floa
 def block_dequantise(
     codes: NDArray[np.uint8], scales: Float32, *, inputs: int, bits: int
 ) -> Float32:
-    """The weight [N, K] that codes and scales of `block_quantise` stand for."""
+    """The weight [N, K] that the codes and scales of `block_quantise` represent."""
     if bits == 4:
         codes = np.stack([codes & 15, codes >> 4], axis=3).reshape(*codes.shape[:2], BLOCK)
     values = (codes.astype(np.float32) - np.float32(1 << (bits - 1))) * scales[:, :, None]
-    found: Float32 = values.reshape(len(codes), -1)[:, :inputs]
-    return found
+    rows: Float32 = values.reshape(len(codes), -1)[:, :inputs]
+    return rows

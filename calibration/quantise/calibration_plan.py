@@ -1,7 +1,7 @@
-"""From cells to a recipe: ranges, smoothing factors, scales, and each product's own error.
+"""From cells to a recipe: ranges, smoothing factors, scales, and each linear's own error.
 
-Two passes over the cells: the first finds channel ranges, smoothing is searched on them, and the
-second counts the smoothed activations for the estimators that look at the distribution.
+Two passes over the cells. The first finds channel ranges, from which smoothing is chosen. The
+second counts smoothed activations in histograms, for the estimators that need the distribution.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from c2t.calibration.quantise.choices import Estimator
-from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
+from c2t.calibration.quantise.estimator import Estimator
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.quantise.scales import (
     channel_scales,
     fake_quantise,
@@ -33,55 +33,30 @@ from c2t.calibration.ranges.activation_statistics import (
     add_counts,
 )
 from c2t.calibration.ranges.collect import TappedSystem
-from c2t.calibration.ranges.products import Float32, Product, StoredGraph
+from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell
+from c2t.calibration.results.calibration import LinearReport
+from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.system.progress import progress_bar
 
-# A product whose error is nothing at all.
-SQNR_MOST = 200.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductReport:
-    """What calibration found out about one product.
-
-    Args:
-        graph: File of its graph.
-        product: Its name.
-        inputs: K.
-        outputs: N.
-        largest: Largest magnitude of its input before smoothing.
-        strength: Of smoothing; 0: none.
-        foldable: Whether there was a place to fold smoothing into.
-        threshold: Magnitude above which its input, after smoothing, is clipped.
-        sqnr: Power of its output over the power of the error that quantising it alone makes, in dB,
-            on a sample of rows.
-    """
-
-    graph: str
-    product: str
-    inputs: int
-    outputs: int
-    largest: float
-    strength: float
-    foldable: bool
-    threshold: float
-    sqnr: float
+# Reported where there is no error at all, in dB.
+SQNR_MAX = 200.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalibrationPlan:
-    """Recipes by graph file, everything in the form int8, and what is known of each product."""
+    """Recipes by graph file, every linear quantised, and a report of each linear."""
 
     recipes: dict[str, GraphRecipe]
-    reports: tuple[ProductReport, ...]
+    reports: tuple[LinearReport, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Settled:
-    """A product between the passes."""
+    """A linear after the first pass: its smoothing is chosen, its histogram still empty."""
 
     graph: str
-    product: Product
+    linear: Linear
     statistics: ChannelStatistics
     fold: Fold | None
     strength: float
@@ -97,78 +72,84 @@ def make_plan(
     smooth: bool,
     seed: int,
 ) -> CalibrationPlan:
-    """Calibrate all products of the three graphs.
+    """Calibrate all linears of the three graphs.
 
     Args:
         system: The float32 graphs.
-        cells: What to calibrate on.
-        estimator: How activations' thresholds are found.
-        smooth: Search smoothing factors.
-        seed: Of the rows that are kept.
+        cells: Cells to calibrate on.
+        estimator: How thresholds of activations are found.
+        smooth: Whether smoothing factors are searched.
+        seed: Seed of the choice of rows that are kept.
     """
     statistics = {
-        name: {p.name: ChannelStatistics(p, seed=seed) for p in graph.products()}
+        name: {p.name: ChannelStatistics(p, seed=seed) for p in graph.linears()}
         for name, graph in system.graphs.items()
     }
     for taps in system.passes(cells, "ranges"):
-        for name, found in taps.items():
-            add_channels(statistics[name], found)
-    settled = [
-        _settle(name, graph, product, statistics[name][product.name], smooth=smooth)
-        for name, graph in system.graphs.items()
-        for product in graph.products()
+        for name, graph_taps in taps.items():
+            add_channels(statistics[name], graph_taps)
+    linears = [
+        (name, graph, linear) for name, graph in system.graphs.items() for linear in graph.linears()
     ]
+    settled = []
+    with progress_bar("smoothing", len(linears), unit="linears") as advance:
+        for name, graph, linear in linears:
+            channels = statistics[name][linear.name]
+            settled.append(_settle(name, graph, linear, channels, smooth=smooth))
+            advance(1)
     if estimator is not Estimator.max:
         histograms = {
-            name: {s.product.name: s.histogram for s in settled if s.graph == name}
+            name: {s.linear.name: s.histogram for s in settled if s.graph == name}
             for name in system.graphs
         }
         for taps in system.passes(cells, "distributions"):
-            for name, found in taps.items():
-                add_counts(histograms[name], found)
+            for name, graph_taps in taps.items():
+                add_counts(histograms[name], graph_taps)
     recipes: dict[str, GraphRecipe] = {name: GraphRecipe() for name in system.graphs}
     reports = []
-    for item in settled:
-        recipe, report = _finish(item, system.graphs[item.graph], estimator)
-        recipes[item.graph].products[item.product.name] = recipe
-        reports.append(report)
+    with progress_bar("scales", len(settled), unit="linears") as advance:
+        for item in settled:
+            recipe, report = _finish(item, system.graphs[item.graph], estimator)
+            recipes[item.graph].linears[item.linear.name] = recipe
+            reports.append(report)
+            advance(1)
     return CalibrationPlan(recipes=recipes, reports=tuple(reports))
 
 
 def _settle(
-    name: str, graph: StoredGraph, product: Product, found: ChannelStatistics, *, smooth: bool
+    name: str, graph: StoredGraph, linear: Linear, channels: ChannelStatistics, *, smooth: bool
 ) -> _Settled:
-    """Choose a product's smoothing; the range of its input is known then."""
-    fold = find_fold(graph, product)
-    factors, strength = np.ones(product.inputs, np.float32), 0.0
+    """Choose a linear's smoothing; the range of its smoothed input follows from it."""
+    fold = find_fold(graph, linear)
+    factors, strength = np.ones(linear.inputs, np.float32), 0.0
     if fold is not None and smooth:
-        chosen = search_smoothing(graph.matrix(product), found.largest, found.rows, fold)
+        chosen = search_smoothing(graph.matrix(linear), channels.largest, channels.rows, fold)
         factors, strength = chosen.factors, chosen.strength
-    largest = float((found.largest / factors).max(initial=0.0))
+    largest = float((channels.largest / factors).max(initial=0.0))
     histogram = Histogram(largest, np.float32(1) / factors if strength else None)
-    return _Settled(name, product, found, fold, strength, factors, histogram)
+    return _Settled(name, linear, channels, fold, strength, factors, histogram)
 
 
 def _finish(
     item: _Settled, graph: StoredGraph, estimator: Estimator
-) -> tuple[ProductRecipe, ProductReport]:
+) -> tuple[LinearRecipe, LinearReport]:
     smoothed = item.strength > 0
     limit = item.histogram.largest
     if estimator is not Estimator.max:
         limit = threshold(item.histogram, estimator)
     scale = scale_of(limit)
-    recipe = ProductRecipe(
-        form=Form.int8,
+    recipe = LinearRecipe(
+        precision=Precision.int8,
         scale=float(scale),
         factors=item.factors if smoothed else None,
         fold=item.fold if smoothed else None,
     )
-    matrix = graph.matrix(item.product)
-    report = ProductReport(
+    matrix = graph.matrix(item.linear)
+    report = LinearReport(
         graph=item.graph,
-        product=item.product.name,
-        inputs=item.product.inputs,
-        outputs=item.product.outputs,
+        linear=item.linear.name,
+        inputs=item.linear.inputs,
+        outputs=item.linear.outputs,
         largest=float(item.statistics.largest.max(initial=0.0)),
         strength=item.strength,
         foldable=item.fold is not None,
@@ -179,19 +160,24 @@ def _finish(
 
 
 def output_sqnr(matrix: Float32, rows: Float32, scale: np.float32, factors: Float32) -> float:
-    """Signal to quantisation noise of a product's output, in dB, on some of its channels.
+    """Signal-to-quantisation-noise ratio of a linear's output, in dB, on some of its channels.
 
     Args:
         matrix: Weight [K, N].
         rows: Inputs [n, K].
-        scale: Of the smoothed input.
+        scale: Scale of the smoothed input.
         factors: [K] of smoothing.
     """
     weight = judged_channels(matrix) * factors[:, None]
     exact = (rows / factors) @ weight
-    found = fake_quantise(rows / factors, scale) @ fake_quantise(weight, channel_scales(weight))
+    near = fake_quantise(rows / factors, scale) @ fake_quantise(weight, channel_scales(weight))
+    return sqnr(exact, near)
+
+
+def sqnr(exact: Float32, near: Float32) -> float:
+    """Signal-to-quantisation-noise ratio in dB; at most `SQNR_MAX`."""
     signal = float(np.square(exact, dtype=np.float64).sum())
-    noise = float(np.square(found - exact, dtype=np.float64).sum())
+    noise = float(np.square(near - exact, dtype=np.float64).sum())
     if noise == 0:
-        return SQNR_MOST
-    return min(float(10 * np.log10(max(signal, 1e-30) / noise)), SQNR_MOST)
+        return SQNR_MAX
+    return min(float(10 * np.log10(max(signal, 1e-30) / noise)), SQNR_MAX)

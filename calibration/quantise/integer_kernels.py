@@ -1,7 +1,7 @@
-"""Which kernels ONNX Runtime really runs for the products of a quantised graph.
+"""The kernels that ONNX Runtime runs for the linears of a quantised graph.
 
-One decision: the profiler is asked, not the graph. A product whose weight is widened to float32 on
-every call looks the same in the file and costs more than it did before.
+One decision: the profiler says so, not the graph. In the file, a linear that runs on integers looks
+the same as one whose weight is widened to float32 in every run, which is slower than float32.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from c2t.calibration.results.calibration import KernelReport
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
 
@@ -22,40 +23,25 @@ INTEGER_KERNELS = frozenset({"MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "
 BLOCK_KERNELS = frozenset({"MatMulNBits"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelReport:
-    """What ran for a graph.
-
-    Args:
-        graph: Its file.
-        kernels: Product -> operator, as it ran.
-        float32: Quantised products that ran as something else than integer (or block) kernels.
-        widened: How often a run dequantised a whole tensor.
-    """
-
-    graph: str
-    kernels: dict[str, str]
-    float32: tuple[str, ...]
-    widened: int
-
-
 def profile_kernels(
-    path: Path, inputs: Mapping[str, NDArray[Any]], products: Sequence[str]
+    path: Path, inputs: Mapping[str, NDArray[Any]], linears: Sequence[str]
 ) -> KernelReport:
     """Run a graph once under the profiler.
 
     Args:
         path: The graph file.
-        inputs: Its inputs.
-        products: The quantised products, by name.
+        inputs: The graph's inputs by name.
+        linears: Names of the quantised linears.
     """
     operators = {event.node: event.operator for event in _run(path, inputs)}
-    found = {name: operators.get(name, "none") for name in products}
+    kernels = {name: operators.get(name, "none") for name in linears}
     return KernelReport(
         graph=path.name,
-        kernels=found,
+        kernels=kernels,
         float32=tuple(
-            name for name, kernel in found.items() if kernel not in INTEGER_KERNELS | BLOCK_KERNELS
+            name
+            for name, kernel in kernels.items()
+            if kernel not in INTEGER_KERNELS | BLOCK_KERNELS
         ),
         widened=sum(operator == "DequantizeLinear" for operator in operators.values()),
     )
@@ -64,14 +50,14 @@ def profile_kernels(
 def operator_seconds(
     path: Path, inputs: Mapping[str, NDArray[Any]], threads: int | None = None
 ) -> dict[str, float]:
-    """Where the time of a run goes: seconds by operator, the longest first.
+    """Seconds of a run by operator, the longest first.
 
     Args:
         path: The graph file.
-        inputs: Its inputs.
+        inputs: The graph's inputs by name.
         threads: Threads of the run; None: all cores.
     """
-    # Of the second of two runs: the first one also allocates.
+    # The second of two runs counts: the first one also allocates.
     last = {event.node: event for event in _run(path, inputs, runs=2, threads=threads)}
     seconds: dict[str, float] = {}
     for event in last.values():
@@ -81,7 +67,7 @@ def operator_seconds(
 
 @dataclass(frozen=True)
 class _KernelEvent:
-    """One node's run; a fused node keeps its product's name."""
+    """A run of one node; a fused node has the name of its linear."""
 
     node: str
     operator: str

@@ -1,4 +1,4 @@
-"""The files of a quantised bundle: graphs, tables, and all that stays as it was."""
+"""Writes the files of a quantised bundle: graphs, tables, and copies of the rest."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from safetensors.numpy import save
 
 from c2t.calibration.quantise.quantised_graph import StoredRows, write_quantised
 from c2t.calibration.quantise.recipe import GraphRecipe
-from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.ranges.linears import StoredGraph
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import GRAPHS, MANIFEST_NAME, Decoder, FileEntry
 from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.system.progress import progress_bar
 
 GENE_TABLES = "gene_embedding.safetensors"
-# About the float32 graphs and nothing else.
+# Not copied: they describe the float32 graphs.
 LEFT_BEHIND = ("parity.json",)
 
 
@@ -33,20 +34,23 @@ def write_quantised_bundle(
 
     Args:
         source: The float32 bundle.
-        folder: Where to.
+        folder: The empty folder.
         recipes: By graph file; a graph without one is copied.
-        precision: What the manifest is to say.
+        precision: The precision for the manifest.
 
     Returns:
-        The new bundle, opened. Files that are added later need `complete_manifest`.
+        The new bundle, opened. It has no hashes until `complete_manifest`.
     """
     table = None
-    for name in GRAPHS:
-        graph = StoredGraph(source.file(name))
-        is_decoder = name == "decoder.onnx"
-        reference = source.manifest.decoder.token_embedding if is_decoder else None
-        rows = write_quantised(graph, folder / name, recipes.get(name, GraphRecipe()), reference)
-        table = rows if is_decoder else table
+    total = sum(source.file(f"{name}.data").stat().st_size for name in GRAPHS)
+    with progress_bar("writing the graphs", total, unit="bytes") as advance:
+        for name in GRAPHS:
+            graph = StoredGraph(source.file(name))
+            recipe = recipes.get(name, GraphRecipe())
+            is_decoder = name == "decoder.onnx"
+            reference = source.manifest.decoder.token_embedding if is_decoder else None
+            rows = write_quantised(graph, folder / name, recipe, reference, progress=advance)
+            table = rows if is_decoder else table
     assert table is not None
     write_gene_tables(source.gene_embedding_tables, folder / GENE_TABLES)
     written = {GENE_TABLES, *GRAPHS, *(f"{name}.data" for name in GRAPHS)}
@@ -63,14 +67,15 @@ def write_quantised_bundle(
 
 
 def complete_manifest(bundle: Bundle) -> None:
-    """Write the manifest of a finished bundle: every file in its folder, with its hash."""
+    """Write the manifest of a finished bundle: every file of its folder with its hash."""
     names = _names(bundle.path)
-    files = file_entries(bundle.path, names)
+    with progress_bar("hashing the files", bytes_of(bundle), unit="bytes") as advance:
+        files = file_entries(bundle.path, names, progress=advance)
     write_manifest(bundle.path, replace(bundle.manifest, files=files))
 
 
 def write_gene_tables(tables: GeneEmbeddingTables, path: Path) -> None:
-    """Write the gene embedding's tables, int8 with a scale a row."""
+    """Write the gene embedding's tables as int8 with a scale a row."""
     small = convert_tables(tables, np.dtype(np.int8))
     arrays = {
         "word": small.word,
@@ -81,12 +86,12 @@ def write_gene_tables(tables: GeneEmbeddingTables, path: Path) -> None:
         "gamma": small.gamma,
         "beta": small.beta,
     }
-    # Not `save_file`: it makes files that only their owner can read.
+    # Not `save_file`, which makes files that only their owner can read.
     path.write_bytes(save({name: array for name, array in arrays.items() if array is not None}))
 
 
 def bytes_of(bundle: Bundle) -> int:
-    """Size of all files of a bundle, as they lie on the disk."""
+    """Size of all files in a bundle's folder, whether the manifest lists them or not."""
     return sum((bundle.path / name).stat().st_size for name in _names(bundle.path))
 
 
@@ -99,7 +104,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _unhashed(folder: Path) -> dict[str, FileEntry]:
-    """Lengths only: the hashes come when the last file has been written."""
+    """Entries with lengths and empty hashes; `complete_manifest` fills them in."""
     return {
         name: FileEntry(bytes=(folder / name).stat().st_size, sha256="") for name in _names(folder)
     }

@@ -1,17 +1,18 @@
-"""Writing a quantised graph: explicit Q/DQ around every product that the recipe names.
+"""Writes a quantised graph: explicit Q/DQ around every int8 linear of the recipe.
 
     x -> QuantizeLinear -> DequantizeLinear -+
                                              +-> MatMul        int8 zero points, all of them 0
     W (int8) ---------> DequantizeLinear ----+
 
-One decision: each product has a Q/DQ pair of its own. ONNX Runtime makes an integer product only of
-a quantised input with a single reader (others are widened to float32 on every call), and a Gemm
-only where zero points are written out. Attention's own products stay float32.
+One decision: each linear has its own Q/DQ pair, even if two share an input. ONNX Runtime fuses an
+integer product only if the quantised input has a single reader (else it widens it to float32 in
+every run), and a Gemm only if zero points are written out. Attention's two products stay float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +21,21 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from c2t.calibration.quantise.block_weights import block_product
-from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
+from c2t.calibration.quantise.block_weights import block_linear
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.quantise.scales import channel_scales, quantise
-from c2t.calibration.ranges.products import Float32, Product, StoredGraph
+from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
 from c2t.runtime.bundle.manifest import TensorReference
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.graphs.data_file import DataFile, offset_of
 
-# Rows of a token table that are quantised at a time.
+# Rows of a token table that are quantised together.
 BLOCK_ROWS = 4096
 ZERO = "zero_point"
+FLOAT32_BYTES = 4
 CONTRIB_DOMAIN = "com.microsoft"
+
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +53,25 @@ def write_quantised(
     table: TensorReference | None = None,
     *,
     share: bool = False,
+    progress: Progress = lambda _: None,
 ) -> StoredRows | None:
     """Write a graph and its data file.
 
     Args:
         source: The float32 graph.
         target: The new graph file; its data goes to `<target>.data`.
-        recipe: What becomes of each product.
-        table: The text token table in the source's data file, which the runtime maps: it becomes
-            int8 a row, unless it is also the matrix of a product that stays float32.
-        share: Leave unchanged weights in the source's data file, which the caller makes appear
-            beside `target` under its own name. For graphs that are soon thrown away.
+        recipe: The precision and smoothing of each linear.
+        table: The text token table in the source's data file. It becomes int8 with a scale a row,
+            unless it is also the weight of a linear that stays float32.
+        share: Refer to unchanged weights in the source's data file instead of copying them. The
+            caller puts that file beside `target` under its own name. For temporary graphs.
+        progress: Called with the float32 bytes of each weight that was written.
 
     Returns:
-        Where the token table now lies; None without one.
+        Where the token table lies now; None without `table`.
     """
     with DataFile(target) as data:
-        writer = _Writer(source, data, recipe, share=share)
+        writer = _Writer(source, data, recipe, share=share, progress=progress)
         model = writer.model()
         rows = None if table is None else writer.table(table)
     target.write_bytes(model.SerializeToString(deterministic=True))
@@ -73,44 +80,53 @@ def write_quantised(
 
 class _Writer:
     def __init__(
-        self, source: StoredGraph, data: DataFile, recipe: GraphRecipe, *, share: bool
+        self,
+        source: StoredGraph,
+        data: DataFile,
+        recipe: GraphRecipe,
+        *,
+        share: bool,
+        progress: Progress,
     ) -> None:
         self._source = source
         self._share = share
+        self._progress = progress
         self._data = data
         self._recipe = recipe
         self._initializers: list[TensorProto] = []
-        self._stored: dict[str, StoredRows] = {}  # by-output weights that were written
+        self._stored: dict[str, StoredRows] = {}  # matrices written so far, by name
 
     def model(self) -> onnx.ModelProto:
-        """The new graph; its tensors are in the data file by then."""
+        """The new graph; writes its tensors to the data file."""
         source = self._source
-        products = {product.name: product for product in source.products()}
+        linears = {linear.name: linear for linear in source.linears()}
         nodes: list[onnx.NodeProto] = []
         replaced: set[str] = set()
         contrib = False
         for original in source.graph.node:
             node = onnx.NodeProto()
             node.CopyFrom(original)
-            product = products.get(node.name)
-            recipe = self._recipe.products.get(node.name) if product else None
-            if product is not None and recipe is not None and recipe.form is not Form.float32:
-                replaced.add(product.weight)
-                if recipe.form is Form.int8:
-                    nodes += self._quantised_inputs(product, recipe, node)
+            linear = linears.get(node.name)
+            recipe = self._recipe.linears.get(node.name) if linear else None
+            if linear is not None and recipe is not None and recipe.precision is not Precision.fp32:
+                replaced.add(linear.weight)
+                if recipe.precision is Precision.int8:
+                    nodes += self._quantised_inputs(linear, recipe, node)
                 else:
                     contrib = True
-                    node = self._block_product(product, recipe, node)
+                    node = self._block_linear(linear, recipe, node)
+                self._progress(FLOAT32_BYTES * linear.inputs * linear.outputs)
             nodes.append(node)
         kept = [t for t in source.graph.initializer if t.name not in replaced]
         multiplied = {
-            product.weight: factors
-            for name, product in products.items()
-            if (chosen := self._recipe.products.get(name)) is not None
+            linear.weight: factors
+            for name, linear in linears.items()
+            if (chosen := self._recipe.linears.get(name)) is not None
             and (factors := chosen.factors) is not None
         }
         for tensor in kept:
             self._initializers.append(self._kept(tensor, multiplied.get(tensor.name)))
+            self._progress(FLOAT32_BYTES * math.prod(tensor.dims))
         model = onnx.ModelProto()
         model.CopyFrom(source.model)
         del model.graph.node[:], model.graph.initializer[:]
@@ -121,7 +137,7 @@ class _Writer:
         return model
 
     def table(self, reference: TensorReference) -> StoredRows:
-        """Write the token table, or find it among the weights that were written."""
+        """Write the token table, unless it was written as a weight."""
         for tensor in self._source.graph.initializer:
             if offset_of(tensor) == reference.offset and tensor.name in self._stored:
                 return self._stored[tensor.name]
@@ -135,26 +151,26 @@ class _Writer:
         return self._rows("token_embedding", values)[1]
 
     def _quantised_inputs(
-        self, product: Product, recipe: ProductRecipe, node: onnx.NodeProto
+        self, linear: Linear, recipe: LinearRecipe, node: onnx.NodeProto
     ) -> Iterator[onnx.NodeProto]:
-        """Q and DQ of a product's input, DQ of its weight; `node` is made to read them."""
-        prefix, axis = product.name, 1
-        if product.by_output:
-            weight, _ = self._rows(product.weight, self._source.array(product.weight))  # type: ignore[arg-type]
+        """Q and DQ of a linear's input and DQ of its weight; makes `node` read them."""
+        prefix, axis = linear.name, 1
+        if linear.by_output:
+            weight, _ = self._rows(linear.weight, self._source.array(linear.weight))  # type: ignore[arg-type]
             axis = 0
         else:
-            matrix = self._matrix(product, recipe)
+            matrix = self._matrix(linear, recipe)
             scales = channel_scales(matrix)
-            weight = product.weight
+            weight = linear.weight
             self._add(weight, quantise(matrix, scales))
             self._add(f"{weight}.scale", scales)
-        self._add(f"{weight}.zero_point", np.zeros(product.outputs, np.int8))
+        self._add(f"{weight}.zero_point", np.zeros(linear.outputs, np.int8))
         self._add(f"{prefix}.input.scale", np.array(recipe.scale, np.float32))
         if not any(tensor.name == ZERO for tensor in self._initializers):
             self._add(ZERO, np.array(0, np.int8))
         scale = [f"{prefix}.input.scale", ZERO]
         steps = (
-            ("input.quantize", "QuantizeLinear", [product.input, *scale], None),
+            ("input.quantize", "QuantizeLinear", [linear.input, *scale], None),
             ("input.dequantize", "DequantizeLinear", [f"{prefix}.input.quantize", *scale], None),
             (
                 "weight.dequantize",
@@ -169,24 +185,24 @@ class _Writer:
             attributes = {} if along is None else {"axis": along}
             yield helper.make_node(operator, inputs, [name], name=name, **attributes)
 
-    def _block_product(
-        self, product: Product, recipe: ProductRecipe, node: onnx.NodeProto
+    def _block_linear(
+        self, linear: Linear, recipe: LinearRecipe, node: onnx.NodeProto
     ) -> onnx.NodeProto:
-        """The same product with a weight of int8 or int4 blocks."""
-        bits = 8 if recipe.form is Form.int8_weights else 4
-        matrix = self._matrix(product, recipe)
-        arrays, new = block_product(product, matrix.T, node, bits=bits)
+        """The same linear with a weight in int8 or int4 blocks."""
+        bits = recipe.precision.weight_bits
+        matrix = self._matrix(linear, recipe)
+        arrays, new = block_linear(linear, matrix.T, node, bits=bits)
         for name, values in arrays.items():
             self._add(name, values)
         return new
 
-    def _matrix(self, product: Product, recipe: ProductRecipe) -> Float32:
-        """A weight [K, N] with its own factors and the divisions of products behind it."""
-        matrix = self._recipe.folded(product.weight, self._source.matrix(product))
+    def _matrix(self, linear: Linear, recipe: LinearRecipe) -> Float32:
+        """A weight [K, N], multiplied by its factors and divided by those of later linears."""
+        matrix = self._recipe.folded(linear.weight, self._source.matrix(linear))
         return matrix if recipe.factors is None else matrix * recipe.factors[:, None]
 
     def _kept(self, tensor: TensorProto, factors: Float32 | None) -> TensorProto:
-        """An initializer that stays float32 (or int64), with what is folded into it."""
+        """An initializer that is not quantised, with the divisions that are folded into it."""
         values = unchanged = self._source.array(tensor.name)
         if tensor.data_type == TensorProto.FLOAT:
             values = self._recipe.folded(tensor.name, values)  # type: ignore[arg-type]
@@ -201,7 +217,7 @@ class _Writer:
         return stored
 
     def _rows(self, name: str, values: Float32) -> tuple[str, StoredRows]:
-        """Store a table [V, D] as int8 with a scale a row; both can be mapped."""
+        """Store a table [V, D] as int8 with a scale a row, both uncompressed for mapping."""
         scales = np.concatenate([channel_scales(block.T) for block in _blocks(values)])
         blocks = (
             quantise(block, scales[start : start + len(block), None])

@@ -1,9 +1,9 @@
 """From ranges to scales: symmetric int8, per tensor for activations, per channel for weights.
 
-One decision: an estimator is a function from a histogram of magnitudes to a threshold; what lies
-above it is clipped. The scale is threshold / 127, so that the zero point is 0 and -128 is not used.
-Own code, not ONNX Runtime's calibrators: those keep every activation of a run (memory grows with
-the cells) and know neither smoothing nor graphs whose caches are inputs.
+One decision: an estimator maps a histogram of magnitudes to a threshold; larger magnitudes are
+clipped. The scale is threshold / 127, so the zero point is 0 and the code -128 is not used.
+ONNX Runtime's calibrators are not used: they keep every activation of a run, so their memory grows
+with the cells, and they support neither smoothing nor graphs whose caches are inputs.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.quantise.choices import Estimator
+from c2t.calibration.quantise.estimator import Estimator
 from c2t.calibration.ranges.activation_statistics import BINS, Histogram
-from c2t.calibration.ranges.products import Float32
+from c2t.calibration.ranges.linears import Float32
 
 LEVELS = 127
 PERCENTILE = 99.99
-# Thresholds that the searching estimators try, as bins: from 1/16 of the range to all of it.
+# Thresholds that mse and entropy try, in bins: from 1/16 of the range to all of it.
 CANDIDATES = np.unique(np.geomspace(BINS // 16, BINS, 96).astype(int))
-# Smaller scales make the products' own rescaling underflow; a channel of zeros gets it too.
+# A smaller scale times a weight's scale could underflow. An input that is always 0 gets it too.
 LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2**20
 
 Float64 = NDArray[np.float64]
@@ -33,7 +33,7 @@ def threshold(histogram: Histogram, estimator: Estimator) -> float:
     """The magnitude above which an activation is clipped."""
     counts = histogram.counts.astype(np.float64)
     if estimator is Estimator.entropy:
-        # Zeros (of a ReLU) need no level of their own, and would outweigh all that do.
+        # A ReLU's zeros need no level of their own, and would outweigh all other values.
         counts[0] = min(counts[0], counts[1])
     if histogram.largest <= 0 or not counts.sum():
         return 0.0
@@ -71,7 +71,7 @@ def quantise(values: Float32, scale: Float32 | np.float32) -> Int8:
 
 
 def fake_quantise(values: Float32, scale: Float32 | np.float32) -> Float32:
-    """What is left of values after quantising them."""
+    """Values after quantising and dequantising them."""
     result: Float32 = quantise(values, scale) * np.float32(1) * scale
     return result
 
@@ -82,10 +82,10 @@ def _least(counts: Float64, cost: _Cost) -> int:
 
 
 def _squared_error(counts: Float64, bins: int) -> float:
-    """Sum of squared errors, in squared bin widths, when all above `bins` bins is clipped."""
+    """Sum of squared errors, in squared bin widths, of rounding below `bins` and clipping above."""
     centres = np.arange(BINS) + 0.5
     step = bins / LEVELS
-    # A step spans many bins, so the rounding error within is uniform; below half a step all is 0.
+    # A step spans many bins, so its rounding error is uniform; below half a step, values become 0.
     rounded = np.where(centres < step / 2, centres**2, step**2 / 12)
     error = np.where(centres <= bins, rounded, (centres - bins) ** 2)
     return float(counts @ error)
@@ -94,8 +94,8 @@ def _squared_error(counts: Float64, bins: int) -> float:
 def _divergence(counts: Float64, bins: int) -> float:
     """KL(clipped || quantised) of the magnitudes' distribution, in nats.
 
-    Source: S. Migacz, "8-bit inference with TensorRT", GTC 2017. The clipped tail is added to the
-    last bin of the first distribution only, so that clipping much costs much.
+    Source: S. Migacz, "8-bit inference with TensorRT", GTC 2017. The clipped tail counts in the
+    last bin of the first distribution only, so clipping more costs more.
     """
     kept = counts[:bins]
     clipped = kept.copy()
@@ -106,6 +106,6 @@ def _divergence(counts: Float64, bins: int) -> float:
     sums = np.bincount(level, weights=kept, minlength=LEVELS + 1)
     spread = np.where(filled, (sums / np.maximum(members, 1))[level], 0.0)
     p, q = clipped / clipped.sum(), spread / max(spread.sum(), 1.0)
-    # A bin that only the clipped tail fills has no counterpart: a small probability, not infinity.
+    # A bin that only the clipped tail fills has q = 0; 1e-12 instead keeps the divergence finite.
     present = p > 0
     return float((p[present] * np.log(p[present] / np.maximum(q[present], 1e-12))).sum())

@@ -1,12 +1,12 @@
-"""SmoothQuant: outliers of activations moved into the weights, without a node more in the graph.
+"""SmoothQuant: moves outliers of activations into the weights without adding a node to the graph.
 
 Source: G. Xiao et al., "SmoothQuant", ICML 2023: channel j of an input is divided by
-s_j = max|x_j|^a / max|w_j|^(1-a), and row j of the weight multiplied with it. The division is
-folded into what made the channel: a norm's weight, or the output columns of a product before it
-(the up half of gate+up for `down`, the values for attention's output, a layer before a ReLU).
+s_j = max|x_j|^a / max|w_j|^(1-a), and row j of the weight is multiplied by it. The division is
+folded into the weights that produce the channel: a norm's weight, or output columns of the linear
+before (the up half of gate+up for `down`, the values for attention's output, a layer before ReLU).
 
-One decision: where a channel's maker feeds anything else too (the residual of a post-norm encoder),
-there is no place to fold, and the product stays as it is.
+One decision: where another node reads the channel too (the residual of a post-norm encoder), the
+division has no place, and the linear is not smoothed.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ import numpy as np
 import onnx
 
 from c2t.calibration.quantise.scales import channel_scales, fake_quantise, scale_of
-from c2t.calibration.ranges.products import Float32, Product, StoredGraph
+from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
 
-# 0 stands for no smoothing.
+# Exponents a to try; 0 is no smoothing.
 STRENGTHS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-# Rows and output channels that a strength is judged by: products of a billion parameters must stay
-# affordable, and each channel has a scale of its own.
+# Rows and output channels that a strength is judged by. A sample of channels is enough, because
+# each has a scale of its own; all of them would take too long at a billion parameters.
 JUDGED_ROWS = 64
 JUDGED_CHANNELS = 512
-# An improvement of less than this much of the error is no reason to change weights.
+# A strength must bring the error below this share of the best so far to be worth its changes.
 WORTH = 0.98
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Where the division of a product's input can go.
+    """Where the division of a linear's input goes.
 
     Args:
-        tensors: Initializers to be divided along their last dimension (a weight, its bias).
-        columns: The span of their last dimension that makes the input.
-        group: Channels of the input made by the same column: heads of a group share values.
-        head: Adjacent channels that are repeated as a block, when `group` is more than 1.
+        tensors: Initializers to divide along their last dimension (a weight, its bias).
+        columns: Span of their last dimension that produces the input.
+        group: Channels of the input that one column produces: query heads of a group share values.
+        head_size: Blocks of so many adjacent channels share values when `group` is more than 1.
     """
 
     tensors: tuple[str, ...]
     columns: slice
     group: int = 1
-    head: int = 1
+    head_size: int = 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Smoothing:
-    """What was chosen for a product.
+    """The smoothing chosen for a linear.
 
     Args:
-        strength: a; 0 is no smoothing.
-        factors: [K] s, which rows of the weight are multiplied with; all 1 without smoothing.
+        strength: The exponent a; 0 is no smoothing.
+        factors: [K] s, which multiplies rows of the weight; all 1 without smoothing.
         error: Relative squared error of the quantised output on the judged rows and channels.
         error_before: The same without smoothing.
     """
@@ -64,30 +64,30 @@ class Smoothing:
     error_before: float
 
 
-def find_fold(graph: StoredGraph, product: Product) -> Fold | None:
-    """Where the division of a product's input could be folded; None if nowhere."""
-    if not _only_consumer(graph, product.input, product.name):
+def find_fold(graph: StoredGraph, linear: Linear) -> Fold | None:
+    """Where the division of a linear's input can be folded; None if nowhere."""
+    if not _only_consumer(graph, linear.input, linear.name):
         return None
-    node = graph.producers.get(product.input)
+    node = graph.producers.get(linear.input)
     if node is not None and node.op_type in ("RMSNormalization", "LayerNormalization"):
-        return _weights(graph, node.input[1:], slice(0, product.inputs))
+        return _weights(graph, node.input[1:], slice(0, linear.inputs))
     if node is not None and node.op_type == "Relu":
-        return _columns(graph, node.input[0], slice(0, product.inputs), node.name)
+        return _columns(graph, node.input[0], slice(0, linear.inputs), node.name)
     if node is not None and node.op_type == "Mul":
-        return _up_half(graph, node, product)
-    return _values(graph, product)
+        return _up_half(graph, node, linear)
+    return _values(graph, linear)
 
 
 def search_smoothing(
     matrix: Float32, largest: Float32, rows: Float32, fold: Fold | None
 ) -> Smoothing:
-    """Choose the strength that leaves the least error in a product's output.
+    """Choose the strength that leaves the least error in a linear's output.
 
     Args:
         matrix: Weight [K, N].
         largest: [K] largest magnitude of each input channel.
         rows: Some inputs [n, K].
-        fold: Where to fold the division; None searches nothing.
+        fold: Where the division goes; None: no smoothing, only its error is computed.
     """
     rows = rows[:JUDGED_ROWS]
     judged = judged_channels(matrix)
@@ -100,8 +100,8 @@ def search_smoothing(
         factors = ones if fold is None else _factors(weights, largest, strength, fold)
         weight = judged * factors[:, None]
         inputs = fake_quantise(rows / factors, scale_of(float((largest / factors).max(initial=0))))
-        found = inputs @ fake_quantise(weight, channel_scales(weight))
-        error = float(np.square(found - exact, dtype=np.float64).sum()) / power
+        outputs = inputs @ fake_quantise(weight, channel_scales(weight))
+        error = float(np.square(outputs - exact, dtype=np.float64).sum()) / power
         before = error if strength == 0 else best.error_before
         if strength == 0 or error < WORTH * best.error:
             best = Smoothing(strength=strength, factors=factors, error=error, error_before=before)
@@ -109,26 +109,26 @@ def search_smoothing(
 
 
 def column_factors(fold: Fold, factors: Float32) -> Float32:
-    """What the columns that make the input are divided by: one value for channels of a group."""
+    """The divisor of each column in `fold.columns`: channels of a group share one."""
     if fold.group == 1:
         return factors
-    return factors.reshape(-1, fold.group, fold.head)[:, 0].reshape(-1)
+    return factors.reshape(-1, fold.group, fold.head_size)[:, 0].reshape(-1)
 
 
 def judged_channels(matrix: Float32) -> Float32:
-    """Some output channels of a weight [K, N], evenly spaced: [K, at most JUDGED_CHANNELS]."""
+    """Evenly spaced output channels of a weight [K, N]: [K, at most JUDGED_CHANNELS]."""
     step = -(-matrix.shape[1] // JUDGED_CHANNELS)
     return np.ascontiguousarray(matrix[:, ::step])
 
 
 def _factors(weights: Float32, largest: Float32, strength: float, fold: Fold) -> Float32:
-    """S [K]; channels that nothing reaches, or whose weights are all zero, keep theirs.
+    """Factors s [K]; 1 for a channel whose inputs or weights are all zero.
 
     Args:
         weights: [K] largest magnitude of each row of the weight.
         largest: [K] largest magnitude of each input channel.
-        strength: a.
-        fold: Which channels share a factor.
+        strength: The exponent a.
+        fold: Says which channels share a factor.
     """
     if strength == 0:
         return np.ones(len(largest), np.float32)
@@ -138,14 +138,14 @@ def _factors(weights: Float32, largest: Float32, strength: float, fold: Fold) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         factors = largest**strength / weights ** (1 - strength)
     factors = np.where(used, factors, 1.0)
-    # The mean factor changes nothing but the magnitude of all; 1 keeps numbers where they were.
+    # A common factor changes no error. A geometric mean of 1 keeps magnitudes where they were.
     factors /= np.exp(np.log(factors).mean())
     return np.asarray(np.clip(factors, 1e-4, 1e4), np.float32)
 
 
 def _shared(values: Float32, fold: Fold) -> Float32:
-    """The largest of the channels that one column makes, for each of them."""
-    grouped = values.reshape(-1, fold.group, fold.head)
+    """For each channel, the largest value among the channels of the same column."""
+    grouped = values.reshape(-1, fold.group, fold.head_size)
     return np.broadcast_to(grouped.max(axis=1, keepdims=True), grouped.shape).reshape(-1)
 
 
@@ -155,16 +155,16 @@ def _only_consumer(graph: StoredGraph, value: str, name: str) -> bool:
 
 
 def _weights(graph: StoredGraph, names: Sequence[str], columns: slice) -> Fold | None:
-    """A fold into initializers that only one node reads."""
-    wanted = tuple(name for name in names if name)
-    for name in wanted:
+    """A fold into these initializers; None if one is no initializer or has other readers."""
+    tensors = tuple(name for name in names if name)
+    for name in tensors:
         if name not in graph.initializers or len(graph.consumers[name]) != 1:
             return None
-    return Fold(tensors=wanted, columns=columns)
+    return Fold(tensors=tensors, columns=columns)
 
 
 def _columns(graph: StoredGraph, value: str, columns: slice, reader: str) -> Fold | None:
-    """A fold into the output columns of a product and its bias, which make `value`."""
+    """A fold into output columns of the linear that produces `value`, and into its bias."""
     if not _only_consumer(graph, value, reader):
         return None
     node = graph.producers.get(value)
@@ -183,35 +183,35 @@ def _columns(graph: StoredGraph, value: str, columns: slice, reader: str) -> Fol
 def _split_columns(
     graph: StoredGraph, value: str, reader: str
 ) -> tuple[onnx.NodeProto, slice] | None:
-    """The split that makes `value`, and which of its columns it is."""
+    """The split that produces `value`, and the columns of its input that `value` is."""
     node = graph.producers.get(value)
     if node is None or node.op_type != "Split" or not _only_consumer(graph, value, reader):
         return None
     sizes = [int(size) for size in graph.array(node.input[1])]
-    place = list(node.output).index(value)
-    start = sum(sizes[:place])
-    return node, slice(start, start + sizes[place])
+    part = list(node.output).index(value)
+    start = sum(sizes[:part])
+    return node, slice(start, start + sizes[part])
 
 
-def _up_half(graph: StoredGraph, node: onnx.NodeProto, product: Product) -> Fold | None:
-    """The up half of a packed gate+up product: `down` reads silu(gate) * up."""
+def _up_half(graph: StoredGraph, node: onnx.NodeProto, linear: Linear) -> Fold | None:
+    """A fold into the up half of a packed gate+up linear: `down` reads silu(gate) * up."""
     for value in node.input:
-        found = _split_columns(graph, value, node.name)
-        if found is not None:
-            split, columns = found
+        part = _split_columns(graph, value, node.name)
+        if part is not None:
+            split, columns = part
             fold = _columns(graph, split.input[0], columns, split.name)
-            if fold is not None and columns.stop - columns.start == product.inputs:
+            if fold is not None and columns.stop - columns.start == linear.inputs:
                 return fold
     return None
 
 
-def _values(graph: StoredGraph, product: Product) -> Fold | None:
-    """The value columns of a packed product: attention's output is a mean of values.
+def _values(graph: StoredGraph, linear: Linear) -> Fold | None:
+    """A fold into the value columns of a packed qkv linear: attention's output is a mean of values.
 
     Decoder: Split -> Reshape -> Transpose -> TensorScatter -> Attention -> Transpose -> Reshape,
     and perhaps GatherND. Encoder: Split -> Attention.
     """
-    value, reader = product.input, product.name
+    value, reader = linear.input, linear.name
     node = graph.producers.get(value)
     while node is not None and node.op_type in ("GatherND", "Reshape", "Transpose"):
         if not _only_consumer(graph, value, reader):
@@ -221,28 +221,29 @@ def _values(graph: StoredGraph, product: Product) -> Fold | None:
     if node is None or node.op_type != "Attention":
         return None
     value, reader = node.input[2], node.name
-    head, heads = 1, 0
-    maker = graph.producers.get(value)
-    while maker is not None and maker.op_type in ("TensorScatter", "Transpose", "Reshape"):
-        # A cache is an input and an output of the graph; its only reader is the attention.
+    head_size, heads = 1, 0
+    producer = graph.producers.get(value)
+    while producer is not None and producer.op_type in ("TensorScatter", "Transpose", "Reshape"):
+        # The scattered cache is also an output of the graph; attention is its only reader.
         if not _only_consumer(graph, value, reader):
             return None
-        if maker.op_type == "Reshape":
-            shape = graph.array(maker.input[1])
-            heads, head = int(shape[2]), int(shape[3])
-        value = maker.input[1 if maker.op_type == "TensorScatter" else 0]
-        reader = maker.name
-        maker = graph.producers.get(value)
-    found = _split_columns(graph, value, reader)
-    if found is None:
+        if producer.op_type == "Reshape":
+            shape = graph.array(producer.input[1])
+            heads, head_size = int(shape[2]), int(shape[3])
+        value = producer.input[1 if producer.op_type == "TensorScatter" else 0]
+        reader = producer.name
+        producer = graph.producers.get(value)
+    part = _split_columns(graph, value, reader)
+    if part is None:
         return None
-    split, columns = found
+    split, columns = part
     fold = _columns(graph, split.input[0], columns, split.name)
     width = columns.stop - columns.start
-    if fold is None or product.inputs % width or (heads and heads * head != width):
+    if fold is None or linear.inputs % width or (heads and heads * head_size != width):
         return None
-    if width == product.inputs:
+    if width == linear.inputs:
         return fold
     if not heads:
         return None
-    return Fold(tensors=fold.tensors, columns=columns, group=product.inputs // width, head=head)
+    group = linear.inputs // width
+    return Fold(tensors=fold.tensors, columns=columns, group=group, head_size=head_size)

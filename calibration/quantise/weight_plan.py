@@ -1,40 +1,44 @@
-"""The recipe of a weight-only bundle: every product in blocks, no activation to calibrate."""
+"""The recipe of a weight-only bundle: every linear in blocks; no activations are calibrated."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from c2t.calibration.quantise.block_weights import block_dequantise, block_quantise
-from c2t.calibration.quantise.calibration_plan import SQNR_MOST, CalibrationPlan, ProductReport
-from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
-from c2t.calibration.ranges.products import Float32, StoredGraph
+from c2t.calibration.quantise.calibration_plan import CalibrationPlan, sqnr
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
+from c2t.calibration.ranges.linears import Float32, StoredGraph
+from c2t.calibration.results.calibration import LinearReport
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.system.progress import progress_bar
 
 # Output channels that the error of a weight is estimated from.
 SAMPLED_CHANNELS = 256
 
 
-def plan_weights(bundle: Bundle, form: Form) -> CalibrationPlan:
-    """All products of the three graphs in one weight-only form.
+def plan_weights(bundle: Bundle, precision: Precision) -> CalibrationPlan:
+    """All linears of the three graphs in one weight-only precision.
 
-    The output layer keeps 8 bits where the others have 4: it is known to make small models repeat
-    themselves otherwise.
+    The output layer keeps 8 bits where the others have 4: with 4, small models are known to repeat
+    themselves.
     """
-    recipes, reports = {}, []
-    for name in GRAPHS:
-        graph = StoredGraph(bundle.file(name))
-        chosen: dict[str, ProductRecipe] = {}
-        for product in graph.products():
-            own = Form.int8_weights if product.by_output else form
-            chosen[product.name] = ProductRecipe(form=own)
-            rows = _sample(graph.matrix(product))
+    graphs = {name: StoredGraph(bundle.file(name)) for name in GRAPHS}
+    linears = [(name, linear) for name, graph in graphs.items() for linear in graph.linears()]
+    recipes: dict[str, GraphRecipe] = {name: GraphRecipe() for name in GRAPHS}
+    reports = []
+    with progress_bar("weights", len(linears), unit="linears") as advance:
+        for name, linear in linears:
+            own = Precision.int8_weights if linear.by_output else precision
+            recipes[name].linears[linear.name] = LinearRecipe(precision=own)
+            rows = _sample(graphs[name].matrix(linear))
             reports.append(
-                ProductReport(
+                LinearReport(
                     graph=name,
-                    product=product.name,
-                    inputs=product.inputs,
-                    outputs=product.outputs,
+                    linear=linear.name,
+                    inputs=linear.inputs,
+                    outputs=linear.outputs,
                     largest=float("nan"),
                     strength=0.0,
                     foldable=False,
@@ -42,7 +46,7 @@ def plan_weights(bundle: Bundle, form: Form) -> CalibrationPlan:
                     sqnr=_weight_sqnr(rows, own),
                 )
             )
-        recipes[name] = GraphRecipe(products=chosen)
+            advance(1)
     return CalibrationPlan(recipes=recipes, reports=tuple(reports))
 
 
@@ -52,12 +56,8 @@ def _sample(matrix: Float32) -> Float32:
     return np.ascontiguousarray(matrix[:, ::step].T)
 
 
-def _weight_sqnr(rows: Float32, form: Form) -> float:
-    """Of the weight itself, in dB: what it does to outputs when inputs are alike in size."""
-    bits = 8 if form is Form.int8_weights else 4
-    left = block_dequantise(*block_quantise(rows, bits=bits), inputs=rows.shape[1], bits=bits)
-    noise = float(np.square(left - rows, dtype=np.float64).sum())
-    signal = float(np.square(rows, dtype=np.float64).sum())
-    if noise == 0:
-        return SQNR_MOST
-    return min(float(10 * np.log10(max(signal, 1e-30) / noise)), SQNR_MOST)
+def _weight_sqnr(rows: Float32, precision: Precision) -> float:
+    """Of the weight itself, in dB: the same as of the output if all inputs are equally large."""
+    bits = precision.weight_bits
+    codes, scales = block_quantise(rows, bits=bits)
+    return sqnr(rows, block_dequantise(codes, scales, inputs=rows.shape[1], bits=bits))

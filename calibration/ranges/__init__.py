@@ -1,1 +1,1 @@
-"""Run the float32 graphs on cells, and collect what their products see."""
+"""Run the float32 graphs on cells, and collect the ranges of their linears' inputs."""

@@ -1,8 +1,8 @@
-"""What products are given, over many cells: bounded memory, whatever the number of cells.
+"""Statistics of linears' inputs over many cells, in memory that does not grow with the cells.
 
-Two passes. The first keeps, for each product, the largest magnitude of each channel over all rows,
-and some rows. When smoothing has settled the channels' factors, the range of each input is known,
-and the second pass fills a histogram of fixed bins over exactly that range.
+Two passes. The first keeps, for each linear, the largest magnitude of each channel over all rows,
+and a sample of rows. Smoothing is then decided, so the range of each smoothed input is known. The
+second pass fills a histogram with fixed bins over exactly that range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.ranges.products import Float32, Product
+from c2t.calibration.ranges.linears import Float32, Linear
 from c2t.calibration.ranges.tapped_graph import Tap
 
 KEPT_ROWS = 256
@@ -20,27 +20,27 @@ BINS = 4096
 
 
 class ChannelStatistics:
-    """Largest magnitude of each channel, and a sample of rows, of one product's input.
+    """Largest magnitude of each channel, and a sample of rows, of one linear's input.
 
     Args:
-        product: The product.
+        linear: The linear.
         keep: Most rows to keep.
-        seed: Of the choice of rows.
+        seed: Seed of the choice of rows.
     """
 
-    def __init__(self, product: Product, *, keep: int = KEPT_ROWS, seed: int = 0) -> None:
-        self.largest: Float32 = np.zeros(product.inputs, np.float32)  # [K]
-        self._rows: Float32 = np.zeros((keep, product.inputs), np.float32)
+    def __init__(self, linear: Linear, *, keep: int = KEPT_ROWS, seed: int = 0) -> None:
+        self.largest: Float32 = np.zeros(linear.inputs, np.float32)  # [K]
+        self._rows: Float32 = np.zeros((keep, linear.inputs), np.float32)
         self._seen = 0
         self._random = np.random.default_rng(seed)
 
     @property
     def rows(self) -> Float32:
-        """The kept rows, [n, K]: each row seen had the same chance to be among them."""
+        """The kept rows [n, K], a uniform random sample of all rows so far."""
         return self._rows[: min(self._seen, len(self._rows))]
 
     def add(self, tap: Tap) -> None:
-        """Take in one run."""
+        """Add one run of the graph."""
         np.maximum(self.largest, tap.largest, out=self.largest)
         for row in tap.rows:  # reservoir sampling
             place = self._seen
@@ -55,8 +55,8 @@ class Histogram:
     """Counts of magnitudes in equal bins from 0 to `largest`.
 
     Args:
-        largest: The end of the last bin; not less than any magnitude to come, but for rounding.
-        factors: [K] what each channel is multiplied with before it is counted; None: nothing.
+        largest: End of the last bin. No magnitude exceeds it, except by rounding.
+        factors: [K] multiply each channel before it is counted; None: no factors.
     """
 
     def __init__(self, largest: float, factors: Float32 | None = None) -> None:
@@ -81,12 +81,12 @@ class Histogram:
 
 
 def add_channels(statistics: Mapping[str, ChannelStatistics], taps: Mapping[str, Tap]) -> None:
-    """Take one run of a graph into the statistics of its products."""
+    """Add one run of a graph to the statistics of its linears."""
     for name, tap in taps.items():
         statistics[name].add(tap)
 
 
 def add_counts(histograms: Mapping[str, Histogram], taps: Mapping[str, Tap]) -> None:
-    """Take one run of a graph into the histograms of its products."""
+    """Add one run of a graph to the histograms of its linears."""
     for name, tap in taps.items():
         histograms[name].add(tap.rows)

@@ -1,15 +1,15 @@
-"""Runs the float32 graphs over cells and gives what their products were given.
+"""Runs the three float32 graphs over cells and yields the taps of each run.
 
-One decision: a pass is a generator of taps. What is made of them (ranges, histograms) is the
-caller's, and nothing of a cell is kept when the next one comes. The prompt's prefix is run once a
-pass, as it is run once when a bundle is opened.
+One decision: a pass over the cells is a generator. The caller reduces each run's taps to ranges or
+histograms, so nothing of a cell is kept when the next one runs. The prompt's prefix is the same
+for all cells and runs once in a pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from c2t.calibration.ranges.products import Float32, StoredGraph
+from c2t.calibration.ranges.linears import Float32, StoredGraph
 from c2t.calibration.ranges.system_inputs import (
     CalibrationCell,
     decoder_inputs,
@@ -21,10 +21,10 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.system.progress import progress_bar
 
-# Rows of each product's input that one cell gives to the samples and histograms.
+# Rows of each linear's input that one cell adds to the samples and histograms.
 ROWS_PER_CELL = 64
 
-Taps = dict[str, dict[str, Tap]]  # graph file -> product -> tap
+Taps = dict[str, dict[str, Tap]]  # graph file -> linear -> tap
 
 
 class TappedSystem:
@@ -43,7 +43,12 @@ class TappedSystem:
         }
 
     def passes(self, cells: Sequence[CalibrationCell], label: str) -> Iterator[Taps]:
-        """Run the prefix and every cell once; yields the taps of each run."""
+        """Run the prefix, then each cell, once; yields the taps of each run.
+
+        Args:
+            cells: The cells to run.
+            label: Name of the pass on the progress bar.
+        """
         with progress_bar(label, len(cells), unit="cells") as advance:
             taps, prefix = self._run_prefix()
             if taps:
@@ -53,7 +58,7 @@ class TappedSystem:
                 advance(1)
 
     def _run_prefix(self) -> tuple[Taps, list[Float32] | None]:
-        """Taps of the decoder, and its keys and values; nothing where there is no prefix."""
+        """Taps of the decoder, and the prefix's keys and values; {} and None without a prefix."""
         manifest = self._bundle.manifest
         length = len(manifest.prompt.prefix_ids)
         if not length:
@@ -67,18 +72,18 @@ class TappedSystem:
         encoder, projector, decoder = (self._tapped[name] for name in GRAPHS)
         inputs = encoder_inputs(self._bundle, cell.gene_tokens)
         rows = _rows(len(cell.gene_tokens), number)
-        first, outputs = encoder.run(inputs, *rows, also=["hidden"])
+        encoder_taps, outputs = encoder.run(inputs, *rows, also=["hidden"])
         hidden = outputs[0]
-        second, outputs = projector.run(
+        projector_taps, outputs = projector.run(
             {"hidden": hidden}, *_rows(hidden.shape[1], number), also=["cell_vectors"]
         )
         inputs = decoder_inputs(self._bundle, outputs[0][0], cell.text_tokens, prefix)
         rows = _rows(inputs["inputs_embeds"].shape[1], number)
-        third, _ = decoder.run(inputs, *rows)
-        return dict(zip(GRAPHS, (first, second, third), strict=True))
+        decoder_taps, _ = decoder.run(inputs, *rows)
+        return dict(zip(GRAPHS, (encoder_taps, projector_taps, decoder_taps), strict=True))
 
 
 def _rows(length: int, number: int) -> tuple[int, int]:
-    """First row and step: elsewhere for each cell, so that no kind of row is left out."""
+    """First row and step for a cell; the first row differs from cell to cell."""
     step = max(1, length // ROWS_PER_CELL)
     return number % step, step

@@ -1,8 +1,8 @@
-"""What the three graphs are given for a cell: the inputs that a calibration run feeds them.
+"""The inputs of the three graphs for one cell.
 
-One decision: prefill and generated steps are one run of the decoder. The cell's vectors, the rest
-of the prompt and the text that the float32 bundle wrote are fed together, behind the prompt's
-prefix; attention looks back only, so each row holds exactly what a step of generation would hold.
+One decision: the decoder runs once for a cell, not once for each token. The cell vectors, the
+prompt's suffix and the text that the float32 bundle wrote are its input, behind the cached prefix.
+Attention looks back only, so each row equals the one that a step of generation would compute.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.ranges.products import Float32
+from c2t.calibration.ranges.linears import Float32
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
 
@@ -23,11 +23,11 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalibrationCell:
-    """A cell and what the float32 bundle said of it.
+    """A cell and the text that the float32 bundle wrote of it.
 
     Args:
-        gene_tokens: [S] int32.
-        text_tokens: The tokens it generated.
+        gene_tokens: [S], special tokens included.
+        text_tokens: The text's tokens, EOS included.
     """
 
     gene_tokens: NDArray[np.int32]
@@ -44,7 +44,7 @@ def encoder_inputs(bundle: Bundle, gene_tokens: NDArray[np.int32]) -> Inputs:
 
 
 def prefix_inputs(bundle: Bundle) -> Inputs:
-    """The inputs of a run over the prompt's prefix, which is the same for every cell."""
+    """The decoder's inputs for a run over the prompt's prefix, the same for every cell."""
     rows = np.asarray(bundle.token_embedding[list(bundle.manifest.prompt.prefix_ids)], np.float32)
     return _inputs(bundle, rows, None, np.array([max(0, len(rows) - 1)], np.int64))
 
@@ -55,14 +55,14 @@ def decoder_inputs(
     text_tokens: Sequence[int],
     prefix: Sequence[Float32] | None = None,
 ) -> Inputs:
-    """The inputs of one run over a prompt and the text after it.
+    """The decoder's inputs for one run over a prompt and the text after it.
 
     Args:
         bundle: The bundle.
         vectors: Cell vectors [K, D].
-        text_tokens: Generated tokens; the last of them is never fed.
-        prefix: Keys and values [1, KV, P, head] of the prompt's prefix, layer by layer, as a run of
-            `prefix_inputs` left them; None: the prefix is run too.
+        text_tokens: The text. Its last token is not fed: nothing follows it.
+        prefix: Keys and values [1, kv_heads, P, head_size] of the prompt's P prefix tokens, layer
+            by layer, from a run of `prefix_inputs`; None: the prefix is part of this run.
     """
     prompt = bundle.manifest.prompt
     table = bundle.token_embedding
@@ -71,7 +71,7 @@ def decoder_inputs(
     if prefix is None:
         parts.insert(0, np.asarray(table[list(prompt.prefix_ids)], np.float32))
     rows = np.concatenate(parts)
-    # The prompt's last row and every fed token: what generation asks logits of.
+    # Generation needs logits of the prompt's last row and of every fed token.
     return _inputs(bundle, rows, prefix, np.arange(len(rows) - len(fed) - 1, len(rows)))
 
 
@@ -81,7 +81,7 @@ def _inputs(
     prefix: Sequence[Float32] | None,
     logit_rows: NDArray[np.int64],
 ) -> Inputs:
-    """One run over rows [T, D] behind a prefix."""
+    """Inputs of one run over rows [T, D], after the prefix's cache positions."""
     sizes = bundle.manifest.decoder
     first = prefix[0].shape[2] if prefix else 0
     end = first + len(rows)

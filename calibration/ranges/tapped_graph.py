@@ -1,14 +1,15 @@
-"""A float32 graph that also gives what goes into its products: the inputs of calibration.
+"""A float32 graph with more outputs: statistics of its linears' inputs.
 
-One decision: the graph itself reduces every input to its largest magnitude per channel, over all
-rows, and to every n-th row. So what leaves a run is small however long a cell is, and whole
-activations exist only as long as the graph needs them anyway.
+One decision: the graph itself reduces each input to two small outputs, the largest magnitude of
+each channel over all rows, and every n-th row. So the outputs of a run stay small however long a
+cell is, and no whole activation is kept longer than the graph needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from c2t.calibration.ranges.graph_session import open_graph
-from c2t.calibration.ranges.products import Float32, Product, StoredGraph
+from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
 from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.session import PROVIDERS, session_settings
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.system.errors import EngineError, first_line
 
 FIRST, STEP = "tap.first_row", "tap.row_step"
 LARGEST, ROWS = ".tap.largest", ".tap.rows"
@@ -26,14 +29,14 @@ LARGEST, ROWS = ".tap.largest", ".tap.rows"
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """What a product was given in one run: K channels, n of the rows."""
+    """The input of a linear in one run, reduced: K channels, n of the rows."""
 
     largest: Float32  # [K] over all rows
     rows: Float32  # [n, K]
 
 
 class TappedGraph:
-    """A session of a graph with the inputs of its products tapped.
+    """A session of a graph whose linears' inputs are tapped.
 
     Args:
         graph: The graph.
@@ -44,10 +47,10 @@ class TappedGraph:
     """
 
     def __init__(self, graph: StoredGraph, *, threads: int | None = None) -> None:
-        self.products = graph.products()
-        model = _tapped(graph.model, self.products)
+        self.linears = graph.linears()
+        model = _tapped(graph.model, self.linears)
         options = EngineOptions(threads=threads, spin=False)
-        self._session = open_graph(model, graph.path.parent, options)
+        self._session = _open(model, graph.path.parent, options)
 
     def run(
         self, inputs: dict[str, NDArray[Any]], first: int, step: int, *, also: Sequence[str] = ()
@@ -56,29 +59,29 @@ class TappedGraph:
 
         Args:
             inputs: The graph's own inputs.
-            first: Index of the first row to take, in each product's input.
-            step: Take every `step`-th row.
-            also: Outputs of the graph that are wanted too.
+            first: Index of the first row to keep of each linear's input.
+            step: Keep every `step`-th row from there.
+            also: The graph's own outputs to return.
 
         Returns:
-            Taps by the product's name, and the outputs asked for.
+            Taps by the linear's name, and the outputs named in `also`.
         """
-        values = sorted({product.input for product in self.products})
+        values = sorted({linear.input for linear in self.linears})
         names = [value + end for value in values for end in (LARGEST, ROWS)]
         rows = {FIRST: np.array([first], np.int64), STEP: np.array([step], np.int64)}
         results = self._session.run([*names, *also], {**inputs, **rows})
         found = dict(zip(names, results, strict=False))
         taps = {
-            product.name: Tap(
-                found[product.input + LARGEST],
-                found[product.input + ROWS].reshape(-1, product.inputs),
+            linear.name: Tap(
+                found[linear.input + LARGEST],
+                found[linear.input + ROWS].reshape(-1, linear.inputs),
             )
-            for product in self.products
+            for linear in self.linears
         }
         return taps, results[len(names) :]
 
 
-def _tapped(original: onnx.ModelProto, products: Sequence[Product]) -> onnx.ModelProto:
+def _tapped(original: onnx.ModelProto, linears: Sequence[Linear]) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(original)
     graph = model.graph
@@ -87,7 +90,7 @@ def _tapped(original: onnx.ModelProto, products: Sequence[Product]) -> onnx.Mode
     constants = {"tap.end": np.iinfo(np.int64).max, "tap.axis": -2, "tap.rows_axis": 0}
     for name, number in constants.items():
         graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [1], [number]))
-    for value, width in {product.input: product.inputs for product in products}.items():
+    for value, width in {linear.input: linear.inputs for linear in linears}.items():
         shape = helper.make_tensor(f"{value}.tap.shape", TensorProto.INT64, [2], [-1, width])
         graph.initializer.append(shape)
         flat, magnitude, largest = f"{value}.tap.flat", f"{value}.tap.abs", value + LARGEST
@@ -103,3 +106,28 @@ def _tapped(original: onnx.ModelProto, products: Sequence[Product]) -> onnx.Mode
         for end in (LARGEST, ROWS):
             graph.output.append(helper.make_tensor_value_info(value + end, TensorProto.FLOAT, None))
     return model
+
+
+def _open(model: onnx.ModelProto, folder: Path, options: EngineOptions) -> Any:
+    """Open a graph that exists only in memory; its weights are mapped from a data file.
+
+    Args:
+        model: The graph.
+        folder: Folder of the data file that holds its external weights.
+        options: Threads.
+
+    Raises:
+        EngineError: The graph cannot be opened.
+    """
+    ort = load_onnxruntime()
+    # No prepacking: a packed copy of the weights would be most of the memory of a calibration.
+    settings = session_settings(options, prepack=False)
+    settings.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(folder.resolve())
+    )
+    serialised = model.SerializeToString()
+    try:
+        return ort.InferenceSession(serialised, settings, providers=list(PROVIDERS))
+    except Exception as error:  # ONNX Runtime's classes have no common base of their own
+        problem = f"ONNX Runtime cannot open a changed `{model.graph.name}`: {first_line(error)}"
+        raise EngineError(problem, hint="export the bundle again") from error

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from c2t.calibration.report.calibration_report import REPORT_NAME, Attempt, CalibrationReport
 from c2t.calibration.report.evaluation_examples import example_section
 from c2t.calibration.report.evaluation_page import comparison_parts, evaluation_parts, series_key
-from c2t.calibration.report.html_elements import element
+from c2t.calibration.report.html_elements import Markup, element
 from c2t.calibration.report.report_page import page, section, table
 from c2t.calibration.report.sensitivity_chart import sensitivity_chart
 from c2t.calibration.report.svg_charts import percent
-from c2t.runtime.system.svg import Markup
+from c2t.calibration.results.calibration import REPORT_NAME, Attempt, CalibrationReport
+from c2t.runtime.system.checked_read import json_bytes
 
 PAGE_NAME = "calibration.html"
 
 
-def write_calibration_page(folder: Path, name: str, report: CalibrationReport) -> None:
-    """Write `calibration.html` into a bundle in the making."""
+def write_calibration_report(folder: Path, name: str, report: CalibrationReport) -> None:
+    """Write `calibration.json` and `calibration.html` into a bundle in the making."""
+    (folder / REPORT_NAME).write_bytes(json_bytes(report))
     page = calibration_page(name, report)
     (folder / PAGE_NAME).write_text(page, encoding="utf-8", newline="")
 
@@ -69,20 +70,20 @@ def _attempts(attempts: Sequence[Attempt]) -> Markup:
         if attempt.accuracy is not None:
             figures.append(f"accuracy {100 * attempt.accuracy:.2f} %")
         figures.append("; ".join(attempt.failures) or "passed")
-        rows.append((f"{attempt.left_out} products left out", ", ".join(figures)))
+        rows.append((f"{attempt.left_out} linears left out", ", ".join(figures)))
     return table(rows)
 
 
 def _sensitivity(report: CalibrationReport) -> list[Markup]:
-    remark = "Noise that quantising a product alone makes in its output; the worst first."
+    remark = "Noise that quantising a linear alone makes in its output; the worst first."
     parts = [
         element("p", {"class": "remark"}, remark),
         element("div", {"class": "scroll"}, sensitivity_chart(report.sensitivity)),
     ]
     measured = [s for s in report.sensitivity if s.kl is not None]
     if measured:
-        remark = "Divergence of the next token's distribution with one product quantised, in nats."
-        rows = [(f"{s.graph} {s.product}", f"{s.kl:.3g}") for s in measured]
+        remark = "Divergence of the next token's distribution with one linear quantised, in nats."
+        rows = [(f"{s.graph} {s.linear}", f"{s.kl:.3g}") for s in measured]
         parts += [element("p", {"class": "remark"}, remark), table(rows)]
     left_out = ", ".join(report.left_out) or "none"
     return [*parts, element("p", None, f"Left in float32: {left_out}")]
@@ -97,17 +98,17 @@ def _kernels(report: CalibrationReport) -> list[tuple[str, str]]:
         text = ", ".join(f"{count} {kernel}" for kernel, count in counts.items())
         if found.float32:
             text += f"; not integer: {', '.join(found.float32)}"
-        rows.append((found.graph, text or "no quantised product"))
+        rows.append((found.graph, text or "no quantised linear"))
     return rows
 
 
 def _details(report: CalibrationReport) -> list[tuple[str, str]]:
-    smoothed = sum(product.strength > 0 for product in report.products)
+    smoothed = sum(linear.strength > 0 for linear in report.linears)
     rows = [
         ("c2t", report.c2t_version),
         ("size", f"{report.bytes / report.source_bytes:.3f} of {report.source_bytes:,} bytes"),
         ("thresholds", report.estimator),
-        ("smoothed products", f"{smoothed} of {len(report.products)}"),
+        ("smoothed linears", f"{smoothed} of {len(report.linears)}"),
         ("seed", str(report.seed)),
         ("time", ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())),
         ("most memory", f"{report.peak_memory_bytes / 1e9:.2f} GB"),

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from c2t.calibration.evaluate.cell_records import is_right
-from c2t.calibration.evaluate.evaluation import CellRecord
-from c2t.calibration.report.html_elements import element
-from c2t.runtime.system.svg import Markup
+from c2t.calibration.metrics.labels import same_label
+from c2t.calibration.report.html_elements import Markup, element
+from c2t.calibration.results.evaluation import CellRecord
 
 _WORDS = re.compile(r"\s+|\S+")
 
@@ -60,7 +59,7 @@ def _example(record: CellRecord) -> Markup:
 
 
 def _verdict(who: str, true: str | None, said: str | None) -> Markup:
-    kind = "right" if is_right(true, said) else "wrong"
+    kind = "right" if same_label(true, said) else "wrong"
     return element("span", {"class": f"tag {kind}"}, f"{who}: {said or 'no cell type'}")
 
 

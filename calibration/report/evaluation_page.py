@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from c2t.calibration.evaluate.comparison import Comparison
-from c2t.calibration.evaluate.evaluation import Evaluation, SystemScores
 from c2t.calibration.metrics.bootstrap import Interval
 from c2t.calibration.metrics.field_score import FieldScore
 from c2t.calibration.report.evaluation_examples import example_section
-from c2t.calibration.report.html_elements import element
+from c2t.calibration.report.html_elements import Markup, element
 from c2t.calibration.report.report_page import page, section, table
 from c2t.calibration.report.svg_charts import (
     COLOURS,
@@ -21,7 +19,7 @@ from c2t.calibration.report.svg_charts import (
     interval_chart,
     percent,
 )
-from c2t.runtime.system.svg import Markup
+from c2t.calibration.results.evaluation import Comparison, Evaluation, SystemScores
 
 # Rows and columns of the confusion matrix at most; the rarest labels go.
 MATRIX_LABELS = 30

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from c2t.calibration.evaluate.evaluation import CellRecord, Evaluation
 from c2t.calibration.report.evaluation_page import evaluation_page
+from c2t.calibration.results.evaluation import CellRecord, Evaluation
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.files import atomic_folder, check_folder_target
 

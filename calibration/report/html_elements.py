@@ -1,7 +1,6 @@
-"""HTML elements that escape whatever they are given, so that no page has to think of it.
+"""HTML and SVG elements that escape whatever they are given, so that no page has to think of it.
 
-Cell names, labels and texts come from strangers' files: only what `element` made is markup, and
-the pictures of `c2t.runtime.system.svg`.
+Cell names, labels and texts come from strangers' files: only what `element` made is markup.
 """
 
 from __future__ import annotations
@@ -10,9 +9,13 @@ import html
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from c2t.runtime.system.svg import Markup
-
 _VOID = frozenset({"meta", "br"})
+
+
+class Markup(str):
+    """Text that is markup already; only this module makes it."""
+
+    __slots__ = ()
 
 
 Child: TypeAlias = "str | int | Markup"

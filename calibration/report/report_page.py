@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from c2t.calibration.report.html_elements import element, style_element
+from c2t.calibration.report.html_elements import Markup, element, style_element
 from c2t.calibration.report.page_style import STYLE
-from c2t.runtime.system.svg import Markup
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

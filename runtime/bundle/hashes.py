@@ -29,11 +29,19 @@ def sha256_of(path: Path, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
-def file_entries(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:
-    """Length and SHA-256 of the named files of a folder."""
+def file_entries(
+    folder: Path, names: Iterable[str], *, progress: Progress | None = None
+) -> dict[str, FileEntry]:
+    """Length and SHA-256 of the named files of a folder.
+
+    Args:
+        folder: The folder.
+        names: Plain names of its files.
+        progress: Called with the number of bytes hashed since its last call.
+    """
     ordered = sorted(names)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        digests = list(pool.map(lambda name: sha256_of(folder / name), ordered))
+        digests = list(pool.map(lambda name: sha256_of(folder / name, progress), ordered))
     return {
         name: FileEntry(bytes=(folder / name).stat().st_size, sha256=digest)
         for name, digest in zip(ordered, digests, strict=True)

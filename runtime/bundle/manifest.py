@@ -156,7 +156,7 @@ class Manifest:
 
     format_version: int
     name: str
-    precision: str  # "fp32", "int8", "int8-weights", "int4-weights"
+    precision: str  # one of `c2t.runtime.bundle.precision.Precision`
     opset: int
     gene_input: GeneInput
     encoder: Encoder

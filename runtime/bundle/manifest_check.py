@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.system.errors import BundleError
 
-PRECISIONS = ("fp32", "int8", "int8-weights", "int4-weights")
 SIZE_MAX = (1 << 31) - 1
 LAYERS_MAX = 1024
 POSITIONS_MAX = 1 << 24
@@ -99,8 +99,8 @@ def _outside(name: str, ids: Iterable[int], vocabulary: int) -> Iterator[str]:
 def _others(m: Manifest) -> Iterator[str]:
     if m.format_version < 1:
         yield f"format_version is {m.format_version}"
-    if m.precision not in PRECISIONS:
-        yield f"precision is {m.precision!r}, none of {', '.join(PRECISIONS)}"
+    if m.precision not in list(Precision):
+        yield f"precision is {m.precision!r}, none of {', '.join(Precision)}"
     if not 0 < m.gene_input.layer_norm_epsilon < 1:
         yield f"gene_input.layer_norm_epsilon is {m.gene_input.layer_norm_epsilon}"
     if m.generation.no_repeat_ngram_size < 0:

@@ -51,11 +51,5 @@ def caption_fields(text: str) -> CaptionFields:
     )
 
 
-def normalise_label(label: str) -> str:
-    """Lower case, spaces folded, a trailing "cell" or "cells" dropped (the paper's rule)."""
-    folded = " ".join(label.lower().split())
-    return re.sub(r"\s*\bcells?$", "", folded)
-
-
 def _value(found: re.Match[str] | None) -> str | None:
     return found["value"].strip() if found else None

@@ -14,9 +14,10 @@ from tiny_models import tiny_cell
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
-from c2t.calibration.evaluate.gate import Tolerance
-from c2t.calibration.quantise.choices import Precision
+from c2t.calibration.evaluate.quality_gate import QualityGate
+from c2t.calibration.results.gate import Tolerance
 from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
@@ -70,7 +71,7 @@ def test_the_bundle_is_whole_and_says_what_it_is(bundle, calibrated):
     assert written["chosen"].startswith("spread over the encoder's output of")
     assert [a["left_out"] for a in written["attempts"]] == [0]
     assert {s["product"] for s in written["sensitivity"]} >= {"layers.0.mlp.down", "output"}
-    # Of a small model, every product's own effect is measured.
+    # Of a small model, every linear's own effect is measured.
     assert all(s["kl"] >= 0 for s in written["sensitivity"])
     assert any(s["kl"] > 0 for s in written["sensitivity"])
     assert all(not kernels["float32"] for kernels in written["kernels"])
@@ -120,31 +121,29 @@ def test_a_bundle_that_fails_the_gate_is_not_written(bundle, cells, tmp_path):
 def test_forced_past_the_gate(bundle, cells, tmp_path):
     strict = Tolerance(agreement=1.1)
     asked = options(cells, tmp_path / "yes", tolerance=strict, force_gate=True)
-    report = calibrate_bundle(bundle, replace(asked, divergence_products=0))
+    report = calibrate_bundle(bundle, replace(asked, divergence_linears=0))
     assert open_bundle(tmp_path / "yes").manifest.precision == "int8"
     assert all(attempt.failures for attempt in report.attempts)
-    # More and more products were left out before it gave up.
+    # More and more linears were left out before it gave up.
     tried = [attempt.left_out for attempt in report.attempts]
     assert tried == sorted(tried)
-    assert tried[-1] == len(report.products) // 2
+    assert tried[-1] == len(report.linears) // 2
 
 
 def test_as_few_as_pass_are_left_out(bundle, cells, tmp_path, monkeypatch):
-    from c2t.calibration import calibrate
-
-    original, calls = calibrate.QualityGate.judge, []
+    original, calls = QualityGate.judge, []
 
     def fail_twice(*arguments, **more):
         calls.append(1)
         result = original(*arguments, **more)
         return replace(result, failures=("no",) if len(calls) < 3 else ())
 
-    monkeypatch.setattr(calibrate.QualityGate, "judge", fail_twice)
+    monkeypatch.setattr(QualityGate, "judge", fail_twice)
     report = calibrate_bundle(bundle, options(cells, tmp_path / "two"))
     assert [a.left_out for a in report.attempts] == [0, 1, 2]
-    assert report.left_out == tuple(f"{s.graph} {s.product}" for s in report.sensitivity[:2])
+    assert report.left_out == tuple(f"{s.graph} {s.linear}" for s in report.sensitivity[:2])
     ran = [name for kernels in report.kernels for name in kernels.kernels]
-    assert len(ran) == len(report.products) - 2
+    assert len(ran) == len(report.linears) - 2
 
 
 def test_an_int8_bundle_is_refused(calibrated, cells, tmp_path):
@@ -181,7 +180,7 @@ def test_few_cells_are_shared_out(bundle, tmp_path):
     said = []
     report = calibrate_bundle(
         bundle,
-        options(path, tmp_path / "few", cells_count=256, gate_cells=256, divergence_products=0),
+        options(path, tmp_path / "few", cells_count=256, gate_cells=256, divergence_linears=0),
         report=said.append,
     )
     assert "512 cells wanted, the file has 12" in report.reduced
@@ -196,7 +195,7 @@ def test_labels_are_taken_in_turn(bundle, cells, tmp_path):
     labelled.obs["kind"] = np.where(np.arange(40) % 10 == 9, "rare", "common")
     labelled.write_h5ad(tmp_path / "labelled.h5ad")
     asked = options(
-        tmp_path / "labelled.h5ad", tmp_path / "int8", label_column="kind", divergence_products=0
+        tmp_path / "labelled.h5ad", tmp_path / "int8", label_column="kind", divergence_linears=0
     )
     report = calibrate_bundle(bundle, asked)
     assert report.chosen == "2 labels in turn"

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from c2t.calibration.evaluate.cell_selection import select_cells
-from c2t.calibration.quantise.leaving_out import fewest
+from c2t.calibration.cell_selection import select_cells
 from c2t.runtime.system.errors import CalibrationError
 
 
@@ -48,19 +47,3 @@ def test_too_few_cells_are_shared_out_and_said_so():
 def test_a_handful_of_cells_is_refused():
     with pytest.raises(CalibrationError, match="7 cells are too few"):
         select_cells(7, calibration=256, gate=256, seed=0)
-
-
-@pytest.mark.parametrize("needed", [0, 1, 2, 3, 5, 8, 11, 12])
-def test_the_fewest_are_left_out(needed):
-    tried = []
-
-    def passes(number: int) -> bool:
-        tried.append(number)
-        return number >= needed
-
-    assert fewest(12, passes) == needed
-    assert len(tried) == len(set(tried)) <= 8
-
-
-def test_nothing_helps():
-    assert fewest(12, lambda _: False) is None

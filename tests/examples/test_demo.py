@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from c2t.calibration.metrics.labels import normalise_label
 from c2t.examples.demo import captions, describe_pbmc
 from c2t.examples.demo.captions import Donor, caption_parts, caption_text, read_caption_table
 from c2t.examples.demo.held_out import is_held_out
 from c2t.runtime.cells.reader import CellCounts
-from c2t.runtime.describe.caption import caption_fields, normalise_label
+from c2t.runtime.describe.caption import caption_fields
 
 TEMPLATE = re.compile(
     r"This sample consists of (a|an) ([^,.]+), [^.]+\. It originates from the [^.]+ of a[^.]*\. "

@@ -10,10 +10,11 @@ from tiny_bundle import make_bundle
 from tiny_models import TinySizes
 
 from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
-from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
-from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
+from c2t.calibration.ranges.linears import StoredGraph
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.bundle.precision import Precision
 
 
 def buildable_sizes(projector: str = "mlp") -> TinySizes:
@@ -22,13 +23,12 @@ def buildable_sizes(projector: str = "mlp") -> TinySizes:
 
 
 def write_quantised(source: Bundle, folder: Path, precision: str = "int8") -> Bundle:
-    """A bundle with every product in one form; the scales are not calibrated."""
-    form = Form(precision)
+    """A bundle with every linear in one precision; the scales are not calibrated."""
     recipes = {
         name: GraphRecipe(
-            products={
-                product.name: ProductRecipe(form=form, scale=0.05)
-                for product in StoredGraph(source.file(name)).products()
+            linears={
+                linear.name: LinearRecipe(precision=Precision(precision), scale=0.05)
+                for linear in StoredGraph(source.file(name)).linears()
             }
         )
         for name in GRAPHS

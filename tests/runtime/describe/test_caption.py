@@ -1,6 +1,4 @@
-import pytest
-
-from c2t.runtime.describe.caption import caption_fields, cell_type_span, normalise_label
+from c2t.runtime.describe.caption import caption_fields, cell_type_span
 
 NORMAL = (
     "This sample consists of a natural killer cell, a lymphocyte that kills. It originates from "
@@ -36,11 +34,3 @@ def test_a_text_without_the_template_has_no_fields():
     fields = caption_fields("Cell sentence: MALAT1 B2M TMSB4X")
     assert set(vars(fields).values()) == {None}
     assert cell_type_span("") is None
-
-
-@pytest.mark.parametrize(
-    ("label", "expected"),
-    [("B cells", "b"), ("T  Cell", "t"), ("astrocyte", "astrocyte"), ("NK", "nk"), ("cell", "")],
-)
-def test_normalise_label(label, expected):
-    assert normalise_label(label) == expected

@@ -11,12 +11,13 @@ import pytest
 from tiny_models import TinySizes, tiny_model
 
 from c2t.calibration.quantise.quantised_graph import write_quantised
-from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
-from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
+from c2t.calibration.ranges.linears import StoredGraph
 from c2t.export.decoders.llama import write_decoder_graph
 from c2t.export.encoders.geneformer import write_encoder_graph
 from c2t.export.projectors.families import write_projector_graph
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.engines.built.plan_profiles import Shapes
 from c2t.runtime.engines.tensorrt_library import Target, load_tensorrt
 from c2t.runtime.graphs.backend_variant import BackendVariant, write_variant
@@ -41,12 +42,14 @@ def write_variants(name: str, folder: Path) -> tuple[Path, Path]:
         write_projector_graph(model.projector, path)
     source = StoredGraph(path)
     recipe = GraphRecipe(
-        products={p.name: ProductRecipe(form=Form.int8, scale=0.05) for p in source.products()}
+        linears={
+            p.name: LinearRecipe(precision=Precision.int8, scale=0.05) for p in source.linears()
+        }
     )
     int8, small = folder / "int8.onnx", folder / "small.onnx"
     write_quantised(source, int8, recipe)
     graph = onnx.load(int8, load_external_data=False)
-    assert drop_activation_pairs(graph) == len(recipe.products)
+    assert drop_activation_pairs(graph) == len(recipe.linears)
     small.write_bytes(graph.SerializeToString())
     return int8, small
 

@@ -11,11 +11,12 @@ import pytest
 from cli_process import make_cells
 from tiny_bundle import make_bundle
 
-from c2t.calibration.evaluate.evaluate import EvaluateOptions, evaluate_bundle
-from c2t.calibration.evaluate.gate import Tolerance, gate_failures
+from c2t.calibration.evaluate.evaluate import evaluate_bundle
+from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
 from c2t.calibration.metrics.bootstrap import BootstrapOptions, Interval
 from c2t.calibration.report.evaluation_report import write_report
 from c2t.calibration.report.evaluation_table import evaluation_text
+from c2t.calibration.results.gate import Tolerance, gate_failures
 from c2t.cli import app
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.system.errors import EvaluationError, OutputError

@@ -1,27 +1,29 @@
-"""How much each product's quantisation alone disturbs the model, and which to leave out first.
+"""Measures how much quantising each linear alone disturbs the model.
 
-One decision: every product gets the cheap figure (the noise in its own output, from calibration);
-the noisiest (of a small model: all) get the telling one: how far the decoder's next-token
-distributions move when that product alone is quantised, along texts that the float32 bundle wrote.
+One decision: there is a cheap measure for every linear, and a better one for few. The cheap one is
+the noise in the linear's own output, which calibration computes. The better one is the KL
+divergence of next-token distributions along texts of the float32 bundle, with that linear alone
+quantised. It is measured for the noisiest linears; of a small model, for all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from msgspec import structs
 
 from c2t.calibration.evaluate.teacher_forcing import TeacherForcing, kl_divergence
-from c2t.calibration.quantise.calibration_plan import CalibrationPlan, ProductReport
 from c2t.calibration.quantise.quantised_graph import write_quantised
 from c2t.calibration.quantise.recipe import GraphRecipe
-from c2t.calibration.ranges.products import Float32, StoredGraph
+from c2t.calibration.ranges.linears import Float32, StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell
+from c2t.calibration.results.calibration import LinearReport, Sensitivity
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engine_protocol import EngineOptions, Engines
@@ -29,44 +31,26 @@ from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder, open_engines
 from c2t.runtime.system.progress import progress_bar
 
-# Texts that a product is judged along.
+# Texts that KL is measured along.
 FORCED_CELLS = 6
-# A decoder with less data than this takes a second or two a product, so all of them are measured.
+# With less decoder data than this, a linear takes a second or two, so all are measured.
 SMALL_BYTES = 256 << 20
-NOISIEST = 8  # of a larger one
+NOISIEST = 8  # linears of a larger model that are measured
 ENCODER_GRAPHS = ("encoder.onnx", "projector.onnx")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sensitivity:
-    """One product.
-
-    Args:
-        graph: File of its graph.
-        product: Its name.
-        sqnr: Of its output, in dB.
-        kl: Mean KL(float32 || quantised) of a text token, in nats, with this product alone
-            quantised; None where it was not measured.
-    """
-
-    graph: str
-    product: str
-    sqnr: float
-    kl: float | None = None
+def rank(reports: Sequence[LinearReport]) -> list[Sensitivity]:
+    """All linears, the noisiest first."""
+    items = [Sensitivity(graph=r.graph, linear=r.linear, sqnr=r.sqnr) for r in reports]
+    return sorted(items, key=lambda item: (item.sqnr, item.graph, item.linear))
 
 
-def rank(reports: Sequence[ProductReport]) -> list[Sensitivity]:
-    """All products, the noisiest first."""
-    found = [Sensitivity(graph=r.graph, product=r.product, sqnr=r.sqnr) for r in reports]
-    return sorted(found, key=lambda s: (s.sqnr, s.graph, s.product))
-
-
-def products_to_measure(bundle: Bundle, asked: int | None) -> int | None:
-    """For how many products divergence is measured, None for all of them.
+def linears_to_measure(bundle: Bundle, asked: int | None) -> int | None:
+    """How many linears divergence is measured for; None: all.
 
     Args:
         bundle: The float32 bundle.
-        asked: What the user wants; None: all of a small model, the noisiest of a large one.
+        asked: The user's choice; None: all of a small model, the noisiest of a large one.
     """
     if asked is not None:
         return asked
@@ -75,7 +59,7 @@ def products_to_measure(bundle: Bundle, asked: int | None) -> int | None:
 
 def measure_divergence(
     bundle: Bundle,
-    plan: CalibrationPlan,
+    recipes: Mapping[str, GraphRecipe],
     ranked: Sequence[Sensitivity],
     cells: Sequence[CalibrationCell],
     *,
@@ -83,16 +67,19 @@ def measure_divergence(
     scratch: Path,
     threads: int | None,
 ) -> list[Sensitivity]:
-    """Measure KL for the first of a ranking, and put them in order of it.
+    """Measure KL for the first linears of a ranking, and sort these by it.
 
     Args:
         bundle: The float32 bundle.
-        plan: The calibration.
-        ranked: All products, the noisiest first.
+        recipes: By graph file, every linear quantised.
+        ranked: All linears, the noisiest first.
         cells: Cells with the float32 bundle's texts.
-        worst: How many products to measure; None: all.
-        scratch: Where changed graphs can lie for a while; best beside the bundle.
-        threads: Threads of the engines.
+        worst: How many linears to measure; None: all.
+        scratch: Folder for temporary graphs. On the bundle's file system, no weights are copied.
+        threads: Threads of the engines; None: all cores.
+
+    Returns:
+        The measured linears, the largest KL first, then the others as they were ranked.
     """
     texts = [cell for cell in cells if cell.text_tokens][:FORCED_CELLS]
     chosen = ranked[:worst]
@@ -100,36 +87,38 @@ def measure_divergence(
         return list(ranked)
     probe = _Probe(bundle, texts, threads)
     measured = []
-    with progress_bar("sensitivity", len(chosen), unit="products") as advance:
+    with progress_bar("sensitivity", len(chosen), unit="linears") as advance:
         for item in chosen:
-            # Nothing is folded for the other products, so that their weights need no copy.
-            recipe = plan.recipes[item.graph].products[item.product]
-            alone = GraphRecipe(products={item.product: recipe})
+            # No smoothing for the other linears: so their weights are shared, not copied.
+            recipe = recipes[item.graph].linears[item.linear]
+            alone = GraphRecipe(linears={item.linear: recipe})
             with _one_graph(bundle, item.graph, alone, scratch) as changed:
-                measured.append(replace(item, kl=probe.divergence(item.graph, changed)))
+                kl = probe.divergence(item.graph, changed)
+                measured.append(structs.replace(item, kl=kl))
             advance(1)
-    measured.sort(key=lambda s: -(s.kl or 0.0))
+    measured.sort(key=lambda item: -(item.kl or 0.0))
     return [*measured, *ranked[len(chosen) :]]
 
 
 class _Probe:
-    """What the float32 bundle believes along some texts, and how far a changed graph is from it."""
+    """Distributions of the float32 bundle along some texts, to compare a changed graph with."""
 
     def __init__(
         self, bundle: Bundle, cells: Sequence[CalibrationCell], threads: int | None
     ) -> None:
-        self._bundle, self._cells, self._threads = bundle, cells, threads
+        self._bundle, self._cells = bundle, cells
         self._longest = max(len(cell.text_tokens) for cell in cells)
-        # Opened for a few texts: packing weights would cost more time and memory than it saves.
+        # No prepacking: for a few texts it costs more time and memory than it saves.
         self._options = EngineOptions(threads=threads, spin=False, prepack=False)
         self._engines = open_engines(bundle, self._options)
         self._vectors: list[Float32] = []
         self._expected: list[Float32] = []
         reference = self._forcing(self._engines)
         for cell in cells:
-            self._vectors.append(reference.encode(cell.gene_tokens).copy())
-            found = reference.log_probabilities(self._vectors[-1], cell.text_tokens)
-            self._expected.append(np.concatenate(list(found)).astype(np.float32))
+            vectors = reference.encode(cell.gene_tokens).copy()
+            blocks = list(reference.log_probabilities(vectors, cell.text_tokens))
+            self._vectors.append(vectors)
+            self._expected.append(np.concatenate(blocks).astype(np.float32))
 
     def divergence(self, name: str, changed: Path) -> float:
         """Mean KL(float32 || changed) of a text token, in nats, with one graph replaced."""
@@ -139,14 +128,14 @@ class _Probe:
             if name != "decoder.onnx":
                 vectors = forcing.encode(cell.gene_tokens)
             first = 0
-            for believed in forcing.log_probabilities(vectors, cell.text_tokens):
-                rows = expected[first : first + len(believed)].astype(np.float64)
-                total += float(kl_divergence(rows, believed).sum())
-                first += len(believed)
+            for actual in forcing.log_probabilities(vectors, cell.text_tokens):
+                rows = expected[first : first + len(actual)].astype(np.float64)
+                total += float(kl_divergence(rows, actual).sum())
+                first += len(actual)
         return total / sum(len(cell.text_tokens) for cell in self._cells)
 
     def _changed(self, name: str, changed: Path) -> Engines:
-        """The engines with one graph replaced; the other sessions are shared."""
+        """Engines with one graph replaced; the other sessions are shared."""
         bundle, sizes = self._bundle, self._bundle.manifest
         if name == "decoder.onnx":
             decoder = OnnxRuntimeDecoder(
@@ -166,7 +155,7 @@ class _Probe:
 
 @contextmanager
 def _one_graph(bundle: Bundle, name: str, recipe: GraphRecipe, scratch: Path) -> Iterator[Path]:
-    """Write one changed graph to a temporary folder, with no copy of what stays as it was."""
+    """Write one changed graph to a temporary folder; unchanged weights are linked, if possible."""
     assert name in GRAPHS
     with TemporaryDirectory(prefix=".c2t-", dir=scratch) as folder:
         path = Path(folder) / f"changed.{name}"

@@ -3,9 +3,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from c2t.calibration.evaluate.predicted_labels import LabelReader
+from c2t.calibration.evaluate.true_labels import read_label_map, read_true_labels
 from c2t.calibration.metrics.ontology import Ontology, Term
-from c2t.calibration.metrics.predicted_labels import LabelReader
-from c2t.calibration.metrics.true_labels import read_label_map, read_true_labels
 from c2t.runtime.system.errors import EvaluationError
 
 ALPHA_BETA = "CD4-positive, alpha-beta T cell"

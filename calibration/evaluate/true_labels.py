@@ -1,7 +1,7 @@
-"""The true labels of cells: columns of the file, and a map from a data set's names to captions'.
+"""Reads the true labels of cells: columns of the file, renamed by a label map.
 
-Data sets call things as they like ("CD14+ Mono"); captions use one name for each. A map file in
-JSON joins them, for the cell type alone: {"CD14+ Mono": "CD14-positive monocyte"}, or by field:
+Each data set has its own names ("CD14+ Mono"); captions use one name for each kind of cell. A JSON
+file maps them, for the cell type alone: {"CD14+ Mono": "CD14-positive monocyte"}, or by field:
 
     {"cell_type": {"labels": {"CD14+ Mono": "CD14-positive monocyte"},
                    "terms": {"CD14-positive monocyte": "CL:0001054"}},
@@ -10,12 +10,12 @@ JSON joins them, for the cell type alone: {"CD14+ Mono": "CD14-positive monocyte
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from c2t.calibration.metrics.labels import TrueLabels
 from c2t.calibration.metrics.ontology import Ontology
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.system.checked_read import read_json
@@ -30,20 +30,19 @@ USUAL_COLUMNS = {
     "sex": "sex",
     "age": "development_stage",
 }
+# CELLxGENE's words for an unknown label. A cell with one of them is not judged.
+UNKNOWN = {"", "unknown", "na", "nan"}
 # A map has a line for each label of a data set: kilobytes.
 LABEL_MAP_BYTES_MAX = 64 << 20
-# CELLxGENE's words for a label that nobody knows: a cell with one of them cannot be judged.
-UNKNOWN = {"", "unknown", "na", "nan"}
 
 
 class FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How one field's labels are to be understood.
+    """The map of one field.
 
     Args:
-        labels: A data set's label to the name that captions use; others stay as they are.
-        terms: A name that captions use to the id of its term, where the ontology knows it by
-            another name.
-        every_cell: The label of all cells, for a file that has no column of it.
+        labels: Label of the data set -> name that captions use; other labels stay as they are.
+        terms: Name that captions use -> id of its term, where the ontology has another name.
+        every_cell: Label of all cells, for a file without a column for the field.
     """
 
     labels: dict[str, str] = {}
@@ -51,28 +50,11 @@ class FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_cell: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrueLabels:
-    """The true labels of one field.
-
-    Args:
-        field: Which.
-        column: Where they are from.
-        names: [B] as captions would say them; None where nobody knows.
-        terms: See `FieldMap`.
-    """
-
-    field: str
-    column: str
-    names: tuple[str | None, ...]
-    terms: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
 def read_label_map(path: Path | None) -> dict[str, FieldMap]:
     """Read a label map.
 
     Raises:
-        EvaluationError: Not there, or not such a map.
+        EvaluationError: The file is missing, or not such a map.
     """
     if path is None:
         return {}
@@ -109,15 +91,15 @@ def read_true_labels(
 
     Args:
         cells: The opened file.
-        columns: Column of a field, where the user named one.
+        columns: Field -> column that the user named.
         maps: See `read_label_map`.
-        ontologies: Field -> ontology, which names the labels that are ids of terms.
+        ontologies: Field -> ontology, which names labels that are ids of terms.
 
     Raises:
         EvaluationError: A named column, or the one of cell types, is missing; or no cell has a
             label.
     """
-    found = []
+    fields = []
     for name in FIELDS:
         wanted, mapped = columns.get(name), maps.get(name, FieldMap())
         column = wanted or USUAL_COLUMNS[name]
@@ -134,15 +116,15 @@ def read_true_labels(
         meaning = {label: _name(label, mapped, ontology) for label in set(labels)}
         names = tuple(meaning[label] for label in labels)
         if any(name is not None for name in names):
-            found.append(TrueLabels(field=name, column=column, names=names, terms=mapped.terms))
+            fields.append(TrueLabels(field=name, column=column, names=names, terms=mapped.terms))
         elif wanted is not None or name == "cell_type":
             problem = f"no cell of {cells.name} has a label in obs[{column!r}]"
             raise EvaluationError(problem, hint=f"choose {_option(name)} from {_columns(cells)}")
-    return found
+    return fields
 
 
 def _name(label: str, mapped: FieldMap, ontology: Ontology | None) -> str | None:
-    """What captions call a label of the data set; None for one that nobody knows."""
+    """The name that captions use for a label of the data set; None for an unknown label."""
     if label in mapped.labels:
         return mapped.labels[label].strip()
     if label.strip().lower() in UNKNOWN:

@@ -55,7 +55,7 @@ def test_channels_that_nothing_reaches(matrix):
 def test_heads_of_a_group_share_a_factor(matrix):
     """64 inputs from 4 groups of 2 heads, each 8 wide: 32 value columns make them."""
     rows = rows_with_outliers()
-    fold = Fold(tensors=("w",), columns=slice(0, 32), group=2, head=8)
+    fold = Fold(tensors=("w",), columns=slice(0, 32), group=2, head_size=8)
     found = search_smoothing(matrix, np.abs(rows).max(axis=0), rows, fold)
     heads = found.factors.reshape(4, 2, 8)
     assert (heads[:, 0] == heads[:, 1]).all()

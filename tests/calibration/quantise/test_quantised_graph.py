@@ -12,17 +12,18 @@ from tiny_bundle import make_bundle
 from tiny_models import TinySizes, tiny_cell
 
 from c2t.calibration.quantise.calibration_plan import make_plan
-from c2t.calibration.quantise.choices import Estimator
+from c2t.calibration.quantise.estimator import Estimator
 from c2t.calibration.quantise.integer_kernels import profile_kernels
 from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
 from c2t.calibration.quantise.quantised_graph import write_quantised
-from c2t.calibration.quantise.recipe import Form, GraphRecipe, ProductRecipe
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.quantise.smoothing import find_fold
 from c2t.calibration.ranges.collect import TappedSystem
-from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.ranges.linears import StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
 
@@ -30,7 +31,7 @@ SIZES = {
     "mlp": TinySizes(),
     "perceiver": TinySizes(projector="perceiver", tied=False),
 }
-DECODER_PRODUCTS = ("attention.qkv", "attention.output", "mlp.gate_up", "mlp.down")
+DECODER_LINEARS = ("attention.qkv", "attention.output", "mlp.gate_up", "mlp.down")
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -63,17 +64,17 @@ def run(path, inputs) -> np.ndarray:
     return onnxruntime.InferenceSession(str(path)).run(None, inputs)[0]
 
 
-def without(recipe, form=Form.float32):
-    return recipe.without(set(recipe.products), form)
+def without(recipe, precision=Precision.fp32):
+    return recipe.without(set(recipe.linears), precision)
 
 
-def test_products_of_the_decoder(made):
+def test_linears_of_the_decoder(made):
     _, plan, _ = made
-    names = [f"layers.{i}.{end}" for i in range(2) for end in DECODER_PRODUCTS]
-    assert list(plan.recipes["decoder.onnx"].products) == [*names, "output"]
+    names = [f"layers.{i}.{end}" for i in range(2) for end in DECODER_LINEARS]
+    assert list(plan.recipes["decoder.onnx"].linears) == [*names, "output"]
 
 
-def test_each_product_has_a_pair_of_its_own(made, tmp_path):
+def test_each_linear_has_a_pair_of_its_own(made, tmp_path):
     bundle, plan, _ = made
     for name in GRAPHS:
         recipe = plan.recipes[name]
@@ -81,30 +82,30 @@ def test_each_product_has_a_pair_of_its_own(made, tmp_path):
         graph = onnx.load(tmp_path / name).graph
         onnx.checker.check_model(str(tmp_path / name))
         counts = collections.Counter(node.op_type for node in graph.node)
-        assert counts["QuantizeLinear"] == len(recipe.products)
-        assert counts["DequantizeLinear"] == 2 * len(recipe.products)
+        assert counts["QuantizeLinear"] == len(recipe.linears)
+        assert counts["DequantizeLinear"] == 2 * len(recipe.linears)
         readers = collections.Counter(value for node in graph.node for value in node.input)
         nodes = {node.name: node for node in graph.node}
-        for product in recipe.products:
-            quantise = nodes[f"{product}.input.quantize"]
+        for linear in recipe.linears:
+            quantise = nodes[f"{linear}.input.quantize"]
             assert readers[quantise.output[0]] == 1
-            assert list(nodes[product].input[:2]) == [
-                f"{product}.input.dequantize",
-                f"{product}.weight.dequantize",
+            assert list(nodes[linear].input[:2]) == [
+                f"{linear}.input.dequantize",
+                f"{linear}.weight.dequantize",
             ]
         values = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
         assert all(not v.any() for k, v in values.items() if k.endswith("zero_point"))
-        for node in graph.node:  # attention's own products stay in float32
+        for node in graph.node:  # attention's own linears stay in float32
             if node.op_type == "Attention":
                 assert not any("dequantize" in value for value in node.input)
 
 
-def test_every_product_runs_on_integers(made, tmp_path):
+def test_every_linear_runs_on_integers(made, tmp_path):
     bundle, plan, cells = made
     for name, inputs in inputs_of(bundle, cells[0]).items():
         recipe = plan.recipes[name]
         write_quantised(StoredGraph(bundle.file(name)), tmp_path / name, recipe)
-        found = profile_kernels(tmp_path / name, inputs, list(recipe.products))
+        found = profile_kernels(tmp_path / name, inputs, list(recipe.linears))
         assert set(found.kernels.values()) <= {"MatMulIntegerToFloat", "QGemm"}
         assert found.float32 == ()
         assert found.widened == 0
@@ -132,7 +133,7 @@ def test_quantised_graphs_stay_near(made, tmp_path):
         assert (found != exact).any()
 
 
-def test_integer_products_do_not_overflow(tmp_path):
+def test_integer_linears_do_not_overflow(tmp_path):
     """The largest codes of one sign: pairs of them exceed 16 bits, which AVX2 alone has."""
     weight = np.full((64, 8), 127, np.float32)
     graph = onnx.helper.make_graph(
@@ -145,7 +146,7 @@ def test_integer_products_do_not_overflow(tmp_path):
     opsets = [onnx.helper.make_opsetid("", 24)]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=11)
     (tmp_path / "f.onnx").write_bytes(model.SerializeToString())
-    recipe = GraphRecipe(products={"p": ProductRecipe(form=Form.int8, scale=1.0)})
+    recipe = GraphRecipe(linears={"p": LinearRecipe(precision=Precision.int8, scale=1.0)})
     write_quantised(StoredGraph(tmp_path / "f.onnx"), tmp_path / "q.onnx", recipe)
     session = open_session(tmp_path / "q.onnx", EngineOptions(threads=1))
     rows = np.array([[127.0], [-127.0], [1.0]], np.float32) * np.ones(64, np.float32)
@@ -156,16 +157,16 @@ def test_integer_products_do_not_overflow(tmp_path):
 def test_where_smoothing_can_go(made):
     bundle, _, _ = made
     decoder = StoredGraph(bundle.file("decoder.onnx"))
-    folds = {p.name: find_fold(decoder, p) for p in decoder.products()}
+    folds = {p.name: find_fold(decoder, p) for p in decoder.linears()}
     assert folds["output"] is None  # its weight may also be the token table
     assert folds["layers.0.attention.qkv"].tensors == ("layers.0.attention.norm.weight",)
     down, values = folds["layers.1.mlp.down"], folds["layers.0.attention.output"]
     assert down.tensors == ("layers.1.mlp.gate_up.weight",)
     assert (down.columns, down.group) == (slice(40, 80), 1)
     assert values.columns == slice(36, 48)  # q 24, k 12, v 12
-    assert (values.group, values.head) == (2, 6)
+    assert (values.group, values.head_size) == (2, 6)
     encoder = StoredGraph(bundle.file("encoder.onnx"))
-    folds = {p.name: find_fold(encoder, p) for p in encoder.products()}
+    folds = {p.name: find_fold(encoder, p) for p in encoder.linears()}
     assert folds["layers.0.mlp.up"] is None  # the norm before it feeds the residual too
     assert folds["layers.0.mlp.down"].tensors == (
         "layers.0.mlp.up.weight",
@@ -193,16 +194,16 @@ def test_quantised_bundle_has_small_tables(made, tmp_path):
     assert weights < before
 
 
-@pytest.mark.parametrize("form", [Form.int8_weights, Form.int4_weights])
-def test_weight_only_forms_stay_near(made, tmp_path, form):
+@pytest.mark.parametrize("precision", [Precision.int8_weights, Precision.int4_weights])
+def test_weight_only_graphs_stay_near(made, tmp_path, precision):
     bundle, plan, cells = made
     name = "decoder.onnx"
-    recipe = without(plan.recipes[name], form)
+    recipe = without(plan.recipes[name], precision)
     table = bundle.manifest.decoder.token_embedding
     rows = write_quantised(StoredGraph(bundle.file(name)), tmp_path / name, recipe, table)
     assert rows.values.dtype == "int8"
     inputs = inputs_of(bundle, cells[0])[name]
-    found = profile_kernels(tmp_path / name, inputs, list(recipe.products))
+    found = profile_kernels(tmp_path / name, inputs, list(recipe.linears))
     assert set(found.kernels.values()) == {"MatMulNBits"}
     exact, near = run(bundle.file(name), inputs), run(tmp_path / name, inputs)
     assert np.corrcoef(exact.ravel(), near.ravel())[0, 1] > 0.9

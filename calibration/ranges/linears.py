@@ -1,7 +1,7 @@
-"""The matrix products of an exported graph that can be quantised, and their float32 weights.
+"""The linears of an exported graph, and their float32 weights.
 
-One decision: what is quantised is found in the graph itself (a product with a stored matrix), so
-that encoders, projectors and decoders of any size need no list of names.
+One decision: linears are found by their form, a product with a stored matrix. So encoders,
+projectors and decoders of any family and size need no list of names.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product:
-    """One product `input @ weight` with a stored matrix.
+class Linear:
+    """One product `input @ weight` with a constant matrix.
 
     Args:
         name: The node's name, for instance "layers.3.mlp.down".
-        input: The value on its left, [..., K].
-        output: The value that it makes, [..., N], before a bias.
-        weight: Name of the initializer.
+        input: Name of its input, [..., K].
+        output: Name of its output, [..., N], before a bias.
+        weight: Name of the weight's initializer.
         inputs: K.
         outputs: N.
         by_output: The matrix is stored as [N, K] (a `Gemm` with `transB`), not as [K, N].
@@ -43,7 +43,7 @@ class Product:
 
 
 class StoredGraph:
-    """An exported graph with its weights left in the data file, to be mapped when asked for.
+    """An exported graph whose weights stay in its data file until they are asked for.
 
     Args:
         path: The graph file; its data file lies beside it.
@@ -61,24 +61,24 @@ class StoredGraph:
                 self.consumers.setdefault(name, []).append(node)
 
     def array(self, name: str) -> NDArray[np.generic]:
-        """An initializer's values, mapped from the data file where they lie there; read-only.
+        """An initializer's values, read-only; mapped if they lie in the data file.
 
         Raises:
             BundleError: See `stored_values`.
         """
         return stored_values(self.initializers[name], self.path)
 
-    def products(self) -> list[Product]:
-        """All products with a stored float32 matrix, in the order of the graph."""
-        return [product for node in self.graph.node if (product := self._product(node)) is not None]
+    def linears(self) -> list[Linear]:
+        """All linears with a float32 weight, in the order of the graph."""
+        return [linear for node in self.graph.node if (linear := self._linear(node)) is not None]
 
-    def matrix(self, product: Product) -> Float32:
-        """The weight as [K, N], whichever way it is stored; mapped, not copied."""
-        stored = self.array(product.weight)
-        matrix: Float32 = stored.T if product.by_output else stored  # type: ignore[assignment]  # it is float32
+    def matrix(self, linear: Linear) -> Float32:
+        """The weight as [K, N], however it is stored; mapped, not copied."""
+        stored = self.array(linear.weight)
+        matrix: Float32 = stored.T if linear.by_output else stored  # type: ignore[assignment]  # it is float32
         return matrix
 
-    def _product(self, node: onnx.NodeProto) -> Product | None:
+    def _linear(self, node: onnx.NodeProto) -> Linear | None:
         if node.op_type not in ("MatMul", "Gemm"):
             return None
         weight = self.initializers.get(node.input[1])
@@ -89,7 +89,7 @@ class StoredGraph:
         }
         by_output = bool(attributes.get("transB", 0))
         inputs, outputs = weight.dims[::-1] if by_output else weight.dims
-        return Product(
+        return Linear(
             name=node.name,
             input=node.input[0],
             output=node.output[0],

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from c2t.calibration.ranges.products import StoredGraph
+from c2t.calibration.ranges.linears import StoredGraph
 from c2t.runtime.system.errors import BundleError
 
 

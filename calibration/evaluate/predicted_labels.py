@@ -1,9 +1,9 @@
-"""The labels that texts name, field by field.
+"""Reads the labels that texts name, field by field.
 
-One decision: names of cell types may hold commas ("CD4-positive, alpha-beta T cell"), and the
-caption's own comma cannot be told from theirs. So where a text goes on with a known name (a true
-label of the file, or a term of the ontology), the longest such name is what it says; otherwise the
-words up to the first comma are, as the paper has it.
+One decision: a known name with a comma wins. Names of cell types may hold commas ("CD4-positive,
+alpha-beta T cell"), and a caption has a comma after the name. So if the text continues with a known
+name (a true label of the file, or a term of the ontology), the longest such name is the label.
+Otherwise the words before the first comma are, as in the paper.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from c2t.calibration.evaluate.evaluation import Evaluation
+from c2t.calibration.results.evaluation import Comparison, Evaluation
 from c2t.runtime.system.errors import EvaluationError
 
 # A loss of exactly the tolerance passes: differences of shares carry this much rounding.
@@ -27,7 +27,7 @@ class Tolerance:
 
 
 def gate_failures(evaluation: Evaluation, tolerance: Tolerance) -> list[str]:
-    """What falls below the tolerance, a sentence each; empty if the gate is passed.
+    """The figures that miss the tolerance, a sentence each; empty if the bundle passes.
 
     Raises:
         EvaluationError: The evaluation was against no other bundle.
@@ -36,26 +36,29 @@ def gate_failures(evaluation: Evaluation, tolerance: Tolerance) -> list[str]:
     if against is None or comparison is None:
         problem = "a gate needs another bundle to hold this one against"
         raise EvaluationError(problem, hint="give it with --against")
-    found = []
+    failures = []
     for name, score in judged.fields.items():
-        what, other = name.replace("_", " "), against.fields[name]
+        field, other = name.replace("_", " "), against.fields[name]
         lost = other.accuracy.value - score.accuracy.value
         if lost > tolerance.accuracy + ROUNDING:
-            found.append(
-                f"{what} accuracy is {100 * lost:.2f} points lower; "
+            failures.append(
+                f"{field} accuracy is {100 * lost:.2f} points lower; "
                 f"{100 * tolerance.accuracy:.2f} are allowed"
             )
         if score.similarity is not None and other.similarity is not None:
             share = 1 - score.similarity.mean.value / other.similarity.mean.value
             if share > tolerance.similarity + ROUNDING:
-                found.append(
-                    f"{what} ontology similarity is {100 * share:.2f} % lower; "
+                failures.append(
+                    f"{field} ontology similarity is {100 * share:.2f} % lower; "
                     f"{100 * tolerance.similarity:.2f} % are allowed"
                 )
+    return failures + agreement_failures(comparison, tolerance)
+
+
+def agreement_failures(comparison: Comparison, tolerance: Tolerance) -> list[str]:
+    """The part of the gate that needs no labels: token agreement; empty if it is enough."""
     agreement = comparison.token_agreement
-    if agreement is not None and agreement.value < tolerance.agreement:
-        found.append(
-            f"token agreement is {100 * agreement.value:.2f} %; "
-            f"at least {100 * tolerance.agreement:.2f} % is asked for"
-        )
-    return found
+    if agreement is None or agreement.value >= tolerance.agreement:
+        return []
+    least = f"at least {100 * tolerance.agreement:.2f} % is asked for"
+    return [f"token agreement is {100 * agreement.value:.2f} %; {least}"]

@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from c2t.calibration.quantise.block_weights import block_dequantise, block_product, block_quantise
-from c2t.calibration.ranges.products import Product
+from c2t.calibration.quantise.block_weights import block_dequantise, block_linear, block_quantise
+from c2t.calibration.ranges.linears import Linear
 
 
 def test_codes_by_hand():
@@ -22,11 +22,11 @@ def test_codes_by_hand():
 def test_onnxruntime_reads_the_codes_as_meant(bits, worst):
     generator = np.random.default_rng(bits)
     rows = generator.standard_normal((24, 72)).astype(np.float32)  # K no multiple of the block
-    product = Product(
+    linear = Linear(
         name="p", input="x", output="y", weight="w", inputs=72, outputs=24, by_output=False
     )
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="p")
-    arrays, new = block_product(product, rows, node, bits=bits)
+    arrays, new = block_linear(linear, rows, node, bits=bits)
     graph = helper.make_graph(
         [new],
         "g",

@@ -1,10 +1,9 @@
-"""What an evaluation found out: plain records, written as they are to `evaluation.json`."""
+"""What an evaluation found: the contents of `evaluation.json`, and of a line of `cells.jsonl`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from c2t.calibration.evaluate.comparison import Comparison
 from c2t.calibration.metrics.bootstrap import BootstrapOptions, Interval
 from c2t.calibration.metrics.field_score import FieldScore
 
@@ -17,7 +16,7 @@ class SystemScores:
         bundle: Name of the bundle.
         bundle_sha256: Hash of its manifest, which holds those of all its files.
         precision: Such as "fp32".
-        engine: What ran it.
+        engine: Library, version and device that ran it.
         failed: Cells that it could not describe; they count as wrong.
         mean_tokens: Mean length of the texts, in text tokens.
         seconds: Time to describe the cells.
@@ -38,7 +37,7 @@ class SystemScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A field's figures of the judged bundle less those of the one it is held against, in pairs."""
+    """Figures of a field: judged bundle minus the other one, cell by cell."""
 
     accuracy: Interval
     macro_f1: Interval
@@ -46,8 +45,35 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two bundles on the same cells; cells that either could not describe are left out.
+
+    Args:
+        cells: Cells compared.
+        identical_texts: Share of cells with the same text.
+        token_agreement: Positions with the same token in both texts, as a share of the longer
+            text's length, over all cells. After an inserted token, all positions differ.
+        forced_agreement: Share of positions of the reference's texts where both bundles find the
+            same token the likeliest; None where the vocabularies differ.
+        kl_per_token: Mean of KL(reference || judged), in nats, over the same positions.
+        first_divergence: For each pair of texts that differ, the first position that does.
+        text_lengths: Tokens of the longer text of each pair that differs.
+        not_compared: Why there are no token figures; None if there are.
+    """
+
+    cells: int
+    identical_texts: Interval
+    token_agreement: Interval | None
+    forced_agreement: Interval | None
+    kl_per_token: Interval | None
+    first_divergence: tuple[int, ...]
+    text_lengths: tuple[int, ...]
+    not_compared: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellRecord:
-    """One cell: a line of `cells.jsonl`. Labels are by field, as written."""
+    """One cell: a line of `cells.jsonl`. Labels are by field, as the file or text writes them."""
 
     cell: str
     text: str | None
@@ -63,10 +89,10 @@ class CellRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A bundle judged on labelled cells, and held against another one if there was one.
+    """A bundle judged on labelled cells, alone or against another bundle.
 
     Args:
-        c2t_version: What judged it.
+        c2t_version: Version that judged it.
         cells_file: Name of the file of cells.
         cells: How many were described.
         generation: Settings that the texts were generated with.
@@ -75,7 +101,7 @@ class Evaluation:
         against: The other bundle.
         differences: By field: judged less against.
         comparison: Texts and tokens of the two.
-        warnings: What a reader of the figures must know.
+        warnings: Sentences that qualify the figures.
         examples: Some cells, wrong ones first.
     """
 

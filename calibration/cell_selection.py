@@ -1,9 +1,10 @@
-"""Which cells to calibrate on, and which to keep for the gate: disjoint, chosen by a seed.
+"""Which cells to calibrate on, and which to hold out for the gate: disjoint, chosen by a seed.
 
-One decision: coverage counts, not frequency, because a rare kind of cell that calibration never saw
-is the one whose activations are clipped. Labels are taken in turn where there is a column of them;
-otherwise cells are spread over the encoder's own output, each next one farthest from those chosen.
-The gate's cells are a plain random sample: what is promised is promised of cells as they come.
+One decision: calibration cells are chosen for coverage, not frequency. A rare kind of cell that
+calibration never saw is the one whose activations are clipped. With a column of labels, the labels
+take turns. Without one, cells are spread over the encoder's output: each next cell is the farthest
+from those chosen. The gate's cells are a plain random sample, because its promise is about cells as
+they come.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 
 from c2t.runtime.system.errors import CalibrationError
 
-# With fewer, ranges are chance and a share of the gate means nothing.
+# With fewer, ranges are chance, and a share of the gate's cells means nothing.
 FEWEST_CELLS = 4
-# Cells that are embedded to spread over, for each one that is chosen.
+# For each cell to choose, so many random cells are embedded.
 POOL = 4
 
 Embed = Callable[[Sequence[int]], NDArray[np.float32]]
@@ -26,19 +27,30 @@ Embed = Callable[[Sequence[int]], NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class CellSelection:
-    """Positions of cells among those of the reader, ascending.
+    """Positions among the reader's cells, ascending.
 
     Args:
-        calibration: To calibrate on.
-        gate: Held out for the gate.
-        method: How the former were chosen, in words.
-        reduced: What was asked for and could not be had; None if nothing.
+        calibration: Cells to calibrate on.
+        gate: Cells held out for the gate.
+        method: How the calibration cells were chosen, in words.
+        reduced: What was asked for and was not possible; None if nothing.
     """
 
     calibration: tuple[int, ...]
     gate: tuple[int, ...]
     method: str
     reduced: str | None
+
+
+def check_cell_count(cells: int) -> None:
+    """Refuse a file with too few cells for a calibration and a gate.
+
+    Raises:
+        CalibrationError: Fewer than twice `FEWEST_CELLS`.
+    """
+    if cells < 2 * FEWEST_CELLS:
+        problem = f"{cells} cells are too few: some calibrate, others are held out to judge by"
+        raise CalibrationError(problem, hint=f"give at least {2 * FEWEST_CELLS}, better 500")
 
 
 def select_cells(
@@ -53,19 +65,17 @@ def select_cells(
     """Choose cells.
 
     Args:
-        cells: How many there are; positions 0 ... cells - 1.
+        cells: How many there are, at positions 0 to cells - 1.
         calibration: How many to calibrate on.
         gate: How many to hold out.
-        seed: Of all choices.
-        labels: A label for each cell, to be covered.
-        embed: Gives vectors [n, H] for positions, to be spread over where there are no labels.
+        seed: Seed of all choices.
+        labels: [cells] labels to cover.
+        embed: Gives vectors [n, H] for n positions; used where there are no labels.
 
     Raises:
         CalibrationError: Too few cells for a calibration and a gate.
     """
-    if cells < 2 * FEWEST_CELLS:
-        problem = f"{cells} cells are too few: some calibrate, others are held out to judge by"
-        raise CalibrationError(problem, hint=f"give at least {2 * FEWEST_CELLS}, better 500")
+    check_cell_count(cells)
     reduced = None
     wanted = calibration + gate
     if wanted > cells:
@@ -96,7 +106,7 @@ def select_cells(
 
 
 def _in_turn(positions: NDArray[np.int64], labels: Sequence[str], count: int) -> NDArray[np.int64]:
-    """Take cells of each label in turn until there are enough; `positions` are in random order."""
+    """The first `count` positions when labels take turns; `positions` are in random order."""
     turns: dict[str, int] = {}
     ranked = []
     for place, position in enumerate(positions.tolist()):
@@ -107,7 +117,7 @@ def _in_turn(positions: NDArray[np.int64], labels: Sequence[str], count: int) ->
 
 
 def _farthest(vectors: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices of `count` vectors: the one nearest the mean, then always the farthest from all."""
+    """Indices of `count` vectors: first the one nearest the mean, then always the farthest."""
     centred = vectors - vectors.mean(axis=0)
     nearest = int(np.square(centred).sum(axis=1).argmin())
     chosen = [nearest]
@@ -117,5 +127,5 @@ def _farthest(vectors: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         farthest = int(distance.argmax())
         chosen.append(farthest)
         distance = np.minimum(distance, np.square(vectors - vectors[farthest]).sum(axis=1))
-        distance[farthest] = -1.0  # not again, even among equal vectors
+        distance[farthest] = -1.0  # never chosen again, even among equal vectors
     return np.array(chosen, np.int64)

@@ -48,8 +48,8 @@ def test_a_pass_takes_the_prefix_once(bundle):
         ["decoder.onnx", "encoder.onnx", "projector.onnx"],
     ]
     prompt = bundle.manifest.prompt
-    product = "layers.0.attention.qkv"
-    rows = [len(taps["decoder.onnx"][product].rows) for taps in runs]
+    linear = "layers.0.attention.qkv"
+    rows = [len(taps["decoder.onnx"][linear].rows) for taps in runs]
     # Vectors, suffix and fed tokens of each cell: the prefix is not among them again.
     assert rows[0] == len(prompt.prefix_ids)
     assert rows[1:] == [8 + len(prompt.suffix_ids) + 2, 5 + len(prompt.suffix_ids)]

@@ -15,7 +15,7 @@ def test_an_int8_bundle_describes(bundle, cells, tmp_path, call_c2t):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "calibrating on 8 cells" in done.stderr
-    assert "0 products left in float32" in done.stderr
+    assert "0 linear layers left in float32" in done.stderr
     assert call_c2t("verify", int8).returncode == 0
     assert "int8" in call_c2t("info", int8).stdout
     described = call_c2t("describe", int8, cells)

@@ -1,0 +1,35 @@
+"""True labels of cells, and how labels are compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueLabels:
+    """The true labels of one field.
+
+    Args:
+        field: "cell_type", "tissue", "disease", "sex" or "age".
+        column: Column of the file, or "the label map".
+        names: [B] as captions write them; None where the label is unknown.
+        terms: Name that captions use -> id of its term, where the ontology has another name.
+    """
+
+    field: str
+    column: str
+    names: tuple[str | None, ...]
+    terms: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def normalise_label(label: str) -> str:
+    """Lower case, spaces folded, a trailing "cell" or "cells" dropped (the paper's rule)."""
+    folded = " ".join(label.lower().split())
+    return re.sub(r"\s*\bcells?$", "", folded)
+
+
+def same_label(true: str | None, said: str | None) -> bool:
+    """Whether a text names the true label, after normalisation; False where one is missing."""
+    return true is not None and said is not None and normalise_label(true) == normalise_label(said)
