@@ -1,4 +1,4 @@
-"""`c2t calibrate`: its options, and nothing that takes long to load."""
+"""`c2t calibrate`: its options; the stage itself loads when the command runs."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def calibrate(
     it falls too far behind the float32 bundle, sensitive parts stay float32; when that does not
     help, nothing is written.
     """
-    stage = import_stage("c2t.calibration.calibrate")
-    options = import_stage("c2t.calibration.calibrate_options")
+    stage = import_stage("c2t.calibration.calibrate", extra="calibrate")
+    from c2t.calibration.calibrate_options import CalibrateOptions
     from c2t.calibration.results.gate import Tolerance
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import CellOptions
 
     done = stage.calibrate_bundle(
         open_bundle(bundle, verify=False),
-        options.CalibrateOptions(
+        CalibrateOptions(
             cells=cells,
             output=output,
             precision=precision,

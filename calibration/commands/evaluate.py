@@ -1,8 +1,4 @@
-"""`c2t evaluate`: its options, and nothing that takes long to load.
-
-It stands here and not in `cli.py` because its options would fill that file; the stage is imported
-when the command runs.
-"""
+"""`c2t evaluate`: its options; the stage itself loads when the command runs."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ from c2t.runtime.command_line.options import (
     SimilarityToleranceOption,
     ThreadsOption,
 )
-from c2t.runtime.command_line.run import UsageError, hash_progress, say
+from c2t.runtime.command_line.run import UsageError, hash_progress, import_stage, print_json, say
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import EvaluationError
 
@@ -158,7 +154,7 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Report:
-    """What becomes of the figures."""
+    """Where the figures go, and the gate that they must pass; None: no folder, no gate."""
 
     folder: Path | None
     force: bool
@@ -167,33 +163,36 @@ class _Report:
 
 
 def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _Report) -> None:
+    """Judge, and show or write the figures; all that can be refused early is."""
     from c2t.calibration.evaluate.evaluate import evaluate_bundle
     from c2t.calibration.evaluate.truth import read_truth
-    from c2t.calibration.report.evaluation_report import PAGE, check_report_target, write_report
     from c2t.calibration.report.evaluation_table import evaluation_text
     from c2t.calibration.results.gate import gate_failures
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.command_line.run import print_json
 
+    writer = None
     if report.folder is not None:
-        check_report_target(report.folder, force=report.force)
+        # Pages need Jinja, and tables for the terminal do not.
+        writer = import_stage("c2t.calibration.report.evaluation_report", extra="evaluate")
+        writer.check_report_target(report.folder, force=report.force)
     paths = [bundle] if against is None else [bundle, against]
     judged, *others = [open_bundle(path, verify=False) for path in paths]
     truth = read_truth(options)
     for opened in (judged, *others):
         with hash_progress(opened.bytes) as advance:
             opened.check_hashes(progress=advance)
-    other = others[0] if others else None
-    evaluation, records = evaluate_bundle(judged, options, truth=truth, against=other, report=say)
+    evaluation, records = evaluate_bundle(
+        judged, options, truth=truth, against=others[0] if others else None, report=say
+    )
     for warning in evaluation.warnings:
         say(f"warning: {warning}")
     if report.json:
         print_json(evaluation)
     else:
         print(evaluation_text(evaluation), end="", flush=True)
-    if report.folder is not None:
-        write_report(report.folder, evaluation, records, force=report.force)
-        say(f"wrote {report.folder}; look at {report.folder / PAGE}")
+    if writer is not None:
+        writer.write_report(report.folder, evaluation, records, force=report.force)
+        say(f"wrote {report.folder}; look at {report.folder / writer.PAGE}")
     if report.tolerance is not None:
         failures = gate_failures(evaluation, report.tolerance)
         if failures:

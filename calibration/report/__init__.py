@@ -1,1 +1,1 @@
-"""Reports of a calibration or evaluation: JSON, tables and pages."""
+"""Reports of a calibration or evaluation: JSON files, a text table, and HTML pages with charts."""

@@ -1,24 +1,34 @@
-"""A calibration as one HTML page: what it cost in quality, what is sensitive, what is integer."""
+"""The HTML page of a calibration: what it cost in quality, what is sensitive, what is integer."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from c2t.calibration.report.evaluation_examples import example_section
-from c2t.calibration.report.evaluation_page import comparison_parts, evaluation_parts, series_key
-from c2t.calibration.report.html_elements import Markup, element
-from c2t.calibration.report.report_page import page, section, table
-from c2t.calibration.report.sensitivity_chart import sensitivity_chart
-from c2t.calibration.report.svg_charts import percent
-from c2t.calibration.results.calibration import REPORT_NAME, Attempt, CalibrationReport
+from c2t.calibration.report.charts import percent, sensitivity_chart
+from c2t.calibration.report.evaluation_page import Rows, comparison_part, evaluation_part
+from c2t.calibration.report.examples import example
+from c2t.calibration.report.pages import render
+from c2t.calibration.results.calibration import (
+    REPORT_NAME,
+    Attempt,
+    CalibrationReport,
+    KernelReport,
+)
 from c2t.runtime.system.checked_read import json_bytes
 
 PAGE_NAME = "calibration.html"
 
 
 def write_calibration_report(folder: Path, name: str, report: CalibrationReport) -> None:
-    """Write `calibration.json` and `calibration.html` into a bundle in the making."""
+    """Write `calibration.json` and `calibration.html` into a bundle in the making.
+
+    Args:
+        folder: The bundle's folder.
+        name: The bundle's name.
+        report: Their contents.
+    """
     (folder / REPORT_NAME).write_bytes(json_bytes(report))
     page = calibration_page(name, report)
     (folder / PAGE_NAME).write_text(page, encoding="utf-8", newline="")
@@ -26,42 +36,45 @@ def write_calibration_report(folder: Path, name: str, report: CalibrationReport)
 
 def calibration_page(name: str, report: CalibrationReport) -> str:
     """The whole page."""
-    title = f"{name}: {report.precision}"
-    line = f"calibrated on {len(report.cells):,} cells of {report.cells_file} ({report.chosen})"
-    parts = [
-        element("h1", None, title),
-        element("p", {"class": "sub"}, line),
-        section("The gate", _gate(report), _attempts(report.attempts)),
-        *_judged(report),
-        section("Sensitivity", *_sensitivity(report)),
-        section("What runs", table(_kernels(report))),
-        section("Details", table(_details(report))),
-    ]
-    return page(title, *parts)
+    evaluation = report.evaluation
+    cells = f"{len(report.cells):,} cells of {report.cells_file}"
+    return render(
+        "calibration.html.j2",
+        title=f"{name}: {report.precision}",
+        line=f"calibrated on {cells} ({report.chosen})",
+        gate=_gate(report),
+        attempts=_attempts(report.attempts),
+        # By their labels, where there are any; else by their texts alone.
+        judged=None if evaluation is None else evaluation_part(evaluation),
+        comparison=comparison_part(report.comparison),
+        examples=[example(record) for record in report.examples],
+        sensitivity=sensitivity_chart(report.sensitivity),
+        divergences=[
+            (f"{item.graph} {item.linear}", f"{item.kl:.3g}")
+            for item in report.sensitivity
+            if item.kl is not None
+        ],
+        left_out=", ".join(report.left_out) or "none",
+        kernels=[(kernels.graph, _kernels(kernels)) for kernels in report.kernels],
+        details=_details(report),
+    )
 
 
-def _gate(report: CalibrationReport) -> Markup:
-    found, limits = report.comparison, report.tolerance
-    rows: list[tuple[str, str | Markup]] = [
-        ("held-out cells", f"{found.cells:,}"),
-        ("same text", percent(found.identical_texts)),
+def _gate(report: CalibrationReport) -> Rows:
+    comparison, limits = report.comparison, report.tolerance
+    rows = [
+        ("held-out cells", f"{comparison.cells:,}"),
+        ("same text", percent(comparison.identical_texts)),
     ]
-    if found.token_agreement is not None:
+    if comparison.token_agreement is not None:
         least = f"; at least {100 * limits.agreement:.1f} % asked for"
-        rows.append(("same tokens", percent(found.token_agreement) + least))
-    if found.kl_per_token is not None:
-        rows.append(("KL a token", f"{found.kl_per_token.value:.3g} nats"))
-    return table(rows)
+        rows.append(("same tokens", percent(comparison.token_agreement) + least))
+    if comparison.kl_per_token is not None:
+        rows.append(("KL a token", f"{comparison.kl_per_token.value:.3g} nats"))
+    return rows
 
 
-def _judged(report: CalibrationReport) -> list[Markup | str]:
-    """Both bundles on the held-out cells: by their labels, where there are any, and their texts."""
-    if report.evaluation is None:
-        return [*comparison_parts(report.comparison), example_section(report.examples)]
-    return [series_key(report.evaluation), *evaluation_parts(report.evaluation)]
-
-
-def _attempts(attempts: Sequence[Attempt]) -> Markup:
+def _attempts(attempts: Sequence[Attempt]) -> Rows:
     rows = []
     for attempt in attempts:
         figures = []
@@ -70,45 +83,25 @@ def _attempts(attempts: Sequence[Attempt]) -> Markup:
         if attempt.accuracy is not None:
             figures.append(f"accuracy {100 * attempt.accuracy:.2f} %")
         figures.append("; ".join(attempt.failures) or "passed")
-        rows.append((f"{attempt.left_out} linears left out", ", ".join(figures)))
-    return table(rows)
-
-
-def _sensitivity(report: CalibrationReport) -> list[Markup]:
-    remark = "Noise that quantising a linear alone makes in its output; the worst first."
-    parts = [
-        element("p", {"class": "remark"}, remark),
-        element("div", {"class": "scroll"}, sensitivity_chart(report.sensitivity)),
-    ]
-    measured = [s for s in report.sensitivity if s.kl is not None]
-    if measured:
-        remark = "Divergence of the next token's distribution with one linear quantised, in nats."
-        rows = [(f"{s.graph} {s.linear}", f"{s.kl:.3g}") for s in measured]
-        parts += [element("p", {"class": "remark"}, remark), table(rows)]
-    left_out = ", ".join(report.left_out) or "none"
-    return [*parts, element("p", None, f"Left in float32: {left_out}")]
-
-
-def _kernels(report: CalibrationReport) -> list[tuple[str, str]]:
-    rows = []
-    for found in report.kernels:
-        counts = {kernel: 0 for kernel in sorted(set(found.kernels.values()))}
-        for kernel in found.kernels.values():
-            counts[kernel] += 1
-        text = ", ".join(f"{count} {kernel}" for kernel, count in counts.items())
-        if found.float32:
-            text += f"; not integer: {', '.join(found.float32)}"
-        rows.append((found.graph, text or "no quantised linear"))
+        rows.append((f"{attempt.left_out} linear layers left out", ", ".join(figures)))
     return rows
 
 
-def _details(report: CalibrationReport) -> list[tuple[str, str]]:
+def _kernels(kernels: KernelReport) -> str:
+    counts = Counter(kernels.kernels.values())
+    text = ", ".join(f"{count} {kernel}" for kernel, count in sorted(counts.items()))
+    if kernels.float32:
+        text += f"; not integer: {', '.join(kernels.float32)}"
+    return text or "no quantised linear layer"
+
+
+def _details(report: CalibrationReport) -> Rows:
     smoothed = sum(linear.strength > 0 for linear in report.linears)
     rows = [
         ("c2t", report.c2t_version),
         ("size", f"{report.bytes / report.source_bytes:.3f} of {report.source_bytes:,} bytes"),
         ("thresholds", report.estimator),
-        ("smoothed linears", f"{smoothed} of {len(report.linears)}"),
+        ("smoothed linear layers", f"{smoothed} of {len(report.linears)}"),
         ("seed", str(report.seed)),
         ("time", ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())),
         ("most memory", f"{report.peak_memory_bytes / 1e9:.2f} GB"),

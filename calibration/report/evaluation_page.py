@@ -1,15 +1,13 @@
-"""An evaluation as one HTML page that needs nothing else: no script, no font, no address."""
+"""The HTML page of an evaluation, and the parts that the page of a calibration shares with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from c2t.calibration.metrics.bootstrap import Interval
 from c2t.calibration.metrics.field_score import FieldScore
-from c2t.calibration.report.evaluation_examples import example_section
-from c2t.calibration.report.html_elements import Markup, element
-from c2t.calibration.report.report_page import page, section, table
-from c2t.calibration.report.svg_charts import (
+from c2t.calibration.report.charts import (
     COLOURS,
     BarRow,
     IntervalRow,
@@ -19,59 +17,133 @@ from c2t.calibration.report.svg_charts import (
     interval_chart,
     percent,
 )
+from c2t.calibration.report.examples import Example, example
+from c2t.calibration.report.pages import render
 from c2t.calibration.results.evaluation import Comparison, Evaluation, SystemScores
+from c2t.runtime.system.svg import Markup
 
-# Rows and columns of the confusion matrix at most; the rarest labels go.
+# Rows and columns of the confusion matrix at most; the rarest labels are left out.
 MATRIX_LABELS = 30
 BARS = 60
+
+Rows = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure in large letters."""
+
+    name: str
+    value: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class FieldPart:
+    """The charts of one field; `rarer` labels have no bar."""
+
+    title: str
+    recalls: Markup
+    rarer: int
+    matrix: Markup
+
+
+@dataclass(frozen=True)
+class ComparisonPart:
+    """Two bundles on the same cells; `divergences` texts differ, and the histogram says where."""
+
+    cells: int
+    rows: Rows
+    not_compared: str | None
+    divergences: int
+    histogram: Markup | None
+
+
+@dataclass(frozen=True)
+class EvaluationPart:
+    """What a page shows of an evaluation, less the details."""
+
+    series: list[tuple[str, str]]  # colour and name of each bundle, if there are two
+    cards: list[Card]
+    warnings: Sequence[str]
+    figures: Markup
+    figures_note: str
+    fields: list[FieldPart]
+    comparison: ComparisonPart | None
+    examples: list[Example]
 
 
 def evaluation_page(evaluation: Evaluation) -> str:
     """The whole page."""
     judged = evaluation.judged
-    title = f"{judged.bundle}: evaluation on {evaluation.cells:,} cells"
-    return page(title, _heading(evaluation), *evaluation_parts(evaluation), _details(evaluation))
-
-
-def evaluation_parts(evaluation: Evaluation) -> list[Markup | str]:
-    """What stands between the heading and the details: figures, pictures, and example texts."""
-    return [
-        _cards(evaluation),
-        _warnings(evaluation),
-        _figures(evaluation),
-        *(_field_section(evaluation, name) for name in evaluation.judged.fields),
-        *comparison_parts(evaluation.comparison),
-        example_section(evaluation.examples),
-    ]
-
-
-def _heading(evaluation: Evaluation) -> Markup:
-    judged = evaluation.judged
-    line = f"{evaluation.cells:,} cells of {evaluation.cells_file}, precision {judged.precision}"
-    parts = [element("h1", None, judged.bundle), element("p", {"class": "sub"}, line)]
-    return element("header", None, *parts, series_key(evaluation))
-
-
-def series_key(evaluation: Evaluation) -> Markup | str:
-    """Which colour is which bundle; nothing if there is only one."""
-    judged, against = evaluation.judged, evaluation.against
-    if against is None:
-        return ""
-    return element(
-        "p",
-        {"class": "key"},
-        _swatch(0),
-        f"judged: {judged.bundle} ({judged.precision})",
-        _swatch(1),
-        f"against: {against.bundle} ({against.precision})",
+    cells = f"{evaluation.cells:,} cells"
+    return render(
+        "evaluation.html.j2",
+        title=f"{judged.bundle}: evaluation on {cells}",
+        name=judged.bundle,
+        line=f"{cells} of {evaluation.cells_file}, precision {judged.precision}",
+        shown=evaluation_part(evaluation),
+        details=_details(evaluation),
     )
 
 
-def _swatch(series: int) -> Markup:
-    return element("span", {"class": "swatch", "style": f"background:{COLOURS[series]}"})
+def evaluation_part(evaluation: Evaluation) -> EvaluationPart:
+    """Figures, pictures, and example texts."""
+    bootstrap = evaluation.bootstrap
+    return EvaluationPart(
+        series=_series(evaluation),
+        cards=_cards(evaluation),
+        warnings=evaluation.warnings,
+        figures=_figures(evaluation),
+        figures_note=(
+            f"Bars are {100 * bootstrap.coverage:.0f} % bootstrap intervals over cells "
+            f"({bootstrap.resamples:,} resamples)."
+        ),
+        fields=[
+            _field(evaluation, name)
+            for name, score in evaluation.judged.fields.items()
+            # A matrix of one label shows nothing that the accuracy does not.
+            if len(score.labels) > 1 or name == "cell_type"
+        ],
+        comparison=None
+        if evaluation.comparison is None
+        else comparison_part(evaluation.comparison),
+        examples=[example(record) for record in evaluation.examples],
+    )
 
 
-def _cards(evaluation: Evaluation) -> Markup:
+def comparison_part(comparison: Comparison) -> ComparisonPart:
+    """The comparison of two bundles."""
+    rows = [("identical texts", percent(comparison.identical_texts))]
+    if comparison.token_agreement is not None:
+        rows.append(("tokens equal at the same position", percent(comparison.token_agreement)))
+    if comparison.forced_agreement is not None:
+        rows.append(("same likeliest token on the same text", percent(comparison.forced_agreement)))
+    if comparison.kl_per_token is not None:
+        kl = comparison.kl_per_token
+        text = f"{kl.value:.3g} nats ({kl.low:.3g} to {kl.high:.3g})"
+        rows.append(("KL(against || judged) per token", text))
+    divergences = comparison.first_divergence
+    return ComparisonPart(
+        cells=comparison.cells,
+        rows=rows,
+        not_compared=comparison.not_compared,
+        divergences=len(divergences),
+        histogram=histogram(divergences, max(comparison.text_lengths)) if divergences else None,
+    )
+
+
+def _series(evaluation: Evaluation) -> list[tuple[str, str]]:
+    systems = _systems(evaluation)
+    if len(systems) < 2:
+        return []
+    return [
+        (colour, f"{role}: {system.bundle} ({system.precision})")
+        for colour, role, system in zip(COLOURS, ("judged", "against"), systems, strict=True)
+    ]
+
+
+def _cards(evaluation: Evaluation) -> list[Card]:
     cards = []
     for name, score in evaluation.judged.fields.items():
         cards.append(_card(f"{_words(name)} accuracy", score.accuracy, evaluation, name))
@@ -82,44 +154,34 @@ def _cards(evaluation: Evaluation) -> Markup:
             remark = f"{near.mean.low:.2f} to {near.mean.high:.2f}; {near.best:.2f} if all right"
             difference = evaluation.differences.get(name)
             remark += _difference(difference.similarity, 1, "") if difference else ""
-            what = f"{_words(name)} ontology similarity"
-            cards.append(_plain_card(what, f"{near.mean.value:.2f}", remark))
+            title = f"{_words(name)} ontology similarity"
+            cards.append(Card(title, f"{near.mean.value:.2f}", remark))
     comparison = evaluation.comparison
     if comparison is not None:
-        for name, found in (
+        for name, share in (
             ("identical texts", comparison.identical_texts),
             ("token agreement", comparison.token_agreement),
         ):
-            if found is not None:
-                cards.append(_plain_card(name, f"{100 * found.value:.1f} %", _range(found)))
+            if share is not None:
+                cards.append(Card(name, f"{100 * share.value:.1f} %", _range(share)))
         if comparison.kl_per_token is not None:
-            found = comparison.kl_per_token
-            remark = f"{found.low:.2g} to {found.high:.2g} nats"
-            cards.append(_plain_card("KL per token", f"{found.value:.2g}", remark))
-    return element("div", {"class": "cards"}, *cards)
+            kl = comparison.kl_per_token
+            remark = f"{kl.low:.2g} to {kl.high:.2g} nats"
+            cards.append(Card("KL per token", f"{kl.value:.2g}", remark))
+    return cards
 
 
-def _card(name: str, found: Interval, evaluation: Evaluation, field: str) -> Markup:
-    remark = _range(found)
+def _card(name: str, share: Interval, evaluation: Evaluation, field: str) -> Card:
+    remark = _range(share)
     difference = evaluation.differences.get(field)
     if difference is not None:
         change = difference.macro_f1 if name.endswith("F1") else difference.accuracy
         remark += _difference(change, 100, " points")
-    return _plain_card(name, f"{100 * found.value:.1f} %", remark)
+    return Card(name, f"{100 * share.value:.1f} %", remark)
 
 
-def _plain_card(name: str, value: str, remark: str) -> Markup:
-    return element(
-        "div",
-        {"class": "card"},
-        element("div", {"class": "name"}, name),
-        element("div", {"class": "value"}, value),
-        element("div", {"class": "remark"}, remark),
-    )
-
-
-def _range(found: Interval) -> str:
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+def _range(share: Interval) -> str:
+    return f"{100 * share.low:.1f} to {100 * share.high:.1f} %"
 
 
 def _difference(change: Interval | None, scale: float, unit: str) -> str:
@@ -127,13 +189,6 @@ def _difference(change: Interval | None, scale: float, unit: str) -> str:
         return ""
     low, high = scale * change.low, scale * change.high
     return f"; {scale * change.value:+.2f}{unit} ({low:+.2f} to {high:+.2f}) against the other"
-
-
-def _warnings(evaluation: Evaluation) -> Markup | str:
-    if not evaluation.warnings:
-        return ""
-    items = [element("li", None, warning) for warning in evaluation.warnings]
-    return element("section", {"class": "warnings"}, element("ul", None, *items))
 
 
 def _figures(evaluation: Evaluation) -> Markup:
@@ -154,34 +209,24 @@ def _figures(evaluation: Evaluation) -> Markup:
         row(metric, lambda s, m=metric: s.texts.get(m))  # type: ignore[misc]  # as above
         for metric in evaluation.judged.texts
     ]
-    coverage = f"{100 * evaluation.bootstrap.coverage:.0f} %"
-    note = (
-        f"Bars are {coverage} bootstrap intervals over cells "
-        f"({evaluation.bootstrap.resamples:,} resamples)."
-    )
-    return section("Figures", _scroll(interval_chart(rows)), element("p", {"class": "sub"}, note))
+    return interval_chart(rows)
 
 
-def _field_section(evaluation: Evaluation, name: str) -> Markup | str:
+def _field(evaluation: Evaluation, name: str) -> FieldPart:
     score = evaluation.judged.fields[name]
-    if len(score.labels) < 2 and name != "cell_type":
-        return ""  # a matrix of one label shows nothing that the accuracy does not
     ordered = sorted(score.labels, key=lambda label: -score.labels[label].cells)
-    others = [s.fields[name] for s in _systems(evaluation)[1:]]
+    others = [system.fields[name] for system in _systems(evaluation)[1:]]
     bars = []
     for label in ordered[:BARS]:
-        found = score.labels[label]
-        shares = (found.recall, *(other.labels[label].recall for other in others))
-        remark = f"{100 * found.recall:.1f} % of {found.cells:,} cells"
+        judged = score.labels[label]
+        shares = (judged.recall, *(other.labels[label].recall for other in others))
+        remark = f"{100 * judged.recall:.1f} % of {judged.cells:,} cells"
         bars.append(BarRow(label, shares, remark))
-    more = len(ordered) - BARS
-    return section(
-        _words(name).capitalize(),
-        element("h3", None, "Share of each label's cells that the text gets right"),
-        _scroll(bar_chart(bars)),
-        element("p", {"class": "sub"}, f"and {more:,} rarer labels" if more > 0 else ""),
-        element("h3", None, "True label (line) and label in the text (column), in cells"),
-        _scroll(_matrix(score, ordered[:MATRIX_LABELS])),
+    return FieldPart(
+        title=_words(name).capitalize(),
+        recalls=bar_chart(bars),
+        rarer=max(len(ordered) - BARS, 0),
+        matrix=_matrix(score, ordered[:MATRIX_LABELS]),
     )
 
 
@@ -191,7 +236,7 @@ def _matrix(score: FieldScore, rows: Sequence[str]) -> Markup:
     for (_, column), count in counts.items():
         said[column] = said.get(column, 0) + count
     invented = sorted((c for c in said if c and c not in rows), key=lambda c: -said[c])
-    # Labels that no cell has come behind the true ones, the most frequent first.
+    # Labels that no cell has come after the true ones, the most frequent first.
     shown = [*rows, *invented[: MATRIX_LABELS // 3]]
     for (row, column), count in list(counts.items()):
         if column and column not in shown:
@@ -200,30 +245,7 @@ def _matrix(score: FieldScore, rows: Sequence[str]) -> Markup:
     return heat_map(rows, [*columns, ""] if "" in said else columns, counts)
 
 
-def comparison_parts(found: Comparison | None) -> list[Markup]:
-    """The section of a comparison of two bundles; nothing without one."""
-    if found is None:
-        return []
-    lines = [("identical texts", percent(found.identical_texts))]
-    if found.token_agreement is not None:
-        lines.append(("tokens equal at the same position", percent(found.token_agreement)))
-    if found.forced_agreement is not None:
-        lines.append(("same likeliest token on the same text", percent(found.forced_agreement)))
-    if found.kl_per_token is not None:
-        kl = found.kl_per_token
-        text = f"{kl.value:.3g} nats ({kl.low:.3g} to {kl.high:.3g})"
-        lines.append(("KL(against || judged) per token", text))
-    parts: list[Markup | str] = [table(lines)]
-    if found.not_compared:
-        parts.append(element("p", None, found.not_compared))
-    if found.first_divergence:
-        title = f"First token that differs, in {len(found.first_divergence):,} texts"
-        chart = histogram(found.first_divergence, max(found.text_lengths))
-        parts += [element("h3", None, title), _scroll(chart)]
-    return [section(f"The two bundles on {found.cells:,} cells", *parts)]
-
-
-def _details(evaluation: Evaluation) -> Markup:
+def _details(evaluation: Evaluation) -> Rows:
     rows = [("c2t", evaluation.c2t_version), ("file of cells", evaluation.cells_file)]
     for role, system in zip(("judged", "against"), _systems(evaluation), strict=False):
         rows += [
@@ -239,16 +261,12 @@ def _details(evaluation: Evaluation) -> Markup:
             text += f"; {score.similarity.ontology}, {score.similarity.cells:,} cells"
         rows.append((_words(name), text))
     rows += [(name.replace("_", " "), value) for name, value in evaluation.generation.items()]
-    return section("Details", table(rows))
+    return rows
 
 
 def _systems(evaluation: Evaluation) -> list[SystemScores]:
     against = evaluation.against
     return [evaluation.judged, *([against] if against is not None else [])]
-
-
-def _scroll(picture: Markup) -> Markup:
-    return element("div", {"class": "scroll"}, picture)
 
 
 def _words(name: str) -> str:

@@ -34,22 +34,10 @@ def write_report(
     Raises:
         OutputError: It exists, or cannot be written.
     """
-    with atomic_folder(folder, force=force, marker=FIGURES) as place:
-        write_report_files(place, evaluation, records)
-
-
-def write_report_files(
-    folder: Path, evaluation: Evaluation, records: Sequence[CellRecord]
-) -> tuple[str, ...]:
-    """Write the report's files into an existing folder, such as a bundle in the making.
-
-    Returns:
-        Their names.
-    """
-    (folder / FIGURES).write_bytes(json_bytes(evaluation))
-    (folder / PAGE).write_text(evaluation_page(evaluation), encoding="utf-8", newline="")
     encoder = msgspec.json.Encoder()
-    with (folder / CELLS).open("wb") as stream:
-        for record in records:
-            stream.write(encoder.encode(record) + b"\n")
-    return FIGURES, PAGE, CELLS
+    with atomic_folder(folder, force=force, marker=FIGURES) as place:
+        (place / FIGURES).write_bytes(json_bytes(evaluation))
+        (place / PAGE).write_text(evaluation_page(evaluation), encoding="utf-8", newline="")
+        with (place / CELLS).open("wb") as stream:
+            for record in records:
+                stream.write(encoder.encode(record) + b"\n")

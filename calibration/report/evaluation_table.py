@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from c2t.calibration.metrics.bootstrap import Interval
-from c2t.calibration.report.svg_charts import percent
+from c2t.calibration.report.charts import percent
 from c2t.calibration.results.evaluation import Evaluation, SystemScores
 from c2t.runtime.system.text_tables import Section, render, table
 

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pytest
 from cli_process import make_cells, set_golden
+from read_page import Page
 from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 
@@ -76,10 +77,13 @@ def test_the_bundle_is_whole_and_says_what_it_is(bundle, calibrated):
     assert any(s["kl"] > 0 for s in written["sensitivity"])
     assert all(not kernels["float32"] for kernels in written["kernels"])
     assert report.bytes < report.source_bytes
-    page = found.file("calibration.html").read_text()
-    assert "<script" not in page
-    assert "<h2>Examples</h2>" in page  # without labels too: both texts side by side
+    page = Page(found.file("calibration.html").read_text())
+    assert "script" not in page.elements
+    assert page.addresses == []
+    # Without labels too, both texts stand side by side.
     assert len(written["examples"]) == 8
+    for example in written["examples"]:
+        assert example["cell"] in page.words
 
 
 def test_the_same_text_whatever_the_batch(calibrated, cells):
@@ -203,7 +207,7 @@ def test_labels_are_taken_in_turn(bundle, cells, tmp_path):
     assert not {"evaluation.json", "evaluation.html", "cells.jsonl"} & set(found.manifest.files)
     # One report: figures by label, pictures and texts are in it.
     assert report.evaluation.judged.fields["cell_type"].cells == 8
-    page = found.file("calibration.html").read_text()
-    for heading in ("The gate", "Cell type", "Examples", "Sensitivity", "What runs"):
-        assert f"<h2>{heading}</h2>" in page
-    assert "true: common" in page
+    page = Page(found.file("calibration.html").read_text())
+    assert "true: common" in page.words
+    # Figures, a field's two charts, and the sensitivity of linears.
+    assert page.elements.count("svg") >= 4

@@ -1,7 +1,4 @@
-"""Pictures for reports as inline SVG, drawn without a plotting library: a page needs nothing else.
-
-Every mark carries its figures as a `title`, which browsers show when the pointer rests on it.
-"""
+"""The charts of a report; a mark shows its figures when the pointer rests on it."""
 
 from __future__ import annotations
 
@@ -9,11 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from c2t.calibration.metrics.bootstrap import Interval
-from c2t.calibration.report.html_elements import Markup, element
+from c2t.calibration.results.calibration import Sensitivity
+from c2t.runtime.system.svg import (
+    AMBER,
+    BLUE,
+    GREY,
+    INK,
+    Attributes,
+    Markup,
+    bar,
+    dot,
+    element,
+    line,
+    picture,
+    text,
+)
 
 # The judged bundle, and the one it is held against.
-COLOURS = ("#2563eb", "#d97706")
-INK, GREY, LINE = "#1f2937", "#6b7280", "#e5e7eb"
+COLOURS = (BLUE, AMBER)
+FONT_SIZE = 12.5
 CHARACTER = 6.6  # width of a letter in these charts, about
 LABEL_CHARACTERS = 36
 
@@ -42,7 +53,7 @@ def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
     marks = _share_axis(left, width, height - 22)
     for number, row in enumerate(rows):
         y = step * number + 18
-        marks.append(_label(row.name, left - 10, y + 4, "end"))
+        marks.append(_label(row.name, (left - 10, y + 4), "end"))
         for series, found in enumerate(row.intervals):
             if found is None:
                 continue
@@ -50,15 +61,17 @@ def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
             at = y + (series - (len(row.intervals) - 1) / 2) * 9
             colour = COLOURS[series]
             x0, x1, x = (left + width * _clamped(v) for v in (found.low, found.high, found.value))
-            bar: dict[str, str | int | float]
-            bar = {"stroke": colour, "stroke-width": 5, "stroke-linecap": "round", "opacity": 0.3}
-            title = element("title", None, f"{row.name}: {percent(found)}")
-            marks.append(element("line", {"x1": x0, "x2": x1, "y1": at, "y2": at, **bar}, title))
-            marks.append(element("circle", {"cx": x, "cy": at, "r": 4.5, "fill": colour}, title))
+            title = f"{row.name}: {percent(found)}"
+            whisker: Attributes = {
+                **{"x1": x0, "x2": x1, "y1": at, "y2": at},
+                **{"stroke": colour, "stroke-width": 5, "stroke-linecap": "round", "opacity": 0.3},
+            }
+            marks.append(element("line", whisker, element("title", None, title)))
+            marks.append(dot((x, at), 4.5, colour, title=title))
         first = next((found for found in row.intervals if found is not None), None)
         if first is not None:
-            marks.append(_label(percent(first), left + width + 16, y + 4, "start", INK))
-    return _svg(left + width + 190, height, marks)
+            marks.append(_label(percent(first), (left + width + 16, y + 4), "start"))
+    return picture((left + width + 190, height), marks, font_size=FONT_SIZE)
 
 
 def bar_chart(rows: Sequence[BarRow]) -> Markup:
@@ -71,16 +84,14 @@ def bar_chart(rows: Sequence[BarRow]) -> Markup:
     marks = _share_axis(left, width, height - 22)
     for number, row in enumerate(rows):
         top = step * number + 6
-        marks.append(_label(row.name, left - 10, top + thick * series / 2 + 4, "end"))
+        marks.append(_label(row.name, (left - 10, top + thick * series / 2 + 4), "end"))
         for place, share in enumerate(row.shares):
-            size = {"x": left, "y": top + place * thick, "rx": 2, "height": thick - 1}
-            title = element("title", None, f"{row.name}: {100 * share:.1f} %")
-            bar: dict[str, str | int | float]
-            bar = {**size, "width": max(width * _clamped(share), 1.0), "fill": COLOURS[place]}
-            marks.append(element("rect", bar, title))
+            size = max(width * _clamped(share), 1.0), thick - 1
+            title = f"{row.name}: {100 * share:.1f} %"
+            marks.append(bar((left, top + place * thick), size, COLOURS[place], title=title))
         y = top + thick * series / 2 + 4
-        marks.append(_label(row.remark, left + width + 16, y, "start", GREY))
-    return _svg(left + width + 190, height, marks)
+        marks.append(_label(row.remark, (left + width + 16, y), "start", GREY))
+    return picture((left + width + 190, height), marks, font_size=FONT_SIZE)
 
 
 def heat_map(
@@ -98,29 +109,28 @@ def heat_map(
     marks = []
     for place, name in enumerate(columns):
         x = left + size * place + size / 2 + 4
-        turned = {"transform": f"rotate(-45 {x:.1f} {top - 8})"}
-        marks.append(_label(name, x, top - 8, "start", INK, turned))
-    for line, row in enumerate(rows):
-        y = top + size * line
+        marks.append(_label(name, (x, top - 8), "start", turned=-45))
+    for number, row in enumerate(rows):
+        y = top + size * number
         whole = sum(counts.get((row, column), 0) for column in columns)
-        marks.append(_label(row, left - 10, y + size / 2 + 4, "end"))
+        marks.append(_label(row, (left - 10, y + size / 2 + 4), "end"))
         for place, column in enumerate(columns):
             count = counts.get((row, column), 0)
             share = count / whole if whole else 0.0
             x = left + size * place
-            box = {"x": x + 1, "y": y + 1, "width": size - 2, "height": size - 2, "rx": 3}
             # Right answers blue, wrong ones red: the eye should find the errors.
             fill = _shade("#1d4ed8" if row == column else "#dc2626", share)
             said = column or "no label"
-            title = element("title", None, f"{row}: {said} in {count:,} of {whole:,} cells")
-            marks.append(element("rect", {**box, "fill": fill}, title))
+            title = f"{row}: {said} in {count:,} of {whole:,} cells"
+            box = (size - 2, size - 2)
+            marks.append(bar((x + 1, y + 1), box, fill, radius=3, title=title))
             if count:
                 ink = "#ffffff" if share > 0.5 else INK
                 centre = x + size / 2, y + size / 2 + 4
-                marks.append(_label(_short(count), *centre, "middle", ink, {"font-size": 11}))
+                marks.append(_label(_short(count), centre, "middle", ink, size=11))
     # Turned names stick out on the right.
     width = left + size * len(columns) + round(_label_room(columns) * 0.72)
-    return _svg(width, top + size * len(rows) + 8, marks)
+    return picture((width, top + size * len(rows) + 8), marks, font_size=FONT_SIZE)
 
 
 def histogram(values: Sequence[int], end: int, colour: str = COLOURS[0]) -> Markup:
@@ -135,17 +145,35 @@ def histogram(values: Sequence[int], end: int, colour: str = COLOURS[0]) -> Mark
         tall = height * count / most
         first, last = number * span, (number + 1) * span - 1
         where = f"{first}" if span == 1 else f"{first}-{last}"
-        box = {"x": left + number * width, "y": 14 + height - tall, "width": width - 3}
-        title = element("title", None, f"tokens {where}: {count:,} cells")
-        marks.append(element("rect", {**box, "height": tall, "rx": 2, "fill": colour}, title))
+        x, title = left + number * width, f"tokens {where}: {count:,} cells"
+        marks.append(bar((x, 14 + height - tall), (width - 3, tall), colour, title=title))
         if number % 4 == 0:
-            x = left + number * width + width / 2 - 2
-            marks.append(_label(str(first), x, height + 32, "middle", GREY))
-    base = {"x1": left - 4, "x2": left + width * len(bins), "y1": 14.5 + height}
-    marks.append(element("line", {**base, "y2": 14.5 + height, "stroke": GREY}))
-    marks.append(_label(f"{most:,}", left - 10, 20, "end", GREY))
-    marks.append(_label("0", left - 10, 18 + height, "end", GREY))
-    return _svg(left + width * len(bins) + 30, height + 42, marks)
+            marks.append(_label(str(first), (x + width / 2 - 2, height + 32), "middle", GREY))
+    base = 14.5 + height
+    marks.append(line((left - 4, base), (left + width * len(bins), base), GREY))
+    marks.append(_label(f"{most:,}", (left - 10, 20), "end", GREY))
+    marks.append(_label("0", (left - 10, 18 + height), "end", GREY))
+    size = left + width * len(bins) + 30, height + 42
+    return picture(size, marks, font_size=FONT_SIZE)
+
+
+def sensitivity_chart(items: Sequence[Sensitivity]) -> Markup:
+    """Bars of noise in dB below the signal; a lower bar is a more sensitive linear."""
+    step, height, left, top = 14, 180, 56, 12
+    ordered = sorted(items, key=lambda item: item.sqnr)
+    most = max((item.sqnr for item in ordered), default=1.0)
+    width = step * len(ordered)
+    marks = []
+    for tick in range(0, int(most) + 1, 10):
+        y = top + height * (1 - tick / most)
+        marks.append(line((left, y), (left + width, y)))
+        marks.append(text(f"{tick} dB", (left - 8, y + 4), GREY, anchor="end"))
+    for number, item in enumerate(ordered):
+        tall = max(1.0, height * max(item.sqnr, 0.0) / most)
+        title = f"{item.graph} {item.linear}: {item.sqnr:.1f} dB"
+        at = left + step * number, top + height - tall
+        marks.append(bar(at, (step - 3, tall), BLUE, title=title))
+    return picture((left + width + 20, top + height + 12), marks)
 
 
 def percent(interval: Interval) -> str:
@@ -157,35 +185,30 @@ def _share_axis(left: float, width: float, bottom: float) -> list[Markup]:
     marks = []
     for tick in range(0, 101, 20):
         x = left + width * tick / 100
-        marks.append(element("line", {"x1": x, "x2": x, "y1": 4, "y2": bottom, "stroke": LINE}))
-        marks.append(_label(f"{tick} %", x, bottom + 16, "middle", GREY))
+        marks.append(line((x, 4), (x, bottom)))
+        marks.append(_label(f"{tick} %", (x, bottom + 16), "middle", GREY))
     return marks
 
 
 def _label(
-    text: str,
-    x: float,
-    y: float,
+    words: str,
+    at: tuple[float, float],
     anchor: str,
     colour: str = INK,
-    more: Mapping[str, str | int | float] | None = None,
+    *,
+    size: float | None = None,
+    turned: float = 0,
 ) -> Markup:
-    shown = text or "no label"
+    """Words, cut where they are too long; the title has all of them."""
+    shown = words or "no label"
     if len(shown) > LABEL_CHARACTERS:
         shown = shown[: LABEL_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    place = {"x": float(x), "y": float(y), "text-anchor": anchor, "fill": colour, **(more or {})}
-    return element("text", place, element("title", None, text), shown)
+    return text(shown, at, colour, anchor=anchor, size=size, turned=turned, title=words)
 
 
 def _label_room(names: Sequence[str]) -> int:
     longest = max((min(len(name or "no label"), LABEL_CHARACTERS) for name in names), default=0)
     return round(longest * CHARACTER) + 16
-
-
-def _svg(width: float, height: float, marks: Sequence[Markup]) -> Markup:
-    size = {"width": round(width), "height": round(height)}
-    view = {"viewBox": f"0 0 {round(width)} {round(height)}", "role": "img"}
-    return element("svg", {**size, **view, "font-size": 12.5}, *marks)
 
 
 def _clamped(share: float) -> float:
