@@ -18,6 +18,27 @@ from c2t.runtime.system.errors import CalibrationError, OutputError
 from c2t.runtime.system.files import check_folder_target
 
 
+def check_options(options: CalibrateOptions) -> None:
+    """Refuse options that no bundle and no file of cells can make right.
+
+    Raises:
+        CalibrationError: A number out of range, or a precision that is not quantised.
+    """
+    for name, value, least, better in (
+        ("--cells-count", options.cells_count, FEWEST_CELLS, ", better 256"),
+        ("--gate-cells", options.gate_cells, 1, ", better 256"),
+        ("--divergence-products", options.divergence_linears, 0, ""),
+        ("--seed", options.seed, 0, ""),
+        ("--threads", options.threads, 1, ""),
+    ):
+        if value is not None and value < least:
+            problem = f"{name} is {value}"
+            raise CalibrationError(problem, hint=f"give at least {least}{better}")
+    if options.precision not in QUANTISED:
+        problem = f"a bundle cannot be calibrated to precision {options.precision}"
+        raise CalibrationError(problem, hint=f"choose one of {', '.join(QUANTISED)}")
+
+
 def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     """Refuse options, a bundle or cells that a calibration cannot use.
 
@@ -28,16 +49,18 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
         options: The options.
 
     Raises:
-        CalibrationError: A number out of range, a quantised bundle, too few cells, or no such
+        CalibrationError: See `check_options`; or a quantised bundle, too few cells, or no such
             column of labels.
         EngineError: ONNX Runtime is not installed.
         EvaluationError: A label map, an ontology or labels that the gate cannot judge by.
         OutputError: The target cannot be written, or is the source.
         CellFileError: The file cannot be read as counts.
     """
-    _check_numbers(options)
+    check_options(options)
     _check_output(source.path, options)
-    _check_precision(source, options)
+    if source.manifest.precision != Precision.fp32:
+        problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
+        raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")
     load_onnxruntime()
     read_label_map(options.label_map)
     if options.ontology is not None:
@@ -81,31 +104,9 @@ def judging_options(options: CalibrateOptions, column: str | None) -> EvaluateOp
     )
 
 
-def _check_numbers(options: CalibrateOptions) -> None:
-    for name, value, least, better in (
-        ("--cells-count", options.cells_count, FEWEST_CELLS, ", better 256"),
-        ("--gate-cells", options.gate_cells, 1, ", better 256"),
-        ("--divergence-products", options.divergence_linears, 0, ""),
-        ("--seed", options.seed, 0, ""),
-        ("--threads", options.threads, 1, ""),
-    ):
-        if value is not None and value < least:
-            problem = f"{name} is {value}, too few" if better else f"{name} is {value}"
-            raise CalibrationError(problem, hint=f"give at least {least}{better}")
-
-
 def _check_output(source: Path, options: CalibrateOptions) -> None:
     place = check_folder_target(options.output, force=options.force)
     inside = source.resolve()
     if place == inside or place in inside.parents:
         problem = f"{options.output} holds the bundle that is to be calibrated"
         raise OutputError(problem, hint="write to another folder")
-
-
-def _check_precision(source: Bundle, options: CalibrateOptions) -> None:
-    if options.precision not in QUANTISED:
-        problem = f"a bundle cannot be calibrated to precision {options.precision}"
-        raise CalibrationError(problem, hint=f"choose one of {', '.join(QUANTISED)}")
-    if source.manifest.precision != Precision.fp32:
-        problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
-        raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from c2t.calibration.quantise.estimator import Estimator
+from c2t.calibration.results.gate import Tolerance
 from c2t.runtime.bundle.precision import QUANTISED, Precision
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
@@ -59,9 +60,9 @@ def calibrate(
     smooth: Annotated[
         bool, typer.Option(help="Move outliers of activations into the weights (SmoothQuant).")
     ] = True,
-    accuracy_tolerance: AccuracyToleranceOption = 0.5,
-    similarity_tolerance: SimilarityToleranceOption = 0.5,
-    least_agreement: LeastAgreementOption = 97.0,
+    accuracy_tolerance: AccuracyToleranceOption = 100 * Tolerance.accuracy,
+    similarity_tolerance: SimilarityToleranceOption = 100 * Tolerance.similarity,
+    least_agreement: LeastAgreementOption = 100 * Tolerance.agreement,
     divergence_products: Annotated[
         int | None,
         typer.Option(
@@ -88,38 +89,36 @@ def calibrate(
     """
     stage = import_stage("c2t.calibration.calibrate", extra="calibrate")
     from c2t.calibration.calibrate_options import CalibrateOptions
-    from c2t.calibration.results.gate import Tolerance
+    from c2t.calibration.checks import check_options
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import CellOptions
 
-    done = stage.calibrate_bundle(
-        open_bundle(bundle, verify=False),
-        CalibrateOptions(
-            cells=cells,
-            output=output,
-            precision=precision,
-            cells_count=cells_count,
-            gate_cells=gate_cells,
-            label_column=label_column,
-            label_map=label_map,
-            ontology=ontology,
-            estimator=estimator,
-            smooth=smooth,
-            tolerance=Tolerance(
-                accuracy=accuracy_tolerance / 100,
-                similarity=similarity_tolerance / 100,
-                agreement=least_agreement / 100,
-            ),
-            divergence_linears=divergence_products,
-            seed=seed,
-            threads=threads,
-            reading=CellOptions(layer=layer, gene_column=gene_column),
-            force=force,
-            force_gate=force_gate,
+    options = CalibrateOptions(
+        cells=cells,
+        output=output,
+        precision=precision,
+        cells_count=cells_count,
+        gate_cells=gate_cells,
+        label_column=label_column,
+        label_map=label_map,
+        ontology=ontology,
+        estimator=estimator,
+        smooth=smooth,
+        tolerance=Tolerance.of_percent(
+            accuracy=accuracy_tolerance,
+            similarity=similarity_tolerance,
+            agreement=least_agreement,
         ),
-        verify=True,
-        report=say,
+        divergence_linears=divergence_products,
+        seed=seed,
+        threads=threads,
+        reading=CellOptions(layer=layer, gene_column=gene_column),
+        force=force,
+        force_gate=force_gate,
     )
+    check_options(options)
+    source = open_bundle(bundle, verify=False)
+    done = stage.calibrate_bundle(source, options, verify=True, report=say)
     if json:
         print_json(done)
     share = 100 * done.bytes / done.source_bytes

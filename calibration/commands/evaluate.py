@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c2t.calibration.results.gate import Tolerance
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
     BatchSizeOption,
@@ -32,7 +33,6 @@ from c2t.runtime.system.errors import EvaluationError
 
 if TYPE_CHECKING:
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
-    from c2t.calibration.results.gate import Tolerance
 
 
 def evaluate(
@@ -91,9 +91,9 @@ def evaluate(
     gate: Annotated[
         bool, typer.Option("--gate", help="Fail if the bundle is worse than --against allows.")
     ] = False,
-    accuracy_tolerance: AccuracyToleranceOption = 0.5,
-    similarity_tolerance: SimilarityToleranceOption = 0.5,
-    least_agreement: LeastAgreementOption = 97.0,
+    accuracy_tolerance: AccuracyToleranceOption = 100 * Tolerance.accuracy,
+    similarity_tolerance: SimilarityToleranceOption = 100 * Tolerance.similarity,
+    least_agreement: LeastAgreementOption = 100 * Tolerance.agreement,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -105,7 +105,6 @@ def evaluate(
     """
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
     from c2t.calibration.metrics.bootstrap import BootstrapOptions
-    from c2t.calibration.results.gate import Tolerance
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
 
@@ -143,10 +142,8 @@ def evaluate(
         if against is None:
             problem = "--gate holds a bundle against another one"
             raise UsageError(problem, hint="name the other one with --against")
-        tolerance = Tolerance(
-            accuracy=accuracy_tolerance / 100,
-            similarity=similarity_tolerance / 100,
-            agreement=least_agreement / 100,
+        tolerance = Tolerance.of_percent(
+            accuracy=accuracy_tolerance, similarity=similarity_tolerance, agreement=least_agreement
         )
     report = _Report(folder=output, force=force, json=json, tolerance=tolerance)
     _run(bundle, against, options, report)

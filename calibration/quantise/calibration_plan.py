@@ -41,6 +41,8 @@ from c2t.runtime.system.progress import progress_bar
 
 # Reported where there is no error at all, in dB.
 SQNR_MAX = 200.0
+# A signal of 0 counts as this much power: its logarithm must be finite.
+POWER_MIN = 1e-30
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -180,4 +182,4 @@ def sqnr(exact: Float32, near: Float32) -> float:
     noise = float(np.square(near - exact, dtype=np.float64).sum())
     if noise == 0:
         return SQNR_MAX
-    return min(float(10 * np.log10(max(signal, 1e-30) / noise)), SQNR_MAX)
+    return min(float(10 * np.log10(max(signal, POWER_MIN) / noise)), SQNR_MAX)

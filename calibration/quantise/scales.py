@@ -24,6 +24,9 @@ CANDIDATES = np.unique(np.geomspace(BINS // 16, BINS, 96).astype(int))
 # A smaller scale times a weight's scale could underflow. An input that is always 0 gets it too.
 LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2**20
 
+# Probability of a bin that only the clipped tail fills: with 0 the divergence would be infinite.
+PROBABILITY_MIN = 1e-12
+
 Float64 = NDArray[np.float64]
 Int8 = NDArray[np.int8]
 _Cost = Callable[[Float64, int], float]
@@ -106,6 +109,5 @@ def _divergence(counts: Float64, bins: int) -> float:
     sums = np.bincount(level, weights=kept, minlength=LEVELS + 1)
     spread = np.where(filled, (sums / np.maximum(members, 1))[level], 0.0)
     p, q = clipped / clipped.sum(), spread / max(spread.sum(), 1.0)
-    # A bin that only the clipped tail fills has q = 0; 1e-12 instead keeps the divergence finite.
     present = p > 0
-    return float((p[present] * np.log(p[present] / np.maximum(q[present], 1e-12))).sum())
+    return float((p[present] * np.log(p[present] / np.maximum(q[present], PROBABILITY_MIN))).sum())

@@ -28,6 +28,8 @@ JUDGED_ROWS = 64
 JUDGED_CHANNELS = 512
 # A strength must bring the error below this share of the best so far to be worth its changes.
 WORTH = 0.98
+# Factors are clipped to these bounds.
+FACTOR_MIN, FACTOR_MAX = 1e-4, 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def _factors(weights: Float32, largest: Float32, strength: float, fold: Fold) ->
     factors = np.where(used, factors, 1.0)
     # A common factor changes no error. A geometric mean of 1 keeps magnitudes where they were.
     factors /= np.exp(np.log(factors).mean())
-    return np.asarray(np.clip(factors, 1e-4, 1e4), np.float32)
+    return np.asarray(np.clip(factors, FACTOR_MIN, FACTOR_MAX), np.float32)
 
 
 def _shared(values: Float32, fold: Fold) -> Float32:

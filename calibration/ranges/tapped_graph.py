@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import PROVIDERS, session_settings
-from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 
 FIRST, STEP = "tap.first_row", "tap.row_step"
@@ -128,6 +128,6 @@ def _open(model: onnx.ModelProto, folder: Path, options: EngineOptions) -> Any:
     serialised = model.SerializeToString()
     try:
         return ort.InferenceSession(serialised, settings, providers=list(PROVIDERS))
-    except Exception as error:  # ONNX Runtime's classes have no common base of their own
+    except onnxruntime_errors() as error:
         problem = f"ONNX Runtime cannot open a changed `{model.graph.name}`: {first_line(error)}"
         raise EngineError(problem, hint="export the bundle again") from error

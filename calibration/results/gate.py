@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from c2t.calibration.results.evaluation import Comparison, Evaluation
 from c2t.runtime.system.errors import EvaluationError
+
+if TYPE_CHECKING:  # the command line shows the defaults before anything loads
+    from c2t.calibration.results.evaluation import Comparison, Evaluation
 
 # A loss of exactly the tolerance passes: differences of shares carry this much rounding.
 ROUNDING = 1e-9
@@ -24,6 +27,11 @@ class Tolerance:
     accuracy: float = 0.005
     similarity: float = 0.005
     agreement: float = 0.97
+
+    @classmethod
+    def of_percent(cls, *, accuracy: float, similarity: float, agreement: float) -> Tolerance:
+        """From percentage points (accuracy) and percent, as the command line takes them."""
+        return cls(accuracy=accuracy / 100, similarity=similarity / 100, agreement=agreement / 100)
 
 
 def gate_failures(evaluation: Evaluation, tolerance: Tolerance) -> list[str]:

@@ -171,6 +171,9 @@ def _resolved(target: Path) -> Path:
     if not place.parent.is_dir():
         problem = f"cannot write {target}: there is no folder {place.parent}"
         raise OutputError(problem, hint=f"make it first: mkdir -p {place.parent}")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        problem = f"cannot write {target}: {place.parent} may not be written to"
+        raise OutputError(problem, hint="choose a place that you may write to")
     return place
 
 

@@ -38,3 +38,18 @@ def test_errors_are_two_lines(bundle, cells, tmp_path, call_c2t):
         assert problem in error
         assert hint.startswith("hint: ")
         assert not int8.exists()
+
+
+def test_options_are_refused_before_the_bundle_is_opened(tmp_path, call_c2t):
+    arguments = ("calibrate", "no-bundle", "no.h5ad", "-o", tmp_path / "x")
+    done = call_c2t(*arguments, "--cells-count", 2)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: --cells-count is 2",
+        "hint: give at least 4, better 256",
+    ]
+    done = call_c2t(
+        "calibrate", "no-bundle", "no.h5ad", "-o", tmp_path / "x", "--precision", "fp32"
+    )
+    assert done.returncode == 2
+    assert "'fp32' is not one of 'int8', 'int8-weights', 'int4-weights'" in done.stderr

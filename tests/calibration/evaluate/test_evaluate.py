@@ -19,8 +19,9 @@ from c2t.calibration.report.evaluation_report import write_report
 from c2t.calibration.report.evaluation_table import evaluation_text
 from c2t.calibration.results.gate import Tolerance, gate_failures
 from c2t.cli import app
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.system.errors import EvaluationError, OutputError
+from c2t.runtime.system.errors import EngineError, EvaluationError, OutputError
 
 EVIL = '<script>alert("x")</script>'
 OBO = """format-version: 1.2
@@ -181,6 +182,39 @@ def test_mistakes_are_told_before_any_cell_is_described(
     with pytest.raises(EvaluationError, match=re.escape(problem)) as caught:
         evaluate_bundle(bundles[0], replace(options, **change))
     assert caught.value.hint
+
+
+def test_both_bundles_open_before_a_cell_is_described(bundles, options, monkeypatch):
+    plain = Describer.__init__
+
+    def refuse_the_second(self, bundle, *more, **options):
+        if bundle is bundles[1]:
+            problem = "no engine for the second bundle"
+            raise EngineError(problem)
+        plain(self, bundle, *more, **options)
+
+    monkeypatch.setattr(Describer, "__init__", refuse_the_second)
+    monkeypatch.setattr(Describer, "describe", lambda *_: pytest.fail("described"))
+    with pytest.raises(EngineError, match="second bundle"):
+        evaluate_bundle(bundles[0], options, against=bundles[1])
+
+
+def test_labels_are_read_before_bundles_are_hashed(bundles, labelled, monkeypatch, call_c2t):
+    monkeypatch.setattr(Bundle, "check_hashes", lambda *_, **__: pytest.fail("hashed files"))
+    known = ("evaluate", bundles[0].path, labelled, "--against", bundles[1].path)
+    for more, problem in (
+        (("--label-column", "kind"), "no column 'kind' of labels"),
+        (("--captions-column", "truth"), "no column 'truth' of captions"),
+        (("--label-map", "none.json"), "none.json"),
+        (("--references", "none.csv"), "none.csv holds no reference captions"),
+        (("--ontology", "none.obo"), "there is no ontology file none.obo"),
+        (("-o", "missing/report"), "there is no folder"),
+    ):
+        done = call_c2t(*known, *more)
+        assert done.returncode == 1
+        *_, error, hint = done.stderr.splitlines()
+        assert problem in error
+        assert hint.startswith("hint: ")
 
 
 def test_command(bundles, labelled, tmp_path, capfd):
