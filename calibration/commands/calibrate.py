@@ -43,7 +43,7 @@ def calibrate(
         Precision,
         typer.Option(
             parser=_quantised,
-            metavar=f"[{'|'.join(QUANTISED)}]",
+            metavar=f"<{'|'.join(QUANTISED)}>",
             help="int8 is fastest; -weights keeps activations float32.",
         ),
     ] = Precision.int8,
