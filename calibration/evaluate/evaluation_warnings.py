@@ -16,7 +16,7 @@ def field_warnings(
 
     Args:
         fields: The judged fields.
-        without_ontology: Fields whose ontology knows none of the labels.
+        without_ontology: Fields whose ontology has no term for any label.
         prefixes: Field -> name of its ontology, for the fields that have one.
     """
     warnings = []

@@ -107,7 +107,7 @@ def judge_field(
         similarity: Similarities of the field's ontology; None without one.
 
     Raises:
-        EvaluationError: None of the true labels is a term of the ontology.
+        EvaluationError: No true label is a term of the ontology.
     """
     predicted = [None if label is None else normalise_label(label) for label in said]
     wanted = [None if name is None else normalise_label(name) for name in true.names]
@@ -184,7 +184,7 @@ def true_terms(true: TrueLabels, similarity: OntologySimilarity) -> list[int | N
     """The term of each true label [B]; None for a label that is missing or no term.
 
     Raises:
-        EvaluationError: None of the labels is a term of the ontology.
+        EvaluationError: No label is a term of the ontology.
     """
     find = _finder(true, similarity)
     terms = {name: find(name) for name in set(true.names) if name is not None}

@@ -70,11 +70,11 @@ class TappedGraph:
         names = [value + end for value in values for end in (LARGEST, ROWS)]
         rows = {FIRST: np.array([first], np.int64), STEP: np.array([step], np.int64)}
         results = self._session.run([*names, *also], {**inputs, **rows})
-        found = dict(zip(names, results, strict=False))
+        reduced = dict(zip(names, results, strict=False))
         taps = {
             linear.name: Tap(
-                found[linear.input + LARGEST],
-                found[linear.input + ROWS].reshape(-1, linear.inputs),
+                reduced[linear.input + LARGEST],
+                reduced[linear.input + ROWS].reshape(-1, linear.inputs),
             )
             for linear in self.linears
         }
@@ -90,8 +90,8 @@ def _tapped(original: onnx.ModelProto, linears: Sequence[Linear]) -> onnx.ModelP
     constants = {"tap.end": np.iinfo(np.int64).max, "tap.axis": -2, "tap.rows_axis": 0}
     for name, number in constants.items():
         graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [1], [number]))
-    for value, width in {linear.input: linear.inputs for linear in linears}.items():
-        shape = helper.make_tensor(f"{value}.tap.shape", TensorProto.INT64, [2], [-1, width])
+    for value, channels in {linear.input: linear.inputs for linear in linears}.items():
+        shape = helper.make_tensor(f"{value}.tap.shape", TensorProto.INT64, [2], [-1, channels])
         graph.initializer.append(shape)
         flat, magnitude, largest = f"{value}.tap.flat", f"{value}.tap.abs", value + LARGEST
         slices = [value, FIRST, "tap.end", "tap.axis", STEP]

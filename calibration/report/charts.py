@@ -1,4 +1,4 @@
-"""The charts of a report; a mark shows its figures when the pointer rests on it."""
+"""The charts of a report. A mark shows its figures when the pointer rests on it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from c2t.runtime.system.svg import (
     text,
 )
 
-# The judged bundle, and the one it is held against.
+# The judged bundle, and the one it is compared with.
 COLOURS = (BLUE, AMBER)
 FONT_SIZE = 12.5
-CHARACTER = 6.6  # width of a letter in these charts, about
+CHARACTER = 6.6  # mean width of a letter, in pixels
 LABEL_CHARACTERS = 36
 
 
@@ -54,21 +54,23 @@ def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
     for number, row in enumerate(rows):
         y = step * number + 18
         marks.append(_label(row.name, (left - 10, y + 4), "end"))
-        for series, found in enumerate(row.intervals):
-            if found is None:
+        for series, interval in enumerate(row.intervals):
+            if interval is None:
                 continue
             # Two series lie side by side, not on top of each other.
             at = y + (series - (len(row.intervals) - 1) / 2) * 9
             colour = COLOURS[series]
-            x0, x1, x = (left + width * _clamped(v) for v in (found.low, found.high, found.value))
-            title = f"{row.name}: {percent(found)}"
+            x0, x1, x = (
+                left + width * _clamped(v) for v in (interval.low, interval.high, interval.value)
+            )
+            title = f"{row.name}: {percent(interval)}"
             whisker: Attributes = {
                 **{"x1": x0, "x2": x1, "y1": at, "y2": at},
                 **{"stroke": colour, "stroke-width": 5, "stroke-linecap": "round", "opacity": 0.3},
             }
             marks.append(element("line", whisker, element("title", None, title)))
             marks.append(dot((x, at), 4.5, colour, title=title))
-        first = next((found for found in row.intervals if found is not None), None)
+        first = next((interval for interval in row.intervals if interval is not None), None)
         if first is not None:
             marks.append(_label(percent(first), (left + width + 16, y + 4), "start"))
     return picture((left + width + 190, height), marks, font_size=FONT_SIZE)
@@ -101,8 +103,8 @@ def heat_map(
 
     Args:
         rows: True labels.
-        columns: Predicted labels.
-        counts: Of (row, column); missing pairs are 0.
+        columns: Predicted labels; "" is a text without a label.
+        counts: (row, column) -> cells; a missing pair is 0.
     """
     size = 38
     left, top = _label_room(rows), round(_label_room(columns) * 0.72) + 12
@@ -118,7 +120,7 @@ def heat_map(
             count = counts.get((row, column), 0)
             share = count / whole if whole else 0.0
             x = left + size * place
-            # Right answers blue, wrong ones red: the eye should find the errors.
+            # Right answers are blue and wrong ones red, so that errors stand out.
             fill = _shade("#1d4ed8" if row == column else "#dc2626", share)
             said = column or "no label"
             title = f"{row}: {said} in {count:,} of {whole:,} cells"

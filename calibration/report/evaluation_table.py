@@ -9,7 +9,7 @@ from c2t.runtime.system.text_tables import Section, render, table
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """The figures with their intervals, those of the other bundle and the differences beside."""
+    """Figures with their intervals; beside them, the other bundle's and the differences."""
     parts = [_heading(evaluation), table(_head(evaluation), _rows(evaluation)).rstrip("\n") + "\n"]
     comparison = evaluation.comparison
     if comparison is not None:
@@ -20,8 +20,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
             lines.append(("same likeliest token", percent(comparison.forced_agreement)))
         if comparison.kl_per_token is not None:
             kl = comparison.kl_per_token
-            found = f"{kl.value:.3g} nats ({kl.low:.3g} to {kl.high:.3g})"
-            lines.append(("KL per token", found))
+            text = f"{kl.value:.3g} nats ({kl.low:.3g} to {kl.high:.3g})"
+            lines.append(("KL per token", text))
         if comparison.first_divergence:
             middle = sorted(comparison.first_divergence)[len(comparison.first_divergence) // 2]
             lines.append(("texts differ", f"from token {middle} on (median)"))
@@ -32,12 +32,12 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 
 def _heading(evaluation: Evaluation) -> str:
-    found = [f"{evaluation.cells:,} cells of {evaluation.cells_file}"]
+    lines = [f"{evaluation.cells:,} cells of {evaluation.cells_file}"]
     for role, system in (("judged", evaluation.judged), ("against", evaluation.against)):
         if system is not None:
             failed = f", {system.failed:,} cells not described" if system.failed else ""
-            found.append(f"{role}: {system.bundle} ({system.precision}){failed}")
-    return "\n".join(found) + "\n"
+            lines.append(f"{role}: {system.bundle} ({system.precision}){failed}")
+    return "\n".join(lines) + "\n"
 
 
 def _head(evaluation: Evaluation) -> tuple[str, ...]:
@@ -74,8 +74,8 @@ def _text_row(metric: str, judged: SystemScores, against: SystemScores | None) -
     return row if against is None else (*row, percent(against.texts[metric]), "")
 
 
-def _number(found: Interval, sign: str = "") -> str:
-    return f"{found.value:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f})"
+def _number(figure: Interval, sign: str = "") -> str:
+    return f"{figure.value:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
 
 
 def _points(change: Interval | None) -> str:

@@ -1,6 +1,6 @@
 """What a calibration found: the contents of `calibration.json`.
 
-Format 1 of that file calls a linear "product"; the fields are renamed for it (`_FORMAT_NAMES`).
+The file calls a linear "product", as do older bundles; `_FORMAT_NAMES` renames the fields.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Evaluation:
         cells_file: Name of the file of cells.
         cells: How many were described.
         generation: Settings that the texts were generated with.
-        bootstrap: How intervals were found.
+        bootstrap: How intervals were computed.
         judged: The bundle.
         against: The other bundle.
         differences: By field: judged less against.
