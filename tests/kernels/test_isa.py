@@ -56,13 +56,11 @@ def test_a_missing_library_is_stated_and_numpy_serves(tmp_path):
     """As after an installation without a compiler."""
     code = (
         "import c2t.kernels as k\n"
-        f"k.__path__ = [{str(tmp_path)!r}, *(p for p in k.__path__ if 'site-packages' not in p)]\n"
         "from c2t.kernels.native import native_status as s\n"
+        f"k.__path__ = [{str(tmp_path)!r}]\n"  # the library is looked for here
         "print(s())"
     )
     result = run(["-c", code], "")
-    if "libc2t_kernels.so" in result.stdout:
-        pytest.skip("the library lies beside the sources here")
     assert "isa='numpy', library=None" in result.stdout, result.stderr
     assert "without a C++ compiler" in result.stdout
     forced = run(["-c", code], "avx2")

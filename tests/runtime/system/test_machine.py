@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from c2t.runtime.system.machine import Gpu, look_at_machine
 
@@ -60,3 +65,13 @@ def test_a_system_that_says_nothing(tmp_path: Path) -> None:
 
 def test_architecture_of_a_gpu() -> None:
     assert Gpu(name="H200", compute_capability="9.0", memory_bytes=1).sm == "sm_90"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes have no core masks")
+def test_cores_are_those_that_this_process_may_use() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from c2t.runtime.system.machine import look_at_machine; print(look_at_machine().cores)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"1"]
