@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from emulation.device import EmulatedDevice
 from fakes.cuda_driver import FakeDriver
+from tolerance import FLOAT32
 
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.tokens.cuda import (
@@ -90,7 +91,7 @@ def assert_chosen(result: Choice, expected: Choice) -> None:
     tokens, probability, finite = result
     np.testing.assert_array_equal(finite, expected[2])
     np.testing.assert_array_equal(tokens[finite], expected[0][finite])
-    np.testing.assert_allclose(probability, expected[1], rtol=1e-5)
+    np.testing.assert_allclose(probability, expected[1], rtol=FLOAT32)
 
 
 # Less than a vector, less than a piece; whole pieces, aligned rows and not; the last piece short.
@@ -151,4 +152,4 @@ def test_the_choice_is_that_of_the_cpu_engine() -> None:
     choices = LogitChoices(logits, banned)
     assert choices.tokens.reshape(-1).tolist() == expected[0].tolist()
     probabilities = choices.probabilities([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
-    np.testing.assert_allclose(probabilities, expected[1], rtol=1e-5)
+    np.testing.assert_allclose(probabilities, expected[1], rtol=FLOAT32)

@@ -13,6 +13,7 @@ import pytest
 from emulation.device import EmulatedDevice
 from emulation.random_step import SMALL, PackedDecoder
 from fakes.cuda_driver import FakeDevice, FakeDriver
+from tolerance import FLOAT16_STEP
 
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.definition import decoder_step_reference
@@ -20,7 +21,6 @@ from c2t.kernels.decoder_step.launch import runs_steps
 from c2t.kernels.decoder_step.pack import pack_decoder
 from c2t.kernels.decoder_step.sizes import Ring, StepSizes
 
-TOLERANCE = 5e-3  # of the largest number: weights and activations have the 11 bits of float16
 # Two tiles in a chunk, heads of 128, an intermediate size that ends within a chunk.
 WIDE = StepSizes(
     layers=1,
@@ -69,8 +69,8 @@ def assert_steps_agree(packed: PackedDecoder, batch: int, begins: tuple[int, ...
             write_index=index,
             logit_rows=every,
         )
-        assert difference(logits, expected) < TOLERANCE
-        assert difference(cache.download(), expected_cache) < TOLERANCE
+        assert difference(logits, expected) < FLOAT16_STEP
+        assert difference(cache.download(), expected_cache) < FLOAT16_STEP
     assert not packed.scratch.counters.download().any()
 
 

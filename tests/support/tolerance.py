@@ -2,9 +2,14 @@
 
 import numpy as np
 
-FLOAT32 = 1e-5
+FLOAT64 = 1e-10
+FLOAT32 = 1e-5  # a layer, a model
+FLOAT32_FEW = 1e-6  # a few operations
 FLOAT16 = 1e-2
+FLOAT16_STEP = 5e-3  # of a decoder step's largest number: weights and activations have 11 bits
 BFLOAT16 = 1e-1
+# Relative to the reference alone: what a softmax makes of the differences of float32 logits.
+PROBABILITY = 1e-4
 
 
 def worst_difference(result: np.ndarray, reference: np.ndarray) -> float:

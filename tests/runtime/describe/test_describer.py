@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tiny_data import TinyBundle, tiny_bundle, tiny_cell
+from tolerance import FLOAT32
 
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -58,7 +59,7 @@ def test_text_does_not_depend_on_the_batch(tiny: TinyBundle, batch_size: int) ->
     assert [r.tokens for r in together] == [r.tokens for r in alone]
     assert [r.text for r in together] == [r.text for r in alone]
     np.testing.assert_allclose(
-        [r.confidence for r in together], [r.confidence for r in alone], atol=1e-5
+        [r.confidence for r in together], [r.confidence for r in alone], atol=FLOAT32
     )
 
 

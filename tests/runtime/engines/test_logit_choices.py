@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tolerance import FLOAT32_FEW
 
 from c2t.runtime.engines.cpu.logit_choices import LogitChoices
 
@@ -35,7 +36,7 @@ def test_probabilities_are_those_before_the_ban() -> None:
     logits = np.array([0.5, 2, -1, 1.5], np.float32)
     softmax = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum()
     found = choose(logits.tolist(), (1,)).probabilities([0], [0])
-    np.testing.assert_allclose(found, softmax[[3]], rtol=1e-6)
+    np.testing.assert_allclose(found, softmax[[3]], rtol=FLOAT32_FEW)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -52,5 +53,5 @@ def test_only_the_named_places_are_computed() -> None:
     choices = LogitChoices(logits, np.empty((2, 3, 0), np.int32))
     found = choices.probabilities([1, 0], [2, 1])
     softmax = np.exp(before) / np.exp(before).sum(axis=2, keepdims=True)
-    np.testing.assert_allclose(found, [softmax[1, 2].max(), softmax[0, 1].max()], rtol=1e-6)
+    np.testing.assert_allclose(found, [softmax[1, 2].max(), softmax[0, 1].max()], rtol=FLOAT32_FEW)
     np.testing.assert_array_equal(logits, before)  # all the rest is as it was

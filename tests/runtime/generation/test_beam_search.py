@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tiny_data import TinyDecoder, random_vectors, tiny_decoder
+from tolerance import PROBABILITY
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.beam_search import BeamSearch
@@ -52,4 +53,4 @@ def test_probabilities_along_the_chosen_beam(decoder: TinyDecoder) -> None:
     result = run(decoder, random_vectors(11), generation)
     assert list(result.token_ids) == decoder.reference(11, generation)
     expected = decoder.probabilities(11, generation)
-    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)
+    np.testing.assert_allclose(result.probabilities, expected, rtol=PROBABILITY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tiny_data import TinyDecoder, random_vectors, tiny_decoder
+from tolerance import PROBABILITY
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.greedy import GreedySearch
@@ -64,7 +65,7 @@ def test_probabilities_are_the_models_own_before_the_ban(decoder: TinyDecoder) -
     (result,) = run(decoder, [random_vectors(5)], generation)
     assert list(result.token_ids) == decoder.reference(5, generation)
     expected = decoder.probabilities(5, generation)
-    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-4)
+    np.testing.assert_allclose(result.probabilities, expected, rtol=PROBABILITY)
 
 
 @pytest.mark.parametrize("rows", [2, 3, 7])
