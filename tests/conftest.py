@@ -17,7 +17,7 @@ from c2t.runtime.command_line.run import run_arguments
 # What needs more than c2t[cpu] and pytest. It is left out, and named, where that is not installed.
 NEEDS = {
     "torch": (
-        *("calibration", "examples", "export", "cli/test_calibrate.py", "cli/test_export.py"),
+        *("calibration", "examples", "export", "cli/test_export.py"),
         *("kernels/test_decoder_step.py", "runtime/bench/test_bench.py", "runtime/build"),
         *("runtime/engines/test_gpu_engine.py", "runtime/graphs"),
     ),

@@ -40,10 +40,10 @@ def modules() -> dict[str, Path]:
     """Every module of the four folders, by its name without `c2t.`."""
     folders = ("kernels", "runtime", "export", "calibration")
     files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
-    return {
-        ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
-        for f in files
-    }
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    found = {name.removesuffix(".__init__"): file for name, file in zip(names, files, strict=True)}
+    del found["runtime"]  # imports nothing, and would be a room for whatever has none
+    return found
 
 
 def imports(file: Path, known: dict[str, Path]) -> Iterator[tuple[int, str]]:
