@@ -8,6 +8,8 @@ and the logits stay on the device, and a step costs one synchronisation for a fe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -248,6 +250,8 @@ class Engines:
         settings: How they were opened, by name, for reports.
         hint: What would be faster.
         fixed_shape: Whether they take no more rows and no more capacity than they were opened for.
+        exclusive: Held by a thread while it uses an encoder, a decoder or a clone of them. On a
+            GPU it keeps the others out; on the CPU they may all run.
     """
 
     name: str
@@ -256,6 +260,7 @@ class Engines:
     settings: dict[str, str]
     hint: str = ""
     fixed_shape: bool = False
+    exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def label(self) -> str:

@@ -7,7 +7,10 @@ the host.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 from c2t.kernels.cuda.compile import load_cubin
@@ -38,10 +41,23 @@ class CudaDevice:
             self._device.set_current()
             # A blocking stream: its kernels wait for copies, which use the default stream.
             self._stream = self._device.create_stream(options=StreamOptions(nonblocking=False))
+        self._lock = RLock()
         self.number = device
         self.name = str(self._device.name)
         self.arch = f"sm_{self._device.arch}"
         self._kernels: dict[tuple[Any, ...], Any] = {}
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep the device for this thread, and make it the thread's current one.
+
+        All threads share the stream, and what is started while another thread records a CUDA graph
+        would become a part of it.
+        """
+        with self._lock:
+            with LibraryErrors("the GPU cannot be used", hint="run `c2t doctor`"):
+                self._device.set_current()
+            yield
 
     @property
     def stream(self) -> Any:

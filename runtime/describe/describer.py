@@ -192,14 +192,15 @@ class Describer:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _new_worker(self, *, clone: bool = False) -> Worker:
-        return Worker(
-            self._bundle,
-            self.engines.clone() if clone else self.engines,
-            self.generation,
-            batch_size=self.options.batch_size,
-            drafter=self._drafter.clone() if self._drafter else None,
-            clock=self.clock,
-        )
+        with self.engines.exclusive():  # the prompt's prefix is run
+            return Worker(
+                self._bundle,
+                self.engines.clone() if clone else self.engines,
+                self.generation,
+                batch_size=self.options.batch_size,
+                drafter=self._drafter.clone() if self._drafter else None,
+                clock=self.clock,
+            )
 
     def _load_drafter(self) -> Drafter | None:
         """A drafter over the bundle's phrase table; None without one, or where it is of no use."""

@@ -12,7 +12,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -141,10 +141,13 @@ class Model:
         """Give back all memory and the GPU. What is being described meanwhile ends first."""
         with self._lock:
             self._closed = True
-            self._describers.clear()
-            self._engines.clear()
-            self.bundle.forget()
-        gc.collect()  # engines hold each other in circles
+            with ExitStack() as devices:  # whose memory is freed
+                for _, _, chosen in self._engines:
+                    devices.enter_context(chosen.engines.exclusive())
+                self._describers.clear()
+                self._engines.clear()
+                self.bundle.forget()
+                gc.collect()  # engines hold each other in circles
 
     def _chosen(self, options: DescribeOptions) -> ChosenEngines:
         """Engines that were opened before and do for these options, else new ones."""

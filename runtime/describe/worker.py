@@ -165,7 +165,13 @@ class Worker:
             EngineError: The engine fails for the first few cells, so it is not for what they are.
         """
         prompts = _Prompts(inbox, self)
-        for key, outcome in self._search.run(prompts):
+        outcomes = self._search.run(prompts)
+        while True:
+            with self.engines.exclusive():
+                following = next(outcomes, None)
+            if following is None:
+                return
+            key, outcome = following
             yield key, self._finish(prompts.pop(key), outcome)
 
     def _finish(

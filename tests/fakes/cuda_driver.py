@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,10 @@ class FakeDevice:
 
     number, name, arch, handle = 0, "no GPU", "sm_00", 0
     shared_bytes, multiprocessors = 100_000, 4
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """One thread is all there is."""
+        return nullcontext()
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""

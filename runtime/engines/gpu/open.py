@@ -170,7 +170,13 @@ def open_device_engines(
         "gpu": f"{device.name}, {device.arch}",
         "precision": f"{manifest.precision} weights, {precision} between layers",
     }
-    return Engines(name=name, encoder=encoder, decoder=decoder, settings=settings)
+    return Engines(
+        name=name,
+        encoder=encoder,
+        decoder=decoder,
+        settings=settings,
+        exclusive=device.exclusive,
+    )
 
 
 def upload_token_table(table: NDArray[Any] | Int8Rows, dtype: str) -> DeviceTokenTable:
