@@ -72,6 +72,11 @@ def test_the_bundle_is_whole_and_says_what_it_is(bundle, calibrated):
     assert written["chosen"].startswith("spread over the encoder's output of")
     assert [a["left_out"] for a in written["attempts"]] == [0]
     assert {s["product"] for s in written["sensitivity"]} >= {"layers.0.mlp.down", "output"}
+    # The file keeps the words of its first version.
+    assert {"products", "sensitivity", "left_out", "attempts", "kernels"} <= set(written)
+    assert {p["product"] for p in written["products"]} == {
+        s["product"] for s in written["sensitivity"]
+    }
     # Of a small model, every linear's own effect is measured.
     assert all(s["kl"] >= 0 for s in written["sensitivity"])
     assert any(s["kl"] > 0 for s in written["sensitivity"])
