@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
@@ -27,6 +28,8 @@ class EncoderFamily(ModelFamily):
         gene_input: How a cell becomes the input, from a config and the vocabulary.
         embed: PyTorch's embeddings [B, S, H] of gene tokens [B, S], the input of the graph.
         embedding_tables: The tables that make these embeddings, by their names in a bundle.
+        embed_with_tables: What the runtime makes of the tables, from a config, the tables in NumPy
+            and gene tokens.
         write_graph: Called with a module, the path of the graph, `emb_layer`, `rows` and `advance`;
             writes graph and data file.
         manifest_entry: What the manifest says, from a config and what was written.
@@ -36,6 +39,7 @@ class EncoderFamily(ModelFamily):
     gene_input: Callable[[Any, EncoderVocabulary], GeneInput]
     embed: Callable[[Any, Tensor], Tensor]
     embedding_tables: Callable[[Any], dict[str, Tensor]]
+    embed_with_tables: Callable[[Any, dict[str, NDArray[Any]], NDArray[Any]], NDArray[Any]]
     write_graph: Callable[..., EncoderGraph]
     manifest_entry: Callable[[Any, EncoderGraph], Encoder]
     presets: Mapping[str, EncoderPreset]
@@ -55,6 +59,7 @@ _ALL = (
         gene_input=geneformer.gene_input,
         embed=geneformer.embed,
         embedding_tables=geneformer.embedding_tables,
+        embed_with_tables=geneformer.embed_with_tables,
         write_graph=geneformer.write_encoder_graph,
         manifest_entry=geneformer.manifest_entry,
         presets=geneformer.PRESETS,

@@ -153,6 +153,28 @@ def embedding_tables(model: BertForMaskedLM) -> dict[str, torch.Tensor]:
     }
 
 
+def embed_with_tables(
+    config: BertConfig, tables: dict[str, np.ndarray], gene_tokens: np.ndarray
+) -> np.ndarray:
+    """What the kernel makes of the tables of a bundle: the plain definition, in float32.
+
+    Args:
+        config: Holds the epsilon of the LayerNorm.
+        tables: By the names of `embedding_tables`.
+        gene_tokens: [B, S] integers.
+
+    Returns:
+        LayerNorm(word + position + token type), [B, S, H] float32.
+    """
+    rows = tables["word"][gene_tokens] + tables["position"][: gene_tokens.shape[1]]
+    rows = rows + tables["token_type"]
+    centred = rows - rows.mean(axis=-1, keepdims=True)
+    variance = (centred**2).mean(axis=-1, keepdims=True)
+    scale = 1 / np.sqrt(variance + np.float32(config.layer_norm_eps))
+    embeddings: np.ndarray = centred * scale * tables["gamma"] + tables["beta"]
+    return embeddings
+
+
 def manifest_entry(config: BertConfig, graph: EncoderGraph) -> Encoder:
     """What the manifest says of a Geneformer."""
     return Encoder(

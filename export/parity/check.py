@@ -7,7 +7,6 @@ All failures are collected before the one error is raised.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.numpy import load_file
 
@@ -88,12 +87,11 @@ def _check_encoder_and_projector(
 ) -> Iterator[ParityResult]:
     family = encoder_family(model.encoder.config.model_type)
     tables = load_file(bundle / "gene_embedding.safetensors")
-    epsilon = float(model.encoder.config.layer_norm_eps)
     encoder = open_session(bundle / "encoder.onnx", _engine_options())
     projector = open_session(bundle / "projector.onnx", _engine_options())
     for tokens in batches:
         case = f"{tokens.shape[0]} x {tokens.shape[1]} genes"
-        embeddings = embed_with_tables(tokens.numpy(), tables, epsilon=epsilon)
+        embeddings = family.embed_with_tables(model.encoder.config, tables, tokens.numpy())
         expected = family.embed(model.encoder, tokens).numpy()
         yield compare(embeddings, expected, graph="gene_embedding", name="embeddings", case=case)
         rows = model.encode(tokens)
@@ -103,22 +101,6 @@ def _check_encoder_and_projector(
         expected = model.project(rows).numpy()
         yield compare(vectors, expected, graph="projector", name="cell_vectors", case=case)
         advance(1)
-
-
-def embed_with_tables(
-    tokens: np.ndarray, tables: dict[str, np.ndarray], *, epsilon: float
-) -> np.ndarray:
-    """Embed gene tokens [B, S] with a bundle's tables: the plain definition, in float32.
-
-    Returns:
-        LayerNorm(word + position + token type), [B, S, H] float32.
-    """
-    rows = tables["word"][tokens] + tables["position"][: tokens.shape[1]]
-    rows = rows + tables.get("token_type", np.float32(0))
-    centred = rows - rows.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(epsilon))
-    embeddings: np.ndarray = centred * scale * tables["gamma"] + tables["beta"]
-    return embeddings
 
 
 def _two_cells(model: Cell2TextModel, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
