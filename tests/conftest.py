@@ -18,10 +18,13 @@ from c2t.runtime.command_line.run import run_arguments
 NEEDS = {
     "torch": (
         *("calibration", "examples", "export", "cli/test_export.py"),
-        *("kernels/test_decoder_step.py", "runtime/bench/test_bench.py", "runtime/build"),
+        *("kernels/test_decoder_step.py", "runtime/build"),
         *("runtime/engines/test_gpu_engine.py", "runtime/graphs"),
     ),
-    "onnx": ("runtime/engines/test_step_kernel.py",),
+    "onnx": (
+        *("gpu/test_checks.py", "gpu/test_measuring.py"),
+        *("runtime/engines/test_step_kernel.py",),
+    ),
 }
 HERE = Path(__file__).parent
 assert all((HERE / path).exists() for paths in NEEDS.values() for path in paths), "a path moved"
