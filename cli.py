@@ -108,21 +108,23 @@ def verify(
     must be those written with the bundle. Fails if anything differs.
     """
     from c2t.runtime.describe import verify as stage
+    from c2t.runtime.engines.choose import check_engine_name
 
-    found = stage.verify_golden_cells(open_checked(bundle), engine.value)
+    check_engine_name(engine.value)
+    result = stage.verify_golden_cells(open_checked(bundle), engine.value)
     if json:
-        print_json(found)
+        print_json(result)
     else:
-        print(f"{found.files} files are as written (SHA-256)")
-        equal = found.cells - len(found.differences)
-        print(f"{equal} of {found.cells} golden cells have the expected text ({found.engine})")
-    for difference in found.differences:
+        print(f"{result.files} files are as written (SHA-256)")
+        equal = result.cells - len(result.differences)
+        print(f"{equal} of {result.cells} golden cells have the expected text ({result.engine})")
+    for difference in result.differences:
         where = difference.first_token
         token = "has the expected tokens in other words" if where is None else ""
         say(f"cell {difference.cell} {token or f'differs from text token {where} on'}:")
         say(f"  expected: {difference.expected}\n  found:    {difference.found}")
-    if found.differences:
-        problem = f"{len(found.differences)} of {found.cells} golden cells have another text"
+    if result.differences:
+        problem = f"{len(result.differences)} of {result.cells} golden cells have another text"
         raise C2TError(problem, hint="run `c2t doctor`; the files are right, the engine is not")
 
 
@@ -138,11 +140,11 @@ def info(
     from c2t.runtime.system.text_tables import render
 
     opened = open_checked(bundle) if verify else open_bundle(bundle, verify=False)
-    found = stage.bundle_info(opened, files_checked=verify)
+    about = stage.bundle_info(opened, files_checked=verify)
     if json:
-        print_json(found)
+        print_json(about)
     else:
-        print(render(stage.sections(found)), end="")
+        print(render(stage.sections(about)), end="")
 
 
 @_command
@@ -154,10 +156,10 @@ def doctor(json: JsonOption = False) -> None:
     from c2t.runtime.commands import doctor as stage
     from c2t.runtime.system.text_tables import render
 
-    found = stage.diagnose()
+    diagnosis = stage.diagnose()
     if json:
-        print_json(found)
+        print_json(diagnosis)
     else:
-        print(render(stage.sections(found)), end="")
-    if found.problems:
+        print(render(stage.sections(diagnosis)), end="")
+    if diagnosis.problems:
         raise typer.Exit(1)

@@ -166,6 +166,7 @@ def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _
     from c2t.calibration.report.evaluation_table import evaluation_text
     from c2t.calibration.results.gate import gate_failures
     from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.describe.describer import check_options
 
     writer = None
     if report.folder is not None:
@@ -174,6 +175,8 @@ def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _
         writer.check_report_target(report.folder, force=report.force)
     paths = [bundle] if against is None else [bundle, against]
     judged, *others = [open_bundle(path, verify=False) for path in paths]
+    for opened in (judged, *others):
+        check_options(opened, options.describing)
     truth = read_truth(options)
     for opened in (judged, *others):
         with hash_progress(opened.bytes) as advance:

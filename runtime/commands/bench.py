@@ -124,8 +124,10 @@ def _bench_bundle(
     from c2t.runtime.bench.picture import bench_picture
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.reader import open_cells
+    from c2t.runtime.describe.describer import check_options
 
     bundle = open_bundle(path, verify=False)
+    check_options(bundle, options.describing)
     if options.cells is not None:  # look at the file before peers load gigabytes
         with open_cells(options.cells, bundle):
             pass

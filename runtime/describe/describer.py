@@ -25,7 +25,7 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.choose import ChosenEngines, choose_engines
+from c2t.runtime.engines.choose import ChosenEngines, check_engine_name, choose_engines
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
@@ -218,9 +218,10 @@ def check_options(bundle: Bundle, options: DescribeOptions) -> None:
 
     Raises:
         C2TError: A number that is too small.
-        EngineError: A text longer than the decoder has positions for, or more texts at the same
-            time than the machine has memory for.
+        EngineError: The engine does not work here, a text is longer than the decoder has positions
+            for, or so many texts at the same time need more memory than there is.
     """
+    check_engine_name(options.engine)
     manifest = bundle.manifest
     generation = generation_settings(manifest.generation, options)
     capacity, rows = cache_capacity(manifest, generation), max_rows(generation, options)

@@ -46,22 +46,16 @@ def choose_engines(
     Raises:
         EngineError: The named engine does not work here, or none does.
     """
-    names = [engine.value for engine in EngineName]
-    if name not in names:
-        problem = f"there is no engine {name!r}"
-        raise EngineError(problem, hint=f"there are {', '.join(names)}")
-    if name == EngineName.cpu:
-        engines = ENGINES["cpu"].open(bundle, options, clock)
-        return ChosenEngines(engines, False, "engine cpu: named")
     machine = machine or look_at_machine()
+    check_engine_name(name, machine)
     if name != EngineName.auto:
-        return ChosenEngines(
-            _open_named(bundle, name, options, clock, machine), True, f"engine {name}: named"
-        )
+        engines = ENGINES[name].open(bundle, options, clock)
+        return ChosenEngines(engines, name != EngineName.cpu, f"engine {name}: named")
     passed = [f"no GPU engine: {reason}" for reason in gpu_reasons(machine)[:1]]
     for candidate in () if passed else GPU_ORDER:
         try:
-            engines = _open_named(bundle, candidate, options, clock, machine)
+            check_engine_name(candidate, machine)
+            engines = ENGINES[candidate].open(bundle, options, clock)
         except C2TError as error:
             passed.append(f"{candidate}: {error.problem}")
             continue
@@ -73,20 +67,23 @@ def choose_engines(
     return ChosenEngines(engines, False, f"engine cpu: {'; '.join(passed)}")
 
 
-def _open_named(
-    bundle: Bundle,
-    name: str,
-    options: EngineOptions,
-    clock: StageClock | None,
-    machine: Machine,
-) -> Engines:
-    """Open one engine on a GPU.
+def check_engine_name(name: str, machine: Machine | None = None) -> None:
+    """Refuse an engine that does not work on this machine, before a bundle is opened for it.
+
+    Args:
+        name: One of `EngineName`; what `auto` takes is seen when it is opened.
+        machine: This machine; None: look at it.
 
     Raises:
-        EngineError: It does not work here, with all reasons.
+        EngineError: There is no such engine, or it does not work here, with all reasons.
     """
-    checked = ENGINES[name].check(machine)
+    names = [engine.value for engine in EngineName]
+    if name not in names:
+        problem = f"there is no engine {name!r}"
+        raise EngineError(problem, hint=f"there are {', '.join(names)}")
+    if name in (EngineName.auto, EngineName.cpu):
+        return
+    checked = ENGINES[name].check(machine or look_at_machine())
     if not checked.runs:
         problem = f"engine {name} does not work here: {'; '.join(checked.reasons)}"
         raise EngineError(problem, hint="run `c2t doctor`, or describe with --engine cpu")
-    return ENGINES[name].open(bundle, options, clock)

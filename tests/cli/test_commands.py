@@ -177,6 +177,19 @@ def test_verify(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
     assert found["differences"][0]["first_token"] == 4
 
 
+@pytest.mark.parametrize("command", ["verify", "bench", "evaluate"])
+def test_an_engine_that_is_not_here_is_refused_before_hashing(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path, command: str
+) -> None:
+    damaged = shutil.copytree(bundle, tmp_path / "bundle")
+    weights = damaged / "decoder.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    arguments = [cells] if command == "evaluate" else []
+    done = call_c2t(command, damaged, *arguments, "--engine", "tensorrt-ep")
+    assert done.returncode == 1
+    assert "engine tensorrt-ep does not work here" in done.stderr
+
+
 def test_verify_finds_a_tokenizer_that_was_exchanged(
     call_c2t: Command, bundle: Path, tmp_path: Path
 ) -> None:

@@ -260,6 +260,7 @@ def test_a_profile_names_every_stage(
     [
         (["--layer", "none"], "none"),
         (["--gene-column", "none"], "none"),
+        (["--engine", "tensorrt-ep"], "engine tensorrt-ep does not work here"),
         (["--cells", "nobody"], "nobody"),
         (["--max-new-tokens", "9999"], "9999 new tokens exceed"),
         (["--num-beams", "30000000"], "of memory; this machine has"),
