@@ -94,6 +94,15 @@ def test_threads_may_share_a_model(
 
 
 @pytest.mark.parametrize("options", [ONE_WORKER, SEVERAL])
+def test_two_iterators_may_be_read_in_turn(
+    model: c2t.Model, cells: Path, options: c2t.DescribeOptions
+) -> None:
+    expected = [r.text for r in model.describe(cells, options)]
+    turns = list(zip(model.describe(cells, options), model.describe(cells, options), strict=True))
+    assert [(a.text, b.text) for a, b in turns] == [(text, text) for text in expected]
+
+
+@pytest.mark.parametrize("options", [ONE_WORKER, SEVERAL])
 @pytest.mark.parametrize("kind", ["describe", "describe_keyed"])
 def test_an_abandoned_iterator_leaves_nothing_behind(
     model: c2t.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, options
