@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from c2t.calibration.evaluate.cell_records import choose_examples, make_records
+from c2t.calibration.evaluate.cell_records import make_records
 from c2t.calibration.evaluate.comparison import compare
 from c2t.calibration.evaluate.described_cells import DescribedCells, describe_cells, force_cells
 from c2t.calibration.evaluate.evaluate import evaluate_bundle
@@ -21,9 +21,6 @@ from c2t.calibration.results.gate import Tolerance, agreement_failures, gate_fai
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import Describer
-
-# Cells whose two texts are shown.
-EXAMPLES = 12
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,7 +77,7 @@ class QualityGate:
             self._described = self._describe(self._reference, "describing (float32)")
         if self._truth is None:
             return self._agreement(judged, self._described)
-        evaluation, records = evaluate_bundle(
+        evaluation, _ = evaluate_bundle(
             judged, self._options, truth=self._truth, against=self._described, report=report
         )
         assert evaluation.comparison is not None
@@ -88,7 +85,7 @@ class QualityGate:
             failures=tuple(gate_failures(evaluation, self._tolerance)),
             comparison=evaluation.comparison,
             evaluation=evaluation,
-            examples=choose_examples(records, EXAMPLES),
+            examples=evaluation.examples,
         )
 
     def _agreement(self, judged: Bundle, reference: DescribedCells) -> GateResult:
@@ -106,7 +103,7 @@ class QualityGate:
             failures=tuple(agreement_failures(comparison, self._tolerance)),
             comparison=comparison,
             evaluation=None,
-            examples=tuple(records[:EXAMPLES]),
+            examples=tuple(records[: options.examples]),
         )
 
     def _describe(self, bundle: Bundle, label: str) -> DescribedCells:

@@ -40,11 +40,6 @@ if TYPE_CHECKING:
 MANIFEST_BYTES_MAX = 4 << 20
 GOLDEN_BYTES_MAX = 64 << 20
 
-# A manifest is a few kilobytes; one that is megabytes long is not ours.
-MANIFEST_BYTES_MAX = 4 << 20
-GOLDEN_BYTES_MAX = 64 << 20
-READ_BLOCK = 4 << 20
-
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenCell:

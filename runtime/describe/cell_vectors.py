@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS
-from c2t.runtime.system.errors import C2TError
 
 
 def equal_lengths(cells: Sequence[GeneTokenArray], most: int) -> list[list[int]]:
@@ -44,8 +43,3 @@ def check_tokens(tokens: GeneTokenArray, *, vocabulary: int, longest: int) -> st
     if low < 0 or high >= vocabulary:
         return f"gene token {low if low < 0 else high} is not among the encoder's {vocabulary}"
     return None
-
-
-def error_text(error: BaseException) -> str:
-    """An error as the one line that stands in a cell's record."""
-    return error.problem if isinstance(error, C2TError) else f"{type(error).__name__}: {error}"
