@@ -32,8 +32,8 @@ class CaptionFields:
 
 def cell_type_span(text: str) -> tuple[int, int] | None:
     """Start and end (in characters) of the cell type in a caption, None if there is none."""
-    found = CELL_TYPE.search(text)
-    return found.span("value") if found else None
+    match = CELL_TYPE.search(text)
+    return match.span("value") if match else None
 
 
 def caption_fields(text: str) -> CaptionFields:
@@ -51,5 +51,5 @@ def caption_fields(text: str) -> CaptionFields:
     )
 
 
-def _value(found: re.Match[str] | None) -> str | None:
-    return found["value"].strip() if found else None
+def _value(match: re.Match[str] | None) -> str | None:
+    return match["value"].strip() if match else None

@@ -1,7 +1,7 @@
 """Which cells the encoder runs together, and which it cannot take.
 
-One decision: cells of equal length share a batch, others run alone, so that nothing is ever padded.
-The encoder's graph has no mask, and padding would only cost time.
+One decision: only cells of equal length share a batch, so nothing is ever padded. The encoder's
+graph has no mask, and padding would only cost time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Cells in, descriptions out, in the order of the cells.
 
-One decision: a large model runs in one worker whose engine uses all threads; a small one, whose
-single steps are too short to be divided, runs in as many workers of one thread as there are
-threads. Workers share the weights and nothing else, and a cell's text does not depend on its
-worker.
+One decision: a large model runs in one worker, whose engine uses all threads. The steps of a small
+model are too short to be divided, so it runs in many workers of one thread each. Workers share only
+the weights, so a cell's text does not depend on its worker.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ class DescribeOptions:
         max_new_tokens: Longest text, in text tokens.
         num_beams: 1 is greedy search.
         no_repeat_ngram_size: 0 bans nothing.
-        threads: Threads to use; None: all cores. A large model uses them in each step, a small one
-            describes as many groups of cells at the same time.
+        threads: Threads to use; None: all cores. A large model uses all of them in each step. A
+            small one describes cells in each of them.
         batch_size: Cells that are written at the same time (greedy search), and the most cells of
             equal length that the encoder takes at once.
         drafts: Verify drafts from the bundle's phrase table, if it has one: the same text in fewer
             steps. Greedy search only.
         prepack: See `c2t.runtime.engine_protocol.EngineOptions`.
-        engine: Which engine, see `c2t.runtime.engines.choose`; "auto" takes the best that works.
+        engine: One of `EngineName`; "auto" takes the best that works.
     """
 
     max_new_tokens: int | None = None
@@ -67,20 +66,20 @@ class DescribeOptions:
 
 
 class Describer:
-    """A bundle's engines with settings in force, its prompt's prefix computed.
+    """Describes cells with a bundle's engines, which it keeps open, and fixed settings.
 
     Threads may share it: each run borrows workers of its own.
 
     Args:
         bundle: The bundle.
         options: How to describe.
-        chosen: Engines opened before, which fit `engine_request`; None opens them.
-        clock: Records the stages; the one that the engines were opened with.
+        chosen: Engines that were opened for `engine_request`; None: open them.
+        clock: Records the stages. Opened engines need the clock that they were opened with.
 
     Attributes:
         generation: The settings in force.
         engines: The engines of the first worker.
-        reason: One sentence on why these.
+        reason: One sentence on why these were chosen.
         clock: Times of the stages so far, of all workers together.
         most_workers: How many workers one run keeps busy.
 
@@ -119,17 +118,16 @@ class Describer:
 
         Args:
             cells: A cell reader, or chunks of encoded cells.
-            going_on: Cells in front of these were described by an earlier run: if the engine fails
-                for all that are left, then it may be for what they are.
+            going_on: An earlier run described the cells before these. So the engine works, and
+                it is no error if it fails for all the cells that are left.
 
         Yields:
-            One description a cell, in the order of the cells. What is wrong with one cell stands
-            in its description and does not stop the others.
+            One description a cell, in the order of the cells. A cell that cannot be described has
+            an `error`, and does not stop the others.
 
         Raises:
             CellFileError: The file cannot be read further.
-            EngineError: The engine fails for cells as such: for the first few, or for each that
-                could have been described.
+            EngineError: The engine fails for the first few cells, or for every cell that it gets.
         """
         chunks = cells.chunks() if isinstance(cells, CellReader) else cells
         self.clock.mark("begin")
@@ -158,7 +156,7 @@ class Describer:
             yield from worker.describe(chunks)
 
     def _by_several(self, chunks: Iterable[EncodedCells]) -> Iterator[Description]:
-        """Give pieces of work to workers; no more are on the way than keep all of them busy."""
+        """Give pieces of work to workers, only as many at a time as keep them busy."""
 
         def work(piece: EncodedCells) -> list[Description]:
             with self.worker() as worker:
@@ -167,23 +165,26 @@ class Describer:
         waiting: deque[Future[list[Description]]] = deque()
         pool = ThreadPoolExecutor(self.most_workers, thread_name_prefix="c2t-worker")
         delivering = False
+
+        def deliver() -> Iterator[Description]:
+            nonlocal delivering
+            descriptions = waiting[0].result()
+            delivering = True
+            waiting.popleft()
+            yield from descriptions
+            delivering = False
+
         try:
             for piece in _pieces(chunks, WINDOW_BATCHES * self.options.batch_size):
                 waiting.append(pool.submit(work, piece))
                 while len(waiting) > self.most_workers or (waiting and waiting[0].done()):
-                    waiting[0].result()
-                    delivering = True
-                    yield from waiting.popleft().result()
-                    delivering = False
+                    yield from deliver()
             while waiting:
-                waiting[0].result()
-                delivering = True
-                yield from waiting.popleft().result()
-                delivering = False
+                yield from deliver()
         except (KeyboardInterrupt, SystemExit):
-            # Pieces that run are waited for in any case, so their texts are kept. But if the
-            # interruption came while a piece was handed over, it is unknown which of its cells was
-            # the last to arrive, and the order may have no holes.
+            # The pool ends only after the pieces that run, so their texts are kept. But if a piece
+            # was being delivered, nobody knows which of its cells arrived last. Cells after it
+            # would leave a gap in the order.
             pool.shutdown(wait=True, cancel_futures=True)
             if not delivering:
                 yield from _finished(waiting)
@@ -298,10 +299,11 @@ def _pieces(chunks: Iterable[EncodedCells], size: int) -> Iterator[EncodedCells]
 
 
 def _unless_all_fail(described: Iterator[Description]) -> Iterator[Description]:
-    """Hold back cells that an engine failed for until it has worked for one.
+    """Hold back the cells that the engine failed for until it has worked for one.
 
     Raises:
-        EngineError: It never did. Nothing is kept then of cells that may yet be described.
+        EngineError: It worked for none. None of the held cells is passed on then: another run may
+            describe them.
     """
     held: list[Description] = []
     for description in described:

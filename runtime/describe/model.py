@@ -71,10 +71,9 @@ class Model:
         Args:
             cells: Path of an `.h5ad` file, an `anndata.AnnData`, or an opened cell reader.
             options: How to describe; the model's own if None.
-            reading: How to read the cells, and which; not of a reader, which has its own. Without
-                it, all cells of an AnnData object are described, whatever its
-                `obs["filter_pass"]` says: the descriptions line up with its `obs`. Of a file, cells
-                that did not pass are left out.
+            reading: How to read the cells, and which; a reader has its own. None: of a file, the
+                cells that `obs["filter_pass"]` does not leave out; of an AnnData object, all
+                cells, so that the descriptions line up with its `obs`.
 
         Yields:
             One description a cell. A cell that cannot be described carries an `error` instead of
@@ -141,7 +140,7 @@ class Model:
         """Give back all memory and the GPU. What is being described meanwhile ends first."""
         with self._lock:
             self._closed = True
-            with ExitStack() as devices:  # whose memory is freed
+            with ExitStack() as devices:  # no other thread may use them while they are freed
                 for _, _, chosen in self._engines:
                     devices.enter_context(chosen.engines.exclusive())
                 self._describers.clear()
@@ -150,10 +149,10 @@ class Model:
                 gc.collect()  # engines hold each other in circles
 
     def _chosen(self, options: DescribeOptions) -> ChosenEngines:
-        """Engines that were opened before and do for these options, else new ones."""
+        """Engines that were opened before and suit these options, else new ones."""
         wanted = engine_request(self.bundle, options)
         for name, request, chosen in self._engines:
-            if name == options.engine and _does(request, wanted, chosen):
+            if name == options.engine and _suits(request, wanted, chosen):
                 return chosen
         chosen = choose_engines(self.bundle, options.engine, wanted, self.clock)
         self._engines.append((options.engine, wanted, chosen))
@@ -161,7 +160,7 @@ class Model:
 
     @contextmanager
     def _reader(self, cells: Any, reading: CellOptions | None) -> Iterator[CellReader]:
-        if isinstance(cells, CellReader):  # the caller's, who has seen its warnings
+        if isinstance(cells, CellReader):  # the caller has seen its warnings
             yield cells
             return
         if reading is None:
@@ -194,8 +193,8 @@ def open_model(
     return Model(open_bundle(path, verify=verify, progress=progress), options)
 
 
-def _does(opened: EngineOptions, wanted: EngineOptions, chosen: ChosenEngines) -> bool:
-    """Whether opened engines can do what is wanted."""
+def _suits(opened: EngineOptions, wanted: EngineOptions, chosen: ChosenEngines) -> bool:
+    """Whether engines that were opened with some options also serve others."""
     if replace(opened, rows=wanted.rows, capacity=wanted.capacity) != wanted:
         return False
     if not chosen.engines.fixed_shape:

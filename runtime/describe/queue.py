@@ -54,7 +54,7 @@ class DescribeQueue:
         """Put one cell into the queue.
 
         Args:
-            cell: Exactly one.
+            cell: A chunk of exactly one cell.
 
         Returns:
             Its description, once it is written. An error of the cell is in the description.

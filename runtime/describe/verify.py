@@ -1,7 +1,7 @@
-"""`c2t verify`: does this bundle, on this machine, still say what was written with it?
+"""`c2t verify`: does a bundle write the same texts on this machine as where it was made?
 
-The hashes show that the files are as written; the golden cells show that the engine here computes
-what was meant with them.
+The hashes show that the files are as written. The golden cells show that the engine here computes
+the same from them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What came out.
+    """The result of `c2t verify`.
 
     Attributes:
         files: Files whose SHA-256 was compared; they all agreed, else there is no verification.

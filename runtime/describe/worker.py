@@ -36,7 +36,7 @@ from c2t.runtime.generation.sequence import (
 from c2t.runtime.system.errors import C2TError, EngineError
 from c2t.runtime.system.timing import StageClock
 
-# When the first cells all fail in an engine, it is the engine's fault, not the cells'.
+# If an engine fails for this many cells before it works for one, the engine is at fault.
 FAILURES_AT_START = 3
 # A window is this many batches. Its cells are sorted into batches of equal length.
 WINDOW_BATCHES = 4
@@ -69,7 +69,7 @@ class Inbox(Protocol):
 
         Args:
             most: At least 1.
-            wait: Wait until there are some; then no cells say that no more will come.
+            wait: Wait until there are some. Then an empty list means that no more will come.
         """
         ...
 
@@ -162,7 +162,7 @@ class Worker:
             Key and description of each cell, in the order in which they are finished.
 
         Raises:
-            EngineError: The engine fails for the first few cells, so it is not for what they are.
+            EngineError: The engine fails for the first few cells, so it is at fault, not they.
         """
         prompts = _Prompts(inbox, self)
         outcomes = self._search.run(prompts)
@@ -278,7 +278,7 @@ class _Prompts:
 
 
 class _EngineWatch:
-    """Says when an engine itself is broken: nothing but failures came out of it from the start."""
+    """Says when an engine is broken: it failed for the first cells, and never worked."""
 
     def __init__(self) -> None:
         self._has_worked = False
@@ -301,15 +301,15 @@ class _EngineWatch:
 
 
 def cache_capacity(manifest: Manifest, generation: Generation, *, draft: int = 0) -> int:
-    """Cache positions for the longest prompt, its text and, as far as there is room, a draft.
+    """Cache positions of the longest prompt, its text and, as far as there is room, a draft.
 
     Args:
-        manifest: The bundle's.
+        manifest: Says how many positions the decoder has.
         generation: The settings in force.
         draft: Most tokens of a draft.
 
     Raises:
-        EngineError: The decoder has not so many positions.
+        EngineError: The decoder has too few positions for prompt and text.
     """
     capacity = manifest.text_capacity(generation.max_new_tokens)
     return min(capacity + draft, manifest.decoder.max_positions)

@@ -7,8 +7,8 @@ tokens that single steps would give, in fewer steps. A wrong draft costs time, n
 How far to draft: a step with d drafted tokens costs about 1 + c * d single steps, and the chance
 that the k-th token is reached is the product of the shares before it. A draft goes on as long as
 its next token raises the expected tokens per cost. So it reaches through a template to the next
-decision, and stops there unless the decision is nearly certain. All cells of a step have as many
-tokens: a cell with a shorter draft would only have padding there, so it drafts on as well.
+decision, and stops there unless the decision is nearly certain. All cells of a step have the same
+number of tokens: a shorter draft would be padded, so it goes on as well.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class GreedySearch:
         self._drafter = drafter
         self._clock = clock or StageClock()
         self._cache = decoder.new_cache(rows, capacity)
-        # Several cells together need more tokens than that for a draft each.
+        # The limit is too low for several cells with a draft each, so only a single cell keeps it.
         self._exact_tokens = decoder.max_bit_exact_rows if rows == 1 else None
 
     def run(self, cells: PromptedCells) -> Iterator[Outcome]:
@@ -156,7 +156,7 @@ class GreedySearch:
                 self._remove(active, row)
 
     def _remove(self, active: list[_Text], row: int) -> _Text:
-        """Take a cell out of the batch; the last row moves into its logit_row."""
+        """Take a cell out of the batch; the last row moves into its batch row."""
         text, last = active[row], active.pop()
         if last is not text:
             active[row] = last
@@ -188,8 +188,8 @@ class GreedySearch:
         """Append the model's choices to each text: those that confirm its draft, and one more.
 
         Args:
-            texts: N texts.
-            choices: [N,T], after the last token and after each drafted one.
+            texts: The texts of B batch rows.
+            choices: [B,T], after the last token and after each drafted one.
         """
         chosen, finite = choices.tokens.tolist(), choices.finite.tolist()
         rows: list[int] = []
@@ -255,7 +255,7 @@ class GreedySearch:
 
 
 def _banned(texts: list[_Text], logit_rows: int) -> Int32:
-    """The n-gram ban at each logit row of N texts, [N,logit_rows,...]."""
+    """Tokens [B,R,N] that the n-gram ban forbids B texts at each of R logit rows."""
     return banned_array([text.ban.along(text.draft.tokens) for text in texts], logit_rows)
 
 

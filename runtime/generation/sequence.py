@@ -16,7 +16,7 @@ class PromptedCell:
     """A cell to be written.
 
     Args:
-        key: Its result carries it.
+        key: Returned with the result.
         vectors: Cell vectors [K,D].
     """
 
@@ -47,7 +47,7 @@ class GenerationFailure:
 
     Args:
         error: The reason, as one line.
-        cause: What could not go on. Where it was an engine, it may be no fault of the cell.
+        cause: Where it failed. If an engine failed, the cell need not be at fault.
     """
 
     error: str
@@ -64,10 +64,10 @@ class PromptedCells(Protocol):
         """The next cell, or the outcome of one that failed before its prompt.
 
         Args:
-            wait: Wait until there is one. Without it, None says that none is there yet.
+            wait: Wait until there is one.
 
         Returns:
-            None with `wait`: there will be no more.
+            None where there is none: with `wait` no more will come, without it none is there yet.
         """
         ...
 
@@ -77,7 +77,7 @@ class PromptedCells(Protocol):
 
 
 class FixedCells:
-    """Cells that are all known, or come as fast as they are taken; none of them leaves."""
+    """Cells of an iterable, which never has to be waited for; none of them leaves."""
 
     def __init__(self, cells: Iterable[PromptedCell]) -> None:
         self._cells = iter(cells)
