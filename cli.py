@@ -1,7 +1,7 @@
 """The command line: one function a command, each of which imports its stage when it runs.
 
-Data goes to standard output, everything else to standard error; `c2t.runtime.command_line.run`
-tells of errors and exit codes.
+Data goes to standard output, everything else to standard error. Errors and exit codes are the work
+of `c2t.runtime.command_line.run`.
 """
 
 from __future__ import annotations
@@ -89,8 +89,6 @@ def demo(
 
 
 _command(export)
-
-
 _command(describe)
 _command(calibrate)
 _command(build)

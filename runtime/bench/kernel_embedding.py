@@ -1,7 +1,7 @@
 """The gene embedding of one cell, checked, then timed beside NumPy and others.
 
 Before each timed run the caches are filled with other data. Then a call with a few tokens brings
-back the code, for each contestant alike: the tables are cold, the interpreter is not.
+the code back into them. So each contestant starts with cold tables and warm code.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def bench_embedding(
     draw = np.random.default_rng(seed)
     tables = _random_tables(draw, hidden_size)
     # Another cell each round: no row is in a cache from the round before. The last tokens of each
-    # permutation are in no cell: they warm the code, but no row of the cell.
+    # permutation are not part of the cell: they warm the code, but none of the cell's rows.
     drawn = [draw.permutation(VOCABULARY)[None].astype(np.int32) for _ in range(rounds)]
     cells = [(tokens[:, :length], tokens[:, -WARMING_TOKENS:]) for tokens in drawn]
     out = np.empty((1, length, hidden_size), np.float32)

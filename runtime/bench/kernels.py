@@ -1,8 +1,8 @@
 """The benchmark of the CPU kernels: what `c2t bench kernels` measures, as one document.
 
-Ratios compare runs of the same round, one after another: a busy machine slows both. If it is so
-busy that this process mostly waits for a processor, only the ratios of processor time (of all
-threads) still mean something. They stand beside those of elapsed time.
+Ratios compare runs of the same round, one after another: a busy machine slows both. On a very busy
+machine a process mostly waits for a processor. Then only the ratios of processor time (of all
+threads) mean something, so they stand beside those of elapsed time.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def kernels_text(document: dict[str, Any]) -> str:
         ),
         "",
         "embedding, float32, one cell",
-        "  length  width        time    GB/s  of bandwidth  vs NumPy  vs PyTorch",
+        "  length hidden        time    GB/s  of bandwidth  vs NumPy  vs PyTorch",
     ]
     for entry in document["embedding"]:
         torch = entry.get("times_torch")

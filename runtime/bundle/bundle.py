@@ -149,19 +149,17 @@ class Bundle:
         tables = load_gene_embedding_tables(
             self.file("gene_embedding.safetensors"), epsilon=spec.layer_norm_epsilon
         )
-        found = (tables.word.shape[0], tables.word.shape[1])
-        if found != (spec.vocabulary_size, spec.hidden_size):
-            problem = (
-                f"gene table is {found}, the manifest says {spec.vocabulary_size, spec.hidden_size}"
-            )
+        shape = (spec.vocabulary_size, spec.hidden_size)
+        if tables.word.shape != shape:
+            problem = f"gene table is {tables.word.shape}, the manifest says {shape}"
             raise BundleError(problem, hint="export the bundle again")
         return tables
 
     @cached_property
     def token_embedding(self) -> NDArray[Any]:
-        """Text token rows [vocabulary, width], memory-mapped.
+        """Text token rows [V,D], memory-mapped.
 
-        Index it by rows only: an int8 table is no array, it widens the rows that are asked for.
+        Index it by rows only: an int8 table is not an array, and widens only the rows asked for.
 
         Raises:
             BundleError: The table or its scales do not lie inside their file, or do not fit.
@@ -179,7 +177,7 @@ class Bundle:
         values = self.tensor(table)
         if scale is None:
             return values
-        # The same to all who look rows up.
+        # It looks rows up as an array does.
         return cast("NDArray[Any]", Int8Rows(values, self.tensor(scale)))
 
     @cached_property

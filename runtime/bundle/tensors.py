@@ -35,13 +35,13 @@ def map_tensor(
 
     Args:
         folder: The folder.
-        reference: Where in it the tensor lies, and what it is. Nothing of it is trusted.
-        dtypes: What it may be called, and how NumPy stores that.
+        reference: Where the tensor lies in it, its shape and dtype. All of it is checked.
+        dtypes: The dtypes that it may have, by name, as NumPy stores them.
         error: Class of the error to raise.
         hint: How to mend it.
 
     Raises:
-        C2TError: Of the class `error`: another dtype, or a region that does not lie in the file.
+        C2TError: Of the class `error`: another dtype, or a region that is not inside the file.
     """
     name, shape = reference.file, reference.shape
     path = folder / name
@@ -63,7 +63,7 @@ def map_tensor(
 
 
 class Int8Rows:
-    """Reads like a float32 array [V, D] that is indexed by rows only.
+    """A table of int8 rows that is indexed by rows only, and gives float32 rows.
 
     Args:
         values: [V, D] int8, may be memory-mapped.

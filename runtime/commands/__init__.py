@@ -1,1 +1,1 @@
-"""The commands that need no training library: describe, build, bench, info, doctor, verify."""
+"""The commands that need no training library: describe, build, bench, info, doctor."""

@@ -19,7 +19,7 @@ ROWS = 8
 
 
 class BuildTarget(enum.StrEnum):
-    """What runs the thing that is built."""
+    """The library that runs what is built."""
 
     rtx = "rtx"
     tensorrt = "tensorrt"

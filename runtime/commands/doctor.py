@@ -58,12 +58,12 @@ class KernelCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """All that was found.
+    """What is installed here, and what would run.
 
     Attributes:
         kernels: Which implementation the kernels run with.
         telemetry: State of ONNX Runtime's telemetry.
-        problems: What must be mended before cells can be described; none means well.
+        problems: What must be mended before cells can be described; empty where all is well.
     """
 
     c2t: str

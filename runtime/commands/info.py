@@ -11,13 +11,13 @@ from c2t.runtime.system.text_tables import Section, gigabytes
 
 @dataclass(frozen=True, kw_only=True)
 class BundleInfo:
-    """A bundle in short.
+    """The contents of `c2t info --json`.
 
     Attributes:
         digest: SHA-256 of the manifest; it identifies the bundle.
         bytes: Size of all its files.
         files_checked: Whether the hash of every file was compared, or only names and sizes.
-        manifest: All the rest.
+        manifest: All that the bundle says of itself.
     """
 
     path: str
@@ -68,10 +68,10 @@ def _model(m: Manifest) -> list[tuple[str, str]]:
     heads = f"{decoder.heads} heads ({decoder.kv_heads} key/value, size {decoder.head_size})"
     encoder_text = (
         f"{encoder.model}\n{encoder.layers_run} of {encoder.layers} layers needed, "
-        f"{encoder.heads} heads, width {genes.hidden_size}, {rows} rows out"
+        f"{encoder.heads} heads, hidden size {genes.hidden_size}, {rows} rows out"
     )
     decoder_text = (
-        f"{decoder.model}\n{decoder.layers} layers, {heads}, width {decoder.hidden_size}, "
+        f"{decoder.model}\n{decoder.layers} layers, {heads}, hidden size {decoder.hidden_size}, "
         f"vocabulary {decoder.vocabulary_size:,}, {decoder.max_positions:,} positions"
     )
     return [

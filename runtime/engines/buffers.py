@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-# Draft lengths times the row ranges of a batch, and the lengths of prompts.
+# Enough for all draft lengths times the row ranges of a batch, and for some lengths of prompts.
 KEPT_STEPS = 128
 
 

@@ -30,7 +30,7 @@ def load_onnxruntime() -> ModuleType:
         problem = f"ONNX Runtime cannot be imported: {error}"
         hint = "install one of the extras: `pip install 'c2t[cpu]'` or `pip install 'c2t[gpu]'`"
         raise EngineError(problem, hint=hint) from error
-    # Errors only: warnings about versions and providers are of no use to who describes cells.
+    # Errors only: its warnings about versions and providers do not help a user.
     set_default_logger_severity(3)
     module: ModuleType = onnxruntime
     return module

@@ -27,7 +27,7 @@ MODULES = {
     Target.tensorrt: ("tensorrt", "tensorrt_lean", "tensorrt_dispatch"),
     Target.rtx: ("tensorrt_rtx",),
 }
-# Before these, the KV cache's operator has no layer of its own.
+# Older versions have no layer for the operator of the KV cache.
 LEAST_VERSION = (10, 15)
 GPU_PREFIX = "sm_"
 
@@ -53,9 +53,9 @@ class TensorRT:
 
     @property
     def gpus(self) -> tuple[str, ...]:
-        """GPUs that plans can be built for where they are not, such as "sm_89"; may be empty.
+        """GPUs that plans can be built for without having one, such as "sm_89"; may be empty.
 
-        TensorRT for RTX runs on no others: its runtime refuses an "unsupported cc".
+        TensorRT for RTX runs on these only: its runtime refuses others as an "unsupported cc".
         """
         known = getattr(self.module, "ComputeCapability", None)
         names = [name[2:] for name in dir(known) if name.startswith("SM") and name[2:].isdigit()]

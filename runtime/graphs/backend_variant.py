@@ -1,4 +1,4 @@
-"""Which variant of a bundle's graphs a backend is given, and writing it.
+"""Chooses and writes the variant of a bundle's graphs that a backend needs.
 
 One decision: a bundle holds one model. TensorRT needs half precision and caches of a fixed size;
 TensorRT for RTX also needs activations without Q/DQ. That variant is written for a build and

@@ -119,7 +119,7 @@ def stored_values(tensor: TensorProto, graph: Path) -> NDArray[Any]:
     place = {entry.key: entry.value for entry in tensor.external_data}
     location = place.get("location", "")
     if dtype.kind not in "biuf":  # strings would be mapped as addresses
-        problem = f"{graph.name}: the tensor {tensor.name} in the data file is no numbers"
+        problem = f"{graph.name}: the tensor {tensor.name} in the data file holds no numbers"
         raise BundleError(problem, hint="export the bundle again")
     if not location or Path(location).name != location:
         problem = f"{graph.name}: the tensor {tensor.name} is said to lie in {location!r}"

@@ -25,7 +25,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-# Sums of squares overflow float16 for values that residual streams do reach.
+# Residual streams reach values whose sums of squares overflow float16.
 FLOAT32_OPERATORS = ("LayerNormalization", "RMSNormalization")
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 # The runtime picks tokens from float32 logits, whatever the graph computes in.

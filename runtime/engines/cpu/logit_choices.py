@@ -34,8 +34,8 @@ class LogitChoices:
 
     def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
         """Softmax probabilities of the chosen tokens at some logit rows; may be called once."""
-        width = self.tokens.shape[1]
-        named = np.array(rows, dtype=np.int64) * width + np.array(logit_rows, dtype=np.int64)
+        each = self.tokens.shape[1]  # R
+        named = np.array(rows, dtype=np.int64) * each + np.array(logit_rows, dtype=np.int64)
         logits, top = self._rows, self._top
         chosen = logits[named, self.tokens.reshape(-1)[named]] - top[named]
         if len(named) < len(logits):  # some drafted tokens were not accepted

@@ -109,7 +109,7 @@ class DeviceCache:
         return DeviceArray.allocate(shape, STORAGE[self._dtype], what="a prompt's prefix")
 
     def _staging(self) -> DeviceArray:
-        """Memory for all batch rows, for moves in which a row that is read is overwritten."""
+        """Memory for all batch rows, for moves that overwrite rows which are still to be read."""
         if self._scratch is None:
             what = "moving the rows of beams"
             self._scratch = DeviceArray.allocate(self.buffer.shape, STORAGE[self._dtype], what=what)

@@ -25,7 +25,7 @@ class DeviceTensor:
     Args:
         address: Of its first byte.
         shape: Its shape.
-        dtype: A key of `c2t.runtime.bundle.tensors.STORAGE`.
+        dtype: A key of `c2t.runtime.system.tensor_files.STORAGE`.
     """
 
     address: int

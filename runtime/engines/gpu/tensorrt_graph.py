@@ -120,10 +120,10 @@ class TensorRTGraph:
         return context
 
     def _runtime_config(self, captured: bool) -> Any:
-        """How TensorRT for RTX runs a context: it captures CUDA graphs by itself.
+        """The settings of a context of TensorRT for RTX, which captures CUDA graphs by itself.
 
         Args:
-            captured: Whether it shall.
+            captured: Whether it captures one.
         """
         if captured not in self._configs:
             config = self._engine.create_runtime_config()
@@ -140,7 +140,7 @@ class TensorRTGraph:
         path = self._plans.folder / f"{self._name}.{RUNTIME_CACHE}"
         cache = self._engine.create_runtime_config().create_runtime_cache()
         if path.is_file() and path.stat().st_size <= RUNTIME_CACHE_BYTES_MAX:
-            # TensorRT checks it against this machine, and starts with an empty one if it is no fit.
+            # TensorRT checks it against this machine, and starts anew if it does not fit.
             cache.deserialize(path.read_bytes())
         weakref.finalize(self, _save_runtime_cache, cache, path)
         return cache
