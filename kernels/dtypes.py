@@ -1,6 +1,6 @@
-"""Number types of the kernels: their numbers in C++ and CUDA, and how float numbers become them.
+"""Number types of the kernels: their codes in C++ and CUDA, and rounding to them.
 
-NumPy has no bfloat16: here a uint16 array holds its bits.
+NumPy has no bfloat16, so a uint16 array holds its bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NVIDIA's libraries: what their errors become."""
+"""Errors of NVIDIA's libraries become errors of ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class LibraryErrors:
 
     cuda.core raises ImportError where it is not installed, RuntimeError where a library is not
     found, ValueError for a launch that the device has no room for, and for all else CUDAError, a
-    class that it does not export (1.2). So all errors are taken that no mistake of ours raises.
+    class that it does not export (1.2). So every error is taken, but for those that a mistake of
+    our own raises.
 
     Args:
         problem: What cannot be done; the library's message follows.

@@ -180,7 +180,7 @@ def copy_blocks(
 
 
 def _free_with(owner: object, free: Callable[[int], Any], pointer: int) -> None:
-    """Free memory together with its owner; an error of freeing is not reported."""
+    """Free memory when its owner goes; an error in that is not reported."""
     # Not when the interpreter ends: the driver may have been shut down by then.
     weakref.finalize(owner, free, pointer).atexit = False
 

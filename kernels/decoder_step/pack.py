@@ -26,11 +26,11 @@ PACK_THREADS = 256  # of a block of `pack_weights.cu`
 
 
 class ColumnOrder(IntEnum):
-    """In which order a matrix's columns are packed; `Order` of `pack_weights.cu`."""
+    """The order in which the columns of a matrix are packed; `Order` of `pack_weights.cu`."""
 
     PLAIN = 0
     ROPE_INTERLEAVED = 1  # the two numbers that a rotary embedding rotates together, side by side
-    GATE_UP_INTERLEAVED = 2  # each gate beside the number that it gates
+    GATE_UP_INTERLEAVED = 2  # each gate beside the number that it multiplies
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -35,7 +35,7 @@ class StepSizes:
     """Sizes of a Llama decoder.
 
     Args:
-        layers: How many.
+        layers: Layers of the decoder.
         hidden_size: D.
         intermediate_size: F, of the MLP.
         heads: Of queries.
@@ -94,9 +94,9 @@ class StepSizes:
         return (units - np.arange(blocks) + blocks - 1) // blocks * self.unit_tiles(inputs)
 
     def first_tiles(self, blocks: int) -> NDArray[np.int64]:
-        """Where each block's tiles of all matrices begin and the last block's end [blocks + 1].
+        """[blocks + 1] where the tiles of each block begin, and where those of the last one end.
 
-        Counted in tiles of one warp.
+        Of all matrices together, counted in tiles of one warp.
         """
         return np.concatenate([[0], np.cumsum(self._all_tiles(blocks))]).astype(np.int64)
 
@@ -126,7 +126,7 @@ class StepSizes:
             shared_bytes: The most that a block can have.
 
         Returns:
-            The largest groups of which enough fit; None if not even single tiles do.
+            The ring with the largest groups that fits; None if none fits.
         """
         free = shared_bytes - self.fixed_shared_bytes(rows, blocks)
         tiles = min(MAX_RING_TILES, free // (STREAM_WARPS * TILE_BYTES))

@@ -20,7 +20,7 @@ class HostLayer:
         qkv: [D, (heads + 2 kv_heads) * head_size], queries, keys and values side by side.
         o: [heads * head_size, D].
         mlp_norm: [D] of the RMS norm before the MLP.
-        gate_up: [D, 2 F], gates and what they gate side by side.
+        gate_up: [D, 2 F], gates and the numbers that they multiply side by side.
         down: [F, D].
     """
 

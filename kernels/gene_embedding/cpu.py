@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 OUTPUT_DTYPES = (np.float32, np.float16, np.uint16, np.int8)
 
-
 _POINTER = ctypes.c_void_p
 
 

@@ -1,6 +1,6 @@
 """The NumPy definition of the gene embedding; every other implementation is tested against it.
 
-It is written to be read, not to be fast, yet it serves where no native library could be built.
+It is written to be read, not to be fast. It also runs where no native library could be built.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rank-value encoding: checks the counts, then runs the fastest implementation of this processor.
 
-There is no CUDA version: for a GPU's engine, too, the CPU ranks while the GPU works.
+There is no CUDA version: the CPU ranks for the engines of a GPU, too.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from c2t.kernels.rank_value.types import CsrRows, RankedCells, RankGenes, RankOp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What the native code reads without a copy; others become the last of these.
+# What the native code reads without a copy; other dtypes become the last of these.
 INDEX_DTYPES = (np.int32, np.int64)
 VALUE_DTYPES = (np.float32, np.int32, np.int64, np.float64)
-
 
 _POINTER = ctypes.c_void_p
 
