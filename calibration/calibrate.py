@@ -55,7 +55,7 @@ def calibrate_bundle(
     Args:
         source: The float32 bundle.
         options: How to calibrate, and what the result may lose.
-        verify: Compare the hashes of the source's files, after the checks that need no file of it.
+        verify: Compare the hashes of the source's files, after the checks that take seconds.
         report: Called with a sentence about each step.
 
     Raises:
@@ -183,7 +183,7 @@ def _write_golden(bundle: Bundle, golden: GoldenCells, *, threads: int | None) -
     """Describe the golden cells with a quantised bundle, and write its texts as the expected ones.
 
     `c2t verify` asks whether a bundle works on another machine as it did where it was made. The
-    texts of a quantised bundle may differ from PyTorch's, so its own are expected from it.
+    texts of a quantised bundle may differ from PyTorch's, so its own texts are expected.
 
     Args:
         bundle: The quantised bundle.

@@ -3,8 +3,8 @@
 One decision: calibration cells are chosen for coverage, not frequency. A rare kind of cell that
 calibration never saw is the one whose activations are clipped. With a column of labels, the labels
 take turns. Without one, cells are spread over the encoder's output: each next cell is the farthest
-from those chosen. The gate's cells are a plain random sample, because its promise is about cells as
-they come.
+from those chosen. The gate's cells are a plain random sample, because its limits must hold for
+cells as they come.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from c2t.runtime.system.errors import CalibrationError
 
-# With fewer, ranges are chance, and a share of the gate's cells means nothing.
+# With fewer, ranges depend on chance, and a share of the gate's cells means nothing.
 FEWEST_CELLS = 4
-# For each cell to choose, so many random cells are embedded.
-POOL = 4
+POOL = 4  # random cells that are embedded for each cell to choose
 
 Embed = Callable[[Sequence[int]], NDArray[np.float32]]
 
@@ -33,7 +32,7 @@ class CellSelection:
         calibration: Cells to calibrate on.
         gate: Cells held out for the gate.
         method: How the calibration cells were chosen, in words.
-        reduced: What was asked for and was not possible; None if nothing.
+        reduced: Says that the file has too few cells for what was asked; None if it has enough.
     """
 
     calibration: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What makes a calibration fail, found before the bundle is hashed or a cell is described."""
+"""Checks that refuse a calibration before the bundle is hashed or a cell is described."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from c2t.runtime.system.files import check_folder_target
 
 
 def check_options(options: CalibrateOptions) -> None:
-    """Refuse options that no bundle and no file of cells can make right.
+    """Refuse options that are wrong for every bundle and every file of cells.
 
     Raises:
         CalibrationError: A number out of range, or a precision that is not quantised.

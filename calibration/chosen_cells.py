@@ -40,7 +40,7 @@ class ChosenCells:
         gate_names: Names of the held-out cells.
         truth: Labels of the held-out cells; None without a column of labels.
         method: How the calibration cells were chosen, in words.
-        reduced: What was asked for and was not possible; None if nothing.
+        reduced: Says that the file has too few cells for what was asked; None if it has enough.
     """
 
     cells: list[CalibrationCell]

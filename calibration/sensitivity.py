@@ -89,7 +89,7 @@ def measure_divergence(
     measured = []
     with progress_bar("sensitivity", len(chosen), unit="linears") as advance:
         for item in chosen:
-            # No smoothing for the other linears: so their weights are shared, not copied.
+            # The other linears are not smoothed, so their weights are shared, not copied.
             recipe = recipes[item.graph].linears[item.linear]
             alone = GraphRecipe(linears={item.linear: recipe})
             with _one_graph(bundle, item.graph, alone, scratch) as changed:

@@ -1,4 +1,4 @@
-"""`c2t calibrate`: its options; the stage itself loads when the command runs."""
+"""`c2t calibrate`: its options; nothing that takes long to load before the command runs."""
 
 from __future__ import annotations
 

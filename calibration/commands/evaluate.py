@@ -1,4 +1,4 @@
-"""`c2t evaluate`: its options; the stage itself loads when the command runs."""
+"""`c2t evaluate`: its options; nothing that takes long to load before the command runs."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class _Report:
 
 
 def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _Report) -> None:
-    """Judge, and show or write the figures; all that can be refused early is."""
+    """Judge, and show or write the figures; refuse early whatever can be refused early."""
     from c2t.calibration.evaluate.evaluate import evaluate_bundle
     from c2t.calibration.evaluate.truth import read_truth
     from c2t.calibration.report.evaluation_table import evaluation_text

@@ -54,7 +54,7 @@ def evaluate_bundle(
         truth: Result of `read_truth` for the same options; None: read it first.
         against: Another bundle to judge on the same cells and compare with; or its descriptions
             of these cells.
-        report: Called with a sentence about each thing found.
+        report: Called with a sentence about the counts, and one about the genes.
 
     Returns:
         The figures, and a record of each cell.

@@ -32,7 +32,7 @@ USUAL_COLUMNS = {
 }
 # CELLxGENE's words for an unknown label. A cell with one of them is not judged.
 UNKNOWN = {"", "unknown", "na", "nan"}
-# A map has a line for each label of a data set: kilobytes.
+# A map has a line for each label of a data set, which makes kilobytes.
 LABEL_MAP_BYTES_MAX = 64 << 20
 
 

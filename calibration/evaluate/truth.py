@@ -1,7 +1,7 @@
 """What texts are judged by: true labels, ontologies and reference captions.
 
-One decision: all of it is read, and checked, before a bundle is hashed and the first cell is
-described, which may be hours before the last.
+One decision: all of it is read and checked before a bundle is hashed or a cell is described. To
+describe all cells may take hours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The kernels that ONNX Runtime runs for the linears of a quantised graph.
 
-One decision: the profiler says so, not the graph. In the file, a linear that runs on integers looks
-the same as one whose weight is widened to float32 in every run, which is slower than float32.
+One decision: the profiler is asked, because the graph cannot say. In it, a linear that runs on
+integers looks like one whose weight is widened to float32 in every run, which is slower than
+float32.
 """
 
 from __future__ import annotations

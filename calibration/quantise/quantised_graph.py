@@ -4,9 +4,10 @@
                                              +-> MatMul        int8 zero points, all of them 0
     W (int8) ---------> DequantizeLinear ----+
 
-One decision: each linear has its own Q/DQ pair, even if two share an input. ONNX Runtime fuses an
-integer product only if the quantised input has a single reader (else it widens it to float32 in
-every run), and a Gemm only if zero points are written out. Attention's two products stay float32.
+One decision: each linear has its own Q/DQ pair, even if two share an input. ONNX Runtime runs a
+linear on integers only if its quantised input has a single reader; else it widens it to float32 in
+every run. A Gemm it fuses only if zero points are written out. The two matrix products of attention
+stay float32.
 """
 
 from __future__ import annotations

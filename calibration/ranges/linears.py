@@ -1,7 +1,7 @@
 """The linears of an exported graph, and their float32 weights.
 
-One decision: linears are found by their form, a product with a stored matrix. So encoders,
-projectors and decoders of any family and size need no list of names.
+One decision: every matrix product with a stored matrix is a linear. So encoders, projectors and
+decoders of any family and size need no list of names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """One product `input @ weight` with a constant matrix.
+    """One matrix product `input @ weight` with a constant weight.
 
     Args:
         name: The node's name, for instance "layers.3.mlp.down".

@@ -1,4 +1,4 @@
-"""The HTML page of a calibration: what it cost in quality, what is sensitive, what is integer."""
+"""The HTML page of a calibration: its cost in quality, sensitive linears, and kernels that ran."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class KernelReport:
     Args:
         graph: Its file.
         kernels: Linear -> operator, as it ran.
-        float32: Quantised linears that ran as something else than an integer or block kernel.
+        float32: Quantised linears that ran on neither an integer nor a block kernel.
         widened: How often a run dequantised a whole tensor.
     """
 
@@ -104,7 +104,7 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
         cells_file: Name of the file of cells.
         seed: Of every choice.
         chosen: How the cells were chosen.
-        reduced: What was asked for and was not possible; None if nothing.
+        reduced: Says that the file had too few cells for what was asked; None if it had enough.
         cells: Names of the cells to calibrate on.
         gate_cells: Names of the cells that were held out for the gate.
         estimator: How thresholds of activations were found.
