@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from c2t.export.peers.pytorch import TorchTexts
 from c2t.runtime.bench.bundle_bench import WHOLE_FILE
 from c2t.runtime.bench.contest import BatchedPeer, OurTexts, latency, throughput
 from c2t.runtime.bench.fresh_process import measure_fresh
-from c2t.runtime.bench.record import finish, record, target
+from c2t.runtime.bench.record import Target, finish, record, target
 from c2t.runtime.bench.stage_times import stage_times
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
@@ -44,8 +45,8 @@ def held_out_cells(bundle: Bundle, path: Path) -> list[GeneTokenArray]:
     ]
 
 
-def main() -> None:
-    """Check texts, then measure latency, beams and throughput."""
+def parse_options() -> argparse.Namespace:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("cells", type=Path, nargs="+")
@@ -57,8 +58,49 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int)
     parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def draft_figures(
+    drafting: OurTexts, plain: OurTexts, cells: list[GeneTokenArray]
+) -> dict[str, Any]:
+    """Describe cells with and without drafts: texts that differ, and what drafts saved."""
+    texts, expected = drafting.describe(cells, 1), plain.describe(cells, 1)
+    counts = drafting.clock.counts
+    return {
+        "cells": len(cells),
+        "different_texts": sum(a != b for a, b in zip(texts, expected, strict=True)),
+        "tokens": sum(map(len, texts)),
+        "steps": counts["steps"],
+        "tokens_per_step": counts["tokens"] / counts["steps"],
+        "drafted": counts.get("drafted", 0),
+        "accepted": counts.get("accepted", 0),
+    }
+
+
+def targets_of(document: dict[str, Any]) -> list[Target]:
+    """The figures of the document that have a target."""
+    drafts, alone, beams = (document[part] for part in ("drafts", "latency", "beams"))
+    same = {
+        what: min(document[what]["same_texts"]["PyTorch"]) / document[what]["cells"]
+        for what in ("latency", "beams")
+    }
+    best = document["throughput"]["times_faster_than_the_best_peer"]
+    unchanged = 1 - drafts["different_texts"] / drafts["cells"]
+    return [
+        target("tokens per step with drafts", drafts["tokens_per_step"], 4.0),
+        target("texts equal with and without drafts", unchanged, 1.0),
+        target("one description, times PyTorch", alone["times_faster_than"]["PyTorch"], 8.0),
+        target("texts equal to PyTorch's", same["latency"], 1.0),
+        target("file throughput, times PyTorch at its best batch", best, 12.0),
+        target("4 beams, times PyTorch", beams["times_faster_than"]["PyTorch"], 3.0),
+        target("4 beams, texts equal to PyTorch's", same["beams"], 1.0),
+    ]
+
+
+def main() -> None:
+    """Check texts, then measure latency, beams and throughput."""
+    options = parse_options()
     document = record("demo_describe", threads=options.threads, seed=SEED)
     bundle = open_bundle(options.bundle, verify=False)
     document["bundle"] = {"name": bundle.manifest.name, "sha256": bundle.digest}
@@ -80,19 +122,7 @@ def main() -> None:
     note(f"drafts on and off on all {len(cells)} held-out cells")
     drafting = ours("c2t", batch_size=1)
     plain = ours("c2t, no drafts", batch_size=options.batch_size, drafts=False)
-    texts, expected = drafting.describe(cells, 1), plain.describe(cells, 1)
-    different = sum(a != b for a, b in zip(texts, expected, strict=True))
-    counts = drafting.clock.counts
-    per_step = [len(text) for text in texts]
-    document["drafts"] = {
-        "cells": len(cells),
-        "different_texts": different,
-        "tokens": sum(per_step),
-        "steps": counts["steps"],
-        "tokens_per_step": counts["tokens"] / counts["steps"],
-        "drafted": counts.get("drafted", 0),
-        "accepted": counts.get("accepted", 0),
-    }
+    document["drafts"] = draft_figures(drafting, plain, cells)
 
     note("one cell at a time")
     few = chosen[: options.latency_cells]
@@ -120,25 +150,7 @@ def main() -> None:
         chosen[: options.batch_cells],
         repeats=max(1, options.repeats - 1),
     )
-    same = {
-        what: min(document[what]["same_texts"]["PyTorch"]) / document[what]["cells"]
-        for what in ("latency", "beams")
-    }
-    best = document["throughput"]["times_faster_than_the_best_peer"]
-    targets = [
-        target("tokens per step with drafts", document["drafts"]["tokens_per_step"], 4.0),
-        target("texts equal with and without drafts", 1 - different / len(cells), 1.0),
-        target(
-            "one description, times PyTorch",
-            document["latency"]["times_faster_than"]["PyTorch"],
-            8.0,
-        ),
-        target("texts equal to PyTorch's", same["latency"], 1.0),
-        target("file throughput, times PyTorch at its best batch", best, 12.0),
-        target("4 beams, times PyTorch", document["beams"]["times_faster_than"]["PyTorch"], 3.0),
-        target("4 beams, texts equal to PyTorch's", same["beams"], 1.0),
-    ]
-    finish(document, targets, options.output)
+    finish(document, targets_of(document), options.output)
 
 
 if __name__ == "__main__":
