@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from c2t.runtime.graphs.data_file import stored_values
+from c2t.runtime.graphs.data_file import read_graph, stored_values
 
 Float32 = NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class StoredGraph:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model = onnx.load(path, load_external_data=False)
+        self.model = read_graph(path)
         self.graph = self.model.graph
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self.producers = {name: node for node in self.graph.node for name in node.output}

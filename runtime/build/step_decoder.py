@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from c2t.runtime.graphs.data_file import stored_values
+from c2t.runtime.graphs.data_file import read_graph, stored_values
 from c2t.runtime.system.errors import BundleError
 
 OPSET = 24
@@ -56,7 +56,7 @@ def recognise_decoder(path: Path) -> KnownDecoder:
         UnknownDecoderError: A node, an attribute, an input, a constant or a shape is not that of
             the known decoder; the first difference is named.
     """
-    model = onnx.load(path, load_external_data=False)
+    model = read_graph(path)
     graph = model.graph
     if {(o.domain or "ai.onnx"): o.version for o in model.opset_import} != {"ai.onnx": OPSET}:
         _refuse(f"is not of opset {OPSET} alone")

@@ -24,6 +24,7 @@ from c2t.runtime.engines.built.step_weights import (
     StepWeights,
     norm_names,
 )
+from c2t.runtime.graphs.data_file import read_graph
 from c2t.runtime.system.checked_read import json_bytes
 
 
@@ -39,7 +40,7 @@ def write_step_weights(source: Path, half: Path) -> None:
         UnknownDecoderError: The step kernel would compute the decoder wrongly; nothing is written.
     """
     decoder = recognise_decoder(source)
-    stored = onnx.load(half, load_external_data=False).graph.initializer
+    stored = read_graph(half).graph.initializer
     places = {tensor.name: _reference(tensor) for tensor in stored if tensor.external_data}
     layers = range(decoder.layers)
     description = StepWeights(

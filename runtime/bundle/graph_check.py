@@ -8,11 +8,14 @@ onnx.proto: the runtime does not load onnx.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from c2t.runtime.system.checked_read import read_bounded
-from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.errors import BundleError, C2TError
 
 # What export and calibration write, by domain. A new family's operators are added here.
 OPERATORS = {
@@ -27,87 +30,195 @@ OPERATORS = {
     "com.microsoft": frozenset(("MatMulNBits",)),
 }
 # A graph's weights lie in its data file. A graph of 100 layers has some hundred kilobytes without.
-GRAPH_BYTES_MAX = 64 << 20
+GRAPH_BYTES_MAX = 16 << 20
 HINT = "export the bundle again with this version of c2t"
 
 # Field numbers of onnx.proto.
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
+GRAPH_VALUES = (11, 12, 13)  # inputs, outputs, and what lies between
 NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
+NODE_NAMES = (1, 2, 3)  # of its inputs, its outputs, its own
+ATTRIBUTE_NAME, VALUE_NAME = 1, 1
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-TENSOR_EXTERNAL = 13
+TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
+TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 
+# Bytes of an element by the number of its type: those of weights that c2t writes (float32, uint8,
+# int8, int32, int64, bool, float16, float64, bfloat16). Texts, among others, are none of them.
+ELEMENT_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2}
+EXTERNAL_KEYS = {"location", "offset", "length"}
+DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
-def check_graph(path: Path) -> None:
+
+@dataclass(frozen=True)
+class DataPlace:
+    """The data file of a graph."""
+
+    name: str
+    bytes: int
+
+
+def check_graph(path: Path, *, error: type[C2TError] = BundleError, hint: str = HINT) -> None:
     """Refuse a graph with operators, or with places of weights, that c2t does not write.
 
+    Args:
+        path: The graph file, its data file beside it.
+        error: Class of the error to raise.
+        hint: How to mend it.
+
     Raises:
-        BundleError: Names the first thing that is not expected.
+        C2TError: Of the class `error`: names the first thing that is not expected.
     """
-    content = read_bounded(path, bytes_max=GRAPH_BYTES_MAX, error=BundleError, hint=HINT)
+    content = read_bounded(path, bytes_max=GRAPH_BYTES_MAX, error=error, hint=hint)
+    data = path.with_name(f"{path.name}.data")
+    place = DataPlace(data.name, data.lstat().st_size if data.exists() else 0)
     try:
-        problem = next(_problems(memoryview(content), f"{path.name}.data"), None)
-    except (IndexError, ValueError, UnicodeDecodeError):
+        problem = next(_problems(memoryview(content), place), None)
+    except (IndexError, ValueError):  # also of text that is not UTF-8
         problem = "is not an ONNX graph"
     if problem is not None:
         problem = f"{path.name} {problem}"
-        raise BundleError(problem, hint=HINT)
+        raise error(problem, hint=hint)
 
 
-def _problems(model: memoryview, data_name: str) -> Iterator[str]:
+def _problems(model: memoryview, data: DataPlace) -> Iterator[str]:
     graphs = 0
     for field, value in _fields(model):
         if field == MODEL_FUNCTIONS:
             yield "defines functions of its own"
         elif field == MODEL_GRAPH:
             graphs += 1
-            yield from _problems_of_graph(value, data_name)
+            yield from _problems_of_graph(_content(value), data)
     if graphs != 1:
         yield f"holds {graphs} graphs"
 
 
-def _problems_of_graph(graph: memoryview, data_name: str) -> Iterator[str]:
+def _problems_of_graph(graph: memoryview, data: DataPlace) -> Iterator[str]:
+    nodes = 0
     for field, value in _fields(graph):
         if field == GRAPH_NODE:
-            yield from _problems_of_node(value, data_name)
+            nodes += 1
+            yield from _problems_of_node(_content(value), data)
         elif field == GRAPH_INITIALIZER:
-            yield from _problems_of_tensor(value, data_name)
+            yield from _problems_of_tensor(_content(value), data)
         elif field == GRAPH_SPARSE:
             yield "has sparse weights"
+        elif field in GRAPH_VALUES:
+            for part, content in _fields(_content(value)):
+                if part == VALUE_NAME:
+                    _text(content)
+    if not nodes:
+        yield "computes nothing: it has no nodes"
 
 
-def _problems_of_node(node: memoryview, data_name: str) -> Iterator[str]:
+def _problems_of_node(node: memoryview, data: DataPlace) -> Iterator[str]:
     operator = domain = ""
     for field, value in _fields(node):
         if field == NODE_OPERATOR:
-            operator = str(value, "utf-8")
+            operator = _text(value)
         elif field == NODE_DOMAIN:
-            domain = str(value, "utf-8")
+            domain = _text(value)
+        elif field in NODE_NAMES:
+            _text(value)
         elif field == NODE_ATTRIBUTE:
-            for part, content in _fields(value):
+            for part, content in _fields(_content(value)):
                 if part in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
                     yield "has a graph within its graph"
                 elif part in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS):
-                    yield from _problems_of_tensor(content, data_name)
+                    yield from _problems_of_tensor(_content(content), data)
+                elif part == ATTRIBUTE_NAME:
+                    _text(content)
     domain = "" if domain == "ai.onnx" else domain
     if operator not in OPERATORS.get(domain, ()):
         yield f"has the operator {(domain or 'ai.onnx') + '.' + operator!r}, which c2t never writes"
 
 
-def _problems_of_tensor(tensor: memoryview, data_name: str) -> Iterator[str]:
+def _problems_of_tensor(tensor: memoryview, data: DataPlace) -> Iterator[str]:
+    """What is wrong with a tensor: its place, its type, or more or fewer bytes than it needs."""
+    dims: list[int] = []
+    kind, raw, elsewhere = 0, -1, False
+    entries: dict[str, str] = {}
     for field, value in _fields(tensor):
-        if field == TENSOR_EXTERNAL:
-            entry = {part: str(content, "utf-8") for part, content in _fields(value)}
-            if entry.get(ENTRY_KEY) == "location" and entry.get(ENTRY_VALUE) != data_name:
-                where = entry.get(ENTRY_VALUE)
-                yield f"has weights in {where!r}; they may lie in {data_name} only"
+        if field == TENSOR_DIMS:
+            dims += _numbers(value)
+        elif field == TENSOR_TYPE:
+            kind = _number(value)
+        elif field == TENSOR_RAW:
+            raw = len(_content(value))
+        elif field == TENSOR_NAME:
+            _text(value)
+        elif field == TENSOR_LOCATION:
+            elsewhere = _number(value) != 0
+        elif field == TENSOR_EXTERNAL:
+            parts = {part: _text(text) for part, text in _fields(_content(value))}
+            key = parts.get(ENTRY_KEY, "")
+            if key not in EXTERNAL_KEYS or key in entries:
+                yield f"says {key!r} of the place of a weight"
+            entries[key] = parts.get(ENTRY_VALUE, "")
+    if entries or elsewhere:
+        yield from _problems_of_place(entries, data)
+    if kind not in ELEMENT_BYTES:
+        yield f"has a weight of the type {kind}, which c2t never writes"
+        return
+    length = math.prod(dims) * ELEMENT_BYTES[kind]
+    if min(dims, default=0) < 0:
+        yield f"has a weight of the shape {dims}"
+    elif entries:
+        start, stated = int(entries.get("offset", "0")), entries.get("length")
+        if stated is not None and int(stated) != length:
+            yield f"has a weight of {length:,} bytes, said to be {int(stated):,}"
+        if start + length > data.bytes:
+            yield f"has weights up to byte {start + length:,} of {data.name}, of {data.bytes:,}"
+    elif raw not in (-1, length):
+        yield f"has a weight of {length:,} bytes, of which {raw:,} are there"
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of each field of a protobuf message; numbers have no content here.
+def _problems_of_place(entries: dict[str, str], data: DataPlace) -> Iterator[str]:
+    where = entries.get("location", "")
+    if where != data.name:
+        yield f"has weights in {where!r}; they may lie in {data.name} only"
+    for key in ("offset", "length"):
+        if key in entries and not DIGITS.fullmatch(entries[key]):
+            yield f"has weights whose {key} is {entries[key]!r}"
+
+
+def _content(value: memoryview | int) -> memoryview:
+    if isinstance(value, int):
+        problem = "a number where a message should be"
+        raise ValueError(problem)
+    return value
+
+
+def _text(value: memoryview | int) -> str:
+    """A text; all that a library may read must be UTF-8, or reading it is an error of its own."""
+    return str(_content(value), "utf-8")
+
+
+def _number(value: memoryview | int) -> int:
+    """A signed number of 64 bits."""
+    if not isinstance(value, int):
+        problem = "a message where a number should be"
+        raise ValueError(problem)
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _numbers(value: memoryview | int) -> list[int]:
+    """Numbers that stand alone or packed together."""
+    if isinstance(value, int):
+        return [_number(value)]
+    numbers, position = [], 0
+    while position < len(value):
+        number, position = _varint(value, position)
+        numbers.append(_number(number))
+    return numbers
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Number and content of each field of a protobuf message; floats have no content here.
 
     Raises:
         IndexError: The message ends within a field.
@@ -117,9 +228,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     while position < len(message):
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
-        content = message[:0]
+        content: memoryview | int = message[:0]
         if kind == VARINT:
-            _, position = _varint(message, position)
+            content, position = _varint(message, position)
         elif kind == BYTES:
             length, position = _varint(message, position)
             content = message[position : position + length]

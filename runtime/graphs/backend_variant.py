@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx
 
+from c2t.runtime.graphs.data_file import read_graph
 from c2t.runtime.graphs.half_attention import write_half_attention
 from c2t.runtime.graphs.half_precision import DTYPES, write_half_precision
 from c2t.runtime.graphs.weight_only import drop_activation_pairs
@@ -76,7 +77,7 @@ def write_variant(source: Path, target: Path, variant: BackendVariant) -> int:
     Raises:
         BundleError: A weight does not fit the dtype.
     """
-    model = onnx.load(source, load_external_data=False)
+    model = read_graph(source)
     if not variant.activations:
         drop_activation_pairs(model)
     capacity = variant.cache_capacity
@@ -91,7 +92,7 @@ def write_variant(source: Path, target: Path, variant: BackendVariant) -> int:
 
 def int8_linears(graph: Path) -> tuple[str, ...]:
     """Names of the linears of a graph whose weights are int8."""
-    model = onnx.load(graph, load_external_data=False)
+    model = read_graph(graph)
     int8 = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
     widened = {
         node.output[0]

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -95,6 +96,19 @@ class DataFile:
         return tensor
 
 
+def read_graph(path: Path) -> onnx.ModelProto:
+    """A graph without the weights of its data file.
+
+    Raises:
+        BundleError: It is no ONNX graph.
+    """
+    try:
+        return onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        problem = f"{path.name} is not an ONNX graph: {error}"
+        raise BundleError(problem, hint="export the bundle again") from error
+
+
 def offset_of(tensor: TensorProto) -> int | None:
     """Where in its data file an initializer lies; None if it lies in the graph file."""
     if tensor.data_location != TensorProto.EXTERNAL:
@@ -110,25 +124,28 @@ def stored_values(tensor: TensorProto, graph: Path) -> NDArray[Any]:
         graph: Its graph file; the data file lies beside it.
 
     Raises:
-        BundleError: The data file does not lie beside the graph, or the tensor does not lie inside
-            it or holds no numbers.
+        BundleError: It does not lie in the graph's own data file, or not inside it, holds no
+            numbers, or not as many as its shape says.
     """
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    place = {entry.key: entry.value for entry in tensor.external_data}
+    hint = "export the bundle again"
+    try:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return np.asarray(onnx.numpy_helper.to_array(tensor))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        offset = int(place.get("offset", "0"))
+    except (ValueError, KeyError, TypeError) as error:  # onnx's: a type, a shape, a number
+        problem = f"{graph.name}: the tensor {tensor.name} cannot be read: {error}"
+        raise BundleError(problem, hint=hint) from error
     location = place.get("location", "")
     if dtype.kind not in "biuf":  # strings would be mapped as addresses
         problem = f"{graph.name}: the tensor {tensor.name} in the data file holds no numbers"
-        raise BundleError(problem, hint="export the bundle again")
-    if not location or Path(location).name != location:
+        raise BundleError(problem, hint=hint)
+    if location != f"{graph.name}.data":
         problem = f"{graph.name}: the tensor {tensor.name} is said to lie in {location!r}"
-        raise BundleError(
-            problem, hint="a data file lies beside its graph; export the bundle again"
-        )
-    path, offset = graph.with_name(location), int(place.get("offset", "0"))
-    shape = tuple(tensor.dims)
+        raise BundleError(problem, hint=f"its data file is {graph.name}.data; {hint}")
+    path, shape = graph.with_name(location), tuple(tensor.dims)
     if problem := region_problem(path, offset, shape, dtype):
         problem = f"{graph.name}: the tensor {tensor.name} in the data file {problem}"
-        raise BundleError(problem, hint="export the bundle again")
+        raise BundleError(problem, hint=hint)
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)

@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile, stored_values
+from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile, read_graph, stored_values
 from c2t.runtime.system.errors import BundleError
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -70,7 +70,7 @@ def write_half_precision(
     half = DTYPES[dtype]
     element = helper.np_dtype_to_tensor_dtype(half)
     if model is None:
-        model = onnx.load(source, load_external_data=False)
+        model = read_graph(source)
     if cache_capacity is not None:
         fix_cache_capacity(model, cache_capacity)
     graph = model.graph

@@ -210,7 +210,17 @@ def _change_graph(graph: Any, place: Path, random: Random) -> None:
                 os.mkfifo(place / "pipe")
             else:
                 entry.value = random.choice(
-                    ("-1", "x", "", "1", "99999999999999999999", "4096", str(1 << 62), "１２", "1e3")
+                    (
+                        "-1",
+                        "x",
+                        "",
+                        "1",
+                        "99999999999999999999",
+                        "4096",
+                        str(1 << 62),
+                        "１２",
+                        "1e3",
+                    )
                 )
         case _:
             graph.name = ""

@@ -95,7 +95,9 @@ def _write(file: h5py.File, name: str, values: Any, random: Random) -> None:
         case 0:
             kind = random.choice(("f4", "i8", "S1", "S4000", "u1", "c8", "f2"))
             shape = random.choice(((1 << 40,), (20_000_000,), (1 << 20, 1 << 20), (5,)))
-            file.create_dataset(name, shape=shape, dtype=kind, chunks=tuple(min(n, 64) for n in shape))
+            file.create_dataset(
+                name, shape=shape, dtype=kind, chunks=tuple(min(n, 64) for n in shape)
+            )
         case 1:
             file.create_dataset(name, data=h5py.Empty("f4"))
         case 2 if values.size:

@@ -133,8 +133,8 @@ def _resident() -> int:
 
 def _use(target: Target, seed: str, folder: Path) -> tuple[str, str]:
     """Make and use an input; the outcome in words."""
-    given = target.make(folder, Random(seed))
     try:
+        given = target.make(folder, Random(seed))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             target.use(given)

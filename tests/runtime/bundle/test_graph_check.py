@@ -76,12 +76,73 @@ def test_functions_are_refused(tmp_path: Path) -> None:
 def test_the_graphs_own_data_file_is_fine(tmp_path: Path) -> None:
     model = small_graph(weights=[external("a.onnx.data")])
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "a.onnx.data").write_bytes(bytes(8))
     check_graph(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"offset": "4"}, r"weights up to byte 12 of a\.onnx\.data, of 8"),
+        ({"offset": "-1"}, "weights whose offset is '-1'"),
+        ({"offset": "1e3"}, "weights whose offset is '1e3'"),
+        ({"offset": "9" * 30}, "weights whose offset is '9999"),
+        ({"length": "4"}, "a weight of 8 bytes, said to be 4"),
+        ({"checksum": "x"}, "says 'checksum' of the place of a weight"),
+        ({"location": ""}, "weights in ''"),
+        ({"dims": [1 << 32, 1 << 32]}, "said to be 8"),
+        ({"dims": [-1, 4]}, r"a weight of the shape \[-1, 4\]"),
+        ({"data_type": onnx.TensorProto.STRING}, "a weight of the type 8"),
+        ({"data_type": 99}, "a weight of the type 99"),
+        ({"external_data": []}, "weights in ''"),
+    ],
+)
+def test_weights_that_do_not_lie_as_they_should_are_refused(
+    tmp_path: Path, change: dict[str, object], problem: str
+) -> None:
+    weight = external("a.onnx.data")
+    for name, value in change.items():
+        if isinstance(value, list):
+            weight.ClearField(name)
+            getattr(weight, name).extend(value)
+        elif isinstance(value, int):
+            setattr(weight, name, value)
+        else:
+            places = {entry.key: entry for entry in weight.external_data}
+            place = places.get(name) or weight.external_data.add(key=name)
+            place.value = value
+    (tmp_path / "a.onnx.data").write_bytes(bytes(8))
+    (tmp_path / "a.onnx").write_bytes(small_graph(weights=[weight]).SerializeToString())
+    with pytest.raises(BundleError, match=problem):
+        check_graph(tmp_path / "a.onnx")
+
+
+def test_a_weight_in_the_graph_has_as_many_bytes_as_its_shape_says(tmp_path: Path) -> None:
+    weight = onnx.numpy_helper.from_array(np.zeros(6, np.float32), "w")
+    weight.dims[:] = [4, 6]
+    (tmp_path / "a.onnx").write_bytes(small_graph(weights=[weight]).SerializeToString())
+    with pytest.raises(BundleError, match="a weight of 96 bytes, of which 24 are there"):
+        check_graph(tmp_path / "a.onnx")
+
+
+def test_a_graph_without_nodes_and_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    model = small_graph()
+    del model.graph.node[:]
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BundleError, match="computes nothing"):
+        check_graph(tmp_path / "a.onnx")
+    content = small_graph(onnx.helper.make_node("Identity", ["x"], ["y"], name="name"))
+    damaged = content.SerializeToString().replace(b"name", b"n\xffme")
+    (tmp_path / "a.onnx").write_bytes(damaged)
+    with pytest.raises(BundleError, match="is not an ONNX graph"):
+        check_graph(tmp_path / "a.onnx")
 
 
 def test_damaged_graphs_are_refused_or_pass(tiny_bundle_folder: Path, tmp_path: Path) -> None:
     """Whatever bytes change, nothing but a `BundleError` comes out."""
     content = (tiny_bundle_folder / "projector.onnx").read_bytes()
+    data = "projector.onnx.data"
+    (tmp_path / data).write_bytes((tiny_bundle_folder / data).read_bytes())
     draw = np.random.default_rng(0)
     path, refused = tmp_path / "projector.onnx", 0
     for case in range(2000):
