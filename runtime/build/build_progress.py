@@ -1,4 +1,4 @@
-"""How far a build is: TensorRT's nested phases as one number; and Ctrl-C during a build.
+"""How far a build is: TensorRT's nested phases as one number; and what stops a build.
 
 One decision: a phase of n steps counts as the one step of its parent in which it runs, and each of
 its own steps as an n-th of that. So a bar never runs back, whatever phases TensorRT has.
@@ -6,6 +6,7 @@ its own steps as an n-th of that. So a bar never runs back, whatever phases Tens
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,30 +70,37 @@ class Phases:
             self._shown = units
 
 
-def progress_monitor(library: TensorRT, phases: Phases) -> Any:
-    """A progress monitor for TensorRT. Its `stopped` is the exception that stopped the build.
+def progress_monitor(library: TensorRT, phases: Phases, stopped: Callable[[], bool]) -> Any:
+    """A progress monitor for TensorRT.
+
+    Its `failed` is the first exception of counting, which ends the build too: none may pass through
+    the builder.
 
     Args:
         library: TensorRT.
         phases: Counts the steps.
+        stopped: Whether the build shall end; asked after each step.
     """
 
     class Monitor(library.module.IProgressMonitor):  # type: ignore[name-defined, misc]  # known at run time
         def __init__(self) -> None:
             super().__init__()
-            self.stopped: BaseException | None = None
+            self.failed: BaseException | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            phases.start(phase_name, parent_phase, num_steps)
+            self._keeping(phases.start, phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            try:
-                phases.step(phase_name)
-            except BaseException as stop:  # Ctrl-C: no exception may pass through the builder
-                self.stopped = self.stopped or stop
-            return self.stopped is None
+            self._keeping(phases.step, phase_name)
+            return self.failed is None and not stopped()
 
         def phase_finish(self, phase_name: str) -> None:
-            phases.finish(phase_name)
+            self._keeping(phases.finish, phase_name)
+
+        def _keeping(self, count: Callable[..., None], *arguments: object) -> None:
+            try:
+                count(*arguments)
+            except BaseException as error:
+                self.failed = self.failed or error
 
     return Monitor()

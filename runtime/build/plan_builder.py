@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from c2t.runtime.build.build_progress import Phases, progress_monitor
+from c2t.runtime.build.deferred_signals import DeferredSignals
 from c2t.runtime.engines.built.plan_profiles import Profile
 from c2t.runtime.engines.tensorrt_library import GPU_PREFIX, Target, TensorRT, message_log, start
 from c2t.runtime.system.errors import EngineError
@@ -50,9 +51,22 @@ def build_plan(
         advance: Called with the units of work done, see `c2t.runtime.build.build_progress`.
 
     Raises:
-        EngineError: TensorRT refuses the graph or cannot build it.
+        EngineError: TensorRT refuses the graph, cannot build it, or writes no plan.
         KeyboardInterrupt: Ctrl-C; the plan may be half-written then.
     """
+    with DeferredSignals() as signals:
+        _build(library, graph, target, profiles, options, advance, signals)
+
+
+def _build(
+    library: TensorRT,
+    graph: Path,
+    target: Path,
+    profiles: Sequence[Profile],
+    options: PlanOptions,
+    advance: Advance,
+    signals: DeferredSignals,
+) -> None:
     trt, log = library.module, message_log(library)
     builder = start(library, "Builder", log)
     network = builder.create_network(_network_flags(trt))
@@ -73,13 +87,19 @@ def build_plan(
         # A lean runtime within the plan would be code for the CPU, which is refused when opened.
         config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
     timing = _timing_cache(config, options.timing_cache)
-    monitor = progress_monitor(library, Phases(advance))
+    monitor = progress_monitor(library, Phases(advance), lambda: signals.came is not None)
     config.progress_monitor = monitor
-    built = _write(trt, builder, network, config, target)
-    if monitor.stopped is not None:
-        raise monitor.stopped
+    built, failed, written = _write(trt, builder, network, config, target)
+    if signals.came is not None:
+        return  # the end of the block obeys it
+    for error in (failed, monitor.failed, log.failed):
+        if error is not None:
+            raise error
     if not built:
         raise _failed(graph, "it cannot be built", log)
+    size = target.stat().st_size
+    if not size or size != written:
+        raise _failed(graph, f"{written:,} bytes were written, {size:,} are there", log)
     if timing is not None and options.timing_cache is not None:
         with atomic_file(options.timing_cache, force=True) as temporary:
             temporary.write_bytes(memoryview(timing.serialize()))
@@ -108,29 +128,42 @@ def _timing_cache(config: Any, path: Path | None) -> Any:
     return cache
 
 
-def _write(trt: Any, builder: Any, network: Any, config: Any, target: Path) -> bool:
+def _write(
+    trt: Any, builder: Any, network: Any, config: Any, target: Path
+) -> tuple[bool, BaseException | None, int]:
     """Build and write a plan; piece by piece where TensorRT can, without a copy of gigabytes.
 
     Returns:
-        Whether TensorRT built it.
+        Whether TensorRT says that it built it; the first exception of writing, which TensorRT does
+        not let through; and the bytes that it gave to write.
     """
     if not hasattr(builder, "build_serialized_network_to_stream"):
         plan = builder.build_serialized_network(network, config)
-        if plan is not None:
-            target.write_bytes(memoryview(plan))
-        return plan is not None
+        content = memoryview(b"" if plan is None else plan)
+        target.write_bytes(content)
+        return plan is not None, None, content.nbytes
 
     class Writer(trt.IStreamWriter):  # type: ignore[misc]  # of a module known at run time
         def __init__(self, stream: Any) -> None:
             super().__init__()
             self._stream = stream
+            self.written = 0
+            self.failed: BaseException | None = None
 
         def write(self, data: Any) -> int:
-            return int(self._stream.write(data))
+            try:
+                if self.failed is None:
+                    self._stream.write(data)
+                    self.written += len(data)
+                    return len(data)
+            except BaseException as error:
+                self.failed = error
+            return 0
 
     with target.open("wb") as stream:
         writer = Writer(stream)
-        return bool(builder.build_serialized_network_to_stream(network, config, writer))
+        built = bool(builder.build_serialized_network_to_stream(network, config, writer))
+        return built, writer.failed, writer.written
 
 
 def _failed(graph: Path, reason: str, log: Any) -> EngineError:

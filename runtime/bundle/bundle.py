@@ -67,11 +67,13 @@ class Bundle:
             identifies the whole bundle.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, digest: str, states: dict[str, FileState]
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = digest
-        self._states: dict[str, FileState] = {}  # of the files whose hashes were checked
+        self._states = states  # of all files, when they were checked
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -83,7 +85,9 @@ class Bundle:
         return sum(entry.bytes for entry in self.manifest.files.values())
 
     def file(self, name: str) -> Path:
-        """Path of one file of the bundle.
+        """Path of one file of the bundle, which is about to be opened.
+
+        All that opens a file of a bundle asks here. A graph brings its data file along.
 
         Raises:
             BundleError: The manifest does not list `name`, or it changed after it was checked.
@@ -91,12 +95,18 @@ class Bundle:
         if name not in self.manifest.files:
             problem = f"the bundle has no file {name!r}"
             raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
-        path = self.path / name
-        checked = self._states.get(name)
-        if checked is not None and checked != FileState.of(path):
-            problem = f"{name} of the bundle has changed since it was checked"
-            raise BundleError(problem, hint="open the bundle again when nothing writes to it")
-        return path
+        for own in (name, f"{name}.data") if name in GRAPHS else (name,):
+            if self._state(own) != self._states[own]:
+                problem = f"{own} of the bundle has changed since it was checked"
+                raise BundleError(problem, hint="open the bundle again when nothing writes to it")
+        return self.path / name
+
+    def _state(self, name: str) -> FileState | None:
+        """A file's state now; None where it is gone."""
+        try:
+            return FileState.of(self.path / name)
+        except OSError:
+            return None
 
     def tensor(self, reference: TensorReference) -> NDArray[Any]:
         """Memory-map a tensor that lies inside a file of the bundle, read-only.
@@ -226,10 +236,10 @@ def open_bundle(
         manifest_path, bytes_max=MANIFEST_BYTES_MAX, error=BundleError, hint=COPY_HINT
     )
     manifest = parse_manifest(content)
-    check_files(folder, manifest.files)
+    states = check_files(folder, manifest.files)
     for name in GRAPHS:
         check_graph(folder / name)
-    bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), states)
     if verify:
         bundle.check_hashes(progress=progress)
     return bundle

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,36 +20,6 @@ COPY_HINT = "copy the bundle again from its source, or export it again"
 Progress = Callable[[int], None]  # called with the number of bytes done since the last call
 
 
-def sha256_of(path: Path, progress: Progress | None = None) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(READ_BLOCK):
-            digest.update(block)
-            if progress is not None:
-                progress(len(block))
-    return digest.hexdigest()
-
-
-def file_entries(
-    folder: Path, names: Iterable[str], *, progress: Progress | None = None
-) -> dict[str, FileEntry]:
-    """Length and SHA-256 of the named files of a folder.
-
-    Args:
-        folder: The folder.
-        names: Plain names of its files.
-        progress: Called with the number of bytes hashed since its last call.
-    """
-    ordered = sorted(names)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        digests = list(pool.map(lambda name: sha256_of(folder / name, progress), ordered))
-    return {
-        name: FileEntry(bytes=(folder / name).stat().st_size, sha256=digest)
-        for name, digest in zip(ordered, digests, strict=True)
-    }
-
-
 @dataclass(frozen=True)
 class FileState:
     """What changes when a file is written to or exchanged; its content is not looked at."""
@@ -59,9 +31,61 @@ class FileState:
 
     @staticmethod
     def of(path: Path) -> FileState:
-        """The state of a file now."""
-        status = path.lstat()
+        """The state of a file now; of a link its own, not that of the file behind it."""
+        return FileState.of_status(path.lstat())
+
+    @staticmethod
+    def of_status(status: os.stat_result) -> FileState:
+        """The state that the operating system gives."""
         return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def sha256_of(path: Path, progress: Progress | None = None) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read, is a link or no regular file.
+    """
+    return _hashed(path, progress)[0]
+
+
+def _hashed(path: Path, progress: Progress | None) -> tuple[str, FileState]:
+    """SHA-256 of a file, and the state of the very file that was read."""
+    # A link would lead elsewhere; opening a pipe would wait for its writer.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    digest = hashlib.sha256()
+    with os.fdopen(handle, "rb", buffering=0) as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        while block := stream.read(READ_BLOCK):
+            digest.update(block)
+            if progress is not None:
+                progress(len(block))
+    return digest.hexdigest(), FileState.of_status(status)
+
+
+def file_entries(
+    folder: Path, names: Iterable[str], *, progress: Progress | None = None
+) -> dict[str, FileEntry]:
+    """Length and SHA-256 of the named files of a folder.
+
+    Args:
+        folder: The folder.
+        names: Plain names of its files.
+        progress: Called with the number of bytes hashed since its last call.
+
+    Raises:
+        OSError: One cannot be read, is a link or no regular file.
+    """
+    ordered = sorted(names)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        hashed = list(pool.map(lambda name: _hashed(folder / name, progress), ordered))
+    return {
+        name: FileEntry(bytes=state.bytes, sha256=digest)
+        for name, (digest, state) in zip(ordered, hashed, strict=True)
+    }
 
 
 def check_hashes(
@@ -78,17 +102,22 @@ def check_hashes(
         The state in which each file was hashed.
 
     Raises:
-        BundleError: Lists every file that differs.
+        BundleError: Lists every file that differs, or names one that cannot be read.
     """
     names = sorted(entries)
-    states = {name: FileState.of(folder / name) for name in names}
-    with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib releases the interpreter lock
-        digests = list(pool.map(lambda name: sha256_of(folder / name, progress), names))
-    changed = [n for n, digest in zip(names, digests, strict=True) if digest != entries[n].sha256]
+    try:
+        with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib releases the interpreter lock
+            hashed = list(pool.map(lambda name: _hashed(folder / name, progress), names))
+    except OSError as error:
+        problem = f"cannot read {error.filename}: {error.strerror}"
+        raise BundleError(problem, hint=COPY_HINT) from error
+    changed = [
+        n for n, (digest, _) in zip(names, hashed, strict=True) if digest != entries[n].sha256
+    ]
     if changed:
         problem = f"changed since the bundle was written (SHA-256 differs): {', '.join(changed)}"
         raise BundleError(problem, hint=COPY_HINT)
-    return states
+    return {name: state for name, (_, state) in zip(names, hashed, strict=True)}
 
 
 def is_plain_name(name: str) -> bool:
@@ -96,15 +125,19 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(c in name for c in "/\\:\0")
 
 
-def check_files(folder: Path, entries: Mapping[str, FileEntry]) -> None:
+def check_files(folder: Path, entries: Mapping[str, FileEntry]) -> dict[str, FileState]:
     """Check that every listed file is a regular file of the folder, and as long as it was.
 
     Links are refused, also those that stay inside: what a link leads to can change at any time.
+
+    Returns:
+        The state of each file.
 
     Raises:
         BundleError: Lists every file that is not.
     """
     problems: list[str] = []
+    states = {}
     for name, entry in entries.items():
         if name == MANIFEST_NAME or not is_plain_name(name):
             problems.append(f"{name!r} is not a plain file name: a path may not leave the folder")
@@ -120,6 +153,8 @@ def check_files(folder: Path, entries: Mapping[str, FileEntry]) -> None:
             problems.append(f"{name} is no regular file")
         elif status.st_size != entry.bytes:
             problems.append(f"{name} has {status.st_size:,} bytes, expected {entry.bytes:,}")
+        states[name] = FileState.of_status(status)
     if problems:
         problem = f"the bundle {folder} is damaged: {'; '.join(problems)}"
         raise BundleError(problem, hint=COPY_HINT)
+    return states

@@ -120,17 +120,25 @@ def start(library: TensorRT, kind: Literal["Runtime", "Builder"], log: Any) -> A
 
 
 def message_log(library: TensorRT) -> Any:
-    """A logger for TensorRT that keeps the texts of errors in `errors` and prints nothing."""
+    """A logger for TensorRT that keeps the texts of errors in `errors` and prints nothing.
+
+    Its `failed` is the first exception of keeping them: none may pass through TensorRT.
+    """
 
     class Log(library.module.ILogger):  # type: ignore[name-defined, misc]  # known at run time
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []
+            self.failed: BaseException | None = None
 
         def log(self, severity: Any, text: str) -> None:
-            # Probing for a driver is an error only to the logger: building goes on without a GPU.
-            if severity <= library.module.ILogger.ERROR and "Cuda Runtime" not in text:
-                self.errors.append(text)
+            try:
+                # Probing for a driver is an error only to the logger: building goes on without a
+                # GPU.
+                if severity <= library.module.ILogger.ERROR and "Cuda Runtime" not in text:
+                    self.errors.append(text)
+            except BaseException as error:
+                self.failed = self.failed or error
 
     return Log()
 

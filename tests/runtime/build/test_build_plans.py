@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from c2t.runtime.build import build_plans as stage
+from c2t.runtime.build import plan_builder
 from c2t.runtime.build.build_plans import BuildOptions, build_plans
 from c2t.runtime.build.build_progress import Phases
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.engines.built.folder import read_plan_set
 from c2t.runtime.engines.built.plan_profiles import (
     PlanUse,
     cache_capacity,
@@ -110,14 +118,117 @@ def test_nothing_stays_of_a_build_that_ends_early(bundles, tmp_path, monkeypatch
     assert files_below(tmp_path / "cache") == []
 
 
-def test_ctrl_c_stops_tensorrt_itself(bundles, tmp_path, monkeypatch):
-    def interrupt(phases, name):
-        raise KeyboardInterrupt  # as a signal's handler does, in the middle of TensorRT's work
+@pytest.mark.parametrize("callback", ["start", "step", "finish"])
+def test_an_error_of_a_callback_ends_the_build(bundles, tmp_path, monkeypatch, callback):
+    def fail(*arguments):
+        raise BrokenPipeError(32, "no more")  # as a progress bar's terminal may
 
-    monkeypatch.setattr(Phases, "step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(Phases, callback, fail)
+    with pytest.raises(BrokenPipeError):
         build_plans(bundles["mlp", "fp32"], replace(SMALL, cache=tmp_path))
     assert files_below(tmp_path) == []
+
+
+def test_an_error_of_writing_ends_the_build(bundles, tmp_path):
+    """TensorRT swallows what its writer raises; the file system's limit stands for a full disk."""
+    bundle = bundles["mlp", "fp32"]
+    variant = BackendVariant(dtype="float16", activations=True, cache_capacity=64)
+    write_variant(bundle.file("encoder.onnx"), tmp_path / "encoder.onnx", variant)
+    library = load_tensorrt(Target.rtx, build=True)
+    profiles = encoder_profiles(bundle.manifest, USE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            build_plan(
+                library,
+                tmp_path / "encoder.onnx",
+                tmp_path / "encoder.plan",
+                profiles,
+                PlanOptions(gpus=("sm_89",)),
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", ["step", "log", "write"])
+def test_a_signal_ends_the_build_wherever_it_arrives(bundles, tmp_path, monkeypatch, name, moment):
+    """A real signal, whose handler would run within a callback of TensorRT."""
+    number = getattr(signal, name)
+
+    def send(*arguments):
+        if not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+
+    def stop(number, frame):
+        raise SystemExit(128 + number)
+
+    sent: list[int] = []
+    if moment == "step":
+        original = Phases.step
+        monkeypatch.setattr(Phases, "step", lambda *given: (send(), original(*given))[1])
+    elif moment == "write":
+        monkeypatch.setattr(plan_builder, "len", lambda data: (send(), len(data))[1], raising=False)
+    else:
+        make = plan_builder.message_log
+
+        def noisy(library):
+            log = make(library)
+
+            class Errors(list):
+                def append(self, text):
+                    send()
+                    super().append(text)
+
+            log.errors = Errors()
+            monkeypatch.setattr(Phases, "start", lambda *_: log.log(log.ERROR, "as if"))
+            return log
+
+        monkeypatch.setattr(plan_builder, "message_log", noisy)
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            build_plans(bundles["mlp", "fp32"], replace(SMALL, cache=tmp_path))
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    assert caught.value.code == 128 + number
+    assert sent == [number]
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_signals_at_any_moment_leave_a_whole_set_or_none(bundles, tmp_path):
+    """`c2t build` in a process of its own, and real signals from outside."""
+    bundle = bundles["mlp", "fp32"].path
+    words = [sys.executable, "-m", "c2t.cli", "build", str(bundle), "--target", "rtx"]
+    words += ["--gpu", "sm_89", "--rows", "1", "--max-new-tokens", "4"]
+    since = time.perf_counter()
+    subprocess.run([*words, "--cache", str(tmp_path / "whole")], check=True, capture_output=True)
+    whole = time.perf_counter() - since
+    draw = np.random.default_rng(0)
+    ended = 0
+    for case in range(20):
+        cache, number = tmp_path / str(case), (signal.SIGINT, signal.SIGTERM)[case % 2]
+        child = subprocess.Popen(
+            [*words, "--cache", str(cache)],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        time.sleep(whole * draw.uniform(0.4, 1.0))
+        child.send_signal(number)
+        _, said = child.communicate()
+        if child.returncode == 0:
+            (folder,) = cache.iterdir()
+            read_plan_set(folder)
+        else:
+            ended += 1
+            assert child.returncode in (128 + number, -number), said  # -: while Python starts
+            assert not cache.exists() or files_below(cache) == [], said
+    assert ended >= 5
 
 
 def test_the_bundle_is_left_as_it_is(bundles):

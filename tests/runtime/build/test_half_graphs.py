@@ -13,7 +13,7 @@ from c2t.runtime.build import build_half_graphs as stage
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.build.step_decoder import UnknownDecoderError
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.hashes import check_files, sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import plan_sets
 from c2t.runtime.engines.built.half_graphs import (
@@ -117,7 +117,9 @@ def test_the_newest_precision_is_opened(bundle, tmp_path):
 
 
 def test_sets_of_other_bundles_and_plans_are_passed_over(bundle, built):
-    other = Bundle(bundle.path, bundle.manifest, "0" * 64)
+    other = Bundle(
+        bundle.path, bundle.manifest, "0" * 64, check_files(bundle.path, bundle.manifest.files)
+    )
     assert open_half_graphs(other, built.parent) is None
     identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype="float16")
     assert identity.key == built.name != replace(identity, dtype="bfloat16").key
