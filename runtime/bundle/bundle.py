@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.graph_check import check_graph
+from c2t.runtime.bundle.graph_ends import check_ends
 from c2t.runtime.bundle.hashes import COPY_HINT, FileState, Progress, check_files, check_hashes
 from c2t.runtime.bundle.manifest import (
     GOLDEN_NAME,
@@ -237,8 +238,7 @@ def open_bundle(
     )
     manifest = parse_manifest(content)
     states = check_files(folder, manifest.files)
-    for name in GRAPHS:
-        check_graph(folder / name)
+    check_ends(manifest, {name: check_graph(folder / name) for name in GRAPHS})
     bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), states)
     if verify:
         bundle.check_hashes(progress=progress)
