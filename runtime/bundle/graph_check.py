@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2t.runtime.system.checked_read import read_bounded
@@ -36,10 +36,12 @@ HINT = "export the bundle again with this version of c2t"
 # Field numbers of onnx.proto.
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
-GRAPH_VALUES = (11, 12, 13)  # inputs, outputs, and what lies between
+GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 11, 12, 13
 NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
 NODE_NAMES = (1, 2, 3)  # of its inputs, its outputs, its own
-ATTRIBUTE_NAME, VALUE_NAME = 1, 1
+ATTRIBUTE_NAME = 1
+VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE = 1, 2, 1, 1, 2
+SHAPE_DIMENSION, DIMENSION_NUMBER = 1, 1
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
@@ -62,7 +64,18 @@ class DataPlace:
     bytes: int
 
 
-def check_graph(path: Path, *, error: type[C2TError] = BundleError, hint: str = HINT) -> None:
+@dataclass(frozen=True)
+class GraphEnds:
+    """Inputs and outputs of a graph by name: the number of the type, and the shape.
+
+    A dimension without a number of its own, such as the number of batch rows, is None.
+    """
+
+    inputs: dict[str, tuple[int, list[int | None]]] = field(default_factory=dict)
+    outputs: dict[str, tuple[int, list[int | None]]] = field(default_factory=dict)
+
+
+def check_graph(path: Path, *, error: type[C2TError] = BundleError, hint: str = HINT) -> GraphEnds:
     """Refuse a graph with operators, or with places of weights, that c2t does not write.
 
     Args:
@@ -70,61 +83,66 @@ def check_graph(path: Path, *, error: type[C2TError] = BundleError, hint: str = 
         error: Class of the error to raise.
         hint: How to mend it.
 
+    Returns:
+        Its inputs and outputs.
+
     Raises:
         C2TError: Of the class `error`: names the first thing that is not expected.
     """
     content = read_bounded(path, bytes_max=GRAPH_BYTES_MAX, error=error, hint=hint)
     data = path.with_name(f"{path.name}.data")
     place = DataPlace(data.name, data.lstat().st_size if data.exists() else 0)
+    ends = GraphEnds()
     try:
-        problem = next(_problems(memoryview(content), place), None)
+        problem = next(_problems(memoryview(content), place, ends), None)
     except (IndexError, ValueError):  # also of text that is not UTF-8
         problem = "is not an ONNX graph"
     if problem is not None:
         problem = f"{path.name} {problem}"
         raise error(problem, hint=hint)
+    return ends
 
 
-def _problems(model: memoryview, data: DataPlace) -> Iterator[str]:
+def _problems(model: memoryview, data: DataPlace, ends: GraphEnds) -> Iterator[str]:
     graphs = 0
-    for field, value in _fields(model):
-        if field == MODEL_FUNCTIONS:
+    for number, value in _fields(model):
+        if number == MODEL_FUNCTIONS:
             yield "defines functions of its own"
-        elif field == MODEL_GRAPH:
+        elif number == MODEL_GRAPH:
             graphs += 1
-            yield from _problems_of_graph(_content(value), data)
+            yield from _problems_of_graph(_content(value), data, ends)
     if graphs != 1:
         yield f"holds {graphs} graphs"
 
 
-def _problems_of_graph(graph: memoryview, data: DataPlace) -> Iterator[str]:
+def _problems_of_graph(graph: memoryview, data: DataPlace, ends: GraphEnds) -> Iterator[str]:
     nodes = 0
-    for field, value in _fields(graph):
-        if field == GRAPH_NODE:
+    for number, value in _fields(graph):
+        if number == GRAPH_NODE:
             nodes += 1
             yield from _problems_of_node(_content(value), data)
-        elif field == GRAPH_INITIALIZER:
+        elif number == GRAPH_INITIALIZER:
             yield from _problems_of_tensor(_content(value), data)
-        elif field == GRAPH_SPARSE:
+        elif number == GRAPH_SPARSE:
             yield "has sparse weights"
-        elif field in GRAPH_VALUES:
-            for part, content in _fields(_content(value)):
-                if part == VALUE_NAME:
-                    _text(content)
+        elif number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE):
+            name, kind, shape = _value(_content(value))
+            if number != GRAPH_VALUE:
+                (ends.inputs if number == GRAPH_INPUT else ends.outputs)[name] = kind, shape
     if not nodes:
         yield "computes nothing: it has no nodes"
 
 
 def _problems_of_node(node: memoryview, data: DataPlace) -> Iterator[str]:
     operator = domain = ""
-    for field, value in _fields(node):
-        if field == NODE_OPERATOR:
+    for number, value in _fields(node):
+        if number == NODE_OPERATOR:
             operator = _text(value)
-        elif field == NODE_DOMAIN:
+        elif number == NODE_DOMAIN:
             domain = _text(value)
-        elif field in NODE_NAMES:
+        elif number in NODE_NAMES:
             _text(value)
-        elif field == NODE_ATTRIBUTE:
+        elif number == NODE_ATTRIBUTE:
             for part, content in _fields(_content(value)):
                 if part in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
                     yield "has a graph within its graph"
@@ -142,18 +160,18 @@ def _problems_of_tensor(tensor: memoryview, data: DataPlace) -> Iterator[str]:
     dims: list[int] = []
     kind, raw, elsewhere = 0, -1, False
     entries: dict[str, str] = {}
-    for field, value in _fields(tensor):
-        if field == TENSOR_DIMS:
+    for number, value in _fields(tensor):
+        if number == TENSOR_DIMS:
             dims += _numbers(value)
-        elif field == TENSOR_TYPE:
+        elif number == TENSOR_TYPE:
             kind = _number(value)
-        elif field == TENSOR_RAW:
+        elif number == TENSOR_RAW:
             raw = len(_content(value))
-        elif field == TENSOR_NAME:
+        elif number == TENSOR_NAME:
             _text(value)
-        elif field == TENSOR_LOCATION:
+        elif number == TENSOR_LOCATION:
             elsewhere = _number(value) != 0
-        elif field == TENSOR_EXTERNAL:
+        elif number == TENSOR_EXTERNAL:
             parts = {part: _text(text) for part, text in _fields(_content(value))}
             key = parts.get(ENTRY_KEY, "")
             if key not in EXTERNAL_KEYS or key in entries:
@@ -184,6 +202,32 @@ def _problems_of_place(entries: dict[str, str], data: DataPlace) -> Iterator[str
     for key in ("offset", "length"):
         if key in entries and not DIGITS.fullmatch(entries[key]):
             yield f"has weights whose {key} is {entries[key]!r}"
+
+
+def _value(value: memoryview) -> tuple[str, int, list[int | None]]:
+    """Name, type and shape of an input, an output, or a value that lies between."""
+    name, kind, shape = "", 0, list[int | None]()
+    for number, content in _fields(value):
+        if number == VALUE_NAME:
+            name = _text(content)
+        elif number == VALUE_TYPE:
+            for part in _messages(content, TYPE_TENSOR):
+                for key, inner in _fields(part):
+                    if key == TENSOR_ELEMENT:
+                        kind = _number(inner)
+                    elif key == TENSOR_SHAPE:
+                        shape = [_dimension(d) for d in _messages(inner, SHAPE_DIMENSION)]
+    return name, kind, shape
+
+
+def _dimension(dimension: memoryview) -> int | None:
+    numbers = [_number(value) for key, value in _fields(dimension) if key == DIMENSION_NUMBER]
+    return numbers[-1] if numbers else None
+
+
+def _messages(message: memoryview | int, number: int) -> list[memoryview]:
+    """The messages in the fields of that number."""
+    return [_content(value) for key, value in _fields(_content(message)) if key == number]
 
 
 def _content(value: memoryview | int) -> memoryview:

@@ -220,6 +220,41 @@ def test_a_file_that_changes_after_it_was_checked(bundle_copy, how):
     assert bundle.tokenizer  # the others are as they were
 
 
+@pytest.mark.parametrize("name", ["decoder.onnx", "decoder.onnx.data"])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_graph_brings_its_data_file_along(bundle_copy, name, verify):
+    """ONNX Runtime opens the data file by itself: asking for the graph asks for both."""
+    bundle = open_bundle(bundle_copy, verify=verify)
+    path = bundle_copy / name
+    path.rename(bundle_copy / "other")
+    path.symlink_to("other")
+    with pytest.raises(BundleError, match=f"{name} of the bundle has changed since"):
+        bundle.file("decoder.onnx")
+    path.unlink()
+    with pytest.raises(BundleError, match=f"{name} of the bundle has changed since"):
+        bundle.file("decoder.onnx")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "problem"),
+    [
+        (
+            "decoder",
+            {"layers": 3},
+            r"decoder\.onnx does not fit the manifest: it has no",
+        ),
+        ("decoder", {"layers": 1}, "it has an input past_key.1"),
+        ("decoder", {"kv_heads": 1}, r"past_key\.0 of the shape \[any, 2, any, 6\], not \[any, 1"),
+        ("decoder", {"head_size": 8}, r"past_key\.0 of the shape"),
+    ],
+)
+def test_a_graph_of_other_sizes_than_the_manifest_says(bundle_copy, part, change, problem):
+    change_manifest(bundle_copy, lambda m: m[part].update(change))
+    with pytest.raises(BundleError, match=problem) as caught:
+        open_bundle(bundle_copy)
+    assert caught.value.hint
+
+
 def test_tensors_are_read_only(tiny_bundle_folder):
     table = open_bundle(tiny_bundle_folder, verify=False).token_embedding
     with pytest.raises(ValueError, match="read-only"):
