@@ -97,6 +97,9 @@ def read_plan_set(folder: Path) -> PlanSet:
         problem = f"{path} lists plans of {', '.join(sorted(plan_set.plans))}"
         raise EngineError(problem, hint=hint)
     for graph, plan in plan_set.plans.items():
+        if plan.file.bytes < 1:  # what an interrupted build of earlier versions could leave
+            problem = f"{path} lists an empty {plan_name(graph)}"
+            raise EngineError(problem, hint=hint)
         check_length(folder / plan_name(graph), plan.file, hint=hint)
     return plan_set
 

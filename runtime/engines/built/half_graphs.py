@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
 from c2t.runtime.engines.built.folder import check_length, plan_cache, read_record
@@ -112,10 +113,16 @@ def open_half_graphs(bundle: Bundle, cache: Path | None = None) -> Path | None:
     if not known:
         return None
     folder, newest = max(known, key=lambda item: item[1].created)
-    entries = file_entries(folder, newest.files)
+    hint = f"build it again with `{half_graphs_command(bundle, newest.identity.dtype)} --force`"
+    try:
+        entries = file_entries(folder, newest.files)
+    except OSError as error:
+        problem = f"cannot read {error.filename}: {error.strerror}"
+        raise EngineError(problem, hint=hint) from error
     changed = [name for name, entry in newest.files.items() if entries[name] != entry]
     if changed:
         problem = f"{folder / changed[0]} was changed since it was built (SHA-256 differs)"
-        command = half_graphs_command(bundle, newest.identity.dtype)
-        raise EngineError(problem, hint=f"build it again with `{command} --force`")
+        raise EngineError(problem, hint=hint)
+    for name in GRAPHS:  # who can write the record can make the hashes fit
+        check_graph(folder / name, error=EngineError, hint=hint)
     return folder

@@ -142,6 +142,22 @@ def test_a_changed_file_is_not_opened(bundle, built):
     assert open_half_graphs(bundle, built.parent) == Path(again.folder) == built
 
 
+def test_a_foreign_graph_is_not_opened_even_if_its_hash_fits(bundle, built):
+    """Who can write a record can make hashes fit."""
+    path = built / "decoder.onnx"
+    model = onnx.load(path, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = "other.data"
+    path.write_bytes(model.SerializeToString())
+    files = json.loads((built / PLANS_NAME).read_bytes())["files"]
+    files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    record(built, files=files)
+    with pytest.raises(EngineError, match=r"has weights in 'other\.data'") as caught:
+        open_half_graphs(bundle, built.parent)
+    assert "--target cuda --force" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
