@@ -16,6 +16,7 @@ from c2t.kernels.cuda.library import LibraryErrors
 SOURCES = Path(__file__).parents[1]
 # Of all GPUs, versions and models; a decoder's kernels take about 0.2 MB.
 CACHE_BYTES = 64 << 20
+SEAL_BYTES = 32
 
 
 def source_path(source: str) -> Path:
@@ -52,13 +53,25 @@ def load_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
     # A cache that cannot be read or written costs a second at the next start, no more.
     with contextlib.suppress(OSError):
         cache = FileStreamProgramCache(cache_folder(), max_size_bytes=CACHE_BYTES)
-        code = cache.get(key)
+        code = _unsealed(cache.get(key))
     if code is None:
         code = compile_cubin(source, defines, arch)
         with contextlib.suppress(OSError):
             if cache is not None:
-                cache[key] = code
+                cache[key] = hashlib.sha256(code).digest() + code
     return code
+
+
+def _unsealed(entry: bytes | None) -> bytes | None:
+    """The code of a cache's entry; None without one, and of a damaged one.
+
+    The cache compares no content, and a driver may take damaged code for good. An entry is
+    therefore the code's SHA-256 and then the code. That shows damage, not who wrote it.
+    """
+    if entry is None:
+        return None
+    digest, code = entry[:SEAL_BYTES], entry[SEAL_BYTES:]
+    return code if hashlib.sha256(code).digest() == digest else None
 
 
 def compile_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:

@@ -54,6 +54,23 @@ def test_a_source_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("nvrtc")
+@pytest.mark.parametrize("damage", ["a bit", "the end", "all"])
+def test_damaged_code_in_the_cache_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code = load_cubin("token_rows", MACROS, "sm_90")
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and code in path.read_bytes()]
+    assert len(kept) == 1
+    content = bytearray(kept[0].read_bytes())
+    content[-9] ^= 4
+    changed = {"a bit": content, "the end": content[:-100], "all": b""}[damage]
+    kept[0].write_bytes(changed)
+    assert load_cubin("token_rows", MACROS, "sm_90") == code
+    assert code in kept[0].read_bytes()
+
+
+@pytest.mark.usefixtures("nvrtc")
 def test_a_cache_that_cannot_be_written_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
