@@ -203,7 +203,7 @@ def _write_golden(bundle: Bundle, golden: GoldenCells, *, threads: int | None) -
         for cell, description in zip(golden.cells, describer.describe([chunk]), strict=True):
             if description.text is None:
                 problem = f"a golden cell cannot be described any more: {description.error}"
-                raise CalibrationError(problem)
+                raise CalibrationError(problem, hint="run `c2t verify` on the bundle")
             cells.append(replace(cell, token_ids=description.tokens, text=description.text))
             advance(1)
     (bundle.path / GOLDEN_NAME).write_bytes(json_bytes(GoldenCells(cells=tuple(cells))))

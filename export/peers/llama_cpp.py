@@ -176,7 +176,7 @@ class LlamaCppDecoder:
         llama_cpp.llama_batch_free(batch)
         if status:
             problem = f"llama.cpp failed with status {status}"
-            raise EngineError(problem)
+            raise EngineError(problem, hint="is there memory enough? leave this peer out")
         pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
         logits: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self._vocabulary,)).copy()
         logits.argmax()  # choosing the next token is part of a step

@@ -47,12 +47,12 @@ class OurTexts:
         """
         if beams != self.describer.generation.num_beams:
             problem = f"{self.name} has {self.describer.generation.num_beams} beams, not {beams}"
-            raise EngineError(problem)
+            raise EngineError(problem, hint="open the contestant again with these beams")
         descriptions = list(self.describer.describe([EncodedCells.of_tokens(cells)]))
         errors = [description.error for description in descriptions if description.error]
         if errors:
             problem = f"{self.name}: {errors[0]}"
-            raise EngineError(problem)
+            raise EngineError(problem, hint="run `c2t verify` on the bundle")
         return [list(description.tokens) for description in descriptions]
 
     @property

@@ -26,7 +26,7 @@ from c2t.runtime.engine_protocol import (
 )
 from c2t.runtime.engines.buffers import BoundSteps, HostBuffer, StepShape
 from c2t.runtime.engines.cpu.logit_choices import LogitChoices
-from c2t.runtime.engines.cpu.session import is_prepacked, open_session
+from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked, open_session
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 
@@ -147,7 +147,7 @@ class OnnxRuntimeStep:
         except onnxruntime_errors() as error:
             batch = len(self.write_index)
             problem = f"decoder failed on {batch} x {self._tokens} tokens: {first_line(error)}"
-            raise EngineError(problem) from error
+            raise EngineError(problem, hint=RUN_HINT) from error
         return self._logits
 
     def choose(self, banned: Int32) -> LogitChoices:

@@ -19,7 +19,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.session import describe_settings, open_session
+from c2t.runtime.engines.cpu.session import RUN_HINT, describe_settings, open_session
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
@@ -71,7 +71,7 @@ class OnnxRuntimeEncoder:
             vectors = self._run(self._projector, "hidden", hidden, "cell_vectors")
         except onnxruntime_errors() as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
-            raise EngineError(problem) from error
+            raise EngineError(problem, hint=RUN_HINT) from error
         self._clock.add("projector", since)
         result: Float32 = vectors.numpy()
         return result

@@ -14,6 +14,8 @@ from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntim
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.machine import has_wide_int8_sums
 
+# Of a graph that does not run.
+RUN_HINT = "run `c2t verify BUNDLE`, or export the bundle again"
 PROVIDERS = ("CPUExecutionProvider",)
 # A graph with more data than this is run from the mapped file unless the options say otherwise: a
 # decoder of 1B sizes is packed in int8 (1.2 GB), not in float32 (4.9 GB).

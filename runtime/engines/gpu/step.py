@@ -284,7 +284,7 @@ class DeviceStep:
         largest, vocabulary = int(self.token_ids.max()), self._shared.sizes.vocabulary_size
         if largest >= vocabulary:
             problem = f"text token {largest} is not among the {vocabulary}"
-            raise EngineError(problem)
+            raise EngineError(problem, hint="run `c2t verify BUNDLE`, or export the bundle again")
         np.add(self.write_index, self._tokens, out=self._kv_length)
 
     def _enqueue(self) -> None:
