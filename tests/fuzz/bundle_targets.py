@@ -218,7 +218,7 @@ def _change_graph(graph: Any, place: Path, random: Random) -> None:
                         "99999999999999999999",
                         "4096",
                         str(1 << 62),
-                        "１２",
+                        "\uff11",
                         "1e3",
                     )
                 )

@@ -7,6 +7,7 @@ fault is found again with `--first NUMBER --cases 1`. The inputs of faults stay 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -34,6 +35,18 @@ PREPARE: dict[str, Callable[[Path], None]] = {
     "h5ad-bytes": cell_targets.prepare_cells,
     "checkpoints": checkpoint_targets.prepare_checkpoints,
 }
+# Loaded before the first fork: a child should not spend its time on it.
+LOADED = (
+    *("c2t.runtime.engines.cpu.encoder", "c2t.runtime.bundle.gene_vocabulary", "tokenizers"),
+    *(
+        "c2t.kernels.gene_embedding.tables",
+        "onnxruntime",
+        "zstandard",
+        "obonet",
+        "safetensors.numpy",
+    ),
+    *("c2t.runtime.cells.formats", "scipy.sparse", "onnx.numpy_helper"),
+)
 ALL = (bundle_targets, cell_targets, text_targets, checkpoint_targets)
 
 
@@ -53,6 +66,9 @@ def main() -> int:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     chosen = [targets[name] for name in given.names or targets]
     given.kept.mkdir(parents=True, exist_ok=True)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    for name in LOADED:
+        importlib.import_module(name)
     counts = {target.name: Counter[str]() for target in chosen}
     with tempfile.TemporaryDirectory(prefix="c2t-fuzz-") as scratch:
         for target in chosen:
