@@ -134,7 +134,10 @@ def _change_arrays(arrays: dict[str, Any], random: Random) -> dict[str, Any]:
         case 1:
             arrays[name] = values[: len(values) // 2]
         case 2:
-            arrays[name] = values.astype(random.choice(("f4", "S3", "U3", "i1", "u8", "c8", "?")))
+            kinds = (
+                ("S3", "U3") if values.dtype.kind == "S" else ("f4", "S3", "i1", "u8", "c8", "?")
+            )
+            arrays[name] = values.astype(random.choice(kinds))
         case 3:
             arrays[name] = np.array(values, object).astype("S") if values.size else values
         case 4:
