@@ -6,6 +6,7 @@ from typing import Any
 
 from c2t.export.checkpoint.configs import read_json
 from c2t.export.checkpoint.gene_dictionaries.pickled_dictionary import (
+    INTEGERS,
     Value,
     read_pickled_dictionary,
 )
@@ -97,7 +98,9 @@ def _typed(
     dictionary: Mapping[str, Value], kind: type | tuple[type, ...], path: Path
 ) -> dict[str, Any]:
     for name, value in dictionary.items():
-        if not isinstance(value, kind) or isinstance(value, bool):
-            problem = f"{path}: {name!r} has the value {value!r}"
+        number = isinstance(value, int) and value not in INTEGERS
+        if not isinstance(value, kind) or isinstance(value, bool) or number:
+            shown = "a number of more than 64 bits" if number else f"the value {value!r:.60}"
+            problem = f"{path}: {name!r:.60} has {shown}"
             raise CheckpointError(problem, hint="check that it is the dictionary it is passed as")
     return dict(dictionary)

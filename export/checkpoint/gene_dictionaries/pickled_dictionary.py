@@ -3,6 +3,9 @@
 One decision: a pickle is a program, so it is not unpickled. A small stack machine follows the few
 instructions that build a dictionary of strings and numbers (NumPy's scalars among them) and stops
 at any other instruction. It never looks up or calls what the file names.
+
+Small files can ask for much: values that hold each other twice, and again, and again. So there is a
+budget of instructions, and everything but the dictionary is flat and short.
 """
 
 import pickletools
@@ -12,10 +15,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import CheckpointError
 
 # The largest published dictionary (V2's Ensembl mapping) has 4 MB and 173,697 entries.
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 64 << 20
+# A dictionary takes about 4 instructions an entry, and about 2 microseconds each.
+MAX_INSTRUCTIONS = 5_000_000
+MAX_DICTIONARIES = 8  # one, and what a pickler may have put aside
+TUPLE_LENGTH = 16  # the state of a NumPy type has 8 values
+SCALAR_BYTES = 64  # of a NumPy number, and of its type's name
+INTEGERS = range(-(1 << 63), 1 << 63)
+SHOWN = 60  # characters of a value in an error's text
 
 Value = str | int | float
 
@@ -45,13 +56,10 @@ class _Global:
 
 @dataclass
 class _NumberType:
-    """A NumPy number type, like "<f8"."""
+    """A NumPy number type, like "f8", and its byte order."""
 
     code: str
-
-
-class _Mark:
-    """The start of a run of values on the stack."""
+    order: str = "<"
 
 
 def read_pickled_dictionary(path: Path) -> dict[str, Value]:
@@ -66,18 +74,17 @@ def read_pickled_dictionary(path: Path) -> dict[str, Value]:
     Raises:
         CheckpointError: The file is missing, too long, damaged, or holds anything else.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            problem = f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} of a dictionary"
-            raise CheckpointError(problem, hint="check that it is a Geneformer dictionary")
-        content = path.read_bytes()
-    except OSError as error:
-        problem = f"cannot read {path}: {error.strerror}"
-        raise CheckpointError(problem, hint="check the path") from error
+    content = read_bounded(
+        path,
+        bytes_max=MAX_BYTES,
+        error=CheckpointError,
+        hint="check that it is the path of a Geneformer dictionary",
+    )
     machine = _Machine(path)
     try:
-        for instruction, argument, _ in pickletools.genops(content):
+        for number, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+            if number >= MAX_INSTRUCTIONS:
+                machine.refuse(f"more than {MAX_INSTRUCTIONS:,} instructions")
             machine.follow(instruction.name, argument)
         return machine.result()
     except (ValueError, IndexError, KeyError, TypeError, UnicodeError) as error:
@@ -91,12 +98,16 @@ class _Machine:
 
     path: Path
     stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)  # where runs of values on the stack begin
+    dictionaries: int = 0
     memo: dict[int, Any] = field(default_factory=dict)
 
     def follow(self, name: str, argument: Any) -> None:
         """Follow one instruction."""
         stack = self.stack
         if name in _PUSH:
+            if isinstance(argument, int) and argument not in INTEGERS:
+                self.refuse("an integer of more than 64 bits")
             stack.append(argument)
         elif name == "MEMOIZE":
             self.memo[len(self.memo)] = stack[-1]
@@ -107,21 +118,22 @@ class _Machine:
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
         elif name == "MARK":
-            stack.append(_Mark)
+            self.marks.append(len(stack))
         elif name == "EMPTY_DICT":
-            stack.append({})
+            stack.append(self._dictionary())
         elif name in _TUPLES:
-            stack.append(tuple(self._pop(_TUPLES[name])))
+            stack.append(self._tuple(self._pop(_TUPLES[name])))
         elif name == "TUPLE":
-            stack.append(tuple(self._pop_to_mark()))
+            stack.append(self._tuple(self._pop_to_mark()))
         elif name == "DICT":
-            self._set_items({}, self._pop_to_mark())
+            items = self._pop_to_mark()
+            self._set_items(self._dictionary(), items)
         elif name == "SETITEM":
-            pair = self._pop(2)
-            self._set_items(stack.pop(), pair)
+            target, *pair = self._pop(3)
+            self._set_items(target, pair)
         elif name == "SETITEMS":
             items = self._pop_to_mark()
-            self._set_items(stack.pop(), items)
+            self._set_items(self._pop(1)[0], items)
         elif name == "GLOBAL":
             stack.append(self._admit(argument))
         elif name == "STACK_GLOBAL":
@@ -132,80 +144,100 @@ class _Machine:
         elif name == "BUILD":
             self._build()
         elif name not in ("PROTO", "FRAME", "STOP"):
-            self._refuse(f"the instruction {name}")
+            self.refuse(f"the instruction {name}")
 
     def result(self) -> dict[str, Value]:
         """What is left on the stack: the dictionary."""
         (value,) = self.stack
         if not isinstance(value, dict):
-            self._refuse(f"a {type(value).__name__} instead of a dictionary")
+            self.refuse(f"a {type(value).__name__} instead of a dictionary")
         return value
 
+    def refuse(self, what: str) -> NoReturn:
+        """Give up on a file that holds something else.
+
+        Raises:
+            CheckpointError: Always.
+        """
+        problem = f"{self.path} holds {what}; only dictionaries of strings and numbers are read"
+        raise CheckpointError(
+            problem, hint="do not trust this file: it is no Geneformer dictionary"
+        )
+
     def _pop(self, count: int) -> list[Any]:
-        if count > len(self.stack):
+        start = len(self.stack) - count
+        if start < (self.marks[-1] if self.marks else 0):
             message = "it takes more than there is"
             raise ValueError(message)
-        start = len(self.stack) - count
         values = self.stack[start:]
         del self.stack[start:]
-        if _Mark in values:
-            message = "a mark is out of place"
-            raise ValueError(message)
         return values
 
     def _pop_to_mark(self) -> list[Any]:
-        place = len(self.stack) - 1 - self.stack[::-1].index(_Mark)
-        values = self.stack[place + 1 :]
-        del self.stack[place:]
-        return values
+        return self._pop(len(self.stack) - self.marks.pop())
+
+    def _dictionary(self) -> dict[str, Value]:
+        self.dictionaries += 1
+        if self.dictionaries > MAX_DICTIONARIES:
+            self.refuse(f"more than {MAX_DICTIONARIES} dictionaries")
+        return {}
+
+    def _tuple(self, values: list[Any]) -> tuple[Any, ...]:
+        """The arguments of a call or a state: nothing else that is read has a tuple in it."""
+        if len(values) > TUPLE_LENGTH or any(isinstance(value, tuple | dict) for value in values):
+            self.refuse("a tuple that is long or holds others")
+        return tuple(values)
 
     def _set_items(self, target: Any, items: list[Any]) -> None:
         if not isinstance(target, dict):
-            self._refuse("items set on something that is no dictionary")
+            self.refuse("items set on something that is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str):
-                self._refuse(f"a key of type {type(key).__name__}")
+                self.refuse(f"a key of type {type(key).__name__}")
             if isinstance(value, bool) or not isinstance(value, str | int | float):
-                self._refuse(f"a value of type {type(value).__name__} for {key!r}")
+                self.refuse(f"a value of type {type(value).__name__} for {_shown(key)}")
             target[key] = value
         self.stack.append(target)
 
     def _admit(self, name: str) -> _Global:
         if name not in _SCALAR | _DTYPE | _ENCODE:
-            self._refuse(f"the global {name.replace(' ', '.')}")
+            self.refuse(f"the global {_shown(name.replace(' ', '.'))[1:-1]}")
         return _Global(name)
 
     def _reduce(self, called: Any, arguments: Any) -> Any:
         name = called.name if isinstance(called, _Global) else ""
+        if not isinstance(arguments, tuple):
+            self.refuse(f"a call with a {type(arguments).__name__}")
         if name in _DTYPE:
-            code = str(arguments[0]).lstrip("<|=")
-            if code not in _NUMBERS:
-                self._refuse(f"the NumPy type {arguments[0]!r}")
-            return _NumberType(code)
+            code = arguments[0]
+            if not isinstance(code, str) or code.lstrip("<|=") not in _NUMBERS:
+                self.refuse(f"the NumPy type {_shown(code)}")
+            return _NumberType(code.lstrip("<|="))
         if name in _SCALAR:
             number_type, data = arguments
             if not isinstance(number_type, _NumberType) or not isinstance(data, bytes):
-                self._refuse("a NumPy scalar that is no number")
-            return np.frombuffer(data, number_type.code, count=1)[0].item()
+                self.refuse("a NumPy scalar that is no number")
+            return np.frombuffer(data, number_type.order + number_type.code, count=1)[0].item()
         if name in _ENCODE:
             text, encoding = arguments
-            if not isinstance(text, str) or encoding != "latin1":
-                self._refuse(f"a {type(text).__name__} in the encoding {encoding!r}")
+            if not isinstance(text, str) or len(text) > SCALAR_BYTES or encoding != "latin1":
+                self.refuse(f"a {type(text).__name__} in the encoding {_shown(encoding)}")
             return text.encode("latin1")
-        self._refuse(f"a call of a {type(called).__name__}")
+        self.refuse(f"a call of a {type(called).__name__}")
 
     def _build(self) -> None:
         """Take the byte order of a NumPy type from its state: (version, order, ...)."""
         target, state = self._pop(2)
         if not isinstance(target, _NumberType):
-            self._refuse(f"state for a {type(target).__name__}")
+            self.refuse(f"state for a {type(target).__name__}")
         if state[1] not in ("<", "|", "=", ">"):
-            self._refuse(f"the byte order {state[1]!r}")
-        target.code = (">" if state[1] == ">" else "<") + target.code
+            self.refuse(f"the byte order {_shown(state[1])}")
+        target.order = ">" if state[1] == ">" else "<"
         self.stack.append(target)
 
-    def _refuse(self, what: str) -> NoReturn:
-        problem = f"{self.path} holds {what}; only dictionaries of strings and numbers are read"
-        raise CheckpointError(
-            problem, hint="do not trust this file: it is no Geneformer dictionary"
-        )
+
+def _shown(value: object) -> str:
+    """A value as an error's text shows it: not longer than a line."""
+    if isinstance(value, str | bytes):
+        return repr(value[:SHOWN])
+    return repr(value) if isinstance(value, int | float | None) else type(value).__name__

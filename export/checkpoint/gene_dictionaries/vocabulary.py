@@ -50,11 +50,17 @@ def build_gene_vocabulary(
     if len(set(tokens)) != len(tokens) or min(tokens) < 0:
         problem = "the token dictionary gives a token twice, or a negative one"
         raise CheckpointError(problem, hint=_HINT_DICTIONARIES)
+    if max(tokens) >= len(tokens):
+        problem = f"the token dictionary has {len(tokens):,} tokens, and gives {max(tokens):,}"
+        raise CheckpointError(problem, hint=_HINT_DICTIONARIES)
     genes = sorted(
         (token, name)
         for name, token in token_dictionary.items()
         if name in medians and name not in specials
     )
+    if foreign := [name for _, name in genes if not name.isascii() or "\0" in name or not name]:
+        problem = f"the token dictionary has a gene named {foreign[0]!r}"
+        raise CheckpointError(problem, hint=_HINT_DICTIONARIES)
     if not genes:
         problem = "no gene of the token dictionary has a median"
         raise CheckpointError(problem, hint=_HINT_DICTIONARIES)

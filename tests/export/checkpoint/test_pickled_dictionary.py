@@ -114,8 +114,64 @@ def test_damaged_files_are_errors(tmp_path, content):
 
 
 def test_missing_and_oversized_files_are_errors(tmp_path, monkeypatch):
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         read_pickled_dictionary(tmp_path / "none.pkl")
     monkeypatch.setattr(pickled_dictionary, "MAX_BYTES", 10)
-    with pytest.raises(CheckpointError, match="more than the 10"):
+    with pytest.raises(CheckpointError, match="at most 10 are read"):
         read_pickled_dictionary(write(tmp_path / "d.pkl", {"abc": "defghijk"}))
+
+
+DTYPE = b"cnumpy\ndtype\n"
+SCALAR = b"cnumpy.core.multiarray\nscalar\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        # Tuples of one value twice, a hundred times: 2 to the 100 values, as text.
+        (b"\x80\x02K\x01" + b"q\x01h\x01\x86" * 100 + b"}R.", "tuple that is long or holds"),
+        (b"\x80\x02)" + b"\x85" * 60_000 + b".", "tuple that is long or holds"),
+        (b"\x80\x02" + b"(" * 30_000 + b"t" * 30_000 + b".", "tuple that is long or holds"),
+        (b"\x80\x02(" + b"K\x01" * 1000 + b"t.", "tuple that is long or holds"),
+        (b"\x80\x02" + b"}" * 100 + b".", "more than 8 dictionaries"),
+        (DTYPE + b"(V" + b"x" * 10_000 + b"\nI0\nI1\ntR.", "the NumPy type 'x{60}';"),
+        (DTYPE + b"(I5\nI0\nI1\ntR.", "the NumPy type 5"),
+        (DTYPE + b"}R.", "a call with a dict"),
+        (b"c_codecs\nencode\n(V" + b"x" * 1000 + b"\nVlatin1\ntR.", "a str in the encoding"),
+        (SCALAR + b"(" + DTYPE + b"(Vf8\nI0\nI1\ntR" + b"Vx\ntR.", "a NumPy scalar that is no"),
+        (b"(dVa\nL" + b"9" * 4000 + b"L\ns.", "an integer of more than 64 bits"),
+        (b"(dVa\nL" + b"9" * 5000 + b"L\ns.", "damaged or no pickle"),
+        (b"\x80\x02}" + b"0" * 3 + b".", "the instruction POP"),
+        (b"\x80\x04K\x01(s.", "it takes more than there is"),
+        (b"\x80\x04h\xff.", "damaged or no pickle"),
+    ],
+)
+def test_small_files_that_ask_for_much_are_refused(tmp_path, content, what):
+    path = tmp_path / "d.pkl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=what) as caught:
+        read_pickled_dictionary(path)
+    assert caught.value.hint
+    assert len(str(caught.value)) < 500
+
+
+def test_a_number_type_may_be_given_its_byte_order_often(tmp_path):
+    state = b"(I3\nV>\nNNNI-1\nI-1\nI0\ntb"
+    content = b"(dVa\n" + SCALAR + b"(" + DTYPE + b"(Vf8\nI0\nI1\ntR" + state * 10_000
+    path = tmp_path / "d.pkl"
+    path.write_bytes(content + b"C\x08" + np.array(1.5, ">f8").tobytes() + b"tRs.")
+    assert read_pickled_dictionary(path) == {"a": 1.5}
+
+
+def test_more_instructions_than_a_dictionary_takes(tmp_path, monkeypatch):
+    path = write(tmp_path / "d.pkl", {f"ENSG{n}": n for n in range(100)})
+    monkeypatch.setattr(pickled_dictionary, "MAX_INSTRUCTIONS", 100)
+    with pytest.raises(CheckpointError, match="more than 100 instructions"):
+        read_pickled_dictionary(path)
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1, 1 << 1500])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+def test_integers_that_no_dictionary_holds(tmp_path, number, protocol):
+    with pytest.raises(CheckpointError):
+        read_pickled_dictionary(write(tmp_path / "d.pkl", {"a": number}, protocol))
