@@ -179,7 +179,7 @@ def layers_needed(layers: int, emb_layer: int) -> int:
 def generation_config(generation: Generation) -> GenerationConfig:
     """The same settings for Hugging Face `generate`."""
     end = list(generation.eos_token_ids)
-    beams: dict[str, float | bool] = {}
+    beams: dict[str, float | bool | str] = {}
     if generation.num_beams > 1:  # `generate` warns about beam settings without beams
         beams = {
             "early_stopping": generation.early_stopping,

@@ -5,6 +5,7 @@ missing field or a field of a newer format is an error at opening time, never a 
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -124,7 +125,7 @@ class Generation:
     max_new_tokens: int = 100
     num_beams: int = 1
     no_repeat_ngram_size: int = 0
-    early_stopping: bool = True
+    early_stopping: bool | Literal["never"] = True
     length_penalty: float = 1.0
     eos_token_ids: tuple[int, ...] = ()
 

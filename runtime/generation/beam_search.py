@@ -5,7 +5,8 @@ Each step keeps the best `max(2, 1 + EOS ids) * beams` candidates of all beams t
 the first `beams` may finish, with score / length ** length_penalty; the best `beams` unfinished
 ones go on. The search ends when no running beam, judged by its present length, can beat the worst
 finished one; or, with `early_stopping`, when as many as there are beams have finished; or at the
-largest length, where every candidate counts as finished.
+largest length, where every candidate counts as finished. With `early_stopping` "never" and a
+`length_penalty` above 0, a running beam is judged as if it grew to the largest length.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class BeamState:
         self._running_score = open_score[keep]
         self.length = length + 1
         over = bool(ended.all()) or not self._can_improve()
-        if self._generation.early_stopping and self._is_finished.all():
+        if self._generation.early_stopping is True and self._is_finished.all():
             over = True
         kept: Int64 = origin[keep]
         return None if over else kept
@@ -204,7 +205,7 @@ class BeamState:
         may_finish = ended & (np.arange(len(ended)) < beams)
         penalty = np.float32(float(self.length + 1) ** self._generation.length_penalty)
         final: Float32 = score / penalty
-        if self._generation.early_stopping and self._is_finished.all():
+        if self._generation.early_stopping is True and self._is_finished.all():
             final += NEVER
         final = np.where(may_finish, final, final + NEVER)
         scores = np.concatenate((self._finished_score, final)).astype(np.float32, copy=False)
@@ -219,8 +220,11 @@ class BeamState:
         self._is_finished = np.concatenate((self._is_finished, may_finish))[best]
 
     def _can_improve(self) -> bool:
-        """Whether the best running beam, at its present length, beats some finished one."""
-        penalty = np.float32(float(self.length) ** self._generation.length_penalty)
+        """Whether the best running beam, at its present or largest length, beats a finished one."""
+        generation = self._generation
+        patient = generation.early_stopping == "never" and generation.length_penalty > 0
+        length = generation.max_new_tokens if patient else self.length
+        penalty = np.float32(float(length) ** generation.length_penalty)
         possible = self._running_score[0] / penalty
         worst = self._finished_score.min()
         return bool((possible > np.where(self._is_finished, worst, NEVER)).any())

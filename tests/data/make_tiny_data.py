@@ -99,7 +99,7 @@ def decoder_generations(name: str) -> Iterable[tuple[range, Generation]]:
         return
     usual = Generation(max_new_tokens=14, eos_token_ids=(4, 8, 15))
     penalties = (1.0, 0.0, 2.0, -1.0)
-    for beams, early, penalty, ngram in product((2, 4), (True, False), penalties, (0, 2)):
+    for beams, early, penalty, ngram in product((2, 4), (True, False, "never"), penalties, (0, 2)):
         beamed = replace(usual, num_beams=beams, no_repeat_ngram_size=ngram)
         yield range(4), replace(beamed, early_stopping=early, length_penalty=penalty)
     yield range(11, 12), Generation(max_new_tokens=12, num_beams=3, eos_token_ids=(4,))
