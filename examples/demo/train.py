@@ -44,7 +44,7 @@ from c2t.examples.demo.sampling import (
     varied_cell_tokens,
 )
 from c2t.export.checkpoint.folder import save_checkpoint
-from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.checkpoint.text.prompt import render_prompt
 from c2t.export.model.model import Cell2TextModel
 from c2t.runtime.bundle.manifest import Prompt
 

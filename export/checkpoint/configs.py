@@ -53,6 +53,26 @@ def read_decoder_config(folder: Path) -> PretrainedConfig:
     return _config(family, fields, folder / CONFIG)
 
 
+def read_reference_fields(checkpoint: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Read the reference's own config.json, which its `save_pretrained` leaves beside the weights.
+
+    Args:
+        checkpoint: The file of the weights.
+
+    Returns:
+        Where it is, and what it says: nothing if there is none, or one of another kind.
+
+    Raises:
+        CheckpointError: It is no JSON object.
+    """
+    path = Path(CONFIG) if checkpoint is None else checkpoint.with_name(CONFIG)
+    if checkpoint is None or not path.is_file():
+        return path, {}
+    fields = read_json(path)
+    # Without these it is of something else, like a Hugging Face folder.
+    return path, fields if {"projector", "decoder_hidden_size"} <= fields.keys() else {}
+
+
 def _config(family: ModelFamily, fields: dict[str, Any], path: Path) -> PretrainedConfig:
     try:
         config = family.config(**fields)

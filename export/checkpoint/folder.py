@@ -29,11 +29,11 @@ from c2t.export.checkpoint.configs import (
 )
 from c2t.export.checkpoint.gene_dictionaries.vocabulary import read_genes_npz, write_genes_npz
 from c2t.export.checkpoint.options import CheckpointOptions
-from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.checkpoint.settings import override_settings
 from c2t.export.checkpoint.tensors.assembly import build_part, build_projector_with
 from c2t.export.checkpoint.tensors.files import read_model_folder, read_tensors
-from c2t.export.checkpoint.tokenizer import load_tokenizer
+from c2t.export.checkpoint.text.prompt import render_prompt
+from c2t.export.checkpoint.text.tokenizer import load_tokenizer
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.genes import EncoderVocabulary
@@ -124,7 +124,9 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
     settings = override_settings(stored, options)
     encoder = read_encoder_config(folder / ENCODER)
     decoder = read_decoder_config(folder / DECODER)
-    tokenizer, tokenizer_json = load_tokenizer(folder / DECODER)
+    tokenizer, tokenizer_json = load_tokenizer(
+        folder / DECODER, chat_template=options.chat_template
+    )
     own = folder / PHRASES
 
     def read_weights(check: ProjectorCheck) -> LoadedParts:

@@ -29,6 +29,7 @@ _IN_FOLDER = (
     "top_k",
     "perceiver_heads",
     "lora_alpha",
+    "ignore_generation_config",
 )
 
 
@@ -45,7 +46,8 @@ def outline_checkpoint(options: CheckpointOptions | PresetOptions) -> Checkpoint
         return outline_preset(options)
     if options.folder is None:
         return outline_parts(options)
-    given = [name for name in _IN_FOLDER if getattr(options, name) is not None]
+    values = {name: getattr(options, name) for name in _IN_FOLDER}
+    given = [name for name, value in values.items() if value is not None and value is not False]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         problem = f"{options.folder} carries its own parts; also given: {names}"

@@ -82,6 +82,24 @@ class CheckpointOptions:
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(min=0, help="Default size of n-grams that may not repeat; 0: off.")
     ] = None
+    # Default: true, unless a generation_config.json asks for beams.
+    early_stopping: Annotated[
+        str | None, typer.Option(help="When beams end, as in `generate`: true, false or never.")
+    ] = None
+    length_penalty: Annotated[
+        float | None, typer.Option(help="Exponent of the length in the score of a beam.")
+    ] = None
+    ignore_generation_config: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-generation-config",
+            help="Leave out what generation_config.json says but for end tokens: other texts.",
+        ),
+    ] = False
+    chat_template: Annotated[
+        str | None,
+        typer.Option(help="The chat template: a name among the tokenizer's, or a file."),
+    ] = None
     name: Annotated[str | None, typer.Option(help="Name of the model in the bundle.")] = None
     phrases: Annotated[
         Path | None,

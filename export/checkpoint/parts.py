@@ -11,7 +11,6 @@ from pathlib import Path
 from c2t.export.checkpoint.configs import read_decoder_config, read_encoder_config
 from c2t.export.checkpoint.gene_dictionaries.find import load_genes
 from c2t.export.checkpoint.options import CheckpointOptions
-from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.checkpoint.settings import (
     EMB_LAYER,
     TOP_K,
@@ -21,7 +20,8 @@ from c2t.export.checkpoint.settings import (
 from c2t.export.checkpoint.tensors.assembly import build_part, build_projector_with
 from c2t.export.checkpoint.tensors.collect import check_adapter, collect_tensors
 from c2t.export.checkpoint.tensors.layout import DECODER, ENCODER, PROJECTOR
-from c2t.export.checkpoint.tokenizer import load_tokenizer
+from c2t.export.checkpoint.text.prompt import render_prompt
+from c2t.export.checkpoint.text.tokenizer import load_tokenizer
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.loaded_checkpoint import (
@@ -43,8 +43,12 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
     check_adapter(options)
     reference = read_reference_config(options.checkpoint)
     encoder, decoder = read_encoder_config(geneformer), read_decoder_config(llama)
-    tokenizer, tokenizer_json = load_tokenizer(llama)
-    settings = settings_of_parts(options, geneformer, llama, tokenizer, reference)
+    beside = None if options.checkpoint is None else options.checkpoint.parent
+    trained = [folder for folder in (options.adapter, beside) if folder is not None]
+    tokenizer, tokenizer_json = load_tokenizer(
+        llama, trained=trained, chat_template=options.chat_template
+    )
+    settings = settings_of_parts(options, geneformer, llama, tokenizer)
     prompt = render_prompt(tokenizer, settings)
     genes, gene_files = load_genes(options, vocabulary_size=encoder.vocab_size)
     heads = options.perceiver_heads

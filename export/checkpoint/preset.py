@@ -13,8 +13,9 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from c2t.export.checkpoint.options import PresetOptions
-from c2t.export.checkpoint.prompt import render_prompt
 from c2t.export.checkpoint.tensors.assembly import build_empty
+from c2t.export.checkpoint.text.prompt import render_prompt
+from c2t.export.checkpoint.text.tokenizer import stored_tokenizer
 from c2t.export.decoders.families import PRESETS as DECODERS
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import PRESETS as ENCODERS
@@ -110,7 +111,7 @@ def outline_preset(options: PresetOptions) -> CheckpointOutline:
         projector=projector,
         genes=synthetic_genes(encoder.vocab_size, ENCODERS[encoder_name].special_tokens, seed),
         tokenizer=tokenizer,
-        tokenizer_json=tokenizer.backend_tokenizer.to_str(),
+        tokenizer_json=stored_tokenizer(tokenizer),
         prompt=render_prompt(tokenizer, settings),
         settings=settings,
         emb_layer=EMB_LAYER,

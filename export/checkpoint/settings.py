@@ -13,27 +13,25 @@ from pathlib import Path
 import msgspec
 from transformers import PreTrainedTokenizerBase
 
-from c2t.export.checkpoint.configs import CONFIG, read_json
+from c2t.export.checkpoint.configs import read_reference_fields
 from c2t.export.checkpoint.options import CheckpointOptions, read_system_message
+from c2t.export.checkpoint.text.generation import option_values, read_generation
 from c2t.export.model.loaded_checkpoint import CheckpointSettings
-from c2t.runtime.bundle.manifest import Generation, Licence
+from c2t.runtime.bundle.manifest import Licence
 from c2t.runtime.system.errors import CheckpointError
 
-# What the reference implementation takes when nothing says otherwise; beams: greedy.
-TOP_K, MAX_NEW_TOKENS, NO_REPEAT_NGRAM_SIZE, EMB_LAYER = 256, 100, 3, -1
+# What the reference implementation takes when nothing says otherwise.
+TOP_K, EMB_LAYER = 256, -1
 _MESSAGES = ("name", "user_message", "placeholder_token", "date")
-_GENERATION = ("max_new_tokens", "num_beams", "no_repeat_ngram_size")
 
 
 class ReferenceConfig(msgspec.Struct, frozen=True):
-    """The reference's own config.json, which its `save_pretrained` leaves beside the weights."""
+    """The reference's own config.json, but for its generation settings (`read_generation`)."""
 
     emb_mode: str = "gene"
     emb_layer: int | None = None
     top_k: int | None = None
     perceiver_num_heads: int | None = None
-    max_length: int | None = None
-    no_repeat_ngram_size: int | None = None
 
 
 def override_settings(
@@ -47,9 +45,7 @@ def override_settings(
     changed = {
         name: getattr(options, name) for name in _MESSAGES if getattr(options, name) is not None
     }
-    generation = {
-        name: getattr(options, name) for name in _GENERATION if getattr(options, name) is not None
-    }
+    generation = option_values(options)
     message = read_system_message(options)
     if message is not None:
         changed["system_message"] = message
@@ -62,12 +58,7 @@ def read_reference_config(checkpoint: Path | None) -> ReferenceConfig:
     Raises:
         CheckpointError: It states a value of another type, or an encoder of whole cells.
     """
-    path = None if checkpoint is None else checkpoint.with_name(CONFIG)
-    if path is None or not path.is_file():
-        return ReferenceConfig()
-    fields = read_json(path)
-    if not {"projector", "decoder_hidden_size"} <= fields.keys():
-        return ReferenceConfig()  # it is of something else, like a Hugging Face folder
+    path, fields = read_reference_fields(checkpoint)
     try:
         config = msgspec.convert(fields, ReferenceConfig)
     except msgspec.ValidationError as error:
@@ -84,43 +75,19 @@ def settings_of_parts(
     geneformer: Path,
     llama: Path,
     tokenizer: PreTrainedTokenizerBase,
-    reference: ReferenceConfig,
 ) -> CheckpointSettings:
     """The settings of a checkpoint that is spread over folders and files.
 
     Raises:
-        CheckpointError: No end token is named, or the file of the system message is unreadable.
+        CheckpointError: See `read_generation`; or the file of the system message is unreadable.
     """
-    limit, ngram = reference.max_length, reference.no_repeat_ngram_size
-    generation = Generation(
-        max_new_tokens=MAX_NEW_TOKENS if limit is None else limit,
-        no_repeat_ngram_size=NO_REPEAT_NGRAM_SIZE if ngram is None else ngram,
-        eos_token_ids=_end_tokens(llama, tokenizer),
-    )
     settings = CheckpointSettings(
         name=f"{geneformer.name}+{llama.name}",
         system_message="",  # no weights carry it: `render_prompt` asks for it
-        generation=generation,
+        generation=read_generation(options, llama, tokenizer),
         licences=(_licence("encoder", geneformer), _licence("decoder", llama)),
     )
     return override_settings(settings, options)
-
-
-def _end_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The end tokens `generate` would use: generation_config.json, then config.json."""
-    for name in ("generation_config.json", CONFIG):
-        ends = read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
-        if ends is None:
-            continue
-        listed = ends if isinstance(ends, list) else [ends]
-        if not all(isinstance(end, int) for end in listed):
-            problem = f"{folder / name}: eos_token_id is {ends!r}"
-            raise CheckpointError(problem, hint="it must be a token id, or a list of them")
-        return tuple(listed)
-    if tokenizer.eos_token_id is None:
-        problem = f"{folder} names no end token"
-        raise CheckpointError(problem, hint="add eos_token_id to generation_config.json")
-    return (int(tokenizer.eos_token_id),)
 
 
 def _licence(part: str, folder: Path) -> Licence:

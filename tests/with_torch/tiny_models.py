@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from c2t.export.checkpoint.gene_dictionaries.vocabulary import build_gene_vocabulary
-from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.checkpoint.text.prompt import render_prompt
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.loaded_checkpoint import (
     PLACEHOLDER_TOKEN,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tiny_models import CHAT_TEMPLATE, SYSTEM_MESSAGE, tiny_settings, tiny_tokenizer
 
-from c2t.export.checkpoint.prompt import render_prompt
+from c2t.export.checkpoint.text.prompt import render_prompt
 from c2t.runtime.system.errors import CheckpointError
 
 SETTINGS = tiny_settings()

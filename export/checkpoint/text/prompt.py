@@ -5,11 +5,10 @@ system header when the renderer offers `strftime_now`, and the prompt would chan
 """
 
 import re
-from collections.abc import Callable
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from c2t.export.checkpoint.text.chat_template import Message, render_templates
 from c2t.export.model.loaded_checkpoint import CheckpointSettings
 from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.system.errors import CheckpointError
@@ -28,8 +27,8 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
             (Llama 3.2: "26 Jul 2024"); None takes what the template falls back to.
 
     Raises:
-        CheckpointError: No system message, no template, an unknown placeholder token, or a prompt
-            whose ids around the placeholders vary with their number.
+        CheckpointError: No system message, no template, one that leaves a message out, an unknown
+            placeholder token, or a prompt whose ids around the placeholders vary with their number.
     """
     if not settings.system_message.strip():
         problem = "the checkpoint carries no system message"
@@ -42,10 +41,11 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
         problem = "the decoder's tokenizer has no chat template"
         raise CheckpointError(problem, hint="use the folder of the Instruct model")
     placeholder_id = _placeholder_id(tokenizer, settings.placeholder_token)
-    date, template_date = _find_date(tokenizer, settings)
+    prompts = _Prompts(tokenizer, settings)
+    date, template_date = _find_date(prompts, settings.date)
+    _check_messages(prompts.text(1, template_date), settings)
     parts = {
-        count: _split(_encode(tokenizer, settings, count, template_date), placeholder_id, count)
-        for count in _COUNTS
+        count: _split(prompts.ids(count, template_date), placeholder_id, count) for count in _COUNTS
     }
     if len(set(parts.values())) != 1:
         problem = "the prompt's token ids depend on the number of placeholders"
@@ -72,65 +72,77 @@ def _placeholder_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     return int(ids[0])
 
 
-def _find_date(
-    tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettings
-) -> tuple[str | None, str | None]:
+class _Prompts:
+    """The prompts that a template makes of the messages, rendered at once.
+
+    Args:
+        tokenizer: With a chat template.
+        settings: Messages and date.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettings) -> None:
+        dates = dict.fromkeys((settings.date, None))
+        jobs = [(count, date) for date in dates for count in _COUNTS] + [(1, _DATE_MARK)]
+        rendered = render_templates(
+            tokenizer, [(_messages(settings, count), date) for count, date in jobs]
+        )
+        self._tokenizer = tokenizer
+        self._rendered = dict(zip(jobs, rendered, strict=True))
+
+    def text(self, count: int, date: str | None) -> str:
+        """The prompt with so many placeholders."""
+        text, error = self._rendered[count, date]
+        if text is None:
+            problem = f"the chat template cannot be rendered: {error}"
+            hint = "take another one: --chat-template NAME or FILE"
+            if "strftime_now" in error or "date_string" in error:
+                hint = "it insists on a date: pass the date to write, --date"
+            raise CheckpointError(problem, hint=hint)
+        return text
+
+    def ids(self, count: int, date: str | None) -> list[int]:
+        """The same as text tokens."""
+        text = self.text(count, date)
+        return [int(t) for t in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def _messages(settings: CheckpointSettings, count: int) -> list[Message]:
+    user = settings.user_message + settings.placeholder_token * count
+    return [
+        {"role": "system", "content": settings.system_message},
+        {"role": "user", "content": user},
+    ]
+
+
+def _check_messages(prompt: str, settings: CheckpointSettings) -> None:
+    """Refuse a template that leaves a message out; it may change the spaces of one."""
+    shown = " ".join(prompt.split())
+    for role, message in (("system", settings.system_message), ("user", settings.user_message)):
+        if " ".join(message.split()) not in shown:
+            problem = f"the chat template leaves out the {role} message, {message!r}"
+            raise CheckpointError(
+                problem,
+                hint="take the template of the training run: --chat-template NAME or FILE",
+            )
+
+
+def _find_date(prompts: _Prompts, stated: str | None) -> tuple[str | None, str | None]:
     """The date that the prompt shows, and the date to give the template; None: no date."""
-    marked = _render(tokenizer, settings, 1, _DATE_MARK)
+    marked = prompts.text(1, _DATE_MARK)
     if _DATE_MARK not in marked:
-        if settings.date is not None:
-            problem = f"the chat template writes no date, but {settings.date!r} was asked for"
+        if stated is not None:
+            problem = f"the chat template writes no date, but {stated!r} was asked for"
             raise CheckpointError(problem, hint="leave the date out")
         return None, None
-    if settings.date is not None:
-        return settings.date, settings.date
+    if stated is not None:
+        return stated, stated
     first, second, *others = map(re.escape, marked.split(_DATE_MARK))
     pattern = rf"{first}(.*?){second}" + "".join(rf"\1{text}" for text in others)
-    match = re.fullmatch(pattern, _render(tokenizer, settings, 1, None), re.DOTALL)
+    match = re.fullmatch(pattern, prompts.text(1, None), re.DOTALL)
     if match is None:
         problem = "cannot tell which date the chat template falls back to"
         raise CheckpointError(problem, hint="pass the date to write")
     return match[1], None
-
-
-def _encode(
-    tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettings, count: int, date: str | None
-) -> list[int]:
-    text = _render(tokenizer, settings, count, date)
-    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-
-def _render(
-    tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettings, count: int, date: str | None
-) -> str:
-    user = settings.user_message + settings.placeholder_token * count
-    clock: Callable[[str], str] | jinja2.Undefined = jinja2.Undefined(name="strftime_now")
-    written: str | jinja2.Undefined = jinja2.Undefined(name="date_string")
-    if date is not None:
-        pinned = date
-        written = pinned
-
-        def clock(_: str) -> str:
-            return pinned
-
-    try:
-        rendered: str = tokenizer.apply_chat_template(
-            [
-                {"role": "system", "content": settings.system_message},
-                {"role": "user", "content": user},
-            ],
-            tokenize=False,
-            add_generation_prompt=True,
-            # Template variables: an undefined one hides the clock that the renderer would offer.
-            strftime_now=clock,
-            date_string=written,
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        problem = f"the chat template cannot be rendered: {error}"
-        raise CheckpointError(
-            problem, hint="if it insists on a date, pass the date to write"
-        ) from error
-    return rendered
 
 
 def _split(

@@ -1,0 +1,194 @@
+"""The text tokenizer of a decoder, from local files only, and what the bundle keeps of it.
+
+One decision: the bundle's tokenizer.json is what the loaded tokenizer says of itself. Files beside
+it (tokenizer_config.json, added_tokens.json) change tokens and texts; the runtime reads one file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from c2t.export.checkpoint.configs import read_json
+from c2t.runtime.system.checked_read import read_bounded
+from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.rust_panics import rust_panics
+
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+TEMPLATE = "chat_template.jinja"
+TEMPLATE_BYTES_MAX = 1 << 20
+BACKEND = "TokenizersBackend"  # what transformers 5 calls PreTrainedTokenizerFast
+# `clean_up_tokenization` of transformers, in its order.
+CLEAN_UP = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
+    (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+def load_tokenizer(
+    folder: Path, *, trained: Sequence[Path] = (), chat_template: str | None = None
+) -> tuple[PreTrainedTokenizerBase, str]:
+    """Load a fast tokenizer.
+
+    Args:
+        folder: The decoder's.
+        trained: Folders of what was trained; the first with a tokenizer of its own wins, as
+            training scripts save the one that they used.
+        chat_template: Name of one of its templates, or a file; None takes its only or default one.
+
+    Returns:
+        The tokenizer with one chat template or none, and the `tokenizer.json` for the bundle.
+
+    Raises:
+        CheckpointError: The folder has no usable tokenizer, or no such template.
+
+    Warns:
+        UserWarning: The tokenizer is not the decoder's own.
+    """
+    others = [other for other in trained if other.resolve() != folder.resolve()]
+    own = next((other for other in others if (other / TOKENIZER).is_file()), None)
+    tokenizer = _load(folder if own is None else own)
+    if own is not None and (folder / TOKENIZER).is_file():
+        _compare(folder, own, tokenizer)
+    for other in others:
+        if own is None and (other / TEMPLATE).is_file():
+            template = _read_template(other / TEMPLATE)
+            if template != tokenizer.chat_template:
+                _warn(f"the chat template is {other / TEMPLATE}, which differs from {folder}'s")
+            tokenizer.chat_template = template
+    tokenizer.chat_template = _one_template(tokenizer.chat_template, chat_template)
+    return tokenizer, stored_tokenizer(tokenizer)
+
+
+def stored_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The `tokenizer.json` whose texts are those of a tokenizer, its clean-up of spaces included.
+
+    Raises:
+        CheckpointError: It has no decoder that a clean-up can follow.
+    """
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    text = str(tokenizer.backend_tokenizer.to_str())
+    if not tokenizer.clean_up_tokenization_spaces:
+        return text
+    fields: dict[str, Any] = json.loads(text)
+    if fields.get("decoder") is None:
+        problem = "the tokenizer cleans up spaces, but has no decoder"
+        raise CheckpointError(
+            problem, hint=f"set clean_up_tokenization_spaces to false in {TOKENIZER_CONFIG}"
+        )
+    rules = [
+        {"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in CLEAN_UP
+    ]
+    # Fuse joins the tokens first: a space and what follows it are often two of them.
+    decoders = [fields["decoder"], {"type": "Fuse"}, *rules]
+    fields["decoder"] = {"type": "Sequence", "decoders": decoders}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def _load(folder: Path) -> PreTrainedTokenizerBase:
+    path = folder / TOKENIZER_CONFIG
+    config = read_json(path) if path.is_file() else {}
+    extra = config.get("extra_special_tokens")
+    # transformers 5 writes a list where 4 has a dictionary. Its tokenizer.json is the same.
+    options: dict[str, Any] = {}
+    if isinstance(extra, list):
+        options = {"extra_special_tokens": {}, "additional_special_tokens": extra}
+    plain = config.get("tokenizer_class") == BACKEND and (folder / TOKENIZER).is_file()
+    loader = PreTrainedTokenizerFast if plain else AutoTokenizer
+    try:
+        with rust_panics(), _no_word_of_the_class():
+            tokenizer: PreTrainedTokenizerBase = loader.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,  # else a folder that brings code makes transformers ask
+                # Some versions ask every big vocabulary beside a new config whether it is Mistral's
+                fix_mistral_regex=False,
+                **options,
+            )
+    # The one call above is all the library's. Its Rust part raises plain `Exception` for a damaged
+    # file, and its Python part whatever a missing or wrong entry leads to.
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        problem = f"no usable tokenizer in {folder}: {first}"
+        hint = "save it again with transformers 4.57, as tokenizer.json"
+        if not (folder / TOKENIZER).is_file():
+            hint = (
+                "it needs tokenizer.json; to convert a tokenizer.model: `pip install sentencepiece`"
+                " and `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` in Python"
+            )
+        raise CheckpointError(problem, hint=hint) from error
+    if not tokenizer.is_fast:
+        problem = f"the tokenizer in {folder} has no tokenizer.json"
+        raise CheckpointError(problem, hint="save it with a current transformers")
+    return tokenizer
+
+
+@contextmanager
+def _no_word_of_the_class() -> Iterator[None]:
+    """Keep transformers from warning that a class of version 5 is not that of version 4."""
+    logger = logging.getLogger("transformers.tokenization_utils_base")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _compare(folder: Path, own: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Say in what the tokenizer of the trained part differs from the decoder's.
+
+    One without a chat template gets the decoder's.
+    """
+    base = _load(folder)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = base.chat_template
+    differing = {
+        "tokens": stored_tokenizer(base) != stored_tokenizer(tokenizer),
+        "chat template": base.chat_template != tokenizer.chat_template,
+    }
+    names = " and ".join(name for name, differs in differing.items() if differs)
+    if names:
+        _warn(f"the tokenizer is that of {own}; it differs from that of {folder} in: {names}")
+
+
+def _one_template(templates: str | dict[str, str] | None, wanted: str | None) -> str | None:
+    """The chat template to use: the named one, else the only or default one."""
+    named = templates if isinstance(templates, dict) else {}
+    if wanted is None:
+        if not isinstance(templates, dict):
+            return templates
+        if "default" in named:
+            return named["default"]
+        problem = f"the tokenizer has chat templates without a default: {', '.join(named)}"
+        raise CheckpointError(problem, hint=f"choose one: --chat-template {next(iter(named), '')}")
+    if wanted in named:
+        return named[wanted]
+    path = Path(wanted)
+    if not path.is_file():
+        shown = ", ".join(named) or "none by name"
+        problem = f"there is no chat template {wanted!r}, as a name or file"
+        raise CheckpointError(problem, hint=f"the tokenizer has {shown}; or give a .jinja file")
+    return _read_template(path)
+
+
+def _read_template(path: Path) -> str:
+    hint = "give a text file in UTF-8"
+    content = read_bounded(path, bytes_max=TEMPLATE_BYTES_MAX, error=CheckpointError, hint=hint)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"cannot read {path}: {error}"
+        raise CheckpointError(problem, hint=hint) from error
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
