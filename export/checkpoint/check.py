@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from c2t.export.checkpoint.tensors.assembly import build_empty, count_parameters
@@ -11,12 +13,14 @@ from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoi
 from c2t.export.model.model import check_fit, layers_needed
 from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import build_projector, cell_vectors
+from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import progress_bar
 
 # Numbers that are looked at together: a mask of a large table takes memory.
 BLOCK = 1 << 24
 FLOAT32_BYTES = 4
+LEAST_DIVISOR = 1e-30  # of a score, which is float32
 
 
 def check_outline(outline: CheckpointOutline) -> None:
@@ -35,9 +39,12 @@ def check_outline(outline: CheckpointOutline) -> None:
         if value < least:
             problem = f"{name} is {value}; it must be at least {least}"
             raise CheckpointError(problem, hint=f"pass --{name.replace('_', '-')}")
+    _check_beams(generation)
     layers_needed(int(outline.encoder.num_hidden_layers), outline.emb_layer)
     _check_vocabularies(outline)
-    if outline.projector is not None:
+    if outline.projector is None:
+        check_room(outline, vectors=1)  # there are more, but only the weights tell how many
+    else:
         check_projector(outline, outline.projector)
 
 
@@ -48,8 +55,16 @@ def check_projector(outline: CheckpointOutline, projector: ProjectorConfig) -> N
         CheckpointError: Names the numbers.
     """
     check_fit(outline.encoder, projector, outline.decoder)
+    check_room(outline, vectors=cell_vectors(projector, outline.top_k))
+
+
+def check_room(outline: CheckpointOutline, *, vectors: int) -> None:
+    """Refuse a prompt with so many cell vectors, and a text, that the decoder has no room for.
+
+    Raises:
+        CheckpointError: Names the numbers.
+    """
     prompt, new_tokens = outline.prompt, outline.settings.generation.max_new_tokens
-    vectors = cell_vectors(projector, outline.top_k)
     around = len(prompt.prefix_ids) + len(prompt.suffix_ids)
     needed = around + vectors + new_tokens
     positions = decoder_family(outline.decoder.model_type).max_positions(outline.decoder)
@@ -96,22 +111,42 @@ def float32_bytes(outline: CheckpointOutline) -> int:
 def _check_vocabularies(outline: CheckpointOutline) -> None:
     """Refuse tokens without a row in the table of encoder or decoder."""
     prompt, genes = outline.prompt, outline.genes
-    text = (*prompt.prefix_ids, prompt.placeholder_id, *prompt.suffix_ids)
-    special = [token for token in genes.special_tokens().values() if token is not None]
-    for what, token, rows, hint in (
+    rows = int(outline.decoder.vocab_size)
+    other = "the tokenizer belongs to another decoder, or tokens were added to it alone"
+    for what, ids, hint in (
+        ("the placeholder is", [prompt.placeholder_id], f"{other}; see --placeholder-token"),
+        ("the prompt has", (*prompt.prefix_ids, *prompt.suffix_ids), f"{other}; see --llama"),
         (
-            "the prompt has text token",
-            max(*text, *outline.settings.generation.eos_token_ids),
-            int(outline.decoder.vocab_size),
-            "the tokenizer belongs to another decoder",
-        ),
-        (
-            "the vocabulary has gene token",
-            max(int(genes.token.max()), *special),
-            int(outline.encoder.vocab_size),
-            "the genes belong to another encoder",
+            "an end token (eos_token_id) is",
+            outline.settings.generation.eos_token_ids,
+            "correct generation_config.json or config.json in the folder of --llama",
         ),
     ):
-        if token >= rows:
-            problem = f"{what} {token}, but the table of tokens has {rows} rows"
-            raise CheckpointError(problem, hint=hint)
+        for token in ids:
+            if not 0 <= token < rows:
+                name = outline.tokenizer.convert_ids_to_tokens(token) if token >= 0 else None
+                shown = f"text token {token}" + (f" ({name!r})" if name else "")
+                problem = f"{what} {shown}, but the decoder's table has {rows} rows"
+                raise CheckpointError(problem, hint=hint)
+    special = [token for token in genes.special_tokens().values() if token is not None]
+    gene_rows = int(outline.encoder.vocab_size)
+    for gene in (int(genes.token.max()), int(genes.token.min()), *special):
+        if not 0 <= gene < gene_rows:
+            problem = f"the vocabulary has gene token {gene}, but the encoder has {gene_rows} rows"
+            raise CheckpointError(problem, hint="the genes belong to another encoder")
+    named = len(outline.tokenizer.get_vocab())
+    if 2 * named < rows:
+        problem = f"the tokenizer has {named} tokens for the {rows} of the decoder"
+        raise CheckpointError(problem, hint=f"most texts would be empty: {other}")
+
+
+def _check_beams(generation: Generation) -> None:
+    """Refuse a penalty that no score can be divided by."""
+    penalty, longest = generation.length_penalty, generation.max_new_tokens
+    try:
+        divisor = float(longest) ** penalty
+    except OverflowError:
+        divisor = math.inf
+    if not LEAST_DIVISOR < divisor < 1 / LEAST_DIVISOR:
+        problem = f"length_penalty is {penalty}: scores would be divided by {longest} to that power"
+        raise CheckpointError(problem, hint="pass --length-penalty; 1.0 is usual")
