@@ -27,6 +27,10 @@ def export(
     cells: Annotated[
         Path | None, typer.Option(help="Real cells (.h5ad) for the check against PyTorch.")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="JSON: cells with the tokens that the author's own code gave."),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes of a known model, for --random.")
     ] = None,
@@ -36,7 +40,8 @@ def export(
 ) -> None:
     """Turn a trained checkpoint into a bundle.
 
-    The bundle is checked against PyTorch; when the check fails, none is left behind.
+    The bundle is checked against PyTorch, and against what the author's own code wrote where
+    --reference gives that; when a check fails, none is left behind.
 
     Give one of: FOLDER; --geneformer and --llama with --checkpoint, --adapter or both;
     --preset and --random.
@@ -50,10 +55,16 @@ def export(
     read_system_message(checkpoint)  # before torch is imported
     source: dict[str, Any] = {"checkpoint": checkpoint}
     if preset is not None:
+        if reference is not None:
+            problem = "--reference does not go with --preset, whose weights are random"
+            raise UsageError(problem, hint=_HINT)
         source = {"preset": _preset_options(preset, named, others)}
     pipeline = import_stage("c2t.export.pipeline")
     bundle = pipeline.export_bundle(
-        pipeline.ExportOptions(output=output, cells=cells, force=force, **source), report=say
+        pipeline.ExportOptions(
+            output=output, cells=cells, reference=reference, force=force, **source
+        ),
+        report=say,
     )
     say(f"wrote {bundle.path}; describe cells with `c2t describe {bundle.path} CELLS.h5ad`")
 
@@ -80,7 +91,9 @@ def _check_way(options: CheckpointOptions, preset: str | None, *, random: bool) 
 def _preset_options(preset: str, named: dict[str, Any], others: dict[str, Any]) -> PresetOptions:
     """The preset's options; those of a checkpoint do not go with it, but for `top_k`."""
     chosen = {name: others[name] for name in ("projector", "seed")}
-    given = {name: value for name, value in named.items() if value is not None}
+    given = {
+        name: value for name, value in named.items() if value is not None and value is not False
+    }
     if "top_k" in given:
         chosen["top_k"] = given.pop("top_k")
     if given:
@@ -105,6 +118,7 @@ def _signature() -> inspect.Signature:
             own["output"],
             *_parameters(CheckpointOptions),
             own["cells"],
+            own["reference"],
             own["preset"],
             own["random"],
             *_parameters(PresetOptions),

@@ -34,13 +34,18 @@ from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoi
 from c2t.export.parity.check import check_parity
 from c2t.export.parity.result import ParityResult
 from c2t.export.phrases import read_phrases
+from c2t.export.reference import ReferenceCell, compare_with_reference, read_reference
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.engines.table import EngineName
+from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.errors import OutputError, ParityError
 from c2t.runtime.system.files import atomic_folder
 from c2t.runtime.system.progress import progress_bar
 
@@ -59,6 +64,7 @@ class ExportOptions:
     checkpoint: CheckpointOptions | None = None
     preset: PresetOptions | None = None
     cells: Path | None = None  # real cells for the parity check and the golden cells
+    reference: Path | None = None  # what the author's own code wrote, see `export.reference`
     golden_cells: int = 4
     force: bool = False  # replace an existing bundle
 
@@ -85,10 +91,22 @@ class ParityReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Gene tokens of the cells that the graphs are checked with, and what cells they are."""
+    """Gene tokens of the cells that the graphs are checked with, and what cells they are.
+
+    Attributes:
+        sequences: Special tokens included.
+        source: What cells they are, in words.
+        reference: Cells with what the author's own code wrote.
+    """
 
     sequences: list[list[int]]
     source: str
+    reference: tuple[ReferenceCell, ...] = ()
+
+    def golden(self, count: int) -> list[list[int]]:
+        """Gene tokens of the golden cells: all reference cells, filled up from the others."""
+        referred = [list(cell.gene_tokens) for cell in self.reference]
+        return referred + self.sequences[: max(0, count - len(referred))]
 
 
 def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) -> Bundle:
@@ -104,7 +122,9 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
     Raises:
         CheckpointError: The checkpoint cannot be used; the message lists what is wrong with it.
         CellFileError: `options.cells` cannot be read.
-        ParityError: The graphs differ from the PyTorch model; nothing is left behind.
+        ParityError: The graphs differ from the PyTorch model, or the texts from the reference's;
+            nothing is left behind.
+        BundleError: What was written cannot be opened as a bundle; nothing is left behind.
         OutputError: The target cannot be written, or the disk has too little room.
     """
     # The folder is made first: a place that cannot be written is known at once.
@@ -115,6 +135,7 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
         report(f"recognised {loaded.layout}")
         check_weights(loaded)
         fill_folder(folder, loaded, examples, options.golden_cells, report)
+        check_bundle(folder, examples.reference, report)
     return open_bundle(options.output, verify=False)  # hashed a moment ago
 
 
@@ -132,9 +153,10 @@ def check_before_loading(
     check_outline(outline)
     if outline.phrases is not None:
         read_phrases(outline.phrases)
+    reference = () if options.reference is None else read_reference(options.reference, outline)
     sequences, source = example_sequences(outline, options.cells)
     check_space(folder, float32_bytes(outline))
-    return outline, Examples(sequences=sequences, source=source)
+    return outline, Examples(sequences=sequences, source=source, reference=reference)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -165,20 +187,32 @@ def fill_folder(
         report: Called with a few words when a part of the work begins.
 
     Raises:
-        ParityError: The graphs differ from the PyTorch model.
+        ParityError: The graphs differ from the PyTorch model, or its texts from the reference's.
     """
     report("writing the graphs")
     with progress_bar("writing", graph_bytes(loaded), unit="bytes") as advance:
         encoder, token_embedding = write_graphs(loaded, folder, advance=advance)
     write_tables(loaded, folder)
     report("checking the graphs against PyTorch")
+    if not examples.reference and not loaded.random_weights:
+        report("that is c2t's own reading of the checkpoint: no --reference was given")
     results = check_parity(loaded, folder, examples.sequences)
     parity = ParityReport(cells=examples.source, results=tuple(results))
     (folder / PARITY_NAME).write_bytes(json_bytes(parity))
     report("writing the expected texts")
     # Random weights never end a text: one cell to its full length says enough.
-    chosen = examples.sequences[: 1 if loaded.random_weights else golden]
-    (folder / GOLDEN_NAME).write_bytes(json_bytes(golden_cells(loaded, chosen)))
+    count = 1 if loaded.random_weights else golden
+    cells = golden_cells(loaded, examples.golden(count))
+    for number, (cell, written) in enumerate(zip(examples.reference, cells.cells, strict=False)):
+        compare_with_reference(
+            number,
+            cell,
+            written.token_ids,
+            written.text,
+            writer="PyTorch, as c2t reads the checkpoint",
+            end_tokens=loaded.generation.eos_token_ids,
+        )
+    (folder / GOLDEN_NAME).write_bytes(json_bytes(cells))
     report("hashing the files")
     write_manifest(folder, make_manifest(loaded, folder, encoder, token_embedding))
 
@@ -193,3 +227,58 @@ def golden_cells(loaded: LoadedCheckpoint, sequences: Sequence[list[int]]) -> Go
             cells.append(GoldenCell(gene_tokens=tuple(sequence), token_ids=tuple(ids), text=text))
             advance(1)
     return GoldenCells(cells=tuple(cells))
+
+
+def check_bundle(folder: Path, reference: Sequence[ReferenceCell], report: Report) -> None:
+    """Open a bundle as `c2t describe` would, before it gets its name.
+
+    Args:
+        folder: The bundle; its files were hashed a moment ago.
+        reference: Cells whose texts the bundle must write.
+        report: Called with a few words when a part of the work begins.
+
+    Raises:
+        BundleError: A part cannot be opened.
+        ParityError: The tokenizer makes other texts of the golden cells than the checkpoint's, or
+            none at all; or a reference cell gets another text.
+    """
+    report("opening the bundle")
+    bundle = open_bundle(folder, verify=False)
+    _check_texts(bundle)
+    parts = (bundle.genes, bundle.gene_embedding_tables, bundle.token_embedding)
+    assert all(part is not None for part in parts)
+    if PHRASES_NAME in bundle.manifest.files:
+        load_phrase_table(bundle.file(PHRASES_NAME), bundle.manifest.decoder.vocabulary_size)
+    if not reference:
+        return
+    report("describing the reference cells with the bundle")
+    describer = Describer(bundle, DescribeOptions(engine=EngineName.cpu))
+    chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in reference])
+    for number, (cell, description) in enumerate(
+        zip(reference, describer.describe([chunk]), strict=True)
+    ):
+        compare_with_reference(
+            number,
+            cell,
+            description.tokens,
+            description.text or f"(error: {description.error})",
+            writer="the bundle",
+            end_tokens=bundle.manifest.generation.eos_token_ids,
+        )
+
+
+def _check_texts(bundle: Bundle) -> None:
+    """Compare the texts of the bundle's tokenizer with those of the checkpoint's."""
+    ends = bundle.manifest.generation.eos_token_ids
+    for number, cell in enumerate(bundle.golden.cells):
+        text = bundle.tokenizer.decode(list(cell.token_ids), skip_special_tokens=True)
+        if text != cell.text:
+            problem = (
+                f"golden cell {number}: the tokens are {cell.text!r}, the bundle says {text!r}"
+            )
+            hint = "the checkpoint's tokenizer does more than tokenizer.json can say; report it"
+            raise ParityError(problem, hint=hint)
+        said = [token for token in cell.token_ids if token not in ends]
+        if said and all(bundle.tokenizer.id_to_token(token) is None for token in said):
+            problem = f"golden cell {number}: the tokenizer has none of the tokens {said[:5]}, ..."
+            raise ParityError(problem, hint="the tokenizer belongs to another decoder")
