@@ -14,6 +14,26 @@ from c2t.runtime.system import checked_read
 from c2t.runtime.system.errors import CheckpointError
 
 CONFIG = "config.json"
+# Fields of any config.json that change nothing that is exported: notes, outputs that can be asked
+# for, and the settings of `generate`, which are read where generation is set up.
+_UNREAD = frozenset({
+    "model_type", "architectures", "transformers_version", "torch_dtype", "dtype",
+    "tokenizer_class",     "task_specific_params", "finetuning_task", "problem_type", "id2label",
+    "label2id", "num_labels", "prefix", "license", "initializer_range", "use_cache", "cache_dir",
+    "gradient_checkpointing", "tie_word_embeddings", "return_dict", "torchscript", "use_bfloat16",
+    "output_attentions", "output_hidden_states", "output_scores", "output_past", "tf_legacy_loss",
+    "attn_implementation", "flash_attn_2_enabled", "use_flash_attn", "chunk_size_feed_forward",
+    "unsloth_version", "unsloth_fixed", "base_model_name_or_path", "model_name", "name",
+    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id",
+    "mask_token_id", "unk_token_id", "decoder_start_token_id", "forced_bos_token_id",
+    "forced_eos_token_id", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens",
+    "do_sample", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty",
+    "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_beams",
+    "num_beam_groups", "diversity_penalty", "num_return_sequences", "early_stopping",
+    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "remove_invalid_values",
+    "return_dict_in_generate", "exponential_decay_length_penalty", "renormalize_logits",
+})  # fmt: skip
+_NEUTRAL: dict[str, Any] = {"is_decoder": False, "is_encoder_decoder": False}
 # The longest are gene dictionaries: the published ones have 4 MB.
 JSON_BYTES_MAX = 256 << 20
 
@@ -74,11 +94,50 @@ def read_reference_fields(checkpoint: Path | None) -> tuple[Path, dict[str, Any]
 
 
 def _config(family: ModelFamily, fields: dict[str, Any], path: Path) -> PretrainedConfig:
+    """Make a config of its fields, none of which may be left unread."""
+    try:
+        fields = family.translate(fields)
+    except CheckpointError as error:
+        problem = f"{path}: {error.problem}"
+        raise CheckpointError(problem, hint=error.hint) from error
+    _check_fields(family, fields, path)
     try:
         config = family.config(**fields)
     # transformers validates some fields itself, by raising one of these.
     except (TypeError, ValueError, KeyError) as error:
-        problem = f"{path}: {error}"
-        raise CheckpointError(problem, hint="download the folder again") from error
+        words = str(error.args[0]) if error.args else type(error).__name__
+        problem = f"{path}: {words}"
+        raise CheckpointError(problem, hint="check this field, or download the folder again") from (
+            error
+        )
     family.check_config(config)
     return config
+
+
+def _check_fields(family: ModelFamily, fields: dict[str, Any], path: Path) -> None:
+    """Refuse fields that may change what the model computes and that nothing here reads.
+
+    Raises:
+        CheckpointError: Names the field and its value.
+    """
+    method = fields.get("quantization_config") or fields.get("compression_config")
+    if method:
+        kind = method.get("quant_method", method) if isinstance(method, dict) else method
+        problem = f"{path}: quantization_config is {kind!r}: the weights are quantised"
+        hint = (
+            "pass the folder of the unquantised model; if its weights are floats nevertheless, "
+            "remove the field"
+        )
+        raise CheckpointError(problem, hint=hint)
+    neutral = {**_NEUTRAL, **family.neutral}
+    for name, value in fields.items():
+        # Whatever starts with an underscore is a note of the program that wrote the file.
+        if name in _UNREAD or name in family.settings or name.startswith("_"):
+            continue
+        if value == neutral.get(name) or value is None or value is False or value in ({}, [], ""):
+            continue
+        problem = f"{path}: {name} is {value!r}, which c2t does not read"
+        hint = (
+            f"a {family.name} with it may compute something else; if it does not, remove the field"
+        )
+        raise CheckpointError(problem, hint=hint)

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForMaskedLM
 from transformers.models.bert.modeling_bert import BertLayer
 
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
-from c2t.export.model.family import EncoderGraph, EncoderPreset
+from c2t.export.model.family import EncoderGraph, EncoderPreset, check_sizes
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import layers_needed
 from c2t.runtime.bundle.manifest import Encoder, GeneInput
@@ -40,6 +40,20 @@ TOLERATED = {
     "bert.pooler.dense.weight": "the pooler is not part of a masked LM",
     "bert.pooler.dense.bias": "the pooler is not part of a masked LM",
 }
+# Heads behind the hidden states: a classifier's folder has others than a masked LM's.
+UNNEEDED = ("cls.", "classifier.", "qa_outputs.")
+# Names before PyTorch 1.0, which transformers still reads.
+RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+# Fields of config.json that are read, or that matter in training only.
+SETTINGS = frozenset({
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "hidden_act", "max_position_embeddings", "type_vocab_size", "layer_norm_eps",
+    "position_embedding_type", "is_decoder", "add_cross_attention",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
+    # What Google's first checkpoints say of a pooler that they never had.
+    "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+    "pooler_size_per_head", "pooler_type", "directionality",
+})  # fmt: skip
 
 
 def preset(
@@ -106,6 +120,15 @@ def check_config(config: BertConfig) -> None:
     if config.hidden_act not in ACTIVATIONS:
         problem = f"the encoder's activation is {config.hidden_act!r}"
         raise CheckpointError(problem, hint=f"c2t exports {', '.join(sorted(ACTIVATIONS))}")
+    sizes = (
+        *("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"),
+        *("num_hidden_layers", "max_position_embeddings", "type_vocab_size"),
+    )
+    check_sizes(config, sizes, part="encoder")
+    heads = config.num_attention_heads
+    if config.hidden_size % heads:
+        problem = f"the encoder's width {config.hidden_size} cannot have {heads} attention heads"
+        raise CheckpointError(problem, hint="check num_attention_heads in its config.json")
     scheme = getattr(config, "position_embedding_type", "absolute")
     if scheme != "absolute" or config.is_decoder or config.add_cross_attention:
         problem = f"not a plain BERT encoder: position_embedding_type {scheme!r}"

@@ -11,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from c2t.runtime.system.errors import CheckpointError
 
 Family = TypeVar("Family", bound="ModelFamily")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,11 @@ class ModelFamily:
         tied_by_config: The same, for a config with `tie_word_embeddings`.
         tolerated: Names of tensors that some saves hold and no output depends on, with the reason.
         tolerated_endings: The same, by how the names end.
+        unneeded: What the names of heads start with that no output depends on; they may be missing.
+        renamed: Endings of names in old saves, with what they are now.
+        settings: Fields of `config.json` that are read, or that change no output.
+        neutral: Other fields, with the one value that changes no output.
+        translate: Makes the fields of a newer transformers those that are read here; it may raise.
     """
 
     name: str
@@ -41,6 +47,11 @@ class ModelFamily:
     tied_by_config: Mapping[str, str] = field(default_factory=dict)
     tolerated: Mapping[str, str] = field(default_factory=dict)
     tolerated_endings: tuple[str, ...] = ()
+    unneeded: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    settings: frozenset[str] = frozenset()
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     @property
     def model_type(self) -> str:
@@ -50,6 +61,21 @@ class ModelFamily:
     def tied_names(self, config: PretrainedConfig) -> dict[str, str]:
         """Second names of the tied tensors of a model with this config, with their first names."""
         return {**self.tied, **(self.tied_by_config if config.tie_word_embeddings else {})}
+
+    def named_as_in_module(self, tensors: Mapping[str, Value]) -> dict[str, Value]:
+        """Tensors by the names of the module: old endings renamed, the base model's prefix added.
+
+        transformers does both on loading, so saves with either are around.
+        """
+        prefix = f"{self.module.base_model_prefix}."
+        bare = self.first_layer.removeprefix(prefix)
+        without = any(name.startswith(bare) for name in tensors)
+        result = {}
+        for name, tensor in tensors.items():
+            old = next((end for end in self.renamed if name.endswith(end)), "")
+            name = name.removesuffix(old) + self.renamed.get(old, "")
+            result[prefix + name if without and not name.startswith(prefix) else name] = tensor
+        return result
 
     def holds_part(self, tensors: Mapping[str, Any]) -> bool:
         """Whether these tensors are a whole part, not only what an adapter trained."""
@@ -76,6 +102,19 @@ class EncoderGraph:
 
     layers_run: int
     rows: int | None
+
+
+def check_sizes(config: PretrainedConfig, names: tuple[str, ...], *, part: str) -> None:
+    """Refuse sizes that are no positive integers.
+
+    Raises:
+        CheckpointError: Names the field and its value.
+    """
+    for name in names:
+        size = getattr(config, name)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            problem = f"the {part}'s {name} is {size!r}; it must be a positive integer"
+            raise CheckpointError(problem, hint="check its config.json")
 
 
 def find_family(

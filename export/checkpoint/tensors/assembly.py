@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from c2t.export.checkpoint.tensors.weight_types import is_quantised, why_no_weight
 from c2t.export.model.family import ModelFamily
 from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.export.projectors.families import build_projector
@@ -48,7 +49,18 @@ def build_part(
         for name, tensor in tensors.items()
         if name not in family.tolerated and not name.endswith(family.tolerated_endings)
     }
-    fill(model, needed, part=part, tied=family.tied_names(config))
+    tied = family.tied_names(config)
+    places = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    # A head that no output depends on is taken where it fits, and zero where it is missing.
+    heads = {name for name in {*needed, *places} if name.startswith(family.unneeded)}
+    for name in heads & needed.keys():
+        if tuple(needed[name].shape) != places.get(tied.get(name, name)):
+            del needed[name]
+    for name in heads & places.keys():
+        first = tied.get(name, name)
+        if first in heads and first not in needed and name not in needed:
+            needed[first] = torch.zeros(places[first])
+    fill(model, needed, part=part, tied=tied)
     family.restore_buffers(model)
     return _finished(model)
 
@@ -89,7 +101,10 @@ def fill(
     problems: dict[str, str] = {}  # by the tensor's name
     for name, tensor in tensors.items():
         first = tied.get(name, name)
-        if first not in places:
+        wrong = why_no_weight(tensor)
+        if wrong and first in places:
+            problems[name] = f"{name} {wrong}"
+        elif first not in places:
             problems[name] = f"{name} {list(tensor.shape)}: has no place in the {part}"
         elif tuple(tensor.shape) != places[first]:
             needed = list(places[first])
@@ -107,9 +122,7 @@ def fill(
         problem = f"the checkpoint does not fit the {part}, {len(problems)} tensors:\n" + "\n".join(
             f"- {line}" for line in sorted(problems.values())
         )
-        raise CheckpointError(
-            problem, hint="check that config.json and the weights are of the same model"
-        )
+        raise CheckpointError(problem, hint=_hint(tensors, places, tied, problems))
     model.load_state_dict(
         {name: as_float32(tensor) for name, tensor in chosen.items()}, strict=False, assign=True
     )
@@ -117,6 +130,30 @@ def fill(
         if second in places:
             owner, _, leaf = second.rpartition(".")
             setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
+
+
+def _hint(
+    tensors: Mapping[str, Tensor],
+    places: Mapping[str, tuple[int, ...]],
+    tied: Mapping[str, str],
+    problems: Mapping[str, str],
+) -> str:
+    """What helps where tensors do not fit."""
+    wrong = problems.keys() & tensors.keys()
+    if any(is_quantised(name) or why_no_weight(tensors[name]) for name in wrong):
+        return "export the checkpoint from before it was quantised: its weights are floats"
+    for name, line in problems.items():
+        first = tied.get(name, name)
+        if ": differs from" in line:
+            return "if both tables were trained, set tie_word_embeddings to false in config.json"
+        shape = tuple(tensors[name].shape) if name in tensors else ()
+        needed = places.get(first, ())
+        if first in tied.values() and shape[1:] == needed[1:] and shape[:1] != needed[:1]:
+            return (
+                f"the vocabulary was resized: set vocab_size to {shape[0]} in config.json, and use "
+                "the tokenizer of that run"
+            )
+    return "check that config.json and the weights are of the same model"
 
 
 def as_float32(tensor: Tensor) -> Tensor:
