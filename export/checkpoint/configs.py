@@ -77,7 +77,7 @@ def read_reference_fields(checkpoint: Path | None) -> tuple[Path, dict[str, Any]
     """Read the reference's own config.json, which its `save_pretrained` leaves beside the weights.
 
     Args:
-        checkpoint: The file of the weights.
+        checkpoint: The file or folder of the weights.
 
     Returns:
         Where it is, and what it says: nothing if there is none, or one of another kind.
@@ -85,8 +85,10 @@ def read_reference_fields(checkpoint: Path | None) -> tuple[Path, dict[str, Any]
     Raises:
         CheckpointError: It is no JSON object.
     """
-    path = Path(CONFIG) if checkpoint is None else checkpoint.with_name(CONFIG)
-    if checkpoint is None or not path.is_file():
+    if checkpoint is None:
+        return Path(CONFIG), {}
+    path = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / CONFIG
+    if not path.is_file():
         return path, {}
     fields = read_json(path)
     # Without these it is of something else, like a Hugging Face folder.

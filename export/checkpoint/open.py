@@ -28,6 +28,7 @@ _IN_FOLDER = (
     "emb_layer",
     "top_k",
     "perceiver_heads",
+    "perceiver_positions",
     "lora_alpha",
     "ignore_generation_config",
 )

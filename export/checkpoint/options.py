@@ -61,11 +61,16 @@ class CheckpointOptions:
     ] = None
     # Default: the template's own.
     date: Annotated[str | None, typer.Option(help="Date in the system header.")] = None
-    # Default: 8.
+    # Default: the config.json of the training run beside the checkpoint; else it is asked for.
     perceiver_heads: Annotated[
-        int | None, typer.Option(help="Heads of a perceiver projector; weights do not tell.")
+        int | None, typer.Option(min=1, help="Heads of a perceiver projector; weights do not tell.")
     ] = None
-    # Default: adapter_config.json, else 2 x rank.
+    # Default: the weights, then that config.json; else it is asked for.
+    perceiver_positions: Annotated[
+        bool | None,
+        typer.Option(help="Whether a perceiver adds positions, where its save does not tell."),
+    ] = None
+    # Default: adapter_config.json or what the training run left; else it is asked for.
     lora_alpha: Annotated[
         float | None, typer.Option(help="Alpha of LoRA weights that come without a config.")
     ] = None

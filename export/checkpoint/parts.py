@@ -14,6 +14,7 @@ from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.checkpoint.settings import (
     EMB_LAYER,
     TOP_K,
+    projector_facts,
     read_reference_config,
     settings_of_parts,
 )
@@ -51,14 +52,13 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
     settings = settings_of_parts(options, geneformer, llama, tokenizer)
     prompt = render_prompt(tokenizer, settings)
     genes, gene_files = load_genes(options, vocabulary_size=encoder.vocab_size)
-    heads = options.perceiver_heads
-    heads = reference.perceiver_num_heads if heads is None else heads
+    facts = projector_facts(options, reference)
 
     def read_weights(check: ProjectorCheck) -> LoadedParts:
         encoder_kind = encoder_family(encoder.model_type)
         decoder_kind = decoder_family(decoder.model_type)
         collected = collect_tensors(options, encoder_kind, decoder_kind)
-        projector = projector_config_from_shapes(collected.projector_shapes(), heads=heads)
+        projector = projector_config_from_shapes(collected.projector_shapes(), facts)
         check(projector)
         collected.merge_adapter()
         size = projector_family(projector.kind).size(projector)

@@ -17,6 +17,7 @@ from c2t.export.checkpoint.configs import read_reference_fields
 from c2t.export.checkpoint.options import CheckpointOptions, read_system_message
 from c2t.export.checkpoint.text.generation import option_values, read_generation
 from c2t.export.model.loaded_checkpoint import CheckpointSettings
+from c2t.export.model.projector import ProjectorFacts
 from c2t.runtime.bundle.manifest import Licence
 from c2t.runtime.system.errors import CheckpointError
 
@@ -32,6 +33,8 @@ class ReferenceConfig(msgspec.Struct, frozen=True):
     emb_layer: int | None = None
     top_k: int | None = None
     perceiver_num_heads: int | None = None
+    num_heads: int | None = None  # the same, as older training scripts call it
+    use_position_encoding: bool | None = None
 
 
 def override_settings(
@@ -68,6 +71,26 @@ def read_reference_config(checkpoint: Path | None) -> ReferenceConfig:
         problem = f"{path}: emb_mode is {config.emb_mode!r}"
         raise CheckpointError(problem, hint="only gene-level encoders (emb_mode gene) are known")
     return config
+
+
+def projector_facts(options: CheckpointOptions, reference: ReferenceConfig) -> ProjectorFacts:
+    """What is stated of a projector that its weights do not show; options come first.
+
+    Raises:
+        CheckpointError: The reference's config states two numbers of heads.
+    """
+    stated = {reference.perceiver_num_heads, reference.num_heads} - {None}
+    heads, positions = options.perceiver_heads, options.perceiver_positions
+    if heads is None and len(stated) > 1:
+        problem = (
+            f"the training run's config.json says perceiver_num_heads "
+            f"{reference.perceiver_num_heads}, but num_heads {reference.num_heads}"
+        )
+        raise CheckpointError(problem, hint="pass --perceiver-heads, the number that it had")
+    return ProjectorFacts(
+        heads=next(iter(stated), None) if heads is None else heads,
+        positions=reference.use_position_encoding if positions is None else positions,
+    )
 
 
 def settings_of_parts(

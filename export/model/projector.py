@@ -7,9 +7,25 @@ from typing import Any
 
 from torch import nn
 
-# nn.MultiheadAttention stores no trace of its number of heads. The published training runs used 8
-# unless told otherwise (2 in some), so a perceiver gets 8 when nothing says how many it has.
+# What presets have. Weights show no heads, and published runs had 8 or 2: of a checkpoint they are
+# never assumed.
 DEFAULT_PERCEIVER_HEADS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorFacts:
+    """What a projector's weights do not show; None: not stated anywhere.
+
+    Attributes:
+        heads: Attention heads: nn.MultiheadAttention leaves no trace of them.
+        positions: Whether positions are added to the input: a buffer that some saves leave out.
+    """
+
+    heads: int | None = None
+    positions: bool | None = None
+
+
+NOTHING_STATED = ProjectorFacts()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
-from c2t.export.model.projector import Projector, ProjectorConfig
+from c2t.export.model.projector import NOTHING_STATED, Projector, ProjectorConfig, ProjectorFacts
 from c2t.export.projectors import mlp, perceiver
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
@@ -28,7 +28,7 @@ class ProjectorFamily:
     Attributes:
         module: The PyTorch module, made from a config.
         marks: Names of tensors; one that is there shows that weights are of this family.
-        config_from_shapes: Reads the config from shapes by tensor name, and heads if given.
+        config_from_shapes: Reads the config from shapes by tensor name, and what they do not show.
         check_config: Raises a `CheckpointError` for sizes that no module can be made with.
         vectors: Most cell vectors of one cell, from config and `top_k`.
         size: The size that tells two of them apart, in words.
@@ -38,7 +38,7 @@ class ProjectorFamily:
 
     module: type[Projector]
     marks: tuple[str, ...]
-    config_from_shapes: Callable[[Mapping[str, Sequence[int]], int | None], ProjectorConfig]
+    config_from_shapes: Callable[[Mapping[str, Sequence[int]], ProjectorFacts], ProjectorConfig]
     check_config: Callable[[ProjectorConfig], None]
     vectors: Callable[[ProjectorConfig, int], int]
     size: Callable[[ProjectorConfig], str]
@@ -94,20 +94,21 @@ def build_projector(config: ProjectorConfig) -> Projector:
 
 
 def projector_config_from_shapes(
-    shapes: Mapping[str, Sequence[int]], *, heads: int | None = None
+    shapes: Mapping[str, Sequence[int]], facts: ProjectorFacts = NOTHING_STATED
 ) -> ProjectorConfig:
     """Recognise the family and the sizes of a projector by the shapes of its tensors.
 
     Args:
         shapes: Shape of every tensor, by its name inside the projector.
-        heads: Attention heads, which weights do not show; None: the family's default.
+        facts: What the weights do not show.
 
     Raises:
-        CheckpointError: The names fit no family, or the sizes are impossible.
+        CheckpointError: The names fit no family, the sizes are impossible, or a fact that the
+            family needs is not stated.
     """
     for family in FAMILIES.values():
         if any(mark in shapes for mark in family.marks):
-            return family.config_from_shapes(shapes, heads)
+            return family.config_from_shapes(shapes, facts)
     listing = "\n".join(f"- {name} {list(shape)}" for name, shape in sorted(shapes.items()))
     kinds = " nor ".join(f"`{kind}`" for kind in FAMILIES)
     problem = f"the projector's tensors fit neither {kinds}:\n{listing}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from c2t.export.graphs.graph_builder import GraphBuilder
-from c2t.export.model.projector import Projector, ProjectorConfig
+from c2t.export.model.projector import Projector, ProjectorConfig, ProjectorFacts
 from c2t.runtime.system.errors import CheckpointError
 
 MARKS = ("projection.0.weight",)  # a tensor of this name shows the family
@@ -42,9 +42,9 @@ class MlpProjector(Projector):
 
 
 def config_from_shapes(
-    shapes: Mapping[str, Sequence[int]], heads: int | None = None
+    shapes: Mapping[str, Sequence[int]], facts: ProjectorFacts
 ) -> ProjectorConfig:
-    """Read the sizes from the shapes of the weights; there are no heads.
+    """Read the sizes from the shapes of the weights, which show all.
 
     Raises:
         CheckpointError: The second linear is missing.

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from c2t.export.graphs.graph_builder import GraphBuilder
-from c2t.export.model.projector import DEFAULT_PERCEIVER_HEADS, Projector, ProjectorConfig
+from c2t.export.model.projector import Projector, ProjectorConfig, ProjectorFacts
 from c2t.runtime.system.errors import CheckpointError
 
+DEFAULT_POSITIONS = 10000  # rows of the reference's table of positions
 MARKS = ("latents", "input_projection.weight")  # a tensor of one of these names shows the family
 
 
@@ -133,16 +134,17 @@ class PerceiverProjector(Projector):
 
 
 def config_from_shapes(
-    shapes: Mapping[str, Sequence[int]], heads: int | None = None
+    shapes: Mapping[str, Sequence[int]], facts: ProjectorFacts
 ) -> ProjectorConfig:
     """Read the sizes from the shapes of the weights.
 
     Args:
         shapes: Shape of every tensor, by its name inside the projector.
-        heads: Attention heads, which the weights do not show; None: `DEFAULT_PERCEIVER_HEADS`.
+        facts: What the weights do not show.
 
     Raises:
-        CheckpointError: A tensor is missing, or the heads do not divide the hidden size.
+        CheckpointError: A tensor is missing, a fact is not stated, or the heads do not divide the
+            hidden size.
     """
     needed = (
         "latents",
@@ -157,19 +159,52 @@ def config_from_shapes(
             hint="an adapter folder alone may not hold `latents`; add the full checkpoint",
         )
     num_latents, hidden_size = shapes["latents"]
+    positions = shapes.get("position_encoding.pe")
+    if facts.heads is None or (positions is None and facts.positions is None):
+        raise _unstated(facts, positions)
     config = ProjectorConfig(
         kind="perceiver",
         input_width=shapes["input_projection.weight"][1],
         output_width=hidden_size,
         num_latents=num_latents,
-        heads=DEFAULT_PERCEIVER_HEADS if heads is None else heads,
+        heads=facts.heads,
         cross_layers=_count_blocks(shapes, "cross_attention_layers"),
         self_layers=_count_blocks(shapes, "self_attention_layers"),
         feed_forward=shapes["cross_attention_layers.0.feedforward.0.weight"][0],
-        positions=shapes.get("position_encoding.pe", (1, 0, hidden_size))[1],
+        positions=_positions(positions, stated=facts.positions),
     )
     check_config(config)
     return config
+
+
+def _unstated(facts: ProjectorFacts, positions: Sequence[int] | None) -> CheckpointError:
+    """Ask for what the weights do not show."""
+    lacking, hints = [], []
+    if facts.heads is None:
+        lacking.append("how many attention heads it has")
+        hints.append("pass --perceiver-heads, the number of the training run (--num_heads there)")
+    if positions is None and facts.positions is None:
+        lacking.append("whether it adds positions (no `position_encoding.pe` was saved)")
+        hints.append(
+            "pass --perceiver-positions if it was trained with them, as by default, else "
+            "--no-perceiver-positions"
+        )
+    problem = f"the perceiver's weights do not show {' and '.join(lacking)}"
+    return CheckpointError(problem, hint="; ".join(hints))
+
+
+def _positions(stored: Sequence[int] | None, *, stated: bool | None) -> int:
+    """Rows of the table of positions, a buffer that saves of parameters do not hold; 0: none.
+
+    Raises:
+        CheckpointError: The weights hold one that was stated not to be there.
+    """
+    if stored is None:
+        return DEFAULT_POSITIONS if stated else 0
+    if stated is False or len(stored) != 3:
+        problem = f"the perceiver's weights hold a table of positions, {list(stored)}"
+        raise CheckpointError(problem, hint="leave --no-perceiver-positions out")
+    return stored[1]
 
 
 def check_config(config: ProjectorConfig) -> None:
@@ -211,7 +246,7 @@ def preset(encoder_hidden_size: int, decoder_hidden_size: int) -> ProjectorConfi
         output_width=decoder_hidden_size,
         num_latents=128,
         feed_forward=2 * decoder_hidden_size,
-        positions=10000,
+        positions=DEFAULT_POSITIONS,
     )
 
 

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from c2t.export.decoders import families as decoders
 from c2t.export.encoders import families as encoders
 from c2t.export.model.family import ModelFamily
-from c2t.export.model.projector import ProjectorConfig
+from c2t.export.model.projector import ProjectorConfig, ProjectorFacts
 from c2t.export.projectors import families as projectors
 from c2t.runtime.system.errors import CheckpointError
 
@@ -54,7 +54,8 @@ def test_a_projector_is_recognised_by_its_weights(kind: str) -> None:
     config = projectors.FAMILIES[kind].preset(16, 24)
     model = projectors.build_projector(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    assert projectors.projector_config_from_shapes(shapes) == config
+    facts = ProjectorFacts(heads=config.heads)
+    assert projectors.projector_config_from_shapes(shapes, facts) == config
     assert projectors.cell_vectors(config, 7) == (7 if model.takes_top_k else config.num_latents)
 
 

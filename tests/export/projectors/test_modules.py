@@ -4,7 +4,7 @@ import torch
 from scipy.special import erf
 from tiny_models import TinySizes, tiny_model, tiny_projector_config
 
-from c2t.export.model.projector import DEFAULT_PERCEIVER_HEADS, ProjectorConfig
+from c2t.export.model.projector import ProjectorConfig, ProjectorFacts
 from c2t.export.projectors.families import build_projector, projector_config_from_shapes
 from c2t.export.projectors.perceiver import sinusoidal_table
 from c2t.runtime.system.errors import CheckpointError
@@ -20,7 +20,9 @@ def shapes(config):
 
 @pytest.mark.parametrize("config", [MLP, DROPOUT, PERCEIVER], ids=["mlp", "dropout", "perceiver"])
 def test_sizes_are_read_from_the_weights(config):
-    assert projector_config_from_shapes(shapes(config), heads=config.heads) == config
+    assert (
+        projector_config_from_shapes(shapes(config), ProjectorFacts(heads=config.heads)) == config
+    )
 
 
 def test_published_names():
@@ -38,13 +40,36 @@ def test_published_names():
     assert set(shapes(PERCEIVER)) == expected
 
 
-def test_heads_have_a_default():
-    config = ProjectorConfig(
-        kind="perceiver", input_width=8, output_width=16, num_latents=3, feed_forward=32
-    )
-    read = projector_config_from_shapes(shapes(config))
-    assert read.heads == DEFAULT_PERCEIVER_HEADS == 8
-    assert read.positions == 0
+BARE = ProjectorConfig(
+    kind="perceiver", input_width=8, output_width=16, num_latents=3, feed_forward=32, heads=4
+)
+
+
+@pytest.mark.parametrize(
+    ("heads", "positions", "options"),
+    [
+        (None, True, ["--perceiver-heads"]),
+        (2, None, ["--perceiver-positions", "--no-perceiver-positions"]),
+        (None, None, ["--perceiver-heads", "--perceiver-positions"]),
+    ],
+)
+def test_what_the_weights_of_a_perceiver_do_not_show_is_asked_for(heads, positions, options):
+    facts = ProjectorFacts(heads=heads, positions=positions)
+    with pytest.raises(CheckpointError, match="do not show") as caught:
+        projector_config_from_shapes(shapes(BARE), facts)
+    assert all(option in caught.value.hint for option in options)
+
+
+def test_positions_that_a_save_of_parameters_left_out_are_added():
+    facts = ProjectorFacts(heads=4, positions=False)
+    assert projector_config_from_shapes(shapes(BARE), facts) == BARE
+    facts = ProjectorFacts(heads=4, positions=True)
+    assert projector_config_from_shapes(shapes(BARE), facts).positions == 10000
+    stored = shapes(BARE) | {"position_encoding.pe": (1, 64, 16)}
+    assert projector_config_from_shapes(stored, facts).positions == 64
+    facts = ProjectorFacts(heads=4, positions=False)
+    with pytest.raises(CheckpointError, match="hold a table of positions"):
+        projector_config_from_shapes(stored, facts)
 
 
 def test_mlp_without_biases():
