@@ -152,25 +152,25 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
 def _read_weights(
     folder: Path, encoder: PretrainedConfig, projector: ProjectorConfig, decoder: PretrainedConfig
 ) -> LoadedParts:
-    encoder_tensors, encoder_files = read_model_folder(folder / ENCODER)
-    decoder_tensors, decoder_files = read_model_folder(folder / DECODER)
-    projector_tensors, _ = read_tensors(folder / PROJECTOR)
+    encoder_stored = read_model_folder(folder / ENCODER)
+    decoder_stored = read_model_folder(folder / DECODER)
+    projector_tensors = read_tensors(folder / PROJECTOR).tensors
     encoder_kind = encoder_family(encoder.model_type)
     decoder_kind = decoder_family(decoder.model_type)
     files = (
         folder / CONFIG,
         folder / ENCODER / CONFIG,
-        *encoder_files,
+        *encoder_stored.files,
         folder / PROJECTOR,
         folder / DECODER / CONFIG,
-        *decoder_files,
+        *decoder_stored.files,
         folder / DECODER / "tokenizer.json",
         folder / GENES,
     )
     return LoadedParts(
-        encoder=build_part(encoder_kind, encoder, encoder_tensors, part="encoder"),
+        encoder=build_part(encoder_kind, encoder, encoder_stored.tensors, part="encoder"),
         projector=build_projector_with(projector, projector_tensors),
-        decoder=build_part(decoder_kind, decoder, decoder_tensors, part="decoder"),
+        decoder=build_part(decoder_kind, decoder, decoder_stored.tensors, part="decoder"),
         layout=f"c2t checkpoint folder, version {VERSION}",
         source_files={file.relative_to(folder).as_posix(): file for file in files},
     )

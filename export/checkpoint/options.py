@@ -34,7 +34,8 @@ class CheckpointOptions:
         Path | None, typer.Option(help="Llama's folder: config.json, weights, tokenizer.")
     ] = None
     checkpoint: Annotated[
-        Path | None, typer.Option(help="The trained state: a .pt or .safetensors file.")
+        Path | None,
+        typer.Option(help="The trained state: a .pt or .safetensors file, or a folder of shards."),
     ] = None
     adapter: Annotated[
         Path | None, typer.Option(help="A LoRA adapter's folder, as PEFT wrote it.")

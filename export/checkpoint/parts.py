@@ -60,12 +60,12 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
         collected = collect_tensors(options, encoder_kind, decoder_kind)
         projector = projector_config_from_shapes(collected.projector_shapes(), facts)
         check(projector)
-        collected.merge_adapter()
+        merged = collected.merge_adapter(decoder_kind, decoder)
         size = projector_family(projector.kind).size(projector)
         return LoadedParts(
             encoder=build_part(encoder_kind, encoder, collected.parts[ENCODER], part="encoder"),
             projector=build_projector_with(projector, collected.parts[PROJECTOR]),
-            decoder=build_part(decoder_kind, decoder, collected.parts[DECODER], part="decoder"),
+            decoder=build_part(decoder_kind, merged, collected.parts[DECODER], part="decoder"),
             layout="; ".join([*collected.story, f"projector {projector.kind}, {size}"]),
             source_files=collected.files | gene_files,
         )
@@ -95,7 +95,7 @@ def _check_paths(options: CheckpointOptions) -> tuple[Path, Path]:
     if options.checkpoint is None and options.adapter is None:
         problem = "nothing trained was named: no --checkpoint and no --adapter"
         raise CheckpointError(problem, hint="the projector is in one of them")
-    if options.checkpoint is not None and not options.checkpoint.is_file():
+    if options.checkpoint is not None and not options.checkpoint.exists():
         problem = f"no such file: {options.checkpoint}"
         raise CheckpointError(problem, hint="check the path")
     return options.geneformer, options.llama

@@ -7,14 +7,22 @@ that an adapter replaces what it trained.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from c2t.export.checkpoint.configs import CONFIG, read_json
 from c2t.export.checkpoint.options import CheckpointOptions
-from c2t.export.checkpoint.tensors.files import read_model_folder, read_tensors
+from c2t.export.checkpoint.tensors.adapter_config import (
+    ADAPTER_CONFIG,
+    LoraScale,
+    find_scale,
+    scale_from_config,
+)
+from c2t.export.checkpoint.tensors.files import read_checkpoint, read_model_folder, read_tensors
 from c2t.export.checkpoint.tensors.layout import (
     DECODER,
     ENCODER,
@@ -22,11 +30,11 @@ from c2t.export.checkpoint.tensors.layout import (
     SortedTensors,
     sort_tensors,
 )
-from c2t.export.checkpoint.tensors.lora import LoraScale, merge_lora, scale_from_config
+from c2t.export.checkpoint.tensors.lora import merge_lora
+from c2t.export.checkpoint.tensors.tied import untie
 from c2t.export.model.family import ModelFamily
 from c2t.runtime.system.errors import CheckpointError
 
-_ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 
@@ -40,6 +48,7 @@ class CollectedTensors:
         files: Every file that was read, by a name that is unique.
         lora: The pairs of an adapter, which `merge_adapter` merges.
         scale: The factor of each pair.
+        trained: What an adapter trained whole, and by which names.
     """
 
     parts: dict[str, dict[str, Tensor]] = field(
@@ -48,23 +57,37 @@ class CollectedTensors:
     story: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     lora: SortedTensors | None = None
-    scale: LoraScale = field(default_factory=lambda: LoraScale(alpha=None))
+    scale: LoraScale | None = None
+    trained: SortedTensors | None = None
 
     def projector_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the projector's tensors by name."""
         return {name: tuple(tensor.shape) for name, tensor in self.parts[PROJECTOR].items()}
 
-    def merge_adapter(self) -> None:
-        """Replace each weight that has a LoRA pair by the merged one; no adapter changes nothing.
+    def merge_adapter(self, family: ModelFamily, config: PretrainedConfig) -> PretrainedConfig:
+        """Replace what an adapter trained: whole tensors, and each weight that has a LoRA pair.
+
+        Args:
+            family: The decoder's.
+            config: The decoder's.
+
+        Returns:
+            The config of the decoder; it no longer ties tables that were trained apart.
 
         Raises:
             CheckpointError: Lists every pair that has no weight, or does not fit its shape.
         """
-        if self.lora is None:
-            return
-        merged = merge_lora(self.parts, self.lora, self.scale)
-        strength = _strength(self.lora, self.scale)
-        self.story.append(f"LoRA merged into {len(merged)} weights, {strength}")
+        pairs = self.lora.lora if self.lora is not None else {}
+        if self.trained is not None:
+            config = untie(family, config, self.parts[DECODER], self.trained, pairs)
+            for part, tensors in self.trained.parts.items():
+                self.parts[part] |= tensors
+        if self.lora is not None:
+            assert self.scale is not None
+            merged = merge_lora(self.parts, self.lora, self.scale)
+            strength = _strength(self.lora, self.scale)
+            self.story.append(f"LoRA merged into {len(merged)} weights, {strength}")
+        return config
 
 
 def collect_tensors(
@@ -97,64 +120,138 @@ def check_adapter(options: CheckpointOptions) -> None:
         CheckpointError: The folder has no weights, no config, or an adapter that cannot be merged.
     """
     if options.adapter is not None:
-        _adapter_file(options.adapter)
-        _read_scale(options.adapter, base_in_checkpoint=False)
+        path = _adapter_file(options.adapter)
+        # A checkpoint may hold the changed base of an adapter: its weights show that later.
+        _read_scale(path.parent, base_in_checkpoint=options.checkpoint is not None)
 
 
 def _collect_trained(options: CheckpointOptions, collected: CollectedTensors) -> None:
     """Open the checkpoint and the adapter."""
-    lora: SortedTensors | None = None
-    scale = LoraScale(alpha=options.lora_alpha)
+    full: SortedTensors | None = None
+    scale: LoraScale | None = None
     if options.checkpoint is not None:
-        path = options.checkpoint
-        tensors, kind = read_tensors(path)
-        full = sort_tensors(tensors, source=str(path))
-        collected.story.append(f"full checkpoint ({kind}: {full.describe()})")
-        collected.files["checkpoint"] = path
-        collected.parts = full.parts
-        if full.lora:
-            lora = full
-            if (path.parent / _ADAPTER_CONFIG).is_file():
-                holds_base = bool(full.parts[DECODER])
-                scale = _read_scale(path.parent, base_in_checkpoint=holds_base)
+        stored = read_checkpoint(options.checkpoint)
+        full = sort_tensors(stored.tensors, source=str(options.checkpoint))
+        collected.story.append(f"full checkpoint ({stored.kind}: {full.describe()})")
+        names = ["checkpoint", *(f"checkpoint/{file.name}" for file in stored.files[1:])]
+        collected.files |= dict(zip(names, stored.files, strict=True))
+        collected.parts = {part: dict(tensors) for part, tensors in full.parts.items()}
+        collected.lora = full if full.lora else None
+        collected.trained = full
+        if full.lora and options.adapter is None:
+            holds_base = bool(full.parts[DECODER])
+            scale = find_scale(options.checkpoint, stored.beside, base_in_checkpoint=holds_base)
     if options.adapter is not None:
-        path = _adapter_file(options.adapter)
-        adapter = sort_tensors(read_tensors(path)[0], source=str(path))
-        if lora is not None:
-            problem = f"both {options.checkpoint} and {options.adapter} hold LoRA weights"
-            raise CheckpointError(problem, hint="pass only one: the adapter would count twice")
-        collected.story.append(f"adapter ({path.suffix[1:]}: {adapter.describe()})")
-        collected.files["adapter_config"] = options.adapter / _ADAPTER_CONFIG
-        collected.files["adapter"] = path
-        scale = _read_scale(options.adapter, base_in_checkpoint=False)
-        lora = adapter if adapter.lora else None
-        for part, tensors in adapter.parts.items():
-            collected.parts[part] |= tensors
+        scale = _collect_adapter(options.adapter, options.checkpoint, full, collected)
     if options.lora_alpha is not None:
-        scale = LoraScale(alpha=options.lora_alpha, rank_stabilised=scale.rank_stabilised)
-    collected.lora, collected.scale = lora, scale
+        scale = replace(scale or LoraScale(alpha=0), alpha=options.lora_alpha)
+    if collected.lora is not None:
+        if scale is None:
+            raise _unknown_alpha(options, collected.lora)
+        scale.check_modules(
+            {
+                collected.lora.wrapped_names[place]: int(pair["A"].shape[0])
+                for place, pair in collected.lora.lora.items()
+            }
+        )
+    collected.scale = scale
+
+
+def _collect_adapter(
+    folder: Path, checkpoint: Path | None, full: SortedTensors | None, collected: CollectedTensors
+) -> LoraScale:
+    """Open an adapter's folder; returns the scale that its config states."""
+    path = _adapter_file(folder)
+    holds_adapter = full is not None and bool(full.lora)
+    scale = _read_scale(
+        path.parent,
+        base_in_checkpoint=holds_adapter and full is not None and bool(full.parts[DECODER]),
+    )
+    adapter = sort_tensors(read_tensors(path).tensors, source=str(path))
+    if full is not None and holds_adapter and adapter.lora and not _same_pairs(full, adapter):
+        problem = f"both {checkpoint} and {folder} hold LoRA weights, and they differ"
+        hint = "pass --checkpoint or --adapter alone: the one of the run that is to be exported"
+        raise CheckpointError(problem, hint=hint)
+    named = "" if path.parent == folder else f" {path.parent.name}"
+    collected.story.append(f"adapter{named} ({path.suffix[1:]}: {adapter.describe()})")
+    collected.files["adapter_config"] = path.parent / ADAPTER_CONFIG
+    collected.files["adapter"] = path
+    adapter.copies |= {
+        (part, name)
+        for part, tensors in adapter.parts.items()
+        for name in tensors
+        if not scale.keeps_tied and _ends_with_module(name, scale.modules_to_save)
+    }
+    if adapter.lora:
+        collected.lora = adapter
+    collected.trained = adapter
+    for part in (ENCODER, PROJECTOR):
+        collected.parts[part] |= adapter.parts[part]
+    return scale
+
+
+def _same_pairs(one: SortedTensors, other: SortedTensors) -> bool:
+    """Whether two files hold the same adapter, as the reference saves it twice."""
+    return one.lora.keys() == other.lora.keys() and all(
+        torch.equal(pair[side], other.lora[place][side])
+        for place, pair in one.lora.items()
+        for side in ("A", "B")
+    )
+
+
+def _ends_with_module(name: str, modules: tuple[str, ...]) -> bool:
+    """Whether a tensor lies in one of these modules, which PEFT finds by the ends of names."""
+    owner = name.rpartition(".")[0]
+    return any(f".{owner}".endswith(f".{module.rpartition('llama.')[2]}") for module in modules)
+
+
+def _unknown_alpha(options: CheckpointOptions, lora: SortedTensors) -> CheckpointError:
+    """No file states alpha, and the weights do not show it."""
+    ranks = _ranks(lora)
+    problem = (
+        f"{options.checkpoint} holds LoRA weights of rank {ranks}, but no file says their alpha"
+    )
+    hint = (
+        f"put the run's {ADAPTER_CONFIG} beside it, or pass --lora-alpha (B A is added times "
+        "alpha / rank; the reference trained with twice the rank)"
+    )
+    return CheckpointError(problem, hint=hint)
 
 
 def _adapter_file(folder: Path) -> Path:
-    path = next((folder / name for name in _ADAPTER_FILES if (folder / name).is_file()), None)
-    if path is None:
+    """The weights of an adapter's folder, or of its only subfolder: PEFT puts it under its name."""
+    files = [
+        place / name
+        for place in (folder, *sorted(path for path in folder.glob("*/") if path.is_dir()))
+        for name in _ADAPTER_FILES
+        if (place / name).is_file()
+    ]
+    if not files:
         problem = f"{folder} is no adapter folder: it has none of {', '.join(_ADAPTER_FILES)}"
         raise CheckpointError(problem, hint="pass the folder that PEFT's save_pretrained wrote")
-    return path
+    folders = list(dict.fromkeys(file.parent for file in files))
+    if folders[0] != folder and len(folders) > 1:
+        names = ", ".join(place.name for place in folders)
+        problem = f"{folder} holds {len(folders)} adapters: {names}"
+        raise CheckpointError(problem, hint=f"pass one of them: --adapter {folders[0]}")
+    return files[0]
 
 
 def _read_scale(folder: Path, *, base_in_checkpoint: bool) -> LoraScale:
-    path = folder / _ADAPTER_CONFIG
+    path = folder / ADAPTER_CONFIG
     return scale_from_config(
         read_json(path), source=str(path), base_in_checkpoint=base_in_checkpoint
     )
 
 
+def _ranks(lora: SortedTensors) -> str:
+    return "/".join(str(rank) for rank in sorted({p["A"].shape[0] for p in lora.lora.values()}))
+
+
 def _strength(lora: SortedTensors, scale: LoraScale) -> str:
-    ranks = sorted({pair["A"].shape[0] for pair in lora.lora.values()})
-    alpha = "2 x rank, the reference's rule" if scale.alpha is None else f"{scale.alpha:g}"
     kind = ", rank-stabilised" if scale.rank_stabilised else ""
-    return f"rank {'/'.join(map(str, ranks))}, alpha {alpha}{kind}"
+    kind += ", other alphas by pattern" if scale.alpha_pattern else ""
+    return f"rank {_ranks(lora)}, alpha {scale.alpha:g}{kind}"
 
 
 def _collect_base(
@@ -170,10 +267,11 @@ def _collect_base(
         collected: Where the tensors go.
     """
     collected.files[f"{name}/{CONFIG}"] = folder / CONFIG
-    trained = collected.parts[part]
+    trained = collected.parts[part] = family.named_as_in_module(collected.parts[part])
     if family.holds_part(trained):
         return
-    tensors, files = read_model_folder(folder)
-    collected.parts[part] = tensors | trained
-    collected.story.append(f"{part} from {folder.name} ({', '.join(file.name for file in files)})")
-    collected.files |= {f"{name}/{file.name}": file for file in files}
+    stored = read_model_folder(folder)
+    collected.parts[part] = family.named_as_in_module(stored.tensors) | trained
+    names = ", ".join(file.name for file in stored.files)
+    collected.story.append(f"{part} from {folder.name} ({names})")
+    collected.files |= {f"{name}/{file.name}": file for file in stored.files}

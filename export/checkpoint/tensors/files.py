@@ -4,30 +4,82 @@ One decision: tensors are views of memory-mapped files. A value is read from dis
 used, so a checkpoint is never held in memory twice.
 """
 
-import pickle
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from c2t.export.checkpoint.configs import read_json
+from c2t.export.checkpoint.tensors.first_bytes import SAFETENSORS, kind_of_file
+from c2t.export.checkpoint.tensors.torch_file import read_torch_file
 from c2t.runtime.system.errors import CheckpointError
 
-_NESTED = ("model_state_dict", "state_dict")
+_INDEX = ".index.json"
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+# What folders of other tools hold in place of one state dict, and how to make one.
+_SHARDED_STATES = {
+    "zero_to_fp32.py": "a DeepSpeed folder; make a state dict of it: python zero_to_fp32.py . OUT",
+    ".metadata": "a folder of torch.distributed.checkpoint; make a state dict of it: python -m "
+    "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE",
+}
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read a file of tensors.
+@dataclass(frozen=True, kw_only=True)
+class StoredTensors:
+    """What was read.
+
+    Attributes:
+        tensors: By name.
+        kind: "safetensors", "plain", or the key of a torch.save file that they were under.
+        files: The files that were read.
+        beside: What else a torch.save file holds, by key.
+    """
+
+    tensors: dict[str, Tensor]
+    kind: str
+    files: list[Path]
+    beside: dict[str, Any] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path) -> StoredTensors:
+    """Read a full checkpoint: a file, the index of its shards, or the folder that holds either.
+
+    Raises:
+        CheckpointError: It is missing or unreadable, or a folder with more than one checkpoint.
+    """
+    if path.is_dir():
+        return _read_checkpoint_folder(path)
+    if path.name.endswith(_INDEX):
+        return _read_shards(path.parent, path)
+    return read_tensors(path)
+
+
+def _read_checkpoint_folder(folder: Path) -> StoredTensors:
+    for name, words in _SHARDED_STATES.items():
+        if (folder / name).is_file():
+            problem = f"{folder} is no state dict"
+            raise CheckpointError(problem, hint=f"it is {words}")
+    files = [folder / name for name in _FOLDER_FILES]
+    there = [file for file in files if file.is_file()] + sorted(folder.glob(f"*{_INDEX}"))
+    if len(there) > 1:
+        names = ", ".join(file.name for file in there)
+        problem = f"{folder} holds {len(there)} checkpoints: {names}"
+        raise CheckpointError(problem, hint=f"pass one of them: --checkpoint {there[0]}")
+    if not there:
+        problem = f"{folder} holds no checkpoint"
+        hint = f"pass the file itself; in a folder, {' or '.join(_FOLDER_FILES)} is looked for"
+        raise CheckpointError(problem, hint=hint)
+    return read_checkpoint(there[0])
+
+
+def read_tensors(path: Path) -> StoredTensors:
+    """Read a file of tensors, by what it is and not by its name.
 
     Args:
-        path: `*.safetensors`, or a file written by `torch.save`: a state dict, plain or under
-            `model_state_dict` or `state_dict`.
-
-    Returns:
-        The tensors by name, and where they were: "safetensors", "plain", or the nesting key.
+        path: A safetensors file, or one written by `torch.save`: a state dict, plain or under a
+            key.
 
     Raises:
         CheckpointError: The file is missing, unreadable, or holds something else.
@@ -35,39 +87,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         problem = f"no such file: {path}"
         raise CheckpointError(problem, hint="check the path")
+    kind, hint = kind_of_file(path)
+    if kind == SAFETENSORS:
+        tensors = _read_safetensors(path)
+        return StoredTensors(tensors=tensors, kind="safetensors", files=[path])
     if path.suffix == ".safetensors":
-        return _read_safetensors(path), "safetensors"
-    stored = _read_torch(path)
-    kind = "plain"
-    if isinstance(stored, Mapping):
-        kind = next((key for key in _NESTED if isinstance(stored.get(key), Mapping)), "plain")
-        if kind != "plain":
-            stored = stored[kind]
-    tensors = dict(stored) if isinstance(stored, Mapping) else {}
-    strangers = [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]
-    if not tensors or strangers:
-        problem = f"{path} is no state dict"
-        if strangers:
-            problem += ": not tensors: " + ", ".join(strangers)
-        raise CheckpointError(
-            problem, hint="expected tensors by name, plain or under `model_state_dict`"
-        )
-    return tensors, kind
+        words = kind or "something else"
+        problem = f"{path} is no readable safetensors file: it is {words}"
+        if hint or not kind:
+            raise CheckpointError(problem, hint=hint or "download or save it again")
+    tensors, key, beside = read_torch_file(path)
+    return StoredTensors(tensors=tensors, kind=key, files=[path], beside=beside)
 
 
-def read_model_folder(folder: Path) -> tuple[dict[str, Tensor], list[Path]]:
+def read_model_folder(folder: Path) -> StoredTensors:
     """Read the weights of a Hugging Face model folder, whichever way they are stored.
-
-    Returns:
-        The tensors by name, and the files they came from.
 
     Raises:
         CheckpointError: The folder has no weights, or a shard is missing.
     """
-    for name in ("model.safetensors", "pytorch_model.bin"):
+    for name in _FOLDER_FILES:
         if (folder / name).is_file():
-            return read_tensors(folder / name)[0], [folder / name]
-        index = folder / f"{name}.index.json"
+            return read_tensors(folder / name)
+        index = folder / f"{name}{_INDEX}"
         if index.is_file():
             return _read_shards(folder, index)
     problem = f"{folder} holds no weights"
@@ -76,9 +118,9 @@ def read_model_folder(folder: Path) -> tuple[dict[str, Tensor], list[Path]]:
     )
 
 
-def _read_shards(folder: Path, index: Path) -> tuple[dict[str, Tensor], list[Path]]:
+def _read_shards(folder: Path, index: Path) -> StoredTensors:
     places = read_json(index).get("weight_map")
-    if not isinstance(places, dict):
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         problem = f"{index} has no `weight_map`"
         raise CheckpointError(problem, hint="download the folder again")
     tensors: dict[str, Tensor] = {}
@@ -87,13 +129,13 @@ def _read_shards(folder: Path, index: Path) -> tuple[dict[str, Tensor], list[Pat
         if Path(name).name != name:
             problem = f"{index} names a shard outside its folder: {name}"
             raise CheckpointError(problem, hint="download the folder again")
-        tensors |= read_tensors(folder / name)[0]
+        tensors |= read_tensors(folder / name).tensors
         files.append(folder / name)
     lacking = sorted(places.keys() - tensors.keys())
     if lacking:
         problem = f"{folder}: tensors named in {index.name} are in no shard: " + ", ".join(lacking)
         raise CheckpointError(problem, hint="download the folder again")
-    return tensors, files
+    return StoredTensors(tensors=tensors, kind=f"{len(files)} shards", files=files)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -104,21 +146,3 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         problem = f"{path} is no readable safetensors file: {error}"
         raise CheckpointError(problem, hint="download or save it again") from error
-
-
-def _read_torch(path: Path) -> Any:
-    """Load with `weights_only`, which admits tensors and plain containers, never code."""
-    try:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            # Files of torch < 1.6 are no zip archives and cannot be mapped.
-            if "mmap" not in str(error):
-                raise
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        first = str(error).partition("\n")[0]
-        problem = f"cannot read {path} as weights: {first}"
-        raise CheckpointError(
-            problem, hint="only files of tensors are read; anything else could run code"
-        ) from error

@@ -26,9 +26,14 @@ def test_peft_wrapped_full_save(tmp_path, sizes):
     adapted = with_lora(ReferenceLayout(original), modules_to_save=projector_modules(sizes))
     torch.save({"model_state_dict": adapted.state_dict()}, tmp_path / "wrapped.pt")
     expected = logits(adapted_model(original, adapted), sizes)
-    loaded = load(write_base_folders(tmp_path, sizes), sizes, checkpoint=tmp_path / "wrapped.pt")
+    loaded = load(
+        write_base_folders(tmp_path, sizes),
+        sizes,
+        checkpoint=tmp_path / "wrapped.pt",
+        lora_alpha=8,
+    )
     torch.testing.assert_close(logits(loaded.model, sizes), expected, **MERGED)
-    assert "LoRA merged into 14 weights, rank 4, alpha 2 x rank" in loaded.layout
+    assert "LoRA merged into 14 weights, rank 4, alpha 8" in loaded.layout
     assert "modules_to_save" in loaded.layout
 
 
@@ -39,7 +44,8 @@ def test_full_save_with_only_the_decoder_wrapped(tmp_path):
     state = layout.state_dict()
     assert "decoder.base_model.model.llama.model.norm.weight" in state
     torch.save({"state_dict": state}, tmp_path / "wrapped.pt")
-    loaded = load(write_base_folders(tmp_path), MLP, checkpoint=tmp_path / "wrapped.pt")
+    folders = write_base_folders(tmp_path)
+    loaded = load(folders, MLP, checkpoint=tmp_path / "wrapped.pt", lora_alpha=8)
     torch.testing.assert_close(logits(loaded.model, MLP), logits(original, MLP), **MERGED)
 
 
@@ -56,7 +62,10 @@ def test_peft_wrapped_lists_of_blocks(tmp_path):
     assert any("self_attention_layers.modules_to_save.default.1.norm1" in name for name in state)
     torch.save(state, tmp_path / "wrapped.pt")
     loaded = load(
-        write_base_folders(tmp_path, PERCEIVER), PERCEIVER, checkpoint=tmp_path / "wrapped.pt"
+        write_base_folders(tmp_path, PERCEIVER),
+        PERCEIVER,
+        checkpoint=tmp_path / "wrapped.pt",
+        lora_alpha=8,
     )
     expected = logits(adapted_model(original, adapted), PERCEIVER)
     torch.testing.assert_close(logits(loaded.model, PERCEIVER), expected, **MERGED)

@@ -54,15 +54,19 @@ def test_lora_without_its_partner_or_its_weight(tmp_path):
     alone = dict(state)
     del alone[f"{name}.lora_B.default.weight"]
     assert "q_proj: only lora_A" in refused(tmp_path, alone, "cannot be placed")
+    state_alpha = {"lora_alpha": 8}
     homeless = state | {
         f"{name}x.lora_A.default.weight": torch.ones(4, 24),
         f"{name}x.lora_B.default.weight": torch.ones(24, 4),
     }
-    assert "q_projx: there is no such weight" in refused(tmp_path, homeless, "1 LoRA pairs")
+    assert "q_projx: there is no such weight" in refused(
+        tmp_path, homeless, "1 LoRA pairs", **state_alpha
+    )
     wrong = state | {f"{name}.lora_A.default.weight": torch.ones(4, 25)}
-    assert "[24, 25]" in refused(tmp_path, wrong, "1 LoRA pairs")
+    assert "[24, 25]" in refused(tmp_path, wrong, "1 LoRA pairs", **state_alpha)
     variant = state | {f"{name}.lora_magnitude_vector.default.weight": torch.ones(24)}
     refused(tmp_path, variant, "LoRA variant that cannot be merged")
+    refused(tmp_path, state, "LoRA weights of rank 4, but no file says their alpha")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,10 @@ def test_dora_adapter_is_refused_by_its_tensors_too(tmp_path):
 def test_lora_is_not_applied_twice(tmp_path):
     adapted = with_lora(ReferenceLayout(tiny_model(MLP)))
     folder = save_adapter(adapted, tmp_path / "adapter")
-    refused(tmp_path, adapted.state_dict(), "both .* hold LoRA", adapter=folder)
+    other = {
+        name: tensor + ("lora_A" in name) * 0.1 for name, tensor in adapted.state_dict().items()
+    }
+    refused(tmp_path, other, "both .* hold LoRA weights, and they differ", adapter=folder)
 
 
 def test_no_projector_anywhere(tmp_path):
