@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import c2t
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.cells.formats.store import check_cells_path
+from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from c2t.runtime.cells.formats.hdf5 import (
-    H5PY_ERRORS,
     check_dataset,
     child,
-    from_h5py,
+    has,
     naming,
-    one_line,
+    open_hdf5,
     read_dataset,
 )
+from c2t.runtime.cells.formats.hdf5_kind import check_is_h5ad
 from c2t.runtime.cells.formats.matrix import open_matrix
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.cells.sparse_rows import RowMatrix
@@ -37,19 +37,12 @@ class H5adStore:
     """An `.h5ad` file, opened for reading only."""
 
     def __init__(self, path: Path) -> None:
-        import h5py
-
         self.name = path.name
+        self._file = open_hdf5(path)
         try:
-            self._file = h5py.File(path, "r")
-        except H5PY_ERRORS as error:
-            if not from_h5py(error):
-                raise
-            problem = f"{path} is not a readable .h5ad file: {one_line(error)}"
-            raise CellFileError(problem, hint="download or write the file again") from error
-        try:
+            check_is_h5ad(self._file, path)
             self.obs = self._table("obs")
-            self._cells = len(self.obs.index())
+            self._cells = self.obs.rows
         except BaseException:
             self.close()
             raise
@@ -61,22 +54,22 @@ class H5adStore:
         with naming(f"{self.name}: the list of matrices"):
             names = layers if hasattr(layers, "keys") else ()
             locations = [f"layers/{name}" for name in names]
-            if "raw.X" in self._file or (hasattr(raw, "keys") and "X" in raw):
-                locations.append("raw")
-            return [*locations, "X"] if "X" in self._file else locations
+        if self._has_old_raw or _has_matrix(raw, "X", "/raw/X"):
+            locations.append("raw")
+        return [*locations, "X"] if _has_matrix(self._file, "X", "/X") else locations
 
     def var(self, location: str) -> H5Table:
         """The table of genes of the matrix at a location."""
         if location != "raw":
             return self._table("var")
-        return self._table("raw.var" if "raw.X" in self._file else "raw/var")
+        return self._table("raw.var" if self._has_old_raw else "raw/var")
 
     def matrix(self, location: str) -> RowMatrix:
         """Open the matrix at a location."""
-        path = location if location != "raw" else "raw.X" if "raw.X" in self._file else "raw/X"
-        folder, _, name = path.rpartition("/")
-        parent = self._get(folder) if folder else self._file
-        shape = self._cells, len(self.var(location).index())
+        path = location if location != "raw" else "raw.X" if self._has_old_raw else "raw/X"
+        folder, _, name = path.partition("/")  # a layer's name may not hold a slash
+        parent, name = (self._get(folder), name) if name else (self._file, path)
+        shape = self._cells, self.var(location).rows
         with naming(f"/{path}"):
             return open_matrix(parent, name, f"/{path}", shape)
 
@@ -101,6 +94,11 @@ class H5adStore:
         """Close the file."""
         self._file.close()
 
+    @property
+    def _has_old_raw(self) -> bool:
+        """Whether `raw` lies where the first versions of anndata kept it."""
+        return has(self._file, "raw.X", "/raw.X")
+
     def _get(self, name: str) -> Any:
         return child(self._file, name, f"/{name}")
 
@@ -112,6 +110,16 @@ class H5adStore:
             raise CellFileError(problem, hint="write the cells with anndata's `write_h5ad`")
         uns = self._get("uns")
         return H5Table(item, f"/{key}", uns if hasattr(uns, "keys") else None)
+
+
+def _has_matrix(group: Any, name: str, key: str) -> bool:
+    """Whether there is a matrix, or what should be one; anndata writes None as an empty scalar."""
+    import h5py
+
+    if not has(group, name, key):
+        return False
+    item = child(group, name, key)
+    return not (isinstance(item, h5py.Dataset) and item.shape is None)
 
 
 def logarithm_base(stated: object) -> float:

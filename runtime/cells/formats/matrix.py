@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cells.formats.hdf5 import checked_dataset, child, read_dataset, read_whole
+from c2t.runtime.cells.formats.attributes import attribute
+from c2t.runtime.cells.formats.hdf5 import (
+    checked_dataset,
+    child,
+    has,
+    read_dataset,
+    read_whole,
+)
 from c2t.runtime.cells.formats.transpose import CompressedColumns, TransposedRows
 from c2t.runtime.cells.sparse_rows import (
     RowMatrix,
@@ -97,8 +104,8 @@ def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> 
         _check_shape(dataset.shape, expected, key)
         return DenseMatrix(dataset, key)
     layout = _layout(item, key, expected)
-    shape = item.attrs.get("shape", item.attrs.get("h5sparse_shape", expected))
-    _check_shape(shape, expected, key)
+    stated = [attribute(item, name, key) for name in ("shape", "h5sparse_shape")]
+    _check_shape(next((shape for shape in stated if shape is not None), expected), expected, key)
     if layout == "csr":
         return CompressedRows(key, expected, *_parts(item, key, expected[0]))
     return TransposedRows(CompressedColumns(key, expected, *_parts(item, key, expected[1])))
@@ -106,11 +113,11 @@ def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> 
 
 def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
     """Tell CSR from CSC: by the attributes of any anndata version, else by the lengths."""
-    stated = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
-    stated = stated.decode(errors="replace") if isinstance(stated, bytes) else str(stated)
+    names = ("encoding-type", "h5sparse_format")
+    stated = next((str(a) for name in names if (a := attribute(group, name, key)) is not None), "")
     if stated[:3] in ("csr", "csc"):
         return stated[:3]
-    if not stated and "indptr" in group and expected[0] != expected[1]:
+    if not stated and has(group, "indptr", key) and expected[0] != expected[1]:
         lines = len(checked_dataset(group, "indptr", f"{key}/indptr")) - 1
         if lines in expected:
             return "csr" if lines == expected[0] else "csc"

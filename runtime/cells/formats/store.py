@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from c2t.runtime.cells.formats.anndata_object import AnnDataStore, is_anndata
 from c2t.runtime.cells.formats.h5ad import H5adStore, is_path
+from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.sparse_rows import RowMatrix
 from c2t.runtime.system.errors import CellFileError
 
@@ -99,23 +100,3 @@ def open_store(source: Any) -> CellStore:
     known = " or ".join(kind.name for kind in FORMATS)
     problem = f"cells are {known}, not {type(source).__name__}"
     raise CellFileError(problem, hint="pass the path of an .h5ad file")
-
-
-def check_cells_path(path: Path) -> None:
-    """Refuse what is no readable file, before it is opened.
-
-    Raises:
-        CellFileError: Nothing is there, a folder, a pipe, or a file that may not be read.
-    """
-    if path.is_dir():
-        problem = f"{path} is a folder, not an .h5ad file"
-        raise CellFileError(problem, hint="give one .h5ad file; a .zarr store is not read")
-    if not path.exists():
-        problem = f"no such file: {path}"
-        raise CellFileError(problem, hint="check the path")
-    if not path.is_file():
-        problem = f"{path} is a pipe or a device, which cannot be read from any place in it"
-        raise CellFileError(problem, hint="save it to a file first")
-    if not os.access(path, os.R_OK):
-        problem = f"{path} may not be read"
-        raise CellFileError(problem, hint="ask its owner for the right to, or copy it")

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cells.formats.hdf5 import check_dataset, checked_dataset, child, naming, read_whole
+from c2t.runtime.cells.formats.attributes import attribute
+from c2t.runtime.cells.formats.hdf5 import (
+    check_dataset,
+    checked_dataset,
+    child,
+    has,
+    naming,
+    read_portions,
+    read_whole,
+    row_count,
+)
 from c2t.runtime.system.errors import CellFileError
 
 _DAMAGED = "the file is damaged; write it again with a current anndata"
@@ -34,22 +44,21 @@ class H5Table:
         self._item = item
         self._legacy = legacy_categories
         self._compound = isinstance(item, h5py.Dataset)
-        with naming(key):
-            if self._compound and not check_dataset(item, key).dtype.names:
-                problem = f"{key} is not a table"
-                raise CellFileError(problem, hint=_DAMAGED)
-            self._index_name = self._find_index_name()
+        if self._compound and not check_dataset(item, key).dtype.names:
+            problem = f"{key} is not a table"
+            raise CellFileError(problem, hint=_DAMAGED)
+        self.index_name = self._find_index_name()
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns, without the index."""
         with naming(self.key):
             names = self._item.dtype.names if self._compound else list(self._item)
-        return [name for name in names if name not in (self._index_name, "__categories")]
+        return [name for name in names if name not in (self.index_name, "__categories")]
 
     def index(self) -> list[str]:
         """The names of the rows."""
-        return self._read(self._index_name)
+        return self._read(self.index_name)
 
     def column(self, name: str) -> list[str]:
         """A column as strings; a missing value is an empty string.
@@ -58,14 +67,22 @@ class H5Table:
             CellFileError: There is no such column, or it is damaged.
         """
         values = self._read(name)
-        if len(values) != self._rows:
-            problem = f"{self.key}/{name} has {len(values):,} values for {self._rows:,} rows"
+        if len(values) != self.rows:
+            problem = f"{self.key}/{name} has {len(values):,} values for {self.rows:,} rows"
             raise CellFileError(problem, hint=_DAMAGED)
         return values
 
     @cached_property
-    def _rows(self) -> int:
-        return len(self._read(self._index_name))
+    def rows(self) -> int:
+        """Number of rows: the length of the index."""
+        key = f"{self.key}/{self.index_name}"
+        if self._compound:
+            return row_count(self._item, self.key)
+        item = child(self._item, self.index_name, key)
+        for part in ("codes", "values"):
+            if has(item, part, key):
+                item, key = child(item, part, f"{key}/{part}"), f"{key}/{part}"
+        return row_count(check_dataset(item, key), key)
 
     def _read(self, name: str) -> list[str]:
         key = f"{self.key}/{name}"
@@ -77,60 +94,68 @@ class H5Table:
 
     def _read_column(self, name: str, key: str) -> list[str]:
         if self._compound:
-            if name not in self._item.dtype.names:
-                raise self._missing(key)
-            values = read_whole(self._item, key)[name]
-            if values.ndim != 1:
-                problem = f"{key} has {values.ndim} dimensions, expected 1"
-                raise CellFileError(problem, hint=_DAMAGED)
-            return self._legacy_labels(name, values) or as_strings(values)
+            return self._read_field(name, key)
         import h5py
 
-        if name not in self._item:
+        if not has(self._item, name, key):
             raise self._missing(key)
         item = child(self._item, name, key)
         if isinstance(item, h5py.Group):
             return self._grouped(item, key)
-        dataset = checked_dataset(self._item, name, key)
-        values = read_whole(dataset, key)
-        categories = dataset.attrs.get("categories")
-        if isinstance(categories, h5py.Reference):  # how anndata 0.7 wrote a categorical column
-            place = f"{key} (categories)"
-            labels = read_whole(check_dataset(self._item.file[categories], place), place)
-            return _labels(as_strings(labels), values, key)
-        return as_strings(values)
+        dataset = check_dataset(item, key)
+        categories = attribute(dataset, "categories", key)
+        if not isinstance(categories, h5py.Reference):
+            return _read_strings(dataset, key)
+        # How anndata 0.7 wrote a categorical column. A reference never leaves its file.
+        place = f"{key} (categories)"
+        labels = _read_strings(check_dataset(self._item.file[categories], place), place)
+        return _labels(labels, read_whole(dataset, key), key)
+
+    def _read_field(self, name: str, key: str) -> list[str]:
+        """Read a column of a compound data set."""
+        if name not in self._item.dtype.names:
+            raise self._missing(key)
+        kind = self._item.dtype[name]
+        if kind.shape:
+            problem = f"{key} has {1 + len(kind.shape)} dimensions, expected 1"
+            raise CellFileError(problem, hint=_DAMAGED)
+        place = f"{name}_categories"  # in `uns`: "bulk_labels_categories"
+        if kind.kind not in "iu" or not has(self._legacy, place, f"/uns/{place}"):
+            return _read_strings(self._item, key, name)
+        labels = _read_strings(checked_dataset(self._legacy, place, f"/uns/{place}"), place)
+        codes = np.concatenate([np.zeros(0, int), *read_portions(self._item, key, name)])
+        return _labels(labels, codes, key)
 
     def _grouped(self, group: Any, key: str) -> list[str]:
         """Read a column that is a group: categorical, or nullable with a mask."""
-        if "codes" in group:
+        if has(group, "codes", key):
             codes = checked_dataset(group, "codes", f"{key}/codes")
-            labels = checked_dataset(group, "categories", f"{key}/categories")
-            return _labels(
-                as_strings(read_whole(labels, f"{key}/categories")),
-                read_whole(codes, f"{key}/codes"),
-                key,
-            )
+            labels = self._category_labels(group, f"{key}/categories")
+            return _labels(labels, read_whole(codes, f"{key}/codes"), key)
         values = checked_dataset(group, "values", f"{key}/values")
-        text = as_strings(read_whole(values, f"{key}/values"))
-        if "mask" not in group:
+        text = _read_strings(values, f"{key}/values")
+        if not has(group, "mask", key):
             return text
         masked = checked_dataset(group, "mask", f"{key}/mask")
         mask = read_whole(masked, f"{key}/mask")
-        return ["" if hidden else value for value, hidden in zip(text, mask.tolist(), strict=False)]
+        if len(mask) != len(text):
+            problem = f"{key} has {len(text):,} values, and a mask of {len(mask):,}"
+            raise CellFileError(problem, hint=_DAMAGED)
+        return ["" if hidden else value for value, hidden in zip(text, mask.tolist(), strict=True)]
 
-    def _legacy_labels(self, name: str, values: NDArray[Any]) -> list[str] | None:
-        """Turn codes into labels where `uns` holds the labels (`uns/bulk_labels_categories`)."""
-        key = f"{name}_categories"
-        if values.dtype.kind not in "iu" or self._legacy is None or key not in self._legacy:
-            return None
-        dataset = checked_dataset(self._legacy, key, f"/uns/{key}")
-        labels = as_strings(read_whole(dataset, f"/uns/{key}"))
-        return _labels(labels, values, f"{self.key}/{name}")
+    def _category_labels(self, group: Any, key: str) -> list[str]:
+        """Read the categories of a column; anndata 0.13 may write them with a mask."""
+        import h5py
+
+        item = child(group, "categories", key)
+        if isinstance(item, h5py.Group) and not has(item, "codes", key):
+            return self._grouped(item, key)
+        return _read_strings(check_dataset(item, key), key)
 
     def _find_index_name(self) -> str:
-        names = self._item.dtype.names if self._compound else self._item
-        stated = self._item.attrs.get("_index")
-        stated = stated.decode(errors="replace") if isinstance(stated, bytes) else stated
+        with naming(self.key):
+            names = self._item.dtype.names if self._compound else list(self._item)
+        stated = attribute(self._item, "_index", self.key)
         for name in (stated, "index", "_index"):
             if isinstance(name, str) and name in names:
                 return name
@@ -138,6 +163,11 @@ class H5Table:
             return str(names[0])
         problem = f"{self.key} has no index: no column named {stated or '_index'!r}"
         raise CellFileError(problem, hint=_DAMAGED)
+
+
+def _read_strings(dataset: Any, key: str, field: str | None = None) -> list[str]:
+    """Read a column as strings."""
+    return [text for part in read_portions(dataset, key, field) for text in as_strings(part)]
 
 
 def as_strings(values: NDArray[Any]) -> list[str]:

@@ -1,0 +1,249 @@
+"""What a file is, by its first bytes: said where it is no HDF5 file, with the command that helps.
+
+One decision: the name is not believed. Most files that are mistaken for `.h5ad` have that suffix.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import shlex
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from c2t.runtime.system.errors import CellFileError
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+HEAD_BYTES = 1024
+_R_CONVERT = (
+    "in R, `zellkonverter::writeH5AD(x, 'cells.h5ad')` writes a SingleCellExperiment; "
+    "`as.SingleCellExperiment(x)` makes one of a Seurat object"
+)
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file is, and how cells come from it.
+
+    Args:
+        what: "a gzip archive", for a sentence that begins with the path.
+        hint: The command that helps.
+    """
+
+    what: str
+    hint: str
+
+
+def check_signature(path: Path) -> None:
+    """Refuse a file that is no HDF5 file, and say what it is.
+
+    Raises:
+        CellFileError: It is something else, or empty.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        offset = 512
+        found = head.startswith(HDF5)
+        while not found:  # HDF5 allows a block of the user's before it, of 512 bytes times 2**n
+            stream.seek(offset)
+            start = stream.read(len(HDF5))
+            if len(start) < len(HDF5):
+                break
+            found = start == HDF5
+            offset *= 2
+    if not found:
+        kind = file_kind(path, head)
+        problem = f"{path} is {kind.what}, not an .h5ad file"
+        raise CellFileError(problem, hint=kind.hint)
+
+
+def file_kind(path: Path, head: bytes) -> FileKind:
+    """Tell what a file is.
+
+    Args:
+        path: Its name, for the command in the hint.
+        head: Its first bytes, up to `HEAD_BYTES`.
+    """
+    quoted = shlex.quote(str(path))
+    if not head:
+        return FileKind("empty (0 bytes)", "the download or copy did not finish: fetch it again")
+    for name, suffix, tool, start in _PACKED:
+        if head.startswith(start):
+            return _packed(path, head, name, suffix, tool)
+    if head.startswith(b"PK\x03\x04"):
+        return _zipped(path, head)
+    if head[257:262] == b"ustar":
+        return FileKind("a tar archive", f"unpack it: `tar xf {quoted}`")
+    if (kind := _r_object(head)) is not None:
+        return kind
+    for start, what, hint in _STARTS:
+        if head.startswith(start):
+            return FileKind(what, hint.format(path=quoted, python=repr(str(path))))
+    return _text(path, head)
+
+
+# Name, suffix, the tool that unpacks, and the first bytes.
+_PACKED = (
+    ("gzip", ".gz", "gunzip", b"\x1f\x8b"),
+    ("bzip2", ".bz2", "bunzip2", b"BZh"),
+    ("xz", ".xz", "unxz", b"\xfd7zXZ\x00"),
+    ("zstd", ".zst", "unzstd", b"\x28\xb5\x2f\xfd"),
+)
+
+_PANDAS = (
+    'python -c "import pandas, anndata; '
+    "anndata.AnnData(pandas.{reader}).write_h5ad('cells.h5ad')\"` makes one of a table of "
+    "cells x genes (transpose it with `.T` if its rows are genes)"
+)
+_STARTS = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer that stands for the file",
+        "fetch the file itself: `git lfs pull`",
+    ),
+    (
+        b"%%MatrixMarket",
+        "a MatrixMarket matrix without names of cells and genes",
+        (
+            "convert its folder: `python -c \"import scanpy; scanpy.read_10x_mtx('FOLDER')"
+            ".write_h5ad('cells.h5ad')\"`"
+        ),
+    ),
+    (b"PAR1", "a Parquet table", "`" + _PANDAS.replace("{reader}", "read_parquet({python})")),
+    (b"ARROW1", "an Arrow table", "`" + _PANDAS.replace("{reader}", "read_feather({python})")),
+    (
+        b"\x93NUMPY",
+        "a NumPy array without names of cells and genes",
+        "put it into an AnnData object with its names, and write that with `write_h5ad`",
+    ),
+    (b"7z\xbc\xaf'\x1c", "a 7-Zip archive", "unpack it: `7z x {path}`"),
+    (b"Rar!", "a RAR archive", "unpack it: `unrar x {path}`"),
+    (b"%PDF", "a PDF document", "fetch the cells themselves; this is a document about them"),
+    (b"CDF\x01", "a netCDF file", "write the cells with anndata's `write_h5ad`"),
+    (b"SQLite format 3", "an SQLite database", "write the cells with anndata's `write_h5ad`"),
+    (b"\x80\x04", "a Python pickle", "load it where it was made, and write it with `write_h5ad`"),
+    (b"\x80\x05", "a Python pickle", "load it where it was made, and write it with `write_h5ad`"),
+)
+
+
+def _packed(path: Path, head: bytes, name: str, suffix: str, tool: str) -> FileKind:
+    """What a compressed file is: R compresses its own, so the inside is looked at."""
+    inside = _unpack_start(head, name)
+    if (kind := _r_object(inside)) is not None:
+        return kind
+    quoted = shlex.quote(str(path))
+    if inside[257:262] == b"ustar":
+        return FileKind(f"a tar archive packed with {name}", f"unpack it: `tar xf {quoted}`")
+    of = ""
+    if inside and not inside.startswith(HDF5):
+        of = f" of {file_kind(path.with_suffix(''), inside).what}"
+    if path.name.endswith(suffix):
+        unpacked = str(path)[: -len(suffix)]
+        return FileKind(
+            f"packed with {name}{of}",
+            f"unpack it: `{tool} -k {quoted}`, then describe {shlex.quote(unpacked)}",
+        )
+    target = shlex.quote(str(path.with_name(f"{path.stem}.unpacked{path.suffix}")))
+    return FileKind(f"packed with {name}{of}", f"unpack it: `{tool} -c < {quoted} > {target}`")
+
+
+def _unpack_start(head: bytes, name: str) -> bytes:
+    """The first bytes inside; none if they cannot be unpacked."""
+    try:
+        if name == "gzip":
+            return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+        if name == "bzip2":
+            return bz2.BZ2Decompressor().decompress(head, HEAD_BYTES)
+        if name == "xz":
+            # The file states the size of its dictionary: bounded.
+            unpacker = lzma.LZMADecompressor(memlimit=128 << 20)
+            return unpacker.decompress(head, HEAD_BYTES)
+    except (zlib.error, lzma.LZMAError, OSError, EOFError):
+        pass
+    return b""
+
+
+def _zipped(path: Path, head: bytes) -> FileKind:
+    """What a zip archive holds, by the name of its first member."""
+    length = int.from_bytes(head[26:28], "little")
+    first = head[30 : 30 + length].decode(errors="replace")
+    quoted = shlex.quote(str(path))
+    if first.rpartition("/")[2] in (".zgroup", ".zattrs", ".zarray", ".zmetadata", "zarr.json"):
+        folder = f"{path.stem}.zarr"
+        convert = f"import anndata; anndata.read_zarr({folder!r}).write_h5ad('cells.h5ad')"
+        return FileKind(
+            "a zipped zarr store",
+            f'convert it: `unzip {quoted} -d {shlex.quote(folder)} && python -c "{convert}"`',
+        )
+    if first == "[Content_Types].xml":
+        return FileKind(
+            "an Excel workbook", "`" + _PANDAS.format(reader=f"read_excel({str(path)!r})")
+        )
+    if first.endswith(".npy"):
+        return FileKind(
+            "a NumPy archive (.npz)",
+            "put its matrix into an AnnData object with the names, and write that with "
+            "`write_h5ad`",
+        )
+    return FileKind(
+        f"a zip archive of {first or 'nothing that can be named'}",
+        f"unpack it: `unzip {quoted}`, and describe the file in it",
+    )
+
+
+def _r_object(head: bytes) -> FileKind | None:
+    """An R object, however it was saved."""
+    if head[:5] in (b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n"):
+        return FileKind("an R workspace (.RData)", f"`load` it; {_R_CONVERT}")
+    binary = head[:2] == b"X\n" and head[2:5] == b"\0\0\0" and head[5:6] in (b"\x02", b"\x03")
+    if binary or head[:4] in (b"A\n2\n", b"A\n3\n"):
+        return FileKind("an R object (.rds)", f"`readRDS` it; {_R_CONVERT}")
+    if head[:3] == b"\x0b\x0e\x0a":
+        return FileKind("an R object (.qs)", f"`qs::qread` it; {_R_CONVERT}")
+    return None
+
+
+def _text(path: Path, head: bytes) -> FileKind:
+    """What a text file is; also takes what is no text."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    again = "its address gave a page instead of the file: open it in a browser, or log in first"
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<!--")):
+        return FileKind("a web page (HTML)", again)
+    if start.startswith((b"<?xml", b"<error")):
+        return FileKind("an XML document", f"{again} (servers answer with XML what went wrong)")
+    binary = b"\0" in head or sum(byte < 9 or 13 < byte < 32 for byte in head)
+    if binary or not _decodes(head):
+        shown = head[:8].hex(" ")
+        return FileKind(
+            f"no kind of file that is known here (it begins with {shown})",
+            "write the cells with anndata's `write_h5ad`, or download the file again",
+        )
+    if start.startswith((b"{", b"[")):
+        return FileKind("JSON text", again.replace("a page", "a message"))
+    line = head.partition(b"\n")[0]
+    for mark, name, separator in (
+        (b"\t", "tab", "\\t"),
+        (b",", "comma", ","),
+        (b";", "semicolon", ";"),
+    ):
+        if mark in line:
+            reader = f"read_csv({str(path)!r}, index_col=0, sep={separator!r})".replace(
+                "\\\\t", "\\t"
+            )
+            return FileKind(f"a text table ({name}-separated)", "`" + _PANDAS.format(reader=reader))
+    return FileKind("a text file", "write the cells with anndata's `write_h5ad`")
+
+
+def _decodes(head: bytes) -> bool:
+    """Whether this is UTF-8; the last character may be cut off."""
+    return any(_is_utf8(head[: len(head) - cut]) for cut in range(4))
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
