@@ -100,6 +100,7 @@ def describe(
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.output.describe_file import DescribeFileOptions, check_paths, describe_file
+    from c2t.runtime.system.errors import CellFileError
 
     options = DescribeFileOptions(
         cells=cells,
@@ -141,3 +142,10 @@ def describe(
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""
     say(f"described {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
+    if done.failed == done.cells:
+        most = "all" if done.error_cells == done.cells else f"{done.error_cells:,}"
+        problem = (
+            f"no cell of {cells} could be described; {most} of the {done.cells:,}: {done.error}"
+        )
+        hint = "other counts or genes of the file are named with --layer, --counts-are and "
+        raise CellFileError(problem, hint=f"{hint}--gene-column; see `c2t describe --help`")

@@ -7,12 +7,17 @@ element writer. Nothing else is read, converted or held in memory, and the origi
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from c2t.runtime.cells.formats.attributes import attribute
+from c2t.runtime.cells.formats.hdf5 import H5PY_ERRORS, child, from_h5py, has, one_line, open_hdf5
+from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.output.record import Record
 from c2t.runtime.system.errors import OutputError
 
@@ -27,25 +32,43 @@ ABOUT = "c2t"
 def check_obs(source: Path) -> None:
     """Refuse a file that columns cannot be added to, before it is described.
 
-    A file that is not HDF5 passes here: the reader of cells knows better what it is.
+    A file of another kind passes here: the reader of cells says what it is.
 
     Raises:
-        OutputError: The file has the layout of anndata before 0.7, which has no columns to add to.
+        CellFileError: The file is damaged, cut off or locked.
+        OutputError: It has the layout of anndata before 0.7, which has no columns to add to, or
+            something else stands where they go.
     """
     import h5py
 
     if not source.is_file() or not h5py.is_hdf5(source):
         return
-    with h5py.File(source, "r") as file:
-        obs = file.get("obs")
-        if not isinstance(obs, h5py.Group) or "_index" not in obs.attrs:
-            problem = f"{source} has the layout of anndata before 0.7: its `obs` is no data frame"
-            hint = "write .jsonl, .csv or .parquet, or save the file again with a newer anndata"
-            raise OutputError(problem, hint=hint)
+    with closing(open_hdf5(source)) as file:
+        if has(file, "obs", "/obs"):
+            _check_tables(file, source)
+
+
+def _check_tables(file: Any, source: Path) -> None:
+    import h5py
+
+    obs, uns = child(file, "obs", "/obs"), child(file, "uns", "/uns")
+    if not isinstance(obs, h5py.Group) or attribute(obs, "_index", "/obs") is None:
+        problem = f"{source} has the layout of anndata before 0.7: its `obs` is no data frame"
+        hint = "write .jsonl, .csv or .parquet, or save the file again with a newer anndata"
+        raise OutputError(problem, hint=hint)
+    _ = H5Table(obs, "/obs").rows
+    _column_order(obs)
+    if not (uns is None or isinstance(uns, h5py.Group)):
+        problem = f"{source} holds no group where /uns should be, so nothing can be added to it"
+        raise OutputError(problem, hint="write .jsonl, .csv or .parquet")
+    # Links stay as they are in the copy: what they lead to would be written, in another file.
+    for parent, key, names in ((file, "", ("obs", "uns")), (obs, "/obs", COLUMNS)):
+        for name in names:
+            child(parent, name, f"{key}/{name}")
 
 
 def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
-    """Write a copy of the file of cells with their descriptions.
+    """Write a copy of the file of cells with their descriptions, and with its permissions.
 
     Cells without a record keep an empty description and NaN as their confidence.
 
@@ -54,22 +77,53 @@ def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[s
         path: The file to write; it may exist.
         records: What to add.
         about: Goes into `uns["c2t"]`: strings and numbers by name.
+
+    Raises:
+        OutputError: HDF5 cannot add to this file.
     """
+    mode = stat.S_IMODE(source.stat().st_mode) & 0o777 | stat.S_IWUSR
+    path.chmod(mode & ~0o077)  # while it is written, its owner's alone
+    shutil.copyfile(source, path)
+    try:
+        _add(source, path, records, about)
+    except H5PY_ERRORS as error:
+        if not from_h5py(error):
+            raise
+        problem = f"columns cannot be added to a copy of {source}: {one_line(error)}"
+        hint = "write .jsonl, .csv or .parquet with the same command: the descriptions are kept"
+        raise OutputError(problem, hint=hint) from error
+    path.chmod(mode)
+
+
+def _add(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
     import h5py
     from anndata.io import write_elem
 
-    shutil.copyfile(source, path)
     with h5py.File(path, "r+") as file:
+        _check_tables(file, source)
         obs = file["obs"]
-        for name, values in _columns(_length(obs), records).items():
+        for name, values in _columns(H5Table(obs, "/obs").rows, records).items():
             write_elem(obs, name, values)
-        order = [_text(name) for name in np.atleast_1d(obs.attrs.get("column-order", []))]
+        order = _column_order(obs)
         # A column that is not listed here is ignored by readers.
         order += [name for name in COLUMNS if name not in order]
         obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype())
         if "uns" not in file:
             write_elem(file, "uns", {})
-        write_elem(file["uns"], ABOUT, about)
+        write_elem(file["uns"], ABOUT, _without_nul(about))
+
+
+def _column_order(obs: Any) -> list[str]:
+    """Names of the columns in their order, as the file states it."""
+    stated = attribute(obs, "column-order", "/obs", empty=True)
+    return [] if stated is None else [str(name) for name in np.atleast_1d(stated).tolist()]
+
+
+def _without_nul(value: Any) -> Any:
+    """The same without the one character that HDF5 texts cannot hold; it becomes U+FFFD."""
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(inner) for name, inner in value.items()}
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 def _columns(length: int, records: Iterable[Record]) -> dict[str, np.ndarray[Any, Any]]:
@@ -78,23 +132,11 @@ def _columns(length: int, records: Iterable[Record]) -> dict[str, np.ndarray[Any
     confidence = np.full(length, np.nan)
     cell_type_confidence = np.full(length, np.nan)
     for record in records:
-        description[record.row] = record.text or ""
-        error[record.row] = record.error or ""
+        description[record.row] = _without_nul(record.text or "")
+        error[record.row] = _without_nul(record.error or "")
         if record.confidence is not None:
             confidence[record.row] = record.confidence
         if record.cell_type_confidence is not None:
             cell_type_confidence[record.row] = record.cell_type_confidence
     values = (description, confidence, cell_type_confidence, error)
     return dict(zip(COLUMNS, values, strict=True))
-
-
-def _length(obs: Any) -> int:
-    """Cells of the file: the length of its index, which may be stored as categories."""
-    import h5py
-
-    index = obs[_text(obs.attrs["_index"])]
-    return int((index["codes"] if isinstance(index, h5py.Group) else index).shape[0])
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

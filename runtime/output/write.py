@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.progress import Advance
+from c2t.runtime.system.temporaries import remove_litter
 
 # Given how many of the run's cells to pass over, describes the others, one after another.
 Describe = Callable[[int], Iterator[Description]]
@@ -104,6 +106,8 @@ class Summary:
     Attributes:
         cells: Cells in the output.
         failed: Those of them that have an error instead of a text.
+        error: The most frequent error, if there is one.
+        error_cells: How many cells have it.
         resumed: Those that an earlier run had described.
         seconds: Time of this run.
         outputs: The files written.
@@ -111,6 +115,8 @@ class Summary:
 
     cells: int
     failed: int
+    error: str | None = None
+    error_cells: int = 0
     resumed: int
     seconds: float
     outputs: tuple[str, ...]
@@ -149,8 +155,12 @@ def plan_outputs(
         if target.exists() and cells.exists() and target.samefile(cells):
             problem = f"{target} is the file of cells itself, which stays as it is"
             raise OutputError(problem, hint="choose another name for the copy")
+        place = check_target(target, force=force)
+        if place.suffix != target.suffix:
+            problem = f"{target} is a link to {place}, whose name does not end in {target.suffix}"
+            raise OutputError(problem, hint="remove the link, or choose another name")
         OUTPUT_FORMATS[target.suffix].check(cells)
-        places.append(check_target(target, force=force))
+        places.append(place)
     return tuple(places)
 
 
@@ -180,6 +190,8 @@ def describe_to_files(
         DescribeEnded: SystemExit, which a signal was turned into.
     """
     started = time.monotonic()
+    for target in targets:
+        remove_litter(target)
     mark = run.mark()
     rows = run.rows.tolist()
     with Journal(journal_path(targets[0]), mark, rows, restart=restart) as journal:
@@ -192,8 +204,8 @@ def describe_to_files(
             if CellsMark.of(run.cells) != mark.cells:
                 problem = f"{run.cells} changed while it was described"
                 raise OutputError(problem, hint="run again with --restart")
-            failed = sum(record.error is not None for record in journal.records())
-            about = run.about | {"cells": len(run.rows), "cells_with_errors": failed}
+            errors = Counter(record.error for record in journal.records() if record.error)
+            about = run.about | {"cells": len(run.rows), "cells_with_errors": errors.total()}
             _write_all(run.cells, targets, journal, about, force=force)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(journal.done, len(run.rows)) from stop
@@ -203,26 +215,39 @@ def describe_to_files(
             if journal.done == 0 < len(run.rows):
                 journal.remove()
         journal.remove()
-    return Summary(
-        cells=len(run.rows),
-        failed=failed,
-        resumed=resumed,
-        seconds=round(time.monotonic() - started, 3),
-        outputs=tuple(str(target) for target in targets),
-    )
+    return _summary(run, errors, started, resumed, targets)
 
 
 def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summary:
     """Describe the cells to a stream as lines of JSON; nothing is kept if it is interrupted."""
     started = time.monotonic()
-    failed = 0
+    errors = Counter[str]()
     for row, described in _numbered(run, describe, 0):
         record = make_record(row, described)
-        failed += record.error is not None
+        if record.error:
+            errors[record.error] += 1
         stream.write(json_line(record))
         stream.flush()
-    seconds = round(time.monotonic() - started, 3)
-    return Summary(cells=len(run.rows), failed=failed, resumed=0, seconds=seconds, outputs=())
+    return _summary(run, errors, started)
+
+
+def _summary(
+    run: Run,
+    errors: Counter[str],
+    started: float,
+    resumed: int = 0,
+    targets: tuple[Path, ...] = (),
+) -> Summary:
+    error, error_cells = errors.most_common(1)[0] if errors else (None, 0)
+    return Summary(
+        cells=len(run.rows),
+        failed=errors.total(),
+        error=error,
+        error_cells=error_cells,
+        resumed=resumed,
+        seconds=round(time.monotonic() - started, 3),
+        outputs=tuple(str(target) for target in targets),
+    )
 
 
 def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Description]]:

@@ -7,13 +7,20 @@ and one rename puts it in place. If an error or Ctrl-C stops the work, the targe
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.temporaries import (
+    note_renaming,
+    remove_litter,
+    remove_notes,
+    temporary_path,
+    was_left_half_done,
+)
 
 
 def check_target(target: Path, *, force: bool = False) -> Path:
@@ -33,7 +40,11 @@ def check_target(target: Path, *, force: bool = False) -> Path:
     if place.is_dir():
         problem = f"{target} is a folder; a file is to be written there"
         raise OutputError(problem, hint="name a file inside it")
-    if place.exists() and not force:
+    if place.exists() and not place.is_file():
+        # A rename would put a file in its place, for all who use it.
+        problem = f"{target} is a pipe or a device; a file is to be written there"
+        raise OutputError(problem, hint="name a file, or leave the name out to print to the shell")
+    if place.exists() and not force and not was_left_half_done(place):
         problem = f"{target} exists already"
         raise OutputError(problem, hint="pass --force to replace it, or choose another name")
     return place
@@ -103,7 +114,9 @@ def atomic_files(targets: Sequence[Path], *, force: bool = False) -> Iterator[li
         OutputError: See `check_target`; also when a place cannot be written.
     """
     places = [check_target(target, force=force) for target in targets]
-    temporaries = [_sibling(place) for place in places]
+    for place in places:
+        remove_litter(place)
+    temporaries = [temporary_path(place) for place in places]
     try:
         for target, temporary in zip(targets, temporaries, strict=True):
             _create(target, temporary)
@@ -112,8 +125,7 @@ def atomic_files(targets: Sequence[Path], *, force: bool = False) -> Iterator[li
             _sync(temporary)
         for target in targets:
             check_target(target, force=force)
-        for temporary, place in zip(temporaries, places, strict=True):
-            temporary.replace(place)
+        _put_in_place(temporaries, places)
         for folder in {place.parent for place in places}:
             _sync(folder)
     except BaseException:
@@ -139,8 +151,9 @@ def atomic_folder(
     Raises:
         OutputError: See `check_folder_target`; also when the place cannot be written.
     """
+    remove_litter(Path(os.path.realpath(target)))  # may put back a folder that is to be checked
     place = check_folder_target(target, force=force, marker=marker)
-    temporary = _sibling(place)
+    temporary = temporary_path(place)
     try:
         temporary.mkdir()
     except OSError as error:
@@ -174,6 +187,10 @@ def _resolved(target: Path) -> Path:
     if not os.access(place.parent, os.W_OK | os.X_OK):
         problem = f"cannot write {target}: {place.parent} may not be written to"
         raise OutputError(problem, hint="choose a place that you may write to")
+    longest = os.pathconf(place.parent, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if len(os.fsencode(temporary_path(place).name)) > longest:
+        problem = f"cannot write {target}: its name is too long for a hidden file beside it"
+        raise OutputError(problem, hint="choose a shorter name")
     return place
 
 
@@ -186,12 +203,22 @@ def _create(target: Path, temporary: Path) -> None:
         raise OutputError(problem, hint="choose a place that you may write to") from error
 
 
-def _sibling(place: Path) -> Path:
-    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+def _put_in_place(temporaries: Sequence[Path], places: Sequence[Path]) -> None:
+    """Rename every file. Killed between two of them, the next run may replace the first."""
+    if len(places) == 1:
+        temporaries[0].replace(places[0])
+        remove_notes(places[0])
+        return
+    notes = [note_renaming(*pair) for pair in zip(temporaries, places, strict=True)]
+    for temporary, place in zip(temporaries, places, strict=True):
+        temporary.replace(place)
+    for note, place in zip(notes, places, strict=True):
+        note.unlink()
+        remove_notes(place)
 
 
 def _exchange(temporary: Path, place: Path) -> None:
-    """Rename `temporary` to `place`; a folder there is renamed first, and deleted afterwards."""
+    """Rename `temporary` to `place`; a folder there changes places with it, and is deleted."""
     try:
         temporary.rename(place)  # also over an empty folder
     except OSError:
@@ -199,7 +226,10 @@ def _exchange(temporary: Path, place: Path) -> None:
             raise
     else:
         return
-    aside = _sibling(place)
+    if _swap(temporary, place):
+        shutil.rmtree(temporary, ignore_errors=True)
+        return
+    aside = temporary_path(place, "old")
     place.rename(aside)
     try:
         temporary.rename(place)
@@ -207,6 +237,17 @@ def _exchange(temporary: Path, place: Path) -> None:
         aside.rename(place)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system or its disk cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):  # no Linux, or an old C library
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(renameat2(here, paths[0], here, paths[1], exchange) == 0)
 
 
 def _sync(path: Path) -> None:
