@@ -5,8 +5,7 @@ output closed (SIGPIPE), 143 ended (SIGTERM). An error of the user's is reported
 `error:` and `hint:`, or with `--debug` by its traceback. Any other error is a bug, and always has
 its traceback.
 
-A signal that the caller ignores stays ignored: SIGHUP under `nohup`, SIGINT in the background of a
-shell script.
+`signals.py` says what signals do.
 """
 
 from __future__ import annotations
@@ -22,12 +21,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
 
 import typer
 
+from c2t.runtime.command_line.signals import handle_signals
 from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.text_tables import visible
 
 if TYPE_CHECKING:
     from c2t.runtime.bundle.bundle import Bundle
@@ -68,10 +69,7 @@ def run_app(app: typer.Typer) -> None:
     global _debug
     # ONNX Runtime reads the environment once, when it is loaded: set this before.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _stop)
+    handle_signals()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     _debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
@@ -172,9 +170,16 @@ def hash_progress(total: int) -> AbstractContextManager[Callable[[int], None]]:
 
 
 def say(message: str) -> None:
-    """Print a message to standard error; data goes to standard output."""
+    """Print a message to standard error; data goes to standard output.
+
+    What is shown may come from a stranger's file. Control characters become escapes, and further
+    lines are indented: none looks like a message of its own.
+    """
+    first, *more = visible(message).removeprefix("\n").split("\n")
+    lines = [first, *(line if line.startswith(" ") else f"  {line}" for line in more)]
+    start = "\n" if message.startswith("\n") else ""
     with contextlib.suppress(OSError):  # a closed standard error is no reason to stop working
-        print(message, file=sys.stderr, flush=True)
+        print(start + "\n".join(lines).rstrip(" "), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -194,11 +199,6 @@ def _show_warning(
 ) -> None:
     """Print a warning as one line, without the place in the code, which means nothing to users."""
     say(f"warning: {message}")
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Exit in order on a signal, so that temporary files are removed."""
-    raise SystemExit(128 + number)
 
 
 def _report(problem: str, hint: str) -> None:

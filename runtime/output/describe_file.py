@@ -152,7 +152,8 @@ def _report_profile(
 ) -> None:
     if options.profile:
         describer.clock.split("read", "encode", reader.encode_seconds)
-        report(profile_text(describer.profile()))
+        for line in profile_text(describer.profile()).splitlines():
+            report(line)
 
 
 def _run(
