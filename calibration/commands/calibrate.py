@@ -19,6 +19,7 @@ from c2t.runtime.command_line.options import (
     LayerOption,
     LeastAgreementOption,
     OntologyOption,
+    OrganismOption,
     SimilarityToleranceOption,
     ThreadsOption,
 )
@@ -73,6 +74,7 @@ def calibrate(
     ] = None,
     layer: LayerOption = None,
     gene_column: GeneColumnOption = None,
+    organism: OrganismOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
     threads: ThreadsOption = None,
     force: ForceOption = False,
@@ -112,7 +114,7 @@ def calibrate(
         divergence_linears=divergence_products,
         seed=seed,
         threads=threads,
-        reading=CellOptions(layer=layer, gene_column=gene_column),
+        reading=CellOptions(layer=layer, gene_column=gene_column, organism=organism),
         force=force,
         force_gate=force_gate,
     )

@@ -24,6 +24,7 @@ from c2t.runtime.command_line.options import (
     MaxNewTokensOption,
     NumBeamsOption,
     OntologyOption,
+    OrganismOption,
     SimilarityToleranceOption,
     ThreadsOption,
 )
@@ -79,6 +80,7 @@ def evaluate(
     choice: CellChoiceOption = None,
     layer: LayerOption = None,
     gene_column: GeneColumnOption = None,
+    organism: OrganismOption = None,
     max_new_tokens: MaxNewTokensOption = None,
     num_beams: NumBeamsOption = None,
     engine: EngineOption = EngineName.auto,
@@ -125,6 +127,7 @@ def evaluate(
         reading=CellOptions(
             layer=layer,
             gene_column=gene_column,
+            organism=organism,
             limit=limit,
             cells=None if choice is None else read_ids(choice),
         ),

@@ -7,7 +7,7 @@ never by similarity. An unknown name stays unknown, and is counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,6 @@ from c2t.runtime.system.errors import BundleError
 # pseudo-autosomal gene, which older releases wrote as ENSGR…: a gene of its own, not a version.
 _VERSIONED_ID = re.compile(r"(ENS[A-Z]*G[A-Z]?\d{6,})\.\d+(_PAR_Y)?\Z")
 _PAR_Y_ID = re.compile(r"ENSG0(\d{10})(?:\.\d+)?_PAR_Y\Z")
-_UNIQUE_SUFFIX = re.compile(r"(.+)-\d+\Z")
 
 UNKNOWN = -1
 
@@ -85,29 +84,10 @@ class GeneVocabulary:
 
     def lookup(self, names: Iterable[str]) -> NDArray[np.int32]:
         """Return the gene of each name, [N] int32, -1 for a name that is not known."""
-        found = [self._gene(name) for name in names]
-        return np.asarray(found, dtype=np.int32)
+        return np.asarray([self.lookup_one(name) for name in names], dtype=np.int32)
 
-    def lookup_columns(self, names: Sequence[str]) -> NDArray[np.int32]:
-        """Like `lookup`, for all columns of one file.
-
-        scanpy makes names unique by appending "-1", "-2"…: such a name means the gene of its stem
-        when it is unknown itself and the stem is another column of the same file.
-
-        Returns:
-            [N] int32, -1 for columns that mean no known gene.
-        """
-        genes = self.lookup(names)
-        present: dict[str, int] = {}
-        for column in np.flatnonzero(genes != UNKNOWN).tolist():
-            present.setdefault(names[column], column)
-        for column in np.flatnonzero(genes == UNKNOWN).tolist():
-            stem = _UNIQUE_SUFFIX.match(names[column])
-            if stem and stem[1] in present:
-                genes[column] = genes[present[stem[1]]]
-        return genes
-
-    def _gene(self, name: str) -> int:
+    def lookup_one(self, name: str) -> int:
+        """Return the gene of a name, -1 if it is not known."""
         name = name.strip()
         for key in (name, name.upper()):
             gene = self._gene_of_key(key)

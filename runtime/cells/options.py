@@ -24,7 +24,10 @@ class CellOptions:
         layer: The matrix to take: "X", "raw", "layers/NAME" or NAME.
         values: What its values are, instead of judging them.
         gene_column: Column of the gene table with ids or symbols, "var_names" for its index.
-        min_coverage: Least share of the expressed genes that the bundle must know; 0 takes any.
+        min_coverage: Least share of the expressed genes, and of the counts, that the bundle must
+            know, and, up to 1 %, of the bundle's genes that must have a column; 0 takes any.
+        organism: What the cells are, whatever the file says: the bundle's species ("human"), or
+            "any" to describe cells of other species as if they were of it.
         cells: Only these cells: names (all cells of that name) or positions in the file.
         limit: At most this many cells, the first ones.
         filter_pass: Leave out cells whose `obs["filter_pass"]` is not 1, as Geneformer does;
@@ -35,6 +38,7 @@ class CellOptions:
     values: Values = "auto"
     gene_column: str | None = None
     min_coverage: float = 0.10
+    organism: str | None = None
     cells: Sequence[str] | Sequence[int] | None = None
     limit: int | None = None
     filter_pass: bool = True

@@ -21,7 +21,9 @@ from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.count_detection import choose_counts
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.formats.store import CellStore, open_store
-from c2t.runtime.cells.gene_matching import GeneMatch, GeneReport, match_genes
+from c2t.runtime.cells.gene_matching import GeneMatch, GeneOptions, match_genes
+from c2t.runtime.cells.genes.organism import read_statements
+from c2t.runtime.cells.genes.report import GeneReport
 from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
@@ -162,8 +164,7 @@ class CellReader(CellCounts):
                 self.store.var(self.counts_report.location),
                 genes,
                 self._sample_counts(),
-                gene_column=self.options.gene_column,
-                min_coverage=self.options.min_coverage,
+                self._gene_options(),
             )
             make = CELL_INPUTS[type(gene_input)]
             self._input: CellInput = make(
@@ -206,6 +207,19 @@ class CellReader(CellCounts):
         encoded = self._input.encode(rows)
         self.encode_seconds += perf_counter() - since
         return encoded
+
+    def _gene_options(self) -> GeneOptions:
+        raw = self.counts_report.location == "raw" and "X" in self.store.locations
+        return GeneOptions(
+            gene_column=self.options.gene_column,
+            min_coverage=self.options.min_coverage,
+            organism=self.options.organism,
+            statements=read_statements(
+                self.obs_columns, self.obs_column, self.store.uns_text, self.n_cells
+            ),
+            # `raw` often has names alone; what they are stands in `var`.
+            kinds_table=self.store.var("X") if raw else None,
+        )
 
     def _sample_counts(self) -> SparseRows:
         """The sample with a logarithm undone."""

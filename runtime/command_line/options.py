@@ -23,6 +23,12 @@ LayerOption = Annotated[
 GeneColumnOption = Annotated[
     str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
 ]
+OrganismOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the cells are, whatever the file says; any: describe other species all the same."
+    ),
+]
 MaxNewTokensOption = Annotated[int | None, typer.Option(min=1, help="Longest text, in tokens.")]
 NumBeamsOption = Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Cells written at the same time.")]

@@ -21,6 +21,7 @@ from c2t.runtime.command_line.options import (
     LimitOption,
     MaxNewTokensOption,
     NumBeamsOption,
+    OrganismOption,
     ThreadsOption,
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
@@ -61,8 +62,12 @@ def describe(
     ] = Values.auto,
     gene_column: GeneColumnOption = None,
     min_coverage: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of the genes that must be known.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Least share of genes and counts that must be known; 0: take any."
+        ),
     ] = 0.1,
+    organism: OrganismOption = None,
     filter_pass: Annotated[
         bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
     ] = True,
@@ -114,6 +119,7 @@ def describe(
             values=counts_are.value,
             gene_column=gene_column,
             min_coverage=min_coverage,
+            organism=organism,
             cells=None if choice is None else read_ids(choice),
             limit=limit,
             filter_pass=filter_pass,

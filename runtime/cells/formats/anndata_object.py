@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from c2t.runtime.cells.formats.h5ad import logarithm_base
+from c2t.runtime.cells.formats.h5ad import UNS_TEXTS_MAX, logarithm_base
 from c2t.runtime.cells.formats.table import as_strings
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
 from c2t.runtime.system.errors import CellFileError
@@ -49,6 +49,12 @@ class AnnDataStore:
         if stated is None:
             return None
         return logarithm_base(stated.get("base") if hasattr(stated, "get") else None)
+
+    def uns_text(self, name: str) -> str:
+        """An entry of `uns` that is a text, such as "organism"; "" if there is none."""
+        entry = np.asarray(self._adata.uns.get(name, ""))
+        few = entry.dtype.kind in "SUO" and entry.size <= UNS_TEXTS_MAX
+        return " and ".join(as_strings(entry.reshape(-1))) if few else ""
 
     def close(self) -> None:
         """Do nothing: the object is the caller's."""

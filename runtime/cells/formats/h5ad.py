@@ -23,9 +23,12 @@ from c2t.runtime.cells.formats.hdf5 import (
 )
 from c2t.runtime.cells.formats.hdf5_kind import check_is_h5ad
 from c2t.runtime.cells.formats.matrix import open_matrix
-from c2t.runtime.cells.formats.table import H5Table
+from c2t.runtime.cells.formats.table import H5Table, as_strings
 from c2t.runtime.cells.sparse_rows import RowMatrix
 from c2t.runtime.system.errors import CellFileError
+
+UNS_TEXTS_MAX = 8  # of one entry
+_TEXT_BYTES_MAX = 4096
 
 
 def is_path(source: Any) -> bool:
@@ -89,6 +92,23 @@ class H5adStore:
             single = base.shape == (1,)  # how R writes a number
         base = check_dataset(base, key, dimensions=int(single))
         return logarithm_base(read_dataset(base, ..., key).item())
+
+    def uns_text(self, name: str) -> str:
+        """An entry of `uns` that is a text, such as "organism"; "" if there is none."""
+        import h5py
+
+        uns, key = self._get("uns"), f"/uns/{name}"
+        item = child(uns, name, key) if hasattr(uns, "keys") else None
+        if not isinstance(item, h5py.Dataset):
+            return ""
+        with naming(key):
+            string = h5py.check_string_dtype(item.dtype)
+            few = item.ndim <= 1 and item.size is not None and item.size <= UNS_TEXTS_MAX
+        # One string of a fixed length may be as long as memory.
+        if string is None or not few or (string.length or 0) > _TEXT_BYTES_MAX:
+            return ""
+        texts = read_dataset(check_dataset(item, key, dimensions=item.ndim), ..., key)
+        return " and ".join(as_strings(np.asarray(texts).reshape(-1)))
 
     def close(self) -> None:
         """Close the file."""

@@ -55,6 +55,9 @@ class CellStore(Protocol):
     def log_base(self) -> float | None:
         """Base of the logarithm that X was stored with, if the file says one (scanpy does)."""
 
+    def uns_text(self, name: str) -> str:
+        """An entry of `uns` that is a text, such as "organism"; "" if there is none."""
+
     def close(self) -> None:
         """Close the file."""
 

@@ -1,0 +1,164 @@
+"""How much of a file's genes the bundle knows, and how much of the bundle's genes the file has.
+
+Each share has a stated minimum, below which the file is refused, and a higher one, below which
+there is a warning. Shares of the file's own genes say nothing of a file that was cut to its most
+variable genes, or of a panel: there, what the bundle expects to see is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
+from c2t.runtime.cells.genes.usual_genes import USUAL_GENES
+
+# Shares of the expressed genes, and of the counts, that are known: below this a warning. The
+# minimum is an option.
+LOW_COVERAGE = 0.60
+# Share of the bundle's genes that have a column. Real whole transcriptomes: 0.48 to 0.97, after
+# genes were dropped that no cell or few cells express. The 2,000 most variable genes: 0.09.
+LOW_BREADTH, MIN_BREADTH = 0.25, 0.01
+# Share of the genes that nearly every cell expresses that have a column.
+LOW_USUAL = 0.90
+# A vocabulary with fewer genes than this is no whole transcriptome itself: its shares say little.
+WHOLE_VOCABULARY = 1000
+USUAL_LEAST = 50  # of the usual genes must be in the vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Numbers of genes, and shares from 0 to 1.
+
+    Args:
+        expressed: Columns of genes that have a value in the sampled cells.
+        matched: Expressed columns whose gene is known.
+        counts: Share of known genes in the counts of the sampled cells.
+        genes: Different known genes among all columns.
+        bundle_genes: Genes of the bundle.
+        usual: Genes with a column among those that nearly every cell expresses.
+        usual_known: How many of those the bundle knows; 0 where too few to judge by.
+    """
+
+    expressed: int
+    matched: int
+    counts: float
+    genes: int
+    bundle_genes: int
+    usual: int
+    usual_known: int
+
+    @property
+    def share(self) -> float:
+        """Share of the expressed genes that is known."""
+        return self.matched / self.expressed if self.expressed else 0.0
+
+    @property
+    def breadth(self) -> float:
+        """Share of the bundle's genes that have a column."""
+        return self.genes / self.bundle_genes
+
+    @property
+    def usual_share(self) -> float:
+        """Share of the usual genes that have a column; 1 where there are too few to judge by."""
+        return self.usual / self.usual_known if self.usual_known else 1.0
+
+    @property
+    def judges_breadth(self) -> bool:
+        """Whether the bundle has so many genes that the file's share of them says something."""
+        return self.bundle_genes >= WHOLE_VOCABULARY
+
+    def sentence(self, min_coverage: float) -> str:
+        """All this in words, with the minimums."""
+        text = f"{self.matched:,} of {self.expressed:,} expressed genes known ({self.share:.0%}), "
+        text += f"with {self.counts:.0%} of the counts"
+        text += f" (warned about below {LOW_COVERAGE:.0%}, refused below {min_coverage:.0%})"
+        text += f"; columns for {self.genes:,} of the bundle's {self.bundle_genes:,} genes "
+        text += f"({self.breadth:.0%}"
+        if self.judges_breadth:
+            least = least_breadth(min_coverage)
+            text += f"; warned about below {LOW_BREADTH:.0%}, refused below {least:.0%}"
+        text += ")"
+        if self.usual_known:
+            text += f", and for {self.usual:,} of {self.usual_known:,} that nearly every cell "
+            text += f"expresses (warned about below {LOW_USUAL:.0%})"
+        return text
+
+    def warnings(self) -> list[str]:
+        """What is doubtful about it."""
+        warnings = []
+        if self.share < LOW_COVERAGE or self.counts < LOW_COVERAGE:
+            warnings.append(
+                f"the bundle knows {self.share:.0%} of the expressed genes "
+                f"({self.counts:.0%} of the counts): descriptions may be unreliable"
+            )
+        narrow = self.judges_breadth and self.breadth < LOW_BREADTH
+        if narrow or self.usual_share < LOW_USUAL:
+            text = f"the file has columns for {self.genes:,} of the {self.bundle_genes:,} genes "
+            text += f"that the bundle knows ({self.breadth:.0%})"
+            if self.usual_known:
+                text += f", and for {self.usual:,} of {self.usual_known:,} that nearly every cell "
+                text += "expresses"
+            text += ": highly variable genes only, or a panel? Texts will be worse: use the matrix "
+            text += "with all genes"
+            warnings.append(text)
+        return warnings
+
+    def problem(self, min_coverage: float) -> str:
+        """Which share is below its minimum, or ""."""
+        if self.share < min_coverage or not (self.matched or min_coverage == 0):
+            problem = f"gene names not recognised: {self.matched:,} of {self.expressed:,} match "
+            return problem + "the bundle's vocabulary"
+        if self.counts < min_coverage:
+            problem = f"the genes that the bundle knows have {self.counts:.1%} of the counts, "
+            return problem + f"at least {min_coverage:.0%} are needed"
+        if self.judges_breadth and self.breadth < least_breadth(min_coverage):
+            problem = f"the file has columns for {self.genes:,} of the {self.bundle_genes:,} genes "
+            problem += f"that the bundle knows ({self.breadth:.1%}), at least "
+            return problem + f"{least_breadth(min_coverage):.0%} are needed"
+        return ""
+
+
+def least_breadth(min_coverage: float) -> float:
+    """The least share of the bundle's genes: 1 %, less where less coverage is asked for."""
+    return min(MIN_BREADTH, min_coverage)
+
+
+def measure(
+    gene: NDArray[np.int32],
+    is_gene: NDArray[np.bool_],
+    total: NDArray[np.float64],
+    vocabulary: GeneVocabulary,
+) -> Coverage:
+    """Count the genes of a file.
+
+    Args:
+        gene: [columns] gene of each column, -1 for none.
+        is_gene: [columns] whether the column is a gene.
+        total: [columns] sums over the sampled cells.
+        vocabulary: The genes of the bundle.
+    """
+    expressed = expressed_columns(is_gene, total)
+    known = gene != UNKNOWN
+    counts, distinct = float(total[is_gene].sum()), np.unique(gene[known])
+    usual = np.unique(vocabulary.lookup(USUAL_GENES))
+    usual = usual[usual != UNKNOWN]
+    if len(usual) < USUAL_LEAST:
+        usual = usual[:0]
+    return Coverage(
+        expressed=int(expressed.sum()),
+        matched=int((known & expressed).sum()),
+        counts=float(total[known].sum()) / counts if counts else 1.0,
+        genes=len(distinct),
+        bundle_genes=len(vocabulary),
+        usual=int(np.isin(usual, distinct).sum()),
+        usual_known=len(usual),
+    )
+
+
+def expressed_columns(is_gene: NDArray[np.bool_], total: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Columns of genes with a value; all columns of genes if none has one."""
+    expressed = is_gene & (total > 0)
+    return expressed if expressed.any() else is_gene

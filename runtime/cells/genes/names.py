@@ -1,0 +1,252 @@
+"""What the names of a file's columns mean, however other tools have wrapped them.
+
+One decision: a name is unwrapped only where the bundle does not know it as it is written, and what
+is inside must be known exactly: nothing is matched by similarity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
+from c2t.runtime.cells.genes.species import Species, strip_genome
+
+# How missing values are written; Geneformer's names have genes called NA and NAN.
+_MISSING = frozenset(
+    ("", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "none", "None", "null", "NULL", "<NA>")
+)
+_INNER_ID = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]{0,6}?G[A-Z]?\d{6,})(?:\.\d+)?(?![0-9A-Z])")
+_SECOND_COPY = re.compile(r"PAR[_\-.]Y")  # of a gene on X and Y, which is a gene of its own
+_ACCESSION = re.compile(r"([^|]+?)[|_.\-][NX][MR][_.\-]\d{5,}")  # "CD3E|NM_000733.3|PolyA_1"
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*[_.:|\-]+(?=.)")
+_SUFFIX = re.compile(r"(?<=.)[_.:|\-]+[A-Za-z][A-Za-z0-9]*\Z")
+_EXCEL_DATE = re.compile(
+    r"(?:\d{1,2}[-. ](?:Mar|Sep|Sept|Dec)|(?:Mar|Sep|Sept|Dec)[-. ]\d{1,2}"
+    r"|(?:19|20)\d\d-\d\d-\d\d(?: 00:00:00)?|\d{1,2}/\d{1,2}/(?:\d\d)?\d\d)\Z",
+    re.IGNORECASE,
+)
+_SAMPLE = 400
+# Spliced, unspliced and ambiguous counts in columns of their own, as alevin-fry writes them.
+_SPLICING = ("-U", "-A")
+_SPLICING_LEAST = 0.05  # of the columns must end so
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NamedGenes:
+    """The genes that N names mean.
+
+    Args:
+        gene: [N] int32, -1 where no known gene is meant.
+        foreign: [N] genes of another species, by the genome in front of their names.
+        foreign_species: Those species.
+        unwrapped: How names were unwrapped, and how many.
+        numbered: Columns whose name is that of another one and a number: "CD4-1".
+        ids: Share of the known names that are Ensembl ids.
+    """
+
+    gene: NDArray[np.int32]
+    foreign: NDArray[np.bool_]
+    foreign_species: tuple[str, ...]
+    unwrapped: dict[str, int]
+    numbered: NDArray[np.int64]
+    ids: float
+
+
+def read_names(
+    names: Sequence[str], vocabulary: GeneVocabulary, ours: Species | None
+) -> NamedGenes:
+    """Look names up, and unwrap those that are not known.
+
+    Args:
+        names: [N] names of columns.
+        vocabulary: The genes of the bundle.
+        ours: Their species, if it is known.
+    """
+    reader = _Reader(names, vocabulary, ours)
+    return reader.read()
+
+
+def excel_dates(names: Sequence[str]) -> list[int]:
+    """Where names are dates, as Excel makes them of MARCH1, SEPT7 and DEC1."""
+    months = ("Mar", "Sep", "Dec", "MAR", "SEP", "DEC", "mar", "sep", "dec")
+    return [
+        position
+        for position, name in enumerate(names)
+        if (name[:1].isdigit() or name[:3] in months) and _EXCEL_DATE.match(name)
+    ]
+
+
+class _Reader:
+    def __init__(
+        self, names: Sequence[str], vocabulary: GeneVocabulary, ours: Species | None
+    ) -> None:
+        self._names, self._vocabulary, self._ours = names, vocabulary, ours
+        self._gene = vocabulary.lookup(names)
+        missing = [column for column, name in enumerate(names) if name in _MISSING]
+        self._gene[missing] = UNKNOWN
+        # The unknown columns, each with its name as far as it is unwrapped.
+        self._left = {
+            column: names[column].strip()
+            for column in np.flatnonzero(self._gene == UNKNOWN).tolist()
+            if names[column] not in _MISSING
+        }
+        known = np.flatnonzero(self._gene != UNKNOWN)
+        # The genes of all names that are known so far, by the name as far as it is unwrapped.
+        self._present = dict(
+            zip(
+                (names[column].strip() for column in known.tolist()),
+                self._gene[known].tolist(),
+                strict=True,
+            )
+        )
+        self._foreign = np.zeros(len(names), dtype=bool)
+        self._species: dict[str, None] = {}
+        self._unwrapped: Counter[str] = Counter()
+        self._numbered: list[int] = []
+
+    def read(self) -> NamedGenes:
+        known = np.flatnonzero(self._gene != UNKNOWN)
+        some = known[:: max(1, len(known) // _SAMPLE)].tolist()
+        as_ids = [self._names[column][:3].upper() == "ENS" for column in some]
+        if self._left:
+            self._genomes()
+            self._splicing()
+            self._shared(_PREFIX, before=True)
+            self._shared(_SUFFIX, before=False)
+            self._inside()
+            self._numbers()
+        if not as_ids:  # all known names had to be unwrapped
+            some = np.flatnonzero(self._gene != UNKNOWN)[:_SAMPLE].tolist()
+            as_ids = ["ENS" in self._names[column].upper() for column in some]
+        return NamedGenes(
+            gene=self._gene,
+            foreign=self._foreign,
+            foreign_species=tuple(self._species),
+            unwrapped=dict(self._unwrapped),
+            numbered=np.asarray(sorted(self._numbered), dtype=np.int64),
+            ids=sum(as_ids) / max(len(as_ids), 1),
+        )
+
+    def _take(self, column: int, gene: int, how: str) -> bool:
+        """Set the gene of a column if one is meant."""
+        if gene == UNKNOWN:
+            return False
+        self._gene[column] = gene
+        self._unwrapped[how] += 1
+        self._present.setdefault(self._left[column], gene)
+        return True
+
+    def _settle(self, taken: Iterable[int]) -> None:
+        for column in taken:
+            del self._left[column]
+
+    def _some_left(self) -> list[str]:
+        left = list(self._left.values())
+        return left[:: max(1, len(left) // _SAMPLE)]
+
+    def _genomes(self) -> None:
+        """Genes of "GRCh38_CD3E" and "mm10___Cd3e": those of other species are set aside."""
+        if not any(strip_genome(name) for name in self._some_left()):
+            return
+        settled = []
+        for column, name in self._left.items():
+            stripped = strip_genome(name)
+            if stripped is None:
+                continue
+            species, inner = stripped
+            if self._ours is not None and species != self._ours:
+                self._foreign[column] = True
+                self._species[species.name] = None
+                settled.append(column)
+                continue
+            self._left[column] = inner
+            how = f"without the genome `{name[: len(name) - len(inner)]}`"
+            if self._take(column, self._vocabulary.lookup_one(inner), how):
+                settled.append(column)
+        self._settle(settled)
+
+    def _splicing(self) -> None:
+        """Genes of "CD3E-U" and "CD3E-A", where "CD3E" is a column too."""
+        ends = {c: name for c, name in self._left.items() if name[-2:] in _SPLICING}
+        if len(ends) < max(2, _SPLICING_LEAST * len(self._names)):
+            return
+        present = self._present
+        how = "unspliced (`-U`) and ambiguous (`-A`) counts added to the spliced ones"
+        self._settle(
+            [c for c, name in ends.items() if self._take(c, present.get(name[:-2], UNKNOWN), how)]
+        )
+
+    def _shared(self, pattern: re.Pattern[str], *, before: bool) -> None:
+        """Genes of "rna_CD3E": a beginning, or an end, that most of all names have."""
+        if len(self._left) * 2 < len(self._names):
+            return
+        found = (pattern.search(name) for name in self._some_left())
+        matches = [m[0] for m in found if m is not None and (m.start() == 0) == before]
+        if not matches:
+            return
+        part, count = Counter(matches).most_common(1)[0]
+        if count * 2 < len(self._some_left()):
+            return
+        settled = []
+        for column, name in self._left.items():
+            inner = name.removeprefix(part) if before else name.removesuffix(part)
+            if inner == name:
+                continue
+            self._left[column] = inner
+            if self._take(column, self._vocabulary.lookup_one(inner), f"without `{part}`"):
+                settled.append(column)
+        self._settle(settled)
+
+    def _inside(self) -> None:
+        """Genes of names that hold an id or a symbol among other words, or dots for dashes."""
+        settled, lookup, present = [], self._vocabulary.lookup_one, self._present
+        for column, name in self._left.items():
+            gene, how = UNKNOWN, ""
+            if "ENS" in name or "ens" in name:
+                gene, how = self._inner_id(name), "by the id within"
+            if gene == UNKNOWN and "|" in name:
+                gene, how = self._one_of(name.split("|")), "by the part within `|`"
+            accession = _ACCESSION.match(name) if gene == UNKNOWN and len(name) > 8 else None
+            if accession:
+                gene, how = lookup(accession[1]), "without the accession"
+            if gene == UNKNOWN and "." in name:
+                stem, _, number = name.rpartition(".")
+                if not (number.isdigit() and stem in present):
+                    gene, how = lookup(name.replace(".", "-")), "with `-` for `.`"
+            if gene != UNKNOWN and self._take(column, gene, how):
+                settled.append(column)
+        self._settle(settled)
+
+    def _numbers(self) -> None:
+        """Genes of "CD3E-1" (scanpy) and "CD3E.1" (R), where "CD3E" is a column too."""
+        present, settled = self._present, []
+        for column, name in self._left.items():
+            if not name[-1:].isdigit():
+                continue
+            stem, dash, number = name.rpartition("-")
+            if not (dash and number.isdigit()):
+                stem, _, number = name.rpartition(".")
+            gene = present.get(stem, UNKNOWN) if number.isdigit() else UNKNOWN
+            if self._take(column, gene, "without an added number"):
+                self._numbered.append(column)
+                settled.append(column)
+        self._settle(settled)
+
+    def _inner_id(self, name: str) -> int:
+        upper = name.upper()
+        if _SECOND_COPY.search(upper):
+            return UNKNOWN
+        ids = set(_INNER_ID.findall(upper))
+        return self._vocabulary.lookup_one(ids.pop()) if len(ids) == 1 else UNKNOWN
+
+    def _one_of(self, parts: Sequence[str]) -> int:
+        """The gene that the parts of a name mean, if they mean one only."""
+        genes = {self._vocabulary.lookup_one(part) for part in parts if part not in _MISSING}
+        genes.discard(UNKNOWN)
+        return genes.pop() if len(genes) == 1 else UNKNOWN
