@@ -22,6 +22,7 @@ from c2t.runtime.system.errors import BundleError
 # pseudo-autosomal gene, which older releases wrote as ENSGR…: a gene of its own, not a version.
 _VERSIONED_ID = re.compile(r"(ENS[A-Z]*G[A-Z]?\d{6,})\.\d+(_PAR_Y)?\Z")
 _PAR_Y_ID = re.compile(r"ENSG0(\d{10})(?:\.\d+)?_PAR_Y\Z")
+_NOT_IN_R_NAMES = re.compile(r"[^A-Za-z0-9._]")
 
 UNKNOWN = -1
 
@@ -79,21 +80,41 @@ class GeneVocabulary:
         return dict(zip(_text(self.ensembl_id), range(len(self)), strict=True))
 
     @cached_property
-    def _by_alias(self) -> dict[str, int]:
-        return dict(zip(_text(self.alias), self.alias_gene.tolist(), strict=True))
+    def _by_name(self) -> dict[str, int]:
+        # An alias comes first: a mapping may say that an id with a token means another gene.
+        aliases = zip(_text(self.alias), self.alias_gene.tolist(), strict=True)
+        return {**self._by_id, **dict(aliases)}
+
+    @cached_property
+    def _by_r_name(self) -> dict[str, int]:
+        """Names with signs that R's `make.names` turns into dots, as it writes them."""
+        names: dict[str, int] = {}
+        for name, gene in self._by_name.items():
+            if "-" in name or not name.isalnum():
+                r_name = _NOT_IN_R_NAMES.sub(".", name)
+                # Two genes of one name in R: it means neither.
+                names[r_name] = gene if names.get(r_name, gene) == gene else UNKNOWN
+        return names
 
     def lookup(self, names: Iterable[str]) -> NDArray[np.int32]:
         """Return the gene of each name, [N] int32, -1 for a name that is not known."""
-        return np.asarray([self.lookup_one(name) for name in names], dtype=np.int32)
+        as_written = self._by_name
+        return np.asarray(
+            [as_written[name] if name in as_written else self.lookup_one(name) for name in names],
+            dtype=np.int32,
+        )
 
     def lookup_one(self, name: str) -> int:
         """Return the gene of a name, -1 if it is not known."""
-        name = name.strip()
-        for key in (name, name.upper()):
-            gene = self._gene_of_key(key)
+        by_name, name = self._by_name, name.strip()
+        gene = by_name.get(name, UNKNOWN)
+        if gene != UNKNOWN:
+            return gene
+        upper = name.upper()
+        if upper != name:
+            gene = by_name.get(upper, UNKNOWN)
             if gene != UNKNOWN:
                 return gene
-        upper = name.upper()
         if not upper.startswith("ENS"):
             return UNKNOWN  # "AL627309.1" is a name of its own, not version 1 of something
         par_y = _PAR_Y_ID.match(upper)
@@ -102,12 +123,11 @@ class GeneVocabulary:
         versioned = _VERSIONED_ID.match(upper)
         if not versioned or versioned[2]:
             return UNKNOWN
-        return self._gene_of_key(versioned[1])
+        return by_name.get(versioned[1], UNKNOWN)
 
-    def _gene_of_key(self, key: str) -> int:
-        # An alias comes first: a mapping may say that an id with a token means another gene.
-        gene = self._by_alias.get(key, UNKNOWN)
-        return gene if gene != UNKNOWN else self._by_id.get(key, UNKNOWN)
+    def lookup_r_name(self, name: str) -> int:
+        """Return the gene of a name that R has written: "HLA.A" for "HLA-A"; -1 if unknown."""
+        return self._by_r_name.get(name, UNKNOWN)
 
 
 def _text(values: NDArray[np.bytes_]) -> list[str]:

@@ -108,8 +108,10 @@ def match_genes(
     named = {column: read_names(values, vocabulary, ours) for column, values in names.items()}
 
     known = max(float((here.gene != UNKNOWN).mean()) for here in named.values())
-    kinds, warnings = check_feature_kinds(read_feature_kinds(table, options.kinds_table), known)
-    foreign, statements = _foreign(table, named, ours)
+    kinds, warnings = check_feature_kinds(
+        read_feature_kinds(table, index, options.kinds_table), known
+    )
+    foreign, statements = _foreign(table, len(index), named, ours)
     is_gene = kinds.is_gene & ~foreign & ~_named_as_no_genes(index, named)
     column = _best_column(named, is_gene, total)
     if ours is not None:
@@ -171,12 +173,12 @@ def _name_columns(
 
 
 def _foreign(
-    table: Table, named: dict[str, NamedGenes], ours: Species | None
+    table: Table, columns: int, named: dict[str, NamedGenes], ours: Species | None
 ) -> tuple[NDArray[np.bool_], Statements]:
     """[columns] genes of other species in a file with genes of ours, and what else they say."""
-    foreign, statements = np.zeros(len(table.index()), dtype=bool), Statements()
+    foreign, statements = np.zeros(columns, dtype=bool), Statements()
     if ours is not None:
-        foreign, statements = foreign_columns(table, ours)
+        foreign, statements = foreign_columns(table, columns, ours)
     for here in named.values():
         foreign = foreign | here.foreign
     return foreign, statements

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,11 @@ _NOT_GENE_WORD = re.compile(
 _NOT_GENE_NAME = re.compile(
     r"(?:AB|ADT|HTO|PROT|PROTEIN|ANTIBODY|ABSEQ|CMO|TOTALSEQ[ABCD]?)[_\-.:|]|HASHTAG|HTO\d|TOTALSEQ"
     r"|ANTI[_\-. ](?:HUMAN|MOUSE)|ERCC[\-_.]\d|NEGCONTROL|NEGPRB|BLANK[\-_]\d"
-    r"|(?:[A-Z0-9]+_+)?(?:CHR)?(?:\d{1,2}|X|Y|MT?)[:\-_.]\d{3,}[\-_.]\d{3,}\Z"
+    r"|(?:CHR)?(?:\d{1,2}|X|Y|MT?)[:\-_.]\d{3,}[\-_.]\d{3,}\Z"
+)
+_PREFIXED_PEAK = re.compile(r"[A-Z0-9]+_+CHR(?:\d{1,2}|X|Y|MT?)[:\-_.]\d{3,}[\-_.]\d{3,}\Z")
+_STARTS = frozenset(
+    ("AB", "AD", "HT", "PR", "AN", "CM", "TO", "HA", "ER", "NE", "BL", "CH", "X:", "X-", "Y:", "Y-")
 )
 _NOT_GENE_ENDS = tuple(
     f"{sign}{end}"
@@ -75,6 +80,7 @@ _NOT_GENE_ENDS = tuple(
         *("TOTALSEQ_A", "TOTALSEQ_B", "TOTALSEQ_C", "TOTALSEQ-C"),
     )
 )
+_ENDS = frozenset(end[-3:] for end in _NOT_GENE_ENDS)
 _ALWAYS_DROPPED = ("AB_", "ADT_", "HTO_", "ERCC-")
 
 
@@ -100,19 +106,22 @@ class FeatureKinds:
         return FeatureKinds(is_gene=every, source=self.source, dropped={}, unknown=self.unknown)
 
 
-def read_feature_kinds(table: Table, other: Table | None = None) -> FeatureKinds:
+def read_feature_kinds(
+    table: Table, names: Sequence[str], other: Table | None = None
+) -> FeatureKinds:
     """Say which columns are genes.
 
     Args:
         table: The table of genes of the matrix.
+        names: Its index.
         other: Another table of the file. Where `table` has no kinds, those of the features of
             the same name are taken from this one (`var`, for the counts in `raw`).
     """
-    is_gene = np.ones(len(table.index()), dtype=bool)
+    is_gene = np.ones(len(names), dtype=bool)
     dropped: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     sources = []
-    for column, kinds in _kind_columns(table) or _kinds_by_name(table, other):
+    for column, kinds in _kind_columns(table) or _kinds_by_name(names, other):
         judged = {kind: _judge(kind) for kind in set(kinds)}
         if all(verdict is None for verdict in judged.values()):
             continue
@@ -145,7 +154,9 @@ def check_feature_kinds(kinds: FeatureKinds, known: float) -> tuple[FeatureKinds
         said = f"most columns are dropped, which are no genes by var['{kinds.source}']: "
         warnings.append(said + _counted(kinds.dropped))
     for taken in ("dropped", "taken as genes"):
-        here = {k: n for k, n in kinds.unknown.items() if (k in kinds.dropped) == (taken == "dropped")}
+        here = {
+            k: n for k, n in kinds.unknown.items() if (k in kinds.dropped) == (taken == "dropped")
+        }
         if here:
             said = f"var['{kinds.source}'] has kinds of features that c2t does not know, {taken}: "
             warnings.append(said + _counted(here))
@@ -159,11 +170,15 @@ def named_like_no_gene(name: str, is_known: bool) -> bool:
         name: Its name.
         is_known: Whether the bundle knows a gene of this name, which then wins.
     """
+    if is_known:
+        return name.startswith(_ALWAYS_DROPPED)
     upper = name.strip().upper()
-    if upper.startswith(_ALWAYS_DROPPED):
-        return True
-    return not is_known and (
-        _NOT_GENE_NAME.match(upper) is not None or upper.endswith(_NOT_GENE_ENDS)
+    # Most names are sorted out by two letters: there may be hundreds of thousands.
+    start, end = upper[:2], upper[-3:]
+    return (
+        ((start in _STARTS or start.isdigit()) and _NOT_GENE_NAME.match(upper) is not None)
+        or ("_" in upper[:12] and _PREFIXED_PEAK.match(upper) is not None)
+        or (end in _ENDS and upper.endswith(_NOT_GENE_ENDS))
     )
 
 
@@ -180,10 +195,10 @@ def _kind_columns(table: Table) -> list[tuple[str, list[str]]]:
     return [(name, table.column(name)) for name in table.columns if _KIND_COLUMN.match(name)]
 
 
-def _kinds_by_name(table: Table, other: Table | None) -> list[tuple[str, list[str]]]:
+def _kinds_by_name(names: Sequence[str], other: Table | None) -> list[tuple[str, list[str]]]:
     if other is None:
         return []
-    names, looked_up = table.index(), []
+    looked_up = []
     for column, kinds in _kind_columns(other):
         of_name = dict(zip(other.index(), kinds, strict=False))
         looked_up.append((column, [of_name.get(name, "") for name in names]))

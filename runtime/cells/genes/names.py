@@ -24,6 +24,7 @@ _MISSING = frozenset(
 _INNER_ID = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]{0,6}?G[A-Z]?\d{6,})(?:\.\d+)?(?![0-9A-Z])")
 _SECOND_COPY = re.compile(r"PAR[_\-.]Y")  # of a gene on X and Y, which is a gene of its own
 _ACCESSION = re.compile(r"([^|]+?)[|_.\-][NX][MR][_.\-]\d{5,}")  # "CD3E|NM_000733.3|PolyA_1"
+_ACCESSION_KINDS = ("NM", "NR", "XM", "XR")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*[_.:|\-]+(?=.)")
 _SUFFIX = re.compile(r"(?<=.)[_.:|\-]+[A-Za-z][A-Za-z0-9]*\Z")
 _EXCEL_DATE = re.compile(
@@ -207,18 +208,21 @@ class _Reader:
         """Genes of names that hold an id or a symbol among other words, or dots for dashes."""
         settled, lookup, present = [], self._vocabulary.lookup_one, self._present
         for column, name in self._left.items():
+            if name.isalnum():
+                continue
             gene, how = UNKNOWN, ""
             if "ENS" in name or "ens" in name:
                 gene, how = self._inner_id(name), "by the id within"
             if gene == UNKNOWN and "|" in name:
                 gene, how = self._one_of(name.split("|")), "by the part within `|`"
-            accession = _ACCESSION.match(name) if gene == UNKNOWN and len(name) > 8 else None
-            if accession:
-                gene, how = lookup(accession[1]), "without the accession"
+            if gene == UNKNOWN and any(kind in name for kind in _ACCESSION_KINDS):
+                accession = _ACCESSION.match(name)
+                if accession:
+                    gene, how = lookup(accession[1]), "without the accession"
             if gene == UNKNOWN and "." in name:
                 stem, _, number = name.rpartition(".")
                 if not (number.isdigit() and stem in present):
-                    gene, how = lookup(name.replace(".", "-")), "with `-` for `.`"
+                    gene, how = self._vocabulary.lookup_r_name(name), "with `-` for R's `.`"
             if gene != UNKNOWN and self._take(column, gene, how):
                 settled.append(column)
         self._settle(settled)
@@ -227,7 +231,7 @@ class _Reader:
         """Genes of "CD3E-1" (scanpy) and "CD3E.1" (R), where "CD3E" is a column too."""
         present, settled = self._present, []
         for column, name in self._left.items():
-            if not name[-1:].isdigit():
+            if name.isalnum() or not name[-1:].isdigit():
                 continue
             stem, dash, number = name.rpartition("-")
             if not (dash and number.isdigit()):

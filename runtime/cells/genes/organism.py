@@ -136,14 +136,16 @@ def check_organism(
     raise CellFileError(problem, hint=hint)
 
 
-def foreign_columns(table: Table, ours: Species) -> tuple[NDArray[np.bool_], Statements]:
+def foreign_columns(
+    table: Table, columns: int, ours: Species
+) -> tuple[NDArray[np.bool_], Statements]:
     """Genes of other species, by the columns that give each gene's genome or taxon.
 
     Returns:
         [columns] bool, all false where hardly any gene is of our species: the file as a whole is
         of another one, and the statements say so.
     """
-    foreign = np.zeros(len(table.index()), dtype=bool)
+    foreign = np.zeros(columns, dtype=bool)
     texts: list[tuple[str, str, int]] = []
     for column in table.columns:
         if not _REFERENCE_COLUMN.match(column):
