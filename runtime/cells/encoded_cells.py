@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,20 @@ class EncodedCells:
             index=self.index[start:stop],
             first=self.first + start,
         )
+
+    def with_errors(self, errors: Mapping[int, str]) -> EncodedCells:
+        """The cells, some of which have an error instead of tokens; earlier errors stay.
+
+        Args:
+            errors: What is wrong with a cell, by its place among these.
+        """
+        if not errors:
+            return self
+        tokens, texts, used = list(self.tokens), list(self.errors), self.genes_used.copy()
+        for cell, text in errors.items():
+            if texts[cell] is None:
+                texts[cell], tokens[cell], used[cell] = text, tokens[cell][:0].copy(), 0
+        return replace(self, tokens=tokens, errors=texts, genes_used=used)
 
     @classmethod
     def of_tokens(

@@ -52,9 +52,9 @@ class CellCounts:
             self._warnings: list[str] = []
             self.cell_index = self._select(every_id)
             self.cell_ids = [every_id[position] for position in self.cell_index.tolist()]
-            self._matrix, self.sample, self.counts_report = choose_counts(
-                self.store, layer=self.options.layer, values=self.options.values
-            )
+            chosen = choose_counts(self.store, layer=self.options.layer, values=self.options.values)
+            self._matrix, self.sample = chosen.matrix, chosen.sample
+            self.counts_report, self._check = chosen.report, chosen.check
             repeated = sum(count - 1 for count in Counter(self.cell_ids).values())
             if repeated:
                 self._warnings.append(f"{repeated:,} cells have the name of an earlier cell")
@@ -203,8 +203,10 @@ class CellReader(CellCounts):
             )
 
     def _encode(self, rows: SparseRows) -> EncodedCells:
+        """Encode cells; one that is not like the others of the file gets an error."""
         since = perf_counter()
-        encoded = self._input.encode(rows)
+        rows = self._check.without_absent(rows)
+        encoded = self._input.encode(rows).with_errors(self._check.errors(rows))
         self.encode_seconds += perf_counter() - since
         return encoded
 

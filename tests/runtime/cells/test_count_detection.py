@@ -11,11 +11,11 @@ import scipy.sparse as sp
 from make_cells import GENES, adata, counts, cp10k, tpm, write, z_scores
 from shared_data import shared
 
-from c2t.runtime.cells.count_detection import judge
 from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.cells.sparse_rows import dense_to_rows
+from c2t.runtime.cells.values.judge import judge
 from c2t.runtime.system.errors import CellFileError
 
 

@@ -1,0 +1,135 @@
+"""Checks each cell as it is read: whether it is like the others, and which genes it lacks.
+
+One decision: a file's verdict comes from a sample, so no cell is trusted because of it. One that is
+not of the file's kind gets an error that says what it looks like.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cells.sparse_rows import SparseRows
+from c2t.runtime.cells.values.cell_kinds import CellKind, classify, fits_kind, probe, transforms
+from c2t.runtime.cells.values.judge import Finding, alike
+
+# A cell with values for nearly all genes, where others have few, was imputed or had a number added.
+_FULL, _FULL_COLUMNS = 0.95, 1000
+_TOTAL_TOLERANCE = 0.02
+
+
+class CellCheck:
+    """What the cells of one matrix must be.
+
+    Args:
+        finding: What the sample of them is.
+        sample: That sample.
+        absent: [columns] which genes are missing (NaN) in some cells by design.
+        judged: Whether cells are compared with the finding; the user may know better.
+    """
+
+    def __init__(
+        self, finding: Finding, sample: SparseRows, absent: NDArray[np.bool_], *, judged: bool
+    ) -> None:
+        self._kind = finding.cell if judged else None
+        self._finding, self._absent = finding, absent
+        self._any_absent = bool(absent.any())
+        lengths = np.diff(sample.indptr)
+        typical = float(np.median(lengths)) if len(lengths) else 0.0
+        self._sparse = sample.columns >= _FULL_COLUMNS and typical < 0.6 * sample.columns
+
+    def without_absent(self, rows: SparseRows) -> SparseRows:
+        """The rows without NaN in genes that are missing in some cells by design."""
+        return drop_absent(rows, self._absent) if self._any_absent else rows
+
+    def errors(self, rows: SparseRows) -> dict[int, str]:
+        """What the cells look like that are not like the others, by their place in `rows`."""
+        if self._kind is None or not rows.shape[0]:
+            return {}
+        values = probe(rows)
+        wrong = ~fits_kind(values, self._kind)
+        errors = {}
+        for cell, kind in zip(
+            np.flatnonzero(wrong).tolist(),
+            classify(values[wrong], transforms(self._kind.base)),
+            strict=True,
+        ):
+            if not self._tolerated(kind):
+                errors[cell] = self._sentence(kind.words)
+        errors.update(self._full_cells(rows))
+        if self._finding.total is not None:
+            errors.update(self._other_totals(rows, values))
+        return errors
+
+    def _tolerated(self, kind: CellKind) -> bool:
+        assert self._kind is not None
+        if kind.fit == "none" and self._kind.fit == "corrected":
+            return (
+                True  # near to no grid, as its own may be blurred: the file is doubted as a whole
+            )
+        return alike(kind, self._kind)
+
+    def _full_cells(self, rows: SparseRows) -> dict[int, str]:
+        lengths = np.diff(rows.indptr)
+        if not self._sparse or (lengths < _FULL * rows.columns).all():
+            return {}
+        words = "values for every gene (imputed, or a number was added to each)"
+        full = [
+            cell
+            for cell in np.flatnonzero(lengths >= _FULL * rows.columns).tolist()
+            if np.count_nonzero(rows.data[rows.indptr[cell] : rows.indptr[cell + 1]])
+            >= _FULL * rows.columns
+        ]
+        return dict.fromkeys(full, self._sentence(words))
+
+    def _other_totals(self, rows: SparseRows, values: NDArray[np.float64]) -> dict[int, str]:
+        """Raw counts among cells that were scaled to the same total."""
+        whole = fits_kind(values, CellKind(fit="whole")) & ~np.isnan(values).all(axis=1)
+        errors, total = {}, self._finding.total or 0.0
+        for cell in np.flatnonzero(whole).tolist():
+            own = float(np.sum(rows.data[rows.indptr[cell] : rows.indptr[cell + 1]], dtype=float))
+            if abs(own - total) > _TOTAL_TOLERANCE * total:
+                errors[cell] = self._sentence("raw counts")
+        return errors
+
+    def _sentence(self, words: str) -> str:
+        assert self._kind is not None
+        return f"cell looks like {words}, but the others hold {self._kind.words}"
+
+
+def absent_columns(sample: SparseRows) -> NDArray[np.bool_]:
+    """[columns] which genes are missing (NaN) in some cells by design.
+
+    Joining data sets with different genes fills with NaN, alike in all cells of a data set. Other
+    NaN come from damage, and are errors of their cells. So the same genes must be NaN in two cells.
+    """
+    absent = np.zeros(sample.columns, dtype=bool)
+    if sample.data.dtype.kind != "f":
+        return absent
+    missing = np.flatnonzero(np.isnan(sample.data))
+    if not len(missing):
+        return absent
+    row, column = sample.row_index()[missing], sample.indices[missing]
+    cells, stored = sample.shape[0], np.diff(sample.indptr)
+    number = np.bincount(row, minlength=cells)
+    # A number for each set of genes: sums of random weights, of which no two sets have the same.
+    weight = np.random.default_rng(0).random(sample.columns)
+    mark = np.bincount(row, weights=weight[column], minlength=cells)
+    mark[(number == 0) | (number == stored)] = np.nan  # a cell of nothing but NaN says nothing
+    known, times = np.unique(np.round(mark[~np.isnan(mark)], 6), return_counts=True)
+    shared = np.isin(np.round(mark, 6), known[times > 1])
+    absent[column[shared[row]]] = True
+    return absent
+
+
+def drop_absent(rows: SparseRows, absent: NDArray[np.bool_]) -> SparseRows:
+    """The rows without NaN in these columns; a cell of nothing but NaN keeps them."""
+    if rows.data.dtype.kind != "f" or not np.isnan(np.sum(rows.data)):
+        return rows
+    missing = np.isnan(rows.data)
+    row = rows.row_index()
+    kept = np.bincount(row[~missing], minlength=rows.shape[0]) > 0
+    drop = missing & absent[rows.indices] & kept[row]
+    lengths = np.diff(rows.indptr) - np.bincount(row[drop], minlength=rows.shape[0])
+    indptr = np.concatenate(([0], np.cumsum(lengths)))
+    return SparseRows(indptr, rows.indices[~drop], rows.data[~drop], rows.columns)

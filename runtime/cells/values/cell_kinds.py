@@ -1,0 +1,249 @@
+"""What the values of each single cell are: counts, or what was made of them.
+
+One decision: the fit decides. Counts are whole numbers, so whatever was done to all genes of a cell
+alike can be recognised: undo it, and the values are whole multiples of the smallest one, which is
+nearly always one molecule. What was done gene by gene leaves no such grid. A few values of a cell
+show it, so that each cell of a large file can be judged as it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cells.sparse_rows import SparseRows
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Transform = Literal["none", "log", "log twice", "square root"]
+
+WHOLE_TOLERANCE = 1e-3
+LOG_MAX = 15.0  # ln(1 + 3.3 million): no cell has a gene of that share of 10,000 or a million
+_PROBES = 256  # values looked at in each cell, spread evenly over its entries
+_STRAY = 0.02  # share of values that may be no whole numbers in a cell of counts
+# Multiples from 2 to 8 are tested: rounding blurs larger ones. A value that is no multiple passes 1
+# time in 20; three of them by chance 1 time in 8,000.
+_RATIO_MAX, _NEAR, _LEAST, _SHARE = 8.0, 0.025, 3, 0.9
+# Corrected counts lie beside the grid: so many of the ones and twos must be so near.
+_CORRECTED_NEAR, _CORRECTED_SHARE, _CORRECTED_LEAST = 0.2, 0.6, 8
+# With fewer values above the smallest, a cell can be anything.
+_CLEAR_LEAST = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellKind:
+    """What the values of a cell are.
+
+    Args:
+        transform: What was done to all genes of the cell alike.
+        base: Base of the logarithm, log_base(1 + x); None without one.
+        fit: "whole": whole numbers; "multiples": whole multiples of one number; "corrected": near
+            to such multiples; "none": neither; "unclear": too few different values to say.
+    """
+
+    transform: Transform = "none"
+    base: float | None = None
+    fit: Literal["whole", "multiples", "corrected", "none", "unclear"] = "unclear"
+
+    @property
+    def words(self) -> str:
+        """What the values are, for messages."""
+        if self.fit == "none":
+            return "values that are not multiples of a count (by gene length, imputed, or scaled)"
+        if self.fit == "unclear":
+            return "too few values to tell"
+        if self.transform == "log":
+            base = "" if self.base is None or self.base == float(np.e) else f" (base {self.base:g})"
+            return f"log1p of {'corrected ' * (self.fit == 'corrected')}counts{base}"
+        if self.transform == "log twice":
+            return "logarithms of logarithms of counts (log1p was applied twice)"
+        if self.transform == "square root":
+            return "square roots of counts"
+        if self.fit == "corrected":
+            return "corrected counts (not whole, as SoupX, DecontX or EM give)"
+        return "raw counts" if self.fit == "whole" else "counts scaled cell by cell"
+
+
+UNCLEAR = CellKind()
+OTHER = CellKind(fit="none")
+COUNTS = CellKind(fit="whole")
+
+
+def transforms(stated_base: float | None = None) -> list[CellKind]:
+    """What may have been done to counts, and is tried on each cell.
+
+    Args:
+        stated_base: Base of a logarithm that the file says was applied: tried, not believed.
+    """
+    bases = [float(np.e), 2.0, 10.0]
+    if stated_base is not None and not np.isclose(stated_base, bases).any():
+        bases.append(stated_base)
+    tried: list[tuple[Transform, float | None]] = [("none", None)]
+    tried += [("log", base) for base in bases]
+    tried += [("log twice", None), ("square root", None)]
+    return [CellKind(transform=t, base=b, fit="multiples") for t, b in tried]
+
+
+def undo(values: Floats, kind: CellKind) -> Floats:
+    """Values as they were before the transform; NaN for a logarithm too large to be one."""
+    if kind.transform == "none":
+        return values
+    if kind.transform == "square root":
+        return np.asarray(values * values)
+    scale = 1.0 if kind.base is None else float(np.log(kind.base))
+    logged = np.where(values * scale <= LOG_MAX, values * scale, np.nan)
+    once = np.expm1(logged)
+    if kind.transform == "log twice":
+        once = np.expm1(np.where(once <= LOG_MAX, once, np.nan))
+    return np.asarray(once)
+
+
+def probe(rows: SparseRows) -> Floats:
+    """Some values of each cell, [B, P] float64; NaN for none, and for zeros and bad values."""
+    lengths = np.diff(rows.indptr)
+    width = min(_PROBES, int(lengths.max(initial=0)))
+    if not width:
+        return np.full((len(lengths), 1), np.nan)
+    step = np.arange(width, dtype=np.int64)
+    position = np.where(lengths[:, None] > width, step * lengths[:, None] // width, step)
+    there = position < lengths[:, None]
+    entry = np.where(there, rows.indptr[:-1, None] + position, 0)
+    values = rows.data[entry].astype(np.float64)
+    return np.where(there & (values > 0) & (values < np.inf), values, np.nan)
+
+
+def whole_cells(values: Floats) -> Bools:
+    """[B] which cells hold whole numbers, but for a stray value.
+
+    Args:
+        values: [B, P] as `probe` gives them.
+    """
+    nearest = np.maximum(np.rint(values), 1)
+    broken = np.abs(values - nearest) > WHOLE_TOLERANCE  # False for NaN
+    if not broken.any():
+        return np.ones(len(values), dtype=bool)
+    return np.asarray(broken.mean(axis=1) * values.shape[1] <= _STRAY * _number(values))
+
+
+def multiples(values: Floats, divisor: int = 1) -> tuple[Bools, Floats]:
+    """Whether the values of each cell are whole multiples of its smallest.
+
+    Two different multiples at least must be there: one alone may be chance.
+
+    Args:
+        values: [B, P] values with the transform undone; NaN for none.
+        divisor: The smallest value is this multiple.
+
+    Returns:
+        [B] whether they are; [B] their mean distance from such multiples.
+    """
+    ratio = values * (divisor / _smallest(values))[:, None]
+    tested = (ratio > divisor * (1 + _NEAR)) & (ratio <= _RATIO_MAX)
+    nearest = np.rint(ratio)
+    off = np.where(tested, np.abs(ratio - nearest), 0)
+    number = tested.sum(axis=1)
+    passed = (tested & (off <= _NEAR)).sum(axis=1)
+    several = np.where(tested, nearest, -np.inf).max(axis=1) > np.where(
+        tested, nearest, np.inf
+    ).min(axis=1)
+    fits = several & (number >= _LEAST) & (passed >= _SHARE * number)
+    return fits, off.sum(axis=1) / np.maximum(number, 1)
+
+
+def classify(values: Floats, tried: Sequence[CellKind]) -> list[CellKind]:
+    """What the values of each of B cells are.
+
+    Args:
+        values: [B, P] as `probe` gives them.
+        tried: As `transforms` gives them.
+    """
+    kinds = [UNCLEAR] * len(values)
+    if not len(values):
+        return kinds
+    whole = whole_cells(values) & (_number(values) > 0)
+    best = np.full(len(values), np.inf)
+    for kind in tried:
+        undone = undo(values, kind)
+        possible = ~(np.isnan(undone) & ~np.isnan(values)).any(axis=1) & ~whole
+        for divisor in (1, 2):
+            fits, off = multiples(undone, divisor)
+            for cell in np.flatnonzero(fits & possible & (off < 0.9 * best)).tolist():
+                kinds[cell], best[cell] = kind, off[cell]
+    nearest = np.zeros(len(values))
+    for kind in tried:
+        if kind.transform not in ("none", "log"):
+            continue
+        share = _corrected_share(undo(values, kind), own_unit=kind.transform == "none")
+        better = np.isinf(best) & ~whole & (share >= _CORRECTED_SHARE) & (share > nearest)
+        for cell in np.flatnonzero(better).tolist():
+            kinds[cell] = CellKind(transform=kind.transform, base=kind.base, fit="corrected")
+            nearest[cell] = share[cell]
+    different = (values > (1 + _NEAR) * _smallest(values)[:, None]).sum(axis=1)
+    for cell in range(len(values)):
+        if whole[cell]:
+            kinds[cell] = COUNTS
+        elif kinds[cell] is UNCLEAR and different[cell] >= _CLEAR_LEAST:
+            kinds[cell] = OTHER
+    return kinds
+
+
+def fits_kind(values: Floats, kind: CellKind) -> Bools:
+    """[B] whether each cell is surely of a kind; `classify` says what the others are.
+
+    Args:
+        values: [B, P] as `probe` gives them.
+        kind: Counts, or multiples of one number with a transform.
+    """
+    whole = whole_cells(values)
+    if kind.fit == "whole":
+        return whole
+    undone = undo(values, kind)
+    fits, _ = multiples(undone)
+    fits &= ~(np.isnan(undone) & ~np.isnan(values)).any(axis=1)
+    # Whole numbers of three sizes or more are counts that were never transformed.
+    if kind.transform != "none" and whole.any():
+        sizes = sum((np.rint(values) == size).any(axis=1) for size in (1, 2, 3))
+        fits &= ~(whole & (sizes == 3))
+    return np.asarray(fits)
+
+
+def _number(values: Floats) -> NDArray[np.int64]:
+    return np.asarray((~np.isnan(values)).sum(axis=1))
+
+
+def _smallest(values: Floats) -> Floats:
+    """[B] the mean of the values next to the smallest: what one molecule became."""
+    lowest = np.fmin.reduce(values, axis=1)
+    near = values <= 1.3 * lowest[:, None]
+    total = np.where(near, values, 0).sum(axis=1)
+    return np.asarray(total / np.maximum(near.sum(axis=1), 1)) + np.where(near.any(axis=1), 0, 1)
+
+
+def _corrected_share(values: Floats, *, own_unit: bool) -> Floats:
+    """[B] how many of the small values lie near to one or two times a unit.
+
+    The unit is what most values are: their 30th percentile. Ones and twos are looked at apart, as
+    most values are ones, whatever was done to them.
+
+    Args:
+        values: [B, P] values with the transform undone; NaN for none.
+        own_unit: Whether 1 itself may be the unit.
+    """
+    ordered = np.sort(values, axis=1)  # NaN last
+    place = (0.3 * np.maximum(_number(values) - 1, 0)).astype(np.int64)
+    best = np.zeros(len(values))
+    for unit in (ordered[np.arange(len(values)), place], *([np.ones(len(values))] * own_unit)):
+        ratio = values / unit[:, None]
+        shares = []
+        for multiple, low, high in ((1, 0.5, 1.35), (2, 1.35, 2.65)):
+            around = (ratio >= low) & (ratio < high)
+            near = around & (np.abs(ratio - multiple) <= _CORRECTED_NEAR)
+            number = around.sum(axis=1)
+            enough = number >= _CORRECTED_LEAST
+            shares.append(np.where(enough, near.sum(axis=1) / np.maximum(number, 1), 0))
+        best = np.maximum(best, np.minimum(*shares))
+    return best

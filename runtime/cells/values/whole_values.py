@@ -1,0 +1,119 @@
+"""Whether whole numbers are counts, and whether a constant was added to all values."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cells.sparse_rows import SparseRows
+
+_FEW_CELLS = 10  # with fewer, cells cannot be compared with each other
+_GENES_LEAST = 200  # of a cell whose largest value says something
+_ROUNDED_LOG_MAX = 20.0  # log2 of a million
+_TOP_GENES = 20
+
+TPM_LIKE = "normalized values that are not counts (such as TPM), rounded to whole numbers"
+ROUNDED_LOGS = "rounded logarithms: whole numbers up to {most:g}, whose genes vary less than counts"
+
+
+def judge_whole(
+    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> tuple[str, str]:
+    """Tell counts from other values that were rounded to whole numbers.
+
+    Args:
+        values: [N] positive values.
+        row: [N] the cell of each.
+        column: [N] the gene of each.
+
+    Returns:
+        What they are instead of counts, or ""; what is doubtful about them as counts, or "".
+    """
+    totals = cell_totals(values, row)
+    ones = np.bincount(row[values == 1], minlength=int(row.max()) + 1)
+    genes = np.bincount(row)
+    share = float(np.median(ones[genes > 0] / genes[genes > 0]))
+    most = float(values.max())
+    typical, few = float(np.median(totals)), len(totals) < _FEW_CELLS
+    # Counts: the totals of cells differ several-fold, and about half of a cell's genes are counted
+    # once. Rounded TPM: each cell has nearly the same, large total, and few genes with the value 1.
+    # The span of 80 % of the totals: 0.28 in TPM-like data, 0.85 and more in real counts.
+    if spread(totals) < 0.4 and typical > 1e4 and share < 0.25:
+        return TPM_LIKE, ""
+    if few and typical > 1e4 and share < 0.25:
+        if np.ptp(totals) <= 0.02 * typical and (len(totals) > 1 or _is_round(typical)):
+            return TPM_LIKE, ""
+        return "", (
+            f"only {len(totals)} cells, of which few genes are counted once: taken as raw counts, "
+            "but they may be rounded TPM"
+        )
+    if 1 < most <= _ROUNDED_LOG_MAX and np.median(genes[genes > 0]) >= _GENES_LEAST:
+        varies = _top_genes_vary(values, row, column)
+        if varies is not None and varies < 0.5:
+            return ROUNDED_LOGS.format(most=most), ""
+        if varies is None and most < 0.007 * typical:
+            return "", (
+                f"no value above {most:g} in cells of {typical:,.0f} counts: taken as raw counts, "
+                "but they may be rounded logarithms"
+            )
+    if most == 1:
+        return "", "all values are 0 or 1: the order of genes is that of their medians alone"
+    return "", ""
+
+
+def background(sample: SparseRows) -> float | None:
+    """A value that fills the place of zero: counts plus one, or a logarithm with a pseudo-count.
+
+    Without zeros, counts have few ones: where a hundredth of the genes is missing, a gene has 4.6
+    molecules on average, and 1 in 22 of its values is a one.
+    """
+    values = np.asarray(sample.data, dtype=np.float64)
+    cells, columns = sample.shape
+    if columns < 50 or not cells or len(values) < 0.99 * cells * columns:
+        return None
+    lowest = float(np.nanmin(values)) if not np.isnan(values).all() else 0.0
+    share = float((np.abs(values - lowest) <= 1e-6 * abs(lowest)).mean())
+    return lowest if lowest != 0 and np.isfinite(lowest) and share >= 0.2 else None
+
+
+def cell_totals(values: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums of the cells that have any value."""
+    totals: NDArray[np.float64] = np.bincount(row, weights=values).astype(np.float64)
+    return totals[totals > 0]
+
+
+def spread(totals: NDArray[np.float64]) -> float:
+    """Width of the middle 80 % of the totals over their median; infinite for under 10 cells."""
+    if len(totals) < _FEW_CELLS:
+        return float("inf")
+    low, middle, high = np.percentile(totals, [10, 50, 90])
+    return float((high - low) / middle)
+
+
+def _is_round(total: float) -> bool:
+    """Whether a total is near to a power of ten that values are scaled to."""
+    return any(abs(total - power) <= 2e-3 * power for power in (1e4, 1e5, 1e6))
+
+
+def _top_genes_vary(
+    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> float | None:
+    """Variance over mean of the genes with the highest means, their median.
+
+    Molecules are counted by chance, so the variance of a gene over cells is at least its mean: 2.7
+    to 20 times in real counts. Rounded logarithms have 0.1.
+
+    Returns:
+        None with fewer than 10 different cells, or no gene with a mean of 1.
+    """
+    totals = np.bincount(row, weights=values)
+    cells = np.flatnonzero(totals > 0)
+    if len(np.unique(totals[cells])) < _FEW_CELLS:
+        return None
+    mean = np.bincount(column, weights=values) / len(cells)
+    square = np.bincount(column, weights=values * values) / len(cells)
+    top = np.argsort(-mean)[:_TOP_GENES]
+    top = top[mean[top] >= 1]
+    if not len(top):
+        return None
+    return float(np.median((square[top] - mean[top] ** 2) / mean[top]))
