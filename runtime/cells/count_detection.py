@@ -122,8 +122,11 @@ def choose_counts(
         for location, one in seen.items():
             if one.finding.kind in kinds:
                 report = _report(location, findings, values, stated)
-                report = replace(report, warnings=(*report.warnings, *_gaps(store, location, one)))
                 check = CellCheck(one.finding, one.sample, one.absent, judged=values == "auto")
+                doubts = [check.warning(one.sample), *_gaps(store, location, one)]
+                report = replace(
+                    report, warnings=(*report.warnings, *(doubt for doubt in doubts if doubt))
+                )
                 return ChosenMatrix(
                     matrix=one.matrix, sample=one.sample, report=report, check=check
                 )

@@ -6,16 +6,29 @@ not of the file's kind gets an error that says what it looks like.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.cells.sparse_rows import SparseRows
-from c2t.runtime.cells.values.cell_kinds import CellKind, classify, fits_kind, probe, transforms
+from c2t.runtime.cells.values.cell_kinds import (
+    CellKind,
+    classify,
+    corrected_share,
+    fits_kind,
+    is_rounded,
+    probe,
+    transforms,
+)
 from c2t.runtime.cells.values.judge import Finding, alike
 
 # A cell with values for nearly all genes, where others have few, was imputed or had a number added.
 _FULL, _FULL_COLUMNS = 0.95, 1000
 _TOTAL_TOLERANCE = 0.02
+# In a file whose grid is blurred: cells with fewer values, or as near to it, may be its own.
+_BLURRED_LEAST, _NEAR_SHARE = 40, 0.4
+_TEXTS_MAX = 3
 
 
 class CellCheck:
@@ -33,6 +46,8 @@ class CellCheck:
     ) -> None:
         self._kind = finding.cell if judged else None
         self._finding, self._absent = finding, absent
+        fit = self._kind.fit if self._kind is not None else ""
+        self._blurred = fit == "corrected" or (fit == "multiples" and is_rounded(probe(sample)))
         self._any_absent = bool(absent.any())
         lengths = np.diff(sample.indptr)
         typical = float(np.median(lengths)) if len(lengths) else 0.0
@@ -42,31 +57,45 @@ class CellCheck:
         """The rows without NaN in genes that are missing in some cells by design."""
         return drop_absent(rows, self._absent) if self._any_absent else rows
 
+    def warning(self, sample: SparseRows) -> str:
+        """Say how many cells of the sample are not like the others, or ""."""
+        texts = Counter(self.errors(sample).values()).most_common(_TEXTS_MAX)
+        if not texts:
+            return ""
+        shown = "; ".join(f"{number:,} of {sample.shape[0]:,}: {text}" for text, number in texts)
+        return f"cells of different kinds, of which the odd ones get an error: {shown}"
+
     def errors(self, rows: SparseRows) -> dict[int, str]:
         """What the cells look like that are not like the others, by their place in `rows`."""
         if self._kind is None or not rows.shape[0]:
             return {}
         values = probe(rows)
-        wrong = ~fits_kind(values, self._kind)
+        wrong = np.flatnonzero(~fits_kind(values, self._kind))
         errors = {}
-        for cell, kind in zip(
-            np.flatnonzero(wrong).tolist(),
-            classify(values[wrong], transforms(self._kind.base)),
-            strict=True,
-        ):
-            if not self._tolerated(kind):
-                errors[cell] = self._sentence(kind.words)
+        if len(wrong):
+            kinds = classify(values[wrong], transforms(self._kind.base))
+            near = corrected_share(values[wrong], self._kind)
+            near[(~np.isnan(values[wrong])).sum(axis=1) < _BLURRED_LEAST] = 1  # too few to say
+            for cell, kind, share in zip(wrong.tolist(), kinds, near.tolist(), strict=True):
+                if not self._tolerated(kind, share):
+                    errors[cell] = self._sentence(kind.words)
         errors.update(self._full_cells(rows))
         if self._finding.total is not None:
             errors.update(self._other_totals(rows, values))
         return errors
 
-    def _tolerated(self, kind: CellKind) -> bool:
+    def _tolerated(self, kind: CellKind, near: float) -> bool:
+        """Whether a cell may stay that is not surely of the file's kind.
+
+        Args:
+            kind: What it looks like.
+            near: Share of its values that lie near to multiples if it is of the file's kind.
+        """
         assert self._kind is not None
-        if kind.fit == "none" and self._kind.fit == "corrected":
-            return (
-                True  # near to no grid, as its own may be blurred: the file is doubted as a whole
-            )
+        if self._blurred and kind.fit in ("corrected", "none"):
+            return True  # the file as a whole is warned about
+        if self._blurred and kind.fit == "multiples" and near >= _NEAR_SHARE:
+            return True
         return alike(kind, self._kind)
 
     def _full_cells(self, rows: SparseRows) -> dict[int, str]:

@@ -30,6 +30,9 @@ _STRAY = 0.02  # share of values that may be no whole numbers in a cell of count
 _RATIO_MAX, _NEAR, _LEAST, _SHARE = 8.0, 0.025, 3, 0.9
 # Corrected counts lie beside the grid: so many of the ones and twos must be so near.
 _CORRECTED_NEAR, _CORRECTED_SHARE, _CORRECTED_LEAST = 0.2, 0.6, 8
+# log2(1 + x) is whole for 1, 3 and 7: so many values above 1 must be whole to be surely counts.
+_COUNTED_LEAST, _LOG2_MAX = 15, 20.0
+_PARTLY = 0.3
 # With fewer values above the smallest, a cell can be anything.
 _CLEAR_LEAST = 10
 
@@ -164,12 +167,17 @@ def classify(values: Floats, tried: Sequence[CellKind]) -> list[CellKind]:
     kinds = [UNCLEAR] * len(values)
     if not len(values):
         return kinds
-    whole = whole_cells(values) & (_number(values) > 0)
+    whole, counted = whole_cells(values), _surely_counts(values)
+    linear = tried[0]
+    # Some whole values fit other grids too, such as 1, 3, 7 that of log2: whole numbers go first.
+    beside = (corrected_share(values, linear) >= _CORRECTED_SHARE) & _partly_whole(values)
     best = np.full(len(values), np.inf)
     for kind in tried:
         undone = undo(values, kind)
         possible = ~(np.isnan(undone) & ~np.isnan(values)).any(axis=1) & ~whole
-        for divisor in (1, 2):
+        if kind != linear:
+            possible &= ~beside
+        for divisor in (1, 2, 3, 4):
             fits, off = multiples(undone, divisor)
             for cell in np.flatnonzero(fits & possible & (off < 0.9 * best)).tolist():
                 kinds[cell], best[cell] = kind, off[cell]
@@ -177,16 +185,16 @@ def classify(values: Floats, tried: Sequence[CellKind]) -> list[CellKind]:
     for kind in tried:
         if kind.transform not in ("none", "log"):
             continue
-        share = _corrected_share(undo(values, kind), own_unit=kind.transform == "none")
+        share = corrected_share(values, kind)
         better = np.isinf(best) & ~whole & (share >= _CORRECTED_SHARE) & (share > nearest)
         for cell in np.flatnonzero(better).tolist():
             kinds[cell] = CellKind(transform=kind.transform, base=kind.base, fit="corrected")
             nearest[cell] = share[cell]
     different = (values > (1 + _NEAR) * _smallest(values)[:, None]).sum(axis=1)
     for cell in range(len(values)):
-        if whole[cell]:
+        if counted[cell]:
             kinds[cell] = COUNTS
-        elif kinds[cell] is UNCLEAR and different[cell] >= _CLEAR_LEAST:
+        elif kinds[cell] is UNCLEAR and not whole[cell] and different[cell] >= _CLEAR_LEAST:
             kinds[cell] = OTHER
     return kinds
 
@@ -204,35 +212,22 @@ def fits_kind(values: Floats, kind: CellKind) -> Bools:
     undone = undo(values, kind)
     fits, _ = multiples(undone)
     fits &= ~(np.isnan(undone) & ~np.isnan(values)).any(axis=1)
-    # Whole numbers of three sizes or more are counts that were never transformed.
-    if kind.transform != "none" and whole.any():
-        sizes = sum((np.rint(values) == size).any(axis=1) for size in (1, 2, 3))
-        fits &= ~(whole & (sizes == 3))
+    if kind.transform != "none":
+        fits &= ~_surely_counts(values)
     return np.asarray(fits)
 
 
-def _number(values: Floats) -> NDArray[np.int64]:
-    return np.asarray((~np.isnan(values)).sum(axis=1))
-
-
-def _smallest(values: Floats) -> Floats:
-    """[B] the mean of the values next to the smallest: what one molecule became."""
-    lowest = np.fmin.reduce(values, axis=1)
-    near = values <= 1.3 * lowest[:, None]
-    total = np.where(near, values, 0).sum(axis=1)
-    return np.asarray(total / np.maximum(near.sum(axis=1), 1)) + np.where(near.any(axis=1), 0, 1)
-
-
-def _corrected_share(values: Floats, *, own_unit: bool) -> Floats:
+def corrected_share(values: Floats, kind: CellKind) -> Floats:
     """[B] how many of the small values lie near to one or two times a unit.
 
     The unit is what most values are: their 30th percentile. Ones and twos are looked at apart, as
     most values are ones, whatever was done to them.
 
     Args:
-        values: [B, P] values with the transform undone; NaN for none.
-        own_unit: Whether 1 itself may be the unit.
+        values: [B, P] as `probe` gives them.
+        kind: The transform to undo.
     """
+    values, own_unit = undo(values, kind), kind.transform == "none"  # 1 itself may be the unit
     ordered = np.sort(values, axis=1)  # NaN last
     place = (0.3 * np.maximum(_number(values) - 1, 0)).astype(np.int64)
     best = np.zeros(len(values))
@@ -247,3 +242,40 @@ def _corrected_share(values: Floats, *, own_unit: bool) -> Floats:
             shares.append(np.where(enough, near.sum(axis=1) / np.maximum(number, 1), 0))
         best = np.maximum(best, np.minimum(*shares))
     return best
+
+
+def is_rounded(values: Floats) -> bool:
+    """Whether values were rounded to three decimals or fewer, which blurs the grid.
+
+    Args:
+        values: [B, P] as `probe` gives them.
+    """
+    thousandths = values[~np.isnan(values)] * 1000
+    return bool((np.abs(thousandths - np.rint(thousandths)) <= 1e-6 * thousandths + 1e-4).all())
+
+
+def _surely_counts(values: Floats) -> Bools:
+    """[B] whether whole numbers are so many, of so many sizes, that they are no logarithms."""
+    above = values > 1 + WHOLE_TOLERANCE
+    most = np.where(above, values, -np.inf).max(axis=1)
+    sizes = most > np.where(above, values, np.inf).min(axis=1)
+    begins = (np.fmin.reduce(values, axis=1) < 1.5) | (most > _LOG2_MAX)
+    return np.asarray(whole_cells(values) & sizes & begins & (above.sum(axis=1) >= _COUNTED_LEAST))
+
+
+def _partly_whole(values: Floats) -> Bools:
+    """[B] whether many values are whole, as of counts of which some were shared or corrected."""
+    near = np.abs(values - np.maximum(np.rint(values), 1)) <= WHOLE_TOLERANCE
+    return np.asarray(near.sum(axis=1) >= _PARTLY * np.maximum(_number(values), 1))
+
+
+def _number(values: Floats) -> NDArray[np.int64]:
+    return np.asarray((~np.isnan(values)).sum(axis=1))
+
+
+def _smallest(values: Floats) -> Floats:
+    """[B] the mean of the values next to the smallest: what one molecule became."""
+    lowest = np.fmin.reduce(values, axis=1)
+    near = values <= 1.3 * lowest[:, None]
+    total = np.where(near, values, 0).sum(axis=1)
+    return np.asarray(total / np.maximum(near.sum(axis=1), 1)) + np.where(near.any(axis=1), 0, 1)

@@ -9,7 +9,7 @@ gene (z-scores, TPM), or imputed, have lost the order and are refused.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,14 +18,20 @@ from numpy.typing import NDArray
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.cells.values.cell_kinds import (
     COUNTS,
-    OTHER,
     UNCLEAR,
     CellKind,
     classify,
     probe,
     transforms,
+    whole_cells,
 )
-from c2t.runtime.cells.values.whole_values import background, cell_totals, judge_whole, spread
+from c2t.runtime.cells.values.whole_values import (
+    FEW_CELLS,
+    background,
+    cell_totals,
+    judge_whole,
+    spread,
+)
 
 _USE_COUNTS = "use the raw counts of these cells"
 _NORMALIZED = f"{_USE_COUNTS}; to go on with the order of these values, pass "
@@ -44,7 +50,6 @@ WORDS: dict[Kind, str] = {
     "scaled": "scaled values (z-scores: there are negative ones)",
     "nothing": "no values",
 }
-_ODD_WORDS_MAX = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,11 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
         return Finding(kind="nothing")
 
     good = sample.take(np.flatnonzero(~bad))
-    kinds = Counter(kind for kind in classify(probe(good), transforms(stated_base)))
+    probes = probe(good)
+    each = classify(probes, transforms(stated_base))
+    # Whole numbers of a few genes may be anything, but in most files they are counts.
+    whole = whole_cells(probes) & ~np.isnan(probes).all(axis=1)
+    kinds = Counter(COUNTS if w else kind for kind, w in zip(each, whole, strict=True))
     kinds.pop(UNCLEAR, None)
     if not kinds:  # equal values, or too few: any of the kinds in which the order is right
         if stated_base is None:
@@ -108,16 +117,17 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
         doubt = "too few different values to tell what they are: taken as the file states them"
         return Finding(kind="log1p", log_base=stated_base, warning=doubt)
     kind = _most_frequent(kinds, stated_base)
-    warning = _odd_cells(kinds, kind)
     if kind == COUNTS:
-        return _of_counts(values, row, column, warning)
-    if (
-        kind == OTHER
-        or kind.transform in ("log twice", "square root")
-        or _imputed(row, column, kind)
-    ):
+        refused, doubt = judge_whole(values, row, column)
+        if refused:
+            return Finding(kind="normalized", words=refused, hint=_NORMALIZED)
+        return Finding(kind="counts", warning=doubt, cell=COUNTS)
+    undone = kind.fit != "none" and kind.transform in ("none", "log")
+    if undone and kind.fit == "corrected" and kind.transform == "log":
+        kind, undone = _logarithm_of_corrected(kind, values, row, stated_base)
+    if not undone or _imputed(row, column, kind):
         return _refused(kind, values, row, column, stated_base)
-    return _taken(kind, kinds, values, row, warning)
+    return _taken(kind, values, row)
 
 
 def _most_frequent(kinds: Counter[CellKind], stated_base: float | None) -> CellKind:
@@ -134,51 +144,31 @@ def _most_frequent(kinds: Counter[CellKind], stated_base: float | None) -> CellK
     return max(kinds, key=weight)
 
 
-def _of_counts(
-    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], odd: str
-) -> Finding:
-    refused, doubt = judge_whole(values, row, column)
-    if refused:
-        return Finding(kind="normalized", words=refused, hint=_NORMALIZED)
-    warning = "; ".join(text for text in (doubt, odd) if text)
-    return Finding(kind="counts", warning=warning, cell=COUNTS)
-
-
-def _taken(
-    kind: CellKind,
-    kinds: Counter[CellKind],
-    values: NDArray[np.float64],
-    row: NDArray[np.int64],
-    odd: str,
-) -> Finding:
-    doubts = [odd]
-    corrected = sum(number for k, number in kinds.items() if k.fit == "corrected")
-    if corrected * 2 > sum(kinds.values()):
-        doubts.insert(
-            0,
-            f"{kind.words}: the order of genes may differ a little from that of the counts as "
-            "they were read",
-        )
-    warning = "; ".join(text for text in doubts if text)
+def _taken(kind: CellKind, values: NDArray[np.float64], row: NDArray[np.int64]) -> Finding:
+    warning = ""
+    if kind.fit == "corrected":
+        warning = f"{kind.words}: the order of genes may differ a little from that of the counts"
+        warning += " as they were read"
     if kind.transform == "log":
         return Finding(kind="log1p", log_base=kind.base, warning=warning, cell=kind)
-    totals = cell_totals(values, row)
-    total = float(np.median(totals)) if spread(totals) < 0.02 else None
     if kind.fit == "corrected":
         return Finding(kind="corrected", warning=warning, cell=kind)
-    return Finding(kind="proportional", warning=warning, cell=kind, total=total)
+    totals = cell_totals(values, row)
+    total = float(np.median(totals)) if spread(totals) < 0.02 else None
+    return Finding(kind="proportional", cell=kind, total=total)
 
 
-def _odd_cells(kinds: Counter[CellKind], taken: CellKind) -> str:
-    """Say which cells differ from the others, with their numbers."""
-    others = [(k, n) for k, n in kinds.most_common() if k != taken and not alike(k, taken)]
-    if not others:
-        return ""
-    shown = ", ".join(f"{n:,} look like {k.words}" for k, n in others[:_ODD_WORDS_MAX])
-    return (
-        f"cells of different kinds: of {sum(kinds.values()):,} looked at, {kinds[taken]:,} hold "
-        f"{taken.words}, but {shown}; these get an error each"
-    )
+def _logarithm_of_corrected(
+    kind: CellKind, values: NDArray[np.float64], row: NDArray[np.int64], stated: float | None
+) -> tuple[CellKind, bool]:
+    """The base of logarithms whose grid is blurred, and whether one is sure enough.
+
+    It is the base that, undone, gives all cells the same total. Where there is none, the file's own
+    word decides, and with few cells the fit.
+    """
+    base = _base_of_equal_totals(values, row, stated)
+    base = base or stated or (kind.base if len(np.unique(row)) < FEW_CELLS else None)
+    return (replace(kind, base=base), True) if base is not None else (kind, False)
 
 
 def alike(kind: CellKind, taken: CellKind) -> bool:

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from c2t.runtime.cells.sparse_rows import SparseRows
 
-_FEW_CELLS = 10  # with fewer, cells cannot be compared with each other
+FEW_CELLS = 10  # with fewer, cells cannot be compared with each other
 _GENES_LEAST = 200  # of a cell whose largest value says something
 _ROUNDED_LOG_MAX = 20.0  # log2 of a million
-_TOP_GENES = 20
+_LEAST_VARIANCE = 0.4
+_TOP_GENES, _TOP_LEAST, _TOP_MEAN = 20, 5, 2.0
 
 TPM_LIKE = "normalized values that are not counts (such as TPM), rounded to whole numbers"
 ROUNDED_LOGS = "rounded logarithms: whole numbers up to {most:g}, whose genes vary less than counts"
@@ -34,7 +35,7 @@ def judge_whole(
     genes = np.bincount(row)
     share = float(np.median(ones[genes > 0] / genes[genes > 0]))
     most = float(values.max())
-    typical, few = float(np.median(totals)), len(totals) < _FEW_CELLS
+    typical, few = float(np.median(totals)), len(totals) < FEW_CELLS
     # Counts: the totals of cells differ several-fold, and about half of a cell's genes are counted
     # once. Rounded TPM: each cell has nearly the same, large total, and few genes with the value 1.
     # The span of 80 % of the totals: 0.28 in TPM-like data, 0.85 and more in real counts.
@@ -47,11 +48,12 @@ def judge_whole(
             f"only {len(totals)} cells, of which few genes are counted once: taken as raw counts, "
             "but they may be rounded TPM"
         )
-    if 1 < most <= _ROUNDED_LOG_MAX and np.median(genes[genes > 0]) >= _GENES_LEAST:
+    if 1 < most <= _ROUNDED_LOG_MAX:
         varies = _top_genes_vary(values, row, column)
-        if varies is not None and varies < 0.5:
+        if varies is not None and varies < _LEAST_VARIANCE:
             return ROUNDED_LOGS.format(most=most), ""
-        if varies is None and most < 0.007 * typical:
+        enough = np.median(genes[genes > 0]) >= _GENES_LEAST
+        if few and enough and most < 0.007 * typical:
             return "", (
                 f"no value above {most:g} in cells of {typical:,.0f} counts: taken as raw counts, "
                 "but they may be rounded logarithms"
@@ -84,7 +86,7 @@ def cell_totals(values: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[
 
 def spread(totals: NDArray[np.float64]) -> float:
     """Width of the middle 80 % of the totals over their median; infinite for under 10 cells."""
-    if len(totals) < _FEW_CELLS:
+    if len(totals) < FEW_CELLS:
         return float("inf")
     low, middle, high = np.percentile(totals, [10, 50, 90])
     return float((high - low) / middle)
@@ -98,22 +100,24 @@ def _is_round(total: float) -> bool:
 def _top_genes_vary(
     values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]
 ) -> float | None:
-    """Variance over mean of the genes with the highest means, their median.
+    """Variance over mean of the genes with the highest values where they are, their median.
 
     Molecules are counted by chance, so the variance of a gene over cells is at least its mean: 2.7
-    to 20 times in real counts. Rounded logarithms have 0.1.
+    to 20 times in real counts; 0.6 times if only cells with a mean of 2 are left. Rounded
+    logarithms have 0.1.
 
     Returns:
-        None with fewer than 10 different cells, or no gene with a mean of 1.
+        None with fewer than 10 different cells, or fewer than 5 genes of 2 molecules and more.
     """
     totals = np.bincount(row, weights=values)
-    cells = np.flatnonzero(totals > 0)
-    if len(np.unique(totals[cells])) < _FEW_CELLS:
+    if len(np.unique(totals[totals > 0])) < FEW_CELLS:
         return None
-    mean = np.bincount(column, weights=values) / len(cells)
-    square = np.bincount(column, weights=values * values) / len(cells)
-    top = np.argsort(-mean)[:_TOP_GENES]
-    top = top[mean[top] >= 1]
-    if not len(top):
+    cells = np.bincount(column)
+    number = np.maximum(cells, 1)
+    mean = np.bincount(column, weights=values) / number
+    square = np.bincount(column, weights=values * values) / number
+    top = np.argsort(-np.where(cells >= FEW_CELLS, mean, 0))[:_TOP_GENES]
+    top = top[(mean[top] >= _TOP_MEAN) & (cells[top] >= FEW_CELLS)]
+    if len(top) < _TOP_LEAST:
         return None
     return float(np.median((square[top] - mean[top] ** 2) / mean[top]))
