@@ -135,7 +135,7 @@ def heat_map(
     return picture((width, top + size * len(rows) + 8), marks, font_size=FONT_SIZE)
 
 
-def histogram(values: Sequence[int], end: int, colour: str = COLOURS[0]) -> Markup:
+def histogram(values: Sequence[int], end: int) -> Markup:
     """How many values lie in each of at most 24 equal spans from 0 to `end`."""
     span = max(1, -(-end // 24))
     bins = [0] * max(1, -(-end // span))
@@ -148,7 +148,7 @@ def histogram(values: Sequence[int], end: int, colour: str = COLOURS[0]) -> Mark
         first, last = number * span, (number + 1) * span - 1
         where = f"{first}" if span == 1 else f"{first}-{last}"
         x, title = left + number * width, f"tokens {where}: {count:,} cells"
-        marks.append(bar((x, 14 + height - tall), (width - 3, tall), colour, title=title))
+        marks.append(bar((x, 14 + height - tall), (width - 3, tall), COLOURS[0], title=title))
         if number % 4 == 0:
             marks.append(_label(str(first), (x + width / 2 - 2, height + 32), "middle", GREY))
     base = 14.5 + height

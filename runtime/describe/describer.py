@@ -114,7 +114,7 @@ class Describer:
     def describe(
         self, cells: CellReader | Iterable[EncodedCells], *, going_on: bool = False
     ) -> Iterator[Description]:
-        """Describe cells.
+        """Describe cells with one or several workers, in the order of the cells.
 
         Args:
             cells: A cell reader, or chunks of encoded cells.
@@ -122,8 +122,8 @@ class Describer:
                 it is no error if it fails for all the cells that are left.
 
         Yields:
-            One description a cell, in the order of the cells. A cell that cannot be described has
-            an `error`, and does not stop the others.
+            One description a cell. A cell that cannot be described has an `error`, and does not
+            stop the others.
 
         Raises:
             CellFileError: The file cannot be read further.

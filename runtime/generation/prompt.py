@@ -27,7 +27,7 @@ from c2t.runtime.system.timing import StageClock
 
 
 class PromptRunner:
-    """Prefills cells behind the prompt's prefix.
+    """Runs the prompts of cells; the prefix, which they share, is run once.
 
     Args:
         decoder: The engine.
