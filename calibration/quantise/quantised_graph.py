@@ -26,9 +26,12 @@ from c2t.calibration.quantise.block_weights import block_linear
 from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.quantise.scales import channel_scales, quantise
 from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
+from c2t.runtime.bundle.hashes import COPY_HINT
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.bundle.tensors import BUNDLE_DTYPES, map_tensor
 from c2t.runtime.graphs.data_file import DataFile, offset_of
+from c2t.runtime.system.errors import BundleError
 
 # Rows of a token table that are quantised together.
 BLOCK_ROWS = 4096
@@ -70,6 +73,9 @@ def write_quantised(
 
     Returns:
         Where the token table lies now; None without `table`.
+
+    Raises:
+        BundleError: The token table does not lie inside its file.
     """
     with DataFile(target) as data:
         writer = _Writer(source, data, recipe, share=share, progress=progress)
@@ -142,12 +148,12 @@ class _Writer:
         for tensor in self._source.graph.initializer:
             if offset_of(tensor) == reference.offset and tensor.name in self._stored:
                 return self._stored[tensor.name]
-        values: Float32 = np.memmap(
-            self._source.path.with_name(reference.file),
-            dtype=reference.dtype,
-            mode="r",
-            offset=reference.offset,
-            shape=reference.shape,
+        values: Float32 = map_tensor(
+            self._source.path.parent,
+            reference,
+            dtypes=BUNDLE_DTYPES,
+            error=BundleError,
+            hint=COPY_HINT,
         )
         return self._rows("token_embedding", values)[1]
 

@@ -15,6 +15,7 @@ import numpy as np
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.describe.worker import cache_capacity
 from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.choose import choose_engines
 from c2t.runtime.generation.prompt import PromptRunner
@@ -76,8 +77,8 @@ class OurDecoder:
         self._decoder: DecoderEngine = chosen.engines.decoder
         self._prompts = PromptRunner(self._decoder, manifest.prompt)
         self.prompt = self._prompts.length(manifest.projector.vectors)
-        capacity = self.prompt + manifest.generation.max_new_tokens
-        self._cache = self._decoder.new_cache(1, min(capacity, manifest.decoder.max_positions))
+        capacity = cache_capacity(manifest, manifest.generation)
+        self._cache = self._decoder.new_cache(1, capacity)
 
     def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
         """Logits [V] of the first text token; runs the bundle's own prefix and suffix."""
