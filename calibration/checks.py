@@ -46,7 +46,6 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
 
     Args:
         source: The bundle; its hashes need not have been compared.
-        options: The options.
 
     Raises:
         CalibrationError: See `check_options`; or a quantised bundle, too few cells, or no such

@@ -40,7 +40,6 @@ class NativeKernels:
     """A loaded library, bound to one instruction set.
 
     Args:
-        library: The library.
         isa: One of `ISA_NUMBER`'s numbers.
     """
 

@@ -246,7 +246,6 @@ class Engines:
     Args:
         name: What reports call them.
         encoder: Encoder and projector.
-        decoder: The decoder.
         settings: How they were opened, by name, for reports.
         hint: What would be faster.
         fixed_shape: Whether they take no more rows and no more capacity than they were opened for.

@@ -24,7 +24,6 @@ class DescribedCells:
     """A bundle and its descriptions of B cells.
 
     Args:
-        bundle: The bundle.
         describer: Its open engines.
         descriptions: [B].
         seconds: Time to describe, without opening the engines.
@@ -52,7 +51,6 @@ def describe_cells(
     """Describe all cells of a reader.
 
     Args:
-        bundle: The bundle.
         describer: Its open engines.
         reader: The cells.
         label: Name of the work on the progress bar.

@@ -49,7 +49,6 @@ def evaluate_bundle(
     """Judge a bundle on labelled cells.
 
     Args:
-        bundle: The bundle.
         options: The cells, and what to judge by.
         truth: Result of `read_truth` for the same options; None: read it first.
         against: Another bundle to judge on the same cells and compare with; or its descriptions

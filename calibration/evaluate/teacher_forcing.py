@@ -28,7 +28,6 @@ class TeacherForcing:
     """Scores texts with one bundle.
 
     Args:
-        bundle: The bundle.
         engines: Its opened engines.
         longest: Most tokens of a text.
     """

@@ -23,7 +23,6 @@ class ChannelStatistics:
     """Largest magnitude of each channel, and a sample of rows, of one linear's input.
 
     Args:
-        linear: The linear.
         keep: Most rows to keep.
         seed: Seed of the choice of rows.
     """

@@ -58,7 +58,6 @@ def decoder_inputs(
     """The decoder's inputs for one run over a prompt and the text after it.
 
     Args:
-        bundle: The bundle.
         vectors: Cell vectors [K, D].
         text_tokens: The text. Its last token is not fed: nothing follows it.
         prefix: Keys and values [1, kv_heads, P, head_size] of the prompt's P prefix tokens, layer

@@ -39,7 +39,6 @@ class TappedGraph:
     """A session of a graph whose linears' inputs are tapped.
 
     Args:
-        graph: The graph.
         threads: Threads of a run; None: all cores.
 
     Raises:

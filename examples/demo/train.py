@@ -160,7 +160,6 @@ def losses_of(
     """The losses of a batch: caption, cell type, masked genes (0 where none is masked).
 
     Args:
-        model: The model.
         head: Reads the cell type.
         batch: Padded cells.
         seen: Gene tokens [B, S] with masks.

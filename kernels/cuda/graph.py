@@ -22,7 +22,6 @@ class RecordedWork:
     Addresses are recorded, contents are not: copies read what is there when they run.
 
     Args:
-        device: The device.
         start: Starts copies and kernels. All must have run before, because a recording fails if
             code is loaded, memory allocated or the stream waited for.
 

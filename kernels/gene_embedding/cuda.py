@@ -96,7 +96,6 @@ def launch_gene_embedding(
     """Write embeddings [B, S, H]; does not wait.
 
     Args:
-        device: The device.
         cells: The tokens, rows of the table.
         tables: The model's tables.
         out: Address of the embeddings, such as an engine's input; a multiple of 16.

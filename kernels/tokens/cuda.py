@@ -61,7 +61,6 @@ def launch_token_rows(
     """Write rows [count, D] for tokens; does not wait.
 
     Args:
-        device: The device.
         table: Rows [V, D].
         token_ids: Address of [count] int32, each below V; -1 takes the row from `given`.
         given: Address of [count, D] float32; 0 if no token is -1.
@@ -110,7 +109,6 @@ def launch_choose_tokens(
     """Choose from rows [count, V] of logits; does not wait.
 
     Args:
-        device: The device.
         logits: Address of the logits.
         dtype: Theirs, "float32" or "float16".
         banned: Address of [count, bans] int32, padded with -1; 0 without bans.

@@ -72,7 +72,6 @@ def file_entries(
     """Length and SHA-256 of the named files of a folder.
 
     Args:
-        folder: The folder.
         names: Plain names of its files.
         progress: Called with the number of bytes hashed since its last call.
 

@@ -34,7 +34,6 @@ def map_tensor(
     """Map a tensor that lies inside a file of a folder, read-only.
 
     Args:
-        folder: The folder.
         reference: Where the tensor lies in it, its shape and dtype. All of it is checked.
         dtypes: The dtypes that it may have, by name, as NumPy stores them.
         error: Class of the error to raise.

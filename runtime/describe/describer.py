@@ -71,7 +71,6 @@ class Describer:
     Threads may share it: each run borrows workers of its own.
 
     Args:
-        bundle: The bundle.
         options: How to describe.
         chosen: Engines that were opened for `engine_request`; None: open them.
         clock: Records the stages. Opened engines need the clock that they were opened with.

@@ -34,7 +34,6 @@ class Model:
     ones, as long as those options do not ask for another engine or other threads.
 
     Args:
-        bundle: The bundle.
         options: How to describe where a call says nothing else.
 
     Attributes:

@@ -49,7 +49,6 @@ def verify_golden_cells(bundle: Bundle, engine: str = EngineName.auto) -> Verifi
     """Describe the golden cells of a bundle that was opened with its hashes checked.
 
     Args:
-        bundle: The bundle.
         engine: See `c2t.runtime.engines.choose`.
 
     Raises:

@@ -97,7 +97,6 @@ class Worker:
     """Describes cells in one thread. Several workers may share the weights of their engines.
 
     Args:
-        bundle: The bundle.
         engines: The worker's own engines.
         generation: The settings in force.
         batch_size: Cells that are written at the same time.

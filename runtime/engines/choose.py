@@ -37,7 +37,6 @@ def choose_engines(
     """Open the engines of a bundle.
 
     Args:
-        bundle: The bundle.
         name: One of `EngineName`.
         options: How to open them.
         clock: Records the stages of the encoder.

@@ -76,7 +76,6 @@ def load_tensorrt(target: Target, *, build: bool = False) -> TensorRT:
     """The best library of a target that is installed here.
 
     Args:
-        target: The target.
         build: It must be able to build.
 
     Raises:

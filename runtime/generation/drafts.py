@@ -47,7 +47,6 @@ class Draft:
     """Proposed tokens.
 
     Args:
-        tokens: The tokens.
         shares: For each token, the share of the table's captions that go on like this.
         reach: For each token, the chance that it will be accepted.
     """

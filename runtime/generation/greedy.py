@@ -167,7 +167,6 @@ class GreedySearch:
         """Draft for each text.
 
         Args:
-            texts: The texts.
             room: Most tokens of a draft: the cache positions that the longest text has left.
             multi_token_overhead: See `common_length`.
         """

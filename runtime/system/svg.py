@@ -56,7 +56,6 @@ def text(
     Args:
         words: The line.
         at: Where its base line begins, ends or has its middle.
-        colour: Its colour.
         anchor: Which of these `at` is: "start", "end" or "middle".
         size: Height of the letters; that of the picture by default.
         bold: In bold letters.

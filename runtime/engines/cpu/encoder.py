@@ -97,7 +97,6 @@ def open_engines(
     """Open the three graphs of a bundle with ONNX Runtime on the CPU.
 
     Args:
-        bundle: The bundle.
         options: How to open them.
         clock: Records the stages embed, encoder and projector.
 

@@ -18,7 +18,6 @@ class DeviceDecoder:
     """See `c2t.runtime.engine_protocol.DecoderEngine`.
 
     Args:
-        device: The device.
         graph: The decoder's graph, opened on it.
         sizes: Of the bundle's manifest.
         table: The text token table, on the device.

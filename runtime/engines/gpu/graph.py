@@ -24,7 +24,6 @@ class DeviceTensor:
 
     Args:
         address: Of its first byte.
-        shape: Its shape.
         dtype: A key of `c2t.runtime.system.tensor_files.STORAGE`.
     """
 

@@ -42,7 +42,6 @@ def open_cuda_engines(
     It runs the newest half-precision graphs that were built of the bundle, else the bundle's own.
 
     Args:
-        bundle: The bundle.
         options: How to open it; a named folder of graphs is not hashed.
         clock: Records the stages of the encoder.
 
@@ -67,7 +66,6 @@ def open_onnxruntime_engines(
     """Open a bundle with ONNX Runtime on a GPU.
 
     Args:
-        bundle: The bundle.
         options: How to open it.
         clock: Records the stages of the encoder.
         plans: Folder for the plans of the TensorRT provider, which builds them at first use; None:
@@ -134,8 +132,6 @@ def open_device_engines(
     """Engines over graphs that some library opens on a device.
 
     Args:
-        bundle: The bundle.
-        device: The device.
         graph: Opens the graph of a name, such as "decoder.onnx".
         name: Of the engine, as reports call it.
         version: Of the library.

@@ -43,7 +43,6 @@ class StepResources:
     """What all steps of a decoder use.
 
     Args:
-        device: The device.
         sizes: Of the bundle's manifest.
         table: The text token table, on the device.
         dtype: Of the graph's embeddings and caches.
@@ -89,7 +88,6 @@ class DeviceStep:
     Args:
         graph: The decoder's graph.
         resources: What the steps of the decoder share.
-        cache: The cache.
         shape: What of it to run, and how many tokens.
 
     Raises:

@@ -190,7 +190,6 @@ def with_step_kernel(
 
     Args:
         graph: The graph, opened on the device.
-        device: The device.
         folder: Where the graph lies. `c2t build --target cuda` describes its weights there.
         decoder: Sizes, of the bundle's manifest.
         cuda_graph: See `DecoderStepGraph`.

@@ -150,7 +150,6 @@ class TensorRTBoundGraph:
     """See `c2t.runtime.engines.gpu.graph.BoundGraph`.
 
     Args:
-        graph: The graph.
         context: The execution context.
         tensors: Addresses and shapes.
         profile: Profile of a context that others use too; None: the context is its own.
