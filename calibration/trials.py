@@ -80,17 +80,17 @@ class Trials:
         return best
 
     def result(self, left_out: int) -> GateResult:
-        """What the gate found with so many left out."""
+        """What the gate found with `left_out` linears in float32."""
         return self._results[left_out]
 
     def bundle(self, left_out: int) -> Bundle:
-        """The bundle with so many left out, in the folder."""
+        """The bundle with `left_out` linears in float32, in the folder."""
         if self._written != left_out:
             return self._write(left_out)
         return open_bundle(self._folder, verify=False)
 
     def recipes(self, left_out: int) -> dict[str, GraphRecipe]:
-        """Recipes by graph file with so many linears in float32."""
+        """Recipes by graph file with the most sensitive `left_out` linears in float32."""
         items = self._ranked[:left_out]
         return {
             name: recipe.without({item.linear for item in items if item.graph == name})

@@ -40,7 +40,7 @@ class Fold:
         tensors: Initializers to divide along their last dimension (a weight, its bias).
         columns: Span of their last dimension that produces the input.
         group: Channels of the input that one column produces: query heads of a group share values.
-        head_size: Blocks of so many adjacent channels share values when `group` is more than 1.
+        head_size: Adjacent channels of a block; blocks of a group share values.
     """
 
     tensors: tuple[str, ...]

@@ -125,7 +125,7 @@ class Bundle:
         """Compare the SHA-256 of files with the manifest.
 
         Args:
-            at_most: Only files of at most so many bytes; None: all files.
+            at_most: Bytes; longer files are left out. None: all files.
             progress: Called with the number of bytes hashed since its last call.
 
         Raises:

@@ -97,7 +97,7 @@ class Decoder(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
     token_scale: TensorReference | None = None
 
     def cache_bytes(self, capacity: int) -> int:
-        """Keys and values of one batch row with so many cache positions, in float32."""
+        """Keys and values of one batch row with `capacity` cache positions, in float32."""
         return 4 * 2 * self.layers * self.kv_heads * self.head_size * capacity
 
     @property

@@ -219,7 +219,7 @@ def check_options(bundle: Bundle, options: DescribeOptions) -> None:
     Raises:
         C2TError: A number that is too small.
         EngineError: The engine does not work here, a text is longer than the decoder has positions
-            for, or so many texts at the same time need more memory than there is.
+            for, or the texts written at the same time need more memory than there is.
     """
     check_engine_name(options.engine)
     manifest = bundle.manifest

@@ -59,7 +59,7 @@ class DescribeQueue:
         Returns:
             Its description, once it is written. An error of the cell is in the description.
             `cancel()` makes the cell leave. The future fails with `EngineError` where the engine
-            as such does not work.
+            is broken.
 
         Raises:
             EngineError: The queue is closed.
@@ -85,7 +85,7 @@ class DescribeQueue:
         """Describe cells, each handed over as soon as it is written.
 
         Args:
-            cells: Key and cell. Only so many are taken ahead as keep the workers busy.
+            cells: Key and cell. Only as many are taken ahead as keep the workers busy.
 
         Yields:
             Key and description.

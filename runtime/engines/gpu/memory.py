@@ -27,7 +27,7 @@ class DeviceBuffer:
         self.moves = 0
 
     def address(self, size: int) -> int:
-        """Address of at least so many bytes.
+        """Address of at least `size` bytes.
 
         Raises:
             DeviceMemoryError: The GPU's memory is full.
