@@ -102,7 +102,8 @@ def test_names_that_mean_the_same_twice():
     with pytest.raises(CheckpointError, match="holds 2 adapters: one, two"):
         sort_tensors({name: torch.ones(1, 1) for name in names}, source="a")
     names = ("model.decoder.llama.a.weight", "ema.decoder.llama.a.weight")
-    with pytest.raises(CheckpointError, match=r"more than one model: names start at `ema.`, `model"):
+    problem = r"more than one model: names start at `ema.`, `model"
+    with pytest.raises(CheckpointError, match=problem):
         sort_tensors({name: torch.ones(1) for name in names}, source="a")
 
 
