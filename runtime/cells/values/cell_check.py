@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.cells.values.cell_kinds import (
+    FIRST_PROBES,
     CellKind,
     classify,
     corrected_share,
@@ -69,19 +70,22 @@ class CellCheck:
         """What the cells look like that are not like the others, by their place in `rows`."""
         if self._kind is None or not rows.shape[0]:
             return {}
-        values = probe(rows)
-        wrong = np.flatnonzero(~fits_kind(values, self._kind))
+        first = probe(rows, FIRST_PROBES)
+        doubtful = np.flatnonzero(~fits_kind(first, self._kind))
         errors = {}
-        if len(wrong):
-            kinds = classify(values[wrong], transforms(self._kind.base))
-            near = corrected_share(values[wrong], self._kind)
-            near[(~np.isnan(values[wrong])).sum(axis=1) < _BLURRED_LEAST] = 1  # too few to say
-            for cell, kind, share in zip(wrong.tolist(), kinds, near.tolist(), strict=True):
+        if len(doubtful):
+            values = probe(rows.take(doubtful))
+            wrong = ~fits_kind(values, self._kind)
+            doubtful, values = doubtful[wrong], values[wrong]
+            kinds = classify(values, transforms(self._kind.base))
+            near = corrected_share(values, self._kind)
+            near[(~np.isnan(values)).sum(axis=1) < _BLURRED_LEAST] = 1  # too few to say
+            for cell, kind, share in zip(doubtful.tolist(), kinds, near.tolist(), strict=True):
                 if not self._tolerated(kind, share):
                     errors[cell] = self._sentence(kind.words)
         errors.update(self._full_cells(rows))
         if self._finding.total is not None:
-            errors.update(self._other_totals(rows, values))
+            errors.update(self._other_totals(rows, first))
         return errors
 
     def _tolerated(self, kind: CellKind, near: float) -> bool:

@@ -23,7 +23,8 @@ Transform = Literal["none", "log", "log twice", "square root"]
 
 WHOLE_TOLERANCE = 1e-3
 LOG_MAX = 15.0  # ln(1 + 3.3 million): no cell has a gene of that share of 10,000 or a million
-_PROBES = 256  # values looked at in each cell, spread evenly over its entries
+# Values looked at in each cell, spread evenly over its entries; and at first, as cells are read.
+PROBES, FIRST_PROBES = 256, 64
 _STRAY = 0.02  # share of values that may be no whole numbers in a cell of counts
 # Multiples from 2 to 8 are tested: rounding blurs larger ones. A value that is no multiple passes 1
 # time in 20; three of them by chance 1 time in 8,000.
@@ -105,10 +106,10 @@ def undo(values: Floats, kind: CellKind) -> Floats:
     return np.asarray(once)
 
 
-def probe(rows: SparseRows) -> Floats:
+def probe(rows: SparseRows, most: int = PROBES) -> Floats:
     """Some values of each cell, [B, P] float64; NaN for none, and for zeros and bad values."""
     lengths = np.diff(rows.indptr)
-    width = min(_PROBES, int(lengths.max(initial=0)))
+    width = min(most, int(lengths.max(initial=0)))
     if not width:
         return np.full((len(lengths), 1), np.nan)
     step = np.arange(width, dtype=np.int64)
@@ -167,35 +168,53 @@ def classify(values: Floats, tried: Sequence[CellKind]) -> list[CellKind]:
     kinds = [UNCLEAR] * len(values)
     if not len(values):
         return kinds
-    whole, counted = whole_cells(values), _surely_counts(values)
-    linear = tried[0]
+    for cell in np.flatnonzero(_surely_counts(values)).tolist():
+        kinds[cell] = COUNTS
+    left = np.flatnonzero(~whole_cells(values))
+    for find in (_grid, _blurred_grid):
+        for cell, kind in zip(left.tolist(), find(values[left], tried), strict=True):
+            kinds[cell] = kind or UNCLEAR
+        left = left[[kinds[cell] is UNCLEAR for cell in left.tolist()]]
+    rest = values[left]
+    different = (rest > (1 + _NEAR) * _smallest(rest)[:, None]).sum(axis=1)
+    for cell in left[different >= _CLEAR_LEAST].tolist():
+        kinds[cell] = OTHER
+    return kinds
+
+
+def _grid(values: Floats, tried: Sequence[CellKind]) -> list[CellKind | None]:
+    """The transform after whose undoing each of B cells holds multiples, the nearest; or None."""
+    kinds: list[CellKind | None] = [None] * len(values)
     # Some whole values fit other grids too, such as 1, 3, 7 that of log2: whole numbers go first.
-    beside = (corrected_share(values, linear) >= _CORRECTED_SHARE) & _partly_whole(values)
-    best = np.full(len(values), np.inf)
-    for kind in tried:
-        undone = undo(values, kind)
-        possible = ~(np.isnan(undone) & ~np.isnan(values)).any(axis=1) & ~whole
-        if kind != linear:
-            possible &= ~beside
-        for divisor in (1, 2, 3, 4):
+    beside = corrected_share(values, tried[0]) >= _CORRECTED_SHARE
+    beside &= _partly_whole(values)
+    for divisor in (1, 2, 3, 4):
+        best = np.full(len(values), np.inf)
+        open_cells = np.array([kind is None for kind in kinds], dtype=bool)
+        if not open_cells.any():
+            break
+        for kind in tried:
+            undone = undo(values, kind)
+            possible = open_cells & ~(np.isnan(undone) & ~np.isnan(values)).any(axis=1)
+            if kind != tried[0]:
+                possible &= ~beside
             fits, off = multiples(undone, divisor)
-            for cell in np.flatnonzero(fits & possible & (off < 0.9 * best)).tolist():
+            for cell in np.flatnonzero(fits & possible & (off < best)).tolist():
                 kinds[cell], best[cell] = kind, off[cell]
-    nearest = np.zeros(len(values))
+    return kinds
+
+
+def _blurred_grid(values: Floats, tried: Sequence[CellKind]) -> list[CellKind | None]:
+    """The transform after whose undoing each of B cells lies nearest to multiples; or None."""
+    kinds: list[CellKind | None] = [None] * len(values)
+    nearest = np.full(len(values), _CORRECTED_SHARE)
     for kind in tried:
         if kind.transform not in ("none", "log"):
             continue
         share = corrected_share(values, kind)
-        better = np.isinf(best) & ~whole & (share >= _CORRECTED_SHARE) & (share > nearest)
-        for cell in np.flatnonzero(better).tolist():
+        for cell in np.flatnonzero(share > nearest).tolist():
             kinds[cell] = CellKind(transform=kind.transform, base=kind.base, fit="corrected")
             nearest[cell] = share[cell]
-    different = (values > (1 + _NEAR) * _smallest(values)[:, None]).sum(axis=1)
-    for cell in range(len(values)):
-        if counted[cell]:
-            kinds[cell] = COUNTS
-        elif kinds[cell] is UNCLEAR and not whole[cell] and different[cell] >= _CLEAR_LEAST:
-            kinds[cell] = OTHER
     return kinds
 
 
