@@ -15,6 +15,7 @@ from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.cells.values.cell_kinds import (
     FIRST_PROBES,
     CellKind,
+    Floats,
     classify,
     corrected_share,
     fits_kind,
@@ -30,6 +31,9 @@ _TOTAL_TOLERANCE = 0.02
 # In a file whose grid is blurred: cells with fewer values, or as near to it, may be its own.
 _BLURRED_LEAST, _NEAR_SHARE = 40, 0.4
 _TEXTS_MAX = 3
+# In cells of counts the largest value is 1.5 to 10 % of the total, in rounded logarithms below
+# 0.5 %, and at most log2 of a million.
+_USUAL_PEAK, _ODD_PEAK, _LOW_PEAK, _PEAK_GENES = 0.012, 0.006, 20.0, 200
 
 
 class CellCheck:
@@ -50,6 +54,7 @@ class CellCheck:
         fit = self._kind.fit if self._kind is not None else ""
         self._blurred = fit == "corrected" or (fit == "multiples" and is_rounded(probe(sample)))
         self._any_absent = bool(absent.any())
+        self._peaks = fit == "whole" and _typical_peak(sample) >= _USUAL_PEAK
         lengths = np.diff(sample.indptr)
         typical = float(np.median(lengths)) if len(lengths) else 0.0
         self._sparse = sample.columns >= _FULL_COLUMNS and typical < 0.6 * sample.columns
@@ -66,6 +71,7 @@ class CellCheck:
         shown = "; ".join(f"{number:,} of {sample.shape[0]:,}: {text}" for text, number in texts)
         return f"cells of different kinds, of which the odd ones get an error: {shown}"
 
+    @np.errstate(over="ignore", invalid="ignore")  # values of a damaged file may be of any size
     def errors(self, rows: SparseRows) -> dict[int, str]:
         """What the cells look like that are not like the others, by their place in `rows`."""
         if self._kind is None or not rows.shape[0]:
@@ -84,6 +90,8 @@ class CellCheck:
                 if not self._tolerated(kind, share):
                     errors[cell] = self._sentence(kind.words)
         errors.update(self._full_cells(rows))
+        if self._peaks:
+            errors = {**self._rounded_logarithms(rows, first), **errors}
         if self._finding.total is not None:
             errors.update(self._other_totals(rows, first))
         return errors
@@ -115,6 +123,18 @@ class CellCheck:
         ]
         return dict.fromkeys(full, self._sentence(words))
 
+    def _rounded_logarithms(self, rows: SparseRows, first: Floats) -> dict[int, str]:
+        """Cells of whole numbers without any large one, among cells that have such."""
+        low = np.fmax.reduce(first, axis=1) <= _LOW_PEAK
+        low &= np.diff(rows.indptr) >= _PEAK_GENES
+        errors = {}
+        for cell in np.flatnonzero(low).tolist():
+            values = rows.data[rows.indptr[cell] : rows.indptr[cell + 1]]
+            most, total = float(values.max()), float(np.sum(values, dtype=np.float64))
+            if most <= _LOW_PEAK and most < _ODD_PEAK * total:
+                errors[cell] = self._sentence("rounded logarithms")
+        return errors
+
     def _other_totals(self, rows: SparseRows, values: NDArray[np.float64]) -> dict[int, str]:
         """Raw counts among cells that were scaled to the same total."""
         whole = fits_kind(values, CellKind(fit="whole")) & ~np.isnan(values).all(axis=1)
@@ -128,6 +148,17 @@ class CellCheck:
     def _sentence(self, words: str) -> str:
         assert self._kind is not None
         return f"cell looks like {words}, but the others hold {self._kind.words}"
+
+
+def _typical_peak(sample: SparseRows) -> float:
+    """The largest value of a cell over its total, the median of the cells; 0 without values."""
+    row = sample.row_index()
+    values = np.nan_to_num(np.asarray(sample.data, dtype=np.float64), posinf=0, neginf=0)
+    totals = np.bincount(row, weights=values, minlength=sample.shape[0])
+    peaks = np.zeros(sample.shape[0])
+    np.maximum.at(peaks, row, values)
+    some = totals > 0
+    return float(np.median(peaks[some] / totals[some])) if some.any() else 0.0
 
 
 def absent_columns(sample: SparseRows) -> NDArray[np.bool_]:
@@ -157,9 +188,11 @@ def absent_columns(sample: SparseRows) -> NDArray[np.bool_]:
 
 def drop_absent(rows: SparseRows, absent: NDArray[np.bool_]) -> SparseRows:
     """The rows without NaN in these columns; a cell of nothing but NaN keeps them."""
-    if rows.data.dtype.kind != "f" or not np.isnan(np.sum(rows.data)):
+    if rows.data.dtype.kind != "f":
         return rows
     missing = np.isnan(rows.data)
+    if not missing.any():
+        return rows
     row = rows.row_index()
     kept = np.bincount(row[~missing], minlength=rows.shape[0]) > 0
     drop = missing & absent[rows.indices] & kept[row]

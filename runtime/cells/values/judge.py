@@ -80,6 +80,7 @@ class Finding:
         return self.words or WORDS[self.kind]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # values of a damaged file may be of any size
 def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
     """Say what the values of a matrix are.
 
@@ -258,7 +259,7 @@ def _with_background(added: float, values: NDArray[np.float64]) -> Finding:
 
 
 def _with_negatives(values: NDArray[np.float64]) -> Finding:
-    stored = values[(values != 0) & np.isfinite(values)]
+    stored = values[(values != 0) & ~np.isnan(values)]
     share = float((stored < 0).mean())
     if share > 0.2:
         return Finding(kind="scaled")
