@@ -186,8 +186,8 @@ def _grid(values: Floats, tried: Sequence[CellKind]) -> list[CellKind | None]:
     """The transform after whose undoing each of B cells holds multiples, the nearest; or None."""
     kinds: list[CellKind | None] = [None] * len(values)
     # Some whole values fit other grids too, such as 1, 3, 7 that of log2: whole numbers go first.
-    beside = corrected_share(values, tried[0]) >= _CORRECTED_SHARE
-    beside &= _partly_whole(values)
+    beside = (corrected_share(values, tried[0]) >= _CORRECTED_SHARE) & _partly_whole(values)
+    beside |= _mostly_whole(values)
     for divisor in (1, 2, 3, 4):
         best = np.full(len(values), np.inf)
         open_cells = np.array([kind is None for kind in kinds], dtype=bool)
@@ -208,6 +208,8 @@ def _blurred_grid(values: Floats, tried: Sequence[CellKind]) -> list[CellKind | 
     """The transform after whose undoing each of B cells lies nearest to multiples; or None."""
     kinds: list[CellKind | None] = [None] * len(values)
     nearest = np.full(len(values), _CORRECTED_SHARE)
+    for cell in np.flatnonzero(_mostly_whole(values)).tolist():
+        kinds[cell], nearest[cell] = CellKind(fit="corrected"), 1
     for kind in tried:
         if kind.transform not in ("none", "log"):
             continue
@@ -286,6 +288,16 @@ def _partly_whole(values: Floats) -> Bools:
     """[B] whether many values are whole, as of counts of which some were shared or corrected."""
     near = np.abs(values - np.maximum(np.rint(values), 1)) <= WHOLE_TOLERANCE
     return np.asarray(near.sum(axis=1) >= _PARTLY * np.maximum(_number(values), 1))
+
+
+def _mostly_whole(values: Floats) -> Bools:
+    """[B] whether most values above 1 are whole: counts, some of which were divided among genes."""
+    above = values > 1.5
+    near = above & (np.abs(values - np.rint(values)) <= WHOLE_TOLERANCE)
+    number = above.sum(axis=1)
+    return np.asarray(
+        (number >= _CORRECTED_LEAST) & (near.sum(axis=1) >= _CORRECTED_SHARE * number)
+    )
 
 
 def _number(values: Floats) -> NDArray[np.int64]:

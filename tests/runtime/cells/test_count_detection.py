@@ -8,80 +8,13 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from make_cells import GENES, adata, counts, cp10k, tpm, write, z_scores
+from make_cells import adata, counts, cp10k, tpm, write, z_scores
 from shared_data import shared
 
 from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellCounts
-from c2t.runtime.cells.sparse_rows import dense_to_rows
-from c2t.runtime.cells.values.judge import judge
 from c2t.runtime.system.errors import CellFileError
-
-
-def kind(values, **stated):
-    finding = judge(dense_to_rows(np.asarray(values, np.float32)), **stated)
-    return finding.kind, finding.log_base
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (counts(), ("counts", None)),
-        (counts() + (counts() > 0) * 1e-4, ("counts", None)),
-        (np.log1p(cp10k(counts())), ("log1p", np.e)),
-        (np.log1p(counts()), ("log1p", np.e)),
-        (np.log2(1 + cp10k(counts())), ("log1p", 2.0)),
-        (np.log10(1 + cp10k(counts())), ("log1p", 10.0)),
-        (cp10k(counts()), ("proportional", None)),
-        (cp10k(counts()) * 100, ("proportional", None)),
-        (tpm(counts()), ("normalized", None)),
-        (np.rint(tpm(counts())), ("normalized", None)),
-        (z_scores(counts()), ("scaled", None)),
-        (np.zeros((5, 4)), ("nothing", None)),
-        (np.full((5, 4), np.nan), ("nothing", None)),
-        (np.zeros((0, 4)), ("nothing", None)),
-    ],
-)
-def test_values_are_judged_by_themselves(values, expected):
-    assert kind(values) == expected
-
-
-def test_one_bad_cell_does_not_make_counts_into_something_else():
-    for bad in (np.nan, np.inf, -3):
-        values = counts()
-        values[5, 3] = bad
-        assert kind(values) == ("counts", None)
-
-
-def test_logarithm_that_the_file_states_is_believed_with_a_warning():
-    # Corrected values: no whole multiples, and no equal totals.
-    rng = np.random.default_rng(0)
-    values = np.log1p(counts() * rng.uniform(0.2, 3, counts().shape))
-    assert kind(values) == ("normalized", None)
-    finding = judge(dense_to_rows(values), stated_base=np.e)
-    assert (finding.kind, finding.log_base) == ("log1p", np.e)
-    assert "may differ from that of counts" in finding.warning
-
-
-def test_equal_totals_under_the_logarithm_show_log1p():
-    finding = judge(dense_to_rows(np.log1p(tpm(counts()) / 100)))
-    assert finding.kind == "log1p"
-    assert "normalised by gene length" in finding.warning
-
-
-def test_counts_of_equal_totals_are_still_counts():
-    # Cells thinned to the same depth: few distinct totals, but most genes counted once.
-    rng = np.random.default_rng(1)
-    shares = rng.dirichlet(np.full(GENES, 0.5), 40)
-    values = np.stack([rng.multinomial(60, share) for share in shares])
-    assert kind(values) == ("counts", None)
-
-
-def test_presence_alone_is_warned_about():
-    finding = judge(dense_to_rows((counts() > 0).astype(np.float32)))
-    assert finding.kind == "counts"
-    assert "all values are 0 or 1" in finding.warning
 
 
 def opened(cells, **options):
@@ -167,12 +100,20 @@ def test_what_the_user_says_is_done_but_doubted():
     assert report.warnings == ("X is taken as log1p of counts, but looks like raw counts",)
 
 
-def test_base_of_the_logarithm_is_taken_from_the_file():
+def test_base_that_the_file_states_gives_way_to_the_values():
+    cells = adata(sp.csr_matrix(np.log2(1 + cp10k(counts()))))
+    for stated in (None, 10, 2):
+        cells.uns["log1p"] = {"base": stated}
+        assert opened(cells).counts_report.log_base == 2.0
+
+
+def test_logarithm_of_tpm_is_taken_when_the_user_says_so():
     cells = adata(sp.csr_matrix(np.log2(1 + tpm(counts()) / 1000)))
-    cells.uns["log1p"] = {"base": 2}
-    assert opened(cells).counts_report.log_base == 2.0
-    cells.uns["log1p"] = {"base": None}
-    assert opened(cells).counts_report.log_base == pytest.approx(np.e)
+    cells.uns["log1p"] = {"base": None}  # left from an earlier step
+    with pytest.raises(CellFileError, match=r"(?s)log2 of normalized .*--counts-are log1p"):
+        opened(cells)
+    report = opened(cells, values="log1p").counts_report
+    assert (report.kind, report.log_base) == ("log1p", 2.0)
 
 
 @pytest.mark.parametrize(
