@@ -22,6 +22,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     is_rounded,
     probe,
     transforms,
+    whole_cells,
 )
 from c2t.runtime.cells.values.judge import Finding, alike
 
@@ -77,7 +78,10 @@ class CellCheck:
         if self._kind is None or not rows.shape[0]:
             return {}
         first = probe(rows, FIRST_PROBES)
-        doubtful = np.flatnonzero(~fits_kind(first, self._kind))
+        unsure = ~fits_kind(first, self._kind)
+        if self._kind.transform != "none":
+            unsure |= whole_cells(first)  # which may be logarithms to base 2: look at more values
+        doubtful = np.flatnonzero(unsure)
         errors = {}
         if len(doubtful):
             values = probe(rows.take(doubtful))
@@ -89,12 +93,11 @@ class CellCheck:
             for cell, kind, share in zip(doubtful.tolist(), kinds, near.tolist(), strict=True):
                 if not self._tolerated(kind, share):
                     errors[cell] = self._sentence(kind.words)
-        errors.update(self._full_cells(rows))
         if self._peaks:
             errors = {**self._rounded_logarithms(rows, first), **errors}
         if self._finding.total is not None:
             errors.update(self._other_totals(rows, first))
-        return errors
+        return {**errors, **self._full_cells(rows)}
 
     def _tolerated(self, kind: CellKind, near: float) -> bool:
         """Whether a cell may stay that is not surely of the file's kind.

@@ -168,7 +168,7 @@ def classify(values: Floats, tried: Sequence[CellKind]) -> list[CellKind]:
     kinds = [UNCLEAR] * len(values)
     if not len(values):
         return kinds
-    for cell in np.flatnonzero(_surely_counts(values)).tolist():
+    for cell in np.flatnonzero(_many_whole(values)).tolist():
         kinds[cell] = COUNTS
     left = np.flatnonzero(~whole_cells(values))
     for find in (_grid, _blurred_grid):
@@ -275,13 +275,19 @@ def is_rounded(values: Floats) -> bool:
     return bool((np.abs(thousandths - np.rint(thousandths)) <= 1e-6 * thousandths + 1e-4).all())
 
 
-def _surely_counts(values: Floats) -> Bools:
-    """[B] whether whole numbers are so many, of so many sizes, that they are no logarithms."""
+def _many_whole(values: Floats) -> Bools:
+    """[B] which cells hold many whole numbers above 1, and of several sizes."""
     above = values > 1 + WHOLE_TOLERANCE
-    most = np.where(above, values, -np.inf).max(axis=1)
-    sizes = most > np.where(above, values, np.inf).min(axis=1)
-    begins = (np.fmin.reduce(values, axis=1) < 1.5) | (most > _LOG2_MAX)
-    return np.asarray(whole_cells(values) & sizes & begins & (above.sum(axis=1) >= _COUNTED_LEAST))
+    sizes = np.where(above, values, -np.inf).max(axis=1) > np.where(above, values, np.inf).min(
+        axis=1
+    )
+    return np.asarray(whole_cells(values) & sizes & (above.sum(axis=1) >= _COUNTED_LEAST))
+
+
+def _surely_counts(values: Floats) -> Bools:
+    """[B] whether whole numbers are no logarithms to base 2, of which some are whole too."""
+    begins = np.fmin.reduce(values, axis=1) < 1.5
+    return np.asarray(_many_whole(values) & (begins | (np.fmax.reduce(values, axis=1) > _LOG2_MAX)))
 
 
 def _partly_whole(values: Floats) -> Bools:
