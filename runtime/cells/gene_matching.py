@@ -118,7 +118,7 @@ def match_genes(
         statements = replace(
             options.statements, texts=(*options.statements.texts, *statements.texts)
         )
-        columns = _columns_looked_at(names, named, column)
+        columns = _columns_looked_at(names, named, column, ~foreign)
         warnings += check_organism(ours, statements, columns, allowed=options.organism)
     genes = {name: _of_genes(here.gene, is_gene) for name, here in named.items()}
     warnings += check_agreement(column, genes, names)
@@ -179,16 +179,21 @@ def _foreign(
     foreign, statements = np.zeros(columns, dtype=bool), Statements()
     if ours is not None:
         foreign, statements = foreign_columns(table, columns, ours)
-    for here in named.values():
-        foreign = foreign | here.foreign
-    return foreign, statements
+    texts = list(statements.texts)
+    for column, here in named.items():
+        theirs = int(here.foreign.sum())
+        if theirs * 5 > 4 * columns:  # not a mixture of two species, but a file of the other one
+            texts.append((f"the genome in the names of `{column}`", here.foreign_species[0], 0))
+        else:
+            foreign = foreign | here.foreign
+    return foreign, replace(statements, texts=tuple(texts))
 
 
 def _named_as_no_genes(index: Sequence[str], named: dict[str, NamedGenes]) -> NDArray[np.bool_]:
     """[columns] named like antibodies, hashtags, peaks, spike-ins, where no column knows them."""
     known = np.zeros(len(index), dtype=bool)
     for here in named.values():
-        known |= here.gene != UNKNOWN
+        known |= here.as_written
     return np.fromiter(
         (named_like_no_gene(name, is_known) for name, is_known in zip(index, known, strict=True)),
         bool,
@@ -209,10 +214,20 @@ def _best_column(
 
 
 def _columns_looked_at(
-    names: dict[str, Sequence[str]], named: dict[str, NamedGenes], used: str
+    names: dict[str, Sequence[str]],
+    named: dict[str, NamedGenes],
+    used: str,
+    here: NDArray[np.bool_],
 ) -> list[NameColumn]:
+    """Columns of names at some of the columns of the matrix, the used one first."""
+    positions = np.flatnonzero(here).tolist()
     return [
-        NameColumn(name=name, names=names[name], gene=named[name].gene, main=name in (used, INDEX))
+        NameColumn(
+            name=name,
+            names=[names[name][c] for c in positions],
+            gene=named[name].gene[here],
+            main=name in (used, INDEX),
+        )
         for name in sorted(names, key=lambda name: name != used)
     ]
 

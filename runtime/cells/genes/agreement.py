@@ -6,6 +6,7 @@ all of its names are known: only the other column tells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,13 @@ from c2t.runtime.system.errors import CellFileError
 # Share of the rows in which both columns name a known gene, and not the same one. In real files,
 # where symbols have changed hands: up to 0.8 %.
 SOME_DISAGREE, MOST_DISAGREE = 0.02, 0.10
+# Columns that can be trusted to name the gene of their row. Others ("nearest_gene") may mean
+# another one, so they give no more than a warning.
+_NAMES_THE_GENE = re.compile(
+    r"(?:var_names|(?:ensembl|gene|hgnc|feature)?_?(?:gene_?)?(?:ids?|names?|symbols?)|ensembl|ensg"
+    r"|genes?|features?|gene_short_name|accession)(?:[-.].*)?\Z",
+    re.IGNORECASE,
+)
 ROWS_LEAST = 20  # that both must know
 
 
@@ -65,7 +73,7 @@ def check_agreement(
     said = f"`{worst.column}` and `{worst.other}` name different genes in {worst.different:,} of "
     said += f"{worst.rows:,} rows ({worst.share:.0%}; warned about above {SOME_DISAGREE:.0%}, "
     said += f"refused above {MOST_DISAGREE:.0%}), such as {pair}"
-    if worst.share <= MOST_DISAGREE:
+    if worst.share <= MOST_DISAGREE or not _NAMES_THE_GENE.match(worst.other):
         return [said]
     hint = "one of them belongs to other rows; pass the right one: "
     hint += f"`--gene-column {worst.column}` or `--gene-column {worst.other}`"

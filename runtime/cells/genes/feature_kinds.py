@@ -31,10 +31,19 @@ GENES = frozenset(
         *("snrna", "snorna", "scrna", "scarna", "srna", "rrna", "trna", "mt rrna", "mt trna"),
         *("vault rna", "vaultrna", "y rna", "telomerase rna", "rnase p rna", "rnase mrp rna"),
         *("ribozyme", "antisense rna", "antisense", "sense intronic"),
-        *("sense overlapping", "3prime overlapping ncrna", "bidirectional promoter lncrna"),
+        *(
+            "sense overlapping",
+            "ig lv gene",
+            "lrg gene",
+            "miscrna",
+            "other",
+            "3prime overlapping ncrna",
+            "bidirectional promoter lncrna",
+        ),
         *("macro lncrna", "non coding", "processed transcript", "retained intron", "tec"),
         *("nonsense mediated decay", "non stop decay", "artifact", "ig c gene", "ig d gene"),
         *("ig j gene", "ig v gene", "tr c gene", "tr d gene", "tr j gene", "tr v gene"),
+        *("ig lv gene", "lrg gene", "miscrna", "other"),
         *("c region", "d segment", "j segment", "v segment", "biological region", "unclassified"),
     )
 )

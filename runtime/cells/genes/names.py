@@ -44,6 +44,7 @@ class NamedGenes:
 
     Args:
         gene: [N] int32, -1 where no known gene is meant.
+        as_written: [N] whether the bundle knows the name as it is written.
         foreign: [N] genes of another species, by the genome in front of their names.
         foreign_species: Those species.
         unwrapped: How names were unwrapped, and how many.
@@ -52,6 +53,7 @@ class NamedGenes:
     """
 
     gene: NDArray[np.int32]
+    as_written: NDArray[np.bool_]
     foreign: NDArray[np.bool_]
     foreign_species: tuple[str, ...]
     unwrapped: dict[str, int]
@@ -91,6 +93,7 @@ class _Reader:
         self._gene = vocabulary.lookup(names)
         missing = [column for column, name in enumerate(names) if name in _MISSING]
         self._gene[missing] = UNKNOWN
+        self._as_written = self._gene != UNKNOWN
         # The unknown columns, each with its name as far as it is unwrapped.
         self._left = {
             column: names[column].strip()
@@ -127,6 +130,7 @@ class _Reader:
             as_ids = ["ENS" in self._names[column].upper() for column in some]
         return NamedGenes(
             gene=self._gene,
+            as_written=self._as_written,
             foreign=self._foreign,
             foreign_species=tuple(self._species),
             unwrapped=dict(self._unwrapped),
@@ -211,15 +215,18 @@ class _Reader:
             if name.isalnum():
                 continue
             gene, how = UNKNOWN, ""
-            if "ENS" in name or "ens" in name:
-                gene, how = self._inner_id(name), "by the id within"
-            if gene == UNKNOWN and "|" in name:
+            upper = name.upper() if "ENS" in name or "ens" in name else ""
+            ids = set(_INNER_ID.findall(upper))
+            if ids:  # an id says it for sure, whatever stands beside it
+                one = len(ids) == 1 and not _SECOND_COPY.search(upper)
+                gene, how = lookup(ids.pop()) if one else UNKNOWN, "by the id within"
+            elif "|" in name:
                 gene, how = self._one_of(name.split("|")), "by the part within `|`"
-            if gene == UNKNOWN and any(kind in name for kind in _ACCESSION_KINDS):
+            if gene == UNKNOWN and not ids and any(kind in name for kind in _ACCESSION_KINDS):
                 accession = _ACCESSION.match(name)
                 if accession:
                     gene, how = lookup(accession[1]), "without the accession"
-            if gene == UNKNOWN and "." in name:
+            if gene == UNKNOWN and not ids and "." in name:
                 stem, _, number = name.rpartition(".")
                 if not (number.isdigit() and stem in present):
                     gene, how = self._vocabulary.lookup_r_name(name), "with `-` for R's `.`"
@@ -241,13 +248,6 @@ class _Reader:
                 self._numbered.append(column)
                 settled.append(column)
         self._settle(settled)
-
-    def _inner_id(self, name: str) -> int:
-        upper = name.upper()
-        if _SECOND_COPY.search(upper):
-            return UNKNOWN
-        ids = set(_INNER_ID.findall(upper))
-        return self._vocabulary.lookup_one(ids.pop()) if len(ids) == 1 else UNKNOWN
 
     def _one_of(self, parts: Sequence[str]) -> int:
         """The gene that the parts of a name mean, if they mean one only."""

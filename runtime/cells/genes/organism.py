@@ -45,7 +45,7 @@ class Statements:
     """What a file says in words about the organism of the selected cells.
 
     Args:
-        texts: Place in the file, text, number of cells.
+        texts: Place in the file, text, number of cells; 0 for what is said of the file.
         cells: Selected cells.
     """
 
@@ -84,7 +84,7 @@ def read_statements(
         uns_text: Reads an entry of `uns` that is a text; "" if there is none.
         cells: Selected cells.
     """
-    texts = [(f"uns['{name}']", uns_text(name), cells) for name in ORGANISM_NAMES]
+    texts = [(f"uns['{name}']", uns_text(name), 0) for name in ORGANISM_NAMES]
     for column in obs_columns:
         if column.lower() in ORGANISM_NAMES:
             counted = Counter(obs_column(column))
@@ -122,8 +122,12 @@ def check_organism(
     told = _told(ours, allowed)
     other, same, warnings = _stated(ours, statements)
     other += _by_ids(ours, columns)
-    if not other and not same:
-        other = [said for column in columns if column.main for said in _by_case(ours, column)][:1]
+    if not other:
+        cases = [said for column in columns if column.main for said in _by_case(ours, column)][:1]
+        if same:
+            warnings += [f"{said}: taken as {ours.name}" for said in cases]
+        else:
+            other = cases
     if not other:
         return warnings
     evidence = "; ".join(other)
@@ -131,7 +135,10 @@ def check_organism(
         return [*warnings, f"{evidence}: taken as {ours.name} all the same"]
     problem = f"the bundle describes {ours.name} cells, but these look like another species: "
     problem += evidence
-    hint = f"use a bundle of that species; if the cells are {ours.name}, pass "
+    hint = "use a bundle of that species"
+    if any(0 < count < statements.cells for _, _, count in statements.texts):
+        hint += f", or name the {ours.name} cells with `--cells`"
+    hint += f"; if all are {ours.name}, pass "
     hint += f"`--organism {ours.name}`, to describe them all the same `--organism {ANY}`"
     raise CellFileError(problem, hint=hint)
 
@@ -163,11 +170,9 @@ def foreign_columns(
         if own * 4 >= int(other.sum()):
             foreign |= other
             continue
-        text, count = Counter(values[c] for c in np.flatnonzero(other).tolist()).most_common(1)[0]
-        species = of_text[text]
-        said = text if named_species(text) else f"{text}, {species.name if species else ''}"
-        texts.append((f"var['{column}']", said, count))
-    return foreign, Statements(texts=tuple(texts), cells=0)
+        text, _ = Counter(values[c] for c in np.flatnonzero(other).tolist()).most_common(1)[0]
+        texts.append((f"var['{column}']", text, 0))
+    return foreign, Statements(texts=tuple(texts))
 
 
 def _told(ours: Species, allowed: str | None) -> bool:
@@ -201,7 +206,7 @@ def _stated(ours: Species, statements: Statements) -> tuple[list[str], bool, lis
                 warnings.append(f"{said}: taken as {ours.name}")
         elif species:
             part = f" for {count:,} of {statements.cells:,} cells"
-            other.append(said + (part if count < statements.cells else ""))
+            other.append(said + (part if 0 < count < statements.cells else ""))
     if unknown and not same and not other:
         shown = ", ".join(unknown[:3])
         warnings.append(f"{shown}, which c2t does not know: taken as {ours.name}")

@@ -53,7 +53,7 @@ SPECIES = (
 _NO_ANIMALS = (2697049, 32630)
 _BY_PREFIX = {species.id_prefix: species for species in SPECIES}
 _BY_TAXON = {species.taxon: species for species in SPECIES}
-_ID = re.compile(r"(ENS[A-Z]{0,6}?G(?=\d)|FBGN(?=\d)|WBGENE(?=\d))\d{6,}")
+_ID = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]{0,6}?G(?=\d)|FBGN(?=\d)|WBGENE(?=\d))\d{6,}")
 _GENOMES = {genome: species for species in SPECIES for genome in species.genomes}
 # "GRCh38_CD3E", "GRCh38-CD3E", "mm10___Cd3e", "hg19.CD3E", "GRCh38-2020-A_CD3E"
 _GENOME_PREFIX = re.compile(
@@ -70,8 +70,8 @@ _SAMPLE = 4000  # names looked at
 
 
 def species_of_id(name: str) -> Species | None:
-    """The species of an Ensembl id, None if this is none."""
-    match = _ID.match(name.upper())
+    """The species of the Ensembl id in a name, None without one."""
+    match = _ID.search(name.upper())
     if match is None:
         return None
     known = _BY_PREFIX.get(match[1])
