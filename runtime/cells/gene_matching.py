@@ -7,7 +7,7 @@ and the other columns must not contradict it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from c2t.runtime.cells.genes.feature_kinds import (
 from c2t.runtime.cells.genes.names import NamedGenes, read_names
 from c2t.runtime.cells.genes.organism import (
     NameColumn,
-    Statements,
+    Statement,
     bundle_species,
     check_organism,
     foreign_columns,
@@ -53,10 +53,20 @@ _ID_ADVANTAGE = 0.02
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GeneMatch:
-    """The gene of each column of a file: [columns] int32, -1 for none, and the report."""
+    """The genes of a file.
+
+    Args:
+        column_gene: [columns] int32, gene of each column, -1 for none.
+        report: How they were recognised.
+        cell_errors: Errors of cells of other species: for a column of `obs`, the error of the
+            cells of each text.
+        foreign: [columns] genes of another species, where cells of it are to get an error.
+    """
 
     column_gene: NDArray[np.int32]
     report: GeneReport
+    cell_errors: dict[str, dict[str, str]]
+    foreign: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +85,7 @@ class GeneOptions:
     gene_column: str | None = None
     min_coverage: float = 0.10
     organism: str | None = None
-    statements: Statements = field(default_factory=Statements)
+    statements: Sequence[Statement] = ()
     kinds_table: Table | None = None
 
 
@@ -114,12 +124,13 @@ def match_genes(
     foreign, statements = _foreign(table, len(index), named, ours)
     is_gene = kinds.is_gene & ~foreign & ~_named_as_no_genes(index, named)
     column = _best_column(named, is_gene, total)
+    cell_errors: dict[str, dict[str, str]] = {}
     if ours is not None:
-        statements = replace(
-            options.statements, texts=(*options.statements.texts, *statements.texts)
-        )
         columns = _columns_looked_at(names, named, column, ~foreign)
-        warnings += check_organism(ours, statements, columns, allowed=options.organism)
+        said = [*options.statements, *statements]
+        organism = check_organism(ours, said, columns, allowed=options.organism)
+        warnings += organism.warnings
+        cell_errors = organism.cell_errors
     genes = {name: _of_genes(here.gene, is_gene) for name, here in named.items()}
     warnings += check_agreement(column, genes, names)
 
@@ -130,7 +141,11 @@ def match_genes(
             warnings.append(antibodies_said(antibodies, names[column]))
             is_gene &= ~antibodies
             gene = _of_genes(gene, is_gene)
-    warnings += foreign_cells(foreign, gene, sample)
+    mixed = bool(foreign.any()) and options.organism is None
+    theirs = int(foreign_cells(foreign, gene, sample).sum()) if mixed else 0
+    if theirs:
+        said = f"{theirs:,} of {sample.shape[0]:,} cells looked at have most of their counts in "
+        warnings.append(said + "genes of another species: such cells get an error")
     coverage = measure(gene, is_gene, total, vocabulary)
     if coverage.problem(options.min_coverage):
         raise not_recognised(coverage, options.min_coverage, column, names[column], table.columns)
@@ -145,8 +160,12 @@ def match_genes(
         foreign=foreign,
         min_coverage=options.min_coverage,
     )
+    report = replace(report, warnings=(*report.warnings, *warnings))
     return GeneMatch(
-        column_gene=gene, report=replace(report, warnings=(*report.warnings, *warnings))
+        column_gene=gene,
+        report=report,
+        cell_errors=cell_errors,
+        foreign=foreign if mixed else None,
     )
 
 
@@ -174,19 +193,19 @@ def _name_columns(
 
 def _foreign(
     table: Table, columns: int, named: dict[str, NamedGenes], ours: Species | None
-) -> tuple[NDArray[np.bool_], Statements]:
+) -> tuple[NDArray[np.bool_], list[Statement]]:
     """[columns] genes of other species in a file with genes of ours, and what else they say."""
-    foreign, statements = np.zeros(columns, dtype=bool), Statements()
+    foreign, statements = np.zeros(columns, dtype=bool), list[Statement]()
     if ours is not None:
         foreign, statements = foreign_columns(table, columns, ours)
-    texts = list(statements.texts)
     for column, here in named.items():
         theirs = int(here.foreign.sum())
         if theirs * 5 > 4 * columns:  # not a mixture of two species, but a file of the other one
-            texts.append((f"the genome in the names of `{column}`", here.foreign_species[0], 0))
+            place = f"the genome in the names of `{column}`"
+            statements.append(Statement(place=place, text=here.foreign_species[0]))
         else:
             foreign = foreign | here.foreign
-    return foreign, replace(statements, texts=tuple(texts))
+    return foreign, statements
 
 
 def _named_as_no_genes(index: Sequence[str], named: dict[str, NamedGenes]) -> NDArray[np.bool_]:

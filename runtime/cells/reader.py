@@ -23,7 +23,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.formats.store import CellStore, open_store
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneOptions, match_genes
 from c2t.runtime.cells.genes.organism import read_statements
-from c2t.runtime.cells.genes.report import GeneReport
+from c2t.runtime.cells.genes.report import GeneReport, foreign_cells
 from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
@@ -166,6 +166,12 @@ class CellReader(CellCounts):
                 self._sample_counts(),
                 self._gene_options(),
             )
+            self._of_other_species = {
+                cell: errors[text]
+                for column, errors in self.gene_match.cell_errors.items()
+                for cell, text in enumerate(self.obs_column(column))
+                if text in errors
+            }
             make = CELL_INPUTS[type(gene_input)]
             self._input: CellInput = make(
                 gene_input, genes, self.gene_match.column_gene, log_base=self.counts_report.log_base
@@ -195,18 +201,25 @@ class CellReader(CellCounts):
         stop = self.n_cells if stop is None else min(stop, self.n_cells)
         for first in range(start, stop, chunk_cells):
             end = min(first + chunk_cells, stop)
-            yield replace(
+            cells = replace(
                 EncodedCells.joined([self._encode(rows) for rows in self.rows(first, end)]),
                 ids=self.cell_ids[first:end],
                 index=self.cell_index[first:end],
                 first=first,
             )
+            other = {n: self._of_other_species.get(first + n) for n in range(len(cells))}
+            yield cells.with_errors({n: error for n, error in other.items() if error})
 
     def _encode(self, rows: SparseRows) -> EncodedCells:
         """Encode cells; one that is not like the others of the file gets an error."""
         since = perf_counter()
         rows = self._check.without_absent(rows)
         encoded = self._input.encode(rows).with_errors(self._check.errors(rows))
+        match = self.gene_match
+        if match.foreign is not None:
+            theirs = np.flatnonzero(foreign_cells(match.foreign, match.column_gene, rows))
+            error = "cell has most of its counts in genes of another species"
+            encoded = encoded.with_errors(dict.fromkeys(theirs.tolist(), error))
         self.encode_seconds += perf_counter() - since
         return encoded
 
@@ -216,9 +229,7 @@ class CellReader(CellCounts):
             gene_column=self.options.gene_column,
             min_coverage=self.options.min_coverage,
             organism=self.options.organism,
-            statements=read_statements(
-                self.obs_columns, self.obs_column, self.store.uns_text, self.n_cells
-            ),
+            statements=read_statements(self.obs_columns, self.obs_column, self.store.uns_text),
             # `raw` often has names alone; what they are stands in `var`.
             kinds_table=self.store.var("X") if raw else None,
         )

@@ -1,7 +1,7 @@
 """Whether the cells are of the bundle's species, by all that a file says about it.
 
 The texts describe a cell as one of the bundle's species. So another species is refused, unless the
-user says that it is meant.
+user says that it is meant. Where only some of the cells are of another, these get an error each.
 """
 
 from __future__ import annotations
@@ -41,16 +41,33 @@ _FISH = re.compile(r"[a-z]{2}[^A-Z]*\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statements:
-    """What a file says in words about the organism of the selected cells.
+class Statement:
+    """What a file says in words about the organism.
 
     Args:
-        texts: Place in the file, text, number of cells; 0 for what is said of the file.
-        cells: Selected cells.
+        place: Where: "uns['organism']".
+        text: What.
+        obs_column: The column of `obs` that says it; "" for what is said of the whole file.
+        cells: Selected cells of which that column says it.
     """
 
-    texts: tuple[tuple[str, str, int], ...] = ()
+    place: str
+    text: str
+    obs_column: str = ""
     cells: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganismReport:
+    """What became of the question.
+
+    Args:
+        warnings: What is doubtful.
+        cell_errors: Errors of cells: for a column of `obs`, the error of the cells of each text.
+    """
+
+    warnings: list[str]
+    cell_errors: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,22 +91,22 @@ def read_statements(
     obs_columns: Iterable[str],
     obs_column: Callable[[str], Sequence[str]],
     uns_text: Callable[[str], str],
-    cells: int,
-) -> Statements:
+) -> list[Statement]:
     """Collect what `obs` and `uns` say about the organism.
 
     Args:
         obs_columns: Names of the columns of `obs`.
         obs_column: Reads one, for the selected cells.
         uns_text: Reads an entry of `uns` that is a text; "" if there is none.
-        cells: Selected cells.
     """
-    texts = [(f"uns['{name}']", uns_text(name), 0) for name in ORGANISM_NAMES]
+    said = [Statement(place=f"uns['{name}']", text=uns_text(name)) for name in ORGANISM_NAMES]
     for column in obs_columns:
         if column.lower() in ORGANISM_NAMES:
-            counted = Counter(obs_column(column))
-            texts += [(f"obs['{column}']", text, count) for text, count in counted.items()]
-    return Statements(texts=tuple(text for text in texts if text[1]), cells=cells)
+            said += [
+                Statement(place=f"obs['{column}']", text=text, obs_column=column, cells=count)
+                for text, count in Counter(obs_column(column)).items()
+            ]
+    return said
 
 
 def bundle_species(vocabulary: GeneVocabulary) -> Species | None:
@@ -100,11 +117,11 @@ def bundle_species(vocabulary: GeneVocabulary) -> Species | None:
 
 def check_organism(
     ours: Species,
-    statements: Statements,
+    statements: Sequence[Statement],
     columns: Sequence[NameColumn],
     *,
     allowed: str | None = None,
-) -> list[str]:
+) -> OrganismReport:
     """Refuse cells of another species.
 
     Args:
@@ -113,39 +130,61 @@ def check_organism(
         columns: Columns with names of genes: the one that is used, the index of the table, others.
         allowed: What the user says the cells are: a species, or "any" to take all.
 
-    Returns:
-        Warnings.
-
     Raises:
         CellFileError: The file is of another species, or the user says so.
     """
     told = _told(ours, allowed)
-    other, same, warnings = _stated(ours, statements)
+    some, whole = _of_some_cells(ours, statements)
+    other, same, warnings = _stated(ours, whole)
     other += _by_ids(ours, columns)
     if not other:
         cases = [said for column in columns if column.main for said in _by_case(ours, column)][:1]
-        if same:
+        if same or some:
             warnings += [f"{said}: taken as {ours.name}" for said in cases]
         else:
             other = cases
+    if other and not told:
+        problem = f"the bundle describes {ours.name} cells, but these look like another species: "
+        problem += "; ".join(other)
+        hint = f"use a bundle of that species; if all are {ours.name}, pass "
+        hint += f"`--organism {ours.name}`, to describe them all the same `--organism {ANY}`"
+        raise CellFileError(problem, hint=hint)
+    for said in some:
+        other.append(f"{said.place} is `{said.text}` for {said.cells:,} cells")
     if not other:
-        return warnings
-    evidence = "; ".join(other)
+        return OrganismReport(warnings=warnings, cell_errors={})
     if told:
-        return [*warnings, f"{evidence}: taken as {ours.name} all the same"]
-    problem = f"the bundle describes {ours.name} cells, but these look like another species: "
-    problem += evidence
-    hint = "use a bundle of that species"
-    if any(0 < count < statements.cells for _, _, count in statements.texts):
-        hint += f", or name the {ours.name} cells with `--cells`"
-    hint += f"; if all are {ours.name}, pass "
-    hint += f"`--organism {ours.name}`, to describe them all the same `--organism {ANY}`"
-    raise CellFileError(problem, hint=hint)
+        warnings.append(f"{'; '.join(other)}: taken as {ours.name} all the same")
+        return OrganismReport(warnings=warnings, cell_errors={})
+    warnings.append(
+        f"{'; '.join(other)}: these get an error, since the bundle describes {ours.name} cells"
+    )
+    errors: dict[str, dict[str, str]] = {}
+    for said in some:
+        error = f"cell is of another species: {said.place} is `{said.text}`"
+        errors.setdefault(said.obs_column, {})[said.text] = error
+    return OrganismReport(warnings=warnings, cell_errors=errors)
+
+
+def _of_some_cells(
+    ours: Species, statements: Sequence[Statement]
+) -> tuple[list[Statement], list[Statement]]:
+    """Statements that some cells are of another species, while others are not; all others."""
+    some: list[Statement] = []
+    cells, others = Counter[str](), Counter[str]()
+    for said in statements:
+        cells[said.obs_column] += said.cells
+        species = named_species(said.text)
+        if said.cells and species and ours not in species:
+            others[said.obs_column] += said.cells
+            some.append(said)
+    some = [said for said in some if others[said.obs_column] < cells[said.obs_column]]
+    return some, [said for said in statements if said not in some]
 
 
 def foreign_columns(
     table: Table, columns: int, ours: Species
-) -> tuple[NDArray[np.bool_], Statements]:
+) -> tuple[NDArray[np.bool_], list[Statement]]:
     """Genes of other species, by the columns that give each gene's genome or taxon.
 
     Returns:
@@ -153,7 +192,7 @@ def foreign_columns(
         of another one, and the statements say so.
     """
     foreign = np.zeros(columns, dtype=bool)
-    texts: list[tuple[str, str, int]] = []
+    said: list[Statement] = []
     for column in table.columns:
         if not _REFERENCE_COLUMN.match(column):
             continue
@@ -171,8 +210,8 @@ def foreign_columns(
             foreign |= other
             continue
         text, _ = Counter(values[c] for c in np.flatnonzero(other).tolist()).most_common(1)[0]
-        texts.append((f"var['{column}']", text, 0))
-    return foreign, Statements(texts=tuple(texts))
+        said.append(Statement(place=f"var['{column}']", text=text))
+    return foreign, said
 
 
 def _told(ours: Species, allowed: str | None) -> bool:
@@ -192,12 +231,12 @@ def _told(ours: Species, allowed: str | None) -> bool:
     raise CellFileError(problem, hint=hint)
 
 
-def _stated(ours: Species, statements: Statements) -> tuple[list[str], bool, list[str]]:
+def _stated(ours: Species, statements: Sequence[Statement]) -> tuple[list[str], bool, list[str]]:
     """What speaks for another species, whether something says that it is ours, and warnings."""
     other, same, warnings = [], False, []
     unknown: list[str] = []
-    for place, text, count in statements.texts:
-        species, said = named_species(text), f"{place} is `{text}`"
+    for statement in statements:
+        species, said = named_species(statement.text), f"{statement.place} is `{statement.text}`"
         if species is None:
             unknown.append(said)
         elif ours in species:
@@ -205,8 +244,7 @@ def _stated(ours: Species, statements: Statements) -> tuple[list[str], bool, lis
             if len(species) > 1:
                 warnings.append(f"{said}: taken as {ours.name}")
         elif species:
-            part = f" for {count:,} of {statements.cells:,} cells"
-            other.append(said + (part if 0 < count < statements.cells else ""))
+            other.append(said)
     if unknown and not same and not other:
         shown = ", ".join(unknown[:3])
         warnings.append(f"{shown}, which c2t does not know: taken as {ours.name}")

@@ -71,20 +71,21 @@ def summed(gene: NDArray[np.int32]) -> int:
 
 
 def foreign_cells(
-    foreign: NDArray[np.bool_], gene: NDArray[np.int32], sample: SparseRows
-) -> list[str]:
-    """Warn of cells most of whose counts are in genes of another species."""
-    if not foreign.any():
-        return []
-    values = np.maximum(np.nan_to_num(np.asarray(sample.data, dtype=np.float64)), 0)
-    row, cells = sample.row_index(), sample.shape[0]
-    theirs = np.bincount(row, weights=values * foreign[sample.indices], minlength=cells)
-    own = np.bincount(row, weights=values * (gene[sample.indices] != UNKNOWN), minlength=cells)
-    more = int((theirs > own).sum())
-    if not more:
-        return []
-    said = f"{more:,} of {cells:,} cells looked at have most of their counts in genes of another "
-    return [f"{said}species: they are described by the rest; leave them out with `--cells`"]
+    foreign: NDArray[np.bool_], gene: NDArray[np.int32], rows: SparseRows
+) -> NDArray[np.bool_]:
+    """[B] cells with more counts in genes of another species than in known genes.
+
+    Args:
+        foreign: [columns] genes of another species.
+        gene: [columns] gene of each column, -1 for none.
+        rows: The cells.
+    """
+    values = np.asarray(rows.data, dtype=np.float64)
+    values = np.where(np.isfinite(values) & (values > 0), values, 0)
+    row, cells = rows.row_index(), rows.shape[0]
+    theirs = np.bincount(row, weights=values * foreign[rows.indices], minlength=cells)
+    own = np.bincount(row, weights=values * (gene[rows.indices] != UNKNOWN), minlength=cells)
+    return np.asarray(theirs > own)
 
 
 def make_report(
