@@ -127,8 +127,8 @@ def match_genes(
     cell_errors: dict[str, dict[str, str]] = {}
     if ours is not None:
         columns = _columns_looked_at(names, named, column, ~foreign)
-        said = [*options.statements, *statements]
-        organism = check_organism(ours, said, columns, allowed=options.organism)
+        statements = [*options.statements, *statements]
+        organism = check_organism(ours, statements, columns, allowed=options.organism)
         warnings += organism.warnings
         cell_errors = organism.cell_errors
     genes = {name: _of_genes(here.gene, is_gene) for name, here in named.items()}
