@@ -18,13 +18,14 @@ from c2t.runtime.system.errors import CellFileError
 ATTRIBUTE_BYTES = 1 << 20
 
 
-def attribute(item: Any, name: str, key: str) -> Any:
+def attribute(item: Any, name: str, key: str, *, empty: bool = False) -> Any:
     """An attribute; None if there is none.
 
     Args:
         item: The h5py object that has it.
         name: Its name.
         key: The object's place in the file, for messages.
+        empty: Whether an array without values may be there; it counts as no attribute.
 
     Returns:
         Text as str, a number or reference as it is; of several values an array of them.
@@ -44,6 +45,8 @@ def attribute(item: Any, name: str, key: str) -> Any:
         is_known = kind.get_class() in known or kind.equal(h5py.h5t.STD_REF_OBJ)
         # An empty one has no shape.
         count = opened.get_space().get_simple_extent_npoints()
+        if empty and not count:
+            return None
         harmless = is_known and 0 < count <= ATTRIBUTE_BYTES // max(kind.get_size(), 1)
     if not harmless:
         problem = f"{key}: the attribute {name!r} has a type or a length that is not expected there"
