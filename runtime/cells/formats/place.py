@@ -80,7 +80,7 @@ def _folder_error(path: Path) -> CellFileError:
             hint="give the bundle first and then the cells: `c2t describe BUNDLE CELLS.h5ad`",
         )
     inside = sorted(name for name in names if name.endswith(".h5ad"))
-    hint = f"give one file of it: {shlex.quote(str(path / inside[0]))}" if inside else ""
+    hint = f"give one .h5ad file of it: {shlex.quote(str(path / inside[0]))}" if inside else ""
     return CellFileError(
-        f"{path} is a folder, not an .h5ad file", hint=hint or "give the path of one .h5ad file"
+        f"{path} is a folder, not an .h5ad file", hint=hint or "give one .h5ad file"
     )
