@@ -20,6 +20,7 @@ from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.count_detection import choose_counts
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.filter_pass import COLUMN, passed_cells
 from c2t.runtime.cells.formats.store import CellStore, open_store
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneOptions, match_genes
 from c2t.runtime.cells.genes.organism import read_statements
@@ -117,11 +118,13 @@ class CellCounts:
     def _select(self, ids: list[str]) -> NDArray[np.int64]:
         """The positions of the wanted cells, in the order of the file."""
         options, chosen = self.options, np.arange(len(ids), dtype=np.int64)
+        if not ids:
+            problem = f"{self.store.name} has no cells"
+            raise CellFileError(problem, hint="look at what was left out when it was written")
         if options.cells is not None:
             chosen = _positions(options.cells, ids, self.store.name)
-        elif options.filter_pass and "filter_pass" in self.store.obs.columns:
-            passed = [v in ("1", "1.0", "True") for v in self.store.obs.column("filter_pass")]
-            chosen = np.flatnonzero(passed)
+        elif options.filter_pass and COLUMN in self.store.obs.columns:
+            chosen = passed_cells(self.store.obs.column(COLUMN), self.store.name)
             if len(chosen) < len(ids):
                 left_out = len(ids) - len(chosen)
                 self._warnings.append(

@@ -32,9 +32,11 @@ COLUMN_BYTES_MAX = 4 << 30
 STRING_BYTES = 64
 # One name or label. HDF5 makes room for the longest in every row.
 NAME_BYTES_MAX = 1 << 20
-# Read at a time of a column of texts: their lengths are not known before.
-PORTION_BYTES = 1 << 28
-PORTION_ROWS_MIN = 1 << 12
+# Read at a time of a column: their lengths are not known before, but none is longer than the file.
+# Smaller portions take longer, so a file that is no bomb by its size alone is read in larger ones.
+PORTION_BYTES = 1 << 29
+PORTION_ROWS_MIN = 64
+SMALL_FILE, PORTION_ROWS_MIN_LARGE = 1 << 28, 1024
 # Links that lead to links.
 LINKS_MAX = 16
 
@@ -159,8 +161,9 @@ def read_portions(dataset: Any, key: str, field: str | None = None) -> Iterator[
         problem += f"{NAME_BYTES_MAX:,} are read"
         raise CellFileError(problem, hint="write the file again with a current anndata")
     _check_size(rows, dtype.itemsize + STRING_BYTES, key)
-    # No text is longer than the file.
-    step = max(PORTION_BYTES // max(file_bytes if varying else dtype.itemsize, 1), PORTION_ROWS_MIN)
+    longest = file_bytes if varying else dtype.itemsize
+    least = PORTION_ROWS_MIN if file_bytes < SMALL_FILE else PORTION_ROWS_MIN_LARGE
+    step = max(PORTION_BYTES // max(longest, 1), least)
     held = 0
     for start in range(0, rows, step):
         values = read_dataset(dataset, slice(start, start + step), key)

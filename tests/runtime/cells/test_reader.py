@@ -210,7 +210,7 @@ def test_filter_pass_is_honoured_unless_cells_are_named():
     assert read(cells, filter_pass=False).n_cells == CELLS
     assert read(cells, cells=["cell35"]).n_cells == 1
     cells.obs["filter_pass"] = 0
-    with pytest.raises(CellFileError, match="no cells to read"):
+    with pytest.raises(CellFileError, match="leaves out all 40 cells"):
         read(cells)
 
 
