@@ -60,7 +60,7 @@ def build_part(
         first = tied.get(name, name)
         if first in heads and first not in needed and name not in needed:
             needed[first] = torch.zeros(places[first])
-    fill(model, needed, part=part, tied=tied)
+    fill(model, needed, part=part, tied=tied, can_be_tied=family.tied_by_config)
     family.restore_buffers(model)
     return _finished(model)
 
@@ -83,7 +83,12 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def fill(
-    model: nn.Module, tensors: Mapping[str, Tensor], *, part: str, tied: Mapping[str, str]
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    part: str,
+    tied: Mapping[str, str],
+    can_be_tied: Mapping[str, str] | None = None,
 ) -> None:
     """Make the tensors the parameters of a module, in float32.
 
@@ -92,6 +97,7 @@ def fill(
         tensors: By their names in the module.
         part: What the module is, for the error.
         tied: Second names of tied tensors; they may be absent, or equal to the first.
+        can_be_tied: The same for a config that ties them, for the error's hint.
 
     Raises:
         CheckpointError: Lists every tensor that is missing, has no place, or has another shape.
@@ -122,7 +128,7 @@ def fill(
         problem = f"the checkpoint does not fit the {part}, {len(problems)} tensors:\n" + "\n".join(
             f"- {line}" for line in sorted(problems.values())
         )
-        raise CheckpointError(problem, hint=_hint(tensors, places, tied, problems))
+        raise CheckpointError(problem, hint=_hint(tensors, places, can_be_tied or {}, problems))
     model.load_state_dict(
         {name: as_float32(tensor) for name, tensor in chosen.items()}, strict=False, assign=True
     )
@@ -135,7 +141,7 @@ def fill(
 def _hint(
     tensors: Mapping[str, Tensor],
     places: Mapping[str, tuple[int, ...]],
-    tied: Mapping[str, str],
+    can_be_tied: Mapping[str, str],
     problems: Mapping[str, str],
 ) -> str:
     """What helps where tensors do not fit."""
@@ -143,12 +149,14 @@ def _hint(
     if any(is_quantised(name) or why_no_weight(tensors[name]) for name in wrong):
         return "export the checkpoint from before it was quantised: its weights are floats"
     for name, line in problems.items():
-        first = tied.get(name, name)
+        first = can_be_tied.get(name, name)
+        if name in can_be_tied and line.endswith(": missing") and len(problems) == 1:
+            return f"if {first} serves as both, set tie_word_embeddings to true in config.json"
         if ": differs from" in line:
             return "if both tables were trained, set tie_word_embeddings to false in config.json"
         shape = tuple(tensors[name].shape) if name in tensors else ()
         needed = places.get(first, ())
-        if first in tied.values() and shape[1:] == needed[1:] and shape[:1] != needed[:1]:
+        if first in can_be_tied.values() and shape[1:] == needed[1:] and shape[:1] != needed[:1]:
             return (
                 f"the vocabulary was resized: set vocab_size to {shape[0]} in config.json, and use "
                 "the tokenizer of that run"

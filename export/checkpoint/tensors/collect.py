@@ -105,6 +105,11 @@ def collect_tensors(
     assert options.llama is not None
     collected = CollectedTensors()
     _collect_trained(options, collected)
+    for part, family in ((ENCODER, encoder), (DECODER, decoder)):
+        collected.parts[part] = family.named_as_in_module(collected.parts[part])
+        if collected.trained is not None:
+            held = collected.trained.parts
+            held[part] = family.named_as_in_module(held[part])
     _collect_base(options.geneformer, "geneformer", ENCODER, encoder, collected)
     _collect_base(options.llama, "llama", DECODER, decoder, collected)
     if not collected.parts[PROJECTOR]:
@@ -267,7 +272,7 @@ def _collect_base(
         collected: Where the tensors go.
     """
     collected.files[f"{name}/{CONFIG}"] = folder / CONFIG
-    trained = collected.parts[part] = family.named_as_in_module(collected.parts[part])
+    trained = collected.parts[part]
     if family.holds_part(trained):
         return
     stored = read_model_folder(folder)

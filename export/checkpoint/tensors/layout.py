@@ -20,6 +20,8 @@ _PREFIXES = {
     "decoder.llama.": DECODER,
     "llama.": DECODER,  # adapters made when the decoder alone was wrapped
 }
+# What names start with in adapters of which the decoder itself was wrapped.
+_DECODER_ITSELF = ("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")
 _DOUBLED = re.compile(r"^(cell_encoder|decoder|cell_to_embedding)\.(?=\1\.)")
 # DistributedDataParallel, torch.compile, FSDP, activation checkpointing: anywhere in a name.
 _WRAPPERS = re.compile(
@@ -201,11 +203,14 @@ def _place(name: str, tensor: Tensor, result: SortedTensors, adapters: set[str],
         result.traits.add("doubled prefixes")
         plain = _DOUBLED.sub("", plain)
     prefix = next((prefix for prefix in _PREFIXES if plain.startswith(prefix)), None)
-    if prefix is None:
-        return _variant(plain) or "belongs to no known part"
-    part, inner = _PREFIXES[prefix], plain[len(prefix) :]
-    if prefix == "llama.":
+    if prefix is None and plain.startswith(_DECODER_ITSELF):
+        prefix, plain = "llama.", f"llama.{plain}"
+        result.traits.add("names of the decoder alone")
+    elif prefix == "llama.":
         result.traits.add("old names without `decoder.`")
+    if prefix is None:
+        return ("" if _LORA.match(plain) else _variant(plain)) or "belongs to no known part"
+    part, inner = _PREFIXES[prefix], plain[len(prefix) :]
     match = _LORA.match(inner)
     if match:
         pair = result.lora.setdefault((part, match["module"]), {})
@@ -227,4 +232,6 @@ def _place(name: str, tensor: Tensor, result: SortedTensors, adapters: set[str],
 
 def _variant(name: str) -> str:
     """Why a name of another method, or of a save in shards, cannot be taken; empty: it is none."""
+    if ".lora_" in name and name.endswith(".bias"):
+        return "is of LoRA with biases (lora_bias), which cannot be merged"
     return next((words for mark, words in _VARIANTS.items() if mark in name), "")
