@@ -14,24 +14,29 @@ from c2t.runtime.system import checked_read
 from c2t.runtime.system.errors import CheckpointError
 
 CONFIG = "config.json"
-# Fields of any config.json that change nothing that is exported: notes, outputs that can be asked
-# for, and the settings of `generate`, which are read where generation is set up.
+# How a module of PyTorch is run and what its call returns: left out, as some would make it fail.
+_CALLING = frozenset({
+    "gradient_checkpointing", "output_attentions", "output_hidden_states", "output_scores",
+    "return_dict", "torchscript", "chunk_size_feed_forward", "attn_implementation",
+    "_attn_implementation", "_attn_implementation_internal", "_attn_implementation_autoset",
+})  # fmt: skip
+# Fields of any config.json that change nothing that is exported: notes, and the settings of
+# `generate`, which are read where generation is set up.
 _UNREAD = frozenset({
     "model_type", "architectures", "transformers_version", "torch_dtype", "dtype",
-    "tokenizer_class",     "task_specific_params", "finetuning_task", "problem_type", "id2label",
+    "tokenizer_class", "task_specific_params", "finetuning_task", "problem_type", "id2label",
     "label2id", "num_labels", "prefix", "license", "initializer_range", "use_cache", "cache_dir",
-    "gradient_checkpointing", "tie_word_embeddings", "return_dict", "torchscript", "use_bfloat16",
-    "output_attentions", "output_hidden_states", "output_scores", "output_past", "tf_legacy_loss",
-    "attn_implementation", "flash_attn_2_enabled", "use_flash_attn", "chunk_size_feed_forward",
-    "unsloth_version", "unsloth_fixed", "base_model_name_or_path", "model_name", "name",
-    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id",
-    "mask_token_id", "unk_token_id", "decoder_start_token_id", "forced_bos_token_id",
-    "forced_eos_token_id", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens",
-    "do_sample", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty",
-    "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_beams",
-    "num_beam_groups", "diversity_penalty", "num_return_sequences", "early_stopping",
-    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "remove_invalid_values",
-    "return_dict_in_generate", "exponential_decay_length_penalty", "renormalize_logits",
+    "tie_word_embeddings", "use_bfloat16", "output_past", "tf_legacy_loss", "use_flash_attn",
+    "flash_attn_2_enabled", "unsloth_version", "unsloth_fixed", "base_model_name_or_path",
+    "model_name", "name", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id",
+    "cls_token_id", "mask_token_id", "unk_token_id", "decoder_start_token_id",
+    "forced_bos_token_id", "forced_eos_token_id", "bad_words_ids", "suppress_tokens",
+    "begin_suppress_tokens", "do_sample", "temperature", "top_k", "top_p", "typical_p",
+    "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "num_beams", "num_beam_groups", "diversity_penalty",
+    "num_return_sequences", "early_stopping", "max_length", "max_new_tokens", "min_length",
+    "min_new_tokens", "remove_invalid_values", "return_dict_in_generate",
+    "exponential_decay_length_penalty", "renormalize_logits",
 })  # fmt: skip
 _NEUTRAL: dict[str, Any] = {"is_decoder": False, "is_encoder_decoder": False}
 # The longest are gene dictionaries: the published ones have 4 MB.
@@ -102,6 +107,7 @@ def _config(family: ModelFamily, fields: dict[str, Any], path: Path) -> Pretrain
     except CheckpointError as error:
         problem = f"{path}: {error.problem}"
         raise CheckpointError(problem, hint=error.hint) from error
+    fields = {name: value for name, value in fields.items() if name not in _CALLING}
     _check_fields(family, fields, path)
     try:
         config = family.config(**fields)

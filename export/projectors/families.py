@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.projector import NOTHING_STATED, Projector, ProjectorConfig, ProjectorFacts
 from c2t.export.projectors import mlp, perceiver
@@ -30,6 +32,7 @@ class ProjectorFamily:
         marks: Names of tensors; one that is there shows that weights are of this family.
         config_from_shapes: Reads the config from shapes by tensor name, and what they do not show.
         check_config: Raises a `CheckpointError` for sizes that no module can be made with.
+        buffers: Constant tensors by their names in a save, which may leave them out; from a config.
         vectors: Most cell vectors of one cell, from config and `top_k`.
         size: The size that tells two of them apart, in words.
         preset: The published sizes, from the hidden sizes of encoder and decoder.
@@ -40,6 +43,7 @@ class ProjectorFamily:
     marks: tuple[str, ...]
     config_from_shapes: Callable[[Mapping[str, Sequence[int]], ProjectorFacts], ProjectorConfig]
     check_config: Callable[[ProjectorConfig], None]
+    buffers: Callable[[ProjectorConfig], dict[str, Tensor]]
     vectors: Callable[[ProjectorConfig, int], int]
     size: Callable[[ProjectorConfig], str]
     preset: Callable[[int, int], ProjectorConfig]
@@ -52,6 +56,7 @@ FAMILIES = {
         marks=mlp.MARKS,
         config_from_shapes=mlp.config_from_shapes,
         check_config=mlp.check_config,
+        buffers=mlp.buffers,
         vectors=mlp.vectors,
         size=mlp.size,
         preset=mlp.preset,
@@ -62,6 +67,7 @@ FAMILIES = {
         marks=perceiver.MARKS,
         config_from_shapes=perceiver.config_from_shapes,
         check_config=perceiver.check_config,
+        buffers=perceiver.buffers,
         vectors=perceiver.vectors,
         size=perceiver.size,
         preset=perceiver.preset,

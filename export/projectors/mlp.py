@@ -86,6 +86,11 @@ def check_config(config: ProjectorConfig) -> None:
         raise CheckpointError(problem, hint="check the sizes in the checkpoint's config.json")
 
 
+def buffers(config: ProjectorConfig) -> dict[str, Tensor]:
+    """It has none."""
+    return {}
+
+
 def vectors(config: ProjectorConfig, top_k: int) -> int:
     """Most cell vectors of one cell: one for each row that it sees."""
     return top_k

@@ -228,6 +228,14 @@ def check_config(config: ProjectorConfig) -> None:
         raise CheckpointError(problem, hint="check the sizes in the checkpoint's config.json")
 
 
+def buffers(config: ProjectorConfig) -> dict[str, Tensor]:
+    """The table of positions by its name in a save: a constant, which some saves leave out."""
+    if not config.positions:
+        return {}
+    table = sinusoidal_table(config.positions, config.output_width)
+    return {"position_encoding.pe": table[None]}
+
+
 def vectors(config: ProjectorConfig, top_k: int) -> int:
     """Cell vectors of one cell: the latents, whatever `top_k` is."""
     return config.num_latents

@@ -17,7 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from c2t.export.checkpoint.tensors.weight_types import is_quantised, why_no_weight
 from c2t.export.model.family import ModelFamily
 from c2t.export.model.projector import Projector, ProjectorConfig
-from c2t.export.projectors.families import build_projector
+from c2t.export.projectors.families import build_projector, projector_family
 from c2t.runtime.system.errors import CheckpointError
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -73,7 +73,8 @@ def build_projector_with(config: ProjectorConfig, tensors: Mapping[str, Tensor])
     """
     with torch.device("meta"):
         model = build_projector(config)
-    fill(model, tensors, part="projector", tied={})
+    constants = projector_family(config.kind).buffers(config)
+    fill(model, {**constants, **tensors}, part="projector", tied={})
     return _finished(model)
 
 

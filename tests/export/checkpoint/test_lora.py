@@ -30,7 +30,9 @@ def test_factor():
 def test_a_config_of_other_modules_or_ranks():
     ranks = {"llama.q_proj": 4, "llama.v_proj": 16}
     scale(rank_pattern={"q_proj": 4}).check_modules(ranks)
-    with pytest.raises(CheckpointError, match=r"says rank 16 for llama.q_proj, the weights have 4"):
+    with pytest.raises(
+        CheckpointError, match=r"says rank 16 for llama\.q_proj, the weights have 4"
+    ):
         scale().check_modules(ranks)
     with pytest.raises(CheckpointError, match="alpha_pattern matches no module: x_proj"):
         scale(rank_pattern={"q_proj": 4}, alpha_pattern={"x_proj": 1}).check_modules(ranks)
@@ -102,8 +104,9 @@ def test_names_that_mean_the_same_twice():
     with pytest.raises(CheckpointError, match="holds 2 adapters: one, two"):
         sort_tensors({name: torch.ones(1, 1) for name in names}, source="a")
     names = ("model.decoder.llama.a.weight", "ema.decoder.llama.a.weight")
-    problem = r"more than one model: names start at `ema.`, `model"
-    with pytest.raises(CheckpointError, match=problem):
+    with pytest.raises(
+        CheckpointError, match=r"more than one model: names start at `ema\.`, `model"
+    ):
         sort_tensors({name: torch.ones(1) for name in names}, source="a")
 
 
