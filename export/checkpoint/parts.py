@@ -44,7 +44,8 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
     check_adapter(options)
     reference = read_reference_config(options.checkpoint)
     encoder, decoder = read_encoder_config(geneformer), read_decoder_config(llama)
-    beside = None if options.checkpoint is None else options.checkpoint.parent
+    held = options.checkpoint
+    beside = held if held is None or held.is_dir() else held.parent
     trained = [folder for folder in (options.adapter, beside) if folder is not None]
     tokenizer, tokenizer_json = load_tokenizer(
         llama, trained=trained, chat_template=options.chat_template

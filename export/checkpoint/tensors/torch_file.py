@@ -11,6 +11,7 @@ import collections
 import pathlib
 import pickle
 import re
+import struct
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,12 @@ from c2t.runtime.system.errors import CheckpointError
 
 _Stored = Mapping[Any, Any]
 SAVE_STATE = "save the weights alone: torch.save(model.state_dict(), FILE)"
+# What torch.load, the only call that is guarded so, raises for damaged files: its reader of pickles
+# looks nothing up with care.
+_LOAD_ERRORS = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError),
+    *(TypeError, AttributeError, AssertionError, struct.error, OverflowError),
+)
 _OPTIMISER = re.compile(r"optim|sched|scaler", re.IGNORECASE)
 _UNSUPPORTED = re.compile(r"GLOBAL (\S+)|class (\S+) was not|function (\S+)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -85,6 +92,9 @@ def _load(path: Path) -> Any:
         raise CheckpointError(problem, hint=hint)
     try:
         with torch.serialization.safe_globals(_harmless()):
+            if path.suffix == ".safetensors":  # torch.load goes by this name, whatever is in it
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             try:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == ZIP)
             except RuntimeError as error:
@@ -92,7 +102,7 @@ def _load(path: Path) -> Any:
                 if "mmap" not in str(error):
                     raise
                 return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except _LOAD_ERRORS as error:
         raise _unreadable(path, kind, str(error)) from error
 
 
