@@ -273,9 +273,7 @@ def _check_texts(bundle: Bundle) -> None:
     for number, cell in enumerate(bundle.golden.cells):
         text = bundle.tokenizer.decode(list(cell.token_ids), skip_special_tokens=True)
         if text != cell.text:
-            problem = (
-                f"golden cell {number}: the tokens are {cell.text!r}, the bundle says {text!r}"
-            )
+            problem = f"golden cell {number} is {cell.text!r}, by the bundle's tokenizer {text!r}"
             hint = "the checkpoint's tokenizer does more than tokenizer.json can say; report it"
             raise ParityError(problem, hint=hint)
         said = [token for token in cell.token_ids if token not in ends]

@@ -39,7 +39,9 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
         )
     if not tokenizer.chat_template:
         problem = "the decoder's tokenizer has no chat template"
-        raise CheckpointError(problem, hint="use the folder of the Instruct model")
+        raise CheckpointError(
+            problem, hint="use the folder of the Instruct model, or pass --chat-template FILE"
+        )
     placeholder_id = _placeholder_id(tokenizer, settings.placeholder_token)
     prompts = _Prompts(tokenizer, settings)
     date, template_date = _find_date(prompts, settings.date)

@@ -1,5 +1,6 @@
 """A checkpoint that could never write a text is refused before anything is exported."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,43 @@ def test_tokens_without_a_row_in_their_table():
     genes = tiny_checkpoint(TinySizes(genes=90)).genes
     with pytest.raises(CheckpointError, match=r"gene token 93, .* has 64 rows"):
         check_outline(replace(outline, genes=genes))
+
+
+@pytest.mark.parametrize("end", [320, -1])
+def test_end_tokens_without_a_row(end):
+    outline = outline_of(tiny_checkpoint(), eos_token_ids=(1, end))
+    with pytest.raises(CheckpointError, match=rf"eos_token_id\) is text token {end}\b") as caught:
+        check_outline(outline)
+    assert "generation_config.json" in caught.value.hint
+
+
+def test_a_placeholder_without_a_row():
+    loaded = tiny_checkpoint()
+    prompt = replace(loaded.prompt, placeholder_id=320)
+    with pytest.raises(CheckpointError, match="the placeholder is text token 320") as caught:
+        check_outline(replace(outline_of(loaded), prompt=prompt))
+    assert "--placeholder-token" in caught.value.hint
+
+
+def test_a_tokenizer_for_half_of_the_decoder():
+    outline = outline_of(tiny_checkpoint())
+    decoder = copy.deepcopy(outline.decoder)
+    decoder.vocab_size = 1000
+    with pytest.raises(CheckpointError, match="320 tokens for the 1000 of the decoder"):
+        check_outline(replace(outline, decoder=decoder))
+
+
+def test_no_room_even_for_one_cell_vector():
+    loaded = tiny_checkpoint()
+    outline = outline_of(loaded, projector=False, max_new_tokens=100_000)
+    with pytest.raises(CheckpointError, match="1 cell vectors, 100000 new tokens"):
+        check_outline(outline)
+
+
+@pytest.mark.parametrize("penalty", [500.0, -500.0])
+def test_a_length_penalty_that_no_score_survives(penalty):
+    with pytest.raises(CheckpointError, match="length_penalty is"):
+        check_outline(outline_of(tiny_checkpoint(), length_penalty=penalty))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
