@@ -79,6 +79,7 @@ JOURNEYS = (
             "export.parity:check_parity",
             "export:golden_cells",
             "runtime.bundle:write_manifest",
+            "export:check_bundle",
         ),
     ),
     Journey(
