@@ -151,6 +151,7 @@ def read_generation(
         _refuse_unsupported(file, ignore=ignore)
         _tell_of_sampling(file)
     _tell_of_unknown(base)
+    _compare_with_others(base, options)
     chosen = option_values(options)
     own, stated = reference.supported(), base.supported()
     if ignore and stated:
@@ -215,6 +216,33 @@ def _refuse_unsupported(file: _File, *, ignore: bool) -> None:
     raise CheckpointError(
         problem, hint=f"pass {IGNORE} if the model is to be used without; the texts will differ"
     )
+
+
+def _compare_with_others(base: _File, options: CheckpointOptions) -> None:
+    """Refuse to choose between the decoder's file and another one beside what was trained."""
+    beside = None if options.checkpoint is None else options.checkpoint.parent
+    for folder in (options.adapter, beside):
+        path = base.path if folder is None else folder / GENERATION_CONFIG
+        if not path.is_file() or path.resolve() == base.path.resolve():
+            continue
+        other = _File(path, read_json(path))
+        here, there = (_with_ends(file) for file in (base, other))
+        if here == there:
+            continue
+        if options.ignore_generation_config:
+            _warn(f"{path} is left out as asked ({IGNORE}): {_listed(there)}")
+            continue
+        problem = f"{path} says {_listed(there)}, but {base.path} {_listed(here)}"
+        raise CheckpointError(
+            problem, hint=f"copy the one of the training run to the other place, or pass {IGNORE}"
+        )
+
+
+def _with_ends(file: _File) -> dict[str, Any]:
+    """What changes a text in a file, its end tokens included."""
+    ends = file.fields.get("eos_token_id")
+    listed = sorted(map(str, ends if isinstance(ends, list) else [ends]))
+    return file.stated({**_SUPPORTED, **_REFUSED}) | {"eos_token_id": listed}
 
 
 def _ask(path: Path, stated: dict[str, Any], chosen: dict[str, Any], own: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import re
 from transformers import PreTrainedTokenizerBase
 
 from c2t.export.checkpoint.text.chat_template import Message, render_templates
+from c2t.export.checkpoint.text.tokenizer import encode
 from c2t.export.model.loaded_checkpoint import CheckpointSettings
 from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.system.errors import CheckpointError
@@ -67,11 +68,11 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
 
 
 def _placeholder_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
-    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+    ids = encode(tokenizer, token)
     if len(ids) != 1:
         problem = f"the tokenizer has no token {token!r} for the placeholders"
         raise CheckpointError(problem, hint="pass the placeholder token of the training run")
-    return int(ids[0])
+    return ids[0]
 
 
 class _Prompts:
@@ -104,8 +105,7 @@ class _Prompts:
 
     def ids(self, count: int, date: str | None) -> list[int]:
         """The same as text tokens."""
-        text = self.text(count, date)
-        return [int(t) for t in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return encode(self._tokenizer, self.text(count, date))
 
 
 def _messages(settings: CheckpointSettings, count: int) -> list[Message]:

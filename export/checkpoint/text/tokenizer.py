@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from c2t.export.checkpoint.configs import read_json
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import CheckpointError
-from c2t.runtime.system.rust_panics import rust_panics
+from c2t.runtime.system.rust_panics import RustPanicError, rust_panics
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
@@ -91,6 +91,20 @@ def stored_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     decoders = [fields["decoder"], {"type": "Fuse"}, *rules]
     fields["decoder"] = {"type": "Sequence", "decoders": decoders}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The text tokens of a text, without any that a tokenizer adds.
+
+    Raises:
+        CheckpointError: The tokenizer's library gives up.
+    """
+    try:
+        with rust_panics():
+            return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    except RustPanicError as error:
+        problem = f"the tokenizer cannot encode the prompt: {error}"
+        raise CheckpointError(problem, hint="save it again with transformers 4.57") from error
 
 
 def _load(folder: Path) -> PreTrainedTokenizerBase:

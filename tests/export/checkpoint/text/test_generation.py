@@ -195,6 +195,18 @@ def test_an_empty_list_of_end_tokens_names_none(read: Read) -> None:
     assert read({"eos_token_id": []}).eos_token_ids == (6,)
 
 
+def test_another_file_beside_the_checkpoint(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [6, 1], "num_beams": 4}')
+    with pytest.raises(CheckpointError, match=r"num_beams 4, .* but .*llama") as caught:
+        read({})
+    assert "copy the one" in caught.value.hint
+
+
+def test_the_same_file_beside_the_checkpoint(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [6, 1], "num_beams": 4}')
+    assert read({"num_beams": 4}).num_beams == 4
+
+
 def test_nothing_is_said_of_a_plain_file(read: Read) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

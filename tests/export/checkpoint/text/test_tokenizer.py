@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from c2t.export.checkpoint.text import tokenizer as module
-from c2t.export.checkpoint.text.tokenizer import load_tokenizer, stored_tokenizer
+from c2t.export.checkpoint.text.tokenizer import encode, load_tokenizer, stored_tokenizer
 from c2t.runtime.system.errors import CheckpointError
 
 
@@ -153,6 +153,14 @@ def test_only_a_sentencepiece_model(tmp_path: Path) -> None:
     assert "sentencepiece" in caught.value.hint
 
 
+def test_a_file_that_the_library_gives_up_on(tmp_path: Path) -> None:
+    own_tokenizer().save_pretrained(tmp_path)
+    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 9}
+    edit(tmp_path / "tokenizer.json", truncation=cut)
+    with pytest.raises(CheckpointError, match=r"no usable tokenizer .*stride"):
+        load_tokenizer(tmp_path)
+
+
 def test_a_panic_of_the_library_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,3 +175,7 @@ def test_a_panic_of_the_library_is_an_error(
     monkeypatch.setattr(module.AutoTokenizer, "from_pretrained", panic)
     with pytest.raises(CheckpointError, match="index out of bounds"):
         load_tokenizer(tmp_path)
+    tokenizer = own_tokenizer()
+    monkeypatch.setattr(PreTrainedTokenizerFast, "__call__", panic)
+    with pytest.raises(CheckpointError, match=r"cannot encode .*out of bounds"):
+        encode(tokenizer, "x")
