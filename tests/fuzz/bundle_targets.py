@@ -26,6 +26,10 @@ from c2t.runtime.engines.built.half_graphs import open_half_graphs
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, load_step_weights
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 
+LOADED = (
+    *("c2t.runtime.engines.cpu.encoder", "c2t.runtime.bundle.gene_vocabulary", "tokenizers"),
+    *("c2t.kernels.gene_embedding.tables", "onnxruntime", "safetensors.numpy", "onnx.numpy_helper"),
+)
 CELLS = ((2, 10, 11, 12, 3), (2, 40, 3))
 OTHER_FILES = (
     *("genes.npz", "tokenizer.json", "gene_embedding.safetensors", "golden.json", PHRASES_NAME),
@@ -288,9 +292,9 @@ def use_built(cache: Path) -> None:
 def targets() -> list[Target]:
     """Of this file."""
     return [
-        Target(name="manifest", make=_make_manifest, use=use_bundle, pace=6),
-        Target(name="manifest-used", make=_make_used_manifest, use=use_bundle, pace=6),
-        Target(name="bundle-files", make=_make_file, use=use_bundle, pace=6),
-        Target(name="graphs", make=_make_graph, use=use_graph, pace=4),
-        Target(name="built", make=_make_built, use=use_built, pace=6),
+        Target(name="manifest", make=_make_manifest, use=use_bundle, loads=LOADED),
+        Target(name="manifest-used", make=_make_used_manifest, use=use_bundle, loads=LOADED),
+        Target(name="bundle-files", make=_make_file, use=use_bundle, loads=LOADED),
+        Target(name="graphs", make=_make_graph, use=use_graph, loads=LOADED),
+        Target(name="built", make=_make_built, use=use_built, prepare=prepare_built, loads=LOADED),
     ]

@@ -132,7 +132,16 @@ def use_cells(path: Path) -> None:
 
 def targets() -> list[Target]:
     """Of this file."""
+    loads = ("c2t.runtime.cells.formats", "scipy.sparse")
     return [
-        Target(name="h5ad-structure", make=_make_structure, use=use_cells, pace=8),
-        Target(name="h5ad-bytes", make=_make_bytes, use=use_cells, pace=8),
+        Target(
+            name="h5ad-structure",
+            make=_make_structure,
+            use=use_cells,
+            prepare=prepare_cells,
+            loads=loads,
+        ),
+        Target(
+            name="h5ad-bytes", make=_make_bytes, use=use_cells, prepare=prepare_cells, loads=loads
+        ),
     ]

@@ -108,5 +108,11 @@ def use_checkpoint(folder: Path) -> None:
 def targets() -> list[Target]:
     """Of this file."""
     return [
-        Target(name="checkpoints", make=_make_checkpoint, use=use_checkpoint, seconds=60.0, pace=2)
+        Target(
+            name="checkpoints",
+            make=_make_checkpoint,
+            use=use_checkpoint,
+            seconds=60.0,
+            prepare=prepare_checkpoints,
+        )
     ]

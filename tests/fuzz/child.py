@@ -35,14 +35,16 @@ class Target:
         make: Writes a broken input into a folder, by a generator; returns what `use` takes.
         use: Reads it as c2t does.
         seconds: Longer is a hang.
-        pace: Cases of a whole run for each one of the slowest kind.
+        prepare: Writes what all cases need, once, into a folder that stays.
+        loads: Modules to load before the first fork.
     """
 
     name: str
     make: Callable[[Path, Random], Any]
     use: Callable[[Any], None]
     seconds: float = 20.0
-    pace: int = 1
+    prepare: Callable[[Path], None] | None = None
+    loads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

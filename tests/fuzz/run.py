@@ -1,7 +1,8 @@
 """Run the fuzzers: `python tests/fuzz/run.py [--minutes N] [--seed S] [name ...]`.
 
 Each case runs in a child process. Cases are numbered; the seed and the number make the input, so a
-fault is found again with `--first NUMBER --cases 1`. The inputs of faults stay in `--kept`.
+fault is found again with `--first NUMBER --cases 1 NAME`. The inputs of faults stay in `--kept`.
+Each kind has a process of its own, which forks quickly because it loads only what it needs.
 """
 
 from __future__ import annotations
@@ -10,114 +11,105 @@ import argparse
 import importlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-# One thread: a child has none but the one that forked.
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
+from child import GOOD, OUTCOMES, Target, try_case
+
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[1:1] = [str(TESTS / "support"), str(TESTS / "with_torch")]
-
-import bundle_targets  # noqa: E402
-import cell_targets  # noqa: E402
-import checkpoint_targets  # noqa: E402
-import text_targets  # noqa: E402
-from child import GOOD, OUTCOMES, Target, try_case  # noqa: E402
-
-PREPARE: dict[str, Callable[[Path], None]] = {
-    "built": bundle_targets.prepare_built,
-    "h5ad-structure": cell_targets.prepare_cells,
-    "h5ad-bytes": cell_targets.prepare_cells,
-    "checkpoints": checkpoint_targets.prepare_checkpoints,
+# Kind of input -> the module with its target.
+KINDS = {
+    "manifest": "bundle_targets",
+    "manifest-used": "bundle_targets",
+    "bundle-files": "bundle_targets",
+    "graphs": "bundle_targets",
+    "built": "bundle_targets",
+    "h5ad-structure": "cell_targets",
+    "h5ad-bytes": "cell_targets",
+    "pickles": "text_targets",
+    "ontologies": "text_targets",
+    "journal": "text_targets",
+    "checkpoints": "checkpoint_targets",
 }
-# Loaded before the first fork: a child should not spend its time on it.
-LOADED = (
-    *("c2t.runtime.engines.cpu.encoder", "c2t.runtime.bundle.gene_vocabulary", "tokenizers"),
-    *(
-        "c2t.kernels.gene_embedding.tables",
-        "onnxruntime",
-        "zstandard",
-        "obonet",
-        "safetensors.numpy",
-    ),
-    *("c2t.runtime.cells.formats", "scipy.sparse", "onnx.numpy_helper"),
-)
-ALL = (bundle_targets, cell_targets, text_targets, checkpoint_targets)
+ENVIRONMENT = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    # A child has no thread but the one that forked.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONPATH": os.pathsep.join(str(TESTS / folder) for folder in ("support", "with_torch")),
+}
 
 
 def main() -> int:
     """Run, print the table, and return 1 where there was a fault."""
-    targets = {target.name: target for module in ALL for target in module.targets()}
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(targets)}; all without any")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(KINDS)}; all without any")
     parser.add_argument("--minutes", type=float, default=5.0, help="for all of them together")
     parser.add_argument("--cases", type=int, help="of each kind, instead of minutes")
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--kept", type=Path, default=Path("fuzz-faults"), help="inputs of faults")
     parser.add_argument("--json", type=Path, help="write the counts there too")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if unknown := set(given.names) - targets.keys():
+    if unknown := set(given.names) - KINDS.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    chosen = [targets[name] for name in given.names or targets]
-    given.kept.mkdir(parents=True, exist_ok=True)
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    for name in LOADED:
-        importlib.import_module(name)
-    counts = {target.name: Counter[str]() for target in chosen}
-    with tempfile.TemporaryDirectory(prefix="c2t-fuzz-") as scratch:
-        for target in chosen:
-            if target.name in PREPARE:
-                place = Path(scratch) / target.name
-                place.mkdir()
-                PREPARE[target.name](place)
-        if given.cases is not None:
-            for target in chosen:
-                for number in range(given.first, given.first + given.cases):
-                    _one(target, given.seed, number, given.kept, counts)
-        else:
-            _for_minutes(chosen, given.minutes, given.seed, given.first, given.kept, counts)
+    if given.worker:
+        print(json.dumps(_work(given.names[0], given)))
+        return 0
+    names = given.names or list(KINDS)
+    counts = {name: _in_worker(name, given, given.minutes / len(names)) for name in names}
     print(_table(counts))
     if given.json is not None:
-        document = {"command": " ".join(["python", *sys.argv]), "counts": counts}
-        given.json.write_text(json.dumps(document, indent=1) + "\n")
+        command = f"python tests/fuzz/run.py {' '.join(sys.argv[1:])}".strip()
+        given.json.write_text(json.dumps({"command": command, "counts": counts}, indent=1) + "\n")
     faults = sum(n for count in counts.values() for name, n in count.items() if name not in GOOD)
     if faults:
         print(f"{faults} faults; their inputs are in {given.kept}")
     return int(faults > 0)
 
 
-def _for_minutes(
-    chosen: list[Target],
-    minutes: float,
-    seed: int,
-    first: int,
-    kept: Path,
-    counts: dict[str, Counter[str]],
-) -> None:
-    """In turn, the quick kinds several cases at a time, until the time is over."""
-    end = time.monotonic() + 60 * minutes
-    turn = 0
-    while time.monotonic() < end:
-        for target in chosen:
-            for number in range(turn * target.pace, (turn + 1) * target.pace):
-                _one(target, seed, first + number, kept, counts)
-        turn += 1
+def _in_worker(name: str, given: argparse.Namespace, minutes: float) -> Counter[str]:
+    """Run one kind in a process of its own."""
+    words = [sys.executable, __file__, "--worker", name, "--minutes", str(minutes)]
+    words += ["--seed", str(given.seed), "--first", str(given.first), "--kept", str(given.kept)]
+    if given.cases is not None:
+        words += ["--cases", str(given.cases)]
+    environment = os.environ | ENVIRONMENT
+    done = subprocess.run(words, stdout=subprocess.PIPE, env=environment, text=True, check=True)
+    return Counter(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _one(
-    target: Target, seed: int, number: int, kept: Path, counts: dict[str, Counter[str]]
-) -> None:
-    result = try_case(target, seed, number, kept)
-    counts[target.name][result.outcome] += 1
-    if result.outcome not in GOOD:
-        said = result.said.strip().splitlines()
-        print(f"{target.name} {number}: {result.outcome}: {said[-1] if said else ''}", flush=True)
+def _work(name: str, given: argparse.Namespace) -> Counter[str]:
+    """Run one kind here; faults are told on standard error."""
+    module = importlib.import_module(KINDS[name])
+    target: Target = {target.name: target for target in module.targets()}[name]
+    for needed in target.loads:
+        importlib.import_module(needed)
+    given.kept.mkdir(parents=True, exist_ok=True)
+    counts = Counter[str]()
+    with tempfile.TemporaryDirectory(prefix="c2t-fuzz-") as scratch:
+        if target.prepare is not None:
+            target.prepare(Path(scratch))
+        end, number = time.monotonic() + 60 * given.minutes, given.first
+        while (
+            number - given.first < given.cases
+            if given.cases is not None
+            else time.monotonic() < end
+        ):
+            result = try_case(target, given.seed, number, given.kept)
+            counts[result.outcome] += 1
+            if result.outcome not in GOOD:
+                said = result.said.strip().splitlines() or [""]
+                line = f"{name} {number}: {result.outcome}: {said[-1]}"
+                print(line, file=sys.stderr, flush=True)
+            number += 1
+    return counts
 
 
 def _table(counts: dict[str, Counter[str]]) -> str:
