@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import io
 import re
 import zlib
 from collections.abc import Iterator
@@ -18,12 +19,14 @@ from typing import Any
 import msgspec
 
 from c2t.calibration.metrics.ontology import Ontology, Term
-from c2t.runtime.system.checked_read import decode_json
+from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import EvaluationError
 
 GUIDE = "cellxgene_ontology_guide"
-# The largest file of the guide for human data (MONDO) has 40 MB when unpacked.
-BYTES_MAX = 1 << 30
+# The largest file of the guide for human data (MONDO) has 40 MB when unpacked, as OBO 50 MB.
+BYTES_MAX = 256 << 20
+# obonet takes a time that is quadratic in the length of a run of blanks.
+_BLANKS = re.compile(r"\s{9,}")
 _EXACT_SYNONYM = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"\s+EXACT\b')
 _WAYS = "give an .obo file, or a .json, .json.gz or .json.zst file of cellxgene-ontology-guide"
 
@@ -132,14 +135,20 @@ def _missing_library(path: Path, error: ModuleNotFoundError) -> EvaluationError:
 
 def _obo_terms(path: Path) -> Iterator[Term]:
     try:
+        import networkx
         import obonet
     except ModuleNotFoundError as error:
         raise _missing_library(path, error) from error
-    try:
-        with path.open(encoding="utf-8") as stream:
-            graph = obonet.read_obo(stream, ignore_obsolete=False)
+    content = read_bounded(
+        path, bytes_max=BYTES_MAX, error=EvaluationError, hint=_WAYS, what="an ontology"
+    )
     # obonet does not check its input: a file of another format ends in any of these inside it.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    wrong = (ValueError, KeyError, TypeError, AttributeError, networkx.NetworkXException)
+    try:
+        lines = io.StringIO(content.decode(), newline=None)
+        tidy = "".join(f"{_BLANKS.sub(' ', line.rstrip())}\n" for line in lines)
+        graph = obonet.read_obo(io.StringIO(tidy), ignore_obsolete=False)
+    except wrong as error:
         problem = f"{path} is not an OBO file: {type(error).__name__}: {error}"
         raise EvaluationError(problem, hint=_WAYS) from error
     for name, data in graph.nodes(data=True):

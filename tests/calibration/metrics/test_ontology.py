@@ -92,6 +92,9 @@ def test_reads_the_guides_json_plain_and_packed(tmp_path):
         ("x.json.zst", b"no zstd"),
         ("x.obo", b"\x00\xff\xfe"),
         ("x.obo", b"format-version: 1.2\n"),
+        ("x.obo", b"incoming_graph_data: x\n\n[Term]\nid: X:1\nname: a\nis_a: X:1\n"),
+        ("x.obo", b"name:" + b" " * 100_000 + b"x" + b" " * 100_000 + b"y\n"),
+        ("x.obo", b"\n[Term]\nid: X:1\nname: a" + b" " * 200_000 + b"b\n"),
         ("absent.obo", None),
     ],
 )
