@@ -194,13 +194,9 @@ class Bundle:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The text tokenizer (Hugging Face `tokenizers`)."""
-        from tokenizers import Tokenizer
+        from c2t.runtime.bundle.text_tokenizer import open_tokenizer
 
-        try:
-            return Tokenizer.from_file(str(self.file("tokenizer.json")))
-        except Exception as error:  # tokenizers raises bare Exception on a malformed file
-            problem = f"tokenizer.json is not a tokenizer: {error}"
-            raise BundleError(problem, hint="export the bundle again") from error
+        return open_tokenizer(self.file("tokenizer.json"))
 
     @cached_property
     def golden(self) -> GoldenCells:

@@ -18,6 +18,7 @@ import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation, Manifest
+from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
@@ -33,7 +34,7 @@ from c2t.runtime.generation.sequence import (
     Outcome,
     PromptedCell,
 )
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import BundleError, C2TError, EngineError
 from c2t.runtime.system.timing import StageClock
 
 # If an engine fails for this many cells before it works for one, the engine is at fault.
@@ -182,7 +183,10 @@ class Worker:
                 self._decoder_watch.failed(outcome.error)
             return _without_text(cell, outcome)
         self._decoder_watch.worked()
-        text = self._decode(outcome.token_ids)
+        try:
+            text = self._decode(outcome.token_ids)
+        except BundleError as error:
+            return _without_text(cell, GenerationFailure(error.problem, cause="decoder"))
         ids, probabilities = outcome.token_ids, outcome.probabilities
         if ids and ids[-1] in self._end:
             ids, probabilities = ids[:-1], probabilities[:-1]
@@ -202,7 +206,7 @@ class Worker:
         return description
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        return decode_text(self._tokenizer, token_ids)
 
 
 class _Prompts:

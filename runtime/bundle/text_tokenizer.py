@@ -1,0 +1,100 @@
+"""The text tokenizer of a bundle: opened within limits, and text tokens into words.
+
+A tokenizer file can say that a token is a book, or that each letter becomes one. So tokens and what
+the decoder may make of them are bounded, and a token that the file does not know is an error: it
+would be left out of a text without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from c2t.runtime.system.checked_read import decode_json, read_bounded
+from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.rust_panics import RustPanicError, rust_panics
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# Published tokenizers have up to 33 MB.
+TOKENIZER_BYTES_MAX = 128 << 20
+# A text of 100 tokens has some 500 characters, the longest token of a published tokenizer 256.
+TEXT_CHARACTERS_MAX = 1 << 20
+# How many times longer a decoder's replacements may make a text; published ones keep its length.
+GROWTH_MAX = 64
+HINT = "export the bundle again"
+
+
+class _Decoder(msgspec.Struct):
+    type: str
+    decoders: list[_Decoder] = []
+    pattern: dict[str, str] | None = None
+    content: str | None = None
+
+
+class _File(msgspec.Struct):
+    decoder: _Decoder | None = None
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Open `tokenizer.json`.
+
+    Raises:
+        BundleError: It is no tokenizer, too long, or its decoder could make texts without end.
+    """
+    from tokenizers import Tokenizer
+
+    content = read_bounded(
+        path, bytes_max=TOKENIZER_BYTES_MAX, error=BundleError, hint=HINT, what="a tokenizer"
+    )
+    decoder = decode_json(
+        content, _File, name=path.name, error=BundleError, hint=HINT, what="a tokenizer"
+    ).decoder
+    if decoder is not None and _growth(decoder) > GROWTH_MAX:
+        problem = f"{path.name} replaces letters by texts of many letters"
+        raise BundleError(problem, hint=HINT)
+    try:
+        with rust_panics():
+            return Tokenizer.from_buffer(content)
+    except Exception as error:  # tokenizers raises bare Exception on a malformed file
+        problem = f"{path.name} is not a tokenizer: {error}"
+        raise BundleError(problem, hint=HINT) from error
+
+
+def decode_text(tokenizer: Tokenizer, token_ids: Sequence[int]) -> str:
+    """The text of text tokens, without special ones.
+
+    Raises:
+        BundleError: A token is unknown to the tokenizer, or the text is too long or fails.
+    """
+    length = 0
+    for token in token_ids:
+        word = tokenizer.id_to_token(token)
+        if word is None:
+            problem = f"text token {token} is not in tokenizer.json"
+            raise BundleError(problem, hint="export the bundle again with its own tokenizer")
+        length += len(word)
+    if length > TEXT_CHARACTERS_MAX:
+        problem = f"{len(token_ids)} text tokens of tokenizer.json have {length:,} characters"
+        raise BundleError(problem, hint=HINT)
+    try:
+        with rust_panics():
+            return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    except RustPanicError as error:
+        problem = f"tokenizer.json cannot decode a text: {error}"
+        raise BundleError(problem, hint=HINT) from error
+
+
+def _growth(decoder: _Decoder) -> float:
+    """How many times longer a decoder can make a text."""
+    if decoder.type == "Replace":
+        pattern, content = decoder.pattern or {}, decoder.content or ""
+        # What a regular expression matches may be empty, and takes any time to find.
+        found = pattern.get("String", "")
+        return max(1, len(content) / len(found)) if found else math.inf
+    return math.prod(_growth(part) for part in decoder.decoders)
