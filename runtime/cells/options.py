@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from c2t.runtime.system.errors import CellFileError
 
@@ -32,6 +32,9 @@ class CellOptions:
         limit: At most this many cells, the first ones.
         filter_pass: Leave out cells whose `obs["filter_pass"]` is not 1, as Geneformer does;
             cells asked for by name or position are always kept.
+
+    Raises:
+        CellFileError: An option has a value that it cannot have.
     """
 
     layer: str | None = None
@@ -42,6 +45,17 @@ class CellOptions:
     cells: Sequence[str] | Sequence[int] | None = None
     limit: int | None = None
     filter_pass: bool = True
+
+    def __post_init__(self) -> None:
+        if self.values not in get_args(Values):
+            problem = f"values is {self.values!r}"
+            raise CellFileError(problem, hint=f"give one of {', '.join(get_args(Values))}")
+        if not 0 <= self.min_coverage <= 1:  # NaN is refused too
+            problem = f"min_coverage is {self.min_coverage}"
+            raise CellFileError(problem, hint="give a share from 0 to 1")
+        if self.limit is not None and self.limit < 0:
+            problem = f"limit is {self.limit}"
+            raise CellFileError(problem, hint="give a number of cells, or None for all")
 
 
 def read_ids(choice: str) -> list[str]:
