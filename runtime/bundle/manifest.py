@@ -14,6 +14,8 @@ from c2t.runtime.system.errors import EngineError
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.json"
+# The time of a beam search grows with the square of its beams; nobody uses more than some dozens.
+BEAMS_MAX = 1024
 GRAPHS = ("encoder.onnx", "projector.onnx", "decoder.onnx")
 REQUIRED_FILES = (
     *GRAPHS,
@@ -189,5 +191,8 @@ class Manifest:
             problem = (
                 f"a prompt of {prompt} and {max_new_tokens} new tokens exceed {most} positions"
             )
-            raise EngineError(problem, hint=f"ask for at most {most - prompt}: --max-new-tokens")
+            hint = f"ask for at most {most - prompt}: --max-new-tokens"
+            if prompt >= most:
+                hint = "the bundle's prompt leaves no room for a text: export it with another one"
+            raise EngineError(problem, hint=hint)
         return prompt + max_new_tokens

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.manifest import BEAMS_MAX, Manifest
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.system.errors import BundleError
 
@@ -50,7 +50,7 @@ def _sizes(m: Manifest) -> Iterator[str]:
         ("decoder.vocabulary_size", decoder.vocabulary_size, SIZE_MAX),
         ("decoder.max_positions", decoder.max_positions, POSITIONS_MAX),
         ("generation.max_new_tokens", m.generation.max_new_tokens, POSITIONS_MAX),
-        ("generation.num_beams", m.generation.num_beams, SIZE_MAX),
+        ("generation.num_beams", m.generation.num_beams, BEAMS_MAX),
     ]
     for name, value, most in sizes:
         least = 0 if name == "encoder.layers_run" else 1

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.manifest import BEAMS_MAX, Generation
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
@@ -35,6 +35,7 @@ from c2t.runtime.system.timing import StageClock
 
 # A decoder with less data than this takes well under a millisecond a step on one core.
 SMALL_BYTES = 64 << 20
+ROWS_MAX = 1 << 16  # cells that are written at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ class Describer:
         clock: StageClock | None = None,
     ) -> None:
         self.options = options or DescribeOptions()
+        check_options(bundle, self.options)
         self.generation = generation_settings(bundle.manifest.generation, self.options)
         self.clock = clock or StageClock()
         since = time.perf_counter()
@@ -225,7 +227,10 @@ def check_options(bundle: Bundle, options: DescribeOptions) -> None:
     manifest = bundle.manifest
     generation = generation_settings(manifest.generation, options)
     capacity, rows = cache_capacity(manifest, generation), max_rows(generation, options)
-    need = rows * (manifest.decoder.cache_bytes(capacity) + 4 * manifest.decoder.vocabulary_size)
+    copies = 2 if generation.num_beams > 1 else 1  # beams that go on are copied to their places
+    need = rows * (
+        copies * manifest.decoder.cache_bytes(capacity) + 4 * manifest.decoder.vocabulary_size
+    )
     machine = look_at_machine()
     memory = max(machine.memory_bytes, *(gpu.memory_bytes for gpu in machine.gpus), 0)
     if need > memory > 0:
@@ -260,7 +265,7 @@ def generation_settings(defaults: Generation, options: DescribeOptions) -> Gener
     """The bundle's settings with the caller's in their place.
 
     Raises:
-        C2TError: A number that is too small.
+        C2TError: A number that is too small or too large.
     """
     generation = defaults
     if options.max_new_tokens is not None:
@@ -269,15 +274,18 @@ def generation_settings(defaults: Generation, options: DescribeOptions) -> Gener
         generation = replace(generation, num_beams=options.num_beams)
     if options.no_repeat_ngram_size is not None:
         generation = replace(generation, no_repeat_ngram_size=options.no_repeat_ngram_size)
-    for name, value, least in (
-        ("max_new_tokens", generation.max_new_tokens, 1),
-        ("num_beams", generation.num_beams, 1),
-        ("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0),
-        ("batch_size", options.batch_size, 1),
+    for name, value, least, most in (
+        ("max_new_tokens", generation.max_new_tokens, 1, None),
+        ("num_beams", generation.num_beams, 1, BEAMS_MAX),
+        ("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0, None),
+        ("batch_size", options.batch_size, 1, ROWS_MAX),
     ):
         if value < least:
             problem = f"{name} is {value}"
             raise C2TError(problem, hint=f"give a number of at least {least}")
+        if most is not None and value > most:
+            problem = f"{name} is {value:,}"
+            raise C2TError(problem, hint=f"give a number of at most {most:,}")
     return generation
 
 

@@ -19,7 +19,7 @@ from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_gr
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.cells.encoded_cells import EncodedCells
-from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
+from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.engines.built.folder import plan_sets
 from c2t.runtime.engines.built.half_graphs import open_half_graphs
@@ -41,7 +41,6 @@ def use_bundle(folder: Path) -> None:
     """Open, describe two cells, look at the genes, verify."""
     bundle = open_bundle(folder)
     options = DescribeOptions(threads=1, engine="cpu")
-    check_options(bundle, options)
     describer = Describer(bundle, options)
     list(describer.describe([EncodedCells.of_tokens(CELLS)]))
     bundle.genes.lookup(["ENSG00000000001", "GENE1"])

@@ -14,6 +14,7 @@ from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.system.errors import C2TError, CellFileError, EngineError
+from c2t.runtime.system.machine import look_at_machine
 
 
 def encoded(tokens: list[np.ndarray], errors: list[str | None] | None = None) -> EncodedCells:
@@ -191,6 +192,21 @@ def test_settings_that_do_not_fit(tiny: TinyBundle) -> None:
         describe(tiny, [], max_new_tokens=10_000)
     with pytest.raises(C2TError, match="num_beams is 0"):
         describe(tiny, [], num_beams=0)
+    with pytest.raises(C2TError, match="num_beams is 1,025"):
+        describe(tiny, [], num_beams=1025)
+    with pytest.raises(C2TError, match="batch_size is 100,000"):
+        describe(tiny, [], batch_size=100_000)
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 8}, {"batch_size": 32}])
+def test_more_texts_than_the_machine_has_memory_for(
+    tiny: TinyBundle, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
+) -> None:
+    here = replace(look_at_machine(), memory_bytes=100_000, gpus=())
+    monkeypatch.setattr("c2t.runtime.describe.describer.look_at_machine", lambda: here)
+    with pytest.raises(EngineError, match="of memory; this machine has") as caught:
+        describe(tiny, [], **options)
+    assert "--batch-size" in caught.value.hint
 
 
 def test_stops_when_the_consumer_stops(tiny: TinyBundle) -> None:
