@@ -25,6 +25,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     whole_cells,
 )
 from c2t.runtime.cells.values.judge import Finding, alike
+from c2t.runtime.cells.values.whole_values import round_total
 
 # A cell with values for nearly all genes, where others have few, was imputed or had a number added.
 _FULL, _FULL_COLUMNS = 0.95, 1000
@@ -55,6 +56,8 @@ class CellCheck:
         fit = self._kind.fit if self._kind is not None else ""
         self._blurred = fit == "corrected" or (fit == "multiples" and is_rounded(probe(sample)))
         self._any_absent = bool(absent.any())
+        sums = np.array([round_total(total) or 0.0 for total in _totals(sample).tolist()])
+        self._round_totals = fit == "whole" and (sums > 0).sum() > max(1, 0.01 * len(sums))
         self._peaks = fit == "whole" and _typical_peak(sample) >= _USUAL_PEAK
         lengths = np.diff(sample.indptr)
         typical = float(np.median(lengths)) if len(lengths) else 0.0
@@ -93,6 +96,8 @@ class CellCheck:
             for cell, kind, share in zip(doubtful.tolist(), kinds, near.tolist(), strict=True):
                 if not self._tolerated(kind, share):
                     errors[cell] = self._sentence(kind.words)
+        if self._round_totals:
+            errors = {**self._rounded_tpm(rows, first), **errors}
         if self._peaks:
             errors = {**self._rounded_logarithms(rows, first), **errors}
         if self._finding.total is not None:
@@ -138,6 +143,17 @@ class CellCheck:
                 errors[cell] = self._sentence("rounded logarithms")
         return errors
 
+    def _rounded_tpm(self, rows: SparseRows, first: Floats) -> dict[int, str]:
+        """Cells of whole numbers with a total that is a power of ten, and few ones."""
+        ones = (first == 1).sum(axis=1) < 0.25 * (~np.isnan(first)).sum(axis=1)
+        words = "values scaled to a total and rounded (such as TPM)"
+        totals = _totals(rows).tolist()
+        return {
+            cell: self._sentence(words)
+            for cell in np.flatnonzero(ones).tolist()
+            if round_total(totals[cell]) is not None
+        }
+
     def _other_totals(self, rows: SparseRows, values: NDArray[np.float64]) -> dict[int, str]:
         """Raw counts among cells that were scaled to the same total."""
         whole = fits_kind(values, CellKind(fit="whole")) & ~np.isnan(values).all(axis=1)
@@ -153,11 +169,18 @@ class CellCheck:
         return f"cell looks like {words}, but the others hold {self._kind.words}"
 
 
+def _totals(rows: SparseRows) -> Floats:
+    """[B] sums of the finite values of each cell."""
+    values = np.nan_to_num(np.asarray(rows.data, dtype=np.float64), posinf=0, neginf=0)
+    totals = np.bincount(rows.row_index(), weights=values, minlength=rows.shape[0])
+    return totals.astype(np.float64)
+
+
 def _typical_peak(sample: SparseRows) -> float:
     """The largest value of a cell over its total, the median of the cells; 0 without values."""
     row = sample.row_index()
     values = np.nan_to_num(np.asarray(sample.data, dtype=np.float64), posinf=0, neginf=0)
-    totals = np.bincount(row, weights=values, minlength=sample.shape[0])
+    totals = _totals(sample)
     peaks = np.zeros(sample.shape[0])
     np.maximum.at(peaks, row, values)
     some = totals > 0

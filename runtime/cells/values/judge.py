@@ -21,6 +21,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     UNCLEAR,
     CellKind,
     classify,
+    is_rounded,
     probe,
     transforms,
     whole_cells,
@@ -128,7 +129,10 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
         kind, undone = _logarithm_of_corrected(kind, values, row, stated_base)
     if not undone or _imputed(row, column, kind):
         return _refused(kind, values, row, column, stated_base)
-    return _taken(kind, values, row)
+    blurred = sum(number for k, number in kinds.items() if k.fit == "corrected")
+    if kind.fit == "corrected" or is_rounded(probes) or blurred < 0.1 * sum(kinds.values()):
+        blurred = 0
+    return _taken(kind, values, row, blurred=blurred)
 
 
 def _most_frequent(kinds: Counter[CellKind], stated_base: float | None) -> CellKind:
@@ -145,8 +149,13 @@ def _most_frequent(kinds: Counter[CellKind], stated_base: float | None) -> CellK
     return max(kinds, key=weight)
 
 
-def _taken(kind: CellKind, values: NDArray[np.float64], row: NDArray[np.int64]) -> Finding:
+def _taken(
+    kind: CellKind, values: NDArray[np.float64], row: NDArray[np.int64], *, blurred: int
+) -> Finding:
     warning = ""
+    if blurred:
+        warning = f"{blurred:,} of the cells looked at come from corrected counts: the order of "
+        warning += "their genes may differ a little from that of the counts as they were read"
     if kind.fit == "corrected":
         warning = f"{kind.words}: the order of genes may differ a little from that of the counts"
         warning += " as they were read"

@@ -13,6 +13,10 @@ _ROUNDED_LOG_MAX = 20.0  # log2 of a million
 _LEAST_VARIANCE = 0.4
 _TOP_GENES, _TOP_LEAST, _TOP_MEAN = 20, 5, 2.0
 
+# Genes in at most a tenth of the cells: molecules of them are nearly always counted once.
+_RARE, _RARE_LEAST, _USUAL_ONES, _FEW_ONES = 0.1, 20, 0.7, 0.45
+_ROUNDING = 3e-4  # of a total of 10,000 genes, each rounded
+
 TPM_LIKE = "normalized values that are not counts (such as TPM), rounded to whole numbers"
 ROUNDED_LOGS = "rounded logarithms: whole numbers up to {most:g}, whose genes vary less than counts"
 
@@ -39,10 +43,10 @@ def judge_whole(
     # Counts: the totals of cells differ several-fold, and about half of a cell's genes are counted
     # once. Rounded TPM: each cell has nearly the same, large total, and few genes with the value 1.
     # The span of 80 % of the totals: 0.28 in TPM-like data, 0.85 and more in real counts.
-    if spread(totals) < 0.4 and typical > 1e4 and share < 0.25:
+    if spread(totals) < 0.4 and typical > 5e3 and share < 0.25:
         return TPM_LIKE, ""
     if few and typical > 1e4 and share < 0.25:
-        if np.ptp(totals) <= 0.02 * typical and (len(totals) > 1 or _is_round(typical)):
+        if np.ptp(totals) <= 0.02 * typical and (len(totals) > 1 or round_total(typical)):
             return TPM_LIKE, ""
         return "", (
             f"only {len(totals)} cells, of which few genes are counted once: taken as raw counts, "
@@ -58,9 +62,41 @@ def judge_whole(
                 f"no value above {most:g} in cells of {typical:,.0f} counts: taken as raw counts, "
                 "but they may be rounded logarithms"
             )
+    unlike = _unlike_others(values, row, column)
+    if unlike:
+        return "", (
+            f"in {unlike:,} of {len(totals):,} cells looked at, rare genes are seldom counted once, "
+            "as they are in the others: reads instead of molecules, or values scaled by gene length "
+            "and rounded, which have lost the order of genes"
+        )
     if most == 1:
         return "", "all values are 0 or 1: the order of genes is that of their medians alone"
     return "", ""
+
+
+def _unlike_others(
+    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> int:
+    """How many cells have high values of genes that few cells have, where most cells have ones."""
+    cells = int(row.max()) + 1
+    if cells < 2 * FEW_CELLS:
+        return 0
+    rare = np.bincount(column)[column] <= _RARE * cells
+    number = np.bincount(row[rare], minlength=cells)
+    ones = np.bincount(row[rare & (values == 1)], minlength=cells)
+    share = ones[number >= _RARE_LEAST] / number[number >= _RARE_LEAST]
+    if len(share) < FEW_CELLS or np.median(share) < _USUAL_ONES:
+        return 0
+    unlike = int((share < _FEW_ONES).sum())
+    return unlike if unlike > max(1, 0.01 * len(share)) else 0
+
+
+def round_total(total: float) -> float | None:
+    """The power of ten that a total is, but for the rounding of its parts; None if it is none."""
+    for power in (1e4, 1e5, 1e6):
+        if abs(total - power) <= _ROUNDING * power:
+            return power
+    return None
 
 
 def background(sample: SparseRows) -> float | None:
@@ -90,11 +126,6 @@ def spread(totals: NDArray[np.float64]) -> float:
         return float("inf")
     low, middle, high = np.percentile(totals, [10, 50, 90])
     return float((high - low) / middle)
-
-
-def _is_round(total: float) -> bool:
-    """Whether a total is near to a power of ten that values are scaled to."""
-    return any(abs(total - power) <= 2e-3 * power for power in (1e4, 1e5, 1e6))
 
 
 def _top_genes_vary(

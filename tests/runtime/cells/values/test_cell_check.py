@@ -70,6 +70,18 @@ def test_odd_cell_is_named_and_so_are_the_others(others, odd):
     assert f"1 of 60: cell looks like {odd}" in check.warning(rows)
 
 
+def test_cells_of_rounded_tpm_among_counts_are_odd():
+    values = cells()
+    lengths = np.random.default_rng(SEED).lognormal(0.8, 0.8, GENES)
+    per_length = values / lengths
+    values[::6] = np.rint(per_length / per_length.sum(axis=1, keepdims=True) * 1e6)[::6]
+    errors = check_of(values).errors(dense_to_rows(values.astype(np.float32)))
+    words = (
+        "cell looks like values scaled to a total and rounded (such as TPM), but the others hold "
+    )
+    assert errors == dict.fromkeys(range(0, 60, 6), words + "raw counts")
+
+
 def test_cells_beyond_the_sample_are_judged_too(tmp_path):
     number = 1500
     values = np.tile(counts(), (38, 1))[:number]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from make_cells import CELLS, GENES, counts, cp10k, tpm, z_scores
@@ -156,6 +158,7 @@ def test_corrected_counts_and_their_logarithms_are_taken_with_a_warning(change):
         (lambda v: smoothed(cp10k(v)), "imputed"),
         (lambda v: smoothed(log_of(cp10k(v))), "imputed"),
         (lambda v: cp10k(smoothed(v)) / 1e4, "imputed"),
+        (lambda v: np.rint(cp10k(v)), "rounded to whole numbers"),
         (lambda v: np.rint(tpm(v)), "rounded to whole numbers"),
         (lambda v: np.rint(tpm(v))[:3], "rounded to whole numbers"),
         (lambda v: np.rint(tpm(v))[:1], "rounded to whole numbers"),
@@ -184,6 +187,25 @@ def test_few_cells_of_whole_numbers_are_doubted():
     values = np.floor(log_of(cp10k(wide(4, genes=3000))))
     finding = judge(dense_to_rows(values))
     assert (finding.kind, "rounded logarithms" in finding.warning) == ("counts", True)
+
+
+def test_cells_of_rounded_lengths_among_counts_are_doubted():
+    values = wide(genes=3000).astype(float)
+    assert judge(dense_to_rows(values)).warning == ""
+    values[::4] = np.rint(values[::4] * np.random.default_rng(1).lognormal(0.8, 0.8, 3000))
+    finding = judge(dense_to_rows(values))
+    assert finding.kind == "counts"
+    seen = re.match(r"in (\d+) of 60 cells looked at, rare genes are seldom", finding.warning)
+    assert 10 <= int(seen[1]) <= 15
+
+
+def test_cells_of_corrected_counts_among_logarithms_are_told():
+    values = wide().astype(float)
+    values[::3] = ambient(values, 0.05)[::3]
+    finding = judge(dense_to_rows(log_of(cp10k(values))))
+    assert (finding.kind, finding.log_base) == ("log1p", np.e)
+    seen = re.match(r"(\d+) of the cells looked at come from corrected counts", finding.warning)
+    assert 15 <= int(seen[1]) <= 20
 
 
 def test_counts_of_a_panel_where_no_gene_is_missing_are_counts():
