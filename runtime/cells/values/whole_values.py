@@ -64,11 +64,10 @@ def judge_whole(
             )
     unlike = _unlike_others(values, row, column)
     if unlike:
-        return "", (
-            f"in {unlike:,} of {len(totals):,} cells looked at, rare genes are seldom counted once, "
-            "as they are in the others: reads instead of molecules, or values scaled by gene length "
-            "and rounded, which have lost the order of genes"
-        )
+        doubt = f"in {unlike:,} of {len(totals):,} cells looked at, rare genes are seldom counted "
+        doubt += "once, as they are in the others: reads instead of molecules, or values scaled by "
+        doubt += "gene length and rounded, which have lost the order of genes"
+        return "", doubt
     if most == 1:
         return "", "all values are 0 or 1: the order of genes is that of their medians alone"
     return "", ""
