@@ -23,6 +23,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     probe,
     transforms,
     whole_cells,
+    whole_share,
 )
 from c2t.runtime.cells.values.judge import Finding, alike
 from c2t.runtime.cells.values.whole_values import round_total
@@ -32,6 +33,7 @@ _FULL, _FULL_COLUMNS = 0.95, 1000
 _TOTAL_TOLERANCE = 0.02
 # In a file whose grid is blurred: cells with fewer values, or as near to it, may be its own.
 _BLURRED_LEAST, _NEAR_SHARE = 40, 0.4
+_WHOLE_SHARE = 0.85
 _TEXTS_MAX = 3
 # In cells of counts the largest value is 1.5 to 10 % of the total, in rounded logarithms below
 # 0.5 %, and at most log2 of a million.
@@ -93,6 +95,8 @@ class CellCheck:
             kinds = classify(values, transforms(self._kind.base))
             near = corrected_share(values, self._kind)
             near[(~np.isnan(values)).sum(axis=1) < _BLURRED_LEAST] = 1  # too few to say
+            if self._kind.fit == "whole":
+                near = whole_share(values)
             for cell, kind, share in zip(doubtful.tolist(), kinds, near.tolist(), strict=True):
                 if not self._tolerated(kind, share):
                     errors[cell] = self._sentence(kind.words)
@@ -109,9 +113,12 @@ class CellCheck:
 
         Args:
             kind: What it looks like.
-            near: Share of its values that lie near to multiples if it is of the file's kind.
+            near: Share of its values that lie near to multiples if it is of the file's kind; in
+                counts, share of whole numbers.
         """
         assert self._kind is not None
+        if self._kind.fit == "whole" and kind.fit == "corrected" and near >= _WHOLE_SHARE:
+            return True  # EM divides a few reads between genes, in some cells more than in others
         if self._blurred and kind.fit in ("corrected", "none"):
             return True  # the file as a whole is warned about
         if self._blurred and kind.fit == "multiples" and near >= _NEAR_SHARE:

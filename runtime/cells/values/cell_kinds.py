@@ -265,6 +265,16 @@ def corrected_share(values: Floats, kind: CellKind) -> Floats:
     return best
 
 
+def whole_share(values: Floats) -> Floats:
+    """[B] share of whole numbers among the values of each cell.
+
+    Args:
+        values: [B, P] as `probe` gives them.
+    """
+    near = np.abs(values - np.maximum(np.rint(values), 1)) <= WHOLE_TOLERANCE
+    return np.asarray(near.sum(axis=1) / np.maximum(_number(values), 1))
+
+
 def is_rounded(values: Floats) -> bool:
     """Whether values were rounded to three decimals or fewer, which blurs the grid.
 
@@ -292,8 +302,7 @@ def _surely_counts(values: Floats) -> Bools:
 
 def _partly_whole(values: Floats) -> Bools:
     """[B] whether many values are whole, as of counts of which some were shared or corrected."""
-    near = np.abs(values - np.maximum(np.rint(values), 1)) <= WHOLE_TOLERANCE
-    return np.asarray(near.sum(axis=1) >= _PARTLY * np.maximum(_number(values), 1))
+    return np.asarray(whole_share(values) >= _PARTLY)
 
 
 def _mostly_whole(values: Floats) -> Bools:

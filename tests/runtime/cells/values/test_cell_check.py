@@ -82,6 +82,16 @@ def test_cells_of_rounded_tpm_among_counts_are_odd():
     assert errors == dict.fromkeys(range(0, 60, 6), words + "raw counts")
 
 
+def test_cells_of_counts_may_hold_a_few_divided_reads():
+    values, rng = cells(), np.random.default_rng(SEED)
+    check = check_of(values)
+    for share, odd in ((0.01, []), (0.06, []), (0.5, [7])):
+        mixed = values.copy()
+        divided = rng.random(GENES) < share
+        mixed[7] = np.where(divided, mixed[7] * rng.uniform(0.2, 0.9, GENES), mixed[7])
+        assert list(check.errors(dense_to_rows(mixed.astype(np.float32)))) == odd
+
+
 def test_cells_beyond_the_sample_are_judged_too(tmp_path):
     number = 1500
     values = np.tile(counts(), (38, 1))[:number]
