@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import anndata
@@ -88,6 +89,18 @@ def adata(x: np.ndarray | sp.spmatrix | None = None, **layers: np.ndarray) -> an
         ),
         var=pd.DataFrame({"gene_symbol": SYMBOLS[:genes]}, index=IDS[:genes]),
         layers=layers or None,
+    )
+
+
+def named(
+    names: Iterable[object], x: np.ndarray | sp.spmatrix | None = None, **columns: Iterable[object]
+) -> anndata.AnnData:
+    """Cells whose gene table has these names, and these columns."""
+    x = sp.csr_matrix(counts()) if x is None else x
+    return anndata.AnnData(
+        X=x,
+        obs=pd.DataFrame(index=[f"cell{i}" for i in range(x.shape[0])]),
+        var=pd.DataFrame(columns, index=[str(name) for name in names]),
     )
 
 

@@ -53,8 +53,8 @@ class AnnDataStore:
     def uns_text(self, name: str) -> str:
         """An entry of `uns` that is a text, such as "organism"; "" if there is none."""
         entry = np.asarray(self._adata.uns.get(name, ""))
-        few = entry.dtype.kind in "SUO" and entry.size <= UNS_TEXTS_MAX
-        return " and ".join(as_strings(entry.reshape(-1))) if few else ""
+        texts = entry.reshape(-1).tolist() if entry.size <= UNS_TEXTS_MAX else []
+        return " and ".join(text for text in texts if isinstance(text, str))
 
     def close(self) -> None:
         """Do nothing: the object is the caller's."""

@@ -185,7 +185,7 @@ def named_like_no_gene(name: str, is_known: bool) -> bool:
     # Most names are sorted out by two letters: there may be hundreds of thousands.
     start, end = upper[:2], upper[-3:]
     return (
-        ((start in _STARTS or start.isdigit()) and _NOT_GENE_NAME.match(upper) is not None)
+        ((start in _STARTS or start[:1].isdigit()) and _NOT_GENE_NAME.match(upper) is not None)
         or ("_" in upper[:12] and _PREFIXED_PEAK.match(upper) is not None)
         or (end in _ENDS and upper.endswith(_NOT_GENE_ENDS))
     )

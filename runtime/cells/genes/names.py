@@ -33,6 +33,7 @@ _EXCEL_DATE = re.compile(
     re.IGNORECASE,
 )
 _SAMPLE = 400
+_SHARED_LEAST = 10  # names, as well as half of them
 # Spliced, unspliced and ambiguous counts in columns of their own, as alevin-fry writes them.
 _SPLICING = ("-U", "-A")
 _SPLICING_LEAST = 0.05  # of the columns must end so
@@ -122,6 +123,7 @@ class _Reader:
             self._genomes()
             self._splicing()
             self._shared(_PREFIX, before=True)
+            self._genomes()  # within "rna_GRCh38_CD3E"
             self._shared(_SUFFIX, before=False)
             self._inside()
             self._numbers()
@@ -196,7 +198,7 @@ class _Reader:
         if not matches:
             return
         part, count = Counter(matches).most_common(1)[0]
-        if count * 2 < len(self._some_left()):
+        if count < max(_SHARED_LEAST, len(self._some_left()) / 2):
             return
         settled = []
         for column, name in self._left.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
-from make_cells import GENES, IDS, SYMBOLS, V2, adata, vocabulary
+from make_cells import GENES, IDS, SYMBOLS, V2, adata, counts, named, tokens, vocabulary
 
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
@@ -16,16 +18,6 @@ def read(cells, genes=None, **options):
     return CellReader(cells, genes or vocabulary(), V2, CellOptions(**options))
 
 
-def named(names, **columns):
-    cells = adata()
-    cells.var = pd.DataFrame(columns, index=[str(name) for name in names])
-    return cells
-
-
-def tokens(reader):
-    return [row.tolist() for chunk in reader.chunks() for row in chunk.tokens]
-
-
 BY_ID = tokens(read(adata()))
 
 
@@ -34,7 +26,6 @@ BY_ID = tokens(read(adata()))
     [
         (adata(), "var_names"),
         (named(SYMBOLS), "var_names"),
-        (named([name.lower() for name in SYMBOLS]), "var_names"),
         (named([f"{name}.{i}" for i, name in enumerate(IDS)]), "var_names"),
         (named(range(GENES), gene_ids=IDS), "gene_ids"),
         (named(range(GENES), feature_name=SYMBOLS), "feature_name"),
@@ -49,6 +40,17 @@ def test_best_column_is_found(cells, column):
     assert reader.gene_report.coverage == 1
     assert reader.gene_report.genes == GENES
     assert tokens(reader) == BY_ID
+
+
+def test_symbols_in_lower_case_are_taken_where_the_file_or_the_user_says_human():
+    cells = named([name.lower() for name in SYMBOLS])
+    with pytest.raises(CellFileError, match=r"written as those of a fish \(`gene1`\)"):
+        read(cells)
+    reader = read(cells, organism="human")
+    assert (reader.gene_report.coverage, reader.gene_report.genes) == (1, GENES)
+    assert tokens(reader) == BY_ID
+    cells.uns["organism"] = "Homo sapiens"
+    assert tokens(read(cells)) == BY_ID
 
 
 def test_column_of_the_users_choice():
@@ -69,7 +71,9 @@ def test_report_counts_expressed_genes_and_counts():
     assert (report.columns, report.expressed, report.matched) == (80, 60, 30)
     assert (report.coverage, report.counts_coverage) == (0.5, 0.5)
     assert report.sentence == (
-        "genes by `var_names`: 30 of 60 expressed genes known (50%), with 50% of the counts"
+        "genes by `var_names`: 30 of 60 expressed genes known (50%), with 50% of the counts "
+        "(warned about below 60%, refused below 10%); "
+        "columns for 50 of the bundle's 50 genes (100%)"
     )
     (warning,) = report.warnings
     assert warning.startswith("the bundle knows 50% of the expressed genes (50% of the counts)")
@@ -109,22 +113,41 @@ def test_unknown_names_are_refused():
     )
 
 
-def test_genes_of_another_species_are_named():
-    with pytest.raises(CellFileError, match="which are mouse genes: map them to human"):
-        read(named([f"ENSMUSG{i:011d}" for i in range(GENES)]))
-
-
-def test_mouse_symbols_that_match_human_ones_are_warned_about():
-    warnings = read(named([name.title() for name in SYMBOLS])).gene_report.warnings
-    assert warnings == ("gene names look like mouse symbols (`Cd3e`), taken as the human ones",)
-
-
 def test_low_coverage_can_be_allowed():
     few = vocabulary(4)
     with pytest.raises(CellFileError, match=r"not recognised: 4 of 76 match"):
         read(adata(), few)
     assert read(adata(), few, min_coverage=0).gene_report.matched == 4
     assert read(adata(), few, min_coverage=0.01).gene_report.matched == 4
+
+
+def test_file_without_columns_is_refused():
+    with pytest.raises(CellFileError, match="has no genes: its matrix has 0 columns"):
+        read(adata()[:, :0])
+
+
+def test_counts_that_are_mostly_in_unknown_genes():
+    x = counts()
+    x[:, 79] = 3 * x[:, :79].sum(axis=1)
+    names = [*IDS[:79], "OTHER"]
+    report = read(named(names, x)).gene_report
+    assert report.coverage > 0.95
+    assert report.counts_coverage == pytest.approx(0.25)
+    (warning,) = report.warnings
+    assert warning.startswith("the bundle knows 99% of the expressed genes (25% of the counts)")
+    x[:, 79] *= 10
+    with pytest.raises(CellFileError, match=r"have 3\.2% of the counts, at least 10% are needed"):
+        read(named(names, x))
+    assert read(named(names, x), min_coverage=0).gene_report.counts_coverage < 0.1
+
+
+def test_missing_words_are_no_names():
+    genes = dataclasses.replace(
+        vocabulary(2), alias=np.array([b"NAN", b"NA"]), alias_gene=np.array([0, 1], np.int32)
+    )
+    names = ["nan", "NA", "", *IDS[:2], *[f"none{i}" for i in range(75)]]
+    reader = read(named(names), genes, min_coverage=0)
+    assert reader.gene_match.column_gene[:5].tolist() == [-1, -1, -1, 0, 1]
 
 
 def test_allowed_without_any_gene_it_gives_an_error_for_each_cell():
