@@ -22,6 +22,7 @@ from c2t.runtime.command_line.options import (
     LeastAgreementOption,
     LimitOption,
     MaxNewTokensOption,
+    MinCoverageOption,
     NumBeamsOption,
     OntologyOption,
     OrganismOption,
@@ -80,6 +81,7 @@ def evaluate(
     choice: CellChoiceOption = None,
     layer: LayerOption = None,
     gene_column: GeneColumnOption = None,
+    min_coverage: MinCoverageOption = 0.1,
     organism: OrganismOption = None,
     max_new_tokens: MaxNewTokensOption = None,
     num_beams: NumBeamsOption = None,
@@ -127,6 +129,7 @@ def evaluate(
         reading=CellOptions(
             layer=layer,
             gene_column=gene_column,
+            min_coverage=min_coverage,
             organism=organism,
             limit=limit,
             cells=None if choice is None else read_ids(choice),

@@ -23,6 +23,12 @@ LayerOption = Annotated[
 GeneColumnOption = Annotated[
     str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
 ]
+MinCoverageOption = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Least share of genes and counts that must be known; 0: take any."
+    ),
+]
 OrganismOption = Annotated[
     str | None,
     typer.Option(

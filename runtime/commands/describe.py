@@ -20,6 +20,7 @@ from c2t.runtime.command_line.options import (
     LayerOption,
     LimitOption,
     MaxNewTokensOption,
+    MinCoverageOption,
     NumBeamsOption,
     OrganismOption,
     ThreadsOption,
@@ -61,12 +62,7 @@ def describe(
         Values, typer.Option(help="What its values are; auto looks at them.")
     ] = Values.auto,
     gene_column: GeneColumnOption = None,
-    min_coverage: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Least share of genes and counts that must be known; 0: take any."
-        ),
-    ] = 0.1,
+    min_coverage: MinCoverageOption = 0.1,
     organism: OrganismOption = None,
     filter_pass: Annotated[
         bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")

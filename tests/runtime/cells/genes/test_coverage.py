@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from make_cells import V2, named
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
-from c2t.runtime.cells.genes.usual_genes import USUAL_GENES
+from c2t.runtime.cells.genes.coverage import USUAL_GENES
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.system.errors import CellFileError
