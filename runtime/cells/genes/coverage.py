@@ -24,9 +24,9 @@ LOW_BREADTH, MIN_BREADTH = 0.25, 0.01
 LOW_USUAL = 0.90
 # A vocabulary with fewer genes than this is no whole transcriptome itself: its shares say little.
 WHOLE_VOCABULARY = 1000
-# Genes that nearly every human cell expresses, whatever its type. A whole transcriptome has a column
-# for each. Highly variable genes leave most of them out, since they vary little: of 122, the whole
-# files at hand have 122; cut to the 2,000 most variable genes, 1; a panel of 765 genes, 20.
+# Genes that nearly every human cell expresses, whatever its type. A whole transcriptome has a
+# column for each. Highly variable genes leave most of them out, since they vary little: of 122, the
+# whole files at hand have 122; cut to the 2,000 most variable genes, 1; a panel of 765 genes, 20.
 _SYMBOLS = (
     # proteins of the large ribosome
     "RPL3 RPL4 RPL5 RPL6 RPL7 RPL7A RPL8 RPL9 RPL10 RPL10A RPL11 RPL12 RPL13 RPL13A RPL14 RPL15 "
