@@ -289,3 +289,60 @@ def test_what_is_wrong_is_said_before_gigabytes_are_hashed(
     assert done.returncode == 1
     assert problem in done.stderr
     assert done.stdout == ""
+
+
+def test_a_run_in_which_every_cell_failed_fails(bundle: Path, tmp_path: Path) -> None:
+    cells = make_cells(tmp_path / "cells.h5ad", 6)
+    adata = anndata.read_h5ad(cells)
+    x = adata.X.toarray()
+    x[range(6), range(6)] = float("nan")
+    x[0] = 0
+    adata.X = x
+    adata.write_h5ad(cells)
+    out = tmp_path / "out.jsonl"
+    done = run_c2t("describe", bundle, cells, "-o", out, "--json", "--counts-are", "counts")
+    assert done.returncode == 1
+    assert len(records(out)) == 6
+    assert json.loads(done.stdout)["failed"] == 6
+    *_, summary, error, hint = done.stderr.splitlines()
+    assert summary.startswith("described 6 cells, 6 of them with an error")
+    assert error.startswith(
+        f"error: no cell of {cells} could be described; 4 of the 6: cell has 1 NaN"
+    )
+    assert "--layer" in hint
+    assert run_c2t("describe", bundle, cells, "--counts-are", "counts").returncode == 1
+
+
+def test_control_characters_of_cells_do_not_reach_the_terminal(
+    bundle: Path, cells: Path, tmp_path: Path
+) -> None:
+    adata = anndata.read_h5ad(cells)
+    adata.obs_names = ["\x1b[2J\rx\nerror: forged", *adata.obs_names[1:]]
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    done = run_c2t("describe", bundle, path, "--cells", "no such cell")
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+    assert r"names such as `\x1b[2J\rx" in done.stderr
+    assert sum(line.startswith("error:") for line in done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("target", ["missing.bin", "other.csv"])
+def test_output_through_a_link_with_another_suffix(
+    target: str, call_c2t: Command, cells: Path, tmp_path: Path
+) -> None:
+    (tmp_path / target).touch()
+    (tmp_path / "out.jsonl").symlink_to(target)
+    done = call_c2t("describe", "no-bundle", cells, "-o", tmp_path / "out.jsonl", "--force")
+    assert done.returncode == 1
+    assert f"out.jsonl is a link to {tmp_path / target}" in done.stderr
+
+
+def test_pipe_and_device_as_output(call_c2t: Command, cells: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.csv")
+    (tmp_path / "null.csv").symlink_to("/dev/null")
+    for name in ("out.csv", "null.csv"):
+        done = call_c2t("describe", "no-bundle", cells, "-o", tmp_path / name, "--force")
+        assert done.returncode == 1
+        assert "is a pipe or a device; a file is to be written there" in done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from c2t.runtime.system.text_tables import Section, gigabytes, render, table
+from c2t.runtime.system.text_tables import Section, gigabytes, render, table, visible
 
 
 def test_sections_align_names_and_lines() -> None:
@@ -18,3 +18,11 @@ def test_table_aligns_columns() -> None:
 def test_amounts_of_memory() -> None:
     amounts = [gigabytes(n) for n in (12, 4_500, 7_000_000, 25_300_000_000)]
     assert amounts == ["12 B", "4.5 KB", "7.0 MB", "25.3 GB"]
+
+
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert visible("a\x1b[2Jb\rc\td\x9bé\u202e\u2028") == r"a\x1b[2Jb\rc\td\x9bé\u202e\u2028"
+    assert visible("one\ntwo") == "one\ntwo"
+    text = render([Section("bundle", [("name\x1b", "fine\r\n\x1b[31mwarning: no\x85x")])])
+    assert text == "bundle\n  name\\x1b  fine\\r\n" + " " * 12 + "\\x1b[31mwarning: no\\x85x\n"
+    assert table(("a\nb",), [("\x07",)]) == "a b\n\\x07\n"
