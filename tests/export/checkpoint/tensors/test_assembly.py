@@ -91,3 +91,62 @@ def test_encoder_with_its_second_names_stored():
     for name in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"):
         del state[name]
     assert torch.equal(build_geneformer(original.config, state)(cell).logits, expected)
+
+
+@pytest.mark.parametrize("kind", ["old names", "base model alone", "classifier", "no head"])
+def test_encoders_saved_otherwise_give_the_same_hidden_states(kind):
+    original = tiny_geneformer()
+    state = dict(original.state_dict())
+    bert = {name: tensor for name, tensor in state.items() if name.startswith("bert.")}
+    if kind == "old names":
+        state = {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): tensor
+            for name, tensor in state.items()
+        }
+    elif kind == "base model alone":
+        state = {name.removeprefix("bert."): tensor for name, tensor in bert.items()}
+    elif kind == "classifier":
+        state = bert | {"classifier.weight": torch.ones(2, 16), "classifier.bias": torch.ones(2)}
+    else:
+        state = bert
+    named = encoder_family("bert").named_as_in_module(state)
+    model = build_geneformer(original.config, named)
+    cell = torch.arange(4, 20)[None]
+    expected = original.bert(cell).last_hidden_state
+    assert torch.equal(model.bert(cell).last_hidden_state, expected)
+
+
+def test_a_decoder_saved_as_its_base_model():
+    original = tiny_llama()
+    state = {
+        name.removeprefix("model."): tensor
+        for name, tensor in original.state_dict().items()
+        if name.startswith("model.")
+    }
+    model = build_llama(original.config, decoder_family("llama").named_as_in_module(state))
+    assert torch.equal(llama_logits(model), llama_logits(original))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "change", "hint"),
+    [
+        (UNTIED, "absent", "tie_word_embeddings to true"),
+        (TIED, "differs", "tie_word_embeddings to false"),
+        (TIED, "longer", "set vocab_size to 7"),
+    ],
+)
+def test_hints_about_tables(sizes, change, hint):
+    original = tiny_llama(sizes)
+    state = dict(original.state_dict())
+    if change == "absent":
+        del state["lm_head.weight"]
+    elif change == "differs":
+        state["lm_head.weight"] = state["lm_head.weight"] + 1
+    else:
+        del state["lm_head.weight"]
+        state["model.embed_tokens.weight"] = torch.ones(7, 24)
+    with pytest.raises(CheckpointError) as caught:
+        build_llama(original.config, state)
+    assert hint in caught.value.hint
