@@ -203,7 +203,8 @@ def _positions(stored: Sequence[int] | None, *, stated: bool | None) -> int:
         return DEFAULT_POSITIONS if stated else 0
     if stated is False or len(stored) != 3:
         problem = f"the perceiver's weights hold a table of positions, {list(stored)}"
-        raise CheckpointError(problem, hint="leave --no-perceiver-positions out")
+        hint = "leave --no-perceiver-positions out, or check use_position_encoding of the run"
+        raise CheckpointError(problem, hint=hint)
     return stored[1]
 
 

@@ -230,6 +230,12 @@ def find_scale(
     return stated[0] if stated else None
 
 
+def adapters_beside(checkpoint: Path) -> list[str]:
+    """The configs of adapters that a run left beside a full checkpoint."""
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    return [name for name in _BESIDE if (folder / name).is_file()]
+
+
 def _scale_inside(stored: object, source: str) -> LoraScale:
     """The scale from the arguments of a training script.
 

@@ -19,6 +19,7 @@ from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.checkpoint.tensors.adapter_config import (
     ADAPTER_CONFIG,
     LoraScale,
+    adapters_beside,
     find_scale,
     scale_from_config,
 )
@@ -146,6 +147,10 @@ def _collect_trained(options: CheckpointOptions, collected: CollectedTensors) ->
         if full.lora and options.adapter is None:
             holds_base = bool(full.parts[DECODER])
             scale = find_scale(options.checkpoint, stored.beside, base_in_checkpoint=holds_base)
+        unused = [] if full.lora or options.adapter else adapters_beside(options.checkpoint)
+        if unused:
+            note = f"no LoRA weights in it: {unused[0]} beside it is not used without --adapter"
+            collected.story.append(note)
     if options.adapter is not None:
         scale = _collect_adapter(options.adapter, options.checkpoint, full, collected)
     if options.lora_alpha is not None:
