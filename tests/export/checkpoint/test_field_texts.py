@@ -22,7 +22,7 @@ from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning")]
+pytestmark = pytest.mark.slow
 
 # What is said beside the right result; "" says nothing.
 RIGHT = {
@@ -93,14 +93,18 @@ def first_logits(arguments: list[str], cells: list[list[int]]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("name", RIGHT)
 def test_tokens_texts_and_logits_of_pytorch(
-    call_c2t: Callable[..., Any], tmp_path: Path, name: str
+    call_c2t: Callable[..., Any],
+    tmp_path: Path,
+    recwarn: pytest.WarningsRecorder,
+    name: str,
 ) -> None:
     case = prepare(name, tmp_path / "case")
     done = call_c2t("export", *case["args"], "-o", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
-    said = lines(done.stderr, "warning: ")
+    said = " ".join(str(warning.message) for warning in recwarn)
     assert RIGHT[name] in said
     assert bool(RIGHT[name]) == bool(said)
     bundle = open_bundle(tmp_path / "bundle")
