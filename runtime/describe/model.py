@@ -136,7 +136,10 @@ class Model:
             return self._describers[options]
 
     def close(self) -> None:
-        """Give back all memory and the GPU. What is being described meanwhile ends first."""
+        """Give back all memory and the GPU.
+
+        A description that is still being read goes on, and keeps its engines until it ends.
+        """
         with self._lock:
             self._closed = True
             with ExitStack() as devices:  # no other thread may use them while they are freed
