@@ -22,7 +22,7 @@ from c2t.runtime.system.errors import BundleError
 # pseudo-autosomal gene, which older releases wrote as ENSGR…: a gene of its own, not a version.
 _VERSIONED_ID = re.compile(r"(ENS[A-Z]*G[A-Z]?\d{6,})\.\d+(_PAR_Y)?\Z")
 _PAR_Y_ID = re.compile(r"ENSG0(\d{10})(?:\.\d+)?_PAR_Y\Z")
-_NOT_IN_R_NAMES = re.compile(r"[^A-Za-z0-9._]")
+_SIGN = re.compile(r"[^A-Za-z0-9.]")
 
 UNKNOWN = -1
 
@@ -86,14 +86,13 @@ class GeneVocabulary:
         return {**self._by_id, **dict(aliases)}
 
     @cached_property
-    def _by_r_name(self) -> dict[str, int]:
-        """Names with signs that R's `make.names` turns into dots, as it writes them."""
+    def _with_dots(self) -> dict[str, int]:
+        """Names with signs in them, with dots for these; -1 for what two genes would be called."""
         names: dict[str, int] = {}
         for name, gene in self._by_name.items():
-            if "-" in name or not name.isalnum():
-                r_name = _NOT_IN_R_NAMES.sub(".", name)
-                # Two genes of one name in R: it means neither.
-                names[r_name] = gene if names.get(r_name, gene) == gene else UNKNOWN
+            if not name.isalnum():
+                dotted = _SIGN.sub(".", name)
+                names[dotted] = gene if names.get(dotted, gene) == gene else UNKNOWN
         return names
 
     def lookup(self, names: Iterable[str]) -> NDArray[np.int32]:
@@ -125,9 +124,12 @@ class GeneVocabulary:
             return UNKNOWN
         return by_name.get(versioned[1], UNKNOWN)
 
-    def lookup_r_name(self, name: str) -> int:
-        """Return the gene of a name that R has written: "HLA.A" for "HLA-A"; -1 if unknown."""
-        return self._by_r_name.get(name, UNKNOWN)
+    def lookup_signs(self, name: str) -> int:
+        """Return the gene of a name with other signs, -1 if it is not known.
+
+        R's `make.names` writes "HLA.A" for "HLA-A", others "HLA_A".
+        """
+        return self._with_dots.get(_SIGN.sub(".", name.strip()), UNKNOWN)
 
 
 def _text(values: NDArray[np.bytes_]) -> list[str]:

@@ -23,10 +23,13 @@ _MISSING = frozenset(
 )
 _INNER_ID = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]{0,6}?G[A-Z]?\d{6,})(?:\.\d+)?(?![0-9A-Z])")
 _SECOND_COPY = re.compile(r"PAR[_\-.]Y")  # of a gene on X and Y, which is a gene of its own
-_ACCESSION = re.compile(r"([^|]+?)[|_.\-][NX][MR][_.\-]\d{5,}")  # "CD3E|NM_000733.3|PolyA_1"
-_ACCESSION_KINDS = ("NM", "NR", "XM", "XR")
+_ACCESSION = re.compile(
+    r"([^|]+?)[|_.\-](?:[NX][MR][_.\-]\d{5,}|ENST\d{6,})"
+)  # "CD3E|NM_000733.3|PolyA_1"
+_ACCESSION_KINDS = ("NM", "NR", "XM", "XR", "ENST")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*[_.:|\-]+(?=.)")
-_SUFFIX = re.compile(r"(?<=.)[_.:|\-]+[A-Za-z][A-Za-z0-9]*\Z")
+_SUFFIX = re.compile(r"(?<=.)[ _.:|\-(\[]+[A-Za-z][A-Za-z0-9]*[)\]]?\Z")
+_QUOTES = "\"'"
 _EXCEL_DATE = re.compile(
     r"(?:\d{1,2}[-. ](?:Mar|Sep|Sept|Dec)|(?:Mar|Sep|Sept|Dec)[-. ]\d{1,2}"
     r"|(?:19|20)\d\d-\d\d-\d\d(?: 00:00:00)?|\d{1,2}/\d{1,2}/(?:\d\d)?\d\d)\Z",
@@ -120,6 +123,7 @@ class _Reader:
         some = known[:: max(1, len(known) // _SAMPLE)].tolist()
         as_ids = [self._names[column][:3].upper() == "ENS" for column in some]
         if self._left:
+            self._quotes()
             self._genomes()
             self._splicing()
             self._shared(_PREFIX, before=True)
@@ -156,6 +160,18 @@ class _Reader:
     def _some_left(self) -> list[str]:
         left = list(self._left.values())
         return left[:: max(1, len(left) // _SAMPLE)]
+
+    def _quotes(self) -> None:
+        if not any(name[:1] in _QUOTES for name in self._some_left()):
+            return
+        settled = []
+        for column, name in self._left.items():
+            self._left[column] = inner = name.strip(_QUOTES)
+            if inner != name and self._take(
+                column, self._vocabulary.lookup_one(inner), "without quotes"
+            ):
+                settled.append(column)
+        self._settle(settled)
 
     def _genomes(self) -> None:
         """Genes of "GRCh38_CD3E" and "mm10___Cd3e": those of other species are set aside."""
@@ -228,10 +244,13 @@ class _Reader:
                 accession = _ACCESSION.match(name)
                 if accession:
                     gene, how = lookup(accession[1]), "without the accession"
-            if gene == UNKNOWN and not ids and "." in name:
+            if gene == UNKNOWN and not ids and ("." in name or "_" in name):
                 stem, _, number = name.rpartition(".")
                 if not (number.isdigit() and stem in present):
-                    gene, how = self._vocabulary.lookup_r_name(name), "with `-` for R's `.`"
+                    gene, how = (
+                        self._vocabulary.lookup_signs(name),
+                        "with other signs (`-` for R's `.`)",
+                    )
             if gene != UNKNOWN and self._take(column, gene, how):
                 settled.append(column)
         self._settle(settled)

@@ -48,15 +48,15 @@ def test_alias_of_an_id_with_a_token_wins_over_the_id():
     assert genes.lookup(["ENSG00000000001", "ENSG00000000001.3", "OLD"]).tolist() == [1, 1, 0]
 
 
-def test_names_that_r_has_written():
+def test_names_with_other_signs():
     genes = dataclasses.replace(
         vocabulary(3),
         alias=np.array([b"HLA-A", b"MT-CO1", b"AB/C", b"AB-C", b"RP11-2.1"]),
         alias_gene=np.array([0, 1, 1, 2, 2], np.int32),
     )
-    names = ("HLA.A", "MT.CO1", "RP11.2.1", "AB.C", "HLA-A", "GENE1")
-    found = [genes.lookup_r_name(name) for name in names]
-    assert found == [0, 1, 2, -1, -1, -1]  # "AB.C" may be either, the last two are as they are
+    names = ("HLA.A", "MT_CO1", "RP11.2.1", "HLA-A", "AB.C", "GENE1")
+    found = [genes.lookup_signs(name) for name in names]
+    assert found == [0, 1, 2, 0, -1, -1]  # "AB.C" may be either gene, "GENE1" has no signs
 
 
 def test_saved_vocabulary_is_read_back(tmp_path):

@@ -42,6 +42,10 @@ def genes_of(names, genes=None):
         [f"Human_{name}" for name in SYMBOLS],
         [f"{name}_RNA" for name in SYMBOLS],
         [f"rna_GRCh38_{name}" for name in SYMBOLS],
+        [f"{symbol}|ENST{i:011d}|Reference_end" for i, symbol in enumerate(SYMBOLS)],
+        [f"{symbol}_NM_{i:06d}_PolyA_1" for i, symbol in enumerate(SYMBOLS)],
+        [f"{name} (human)" for name in SYMBOLS],
+        [f'"{name}"' for name in SYMBOLS],
     ],
     ids=lambda names: names[0],
 )
@@ -73,8 +77,8 @@ def test_names_that_r_made():
         alias=np.array([b"HLA-A", b"MT-CO1", b"RP11-2.1"]),
         alias_gene=np.array([0, 1, 2], np.int32),
     )
-    names = ["HLA.A", "MT.CO1", "RP11.2.1", "HLA.A.1", "HLA.B"]
-    assert genes_of(names, genes) == [0, 1, 2, 0, -1]
+    names = ["HLA.A", "MT.CO1", "RP11.2.1", "HLA.A.1", "HLA.B", "HLA_A", "RP11-2-1"]
+    assert genes_of(names, genes) == [0, 1, 2, 0, -1, 0, -1]
 
 
 def test_two_ids_or_two_symbols_in_a_name_mean_neither():
