@@ -23,9 +23,8 @@ _MISSING = frozenset(
 )
 _INNER_ID = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]{0,6}?G[A-Z]?\d{6,})(?:\.\d+)?(?![0-9A-Z])")
 _SECOND_COPY = re.compile(r"PAR[_\-.]Y")  # of a gene on X and Y, which is a gene of its own
-_ACCESSION = re.compile(
-    r"([^|]+?)[|_.\-](?:[NX][MR][_.\-]\d{5,}|ENST\d{6,})"
-)  # "CD3E|NM_000733.3|PolyA_1"
+# "CD3E|NM_000733.3|PolyA_1", as BD Rhapsody names its features
+_ACCESSION = re.compile(r"([^|]+?)[|_.\-](?:[NX][MR][_.\-]\d{5,}|ENST\d{6,})")
 _ACCESSION_KINDS = ("NM", "NR", "XM", "XR", "ENST")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*[_.:|\-]+(?=.)")
 _SUFFIX = re.compile(r"(?<=.)[ _.:|\-(\[]+[A-Za-z][A-Za-z0-9]*[)\]]?\Z")
