@@ -106,8 +106,8 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
     if not len(values):
         return Finding(kind="nothing")
 
-    good = sample.take(np.flatnonzero(~bad))
-    probes = probe(good)
+    good = np.flatnonzero(~bad)
+    probes = probe(sample.take(good))
     each = classify(probes, transforms(stated_base))
     # Whole numbers of a few genes may be anything, but in most files they are counts.
     whole = whole_cells(probes) & ~np.isnan(probes).all(axis=1)
@@ -120,7 +120,8 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
         return Finding(kind="log1p", log_base=stated_base, warning=doubt)
     kind = _most_frequent(kinds, stated_base)
     if kind == COUNTS:
-        refused, doubt = judge_whole(values, row, column)
+        of_counts = np.isin(row, good[whole])
+        refused, doubt = judge_whole(values[of_counts], row[of_counts], column[of_counts])
         if refused:
             return Finding(kind="normalized", words=refused, hint=_NORMALIZED)
         return Finding(kind="counts", warning=doubt, cell=COUNTS)

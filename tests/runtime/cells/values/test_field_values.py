@@ -210,7 +210,8 @@ def test_cells_that_are_not_like_the_others_get_an_error(case, expected, name, o
         assert error.startswith(f"cell looks like {looks}")
         assert error.endswith("but the others hold raw counts")
     assert tokens == {cell: row for cell, row in expected.items() if cell not in errors}
-    assert f"{len(errors)} of 40: cell looks like {looks}" in " ".join(reader.warnings)
+    (warning,) = reader.warnings
+    assert f"{len(errors)} of 40: cell looks like {looks}" in warning
 
 
 def test_corrected_counts_are_taken_with_a_warning(case, expected):
