@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.cells.values.cell_kinds import (
     FIRST_PROBES,
+    UNCLEAR,
     CellKind,
     Floats,
     classify,
@@ -21,6 +22,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     fits_kind,
     is_rounded,
     probe,
+    tested_values,
     transforms,
     whole_cells,
     whole_share,
@@ -33,7 +35,7 @@ _FULL, _FULL_COLUMNS = 0.95, 1000
 _TOTAL_TOLERANCE = 0.02
 # In a file whose grid is blurred: cells with fewer values, or as near to it, may be its own.
 _BLURRED_LEAST, _NEAR_SHARE = 40, 0.4
-_WHOLE_SHARE = 0.85
+_WHOLE_SHARE, _TESTED_LEAST = 0.85, 10
 _TEXTS_MAX = 3
 # In cells of counts the largest value is 1.5 to 10 % of the total, in rounded logarithms below
 # 0.5 %, and at most log2 of a million.
@@ -93,6 +95,12 @@ class CellCheck:
             wrong = ~fits_kind(values, self._kind)
             doubtful, values = doubtful[wrong], values[wrong]
             kinds = classify(values, transforms(self._kind.base))
+            if self._kind.fit != "whole":  # a cell of few small values says nothing
+                few = tested_values(values, self._kind) < _TESTED_LEAST
+                kinds = [
+                    UNCLEAR if f and kind.fit == "none" else kind
+                    for f, kind in zip(few.tolist(), kinds, strict=True)
+                ]
             near = corrected_share(values, self._kind)
             near[(~np.isnan(values)).sum(axis=1) < _BLURRED_LEAST] = 1  # too few to say
             if self._kind.fit == "whole":

@@ -275,6 +275,18 @@ def whole_share(values: Floats) -> Floats:
     return np.asarray(near.sum(axis=1) / np.maximum(_number(values), 1))
 
 
+def tested_values(values: Floats, kind: CellKind) -> NDArray[np.int64]:
+    """[B] how many values are small enough multiples of the smallest to be tested.
+
+    Args:
+        values: [B, P] as `probe` gives them.
+        kind: The transform to undo.
+    """
+    undone = undo(values, kind)
+    ratio = undone / _smallest(undone)[:, None]
+    return np.asarray(((ratio > 1 + _NEAR) & (ratio <= _RATIO_MAX)).sum(axis=1))
+
+
 def is_rounded(values: Floats) -> bool:
     """Whether values were rounded to three decimals or fewer, which blurs the grid.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.cells.values.cell_kinds import (
     COUNTS,
+    LOG_MAX,
     UNCLEAR,
     CellKind,
     classify,
@@ -114,7 +115,7 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
     kinds = Counter(COUNTS if w else kind for kind, w in zip(each, whole, strict=True))
     kinds.pop(UNCLEAR, None)
     if not kinds:  # equal values, or too few: any of the kinds in which the order is right
-        if stated_base is None:
+        if stated_base is None or values.max() * np.log(stated_base) > LOG_MAX:
             return Finding(kind="normalized", hint=_NORMALIZED)
         doubt = "too few different values to tell what they are: taken as the file states them"
         return Finding(kind="log1p", log_base=stated_base, warning=doubt)
