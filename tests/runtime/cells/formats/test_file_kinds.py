@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import fcntl
 import gzip
 import io
 import lzma
@@ -189,6 +188,7 @@ def test_hdf5_files_of_other_kinds(kind: str, tmp_path: Path) -> None:
 
 
 def test_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
     monkeypatch.delenv("HDF5_USE_FILE_LOCKING", raising=False)
     path = write(tmp_path / "cells.h5ad", adata())
     with path.open("r+b") as writer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import subprocess
 import sys
 import zlib
@@ -147,6 +147,7 @@ def test_attribute_that_is_an_array_of_one_value(files: tuple[Path, Path]) -> No
     check_obs(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each change has a process of its own")
 def test_changed_bytes_of_attributes_never_end_the_process(files: tuple[Path, Path]) -> None:
     path, _ = files
     content = path.read_bytes()
@@ -201,6 +202,7 @@ HUGE = {
 
 @pytest.mark.parametrize("kind", HUGE)
 def test_tiny_file_that_fills_the_memory(kind: str, files: tuple[Path, Path]) -> None:
+    resource = pytest.importorskip("resource")
     path, _ = files
     make, problem = HUGE[kind]
     with h5py.File(path, "r+") as file:
