@@ -1,7 +1,7 @@
 """The text tokenizer of a bundle: opened within limits, and text tokens into words.
 
 A tokenizer file can say that a token is a book, or that each letter becomes one. So tokens and what
-the decoder may make of them are bounded, and a token that the file does not know is an error: it
+the decoder may make of them are bounded, and a hole among the tokens of the file is an error: it
 would be left out of a text without a word.
 """
 
@@ -66,28 +66,48 @@ def open_tokenizer(path: Path) -> Tokenizer:
         raise BundleError(problem, hint=HINT) from error
 
 
-def decode_text(tokenizer: Tokenizer, token_ids: Sequence[int]) -> str:
+def decode_text(tokenizer: Tokenizer, token_ids: Sequence[int], *, whole: bool = True) -> str:
     """The text of text tokens, without special ones.
 
+    A decoder's table may be padded: its rows behind the tokenizer's last token have no words, and
+    are left out, as by transformers.
+
+    Args:
+        tokenizer: The tokenizer.
+        token_ids: Text tokens.
+        whole: Whether they are a whole text, not the beginning of one.
+
     Raises:
-        BundleError: A token is unknown to the tokenizer, or the text is too long or fails.
+        BundleError: The tokenizer lacks a token among its own, or all of a whole text's; or the
+            text is too long or fails.
     """
     length = 0
+    unknown: int | None = None
     for token in token_ids:
         word = tokenizer.id_to_token(token)
         if word is None:
-            problem = f"text token {token} is not in tokenizer.json"
-            raise BundleError(problem, hint="export the bundle again with its own tokenizer")
-        length += len(word)
+            unknown = token if unknown is None else min(unknown, token)
+        else:
+            length += len(word)
+    if unknown is not None and unknown < tokenizer.get_vocab_size():
+        raise _unknown(unknown)
     if length > TEXT_CHARACTERS_MAX:
         problem = f"{len(token_ids)} text tokens of tokenizer.json have {length:,} characters"
         raise BundleError(problem, hint=HINT)
     try:
         with rust_panics():
-            return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+            text = str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
     except RustPanicError as error:
         problem = f"tokenizer.json cannot decode a text: {error}"
         raise BundleError(problem, hint=HINT) from error
+    if whole and unknown is not None and not text:
+        raise _unknown(unknown)
+    return text
+
+
+def _unknown(token: int) -> BundleError:
+    problem = f"text token {token} is not in tokenizer.json"
+    return BundleError(problem, hint="export the bundle again with its own tokenizer")
 
 
 def _growth(decoder: _Decoder) -> float:

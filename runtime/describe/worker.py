@@ -184,7 +184,7 @@ class Worker:
             return _without_text(cell, outcome)
         self._decoder_watch.worked()
         try:
-            text = self._decode(outcome.token_ids)
+            text = decode_text(self._tokenizer, outcome.token_ids)
         except BundleError as error:
             return _without_text(cell, GenerationFailure(error.problem, cause="decoder"))
         ids, probabilities = outcome.token_ids, outcome.probabilities
@@ -194,7 +194,7 @@ class Worker:
             cell=cell.name,
             text=text,
             confidence=text_confidence(probabilities),
-            cell_type_confidence=cell_type_confidence(text, ids, probabilities, self._decode),
+            cell_type_confidence=cell_type_confidence(text, ids, probabilities, self._begun),
             genes_used=cell.genes_used,
             error=None,
             tokens=outcome.token_ids,
@@ -205,8 +205,9 @@ class Worker:
         self.clock.count("tokens", len(outcome.token_ids))
         return description
 
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        return decode_text(self._tokenizer, token_ids)
+    def _begun(self, token_ids: Sequence[int]) -> str:
+        """The beginning of a text."""
+        return decode_text(self._tokenizer, token_ids, whole=False)
 
 
 class _Prompts:

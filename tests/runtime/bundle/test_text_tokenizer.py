@@ -81,6 +81,24 @@ def test_a_token_without_a_word_is_an_error(tiny_bundle_folder: Path) -> None:
     assert caught.value.hint
 
 
+def test_rows_that_pad_the_decoders_table_are_left_out(tiny_bundle_folder: Path) -> None:
+    tokenizer = open_tokenizer(tiny_bundle_folder / "tokenizer.json")
+    assert decode_text(tokenizer, [40, 99_999, 41]) == tokenizer.decode([40, 41])
+    assert decode_text(tokenizer, [99_999], whole=False) == ""
+
+
+def test_a_hole_among_the_tokens_is_an_error(tiny_bundle_folder: Path, changed) -> None:
+    stored = json.loads((tiny_bundle_folder / "tokenizer.json").read_bytes())
+    words = stored["model"]["vocab"]
+    merges = {part for merge in stored["model"]["merges"] for part in (*merge, "".join(merge))}
+    word = next(w for w in words if w not in merges)
+    hole = words[word]
+    more = {w: number for w, number in words.items() if w != word} | {"another": 5000}
+    tokenizer = open_tokenizer(changed(model=stored["model"] | {"vocab": more}))
+    with pytest.raises(BundleError, match=f"text token {hole} is not in"):
+        decode_text(tokenizer, [40, hole])
+
+
 def test_a_text_that_is_too_long_is_an_error(tiny_bundle_folder: Path, monkeypatch) -> None:
     tokenizer = open_tokenizer(tiny_bundle_folder / "tokenizer.json")
     monkeypatch.setattr(text_tokenizer, "TEXT_CHARACTERS_MAX", 3)
