@@ -32,9 +32,9 @@ from c2t.export.checkpoint.open import outline_checkpoint
 from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions
 from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
 from c2t.export.parity.check import check_parity
+from c2t.export.parity.reference import ReferenceCell, compare_with_reference, read_reference
 from c2t.export.parity.result import ParityResult
 from c2t.export.phrases import read_phrases
-from c2t.export.reference import ReferenceCell, compare_with_reference, read_reference
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
@@ -65,7 +65,7 @@ class ExportOptions:
     checkpoint: CheckpointOptions | None = None
     preset: PresetOptions | None = None
     cells: Path | None = None  # real cells for the parity check and the golden cells
-    reference: Path | None = None  # what the author's own code wrote, see `export.reference`
+    reference: Path | None = None  # what the author's own code wrote, see `export.parity.reference`
     golden_cells: int = 4
     force: bool = False  # replace an existing bundle
 

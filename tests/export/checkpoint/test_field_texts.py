@@ -7,26 +7,27 @@ left behind.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
+import field_checkpoints
 import numpy as np
 import pytest
-import torch
-from field_cases import make_checkpoint
+from field_checkpoints import GENERATORS, FieldCheckpoint, bundle_logits, read_field_checkpoint
 
-from c2t.export.checkpoint.open import load_checkpoint
 from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.system.errors import CheckpointError
 
 pytestmark = pytest.mark.slow
 
 # What is said beside the right result; "" says nothing.
 RIGHT = {
-    "00_plain": "",
     "c35_gen_sampling": "do_sample True, temperature 0.6, top_p 0.9",
     "c36_gen_beams": "",
     "c40_eos_only_in_config": "",
@@ -46,7 +47,6 @@ RIGHT = {
 }
 # What the error names, and what its hint says.
 REFUSED = {
-    "a25_other_base": ("", "other sizes|width|shape|folder"),
     "c30_gen_repetition_penalty": ("repetition_penalty 1.8", "--ignore-generation-config"),
     "c31_gen_suppress": ("suppress_tokens", "--ignore-generation-config"),
     "c32_gen_bad_words": ("bad_words_ids", "--ignore-generation-config"),
@@ -66,63 +66,53 @@ REFUSED = {
 }
 
 
-def lines(text: str, kind: str) -> str:
-    return "\n".join(line for line in text.splitlines() if line.startswith(kind))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all checkpoints, made by one other process: it parts many times."""
+    if not GENERATORS.is_dir():
+        pytest.skip(f"no shared cases at {GENERATORS} (set C2T_SHARED_CASES to their folder)")
+    folder = tmp_path_factory.mktemp("field")
+    there = [name for name in (*RIGHT, *REFUSED) if (GENERATORS / f"{name}.py").is_file()]
+    command = [sys.executable, field_checkpoints.__file__, str(GENERATORS), str(folder), *there]
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    return folder
 
 
-def prepare(name: str, folder: Path) -> dict[str, Any]:
-    case = make_checkpoint(name, folder)
-    return json.loads((case / "expected.json").read_text())
-
-
-def first_logits(arguments: list[str], cells: list[list[int]]) -> np.ndarray:
-    """Logits [cells, V] of the first text token, of the checkpoint as it is read here."""
-    words = iter(arguments)
-    options: dict[str, Any] = {}
-    for word in words:
-        value: str | int = next(words)
-        if word in ("--top-k", "--max-new-tokens"):
-            value = int(value)
-        name = word.removeprefix("--").replace("-", "_")
-        is_path = name in ("geneformer", "llama", "checkpoint", "adapter")
-        options[name] = Path(str(value)) if is_path else value
-    loaded = load_checkpoint(CheckpointOptions(**options))
-    none = torch.empty((1, 0), dtype=torch.long)
-    with torch.inference_mode():
-        rows = [loaded.model(torch.tensor([cell]), none, loaded.prompt)[0, 0] for cell in cells]
-    return torch.stack(rows).numpy()
+def case(made: Path, name: str) -> FieldCheckpoint:
+    if not (made / name / "expected.json").is_file():
+        pytest.skip(f"the shared case {name} could not be made here")
+    return read_field_checkpoint(made / name)
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("name", RIGHT)
 def test_tokens_texts_and_logits_of_pytorch(
-    call_c2t: Callable[..., Any],
-    tmp_path: Path,
-    recwarn: pytest.WarningsRecorder,
-    name: str,
+    made: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder, name: str
 ) -> None:
-    case = prepare(name, tmp_path / "case")
-    done = call_c2t("export", *case["args"], "-o", tmp_path / "bundle")
-    assert done.returncode == 0, done.stderr
+    field = case(made, name)
+    assert field.logits is not None
+    output = tmp_path / "bundle"
+    export_bundle(ExportOptions(output=output, checkpoint=CheckpointOptions(**field.args)))
     said = " ".join(str(warning.message) for warning in recwarn)
     assert RIGHT[name] in said
     assert bool(RIGHT[name]) == bool(said)
-    bundle = open_bundle(tmp_path / "bundle")
-    describer = Describer(bundle, DescribeOptions(engine="cpu"))
-    described = list(describer.describe([EncodedCells.of_tokens(case["cells"])]))
-    assert [list(one.tokens) for one in described] == case["tokens"]
-    assert [one.text for one in described] == case["texts"]
-    with np.load(tmp_path / "case" / "expected.npz") as expected:
-        logits = first_logits(case["args"], case["cells"])
-        np.testing.assert_allclose(logits, expected["logits"], rtol=1e-4, atol=1e-4)
+    for cell, expected in zip(field.cells, field.logits, strict=True):
+        np.testing.assert_allclose(bundle_logits(output, cell), expected, rtol=0, atol=1e-4)
+    describer = Describer(open_bundle(output), DescribeOptions(engine="cpu"))
+    described = list(describer.describe([EncodedCells.of_tokens(field.cells)]))
+    assert [list(cell.tokens) for cell in described] == field.tokens
+    texts = json.loads((made / name / "expected.json").read_text())["texts"]
+    assert [cell.text for cell in described] == texts
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refusals(call_c2t: Callable[..., Any], tmp_path: Path, name: str) -> None:
-    case = prepare(name, tmp_path / "case")
-    done = call_c2t("export", *case["args"], "-o", tmp_path / "bundle")
-    assert done.returncode in (1, 2), done.stderr
+def test_refused_by_name(made: Path, tmp_path: Path, name: str) -> None:
+    field = case(made, name)
     problem, hint = REFUSED[name]
-    assert problem in lines(done.stderr, "error: ")
-    assert any(word in lines(done.stderr, "hint: ") for word in hint.split("|"))
-    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+    with pytest.raises(CheckpointError) as caught:
+        export_bundle(
+            ExportOptions(output=tmp_path / "bundle", checkpoint=CheckpointOptions(**field.args))
+        )
+    assert problem in caught.value.problem
+    assert hint in caught.value.hint
+    assert not any(tmp_path.iterdir())

@@ -10,8 +10,8 @@ import pytest
 from tiny_models import tiny_cell, tiny_checkpoint
 
 from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.parity.reference import ReferenceCell, compare_with_reference
 from c2t.export.pipeline import ExportOptions, export_bundle
-from c2t.export.reference import ReferenceCell, compare_with_reference
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.system.errors import C2TError, CheckpointError, ParityError
 
