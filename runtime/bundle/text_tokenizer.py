@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from c2t.runtime.system.checked_read import decode_json, read_bounded
-from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.errors import BundleError, C2TError
 from c2t.runtime.system.rust_panics import RustPanicError, rust_panics
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ TOKENIZER_BYTES_MAX = 128 << 20
 TEXT_CHARACTERS_MAX = 1 << 20
 # How many times longer a decoder's replacements may make a text; published ones keep its length.
 GROWTH_MAX = 64
+# Of an added token, such as "<|end_of_text|>". `tokenizers` takes 2 s to open a file with one of
+# 5,000 characters, 33 s with one of 20,000.
+ADDED_CHARACTERS_MAX = 512
 HINT = "export the bundle again"
 
 
@@ -37,8 +40,13 @@ class _Decoder(msgspec.Struct):
     content: str | None = None
 
 
+class _AddedToken(msgspec.Struct):
+    content: str
+
+
 class _File(msgspec.Struct):
     decoder: _Decoder | None = None
+    added_tokens: list[_AddedToken] | None = None
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
@@ -52,18 +60,35 @@ def open_tokenizer(path: Path) -> Tokenizer:
     content = read_bounded(
         path, bytes_max=TOKENIZER_BYTES_MAX, error=BundleError, hint=HINT, what="a tokenizer"
     )
-    decoder = decode_json(
-        content, _File, name=path.name, error=BundleError, hint=HINT, what="a tokenizer"
-    ).decoder
-    if decoder is not None and _growth(decoder) > GROWTH_MAX:
-        problem = f"{path.name} replaces letters by texts of many letters"
-        raise BundleError(problem, hint=HINT)
+    check_tokenizer(content, path.name, error=BundleError, hint=HINT)
     try:
         with rust_panics():
             return Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises bare Exception on a malformed file
         problem = f"{path.name} is not a tokenizer: {error}"
         raise BundleError(problem, hint=HINT) from error
+
+
+def check_tokenizer(content: bytes, name: str, *, error: type[C2TError], hint: str) -> None:
+    """Refuse a `tokenizer.json` that takes very long to open, or makes texts without end.
+
+    Args:
+        content: Of the file.
+        name: The file, for the error's text.
+        error: Class of the error to raise.
+        hint: How to mend it.
+
+    Raises:
+        C2TError: Of the class `error`.
+    """
+    file = decode_json(content, _File, name=name, error=error, hint=hint, what="a tokenizer")
+    longest = max((len(token.content) for token in file.added_tokens or ()), default=0)
+    if longest > ADDED_CHARACTERS_MAX:
+        problem = f"{name} has an added token of {longest:,} characters"
+        raise error(problem, hint=hint)
+    if file.decoder is not None and _growth(file.decoder) > GROWTH_MAX:
+        problem = f"{name} replaces letters by texts of many letters"
+        raise error(problem, hint=hint)
 
 
 def decode_text(tokenizer: Tokenizer, token_ids: Sequence[int], *, whole: bool = True) -> str:

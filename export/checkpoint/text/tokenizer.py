@@ -17,6 +17,11 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from c2t.export.checkpoint.configs import read_json
+from c2t.runtime.bundle.text_tokenizer import (
+    ADDED_CHARACTERS_MAX,
+    TOKENIZER_BYTES_MAX,
+    check_tokenizer,
+)
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.rust_panics import RustPanicError, rust_panics
@@ -110,6 +115,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def _load(folder: Path) -> PreTrainedTokenizerBase:
     path = folder / TOKENIZER_CONFIG
     config = read_json(path) if path.is_file() else {}
+    _check_lengths(folder)
     extra = config.get("extra_special_tokens")
     # transformers 5 writes a list where 4 has a dictionary. Its tokenizer.json is the same.
     options: dict[str, Any] = {}
@@ -143,6 +149,40 @@ def _load(folder: Path) -> PreTrainedTokenizerBase:
         problem = f"the tokenizer in {folder} has no tokenizer.json"
         raise CheckpointError(problem, hint="save it with a current transformers")
     return tokenizer
+
+
+def _check_lengths(folder: Path) -> None:
+    """Refuse tokens that opening would take hours for.
+
+    Raises:
+        CheckpointError: One is longer than any that a tokenizer has.
+    """
+    hint = "save the tokenizer again, or download its folder again"
+    if (path := folder / TOKENIZER).is_file():
+        content = read_bounded(
+            path, bytes_max=TOKENIZER_BYTES_MAX, error=CheckpointError, hint=hint
+        )
+        check_tokenizer(content, str(path), error=CheckpointError, hint=hint)
+    for name in (TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"):
+        if (path := folder / name).is_file():
+            fields = {k: v for k, v in read_json(path).items() if k != "chat_template"}
+            longest = max(_lengths(fields), default=0)
+            if longest > ADDED_CHARACTERS_MAX:
+                problem = f"{path} has a text of {longest:,} characters where tokens are"
+                raise CheckpointError(problem, hint=hint)
+
+
+def _lengths(value: Any) -> Iterator[int]:
+    """Characters of all texts in JSON, names included."""
+    if isinstance(value, str):
+        yield len(value)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield len(name)
+            yield from _lengths(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _lengths(inner)
 
 
 @contextmanager

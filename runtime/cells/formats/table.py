@@ -182,7 +182,8 @@ def as_strings(values: NDArray[Any]) -> list[str]:
 def _string(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return "" if value is None or value != value else str(value)  # NaN differs from itself
+    missing = value is None or (isinstance(value, float) and value != value)  # NaN
+    return "" if missing else str(value)
 
 
 def _labels(labels: list[str], codes: NDArray[Any], key: str) -> list[str]:

@@ -66,6 +66,14 @@ def test_decoders_that_make_texts_without_end_are_refused(changed, decoder) -> N
     assert caught.value.hint
 
 
+def test_an_added_token_that_is_a_book_is_refused_at_once(changed) -> None:
+    token = {"id": 9, "content": "x" * 70_000, "special": True}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    with pytest.raises(BundleError, match="an added token of 70,000 characters") as caught:
+        open_tokenizer(changed(added_tokens=[token | flags]))
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"{" * 100_000, b'{"decoder": 1}', b"\xff"])
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
