@@ -25,7 +25,7 @@ CASES = {
     "pickles": 60,
     "ontologies": 40,
     "journal": 20,
-    "checkpoints": 6,
+    "checkpoints": 8,
 }
 SLOW = {"checkpoints": pytest.mark.slow}
 NEEDS = {"graphs": "onnx", "built": "onnx", "checkpoints": "torch", "ontologies": "obonet"}
