@@ -110,8 +110,9 @@ def _config(family: ModelFamily, fields: dict[str, Any], path: Path) -> Pretrain
         raise CheckpointError(problem, hint=error.hint) from error
     fields = {name: value for name, value in fields.items() if name not in _CALLING}
     _check_fields(family, fields, path)
+    read = {"tie_word_embeddings", "bos_token_id", "eos_token_id", *family.settings}
     try:
-        config = family.config(**fields)
+        config = family.config(**{name: fields[name] for name in read & fields.keys()})
     # transformers validates some fields itself, by raising one of these.
     except (TypeError, ValueError, KeyError) as error:
         words = str(error.args[0]) if error.args else type(error).__name__

@@ -10,7 +10,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from c2t.export.decoders import cached_decoder
 from c2t.export.decoders.cached_decoder import MAX_POSITIONS, write_cached_decoder
 from c2t.export.graphs.graph_builder import no_progress
-from c2t.export.model.family import check_sizes
+from c2t.export.model.family import check_number, check_sizes, is_positive
 from c2t.runtime.bundle.manifest import Decoder, TensorReference
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
@@ -112,6 +112,17 @@ def check_config(config: LlamaConfig) -> None:
         problem = f"the decoder's activation is {config.hidden_act!r}"
         raise CheckpointError(problem, hint="c2t exports Llama decoders, which use silu")
     _check_heads(config)
+    check_number(config, "rms_norm_eps", part="decoder")
+    _check_rope(config)
+
+
+def _check_rope(config: LlamaConfig) -> None:
+    """Refuse rotary positions of another scheme, or with numbers that give no angles.
+
+    Raises:
+        CheckpointError: Names the scheme or the field.
+    """
+    check_number(config, "rope_theta", part="decoder")
     scaling = config.rope_scaling or {}
     rope = scaling.get("rope_type", scaling.get("type", "default"))
     if rope not in ROPE_TYPES:
@@ -120,6 +131,14 @@ def check_config(config: LlamaConfig) -> None:
     unread = sorted(scaling.keys() - {*ROPE_TYPES[rope]} - _ROPE_NOTES)
     if unread:
         problem = f"the decoder's rope_scaling of type {rope} has {unread[0]}, which nothing reads"
+        raise CheckpointError(problem, hint="check rope_scaling in its config.json")
+    numbers = {name: scaling[name] for name in ROPE_TYPES[rope] if scaling.get(name) is not None}
+    wrong = [name for name, value in numbers.items() if not is_positive(value)]
+    wrong = [name for name in wrong if name != "truncate"]
+    if rope == "llama3" and not wrong and numbers["low_freq_factor"] == numbers["high_freq_factor"]:
+        wrong = ["high_freq_factor"]
+    if wrong:
+        problem = f"the decoder's rope_scaling has {wrong[0]} {scaling[wrong[0]]!r}"
         raise CheckpointError(problem, hint="check rope_scaling in its config.json")
 
 
@@ -130,7 +149,7 @@ def _check_heads(config: LlamaConfig) -> None:
         CheckpointError: Names the numbers.
     """
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
-    heads = ("num_attention_heads", "num_key_value_heads", "max_position_embeddings")
+    heads = ("num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings")
     check_sizes(config, (*sizes, *heads), part="decoder")
     count, groups = config.num_attention_heads, config.num_key_value_heads
     hint = "check num_attention_heads, num_key_value_heads and head_dim in its config.json"
@@ -147,10 +166,14 @@ def translate(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of a config.json of transformers 5 as those before it: rope_parameters is new.
 
     Raises:
-        CheckpointError: It lacks the base of the angles, contradicts older fields beside it, or
-            has one set for each type of layer.
+        CheckpointError: rope_scaling is no object; or rope_parameters lacks the base of the angles,
+            contradicts older fields beside it, or has one set for each type of layer.
     """
     fields = dict(fields)
+    scaling = fields.get("rope_scaling")
+    if scaling is not None and not isinstance(scaling, dict):
+        problem = f"rope_scaling is {scaling!r}: not one set of numbers"
+        raise CheckpointError(problem, hint="check rope_scaling in the decoder's config.json")
     rope = fields.pop("rope_parameters", None)
     if rope is None:
         return fields

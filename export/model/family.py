@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from c2t.runtime.system.errors import CheckpointError
 
+# Far above any model's. A module of such sizes is built without memory, but layer by layer.
+SIZE_MAX, LAYERS_MAX = 1 << 24, 1024
 Family = TypeVar("Family", bound="ModelFamily")
 Value = TypeVar("Value")
 
@@ -105,16 +108,33 @@ class EncoderGraph:
 
 
 def check_sizes(config: PretrainedConfig, names: tuple[str, ...], *, part: str) -> None:
-    """Refuse sizes that are no positive integers.
+    """Refuse sizes that are no positive integers, or larger than any model's.
 
     Raises:
         CheckpointError: Names the field and its value.
     """
     for name in names:
-        size = getattr(config, name)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            problem = f"the {part}'s {name} is {size!r}; it must be a positive integer"
+        size, most = getattr(config, name), LAYERS_MAX if "layers" in name else SIZE_MAX
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
+            problem = f"the {part}'s {name} is {size!r}; it must be an integer from 1 to {most}"
             raise CheckpointError(problem, hint="check its config.json")
+
+
+def is_positive(value: object) -> bool:
+    """Whether a value is a finite number above 0."""
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
+
+
+def check_number(config: PretrainedConfig, name: str, *, part: str) -> None:
+    """Refuse a field that is no finite number above 0.
+
+    Raises:
+        CheckpointError: Names the field and its value.
+    """
+    value = getattr(config, name)
+    if not is_positive(value):
+        problem = f"the {part}'s {name} is {value!r}; it must be a number above 0"
+        raise CheckpointError(problem, hint="check its config.json")
 
 
 def find_family(
