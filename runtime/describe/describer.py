@@ -97,7 +97,7 @@ class Describer:
         clock: StageClock | None = None,
     ) -> None:
         self.options = options or DescribeOptions()
-        check_options(bundle, self.options)
+        check_sizes(bundle, self.options)
         self.generation = generation_settings(bundle.manifest.generation, self.options)
         self.clock = clock or StageClock()
         since = time.perf_counter()
@@ -220,10 +220,20 @@ def check_options(bundle: Bundle, options: DescribeOptions) -> None:
 
     Raises:
         C2TError: A number that is too small.
-        EngineError: The engine does not work here, a text is longer than the decoder has positions
-            for, or the texts written at the same time need more memory than there is.
+        EngineError: The engine does not work here; or see `check_sizes`.
     """
     check_engine_name(options.engine)
+    check_sizes(bundle, options)
+
+
+def check_sizes(bundle: Bundle, options: DescribeOptions) -> None:
+    """Refuse texts that are too long for the bundle, or too many for this machine.
+
+    Raises:
+        C2TError: A number that is too small or too large.
+        EngineError: A text is longer than the decoder has positions for, or the texts written at
+            the same time need more memory than there is.
+    """
     manifest = bundle.manifest
     generation = generation_settings(manifest.generation, options)
     capacity, rows = cache_capacity(manifest, generation), max_rows(generation, options)
