@@ -52,17 +52,18 @@ class EncodedCells:
             first=self.first + start,
         )
 
-    def with_errors(self, errors: Mapping[int, str]) -> EncodedCells:
+    def with_errors(self, errors: Mapping[int, str], *, instead: bool = False) -> EncodedCells:
         """The cells, some of which have an error instead of tokens; earlier errors stay.
 
         Args:
             errors: What is wrong with a cell, by its place among these.
+            instead: These errors take the place of earlier ones.
         """
         if not errors:
             return self
         tokens, texts, used = list(self.tokens), list(self.errors), self.genes_used.copy()
         for cell, text in errors.items():
-            if texts[cell] is None:
+            if instead or texts[cell] is None:
                 texts[cell], tokens[cell], used[cell] = text, tokens[cell][:0].copy(), 0
         return replace(self, tokens=tokens, errors=texts, genes_used=used)
 

@@ -217,7 +217,8 @@ class CellReader(CellCounts):
         """Encode cells; one that is not like the others of the file gets an error."""
         since = perf_counter()
         rows = self._check.without_absent(rows)
-        encoded = self._input.encode(rows).with_errors(self._check.errors(rows))
+        encoded = self._input.encode(rows).with_errors(rows.damaged, instead=True)
+        encoded = encoded.with_errors(self._check.errors(rows))
         match = self.gene_match
         if match.foreign is not None:
             theirs = np.flatnonzero(foreign_cells(match.foreign, match.column_gene, rows))

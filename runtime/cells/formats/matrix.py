@@ -22,11 +22,11 @@ from c2t.runtime.cells.formats.transpose import CompressedColumns, TransposedRow
 from c2t.runtime.cells.sparse_rows import (
     RowMatrix,
     SparseRows,
-    check_columns,
     check_numbers,
     check_offsets,
     check_widest,
     dense_to_rows,
+    leave_out_strangers,
 )
 from c2t.runtime.system.errors import CellFileError
 
@@ -78,10 +78,11 @@ class CompressedRows:
         """Read rows [start, stop)."""
         span = slice(int(self._indptr[start]), int(self._indptr[stop]))
         indices = read_dataset(self._indices, span, f"{self.key}/indices")
-        check_columns(indices, self.shape[1], f"{self.key}/indices")
         data = read_dataset(self._data, span, f"{self.key}/data")
         indptr = self._indptr[start : stop + 1] - self._indptr[start]
-        return SparseRows(indptr, indices, data, self.shape[1])
+        return leave_out_strangers(
+            SparseRows(indptr, indices, data, self.shape[1]), f"{self.key}/indices"
+        )
 
 
 def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> RowMatrix:

@@ -21,7 +21,7 @@ from c2t.runtime.cells.formats.hdf5 import read_dataset
 from c2t.runtime.cells.sparse_rows import (
     ENTRIES_AT_A_TIME,
     SparseRows,
-    check_columns,
+    check_rows,
     check_widest,
     concatenate_rows,
 )
@@ -59,7 +59,7 @@ class CompressedColumns:
     def read_rows(self, start: int, stop: int) -> NDArray[Any]:
         """Read the row of each of the stored entries [start, stop)."""
         rows = read_dataset(self._rows, slice(start, stop), f"{self.key}/indices")
-        check_columns(rows, self.shape[0], f"{self.key}/indices", line="row")
+        check_rows(rows, self.shape[0], f"{self.key}/indices")
         return rows
 
     def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:

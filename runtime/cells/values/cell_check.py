@@ -237,6 +237,4 @@ def drop_absent(rows: SparseRows, absent: NDArray[np.bool_]) -> SparseRows:
     row = rows.row_index()
     kept = np.bincount(row[~missing], minlength=rows.shape[0]) > 0
     drop = missing & absent[rows.indices] & kept[row]
-    lengths = np.diff(rows.indptr) - np.bincount(row[drop], minlength=rows.shape[0])
-    indptr = np.concatenate(([0], np.cumsum(lengths)))
-    return SparseRows(indptr, rows.indices[~drop], rows.data[~drop], rows.columns)
+    return rows.without(drop, {})

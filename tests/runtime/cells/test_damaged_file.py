@@ -51,8 +51,6 @@ def set_attribute(key, name, value):
         (set_value("X/indptr", 0, -5), "/X/indptr runs from -5 to"),
         (shorten("X/indptr"), "/X/indptr has shape (40,), expected (41,)"),
         (shorten("X/data"), "indices for"),
-        (set_value("X/indices", 5, 80), "/X/indices: column 80 is outside the matrix of 80"),
-        (set_value("X/indices", 5, -1), "/X/indices: column -1 is outside the matrix of 80"),
         (lambda f: f.__delitem__("X/indices"), "/X/indices is missing"),
         (lambda f: replace(f, "X/data", [b"a"] * 7), "/X/data holds object, not numbers"),
         (lambda f: replace(f, "X/indptr", [0.5]), "/X/indptr holds float64, not integers"),
@@ -74,6 +72,27 @@ def test_damaged_file_is_refused_by_its_place(tmp_path, change, problem):
         list(reader.chunks())
     assert problem in caught.value.problem
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("column", [80, -1])
+@pytest.mark.parametrize("chosen", [None, [39, 0, 7]])
+def test_a_column_outside_the_matrix_costs_its_cell_only(tmp_path, column, chosen):
+    """Also where the cell is one of some that were chosen."""
+    whole = adata(sp.csr_matrix(counts()))
+    last = int(whole.X.indptr[-2])
+    path = damage(tmp_path / "cells.h5ad", set_value("X/indices", last, column), whole)
+    with read(path, cells=chosen) as reader:
+        found = [chunk for chunk in reader.chunks(chunk_cells=16)]
+    whole.write_h5ad(tmp_path / "whole.h5ad")
+    with read(tmp_path / "whole.h5ad", cells=chosen) as reader:
+        expected = [chunk for chunk in reader.chunks(chunk_cells=16)]
+    errors = [error for chunk in found for error in chunk.errors]
+    problem = f"/X/indices: column {column} is outside the matrix of 80 columns"
+    assert errors == [None] * (len(errors) - 1) + [problem]
+    tokens, whole_tokens = ([t for c in chunks for t in c.tokens] for chunks in (found, expected))
+    assert len(tokens[-1]) == 0
+    for ours, theirs in zip(tokens[:-1], whole_tokens[:-1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_row_wider_than_the_matrix_is_refused(tmp_path):
