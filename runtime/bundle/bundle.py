@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,11 +97,24 @@ class Bundle:
         if name not in self.manifest.files:
             problem = f"the bundle has no file {name!r}"
             raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
-        for own in (name, f"{name}.data") if name in GRAPHS else (name,):
-            if self._state(own) != self._states[own]:
-                problem = f"{own} of the bundle has changed since it was checked"
-                raise BundleError(problem, hint="open the bundle again when nothing writes to it")
+        self.check_unchanged((name, f"{name}.data") if name in GRAPHS else (name,))
         return self.path / name
+
+    def check_unchanged(self, names: Iterable[str] | None = None) -> None:
+        """Refuse files that were written to, or exchanged, since they were checked.
+
+        Weights are mapped, not read: what is written to their file changes what engines compute.
+
+        Args:
+            names: The files to look at; None: all.
+
+        Raises:
+            BundleError: Names the first one.
+        """
+        for name in self._states if names is None else names:
+            if self._state(name) != self._states[name]:
+                problem = f"{name} of the bundle has changed since it was checked"
+                raise BundleError(problem, hint="open the bundle again when nothing writes to it")
 
     def _state(self, name: str) -> FileState | None:
         """A file's state now; None where it is gone."""

@@ -129,6 +129,7 @@ def describe_file(
 
         if not targets:
             done = describe_to_stream(run, stream, describe)
+            bundle.check_unchanged()
             _report_profile(describer, reader, options, report)
             return done
 
@@ -138,7 +139,13 @@ def describe_file(
             return progress_bar("describing", total, done=done, unit="cells")
 
         done = describe_to_files(
-            run, targets, describe, force=options.force, restart=options.restart, advance=advance
+            run,
+            targets,
+            describe,
+            force=options.force,
+            restart=options.restart,
+            advance=advance,
+            check=bundle.check_unchanged,
         )
         _report_profile(describer, reader, options, report)
         return done

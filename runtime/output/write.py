@@ -25,7 +25,7 @@ from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
 from c2t.runtime.output.record import make_record
 from c2t.runtime.output.text_files import json_line
-from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.progress import Advance
 from c2t.runtime.system.temporaries import remove_litter
@@ -172,6 +172,7 @@ def describe_to_files(
     force: bool = False,
     restart: bool = False,
     advance: Callable[[int, int], AbstractContextManager[Advance]] = no_progress,
+    check: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Describe the cells that no earlier run described, then write the outputs.
 
@@ -182,6 +183,7 @@ def describe_to_files(
         force: Existing files may be replaced.
         restart: Describe all cells again, whatever an earlier run left.
         advance: Given the cells to do and those done before, shows progress.
+        check: Raises a `C2TError` at the end if what described the cells was not what it should be.
 
     Raises:
         OutputError: A journal of another run is in the way, the file of cells changed meanwhile,
@@ -201,6 +203,11 @@ def describe_to_files(
                 for row, described in _numbered(run, describe, resumed):
                     journal.append(make_record(row, described))
                     step(1)
+            try:
+                check()
+            except C2TError:
+                journal.remove()  # nobody knows which of its texts are right
+                raise
             if CellsMark.of(run.cells) != mark.cells:
                 problem = f"{run.cells} changed while it was described"
                 raise OutputError(problem, hint="run again with --restart")

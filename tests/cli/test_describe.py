@@ -12,6 +12,8 @@ import anndata
 import pytest
 from cli_process import ENVIRONMENT, Command, make_cells, run_c2t
 
+from c2t.runtime.describe.describer import Describer
+
 
 def records(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -346,3 +348,28 @@ def test_pipe_and_device_as_output(call_c2t: Command, cells: Path, tmp_path: Pat
         done = call_c2t("describe", "no-bundle", cells, "-o", tmp_path / name, "--force")
         assert done.returncode == 1
         assert "is a pipe or a device; a file is to be written there" in done.stderr
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "out.jsonl"]])
+def test_a_bundle_that_is_written_to_meanwhile_leaves_nothing(
+    call_c2t: Command,
+    bundle: Path,
+    cells: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: list[str],
+) -> None:
+    """Its weights are mapped: other bytes are other texts."""
+    own = shutil.copytree(bundle, tmp_path / "bundle")
+    described = Describer.describe
+
+    def meddled(self: Describer, *arguments: object, **options: object) -> object:
+        yield from described(self, *arguments, **options)
+        weights = own / "decoder.onnx.data"
+        weights.write_bytes(bytes(weights.stat().st_size))
+
+    monkeypatch.setattr(Describer, "describe", meddled)
+    done = call_c2t("describe", own, cells, *output, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "decoder.onnx.data of the bundle has changed since it was checked" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from cli_process import ENVIRONMENT
@@ -22,28 +24,33 @@ except (KeyboardInterrupt, SystemExit) as end:
 """
 # As a loop inside HDF5 does, this never returns to Python.
 NEVER_RETURNS = """
-print("ready", flush=True)
-while True:
-    try:
-        collections.deque(itertools.repeat(0), maxlen=0)
-    except KeyboardInterrupt:
-        pass  # it came before the loop began
+def loop():
+    collections.deque(itertools.repeat(0), maxlen=0)
+try:
+    print("ready", flush=True)
+    loop()
+except KeyboardInterrupt:  # it came before the loop began
+    loop()
 """
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the system's own handling")
 
 
-def begin(code: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
+@contextmanager
+def begin(code: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-c", START + code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -56,20 +63,20 @@ def begin(code: str) -> subprocess.Popen[str]:
 )
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_second_signal_ends_the_process(first: int, what: str, second: int) -> None:
-    process = begin(TIDY)
-    process.send_signal(first)
-    assert process.stdout is not None
-    assert process.stdout.readline() == f"tidying up after {what}\n"
-    process.send_signal(second)
-    assert process.wait(30) == -second
-    assert process.communicate()[1] == ""
+    with begin(TIDY) as process:
+        process.send_signal(first)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"tidying up after {what}\n"
+        process.send_signal(second)
+        assert process.wait(30) == -second
+        assert process.communicate()[1] == ""
 
 
 def test_two_signals_end_what_never_returns() -> None:
-    process = begin(NEVER_RETURNS)
-    process.send_signal(signal.SIGINT)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == -signal.SIGINT
-    assert process.communicate()[1] == ""
+    with begin(NEVER_RETURNS) as process:
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+        assert process.communicate()[1] == ""
