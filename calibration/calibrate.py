@@ -6,6 +6,7 @@ sensitive linears go back to float32, as few as are needed, and it is judged aga
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -115,6 +116,9 @@ class _Calibration:
                 self.report(f"warning: {warning}")
         kept = _write_golden(bundle, golden, threads=options.threads)
         self.report(f"{kept} of {len(golden.cells)} golden cells keep their text")
+        # Then two runs write the same bytes, as exports do.
+        repeatable = "SOURCE_DATE_EPOCH" in os.environ
+        usage = resource.getrusage(resource.RUSAGE_SELF)
         done = CalibrationReport(
             c2t_version=c2t.__version__,
             precision=options.precision.value,
@@ -138,8 +142,8 @@ class _Calibration:
             kernels=_kernels(bundle, trials, left_out, chosen.cells[0]),
             bytes=bytes_of(bundle),
             source_bytes=bytes_of(self.source),
-            seconds=clock.seconds,
-            peak_memory_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            seconds={} if repeatable else clock.seconds,
+            peak_memory_bytes=0 if repeatable else 1024 * usage.ru_maxrss,
         )
         write_calibration_report(self.folder, bundle.manifest.name, done)
         self.report("hashing the files")

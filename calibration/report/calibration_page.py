@@ -103,8 +103,11 @@ def _details(report: CalibrationReport) -> Rows:
         ("thresholds", report.estimator),
         ("smoothed linear layers", f"{smoothed} of {len(report.linears)}"),
         ("seed", str(report.seed)),
-        ("time", ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())),
-        ("most memory", f"{report.peak_memory_bytes / 1e9:.2f} GB"),
         ("all figures", REPORT_NAME),
     ]
+    if report.seconds:  # none are kept where a run must be repeatable
+        rows[-1:-1] = [
+            ("time", ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())),
+            ("most memory", f"{report.peak_memory_bytes / 1e9:.2f} GB"),
+        ]
     return rows if report.reduced is None else [*rows, ("reduced", report.reduced)]

@@ -120,8 +120,8 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
         kernels: What ONNX Runtime ran, by graph.
         bytes: Size of the bundle without this report.
         source_bytes: Size of the float32 bundle.
-        seconds: Time of each stage.
-        peak_memory_bytes: Largest resident memory of the process.
+        seconds: Time of each stage; none where SOURCE_DATE_EPOCH asks for repeatable bytes.
+        peak_memory_bytes: Largest resident memory of the process; 0 likewise.
     """
 
     c2t_version: str

@@ -110,6 +110,17 @@ def test_a_second_calibration_is_the_same(bundle, calibrated, cells, tmp_path):
         assert again.manifest.files[name] == first.manifest.files[name]
 
 
+def test_a_calibration_can_be_repeated_byte_for_byte(bundle, cells, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    digests = set()
+    for name in ("one", "two"):
+        asked = options(cells, tmp_path / name, cells_count=6, gate_cells=4)
+        calibrate_bundle(bundle, asked)
+        digests.add(open_bundle(tmp_path / name).manifest.files["calibration.json"].sha256)
+        digests.add(open_bundle(tmp_path / name).digest)
+    assert len(digests) == 2
+
+
 @pytest.mark.parametrize("precision", [Precision.int8_weights, Precision.int4_weights])
 def test_weight_only_bundles_describe(bundle, cells, tmp_path, precision):
     report = calibrate_bundle(bundle, options(cells, tmp_path / "w", precision=precision))
