@@ -99,6 +99,31 @@ def test_read_as_the_clean_file(case, tmp_path, clean, genes, expected):
     assert all(re.search(ALIKE[case], warning) for warning in warnings)
 
 
+def test_symbols_of_an_outer_join_come_before_ids_that_half_the_genes_lack(
+    tmp_path, clean, genes, expected
+):
+    reader = read(cell_case("outer_join_dense_ids", tmp_path / "case.h5ad", clean), genes)
+    assert reader.gene_report.column == "var_names"
+    assert reader.warnings == ()
+    # Its first half are the first cells with their first 9,000 genes.
+    names = anndata.read_h5ad(clean).var_names[:9000]
+    kept = set(genes.token[genes.lookup(names)].tolist())
+    half = expected[: len(expected) // 2]
+    equal = [
+        ours == [token for token in whole if token in kept or token < 4]
+        for ours, whole in zip(tokens(reader), half, strict=False)
+    ]
+    # A few have counts in the second column of a gene, which lies behind the first 9,000.
+    assert np.mean(equal) > 0.9
+
+
+def test_scaled_data_beside_logarithms_in_raw(tmp_path, clean, genes, expected):
+    reader = read(cell_case("seuratdisk_scaled", tmp_path / "case.h5ad", clean), genes)
+    assert (reader.counts_report.location, reader.counts_report.kind) == ("raw", "log1p")
+    for cell, whole in zip(tokens(reader), expected, strict=True):
+        assert len(set(cell[:100]) & set(whole[:100])) > 98
+
+
 def test_dates_of_excel_are_said_and_the_other_genes_stay(tmp_path, clean, genes, expected):
     path = cell_case("excel_dates", tmp_path / "case.h5ad", clean)
     reader = read(path, genes)

@@ -105,6 +105,9 @@ def overlap(tokens, expected):
         ("pearson_residuals", "counts", None),
         ("csr_dups_unsorted", "counts", None),
         ("null_x", "counts", None),
+        ("csc_counts", "counts", None),
+        ("dtypes_int8_indices16", "counts", None),
+        ("dtypes_uint16_idx64", "counts", None),
         ("n_layers_velocity", "counts", None),
     ],
 )
@@ -117,6 +120,21 @@ def test_taken_right_and_without_a_doubt(case, expected, name, kind, base):
     )
     assert reader.counts_report.warnings == ()
     assert overlap(tokens, expected) > 0.995
+
+
+@pytest.mark.parametrize("name", ["empty_and_nan", "visium_spots"])
+def test_cells_without_counts_cost_only_themselves(case, expected, name):
+    tokens, errors, _ = case(name)
+    assert len(errors) == 5
+    pattern = r"cell is empty|cell has 1 (NaN|negative|infinite) value"
+    assert all(re.fullmatch(pattern, error) for error in errors.values())
+    assert tokens == {cell: row for cell, row in expected.items() if cell not in errors}
+
+
+def test_a_file_whose_second_half_is_zeros_is_refused(case):
+    with pytest.raises(CellFileError, match="cannot be read") as caught:
+        case("zero_tail")
+    assert "the file is damaged" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["deep_fraction", "deep_percent"])
