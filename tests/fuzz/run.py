@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+# PYTHONSAFEPATH keeps a script's own folder off the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 from child import GOOD, OUTCOMES, Target, try_case
 
 TESTS = Path(__file__).resolve().parents[1]
