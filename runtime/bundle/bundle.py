@@ -135,11 +135,18 @@ class Bundle:
             self.path, reference, dtypes=BUNDLE_DTYPES, error=BundleError, hint=COPY_HINT
         )
 
-    def check_hashes(self, *, at_most: int | None = None, progress: Progress | None = None) -> None:
+    def check_hashes(
+        self,
+        *,
+        at_most: int | None = None,
+        above: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         """Compare the SHA-256 of files with the manifest.
 
         Args:
-            at_most: Bytes; longer files are left out. None: all files.
+            at_most: Bytes; longer files are left out. None: of any length.
+            above: Bytes; files that are not longer are left out. None: of any length.
             progress: Called with the number of bytes hashed since its last call.
 
         Raises:
@@ -148,7 +155,8 @@ class Bundle:
         entries = {
             name: entry
             for name, entry in self.manifest.files.items()
-            if at_most is None or entry.bytes <= at_most
+            if (at_most is None or entry.bytes <= at_most)
+            and (above is None or entry.bytes > above)
         }
         self._states |= check_hashes(self.path, entries, progress=progress)
 

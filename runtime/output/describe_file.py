@@ -115,8 +115,9 @@ def describe_file(
         report(reader.gene_report.sentence)
         for warning in reader.warnings:
             report(f"warning: {warning}")
-        with hash_progress(bundle.bytes) as hashed:
-            bundle.check_hashes(progress=hashed)
+        sizes = [entry.bytes for entry in bundle.manifest.files.values()]
+        with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
+            bundle.check_hashes(above=SMALL_FILE, progress=hashed)
         describer = Describer(bundle, options.describing)
         report(describer.reason)
         if describer.engines.hint:
