@@ -32,7 +32,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("runtime.output", "runtime.bench", "export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
-    ("runtime.commands", "export", "calibration"),
+    ("runtime.serve.room",),
+    ("runtime.serve.jobs",),
+    ("runtime.serve.http", "runtime.serve.sila", "runtime.serve.stdio"),
+    ("runtime.commands", "runtime.serve", "export", "calibration"),
 )
 
 

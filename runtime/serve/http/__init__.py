@@ -1,0 +1,1 @@
+"""The door for HTTP: routes, errors, streams, limits, metrics, and the page."""

@@ -1,0 +1,98 @@
+"""What goes through a door: the same types for HTTP, SiLA 2, stdio and C.
+
+One decision: what JSON Schema can state is stated in the types, so that a door's own description of
+itself (OpenAPI) is what the decoder checks. Cells are maps from gene to count: two lists of equal
+length would be a rule that no schema can state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from c2t.runtime.bundle.manifest import BEAMS_MAX
+from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.describe.description import Description
+from c2t.runtime.output.record import make_record
+
+CELL_ID_MAX = 256
+GENE_NAME_MAX = 256
+CELLS_MAX = 4096  # of one request; a job takes any number
+
+Gene = Annotated[str, Meta(min_length=1, max_length=GENE_NAME_MAX)]
+Count = Annotated[float, Meta(ge=0)]
+
+
+class CountedCell(msgspec.Struct, forbid_unknown_fields=True):
+    """A cell to describe.
+
+    Args:
+        counts: Count of each gene: an Ensembl id, or a symbol. Genes that are left out are 0.
+        id: Its name, returned with its text; its place among the cells if absent.
+    """
+
+    counts: dict[Gene, Count]
+    id: Annotated[str, Meta(max_length=CELL_ID_MAX)] | None = None
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How to describe; what is absent is the bundle's own setting. As of `c2t describe`."""
+
+    max_new_tokens: Annotated[int, Meta(ge=1, le=1 << 20)] | None = None
+    num_beams: Annotated[int, Meta(ge=1, le=BEAMS_MAX)] | None = None
+    no_repeat_ngram_size: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
+    drafts: bool = True
+    counts_are: Literal["auto", "counts", "log1p", "normalized"] = "auto"
+    min_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    organism: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class DescribeRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Cells to describe, and how."""
+
+    cells: Annotated[list[CountedCell], Meta(min_length=1, max_length=CELLS_MAX)]
+    settings: Settings = Settings()
+
+
+class CellResult(msgspec.Struct):
+    """What the model says of one cell: the fields of an output file of `c2t describe`."""
+
+    cell: str
+    text: str | None
+    confidence: float | None
+    cell_type_confidence: float | None
+    genes_used: int
+    error: str | None
+
+
+class DescribeResponse(msgspec.Struct):
+    """The cells of a request in their order, and what is doubtful about it as a whole."""
+
+    cells: list[CellResult]
+    warnings: list[str]
+
+
+class Problem(msgspec.Struct):
+    """Why something was refused: the two lines of the command line."""
+
+    problem: str
+    hint: str
+
+
+def cell_result(description: Description) -> CellResult:
+    """A description as a door sends it."""
+    record = make_record(0, description)
+    return CellResult(**{name: getattr(record, name) for name in CellResult.__struct_fields__})
+
+
+def describe_options(settings: Settings, base: DescribeOptions) -> DescribeOptions:
+    """The options of a request: those of the service, with the request's settings."""
+    changes: dict[str, Any] = {"drafts": settings.drafts and base.drafts}
+    for name in ("max_new_tokens", "num_beams", "no_repeat_ngram_size"):
+        value = getattr(settings, name)
+        if value is not None:
+            changes[name] = value
+    return replace(base, **changes)
