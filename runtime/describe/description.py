@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,7 @@ class Description:
         tokens: Text tokens, the EOS token included.
         steps: Decoder runs that wrote them.
         engine_failed: Whether the error is one of the engine, which may be no fault of the cell.
+        embedding: [D] float32, the mean of the cell vectors, where it was asked for.
     """
 
     cell: str
@@ -31,3 +35,4 @@ class Description:
     tokens: tuple[int, ...] = ()
     steps: int = 0
     engine_failed: bool = False
+    embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)

@@ -3,18 +3,22 @@
 One decision: a waiting cell is a `concurrent.futures.Future`. Its result is the description, and
 cancelling it makes the cell leave, also from the middle of its text. So callers wait, add callbacks
 or await as they are used to, and a slow one holds up nobody.
+
+Urgent cells, for which somebody waits, go before those of long files: they take the next batch row
+that becomes free.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import Describer
@@ -23,6 +27,23 @@ from c2t.runtime.describe.worker import WINDOW_BATCHES, WaitingCell
 from c2t.runtime.system.errors import EngineError
 
 K = TypeVar("K", bound=Hashable)
+OnTokens = Callable[[Sequence[int]], None]
+
+
+class QueueObserver(Protocol):
+    """Told what happens in a queue, in a worker's thread; must be quick. All times in seconds."""
+
+    def cell_waited(self, seconds: float) -> None:
+        """A worker took a cell that had waited so long."""
+
+    def batch(self, cells: int) -> None:
+        """A worker took cells, and now has so many in hand, those that it was writing included."""
+
+    def first_token(self, seconds: float) -> None:
+        """A cell has its first tokens, so long after it was submitted."""
+
+    def token_time(self, seconds: float) -> None:
+        """A text is finished; each token after the first ones took so long."""
 
 
 class DescribeQueue:
@@ -30,10 +51,13 @@ class DescribeQueue:
 
     Args:
         describer: Its engines describe; others may use it meanwhile.
+        observer: Told what happens.
     """
 
-    def __init__(self, describer: Describer) -> None:
+    def __init__(self, describer: Describer, observer: QueueObserver | None = None) -> None:
         self._describer = describer
+        self._observer = observer
+        self._urgent: deque[WaitingCell] = deque()
         self._waiting: deque[WaitingCell] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -50,11 +74,22 @@ class DescribeQueue:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, cell: EncodedCells) -> Future[Description]:
+    def submit(
+        self,
+        cell: EncodedCells,
+        *,
+        urgent: bool = False,
+        embed: bool = False,
+        on_tokens: OnTokens | None = None,
+    ) -> Future[Description]:
         """Put one cell into the queue.
 
         Args:
             cell: A chunk of exactly one cell.
+            urgent: It goes before all that are not.
+            embed: The description has the mean of the cell vectors.
+            on_tokens: Given after a step what the unfinished text has so far, in a worker's
+                thread; it must be quick, and copy what it keeps. Beams have no unfinished text.
 
         Returns:
             Its description, once it is written. An error of the cell is in the description.
@@ -64,7 +99,7 @@ class DescribeQueue:
         Raises:
             EngineError: The queue is closed.
         """
-        future: Future[Description] = Future()
+        future = _CellFuture(on_tokens)
         ((name, tokens, used, error),) = zip(
             cell.ids, cell.tokens, cell.genes_used, cell.errors, strict=True
         )
@@ -72,14 +107,20 @@ class DescribeQueue:
             if self._closed:
                 problem = "the queue of cells is closed"
                 raise EngineError(problem, hint="open the model again")
-            self._waiting.append(WaitingCell(future, str(name), tokens, int(used), error))
+            waiting = WaitingCell(future, str(name), tokens, int(used), error, embed)
+            (self._urgent if urgent else self._waiting).append(waiting)
             self._changed.notify()
         return future
 
     @property
     def waiting(self) -> int:
         """Cells that no worker has begun."""
-        return len(self._waiting)
+        return len(self._urgent) + len(self._waiting)
+
+    @property
+    def waiting_urgent(self) -> int:
+        """The urgent ones of them."""
+        return len(self._urgent)
 
     def describe(self, cells: Iterable[tuple[K, EncodedCells]]) -> Iterator[tuple[K, Description]]:
         """Describe cells, each handed over as soon as it is written.
@@ -117,37 +158,48 @@ class DescribeQueue:
         """Let no more cells in; cells that wait or are being written are cancelled."""
         with self._changed:
             self._closed = True
-            for cell in self._waiting:
+            for cell in (*self._urgent, *self._waiting):
                 _future(cell.key).cancel()
+            self._urgent.clear()
             self._waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
     def take(self, most: int) -> list[WaitingCell]:
-        """A worker's fair share of the waiting cells, at most `most` of them."""
+        """A worker's fair share of the waiting cells, at most `most` of them, urgent ones first."""
         with self._changed:
-            share = min(most, -(-len(self._waiting) // len(self._threads)))
-            taken: list[WaitingCell] = []
-            while self._waiting and len(taken) < share:
-                cell = self._waiting.popleft()
-                if not _future(cell.key).cancelled():
-                    taken.append(cell)
-            return taken
+            return self._share(self._urgent, most) or self._share(self._waiting, most)
+
+    def take_urgent(self, most: int) -> list[WaitingCell]:
+        """The same of the urgent ones alone."""
+        if not self._urgent:  # asked before every cell: no lock
+            return []
+        with self._changed:
+            return self._share(self._urgent, most)
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
 
+    def _share(self, waiting: deque[WaitingCell], most: int) -> list[WaitingCell]:
+        share = min(most, -(-len(waiting) // len(self._threads)))
+        taken: list[WaitingCell] = []
+        while waiting and len(taken) < share:
+            cell = waiting.popleft()
+            if not _future(cell.key).cancelled():
+                taken.append(cell)
+        return taken
+
     def _work(self) -> None:
         """Describe until the queue is closed. A worker is borrowed while there is work for it."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._urgent or self._waiting or self._closed)
                 if self._closed:
                     return
-            inbox = _QueueInbox(self)
+            inbox = _QueueInbox(self, self._observer)
             try:
                 with self._describer.worker() as worker:
                     for key, description in worker.run(inbox):
@@ -159,14 +211,26 @@ class DescribeQueue:
 class _QueueInbox:
     """The cells of a queue that one worker has taken."""
 
-    def __init__(self, queue: DescribeQueue) -> None:
+    def __init__(self, queue: DescribeQueue, observer: QueueObserver | None) -> None:
         self._queue = queue
+        self._observer = observer
         self._taken: set[Future[Description]] = set()
 
     def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
         """See `c2t.runtime.describe.worker.Inbox.take`; an empty queue ends the worker's run."""
-        cells = self._queue.take(most)
+        return self._took(self._queue.take(most))
+
+    def take_urgent(self, most: int) -> list[WaitingCell]:
+        """See `c2t.runtime.describe.worker.Inbox.take_urgent`."""
+        return self._took(self._queue.take_urgent(most))
+
+    def _took(self, cells: list[WaitingCell]) -> list[WaitingCell]:
         self._taken.update(_future(cell.key) for cell in cells)
+        if self._observer is not None and cells:
+            now = time.perf_counter()
+            for cell in cells:
+                self._observer.cell_waited(now - _future(cell.key).submitted)
+            self._observer.batch(len(self._taken))
         return cells
 
     def has_left(self, key: Hashable) -> bool:
@@ -177,10 +241,25 @@ class _QueueInbox:
             self._taken.discard(future)
         return left
 
+    def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        """See `c2t.runtime.describe.worker.Inbox.wrote`."""
+        future = _future(key)
+        if future.began is None:
+            future.began = (time.perf_counter(), len(token_ids))
+            if self._observer is not None:
+                self._observer.first_token(future.began[0] - future.submitted)
+        if future.on_tokens is not None:
+            future.on_tokens(token_ids)
+
     def finish(self, key: Hashable, description: Description) -> None:
         """Hand a description to whoever waits for it."""
         future = _future(key)
         self._taken.discard(future)
+        if self._observer is not None and future.began is not None:
+            since, tokens = future.began
+            if len(description.tokens) > tokens:
+                seconds = time.perf_counter() - since
+                self._observer.token_time(seconds / (len(description.tokens) - tokens))
         with suppress(InvalidStateError):  # it was cancelled during its last step
             future.set_result(description)
 
@@ -192,6 +271,16 @@ class _QueueInbox:
                 future.set_exception(error)
 
 
-def _future(key: Hashable) -> Future[Description]:
-    assert isinstance(key, Future)
+class _CellFuture(Future[Description]):
+    """A waiting cell, with who listens to its text and when it began (seconds, tokens then)."""
+
+    def __init__(self, on_tokens: OnTokens | None) -> None:
+        super().__init__()
+        self.on_tokens = on_tokens
+        self.submitted = time.perf_counter()
+        self.began: tuple[float, int] | None = None
+
+
+def _future(key: Hashable) -> _CellFuture:
+    assert isinstance(key, _CellFuture)
     return key

@@ -23,7 +23,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
 from c2t.runtime.describe.description import Description
-from c2t.runtime.engine_protocol import Engines
+from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
@@ -53,6 +53,7 @@ class WaitingCell:
         tokens: Its gene tokens [S].
         genes_used: Gene tokens that are genes.
         error: Why it cannot be described; None where it can.
+        embed: Keep the mean of its cell vectors.
     """
 
     key: Hashable
@@ -60,6 +61,7 @@ class WaitingCell:
     tokens: GeneTokenArray
     genes_used: int
     error: str | None = None
+    embed: bool = False
 
 
 class Inbox(Protocol):
@@ -74,8 +76,16 @@ class Inbox(Protocol):
         """
         ...
 
+    def take_urgent(self, most: int) -> list[WaitingCell]:
+        """At most `most` cells that go before all others, which may have been taken already."""
+        ...
+
     def has_left(self, key: Hashable) -> bool:
         """Whether nobody waits for this cell any more."""
+        ...
+
+    def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        """Told after a step what an unfinished text has so far; who keeps the list copies it."""
         ...
 
 
@@ -89,9 +99,16 @@ class ChunkInbox:
         """See `Inbox.take`."""
         return list(islice(self._cells, most))
 
+    def take_urgent(self, most: int) -> list[WaitingCell]:
+        """See `Inbox.take_urgent`: the cells of a file have an order."""
+        return []
+
     def has_left(self, key: Hashable) -> bool:
         """See `Inbox.has_left`: whoever stops reading stops the worker as a whole."""
         return False
+
+    def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        """See `Inbox.wrote`: descriptions are passed on whole."""
 
 
 class Worker:
@@ -172,10 +189,13 @@ class Worker:
             if following is None:
                 return
             key, outcome = following
-            yield key, self._finish(prompts.pop(key), outcome)
+            yield key, self._finish(*prompts.pop(key), outcome)
 
     def _finish(
-        self, cell: WaitingCell, outcome: GeneratedSequence | GenerationFailure
+        self,
+        cell: WaitingCell,
+        embedding: Float32 | None,
+        outcome: GeneratedSequence | GenerationFailure,
     ) -> Description:
         since = time.perf_counter()
         if isinstance(outcome, GenerationFailure):
@@ -199,6 +219,7 @@ class Worker:
             error=None,
             tokens=outcome.token_ids,
             steps=outcome.steps,
+            embedding=embedding,
         )
         self.clock.add("text", since)
         self.clock.count("cells")
@@ -217,12 +238,16 @@ class _Prompts:
         self._inbox = inbox
         self._worker = worker
         self._cells: dict[Hashable, WaitingCell] = {}  # on their way through the search
+        self._embeddings: dict[Hashable, Float32] = {}
         self._batches: deque[list[WaitingCell]] = deque()  # equally long, for the encoder
         self._ready: deque[PromptedCell | Outcome] = deque()
 
     def take(self, *, wait: bool) -> PromptedCell | Outcome | None:
         """See `c2t.runtime.generation.sequence.PromptedCells.take`."""
         while True:
+            if urgent := self._inbox.take_urgent(self._worker.batch_size):
+                for batch in self._sort(urgent):
+                    self._encode(batch, first=True)
             while self._ready:
                 cell = self._ready.popleft()
                 if not (isinstance(cell, PromptedCell) and self.has_left(cell.key)):
@@ -233,20 +258,24 @@ class _Prompts:
             window = self._inbox.take(WINDOW_BATCHES * self._worker.batch_size, wait=wait)
             if not window:
                 return None
-            self._sort(window)
+            self._batches.extend(self._sort(window))
 
     def has_left(self, key: Hashable) -> bool:
         """See `c2t.runtime.generation.sequence.PromptedCells.has_left`."""
         left = self._inbox.has_left(key)
         if left:
-            del self._cells[key]
+            self.pop(key)
         return left
 
-    def pop(self, key: Hashable) -> WaitingCell:
-        """The cell of a key, which is finished."""
-        return self._cells.pop(key)
+    def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        """See `c2t.runtime.generation.sequence.PromptedCells.wrote`."""
+        self._inbox.wrote(key, token_ids)
 
-    def _sort(self, window: list[WaitingCell]) -> None:
+    def pop(self, key: Hashable) -> tuple[WaitingCell, Float32 | None]:
+        """The cell of a key, which is finished, and the mean of its cell vectors [D]."""
+        return self._cells.pop(key), self._embeddings.pop(key, None)
+
+    def _sort(self, window: list[WaitingCell]) -> list[list[WaitingCell]]:
         """Sort cells by length into batches; put aside those that the encoder cannot take."""
         spec = self._worker.gene_input
         good: list[WaitingCell] = []
@@ -259,11 +288,16 @@ class _Prompts:
                 good.append(cell)
             else:
                 self._ready.append((cell.key, GenerationFailure(problem, "cell")))
-        for group in equal_lengths([cell.tokens for cell in good], self._worker.batch_size):
-            self._batches.append([good[index] for index in group])
+        groups = equal_lengths([cell.tokens for cell in good], self._worker.batch_size)
+        return [[good[index] for index in group] for group in groups]
 
-    def _encode(self, cells: list[WaitingCell]) -> None:
-        """Compute cell vectors; a batch that fails is tried again cell by cell."""
+    def _encode(self, cells: list[WaitingCell], *, first: bool = False) -> None:
+        """Compute cell vectors; a batch that fails is tried again cell by cell.
+
+        Args:
+            cells: A batch.
+            first: It goes before what is ready.
+        """
         worker = self._worker
         try:
             tokens = np.stack([cell.tokens for cell in cells]).astype(np.int32, copy=False)
@@ -277,8 +311,14 @@ class _Prompts:
                 self._batches.extendleft([cell] for cell in reversed(cells))
             return
         worker.encoder_watch.worked()
-        for cell, of_cell in zip(cells, vectors, strict=True):
-            self._ready.append(PromptedCell(cell.key, of_cell))
+        ready = [PromptedCell(c.key, of_cell) for c, of_cell in zip(cells, vectors, strict=True)]
+        if first:
+            self._ready.extendleft(reversed(ready))
+        else:
+            self._ready.extend(ready)
+        for cell in ready:
+            if self._cells[cell.key].embed:
+                self._embeddings[cell.key] = cell.vectors.mean(axis=0, dtype=np.float32)
 
 
 class _EngineWatch:

@@ -102,9 +102,12 @@ class GreedySearch:
                     yield self._outcome(text)
                 else:
                     active.append(text)
+                    cells.wrote(text.key, text.tokens)
             if not active:
                 return
             yield from self._advance(active)
+            for text in active:
+                cells.wrote(text.key, text.tokens)
             self._let_go(active, cells)
 
     def _begin(self, cell: PromptedCell, row: int) -> _Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -75,6 +75,10 @@ class PromptedCells(Protocol):
         """Whether nobody wants this cell's text any more; asked between two steps."""
         ...
 
+    def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        """Told after a step what an unfinished text has so far; who keeps the list copies it."""
+        ...
+
 
 class FixedCells:
     """Cells of an iterable, which never has to be waited for; none of them leaves."""
@@ -89,3 +93,6 @@ class FixedCells:
     def has_left(self, key: Hashable) -> bool:
         """See `PromptedCells.has_left`."""
         return False
+
+    def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        """See `PromptedCells.wrote`: whoever reads the outcomes gets whole texts."""
