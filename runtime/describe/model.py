@@ -135,6 +135,14 @@ class Model:
                 )
             return self._describers[options]
 
+    def forget(self, options: DescribeOptions) -> None:
+        """Free the workers of some options, with their caches; engines stay open.
+
+        A description that is still being read goes on.
+        """
+        with self._lock:
+            self._describers.pop(options, None)
+
     def close(self) -> None:
         """Give back all memory and the GPU.
 
@@ -151,11 +159,16 @@ class Model:
                 gc.collect()  # engines hold each other in circles
 
     def _chosen(self, options: DescribeOptions) -> ChosenEngines:
-        """Engines that were opened before and suit these options, else new ones."""
+        """Engines that were opened before and suit these options, else new ones.
+
+        Those that were opened before come with buffers of their own: another thread may be
+        describing with them.
+        """
         wanted = engine_request(self.bundle, options)
         for name, request, chosen in self._engines:
             if name == options.engine and _suits(request, wanted, chosen):
-                return chosen
+                with chosen.engines.exclusive():
+                    return replace(chosen, engines=chosen.engines.clone())
         chosen = choose_engines(self.bundle, options.engine, wanted, self.clock)
         self._engines.append((options.engine, wanted, chosen))
         return chosen

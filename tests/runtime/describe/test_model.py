@@ -13,6 +13,7 @@ import anndata
 import onnxruntime
 import pytest
 from cli_process import make_cells
+from serve_cells import counts, described
 
 import c2t
 from c2t.runtime.cells.formats.h5ad import H5adStore
@@ -140,3 +141,27 @@ def test_warnings_point_at_the_caller(model: c2t.Model, tmp_path: Path, kind: st
     with pytest.warns(UserWarning, match="1 cells have the name of an earlier cell") as caught:
         assert len(list(getattr(model, kind)(cells))) == 3
     assert caught[0].filename == __file__
+
+
+def test_threads_with_different_options_do_not_disturb_each_other(
+    tiny_bundle_folder: Path,
+) -> None:
+    """Options share engines that were opened once, but no buffer that a step writes into."""
+    options = [
+        c2t.DescribeOptions(threads=1, engine="cpu", max_new_tokens=16 - n, drafts=n % 2 == 0)
+        for n in range(4)
+    ]
+    values = counts(40)
+    with c2t.open(tiny_bundle_folder) as model:
+        alone = [described(model, values, chosen) for chosen in options]
+        found: dict[int, object] = {}
+
+        def work(number: int) -> None:
+            found[number] = [described(model, values, options[number]) for _ in range(5)]
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {number: [alone[number]] * 5 for number in range(4)}
