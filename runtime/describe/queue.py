@@ -115,12 +115,12 @@ class DescribeQueue:
     @property
     def waiting(self) -> int:
         """Cells that no worker has begun."""
-        return len(self._urgent) + len(self._waiting)
+        return self.waiting_urgent + _not_cancelled(self._waiting)
 
     @property
     def waiting_urgent(self) -> int:
         """The urgent ones of them."""
-        return len(self._urgent)
+        return _not_cancelled(self._urgent)
 
     def describe(self, cells: Iterable[tuple[K, EncodedCells]]) -> Iterator[tuple[K, Description]]:
         """Describe cells, each handed over as soon as it is written.
@@ -279,6 +279,11 @@ class _CellFuture(Future[Description]):
         self.on_tokens = on_tokens
         self.submitted = time.perf_counter()
         self.began: tuple[float, int] | None = None
+
+
+def _not_cancelled(waiting: deque[WaitingCell]) -> int:
+    """How many still want a text; the others are dropped when a worker comes to them."""
+    return sum(not _future(cell.key).cancelled() for cell in tuple(waiting))
 
 
 def _future(key: Hashable) -> _CellFuture:
