@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.cells.formats.count_maps import LOCATION
 from c2t.runtime.cells.formats.store import CellStore
 from c2t.runtime.cells.options import Values
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, concatenate_rows
@@ -19,7 +20,7 @@ from c2t.runtime.cells.values.cell_check import CellCheck, absent_columns, drop_
 from c2t.runtime.cells.values.judge import WORDS, Finding, Kind, judge
 from c2t.runtime.system.errors import CellFileError
 
-PREFERRED = ("layers/counts", "raw", "X")
+PREFERRED = ("layers/counts", "raw", "X", LOCATION)
 _SAMPLE_CELLS, _SAMPLE_PORTIONS, _SAMPLE_ENTRIES = 512, 16, 1 << 23
 _EMPTY_SHARE = 0.1  # of the cells looked at: with more, another matrix may hold them
 
@@ -107,7 +108,8 @@ def choose_counts(
         sample = sample_rows(matrix)
         absent = absent_columns(sample)
         sample = drop_absent(sample, absent)
-        seen[location] = _Seen(matrix, sample, absent, judge(sample, stated_base=stated))
+        finding = judge(sample, stated_base=stated, silent_genes=store.silent_genes)
+        seen[location] = _Seen(matrix, sample, absent, finding)
         if seen[location].finding.kind == "counts" and values == "auto":
             break
     findings = {location: one.finding for location, one in seen.items()}
@@ -122,7 +124,13 @@ def choose_counts(
         for location, one in seen.items():
             if one.finding.kind in kinds:
                 report = _report(location, findings, values, stated)
-                check = CellCheck(one.finding, one.sample, one.absent, judged=values == "auto")
+                check = CellCheck(
+                    one.finding,
+                    one.sample,
+                    one.absent,
+                    judged=values == "auto",
+                    silent_genes=store.silent_genes,
+                )
                 doubts = [check.warning(one.sample), *_gaps(store, location, one)]
                 report = replace(
                     report, warnings=(*report.warnings, *(doubt for doubt in doubts if doubt))

@@ -1,14 +1,33 @@
-"""Cells that a program holds as counts by gene, encoded for a bundle."""
+"""Cells of a request, as maps from gene to count, encoded for a bundle.
+
+One decision: `CellReader` reads them as it reads a file, so that a map and a file of the same cell
+give the same tokens, errors and warnings. Only the look-up of names has a way of its own, which is
+taken where it gives the same: what names mean is remembered from request to request.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
+from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.formats.count_maps import CountMaps
+from c2t.runtime.cells.gene_matching import INDEX, GeneMatch, column_totals
+from c2t.runtime.cells.genes.coverage import measure
+from c2t.runtime.cells.genes.name_memory import NO_GENE, NameMemory
+from c2t.runtime.cells.genes.organism import check_organism
+from c2t.runtime.cells.genes.report import GeneReport
 from c2t.runtime.cells.options import CellOptions
-from c2t.runtime.cells.reader import open_cells
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.cells.sparse_rows import SparseRows
+from c2t.runtime.system.errors import CellFileError
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -16,8 +35,8 @@ class ReadCells:
     """Cells of a request.
 
     Args:
-        cells: Encoded.
-        warnings: What is doubtful about them as a whole.
+        cells: In their order, each with tokens or an error.
+        warnings: What the user should know about them.
     """
 
     cells: EncodedCells
@@ -25,27 +44,133 @@ class ReadCells:
 
 
 class CountedCellReader:
-    """Reads cells that are maps from gene to count; threads may share it."""
+    """Reads cells that are maps from gene to count. Threads may share it.
+
+    A gene that a map leaves out has the count 0, and so has one that it names with 0. So maps do
+    not say how many genes were looked at: what a file is refused or warned about for having too few
+    columns does not apply. All else is judged as in a file of these cells.
+
+    Args:
+        bundle: Has the genes, and says what the encoder takes.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+        self._genes = bundle.genes
+        self._gene_input = bundle.manifest.gene_input
+        self._memory = NameMemory(self._genes)
 
     def read(
-        self, counts: Sequence[Mapping[str, float]], ids: Sequence[str], options: CellOptions
+        self,
+        counts: Sequence[Mapping[str, float]],
+        ids: Sequence[str],
+        options: CellOptions | None = None,
     ) -> ReadCells:
-        """Read the cells of one request."""
-        import anndata
-        import numpy as np
+        """Read cells.
 
-        genes = list({gene: None for cell in counts for gene in cell})
-        column = {gene: number for number, gene in enumerate(genes)}
-        matrix = np.zeros((len(counts), len(genes)))
-        for row, cell in enumerate(counts):
-            for gene, count in cell.items():
-                matrix[row, column[gene]] = count
-        adata = anndata.AnnData(matrix)
-        adata.var_names, adata.obs_names = genes, list(ids)
-        with open_cells(adata, self._bundle, options) as reader:
-            return ReadCells(
-                cells=EncodedCells.joined(list(reader.chunks())), warnings=reader.warnings
-            )
+        Args:
+            counts: The count of each gene of each cell, by an Ensembl id or a symbol.
+            ids: Names of the cells.
+            options: How to read them.
+
+        Raises:
+            CellFileError: No cells, no counts, too few known genes, or of another species.
+        """
+        options = options or CellOptions()
+        if len(counts) != len(ids):
+            problem = f"{len(counts)} cells have {len(ids)} names"
+            raise ValueError(problem)
+        maps = CountMaps(counts, ids)
+        try:
+            if len(ids) and not maps.entries(0, len(ids)):
+                return self._empty_cells(maps, options)
+            with _Reader(maps, self._memory, self._genes, self._gene_input, options) as reader:
+                cells = EncodedCells.joined(list(reader.chunks()))
+                return ReadCells(cells=cells, warnings=tuple(map(_of_request, reader.warnings)))
+        except CellFileError as error:
+            hint = _of_request(error.hint) if error.hint else error.hint
+            raise CellFileError(_of_request(error.problem), hint=hint) from error
+
+    def _empty_cells(self, maps: CountMaps, options: CellOptions) -> ReadCells:
+        """Cells without any count: an error each, even if no gene is named at all."""
+        if self._memory.species is not None:
+            check_organism(self._memory.species, (), (), allowed=options.organism)
+        ids = maps.obs.index()
+        cells = EncodedCells.of_tokens(
+            [[]] * len(ids), ids=ids, errors=["cell is empty"] * len(ids)
+        )
+        return ReadCells(cells=cells, warnings=("`counts` holds nothing but zeros",))
+
+
+class _Reader(CellReader):
+    """Reads maps, and remembers names."""
+
+    def __init__(
+        self,
+        maps: CountMaps,
+        memory: NameMemory,
+        genes: GeneVocabulary,
+        gene_input: GeneInput,
+        options: CellOptions,
+    ) -> None:
+        self._maps, self._memory = maps, memory
+        super().__init__(maps, genes, gene_input, options)
+
+    def _match_genes(self, sample: SparseRows) -> GeneMatch:
+        names = self._maps.genes
+        if self.options.gene_column is None and names:
+            code = self._memory.look_up(names)
+            match = None if code is None else self._plain_match(code, names, sample)
+            if match is not None:
+                return match
+        return super()._match_genes(sample)
+
+    def _plain_match(
+        self, code: NDArray[np.int32], names: list[str], sample: SparseRows
+    ) -> GeneMatch | None:
+        """What `match_genes` gives for names that mean what they mean alone; None if unsure."""
+        is_gene = code != NO_GENE
+        gene = np.where(is_gene, code, np.int32(UNKNOWN)).astype(np.int32)
+        total = column_totals(sample)
+        if not (is_gene & (total > 0)).any() or _has_twins(gene, names):
+            return None
+        if self._memory.species is not None:
+            check_organism(self._memory.species, (), (), allowed=self.options.organism)
+        coverage = measure(gene, is_gene, total, self.genes, silent_genes=False)
+        if coverage.problem(self.options.min_coverage):
+            return None
+        report = GeneReport(
+            column=INDEX,
+            columns=len(gene),
+            dropped=int((~is_gene).sum()),
+            summed=int((gene != UNKNOWN).sum()) - coverage.genes,
+            coverage_of=coverage,
+            sentence=coverage.sentence(self.options.min_coverage),
+            warnings=tuple(coverage.warnings()),
+        )
+        return GeneMatch(column_gene=gene, report=report, cell_errors={}, foreign=None)
+
+
+def _has_twins(gene: NDArray[np.int32], names: Sequence[str]) -> bool:
+    """Whether two columns of one gene may differ in case only: one of them may be an antibody."""
+    known = gene != UNKNOWN
+    several = np.bincount(gene[known], minlength=1) > 1
+    if not several.any():
+        return False
+    columns = np.flatnonzero(known & several[gene])
+    return not all(names[column].isupper() for column in columns.tolist())
+
+
+# How messages about files are said of a request, whose settings have the names of `Settings`.
+_OPTION = re.compile(r"`--([a-z-]+) ([^`]+)`")
+_WORDING = (
+    ("`var_names`", "`counts`"),
+    ("write the raw counts into `layers['counts']` and try again", "send raw counts"),
+    (". Ensembl ids do not suffer that: name their column with `--gene-column`", ": send ids"),
+    ("the file", "the request"),
+)
+
+
+def _of_request(message: str) -> str:
+    for of_file, of_request in _WORDING:
+        message = message.replace(of_file, of_request)
+    return _OPTION.sub(lambda option: f"`{option[1].replace('-', '_')}: {option[2]}`", message)

@@ -80,6 +80,7 @@ class GeneOptions:
         organism: What the user says the cells are: a species, or "any".
         statements: What the file says about the organism.
         kinds_table: Another table of genes, to look up what a feature is by its name.
+        silent_genes: Whether genes that no cell has have a column too.
     """
 
     gene_column: str | None = None
@@ -87,6 +88,7 @@ class GeneOptions:
     organism: str | None = None
     statements: Sequence[Statement] = ()
     kinds_table: Table | None = None
+    silent_genes: bool = True
 
 
 def match_genes(
@@ -112,7 +114,7 @@ def match_genes(
     if not index:
         problem = "the file has no genes: its matrix has 0 columns"
         raise CellFileError(problem, hint="write the file again with its genes")
-    total = _column_totals(sample)
+    total = column_totals(sample)
     ours = bundle_species(vocabulary)
     names = _name_columns(table, index, options.gene_column)
     named = {column: read_names(values, vocabulary, ours) for column, values in names.items()}
@@ -146,7 +148,7 @@ def match_genes(
     if theirs:
         said = f"{theirs:,} of {sample.shape[0]:,} cells looked at have most of their counts in "
         warnings.append(said + "genes of another species: such cells get an error")
-    coverage = measure(gene, is_gene, total, vocabulary)
+    coverage = measure(gene, is_gene, total, vocabulary, silent_genes=options.silent_genes)
     if coverage.problem(options.min_coverage):
         raise not_recognised(coverage, options.min_coverage, column, names[column], table.columns)
     report = make_report(
@@ -169,7 +171,7 @@ def match_genes(
     )
 
 
-def _column_totals(sample: SparseRows) -> NDArray[np.float64]:
+def column_totals(sample: SparseRows) -> NDArray[np.float64]:
     """[columns] sums over the cells; negative, infinite and missing values are left out."""
     values = np.asarray(sample.data, dtype=np.float64)
     values = np.where(np.isfinite(values) & (values > 0), values, 0)

@@ -163,12 +163,7 @@ class CellReader(CellCounts):
         self.gene_input = gene_input
         self.encode_seconds = 0.0  # spent on encoding so far; the rest of `chunks` is reading
         try:
-            self.gene_match: GeneMatch = match_genes(
-                self.store.var(self.counts_report.location),
-                genes,
-                self._sample_counts(),
-                self._gene_options(),
-            )
+            self.gene_match: GeneMatch = self._match_genes(self._sample_counts())
             self._of_other_species = {
                 cell: errors[text]
                 for column, errors in self.gene_match.cell_errors.items()
@@ -227,6 +222,10 @@ class CellReader(CellCounts):
         self.encode_seconds += perf_counter() - since
         return encoded
 
+    def _match_genes(self, sample: SparseRows) -> GeneMatch:
+        table = self.store.var(self.counts_report.location)
+        return match_genes(table, self.genes, sample, self._gene_options())
+
     def _gene_options(self) -> GeneOptions:
         raw = self.counts_report.location == "raw" and "X" in self.store.locations
         return GeneOptions(
@@ -236,6 +235,7 @@ class CellReader(CellCounts):
             statements=read_statements(self.obs_columns, self.obs_column, self.store.uns_text),
             # `raw` often has names alone; what they are stands in `var`.
             kinds_table=self.store.var("X") if raw else None,
+            silent_genes=self.store.silent_genes,
         )
 
     def _sample_counts(self) -> SparseRows:

@@ -20,6 +20,8 @@ def is_anndata(source: Any) -> bool:
 class AnnDataStore:
     """The tables and matrices of an AnnData object."""
 
+    silent_genes = True
+
     def __init__(self, adata: Any) -> None:
         self.name = "AnnData object"
         self.obs = _FrameTable(adata.obs, "obs")

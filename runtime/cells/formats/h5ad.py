@@ -39,6 +39,8 @@ def is_path(source: Any) -> bool:
 class H5adStore:
     """An `.h5ad` file, opened for reading only."""
 
+    silent_genes = True
+
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self._file = open_hdf5(path)

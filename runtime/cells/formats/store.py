@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from c2t.runtime.cells.formats.anndata_object import AnnDataStore, is_anndata
+from c2t.runtime.cells.formats.count_maps import CountMaps, is_count_maps
 from c2t.runtime.cells.formats.h5ad import H5adStore, is_path
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.sparse_rows import RowMatrix
@@ -37,6 +38,7 @@ class CellStore(Protocol):
     """Cells with their tables and matrices."""
 
     name: str  # what messages call it
+    silent_genes: bool  # whether genes that no cell has have a column too: true of files
 
     @property
     def obs(self) -> Table:
@@ -77,9 +79,14 @@ class CellFormat:
     open: Callable[[Any], CellStore]
 
 
+def _itself(source: CountMaps) -> CellStore:
+    return source
+
+
 # The first that recognises a source opens it. The last one takes every file that is left, and says
 # what is wrong with it.
 FORMATS = (
+    CellFormat("maps of counts (`CountMaps`)", is_count_maps, _itself),
     CellFormat("an AnnData object", is_anndata, AnnDataStore),
     CellFormat("the path of an .h5ad file", is_path, H5adStore),
 )

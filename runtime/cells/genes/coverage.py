@@ -57,6 +57,8 @@ class Coverage:
         bundle_genes: Genes of the bundle.
         usual: Genes with a column among those that nearly every cell expresses.
         usual_known: How many of those the bundle knows; 0 where too few to judge by.
+        silent_genes: Whether genes that no cell has have a column too. Without them, columns say
+            what the cells express, not what was looked at: no minimum applies to their number.
     """
 
     expressed: int
@@ -66,6 +68,7 @@ class Coverage:
     bundle_genes: int
     usual: int
     usual_known: int
+    silent_genes: bool = True
 
     @property
     def share(self) -> float:
@@ -84,8 +87,8 @@ class Coverage:
 
     @property
     def judges_breadth(self) -> bool:
-        """Whether the bundle has so many genes that the file's share of them says something."""
-        return self.bundle_genes >= WHOLE_VOCABULARY
+        """Whether the file's share of the bundle's genes says something."""
+        return self.silent_genes and self.bundle_genes >= WHOLE_VOCABULARY
 
     def sentence(self, min_coverage: float) -> str:
         """All this in words, with the minimums."""
@@ -148,6 +151,8 @@ def measure(
     is_gene: NDArray[np.bool_],
     total: NDArray[np.float64],
     vocabulary: GeneVocabulary,
+    *,
+    silent_genes: bool = True,
 ) -> Coverage:
     """Count the genes of a file.
 
@@ -156,22 +161,27 @@ def measure(
         is_gene: [columns] whether the column is a gene.
         total: [columns] sums over the sampled cells.
         vocabulary: The genes of the bundle.
+        silent_genes: Whether genes that no cell has have a column too.
     """
     expressed = expressed_columns(is_gene, total)
     known = gene != UNKNOWN
-    counts, distinct = float(total[is_gene].sum()), np.unique(gene[known])
-    usual = np.unique(vocabulary.lookup(USUAL_GENES))
-    usual = usual[usual != UNKNOWN]
+    counts = float(total[is_gene].sum())
+    present = np.bincount(gene[known], minlength=len(vocabulary)) > 0
+    usual = np.zeros(0, np.int32)
+    if silent_genes:
+        usual = np.unique(vocabulary.lookup(USUAL_GENES))
+        usual = usual[usual != UNKNOWN]
     if len(usual) < USUAL_LEAST:
         usual = usual[:0]
     return Coverage(
         expressed=int(expressed.sum()),
         matched=int((known & expressed).sum()),
         counts=float(total[known].sum()) / counts if counts else 1.0,
-        genes=len(distinct),
+        genes=int(present.sum()),
         bundle_genes=len(vocabulary),
-        usual=int(np.isin(usual, distinct).sum()),
+        usual=int(present[usual].sum()),
         usual_known=len(usual),
+        silent_genes=silent_genes,
     )
 
 

@@ -18,7 +18,7 @@ from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
 from c2t.runtime.cells.genes.species import Species, strip_genome
 
 # How missing values are written; Geneformer's names have genes called NA and NAN.
-_MISSING = frozenset(
+MISSING = frozenset(
     ("", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "none", "None", "null", "NULL", "<NA>")
 )
 _INNER_ID = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]{0,6}?G[A-Z]?\d{6,})(?:\.\d+)?(?![0-9A-Z])")
@@ -28,7 +28,7 @@ _ACCESSION = re.compile(r"([^|]+?)[|_.\-](?:[NX][MR][_.\-]\d{5,}|ENST\d{6,})")
 _ACCESSION_KINDS = ("NM", "NR", "XM", "XR", "ENST")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*[_.:|\-]+(?=.)")
 _SUFFIX = re.compile(r"(?<=.)[ _.:|\-(\[]+[A-Za-z][A-Za-z0-9]*[)\]]?\Z")
-_QUOTES = "\"'"
+QUOTES = "\"'"
 _EXCEL_DATE = re.compile(
     r"(?:\d{1,2}[-. ](?:Mar|Sep|Sept|Dec)|(?:Mar|Sep|Sept|Dec)[-. ]\d{1,2}"
     r"|(?:19|20)\d\d-\d\d-\d\d(?: 00:00:00)?|\d{1,2}/\d{1,2}/(?:\d\d)?\d\d)\Z",
@@ -37,7 +37,7 @@ _EXCEL_DATE = re.compile(
 _SAMPLE = 400
 _SHARED_LEAST = 10  # names, as well as half of them
 # Spliced, unspliced and ambiguous counts in columns of their own, as alevin-fry writes them.
-_SPLICING = ("-U", "-A")
+SPLICING = ("-U", "-A")
 _SPLICING_LEAST = 0.05  # of the columns must end so
 
 
@@ -88,20 +88,30 @@ def excel_dates(names: Sequence[str]) -> list[int]:
     ]
 
 
+def numbered_stem(name: str) -> str | None:
+    """The name before an added number: "CD3E" of "CD3E-1" (scanpy) and "CD3E.1" (R)."""
+    if name.isalnum() or not name[-1:].isdigit():
+        return None
+    stem, dash, number = name.rpartition("-")
+    if not (dash and number.isdigit()):
+        stem, _, number = name.rpartition(".")
+    return stem if number.isdigit() else None
+
+
 class _Reader:
     def __init__(
         self, names: Sequence[str], vocabulary: GeneVocabulary, ours: Species | None
     ) -> None:
         self._names, self._vocabulary, self._ours = names, vocabulary, ours
         self._gene = vocabulary.lookup(names)
-        missing = [column for column, name in enumerate(names) if name in _MISSING]
+        missing = [column for column, name in enumerate(names) if name in MISSING]
         self._gene[missing] = UNKNOWN
         self._as_written = self._gene != UNKNOWN
         # The unknown columns, each with its name as far as it is unwrapped.
         self._left = {
             column: names[column].strip()
             for column in np.flatnonzero(self._gene == UNKNOWN).tolist()
-            if names[column] not in _MISSING
+            if names[column] not in MISSING
         }
         known = np.flatnonzero(self._gene != UNKNOWN)
         # The genes of all names that are known so far, by the name as far as it is unwrapped.
@@ -161,11 +171,11 @@ class _Reader:
         return left[:: max(1, len(left) // _SAMPLE)]
 
     def _quotes(self) -> None:
-        if not any(name[:1] in _QUOTES for name in self._some_left()):
+        if not any(name[:1] in QUOTES for name in self._some_left()):
             return
         settled = []
         for column, name in self._left.items():
-            self._left[column] = inner = name.strip(_QUOTES)
+            self._left[column] = inner = name.strip(QUOTES)
             if inner != name and self._take(
                 column, self._vocabulary.lookup_one(inner), "without quotes"
             ):
@@ -195,7 +205,7 @@ class _Reader:
 
     def _splicing(self) -> None:
         """Genes of "CD3E-U" and "CD3E-A", where "CD3E" is a column too."""
-        ends = {c: name for c, name in self._left.items() if name[-2:] in _SPLICING}
+        ends = {c: name for c, name in self._left.items() if name[-2:] in SPLICING}
         if len(ends) < max(2, _SPLICING_LEAST * len(self._names)):
             return
         present = self._present
@@ -258,12 +268,8 @@ class _Reader:
         """Genes of "CD3E-1" (scanpy) and "CD3E.1" (R), where "CD3E" is a column too."""
         present, settled = self._present, []
         for column, name in self._left.items():
-            if name.isalnum() or not name[-1:].isdigit():
-                continue
-            stem, dash, number = name.rpartition("-")
-            if not (dash and number.isdigit()):
-                stem, _, number = name.rpartition(".")
-            gene = present.get(stem, UNKNOWN) if number.isdigit() else UNKNOWN
+            stem = numbered_stem(name)
+            gene = UNKNOWN if stem is None else present.get(stem, UNKNOWN)
             if self._take(column, gene, "without an added number"):
                 self._numbered.append(column)
                 settled.append(column)
@@ -271,6 +277,6 @@ class _Reader:
 
     def _one_of(self, parts: Sequence[str]) -> int:
         """The gene that the parts of a name mean, if they mean one only."""
-        genes = {self._vocabulary.lookup_one(part) for part in parts if part not in _MISSING}
+        genes = {self._vocabulary.lookup_one(part) for part in parts if part not in MISSING}
         genes.discard(UNKNOWN)
         return genes.pop() if len(genes) == 1 else UNKNOWN

@@ -264,6 +264,11 @@ def _by_ids(ours: Species, columns: Sequence[NameColumn]) -> list[str]:
     return said
 
 
+def written_as_of_another(symbol: str) -> bool:
+    """Whether a symbol is written as those of a mouse or a fish, not as those of a human."""
+    return bool(_MOUSE.match(symbol) or _FISH.match(symbol))
+
+
 def _by_case(ours: Species, column: NameColumn) -> list[str]:
     """How the known symbols are written: `CD3E` of a human, `Cd3e` of a mouse, `cd3e` of a fish."""
     known = np.flatnonzero(column.gene != UNKNOWN)

@@ -7,6 +7,7 @@ not of the file's kind gets an error that says what it looks like.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     whole_share,
 )
 from c2t.runtime.cells.values.judge import Finding, alike
-from c2t.runtime.cells.values.whole_values import round_total
+from c2t.runtime.cells.values.whole_values import filled_up, round_total
 
 # A cell with values for nearly all genes, where others have few, was imputed or had a number added.
 _FULL, _FULL_COLUMNS = 0.95, 1000
@@ -50,13 +51,20 @@ class CellCheck:
         sample: That sample.
         absent: [columns] which genes are missing (NaN) in some cells by design.
         judged: Whether cells are compared with the finding; the user may know better.
+        silent_genes: Whether genes that no cell has have a column too.
     """
 
     def __init__(
-        self, finding: Finding, sample: SparseRows, absent: NDArray[np.bool_], *, judged: bool
+        self,
+        finding: Finding,
+        sample: SparseRows,
+        absent: NDArray[np.bool_],
+        *,
+        judged: bool,
+        silent_genes: bool = True,
     ) -> None:
         self._kind = finding.cell if judged else None
-        self._finding, self._absent = finding, absent
+        self._finding, self._absent, self._silent_genes = finding, absent, silent_genes
         fit = self._kind.fit if self._kind is not None else ""
         self._blurred = fit == "corrected" or (fit == "multiples" and is_rounded(probe(sample)))
         self._any_absent = bool(absent.any())
@@ -65,6 +73,7 @@ class CellCheck:
         self._peaks = fit == "whole" and _typical_peak(sample) >= _USUAL_PEAK
         lengths = np.diff(sample.indptr)
         typical = float(np.median(lengths)) if len(lengths) else 0.0
+        self._seen: tuple[SparseRows, dict[int, str]] | None = None
         self._sparse = sample.columns >= _FULL_COLUMNS and typical < 0.6 * sample.columns
 
     def without_absent(self, rows: SparseRows) -> SparseRows:
@@ -73,7 +82,8 @@ class CellCheck:
 
     def warning(self, sample: SparseRows) -> str:
         """Say how many cells of the sample are not like the others, or ""."""
-        texts = Counter(self.errors(sample).values()).most_common(_TEXTS_MAX)
+        self._seen = sample, self.errors(sample)
+        texts = Counter(self._seen[1].values()).most_common(_TEXTS_MAX)
         if not texts:
             return ""
         shown = "; ".join(f"{number:,} of {sample.shape[0]:,}: {text}" for text, number in texts)
@@ -84,6 +94,8 @@ class CellCheck:
         """What the cells look like that are not like the others, by their place in `rows`."""
         if self._kind is None or not rows.shape[0]:
             return {}
+        if self._seen is not None and self._seen[0] is rows:  # a few cells are their own sample
+            return self._seen[1]
         first = probe(rows, FIRST_PROBES)
         unsure = ~fits_kind(first, self._kind)
         if self._kind.transform != "none":
@@ -141,10 +153,17 @@ class CellCheck:
         full = [
             cell
             for cell in np.flatnonzero(lengths >= _FULL * rows.columns).tolist()
-            if np.count_nonzero(rows.data[rows.indptr[cell] : rows.indptr[cell + 1]])
-            >= _FULL * rows.columns
+            if self._is_full(rows.data[rows.indptr[cell] : rows.indptr[cell + 1]], rows.columns)
         ]
         return dict.fromkeys(full, self._sentence(words))
+
+    def _is_full(self, values: NDArray[Any], columns: int) -> bool:
+        number = int(np.count_nonzero(values))
+        if number < _FULL * columns:
+            return False
+        # Where columns are what the cells have, one cell may have most of them.
+        lowest = float(values.min())
+        return self._silent_genes or filled_up(number, float((values == lowest).mean()))
 
     def _rounded_logarithms(self, rows: SparseRows, first: Floats) -> dict[int, str]:
         """Cells of whole numbers without any large one, among cells that have such."""
@@ -193,11 +212,13 @@ def _totals(rows: SparseRows) -> Floats:
 
 def _typical_peak(sample: SparseRows) -> float:
     """The largest value of a cell over its total, the median of the cells; 0 without values."""
-    row = sample.row_index()
     values = np.nan_to_num(np.asarray(sample.data, dtype=np.float64), posinf=0, neginf=0)
     totals = _totals(sample)
     peaks = np.zeros(sample.shape[0])
-    np.maximum.at(peaks, row, values)
+    filled = np.diff(sample.indptr) > 0
+    if filled.any():
+        highest = np.maximum.reduceat(values, sample.indptr[:-1][filled])
+        peaks[filled] = np.maximum(highest, 0)
     some = totals > 0
     return float(np.median(peaks[some] / totals[some])) if some.any() else 0.0
 

@@ -171,6 +171,8 @@ def classify(values: Floats, tried: Sequence[CellKind]) -> list[CellKind]:
     for cell in np.flatnonzero(_many_whole(values)).tolist():
         kinds[cell] = COUNTS
     left = np.flatnonzero(~whole_cells(values))
+    if not len(left):
+        return kinds
     for find in (_grid, _blurred_grid):
         for cell, kind in zip(left.tolist(), find(values[left], tried), strict=True):
             kinds[cell] = kind or UNCLEAR

@@ -83,19 +83,22 @@ class Finding:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # values of a damaged file may be of any size
-def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
+def judge(
+    sample: SparseRows, *, stated_base: float | None = None, silent_genes: bool = True
+) -> Finding:
     """Say what the values of a matrix are.
 
     Args:
         sample: Some of its cells.
         stated_base: Base of a logarithm that the file says was applied. It is tried, and taken
             where the values leave several.
+        silent_genes: Whether genes that no cell has have a column too.
     """
     row, values = sample.row_index(), np.asarray(sample.data, dtype=np.float64)
     cells = sample.shape[0]
     filled = np.bincount(row[values != 0], minlength=cells) > 0
     negative = np.bincount(row[values < 0], minlength=cells) > 0
-    added = background(sample)
+    added = background(sample, silent_genes=silent_genes)
     if added is not None:
         return _with_background(added, values)
     # Negative values in some cells are errors of those cells; in most, the matrix is scaled.
@@ -121,7 +124,9 @@ def judge(sample: SparseRows, *, stated_base: float | None = None) -> Finding:
         return Finding(kind="log1p", log_base=stated_base, warning=doubt)
     kind = _most_frequent(kinds, stated_base)
     if kind == COUNTS:
-        of_counts = np.isin(row, good[whole])
+        counted = np.zeros(cells, dtype=bool)
+        counted[good[whole]] = True
+        of_counts = counted[row]
         refused, doubt = judge_whole(values[of_counts], row[of_counts], column[of_counts])
         if refused:
             return Finding(kind="normalized", words=refused, hint=_NORMALIZED)

@@ -170,7 +170,7 @@ def test_truncated_and_foreign_files(tmp_path):
         read(tmp_path)
     assert "\n" not in caught.value.problem
     with pytest.raises(
-        CellFileError, match=r"cells are an AnnData object or the path of an .+, not list"
+        CellFileError, match=r"cells are .+ or an AnnData object or the path of an .+, not list"
     ):
         read([1, 2])
 

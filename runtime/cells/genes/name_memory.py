@@ -1,0 +1,127 @@
+"""What names mean by themselves, remembered from request to request.
+
+One decision: only names whose meaning no other name can change are remembered with it. All others
+send the whole set of names to `match_genes`, which is the definition. A name that the bundle knows
+as it is written is such a name; so is one that says nothing however it is unwrapped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
+from c2t.runtime.cells.genes.feature_kinds import named_like_no_gene
+from c2t.runtime.cells.genes.names import (
+    MISSING,
+    QUOTES,
+    SPLICING,
+    excel_dates,
+    numbered_stem,
+    read_names,
+)
+from c2t.runtime.cells.genes.organism import bundle_species, written_as_of_another
+from c2t.runtime.cells.genes.species import Species, species_of_id, strip_genome
+
+# Codes of names, besides the genes from 0 on.
+NO_GENE = -2  # an antibody, a peak, a spike-in: a column that is dropped
+_NUMBERED = -3  # unknown, unless the name before its number is there too
+_ASK = -4  # depends on the other names, or is to be warned about
+
+# A host that sends all genes of a reference uses 60 thousand names. Longer ones are no genes.
+NAMES_MAX, NAME_LENGTH_MAX = 1 << 17, 64
+
+
+class NameMemory:
+    """The meaning of names, for one bundle. Threads may share it; its size is bounded.
+
+    Two generations: when the young one is full it becomes the old one, which is then forgotten.
+    What is used in between moves to the young one, so that odd names cannot displace a panel.
+
+    Args:
+        vocabulary: The genes of the bundle.
+        most: Names to remember at most.
+    """
+
+    def __init__(self, vocabulary: GeneVocabulary, most: int = NAMES_MAX) -> None:
+        self.species: Species | None = bundle_species(vocabulary)
+        self._vocabulary, self._half = vocabulary, most // 2
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Names remembered."""
+        return len(self._young) + len(self._old)
+
+    def look_up(self, names: Sequence[str]) -> NDArray[np.int32] | None:
+        """The meaning of each name, if all names mean what they mean alone.
+
+        Args:
+            names: Different names of columns.
+
+        Returns:
+            [columns] int32: a gene from 0 on, `UNKNOWN`, or `NO_GENE`. None where the whole set of
+            names must be looked at.
+        """
+        try:
+            code = np.fromiter(map(self._young.get, names), np.int32, len(names))
+        except TypeError:  # None: a name that is not remembered
+            code = np.fromiter(map(self._code, names), np.int32, len(names))
+        unknown = code < 0
+        if not unknown.any():
+            return code
+        # Of that many unknown names, a beginning or end that they share may be taken away.
+        if int(unknown.sum()) * 2 >= len(names) or (code == _ASK).any():
+            return None
+        numbered = np.flatnonzero(code == _NUMBERED)
+        if len(numbered):
+            if not _stand_alone([names[column] for column in numbered.tolist()], set(names)):
+                return None
+            code[numbered] = UNKNOWN
+        return code
+
+    def _code(self, name: str) -> int:
+        """The code of a name; it is remembered among the young."""
+        code = self._young.get(name)
+        if code is not None:
+            return code
+        code = self._old.get(name)
+        if code is None:
+            code = self._meaning(name)
+        if len(name) <= NAME_LENGTH_MAX:
+            with self._lock:
+                if len(self._young) >= self._half:
+                    self._old, self._young = self._young, {}
+                self._young[name] = code
+        return code
+
+    def _meaning(self, name: str) -> int:
+        """The code of a name: `_ASK` for all that is not plain."""
+        species = species_of_id(name)
+        if name in MISSING or name != name.strip() or excel_dates([name]):
+            return _ASK
+        if species is not None and species != self.species:
+            return _ASK
+        gene = int(self._vocabulary.lookup([name])[0])
+        if gene != UNKNOWN:
+            odd = named_like_no_gene(name, is_known=True) or written_as_of_another(name)
+            return _ASK if odd else gene
+        if name != name.strip(QUOTES) or name.endswith(SPLICING) or strip_genome(name):
+            return _ASK
+        alone = read_names([name], self._vocabulary, self.species)
+        if alone.gene[0] != UNKNOWN or alone.foreign[0]:
+            return _ASK
+        if named_like_no_gene(name, is_known=False):
+            return NO_GENE if numbered_stem(name) is None else _ASK
+        stem = numbered_stem(name)
+        numbered = stem is not None and self._vocabulary.lookup_one(stem) != UNKNOWN
+        return _NUMBERED if numbered else UNKNOWN
+
+
+def _stand_alone(numbered: Sequence[str], names: Collection[str]) -> bool:
+    """Whether none of the names "CD3E-1" stands beside its "CD3E"."""
+    return not any(numbered_stem(name) in names for name in numbered)
