@@ -164,10 +164,12 @@ def _gaps(store: CellStore, location: str, seen: _Seen) -> list[str]:
             f"{genes:,} genes of {location} are missing (NaN) in some or all cells, as after an "
             "outer join: they are taken as absent there"
         )
+    others = [other for other in store.locations if other != location]
+    if not others:
+        return warnings
     positive = np.concatenate(([0], np.cumsum(seen.sample.data > 0)))
     empty = int((positive[seen.sample.indptr[1:]] == positive[seen.sample.indptr[:-1]]).sum())
-    others = [other for other in store.locations if other != location]
-    if others and 0 < empty < seen.sample.shape[0] and empty > _EMPTY_SHARE * seen.sample.shape[0]:
+    if 0 < empty < seen.sample.shape[0] and empty > _EMPTY_SHARE * seen.sample.shape[0]:
         warnings.append(
             f"{empty:,} of {seen.sample.shape[0]:,} cells looked at are empty in {location}; other "
             f"matrices (`--layer NAME`): {', '.join(others)}"

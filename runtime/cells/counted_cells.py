@@ -161,16 +161,29 @@ def _has_twins(gene: NDArray[np.int32], names: Sequence[str]) -> bool:
 
 
 # How messages about files are said of a request, whose settings have the names of `Settings`.
-_OPTION = re.compile(r"`--([a-z-]+) ([^`]+)`")
 _WORDING = (
     ("`var_names`", "`counts`"),
-    ("write the raw counts into `layers['counts']` and try again", "send raw counts"),
-    (". Ensembl ids do not suffer that: name their column with `--gene-column`", ": send ids"),
     ("the file", "the request"),
+    (
+        "pass `--gene-column NAME` with the column of Ensembl ids or symbols",
+        "send Ensembl ids or symbols",
+    ),
+    ("do not suffer that: name their column with `--gene-column`", "do not suffer that: send them"),
+    ("check `--cells`, `--limit` and obs['filter_pass']", "send at least one"),
+    ("look at what was left out when it was written", "send at least one"),
+    (
+        "write the raw counts into `layers['counts']` and try again",
+        "send the raw counts of these cells",
+    ),
 )
+_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)( [^`]+(?=`))?")
 
 
 def _of_request(message: str) -> str:
     for of_file, of_request in _WORDING:
         message = message.replace(of_file, of_request)
-    return _OPTION.sub(lambda option: f"`{option[1].replace('-', '_')}: {option[2]}`", message)
+    return _OPTION.sub(_setting, message)
+
+
+def _setting(option: re.Match[str]) -> str:
+    return option[1].replace("-", "_") + (f":{option[2]}" if option[2] else "")

@@ -117,7 +117,10 @@ def match_genes(
     total = column_totals(sample)
     ours = bundle_species(vocabulary)
     names = _name_columns(table, index, options.gene_column)
-    named = {column: read_names(values, vocabulary, ours) for column, values in names.items()}
+    named = {
+        column: read_names(values, vocabulary, ours, silent_genes=options.silent_genes)
+        for column, values in names.items()
+    }
 
     known = max(float((here.gene != UNKNOWN).mean()) for here in named.values())
     kinds, warnings = check_feature_kinds(

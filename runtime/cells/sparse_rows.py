@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,13 +44,18 @@ class SparseRows:
         """Cells, columns."""
         return len(self.indptr) - 1, self.columns
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """The entries of each row, [B]."""
+        return self.indptr[1:] - self.indptr[:-1]
+
     def row_index(self) -> NDArray[np.int64]:
         """The row of each entry, [N]."""
-        return np.repeat(np.arange(self.shape[0], dtype=np.int64), np.diff(self.indptr))
+        return np.repeat(np.arange(self.shape[0], dtype=np.int64), self.lengths)
 
     def take(self, rows: NDArray[np.int64]) -> SparseRows:
         """Some of the rows, in the order given."""
-        lengths = np.diff(self.indptr)[rows]
+        lengths = self.lengths[rows]
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         entry = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
         damaged = {}
@@ -66,7 +72,7 @@ class SparseRows:
             damaged: What is wrong with rows, besides what is known already.
         """
         row = self.row_index()
-        lengths = np.diff(self.indptr) - np.bincount(row[entries], minlength=self.shape[0])
+        lengths = self.lengths - np.bincount(row[entries], minlength=self.shape[0])
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         indices, data = self.indices[~entries], self.data[~entries]
         return SparseRows(indptr, indices, data, self.columns, {**self.damaged, **damaged})
@@ -100,7 +106,7 @@ def concatenate_rows(parts: Sequence[SparseRows], columns: int) -> SparseRows:
     """Portions of rows, one below the other."""
     if len(parts) == 1:
         return parts[0]
-    lengths = [np.diff(part.indptr) for part in parts]
+    lengths = [part.lengths for part in parts]
     indptr = np.concatenate(([0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))))
     if not parts:
         return SparseRows(indptr, np.zeros(0, np.int32), np.zeros(0, np.float32), columns)

@@ -106,10 +106,12 @@ def _rows(counts: Sequence[Mapping[str, float]], genes: list[str]) -> SparseRows
     lengths = np.fromiter(map(len, counts), np.int64, len(counts))
     indptr = np.concatenate(([0], np.cumsum(lengths)))
     total = int(indptr[-1])
-    data = np.fromiter(chain.from_iterable(c.values() for c in counts), np.float64, total)
     if len(counts) == 1:
+        data = np.fromiter(counts[0].values(), np.float64, total)
         indices: NDArray[np.int32] = np.arange(total, dtype=np.int32)
     else:
+        values = chain.from_iterable(cell.values() for cell in counts)
+        data = np.fromiter(values, np.float64, total)
         column = dict(zip(genes, range(len(genes)), strict=True))
         names = chain.from_iterable(counts)
         indices = np.fromiter(map(column.__getitem__, names), np.int32, total)

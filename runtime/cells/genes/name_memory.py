@@ -7,8 +7,10 @@ as it is written is such a name; so is one that says nothing however it is unwra
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +51,9 @@ class NameMemory:
     def __init__(self, vocabulary: GeneVocabulary, most: int = NAMES_MAX) -> None:
         self.species: Species | None = bundle_species(vocabulary)
         self._vocabulary, self._half = vocabulary, most // 2
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
+        # Four bytes a code: joining them takes a third of the time of making an array of numbers.
+        self._young: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -67,10 +70,14 @@ class NameMemory:
             [columns] int32: a gene from 0 on, `UNKNOWN`, or `NO_GENE`. None where the whole set of
             names must be looked at.
         """
+        if len(names) > self._half:  # no panel
+            return None
         try:
-            code = np.fromiter(map(self._young.get, names), np.int32, len(names))
-        except TypeError:  # None: a name that is not remembered
-            code = np.fromiter(map(self._code, names), np.int32, len(names))
+            found = itemgetter(*names)(self._young)
+            codes: Iterable[bytes] = found if len(names) > 1 else (found,)
+        except KeyError:  # not all are remembered
+            codes = [self._code(name) for name in names]
+        code = np.frombuffer(b"".join(codes), np.int32).copy()
         unknown = code < 0
         if not unknown.any():
             return code
@@ -84,14 +91,14 @@ class NameMemory:
             code[numbered] = UNKNOWN
         return code
 
-    def _code(self, name: str) -> int:
+    def _code(self, name: str) -> bytes:
         """The code of a name; it is remembered among the young."""
         code = self._young.get(name)
         if code is not None:
             return code
         code = self._old.get(name)
         if code is None:
-            code = self._meaning(name)
+            code = self._meaning(name).to_bytes(4, sys.byteorder, signed=True)
         if len(name) <= NAME_LENGTH_MAX:
             with self._lock:
                 if len(self._young) >= self._half:

@@ -65,7 +65,11 @@ class NamedGenes:
 
 
 def read_names(
-    names: Sequence[str], vocabulary: GeneVocabulary, ours: Species | None
+    names: Sequence[str],
+    vocabulary: GeneVocabulary,
+    ours: Species | None,
+    *,
+    silent_genes: bool = True,
 ) -> NamedGenes:
     """Look names up, and unwrap those that are not known.
 
@@ -73,8 +77,9 @@ def read_names(
         names: [N] names of columns.
         vocabulary: The genes of the bundle.
         ours: Their species, if it is known.
+        silent_genes: Whether genes that no cell has have a column too.
     """
-    reader = _Reader(names, vocabulary, ours)
+    reader = _Reader(names, vocabulary, ours, silent_genes=silent_genes)
     return reader.read()
 
 
@@ -100,9 +105,15 @@ def numbered_stem(name: str) -> str | None:
 
 class _Reader:
     def __init__(
-        self, names: Sequence[str], vocabulary: GeneVocabulary, ours: Species | None
+        self,
+        names: Sequence[str],
+        vocabulary: GeneVocabulary,
+        ours: Species | None,
+        *,
+        silent_genes: bool,
     ) -> None:
         self._names, self._vocabulary, self._ours = names, vocabulary, ours
+        self._silent_genes = silent_genes
         self._gene = vocabulary.lookup(names)
         missing = [column for column, name in enumerate(names) if name in MISSING]
         self._gene[missing] = UNKNOWN
@@ -204,15 +215,19 @@ class _Reader:
         self._settle(settled)
 
     def _splicing(self) -> None:
-        """Genes of "CD3E-U" and "CD3E-A", where "CD3E" is a column too."""
+        """Genes of "CD3E-U" and "CD3E-A", where "CD3E" is a column too, or may be a silent one."""
         ends = {c: name for c, name in self._left.items() if name[-2:] in SPLICING}
         if len(ends) < max(2, _SPLICING_LEAST * len(self._names)):
             return
-        present = self._present
         how = "unspliced (`-U`) and ambiguous (`-A`) counts added to the spliced ones"
-        self._settle(
-            [c for c, name in ends.items() if self._take(c, present.get(name[:-2], UNKNOWN), how)]
-        )
+        settled = []
+        for column, name in ends.items():
+            gene = self._present.get(name[:-2], UNKNOWN)
+            if gene == UNKNOWN and not self._silent_genes:
+                gene = self._vocabulary.lookup_one(name[:-2])
+            if self._take(column, gene, how):
+                settled.append(column)
+        self._settle(settled)
 
     def _shared(self, pattern: re.Pattern[str], *, before: bool) -> None:
         """Genes of "rna_CD3E": a beginning, or an end, that most of all names have."""

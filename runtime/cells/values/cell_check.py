@@ -29,7 +29,7 @@ from c2t.runtime.cells.values.cell_kinds import (
     whole_share,
 )
 from c2t.runtime.cells.values.judge import Finding, alike
-from c2t.runtime.cells.values.whole_values import filled_up, round_total
+from c2t.runtime.cells.values.whole_values import filled_up, median, round_total
 
 # A cell with values for nearly all genes, where others have few, was imputed or had a number added.
 _FULL, _FULL_COLUMNS = 0.95, 1000
@@ -68,11 +68,12 @@ class CellCheck:
         fit = self._kind.fit if self._kind is not None else ""
         self._blurred = fit == "corrected" or (fit == "multiples" and is_rounded(probe(sample)))
         self._any_absent = bool(absent.any())
-        sums = np.array([round_total(total) or 0.0 for total in _totals(sample).tolist()])
+        totals = _totals(sample)
+        sums = np.array([round_total(total) or 0.0 for total in totals.tolist()])
         self._round_totals = fit == "whole" and (sums > 0).sum() > max(1, 0.01 * len(sums))
-        self._peaks = fit == "whole" and _typical_peak(sample) >= _USUAL_PEAK
-        lengths = np.diff(sample.indptr)
-        typical = float(np.median(lengths)) if len(lengths) else 0.0
+        self._peaks = fit == "whole" and _typical_peak(sample, totals) >= _USUAL_PEAK
+        lengths = sample.lengths
+        typical = median(lengths) if len(lengths) else 0.0
         self._seen: tuple[SparseRows, dict[int, str]] | None = None
         self._sparse = sample.columns >= _FULL_COLUMNS and typical < 0.6 * sample.columns
 
@@ -146,7 +147,7 @@ class CellCheck:
         return alike(kind, self._kind)
 
     def _full_cells(self, rows: SparseRows) -> dict[int, str]:
-        lengths = np.diff(rows.indptr)
+        lengths = rows.lengths
         if not self._sparse or (lengths < _FULL * rows.columns).all():
             return {}
         words = "values for every gene (imputed, or a number was added to each)"
@@ -168,7 +169,7 @@ class CellCheck:
     def _rounded_logarithms(self, rows: SparseRows, first: Floats) -> dict[int, str]:
         """Cells of whole numbers without any large one, among cells that have such."""
         low = np.fmax.reduce(first, axis=1) <= _LOW_PEAK
-        low &= np.diff(rows.indptr) >= _PEAK_GENES
+        low &= rows.lengths >= _PEAK_GENES
         errors = {}
         for cell in np.flatnonzero(low).tolist():
             values = rows.data[rows.indptr[cell] : rows.indptr[cell + 1]]
@@ -203,24 +204,29 @@ class CellCheck:
         return f"cell looks like {words}, but the others hold {self._kind.words}"
 
 
+def _finite(rows: SparseRows) -> Floats:
+    """[N] the values, with 0 for those that are not finite."""
+    values = np.asarray(rows.data, dtype=np.float64)
+    if np.isfinite(values).all():
+        return values
+    return np.asarray(np.nan_to_num(values, posinf=0, neginf=0))
+
+
 def _totals(rows: SparseRows) -> Floats:
     """[B] sums of the finite values of each cell."""
-    values = np.nan_to_num(np.asarray(rows.data, dtype=np.float64), posinf=0, neginf=0)
-    totals = np.bincount(rows.row_index(), weights=values, minlength=rows.shape[0])
+    totals = np.bincount(rows.row_index(), weights=_finite(rows), minlength=rows.shape[0])
     return totals.astype(np.float64)
 
 
-def _typical_peak(sample: SparseRows) -> float:
+def _typical_peak(sample: SparseRows, totals: Floats) -> float:
     """The largest value of a cell over its total, the median of the cells; 0 without values."""
-    values = np.nan_to_num(np.asarray(sample.data, dtype=np.float64), posinf=0, neginf=0)
-    totals = _totals(sample)
     peaks = np.zeros(sample.shape[0])
-    filled = np.diff(sample.indptr) > 0
+    filled = sample.lengths > 0
     if filled.any():
-        highest = np.maximum.reduceat(values, sample.indptr[:-1][filled])
+        highest = np.maximum.reduceat(_finite(sample), sample.indptr[:-1][filled])
         peaks[filled] = np.maximum(highest, 0)
     some = totals > 0
-    return float(np.median(peaks[some] / totals[some])) if some.any() else 0.0
+    return median(peaks[some] / totals[some]) if some.any() else 0.0
 
 
 def absent_columns(sample: SparseRows) -> NDArray[np.bool_]:
@@ -236,7 +242,7 @@ def absent_columns(sample: SparseRows) -> NDArray[np.bool_]:
     if not len(missing):
         return absent
     row, column = sample.row_index()[missing], sample.indices[missing]
-    cells, stored = sample.shape[0], np.diff(sample.indptr)
+    cells, stored = sample.shape[0], sample.lengths
     number = np.bincount(row, minlength=cells)
     # A number for each set of genes: sums of random weights, of which no two sets have the same.
     weight = np.random.default_rng(0).random(sample.columns)

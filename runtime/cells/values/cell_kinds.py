@@ -108,7 +108,7 @@ def undo(values: Floats, kind: CellKind) -> Floats:
 
 def probe(rows: SparseRows, most: int = PROBES) -> Floats:
     """Some values of each cell, [B, P] float64; NaN for none, and for zeros and bad values."""
-    lengths = np.diff(rows.indptr)
+    lengths = rows.lengths
     width = min(most, int(lengths.max(initial=0)))
     if not width:
         return np.full((len(lengths), 1), np.nan)

@@ -1,0 +1,83 @@
+"""Cells as maps from gene to count, and what the reader of files says of the same cells."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import anndata
+import numpy as np
+import scipy.sparse as sp
+from make_cells import V2, vocabulary
+
+from c2t.runtime.cells.counted_cells import CountedCellReader, _of_request
+from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.formats.count_maps import CountMaps
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.system.errors import CellFileError
+
+
+def counted_reader(genes=None, gene_input=V2) -> CountedCellReader:
+    """A reader over a vocabulary, the small one of `make_cells` by default."""
+    manifest = SimpleNamespace(gene_input=gene_input)
+    return CountedCellReader(SimpleNamespace(genes=genes or vocabulary(), manifest=manifest))
+
+
+def maps_of(cells: anndata.AnnData) -> list[dict[str, float]]:
+    """Each cell's counts that are not zero, by the names of its columns."""
+    rows, names = sp.csr_matrix(cells.X).astype(np.float64), list(cells.var_names)
+    bounds = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
+    return [
+        dict(
+            zip((names[c] for c in rows.indices[a:b]), rows.data[a:b].tolist(), strict=True),
+        )
+        for a, b in bounds
+    ]
+
+
+def outcome(read) -> dict[str, object]:
+    """What reading gives, in a form that can be compared; a refusal as its problem."""
+    try:
+        cells, warnings = read()
+    except CellFileError as error:
+        said = _of_request(error.problem)  # of a file, its name stands before " holds "
+        return {"refused": _shown(said.partition(" holds ")[2] or said)}
+    return {
+        "ids": list(cells.ids),
+        "tokens": [row.tolist() for row in cells.tokens],
+        "errors": list(cells.errors),
+        "used": cells.genes_used.tolist(),
+        "found": cells.genes_found.tolist(),
+        "index": cells.index.tolist(),
+        "warnings": [_shown(_of_request(said)) for said in warnings if "columns for" not in said],
+    }
+
+
+def by_maps(reader: CountedCellReader, maps, ids=None, **options) -> dict[str, object]:
+    """What the reader of maps says."""
+
+    def read():
+        names = ids or [f"cell{n}" for n in range(len(maps))]
+        result = reader.read(maps, names, CellOptions(**options))
+        return result.cells, result.warnings
+
+    return outcome(read)
+
+
+def by_definition(source, genes=None, gene_input=V2, **options) -> dict[str, object]:
+    """What `CellReader` says of an AnnData object, or of maps."""
+
+    def read():
+        cells = source
+        if isinstance(source, list):
+            cells = CountMaps(source, [f"cell{n}" for n in range(len(source))])
+        with CellReader(cells, genes or vocabulary(), gene_input, CellOptions(**options)) as reader:
+            return EncodedCells.joined(list(reader.chunks())), reader.warnings
+
+    return outcome(read)
+
+
+def _shown(message: str) -> str:
+    """A message without the name that it gives as an example, and the place of the values."""
+    return re.sub(r"^(X|counts) (?=holds|is)", "", re.sub(r"`[^`]+`", "`…`", message))
