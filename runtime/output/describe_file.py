@@ -122,7 +122,7 @@ def describe_file(
         report(describer.reason)
         if describer.engines.hint:
             report(f"hint: {describer.engines.hint}")
-        run = _run(bundle, options, reader, describer)
+        run = make_run(options.cells, reader, describer, bundle=bundle)
 
         def describe(start: int) -> Any:
             chunks = reader.chunks(start, chunk_cells=CHUNK_CELLS)
@@ -164,9 +164,7 @@ def _report_profile(
             report(line)
 
 
-def _run(
-    bundle: Bundle, options: DescribeFileOptions, reader: CellReader, describer: Describer
-) -> Run:
+def make_run(cells: Path, reader: CellReader, describer: Describer, *, bundle: Bundle) -> Run:
     """The run's identity: all that changes a description, and nothing that does not."""
     generation = describer.generation
     settings = {name: str(value) for name, value in asdict(generation).items()}
@@ -188,7 +186,7 @@ def _run(
         "genes": reader.gene_report.sentence,
     }
     return Run(
-        cells=options.cells,
+        cells=cells,
         rows=reader.cell_index,
         bundle=bundle.digest,
         options=settings,

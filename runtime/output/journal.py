@@ -16,7 +16,7 @@ import stat
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,8 @@ class Journal:
         mark: What this run is.
         rows: The run's rows of the file of cells, in order; line k is about the k-th.
         restart: Forget what an earlier run left.
+        watch: Told of each cell that it holds, once, those of an earlier run first: where its line
+            begins, and what it says.
 
     Attributes:
         done: How many cells it holds.
@@ -70,11 +72,18 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, mark: RunMark, rows: Sequence[int], *, restart: bool = False
+        self,
+        path: Path,
+        mark: RunMark,
+        rows: Sequence[int],
+        *,
+        restart: bool = False,
+        watch: Callable[[int, Record], None] = lambda start, record: None,
     ) -> None:
         self.path = path
         self.done = 0
         self._rows = rows
+        self._watch = watch
         self._encoder = msgspec.json.Encoder()
         self._stream = _open_locked(path)
         try:
@@ -104,19 +113,25 @@ class Journal:
             OutputError: The disk is full.
         """
         assert record.row == self._rows[self.done]
-        try:
-            self._stream.write(_line(self._encoder.encode(record)))
+        line = _line(self._encoder.encode(record))
+        with self._writing():
+            self._stream.write(line)
             self._stream.flush()
-            if time.monotonic() - self._synced > SYNC_SECONDS:
-                os.fsync(self._stream.fileno())
-                self._synced = time.monotonic()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            problem = f"cannot write {self.path}: {error.strerror}"
-            hint = "make room and run the same command again: it goes on from there"
-            raise OutputError(problem, hint=hint) from error
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
+        start, self._end = self._end, self._end + len(line)
         self.done += 1
+        self._watch(start, record)
+
+    def sync(self) -> None:
+        """Have all that it holds on the disk.
+
+        Raises:
+            OutputError: The disk is full.
+        """
+        with self._writing():
+            os.fsync(self._stream.fileno())
+        self._synced = time.monotonic()
 
     def records(self) -> Iterator[Record]:
         """Read the cells back, in their order, from the file that is held open.
@@ -136,6 +151,17 @@ class Journal:
         if _is_at(self._stream, self.path):
             self.path.unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            problem = f"cannot write {self.path}: {error.strerror}"
+            hint = "make room and run the same command again: it goes on from there"
+            raise OutputError(problem, hint=hint) from error
+
     def _resume(self, mark: RunMark) -> int:
         """Read what is there, cut off a broken last line, leave the position at the end.
 
@@ -150,17 +176,20 @@ class Journal:
             header = self._encoder.encode(mark) + b"\n"
             self._stream.write(header)
             self._stream.flush()
-            return len(header)
+            self._end = len(header)
+            return self._end
         self._check_mark(header, mark)
         end = len(header)
         for number, line in enumerate(iter(self._stream.readline, b"")):
             if not line.endswith(b"\n"):
                 break
-            self._record(line, number)
+            record = self._record(line, number)
+            self._watch(end, record)
             end += len(line)
             self.done += 1
         self._stream.truncate(end)
         self._stream.seek(end)
+        self._end = end
         return len(header)
 
     def _record(self, line: bytes, number: int) -> Record:
@@ -169,11 +198,7 @@ class Journal:
         if number >= len(self._rows):
             problem = f"{where} is one too many: the run has {len(self._rows):,} cells"
             raise OutputError(problem, hint=RESTART_HINT)
-        content, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
-        if checksum != _checksum(content):
-            problem = f"{where} is damaged: its checksum is not that of its content"
-            raise OutputError(problem, hint=RESTART_HINT)
-        record = decode_json(content, Record, name=where, error=OutputError, hint=RESTART_HINT)
+        record = read_line(line, where)
         if record.row != self._rows[number]:
             problem = f"{where} is about row {record.row:,}, not row {self._rows[number]:,}"
             raise OutputError(problem, hint=RESTART_HINT)
@@ -192,6 +217,22 @@ class Journal:
         if changes:
             problem = f"{self.path} was left by another run, which differs in: {'; '.join(changes)}"
             raise OutputError(problem, hint=RESTART_HINT)
+
+
+def read_line(line: bytes, where: str) -> Record:
+    """What a line of a journal says, newline included or not.
+
+    Args:
+        where: What messages call it.
+
+    Raises:
+        OutputError: It is damaged.
+    """
+    content, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
+    if checksum != _checksum(content):
+        problem = f"{where} is damaged: its checksum is not that of its content"
+        raise OutputError(problem, hint=RESTART_HINT)
+    return decode_json(content, Record, name=where, error=OutputError, hint=RESTART_HINT)
 
 
 def _line(content: bytes) -> bytes:
