@@ -82,6 +82,7 @@ class Journal:
     ) -> None:
         self.path = path
         self.done = 0
+        self._end = 0  # where the next line will begin
         self._rows = rows
         self._watch = watch
         self._encoder = msgspec.json.Encoder()
@@ -290,7 +291,7 @@ def _open_regular(path: Path) -> IO[bytes]:
 
 def _lock(stream: IO[bytes], path: Path) -> None:
     try:
-        _try_lock(stream.fileno())
+        try_lock(stream.fileno())
     except (BlockingIOError, PermissionError) as error:
         problem = f"another run is writing {path}"
         raise OutputError(problem, hint="wait for it, or choose another output") from error
@@ -301,7 +302,7 @@ def _lock(stream: IO[bytes], path: Path) -> None:
         raise OutputError(problem, hint=hint) from error
 
 
-def _try_lock(handle: int) -> None:
+def try_lock(handle: int) -> None:
     """Lock an open file, or raise at once."""
     if sys.platform == "win32":
         import msvcrt

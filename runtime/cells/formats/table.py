@@ -72,6 +72,34 @@ class H5Table:
             raise CellFileError(problem, hint=_DAMAGED)
         return values
 
+    def categorical(self, name: str, *, most: int) -> tuple[list[str], NDArray[np.int64]] | None:
+        """The labels of a categorical column, and each row's place among them; -1: it has none.
+
+        Args:
+            name: The column.
+            most: A column with more labels is not read.
+
+        Returns:
+            None where the column is not categorical, or has more labels.
+
+        Raises:
+            CellFileError: It is damaged.
+        """
+        key = f"{self.key}/{name}"
+        if self._compound or not has(child(self._item, name, key), "codes", key):
+            return None
+        group = child(self._item, name, key)
+        stored = child(group, "categories", f"{key}/categories")
+        with naming(key):
+            if hasattr(stored, "shape") and (len(stored.shape) != 1 or stored.shape[0] > most):
+                return None
+        labels = self._category_labels(group, f"{key}/categories")
+        if len(labels) > most:
+            return None
+        codes = read_whole(checked_dataset(group, "codes", f"{key}/codes"), f"{key}/codes")
+        _check_codes(labels, codes, key)
+        return labels, np.maximum(codes.astype(np.int64), -1)
+
     @cached_property
     def rows(self) -> int:
         """Number of rows: the length of the index."""
@@ -186,10 +214,14 @@ def _string(value: object) -> str:
     return "" if missing else str(value)
 
 
-def _labels(labels: list[str], codes: NDArray[Any], key: str) -> list[str]:
+def _check_codes(labels: list[str], codes: NDArray[Any], key: str) -> None:
     if codes.dtype.kind not in "iu" or (codes.size and int(codes.max()) >= len(labels)):
         problem = f"{key} has codes outside its {len(labels):,} categories"
         raise CellFileError(problem, hint=_DAMAGED)
+
+
+def _labels(labels: list[str], codes: NDArray[Any], key: str) -> list[str]:
+    _check_codes(labels, codes, key)
     return [labels[code] if code >= 0 else "" for code in codes.tolist()]
 
 
