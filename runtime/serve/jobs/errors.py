@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from c2t.runtime.system.errors import C2TError
 
 
@@ -43,3 +45,13 @@ class JobsFullError(JobError):
     def __init__(self, problem: str, *, hint: str, retry_after: int) -> None:
         super().__init__(problem, hint=hint)
         self.retry_after = retry_after
+
+
+def renamed(error: C2TError, path: os.PathLike[str], name: str) -> C2TError:
+    """An error that calls a file by its own name: where it lies here is nobody's business."""
+    texts = (text.replace(os.fspath(path), name) for text in (error.problem, error.hint))
+    problem, hint = texts
+    changed = C2TError.__new__(type(error))
+    changed.__dict__.update(error.__dict__)
+    changed.problem, changed.hint, changed.args = problem, hint, (problem,)
+    return changed

@@ -6,13 +6,35 @@ that may wait, not in an event loop. The exceptions are named.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
+from c2t.runtime.output.text_files import json_line
+from c2t.runtime.serve.jobs.errors import (
+    JobError,
+    JobNotFoundError,
+    JobNotReadyError,
+    renamed,
+)
+from c2t.runtime.serve.jobs.folders import Folders, storing
+from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
+from c2t.runtime.serve.jobs.inputs.request import JobRequest
+from c2t.runtime.serve.jobs.inputs.uploads import ByteBudget, Upload
+from c2t.runtime.serve.jobs.making import How, JobMaker
 from c2t.runtime.serve.jobs.options import JobOptions
+from c2t.runtime.serve.jobs.picture.build import write_columns
+from c2t.runtime.serve.jobs.registry import JobEntry, Registry, events
+from c2t.runtime.serve.jobs.results import (
+    cells_done,
+    check_unchanged,
+    read_records,
+    result_path,
+    write_results,
+)
+from c2t.runtime.serve.jobs.runner import Runner
 from c2t.runtime.serve.jobs.state import (
     DEFAULT_READING,
     DEFAULT_SETTINGS,
@@ -21,41 +43,14 @@ from c2t.runtime.serve.jobs.state import (
     Reading,
     ResultFormat,
 )
+from c2t.runtime.serve.jobs.store import Store
 from c2t.runtime.serve.room.messages import DescribeRequest, Settings
+from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.system.errors import C2TError
 
-if TYPE_CHECKING:
-    from c2t.runtime.serve.room.room import EngineRoom
-
-
-class Upload(Protocol):
-    """A file of cells that is being sent. As a context manager, it is dropped unless finished."""
-
-    def __enter__(self) -> Upload:
-        """Begin."""
-
-    def __exit__(self, *_: object) -> None:
-        """Drop what was not finished."""
-
-    def write(self, chunk: bytes) -> None:
-        """Keep the next bytes.
-
-        Raises:
-            TooLargeError: It has more bytes than one upload may have.
-            StorageError: All uploads together have too many, or the disk is full.
-        """
-
-    def finish(self) -> JobState:
-        """Make the job; on the disk when this returns. The same key gives the job that it made.
-
-        Raises:
-            CellFileError: What was sent is no file of cells.
-            JobConflictError: The key stands for another request.
-            JobsFullError: Too many jobs wait.
-            StorageError: It cannot be written.
-        """
-
-    def abort(self) -> None:
-        """Drop it; nothing of it is left."""
+# Columns of a job that runs are made anew after this many seconds, and after this many times as
+# long as the last ones took.
+COLUMNS_EVERY, COLUMNS_SHARE = 2.0, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +75,52 @@ class Jobs:
         room: Describes.
         options: Where they lie, and how many there may be.
 
+    Attributes:
+        options: The same.
+
     Raises:
         StorageError: The folder cannot be made or written, or another service uses it.
     """
 
     def __init__(self, room: EngineRoom, options: JobOptions) -> None:
-        raise NotImplementedError
+        self._room = room
+        self.options = options
+        self._folders = Folders(options.folder)
+        self._closed = False
+        self._budget = ByteBudget(options.stored_bytes)
+        try:
+            self._allowed = AllowedFolders(options.allowed, private=self._folders.root)
+            self._store = Store(self._folders.state)
+            self._registry = Registry(self._store, self._folders)
+        except BaseException:
+            self._folders.close()
+            raise
+        for entry in self._registry.entries():
+            self._budget.add(entry.stored.input_bytes)
+        self._maker = JobMaker(
+            self._registry,
+            room,
+            self._folders,
+            allowed=self._allowed,
+            options=options,
+            budget=self._budget,
+        )
+        self._runner = Runner(
+            self._registry, room, allowed=self._allowed, options=options, budget=self._budget
+        )
 
     def start(self) -> None:
         """Begin to describe; jobs that were interrupted go on where they were."""
-        raise NotImplementedError
+        self._runner.sweep()
+        self._runner.start()
 
     def close(self) -> None:
         """Stop between two tokens. Jobs that run or wait go on when a service starts again."""
-        raise NotImplementedError
+        self._closed = True
+        self._maker.close()
+        self._runner.close()
+        self._store.close()
+        self._folders.close()
 
     def create_from_upload(
         self,
@@ -120,7 +147,8 @@ class Jobs:
             JobsFullError: Too many jobs wait.
             JobConflictError: The key stands for another request.
         """
-        raise NotImplementedError
+        how = How(settings=settings, reading=reading, key=key)
+        return self._maker.from_upload(name, how, size=size)
 
     def create_from_path(
         self,
@@ -145,7 +173,7 @@ class Jobs:
             JobsFullError: Too many jobs wait.
             JobConflictError: The key stands for another request.
         """
-        raise NotImplementedError
+        return self._maker.from_path(path, How(settings=settings, reading=reading, key=key))
 
     def create_from_cells(self, request: DescribeRequest, *, key: str | None = None) -> JobState:
         """Make a job of cells that the request holds.
@@ -155,7 +183,7 @@ class Jobs:
             JobsFullError: Too many jobs wait.
             JobConflictError: The key stands for another request.
         """
-        raise NotImplementedError
+        return self._maker.from_cells(request, key)
 
     def get(self, job_id: str) -> JobState:
         """A job as it is now. From memory: an event loop may call it.
@@ -163,11 +191,12 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name.
         """
-        raise NotImplementedError
+        return self._registry.entry(job_id).state
 
     def recent(self, *, first: int = 0, count: int = 100) -> list[JobState]:
         """Jobs, the newest first. From memory: an event loop may call it."""
-        raise NotImplementedError
+        states = [entry.state for entry in reversed(self._registry.entries())]
+        return states[first : first + count]
 
     def cancel(self, job_id: str) -> JobState:
         """Stop a job between two tokens; what it has described is kept.
@@ -178,7 +207,9 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name.
         """
-        raise NotImplementedError
+        entry = self._registry.entry(job_id)
+        self._runner.cancel(entry)
+        return entry.state
 
     def delete(self, job_id: str) -> None:
         """Stop a job and remove all that is kept of it. A file that lay here stays.
@@ -186,7 +217,7 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name.
         """
-        raise NotImplementedError
+        self._runner.remove(self._registry.entry(job_id))
 
     def events(self, job_id: str, *, after: int = -1) -> list[JobEvent]:
         """What happened after an event, with what happened meanwhile told as one.
@@ -200,7 +231,7 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name, or it was removed.
         """
-        raise NotImplementedError
+        return events(self._registry.entry(job_id).state, after)
 
     def watch(self, job_id: str, wake: Callable[[], None]) -> AbstractContextManager[None]:
         """Have a function called at each change, from any thread, until the block ends.
@@ -211,7 +242,7 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name.
         """
-        raise NotImplementedError
+        return self._registry.watch(self._registry.entry(job_id), wake)
 
     def wait(self, job_id: str, *, after: int = -1, timeout: float | None = None) -> list[JobEvent]:
         """Wait for what `events` tells. Empty after the timeout, or when no more is to come.
@@ -219,7 +250,17 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name, or it was removed meanwhile.
         """
-        raise NotImplementedError
+        limit = None if timeout is None else time.monotonic() + timeout
+        with self._registry.changed:
+            while True:
+                entry = self._registry.entry(job_id)
+                found = events(entry.state, after)
+                left = None if limit is None else limit - time.monotonic()
+                if found or entry.state.has_ended or (left is not None and left <= 0):
+                    return found
+                if self._closed:
+                    return []
+                self._registry.changed.wait(left)
 
     def lines(self, job_id: str, *, first: int = 0, count: int | None = None) -> Lines:
         """Results as lines of JSON, also of a job that runs: those that it has.
@@ -233,7 +274,11 @@ class Jobs:
         Raises:
             JobNotFoundError: There is none of that name.
         """
-        raise NotImplementedError
+        entry = self._registry.entry(job_id)
+        there = cells_done(entry.folder)
+        first = min(max(first, 0), there)
+        number = there - first if count is None else min(max(count, 0), there - first)
+        return Lines(first=first, count=number, lines=_lines(entry, first, number))
 
     def results(self, job_id: str, kind: ResultFormat) -> Path:
         """A file of all results of a job that ended. It is made when first asked for.
@@ -247,7 +292,23 @@ class Jobs:
             OutputError: This format cannot be written here, or not from these cells.
             StorageError: The disk is full.
         """
-        raise NotImplementedError
+        entry = self._registry.entry(job_id)
+        state = entry.state
+        if not state.has_ended:
+            problem = f"job {job_id} is {state.state}; a file of results is written when it ends"
+            raise JobNotReadyError(problem, hint="wait for its end, or ask for lines as they come")
+        if kind not in state.formats:
+            has = ", ".join(state.formats)
+            problem = f"job {job_id} has no results as {kind}; it has {has or 'none'}"
+            raise JobError(problem, hint=f"ask for {has}" if has else "see why it failed")
+        target = result_path(entry.folder, state.name, kind)
+        with entry.files:
+            if entry.removed:
+                raise _removed(job_id)
+            if not target.exists():
+                self._write(entry, target, kind)
+                entry.bytes = entry.folder.bytes()
+        return target
 
     def columns(self, job_id: str) -> Path:
         """The columns that the page draws, in one binary file; see `columns.py` for its format.
@@ -259,4 +320,59 @@ class Jobs:
             JobNotReadyError: None of its cells is done.
             StorageError: The disk is full.
         """
-        raise NotImplementedError
+        entry = self._registry.entry(job_id)
+        with entry.files:
+            if entry.removed:
+                raise _removed(job_id)
+            ended = entry.state.has_ended  # before counting: the last cells may just be coming
+            count = cells_done(entry.folder)
+            if not count:
+                problem = f"job {job_id} has no cells yet that could be drawn"
+                raise JobNotReadyError(problem, hint="ask again when some are done")
+            target = entry.folder.picture / ("columns" if ended else "columns-so-far")
+            since = time.monotonic()
+            made, took = entry.picture
+            fresh = ended or since - made < max(COLUMNS_EVERY, COLUMNS_SHARE * took)
+            if not (fresh and target.exists()):
+                width = self._room.model.bundle.manifest.decoder.hidden_size
+                with storing("the columns"):
+                    write_columns(
+                        target,
+                        entry.folder.picture,
+                        read_records(entry.folder, 0, count),
+                        count=count,
+                        width=width,
+                    )
+                entry.picture = since, time.monotonic() - since
+                entry.bytes = entry.folder.bytes()
+            return target
+
+    def _write(self, entry: JobEntry, target: Path, kind: ResultFormat) -> None:
+        """Write a file of results."""
+        folder, count = entry.folder, cells_done(entry.folder)
+        about = (entry.stored.about or {}) | {"cells": count}
+        about |= {"cells_with_errors": entry.state.failed_cells}
+        if kind != "h5ad":
+            write_results(folder, Path(entry.state.name), target, count, about)
+            return
+        request = JobRequest.read(folder)
+        with request.cells(folder, self._allowed) as path:
+            try:
+                if request.path is not None:
+                    check_unchanged(folder, path)
+                write_results(folder, path, target, count, about)
+            except C2TError as error:
+                raise renamed(error, path, request.name) from error
+
+
+def _lines(entry: JobEntry, first: int, count: int) -> Iterator[bytes]:
+    try:
+        for record in read_records(entry.folder, first, count):
+            yield json_line(record)
+    except FileNotFoundError:
+        raise _removed(entry.state.id) from None
+
+
+def _removed(job_id: str) -> JobNotFoundError:
+    problem = f"job {job_id} was removed"
+    return JobNotFoundError(problem, hint="make it again")

@@ -59,7 +59,6 @@ class JobState(msgspec.Struct, kw_only=True, frozen=True):
         name: Name of the file of cells, without folders.
         source: How its cells came: a file that was sent, a path, or counts in the request.
         settings: How to describe.
-        reading: How to read.
         created: When it was made, UTC.
         started: When its cells were first read.
         ended: When it ended.
@@ -80,7 +79,6 @@ class JobState(msgspec.Struct, kw_only=True, frozen=True):
     name: str
     source: Literal["upload", "path", "cells"]
     settings: Settings
-    reading: Reading
     created: datetime
     started: datetime | None = None
     ended: datetime | None = None

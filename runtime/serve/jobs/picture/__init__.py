@@ -1,0 +1,1 @@
+"""What a page draws of a job: a place for each cell, and columns to colour it by."""

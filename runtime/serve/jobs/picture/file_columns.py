@@ -1,0 +1,134 @@
+"""What a file of cells itself says for a picture: the plane of its analysis, and its labels.
+
+One decision: it is read once, when the job begins, and kept beside the results: a file that was
+described where it lies may be gone when the page asks. What cannot be used is left out and said,
+for it is no reason not to describe the cells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.cells.formats.hdf5 import (
+    check_dataset,
+    child,
+    has,
+    naming,
+    open_hdf5,
+    read_dataset,
+)
+from c2t.runtime.cells.formats.table import H5Table
+from c2t.runtime.serve.jobs.picture.blob import NONE, Columns
+from c2t.runtime.system.errors import CellFileError
+
+# The plane that people know their cells by comes first.
+PLANES = ("X_umap", "X_tsne", "X_draw_graph_fa", "X_phate")
+LABELS_MAX = 200  # of a column: more cannot be told apart by colour
+COLUMNS_MAX = 64
+TEXT_MAX = 256  # characters of a label or a column's name
+BLOCK = 262_144  # rows that are read at once
+PREFIX = "obs:"
+
+
+def file_columns(path: Path, rows: NDArray[np.int64]) -> tuple[Columns, list[str]]:
+    """Read the plane and the labels of cells.
+
+    Args:
+        path: The file of cells. One that is no HDF5 file says nothing.
+        rows: Its rows to take [cells], increasing.
+
+    Returns:
+        Columns "x" and "y", if there is a plane, and "obs:NAME" of each column of labels with at
+        most 200 of them; and what was left out, a sentence each.
+    """
+    import h5py
+
+    arrays: dict[str, NDArray[Any]] = {}
+    categories: dict[str, list[str]] = {}
+    left_out: list[str] = []
+    scatter = None
+    if h5py.is_hdf5(path):
+        file = open_hdf5(path)
+        try:
+            scatter = _add_plane(file, rows, arrays, left_out)
+            _add_labels(file, rows, arrays, categories, left_out)
+        finally:
+            file.close()
+    columns = Columns(cells=len(rows), arrays=arrays, categories=categories, scatter=scatter)
+    return columns, left_out
+
+
+def _add_plane(
+    file: Any, rows: NDArray[np.int64], arrays: dict[str, NDArray[Any]], left_out: list[str]
+) -> str | None:
+    """Add x and y; returns what they are, None if the file has no plane."""
+    for name in PLANES:
+        key = f"/obsm/{name}"
+        try:
+            places = _places(file, name, key, rows)
+        except CellFileError as error:
+            left_out.append(f"{key} is not drawn: {error.problem}")
+            continue
+        if places is not None:
+            arrays["x"], arrays["y"] = places
+            return f"obsm {name}"
+    return None
+
+
+def _places(
+    file: Any, name: str, key: str, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    import h5py
+
+    item = child(child(file, "obsm", "/obsm"), name, key)
+    if item is None:
+        return None
+    if not isinstance(item, h5py.Dataset):
+        problem = f"{key} is no plain matrix"
+        raise CellFileError(problem)
+    dataset = check_dataset(item, key, dimensions=2)
+    with naming(key):
+        (length, width), kind = dataset.shape, dataset.dtype.kind
+    if kind not in "fiu" or width < 2 or length <= int(rows[-1]):
+        problem = f"it is {length:,} by {width:,} of type {dataset.dtype}"
+        raise CellFileError(problem)
+    places = np.full((2, len(rows)), np.nan, np.float32)
+    for start in range(0, length, BLOCK):
+        first, end = np.searchsorted(rows, (start, start + BLOCK))
+        if first < end:
+            part = read_dataset(dataset, (slice(start, start + BLOCK), slice(0, 2)), key)
+            with np.errstate(over="ignore"):
+                places[:, first:end] = part[rows[first:end] - start].astype(np.float32).T
+    places[:, ~np.isfinite(places).all(axis=0)] = np.nan
+    return places[0], places[1]
+
+
+def _add_labels(
+    file: Any,
+    rows: NDArray[np.int64],
+    arrays: dict[str, NDArray[Any]],
+    categories: dict[str, list[str]],
+    left_out: list[str],
+) -> None:
+    if not has(file, "obs", "/obs"):
+        return
+    table = H5Table(child(file, "obs", "/obs"), "/obs")
+    for name in table.columns:
+        if len(categories) == COLUMNS_MAX:
+            left_out.append(f"only {COLUMNS_MAX} columns of obs are drawn")
+            return
+        try:
+            found = table.categorical(name, most=LABELS_MAX)
+        except CellFileError as error:
+            left_out.append(f"obs[{name!r}] is not drawn: {error.problem}")
+            continue
+        if found is None or len(found[1]) != table.rows:
+            continue
+        labels, codes = found
+        key = PREFIX + name[:TEXT_MAX]
+        arrays[key] = np.where(codes < 0, NONE, codes).astype(np.uint16)[rows]
+        categories[key] = [label[:TEXT_MAX] for label in labels]
