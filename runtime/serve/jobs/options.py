@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from c2t.runtime.system.state_folder import state_folder
 
 DAY = 24 * 3600.0
 
@@ -46,7 +47,4 @@ def default_folder(digest: str) -> Path:
     Args:
         digest: The bundle's.
     """
-    stated = os.environ.get("XDG_STATE_HOME", "")
-    # The specification: a relative path in it is to be ignored.
-    base = Path(stated) if os.path.isabs(stated) else Path.home() / ".local" / "state"  # noqa: PTH117
-    return base / "c2t" / "jobs" / digest[:16]
+    return state_folder("jobs", digest[:16])
