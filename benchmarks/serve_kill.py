@@ -19,8 +19,8 @@ from c2t.runtime.bench.record import finish, record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from cli_process import make_cells  # noqa: E402
-from serve_kill import Expected, kill_often, run_to_the_end  # noqa: E402
+from cli_process import make_cells
+from serve_kill import Expected, kill_often, run_to_the_end
 
 SEED = 20261129
 

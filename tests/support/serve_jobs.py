@@ -35,6 +35,16 @@ def finish(jobs: Jobs, job: JobState) -> JobState:
     return jobs.get(job.id)
 
 
+def until_some_are_done(jobs: Jobs, job: JobState, cells: int = 1) -> JobState:
+    """Wait until a job has some results."""
+    after = -1
+    while jobs.get(job.id).done < cells:
+        told = jobs.wait(job.id, after=after, timeout=TIMEOUT)
+        assert told, jobs.get(job.id)
+        after = told[-1].id
+    return jobs.get(job.id)
+
+
 def lines_of(jobs: Jobs, job: JobState, **slice_: int) -> bytes:
     """Results as lines."""
     return b"".join(jobs.lines(job.id, **slice_).lines)

@@ -207,7 +207,7 @@ def _full_disk() -> Iterator[None]:
     try:
         yield
     except OutputError as error:
-        raise StorageError(error.problem, hint=f"{ROOM_HINT}, then make the job again") from error
+        raise StorageError(error.problem, hint=f"{ROOM_HINT}, then resume this one") from error
 
 
 @contextmanager

@@ -68,6 +68,16 @@ class JobFolder:
         return self.path / "picture"
 
     @property
+    def columns(self) -> Path:
+        """The columns of a job that has ended."""
+        return self.picture / "columns"
+
+    @property
+    def columns_so_far(self) -> Path:
+        """The columns of a job that runs."""
+        return self.picture / "columns_so_far"
+
+    @property
     def results(self) -> Path:
         """Folder of the files that were asked for."""
         return self.path / "results"
@@ -87,6 +97,11 @@ class JobFolder:
         """Remove what a kill left of opening a file."""
         for links in self.path.glob(f"{LINKS_PREFIX}*"):
             shutil.rmtree(links, ignore_errors=True)
+
+    def forget_files(self) -> None:
+        """Remove the files that were made of its results."""
+        shutil.rmtree(self.results, ignore_errors=True)
+        self.columns.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove all of it; what cannot be removed now is at the next start."""

@@ -211,6 +211,19 @@ class Jobs:
         self._runner.cancel(entry)
         return entry.state
 
+    def resume(self, job_id: str) -> JobState:
+        """Have a job go on that failed or was cancelled, after the cells that it has described.
+
+        For what was no fault of its cells: a full disk, a broken engine. Files of its results are
+        made anew. A job that waits, runs or is done stays as it is.
+
+        Raises:
+            JobNotFoundError: There is none of that name.
+        """
+        entry = self._registry.entry(job_id)
+        self._runner.resume(entry)
+        return entry.state
+
     def delete(self, job_id: str) -> None:
         """Stop a job and remove all that is kept of it. A file that lay here stays.
 
@@ -329,7 +342,7 @@ class Jobs:
             if not count:
                 problem = f"job {job_id} has no cells yet that could be drawn"
                 raise JobNotReadyError(problem, hint="ask again when some are done")
-            target = entry.folder.picture / ("columns" if ended else "columns-so-far")
+            target = entry.folder.columns if ended else entry.folder.columns_so_far
             since = time.monotonic()
             made, took = entry.picture
             fresh = ended or since - made < max(COLUMNS_EVERY, COLUMNS_SHARE * took)

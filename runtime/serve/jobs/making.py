@@ -112,6 +112,7 @@ class JobMaker:
     def from_path(self, path: str, how: How) -> JobState:
         """See `Jobs.create_from_path`."""
         place = self._allowed.find(path)
+        check_name(place.name)
         request = JobRequest(
             source="path",
             name=place.name,

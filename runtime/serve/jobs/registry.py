@@ -21,6 +21,8 @@ from c2t.runtime.serve.jobs.results import cells_done
 from c2t.runtime.serve.jobs.state import JobEvent, JobState
 from c2t.runtime.serve.jobs.store import Store, StoredJob
 
+# Numbers between those of two cells, for what happens to the job meanwhile. A page counts to 2**53.
+CELL = 1 << 20
 LOG = logging.getLogger(__name__)
 
 
@@ -86,9 +88,10 @@ class Registry:
             entry = JobEntry(stored, folder)
             folder.tidy()
             if not entry.state.has_ended:
-                entry.stored = msgspec.structs.replace(
-                    stored, state=_with_event(stored.state, done=cells_done(folder))
-                )
+                done = cells_done(folder)
+                number = max(stored.state.event, done * CELL + 1)
+                state = msgspec.structs.replace(stored.state, done=done, event=number)
+                entry.stored = msgspec.structs.replace(stored, state=state)
             else:
                 entry.bytes = folder.bytes()
             self._entries[stored.state.id] = entry
@@ -207,17 +210,14 @@ class Registry:
 
 
 def events(state: JobState, after: int) -> list[JobEvent]:
-    """What happened to a job after an event, with what happened meanwhile told as one.
-
-    After k cells, 2 k is the number of "cells" and 2 k + 1 that of "progress".
-    """
+    """What happened to a job after an event, with what happened meanwhile told as one."""
     if state.has_ended and after == state.event:
         return []
     told = []
-    first = max(after, 0) // 2
+    first = max(after, 0) // CELL
     if state.done > first:
         count = state.done - first
-        told.append(JobEvent(id=2 * state.done, event="cells", first=first, count=count))
+        told.append(JobEvent(id=state.done * CELL, event="cells", first=first, count=count))
     if state.state == "done" or state.state == "failed" or state.state == "cancelled":
         told.append(JobEvent(id=state.event, event=state.state, job=state))
     elif state.event > after:
@@ -226,11 +226,12 @@ def events(state: JobState, after: int) -> list[JobEvent]:
 
 
 def _with_event(state: JobState, /, **changes: Any) -> JobState:
-    """A changed state with the number of its latest event."""
-    state = msgspec.structs.replace(state, **changes)
-    number = 0
-    if state.has_ended:
-        number = max(2 * state.done + 2, state.event + 1)
-    elif state.state == "running":
-        number = 2 * state.done + 1
-    return msgspec.structs.replace(state, event=max(number, state.event))
+    """A changed state with the number of its latest event.
+
+    "cells" after k cells has the number k * CELL. What else happens then is numbered on from there.
+    """
+    changed = msgspec.structs.replace(state, **changes)
+    number = max(changed.done * CELL + 1, state.event)
+    if changed.done == state.done:
+        number = max(number, state.event + 1)
+    return msgspec.structs.replace(changed, event=number)

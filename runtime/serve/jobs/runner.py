@@ -60,6 +60,8 @@ class Runner:
             threading.Thread(target=self._work, name=f"c2t-job-{number}", daemon=True)
             for number in range(options.running)
         ]
+        sweeper = threading.Thread(target=self._sweep_often, name="c2t-job-sweep", daemon=True)
+        self._threads.append(sweeper)
 
     def start(self) -> None:
         """Begin."""
@@ -81,6 +83,26 @@ class Runner:
             entry.cancel = True
             if entry.waits:
                 self._end(entry, "cancelled")
+
+    def resume(self, entry: JobEntry) -> None:
+        """Have a job go on that failed or was cancelled; other jobs are left alone."""
+        with self._registry.changed:  # its thread may be about to let go of it
+            self._registry.changed.wait_for(lambda: not (entry.running and entry.state.has_ended))
+        # The files first: somebody may be writing one for a while, which must not hold up all jobs.
+        with entry.files, self._registry.changed:
+            if entry.running or entry.state.state not in ("failed", "cancelled"):
+                return
+            entry.cancel = False
+            entry.folder.forget_files()  # they hold the cells that it had
+            self._registry.change(
+                entry,
+                state="queued",
+                ended=None,
+                expires=None,
+                problem=None,
+                hint=None,
+                formats=(),
+            )
 
     def remove(self, entry: JobEntry) -> None:
         """Have a job stop, and remove all that is kept of it.
@@ -127,17 +149,19 @@ class Runner:
     def _work(self) -> None:
         while True:
             with self._registry.changed:
-                self._registry.changed.wait_for(
-                    lambda: self._closing or self._next() is not None, LOOK_INTERVAL
-                )
-                if self._closing:
-                    return
+                self._registry.changed.wait_for(lambda: self._closing or self._next() is not None)
                 entry = self._next()
-                if entry is not None:
-                    entry.running = True
-            if entry is not None:
-                self._describe(entry)
+                if self._closing or entry is None:
+                    return
+                entry.running = True
+            self._describe(entry)
             self.sweep()
+
+    def _sweep_often(self) -> None:
+        while not self._closing:
+            self.sweep()
+            with self._registry.changed:
+                self._registry.changed.wait_for(lambda: self._closing, LOOK_INTERVAL)
 
     def _next(self) -> JobEntry | None:
         """The job whose turn it is: one that was interrupted, else the oldest."""
@@ -171,6 +195,7 @@ class Runner:
         finally:
             with self._registry.changed:
                 entry.running = False
+                self._registry.changed.notify_all()
                 removed = entry.removed  # after this, whoever removes it removes its files
             if removed:
                 self._remove_files(entry)

@@ -55,7 +55,7 @@ class JobState(msgspec.Struct, kw_only=True, frozen=True):
 
     Args:
         id: Its name: 32 hexadecimal digits.
-        state: How far it is. A job that ended does not change any more.
+        state: How far it is. A job that ended does not change any more, unless it is resumed.
         name: Name of the file of cells, without folders.
         source: How its cells came: a file that was sent, a path, or counts in the request.
         settings: How to describe.

@@ -93,7 +93,8 @@ class AllowedFolders:
             place = Path(os.path.realpath(path))
         except (OSError, ValueError) as error:
             raise refused from error
-        if self._base(place) is None or place.is_relative_to(self._private):
+        allowed = self._base(place) is not None and not place.is_relative_to(self._private)
+        if not allowed or not str(place).isprintable():  # names go into states and headers
             raise refused
         return place
 

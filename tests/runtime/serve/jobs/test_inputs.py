@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_process import make_cells
-from serve_jobs import MakeJobs, finish, send
+from serve_jobs import MakeJobs, finish, send, until_some_are_done
 
 from c2t.runtime.serve.jobs.errors import (
     JobError,
@@ -186,6 +186,8 @@ def hostile(lab: Path, kind: str) -> str:
         return str(lab)
     elif kind == "too long":
         return f"{lab}/{'a/' * 5000}cells.h5ad"
+    elif kind == "unprintable":
+        return str(make_cells(lab / "run" / "a\nb.h5ad", 8))
     elif kind == "process":
         path.symlink_to("/proc/self/environ")
     return str(path)
@@ -194,6 +196,7 @@ def hostile(lab: Path, kind: str) -> str:
 KINDS = (
     *("outside", "dots", "link out", "folder out", "neighbour", "pipe", "folder", "device"),
     *("loop", "relative", "NUL", "the folder itself", "too long", "process", "nothing there"),
+    "unprintable",
 )
 
 
@@ -295,7 +298,7 @@ def test_a_file_that_changes_while_it_is_described_has_no_results(
     path = make_cells(lab / "many.h5ad", 400)
     jobs = make_jobs(allowed=(lab,))
     job = jobs.create_from_path(str(path))
-    jobs.wait(job.id, after=1, timeout=20)
+    until_some_are_done(jobs, job)
     assert jobs.get(job.id).state == "running"
     with path.open("r+b") as stream:  # a byte that says nothing to HDF5
         stream.seek(0, os.SEEK_END)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cli_process import make_cells
-from serve_jobs import CELLS, OPTIONS, MakeJobs, finish, lines_of, send
+from serve_jobs import CELLS, OPTIONS, MakeJobs, finish, lines_of, send, until_some_are_done
 from tiny_data import BUNDLES
 
 from c2t.runtime.describe.model import open_model
 from c2t.runtime.serve.jobs.errors import JobNotFoundError, StorageError
 from c2t.runtime.serve.jobs.jobs import Jobs
-from c2t.runtime.serve.jobs.state import JobState
 from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.system.errors import C2TError
 
 Described = Callable[[str], Path]
 MANY = 2000  # cells: more than can be described before a test stops them
@@ -31,15 +32,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def some(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_cells(tmp_path_factory.mktemp("some") / "some.h5ad", SOME)
-
-
-def until_some_are_done(jobs: Jobs, job: JobState, cells: int = 1) -> JobState:
-    after = -1
-    while jobs.get(job.id).done < cells:
-        told = jobs.wait(job.id, after=after, timeout=20)
-        assert told, jobs.get(job.id)
-        after = told[-1].id
-    return jobs.get(job.id)
 
 
 def test_a_cancelled_job_ends_and_keeps_what_it_has(jobs: Jobs, many: Path) -> None:
@@ -164,6 +156,8 @@ def test_a_job_does_not_go_on_with_other_cells(make_jobs: MakeJobs, tmp_path: Pa
     assert "differs in: file of cells (many.h5ad, which has changed since)" in failed.problem
     assert failed.hint is not None
     assert "--restart" not in failed.hint
+    assert again.resume(job.id).event > failed.event
+    assert finish(again, job).problem == failed.problem
 
 
 def test_one_service_at_a_time_uses_a_folder(make_jobs: MakeJobs) -> None:
@@ -234,3 +228,94 @@ def test_events_go_on_after_a_restart(make_jobs: MakeJobs, many: Path) -> None:
         told = again.wait(job.id, after=max(cells[0].id, told[-1].id), timeout=20)
     assert told[0].first == cells[0].count
     again.delete(job.id)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a full disk: no file may grow beyond this."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("then", ["resumed", "restarted"])
+def test_a_full_disk_ends_a_job_and_costs_nothing_that_was_done(
+    make_jobs: MakeJobs, some: Path, then: str
+) -> None:
+    jobs = make_jobs()
+    undisturbed = finish(jobs, send(jobs, some))
+    whole = lines_of(jobs, undisturbed)
+    size = (jobs.options.folder / "jobs" / undisturbed.id / "journal").stat().st_size
+    jobs.close()
+    jobs = make_jobs(start=False)
+    job = send(jobs, some)
+    with files_of_at_most(size // 2):
+        jobs.start()
+        failed = finish(jobs, job)
+    assert failed.state == "failed"
+    assert failed.problem is not None
+    assert "File too large" in failed.problem
+    assert failed.hint is not None
+    assert "make room" in failed.hint
+    assert 0 < failed.done < SOME
+    assert lines_of(jobs, job) == b"".join(whole.splitlines(keepends=True)[: failed.done])
+    if then == "restarted":
+        jobs.close()
+        jobs = make_jobs()  # the failure may not have been written either: then it goes on at once
+    if jobs.get(job.id).has_ended:
+        last = jobs.events(job.id)[-1].id
+        assert jobs.resume(job.id).event > last
+    assert finish(jobs, job).state == "done"
+    assert lines_of(jobs, job) == whole
+
+
+def test_an_upload_to_a_full_disk_leaves_nothing(jobs: Jobs, some: Path) -> None:
+    with files_of_at_most(some.stat().st_size - 1), pytest.raises(StorageError) as caught:
+        send(jobs, some)
+    assert caught.value.hint
+    assert not list((jobs.options.folder / "incoming").iterdir())
+    assert jobs.recent() == []
+    assert finish(jobs, send(jobs, some)).state == "done"
+
+
+def test_files_on_a_full_disk_are_not_there_or_whole(jobs: Jobs, some: Path) -> None:
+    job = finish(jobs, send(jobs, some))
+    with files_of_at_most(4096):
+        for kind in ("jsonl", "csv", "h5ad"):
+            with pytest.raises(C2TError) as caught:
+                jobs.results(job.id, kind)
+            assert caught.value.hint
+        with pytest.raises(StorageError):
+            jobs.columns(job.id)
+    folder = jobs.options.folder / "jobs" / job.id
+    assert not list((folder / "results").iterdir())
+    assert jobs.results(job.id, "jsonl").read_bytes() == lines_of(jobs, job)
+    assert jobs.columns(job.id).exists()
+
+
+def test_a_cancelled_job_goes_on_when_it_is_resumed(jobs: Jobs, some: Path) -> None:
+    job = send(jobs, some)
+    until_some_are_done(jobs, job, 10)
+    jobs.cancel(job.id)
+    cancelled = finish(jobs, job)
+    assert cancelled.state == "cancelled"
+    jobs.results(job.id, "jsonl")
+    jobs.columns(job.id)
+    after = jobs.events(job.id)[-1].id
+    jobs.resume(job.id)
+    seen = cancelled.done
+    while told := jobs.wait(job.id, after=after, timeout=20):
+        for event in told:
+            assert event.id > after
+            after = event.id
+            if event.event == "cells":
+                assert (event.first, event.count) == (seen, (event.count or 0))
+                seen += event.count or 0
+    assert seen == SOME
+    assert jobs.get(job.id).state == "done"
+    assert jobs.results(job.id, "jsonl").read_bytes().count(b"\n") == SOME
+    assert jobs.resume(job.id).state == "done"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from cli_process import make_cells
 from serve_cells import anndata_of, counted_cells, counts
-from serve_jobs import MakeJobs, finish, lines_of, send
+from serve_jobs import MakeJobs, finish, lines_of, send, until_some_are_done
 
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.caption import caption_fields
@@ -180,7 +180,7 @@ def test_a_plane_that_cannot_be_used_is_left_out_and_said(
 def test_columns_of_a_running_job_hold_what_is_done(make_jobs: MakeJobs, tmp_path: Path) -> None:
     jobs = make_jobs()
     job = send(jobs, make_cells(tmp_path / "many.h5ad", 400))
-    jobs.wait(job.id, after=10, timeout=20)
+    until_some_are_done(jobs, job)
     header, arrays = parse(jobs.columns(job.id).read_bytes())
     assert 0 < header["cells"] < 400
     assert len(arrays["x"]) == header["cells"]
@@ -195,7 +195,7 @@ def test_a_resumed_job_has_the_places_of_all_cells(make_jobs: MakeJobs, tmp_path
     jobs = make_jobs()
     whole = finish(jobs, send(jobs, path))
     job = send(jobs, path)
-    jobs.wait(job.id, after=1, timeout=20)
+    until_some_are_done(jobs, job)
     jobs.close()
     assert 0 < jobs.get(job.id).done < 300
     again = make_jobs()
