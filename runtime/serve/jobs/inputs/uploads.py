@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from c2t.runtime.serve.jobs.errors import JobError, StorageError, TooLargeError
@@ -54,7 +55,7 @@ class ByteBudget:
 class Upload:
     """A file of cells that is being sent. As a context manager, it is dropped unless finished.
 
-    One thread at a time uses it.
+    Thread-safe: `abort` waits for a piece that another thread is writing.
 
     Args:
         folder: Where it is kept meanwhile.
@@ -81,6 +82,7 @@ class Upload:
         self._size = 0
         self._digest = hashlib.sha256()
         self._open = True
+        self._lock = threading.RLock()
         with storing(f"the file {name}"):
             try:
                 folder.input.mkdir(mode=0o700, parents=True)
@@ -102,8 +104,7 @@ class Upload:
             TooLargeError: It has more bytes than one upload may have.
             StorageError: All uploads together have too many, or the disk is full.
         """
-        self._check_open()
-        try:
+        with self._dropped_if_it_fails():
             size = len(chunk)
             if self._size + size > self._most:
                 raise too_large(self._most)
@@ -114,9 +115,6 @@ class Upload:
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[self._stream.write(rest) or 0 :]
-        except BaseException:
-            self.abort()
-            raise
 
     def finish(self) -> JobState:
         """Make the job; on the disk when this returns. The same key gives the job that it made.
@@ -127,30 +125,34 @@ class Upload:
             JobsFullError: Too many jobs wait.
             StorageError: It cannot be written.
         """
-        self._check_open()
-        try:
+        with self._dropped_if_it_fails():
             with storing(f"the file {self.path.name}"):
                 os.fsync(self._stream.fileno())
                 self._stream.close()
             state = self._accept(self._digest.hexdigest(), self._size)
-        except BaseException:
-            self.abort()
-            raise
-        self._open = False
-        return state
+            self._open = False
+            return state
 
     def abort(self) -> None:
         """Drop it; nothing of it is left. After `finish`, this does nothing."""
-        if self._open:
-            self._open = False
-            self._stream.close()
-            self._folder.remove()
-            self._budget.give_back(self._size)
+        with self._lock:
+            if self._open:
+                self._open = False
+                self._stream.close()
+                self._folder.remove()
+                self._budget.give_back(self._size)
 
-    def _check_open(self) -> None:
-        if not self._open:
-            problem = "the upload is over"
-            raise JobError(problem, hint="begin another")
+    @contextmanager
+    def _dropped_if_it_fails(self) -> Iterator[None]:
+        with self._lock:
+            if not self._open:
+                problem = "the upload is over"
+                raise JobError(problem, hint="begin another")
+            try:
+                yield
+            except BaseException:
+                self.abort()
+                raise
 
 
 def too_large(most: int) -> TooLargeError:
