@@ -12,7 +12,9 @@ import pytest
 from fake_descriptions import FakeModel, N, make_run, write
 
 from c2t.runtime.describe.description import Description
-from c2t.runtime.output.journal import journal_path
+from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.journal import Journal, RunMark, journal_path, read_line
+from c2t.runtime.output.record import Record
 from c2t.runtime.output.write import (
     DescribeEnded,
     DescribeInterrupted,
@@ -228,3 +230,37 @@ def test_two_runs_at_once(cells: Path, tmp_path: Path) -> None:
             yield from super().__call__(start)
 
     write(cells, tmp_path / "out.jsonl", Second())
+
+
+def test_a_journal_tells_where_its_lines_begin(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    mark = RunMark(
+        bundle="b", cells=CellsMark(name="c", bytes=1, sha256="0", changed=0), rows="r", n_rows=9
+    )
+    records = [
+        Record(
+            row=row,
+            cell=f"cell{row}",
+            text="é" * row,
+            confidence=None,
+            cell_type_confidence=None,
+            genes_used=row,
+            error=None,
+        )
+        for row in range(9)
+    ]
+    told: list[tuple[int, Record]] = []
+    for first, last in ((0, 4), (4, 9)):  # what is there is told again
+        told.clear()
+        with Journal(path, mark, range(9), watch=lambda *cell: told.append(cell)) as journal:
+            assert [record for _, record in told] == records[:first]
+            for record in records[first:last]:
+                journal.append(record)
+            journal.sync()
+        content = path.read_bytes()
+        assert [record for _, record in told] == records[:last]
+        for start, record in told:
+            assert content[start - 1 : start] == b"\n"
+            assert read_line(content[start : content.index(b"\n", start) + 1], "it") == record
+    with pytest.raises(OutputError, match="it is damaged"):
+        read_line(b'{"row":0}\t00000000\n', "it")

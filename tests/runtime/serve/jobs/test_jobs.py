@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anndata
@@ -154,3 +155,44 @@ def test_too_many_waiting_jobs_are_refused(make_jobs: MakeJobs, cells: Path) -> 
         send(jobs, cells)
     assert caught.value.retry_after >= 1
     assert [found.id for found in jobs.recent(first=0, count=1)] == [job.id]
+
+
+def test_the_same_key_at_the_same_time_makes_one_job(make_jobs: MakeJobs, cells: Path) -> None:
+    jobs = make_jobs(start=False)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: send(jobs, cells, key="k").id, range(8)))
+    assert len(set(made)) == 1
+    assert [job.id for job in jobs.recent()] == made[:1]
+
+
+def test_jobs_that_run_at_the_same_time_are_not_mixed(
+    make_jobs: MakeJobs, cells: Path, described: Described
+) -> None:
+    jobs = make_jobs(running=3)
+    short = Settings(max_new_tokens=3)
+    made = [send(jobs, cells), send(jobs, cells, settings=short), send(jobs, cells)]
+    assert [finish(jobs, job).state for job in made] == ["done"] * 3
+    assert lines_of(jobs, made[0]) == described(".jsonl").read_bytes()
+    assert lines_of(jobs, made[2]) == described(".jsonl").read_bytes()
+    assert lines_of(jobs, made[1]) != lines_of(jobs, made[0])
+
+
+def test_many_may_read_while_a_job_runs(
+    make_jobs: MakeJobs, cells: Path, described: Described
+) -> None:
+    jobs = make_jobs(start=False)
+    job = send(jobs, cells)
+    whole = described(".jsonl").read_bytes()
+
+    def read() -> None:
+        while not jobs.get(job.id).has_ended:
+            found = lines_of(jobs, job)
+            assert whole.startswith(found)
+            assert not found or found.endswith(b"\n")
+
+    with ThreadPoolExecutor(3) as pool:
+        reading = [pool.submit(read) for _ in range(3)]
+        jobs.start()
+        for one in reading:
+            one.result(timeout=60)
+    assert lines_of(jobs, job) == whole

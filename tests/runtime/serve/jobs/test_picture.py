@@ -177,6 +177,17 @@ def test_a_plane_that_cannot_be_used_is_left_out_and_said(
     assert np.isfinite(arrays["x"]).any()
 
 
+def test_labels_that_are_damaged_are_left_out_and_said(jobs: Jobs, tmp_path: Path) -> None:
+    path = tmp_path / "cells.h5ad"
+    labelled().write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        file["obs/sample/codes"][2] = 7
+    job = finish(jobs, send(jobs, path))
+    assert job.state == "done"
+    assert any("obs['sample'] is not drawn" in warning for warning in job.warnings)
+    assert "obs:sample" not in parse(jobs.columns(job.id).read_bytes())[1]
+
+
 def test_columns_of_a_running_job_hold_what_is_done(make_jobs: MakeJobs, tmp_path: Path) -> None:
     jobs = make_jobs()
     job = send(jobs, make_cells(tmp_path / "many.h5ad", 400))
