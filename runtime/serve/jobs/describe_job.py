@@ -28,7 +28,7 @@ from c2t.runtime.serve.jobs.picture.file_columns import file_columns
 from c2t.runtime.serve.jobs.picture.vectors import VectorFile
 from c2t.runtime.serve.jobs.results import LineIndex
 from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.system.errors import BundleError, C2TError, OutputError
+from c2t.runtime.system.errors import BundleError, C2TError, EngineError, OutputError
 
 AGAIN_HINT = "remove the job and make it again: its cells have to be described anew"
 RESULTS = "the results"
@@ -137,14 +137,22 @@ class _Results:
 
         Raises:
             StorageError: The disk is full; what was kept stays.
+            EngineError: It worked for none of them; none is kept.
         """
+        begun_before, engine_failed = self.done > 0, ""
         rows = self._run.rows[self.done :].tolist()
         for row, description in zip(rows, described, strict=True):
+            if description.engine_failed:
+                engine_failed = description.error or ""
             with storing(RESULTS), _full_disk():
                 # First the vector: a resumed job asks the journal which cells are left.
                 if self._vectors is not None:
                     self._vectors.append(description.embedding)
                 self._journal.append(make_record(row, description))
+        if engine_failed and self.failed == self.done and not begun_before:
+            self._forget()
+            problem = f"no cell could be described: {engine_failed}"
+            raise EngineError(problem, hint="run `c2t doctor`")
 
     def check(self, room: EngineRoom) -> None:
         """Throw all away if the bundle or the cells are not what they were.
@@ -159,9 +167,7 @@ class _Results:
                 problem = f"{self._run.cells} changed while it was described"
                 raise OutputError(problem, hint=AGAIN_HINT)
         except (BundleError, OutputError):  # nobody knows which of the texts are right
-            self._folder.index.unlink(missing_ok=True)
-            self._journal.remove()
-            self._progress.has(0, 0)
+            self._forget()
             raise
 
     def sync(self) -> None:
@@ -180,6 +186,12 @@ class _Results:
         except OutputError as error:
             problem = error.problem.replace(str(path), "what this job has described before")
             raise JobError(problem, hint=AGAIN_HINT) from error
+
+    def _forget(self) -> None:
+        """Remove what was described."""
+        self._folder.index.unlink(missing_ok=True)
+        self._journal.remove()
+        self._progress.has(0, 0)
 
     def _watch(self, start: int, record: Record) -> None:
         self._index.append(start)

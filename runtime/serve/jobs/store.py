@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS job (
     key TEXT UNIQUE,
     request TEXT NOT NULL,
     document BLOB NOT NULL
-) STRICT
+)
 """
 
 

@@ -6,13 +6,16 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_process import make_cells
 from serve_jobs import CELLS, OPTIONS, MakeJobs, finish, lines_of, send, until_some_are_done
 from tiny_data import BUNDLES
 
+from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import open_model
 from c2t.runtime.serve.jobs.errors import JobNotFoundError, StorageError
 from c2t.runtime.serve.jobs.jobs import Jobs
@@ -319,3 +322,25 @@ def test_a_cancelled_job_goes_on_when_it_is_resumed(jobs: Jobs, some: Path) -> N
     assert jobs.get(job.id).state == "done"
     assert jobs.results(job.id, "jsonl").read_bytes().count(b"\n") == SOME
     assert jobs.resume(job.id).state == "done"
+
+
+class BrokenRoom(EngineRoom):
+    """Its engine fails for every cell, as one does that runs out of memory."""
+
+    def describe_job(self, *arguments: Any, **named: Any) -> Iterator[Description]:
+        for found in super().describe_job(*arguments, **named):
+            yield replace(found, text=None, error="out of memory", engine_failed=True)
+
+
+def test_an_engine_that_fails_for_all_cells_leaves_them_to_be_described(
+    make_jobs: MakeJobs, cells: Path, described: Described, room: EngineRoom
+) -> None:
+    broken = make_jobs(room=BrokenRoom(room.model))
+    failed = finish(broken, send(broken, cells))
+    assert (failed.state, failed.done) == ("failed", 0)
+    assert failed.problem == "no cell could be described: out of memory"
+    broken.close()
+    jobs = make_jobs()
+    jobs.resume(failed.id)
+    assert finish(jobs, failed).state == "done"
+    assert lines_of(jobs, failed) == described(".jsonl").read_bytes()
