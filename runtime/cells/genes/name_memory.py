@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -24,14 +24,18 @@ from c2t.runtime.cells.genes.names import (
     excel_dates,
     numbered_stem,
     read_names,
+    shared_part,
+    some_of,
 )
 from c2t.runtime.cells.genes.organism import bundle_species, written_as_of_another
 from c2t.runtime.cells.genes.species import Species, species_of_id, strip_genome
 
 # Codes of names, besides the genes from 0 on.
 NO_GENE = -2  # an antibody, a peak, a spike-in: a column that is dropped
+_KNOWN_NO_GENE = -5  # the same, of a name that the bundle knows
 _NUMBERED = -3  # unknown, unless the name before its number is there too
 _ASK = -4  # depends on the other names, or is to be warned about
+_ASK_BYTES = _ASK.to_bytes(4, sys.byteorder, signed=True)
 
 # A host that sends all genes of a reference uses 60 thousand names. Longer ones are no genes.
 NAMES_MAX, NAME_LENGTH_MAX = 1 << 17, 64
@@ -74,21 +78,21 @@ class NameMemory:
             return None
         try:
             found = itemgetter(*names)(self._young)
-            codes: Iterable[bytes] = found if len(names) > 1 else (found,)
+            codes = list(found) if len(names) > 1 else [found]
         except KeyError:  # not all are remembered
-            codes = [self._code(name) for name in names]
+            codes = []
+            for name in names:
+                codes.append(self._code(name))
+                if codes[-1] == _ASK_BYTES:
+                    return None
         code = np.frombuffer(b"".join(codes), np.int32).copy()
-        unknown = code < 0
-        if not unknown.any():
+        if not (code < 0).any():
             return code
-        # Of that many unknown names, a beginning or end that they share may be taken away.
-        if int(unknown.sum()) * 2 >= len(names) or (code == _ASK).any():
+        dropped, numbered = code == _KNOWN_NO_GENE, code == _NUMBERED
+        unknown = np.flatnonzero((code < 0) & ~dropped)
+        if (code == _ASK).any() or _share_part(names, unknown) or _beside_stem(names, numbered):
             return None
-        numbered = np.flatnonzero(code == _NUMBERED)
-        if len(numbered):
-            if not _stand_alone([names[column] for column in numbered.tolist()], set(names)):
-                return None
-            code[numbered] = UNKNOWN
+        code[dropped], code[numbered] = NO_GENE, UNKNOWN
         return code
 
     def _code(self, name: str) -> bytes:
@@ -115,20 +119,34 @@ class NameMemory:
             return _ASK
         gene = int(self._vocabulary.lookup([name])[0])
         if gene != UNKNOWN:
-            odd = named_like_no_gene(name, is_known=True) or written_as_of_another(name)
-            return _ASK if odd else gene
+            if written_as_of_another(name):
+                return _ASK
+            return _KNOWN_NO_GENE if named_like_no_gene(name, is_known=True) else gene
         if name != name.strip(QUOTES) or name.endswith(SPLICING) or strip_genome(name):
             return _ASK
         alone = read_names([name], self._vocabulary, self.species)
         if alone.gene[0] != UNKNOWN or alone.foreign[0]:
             return _ASK
-        if named_like_no_gene(name, is_known=False):
-            return NO_GENE if numbered_stem(name) is None else _ASK
         stem = numbered_stem(name)
         numbered = stem is not None and self._vocabulary.lookup_one(stem) != UNKNOWN
+        if named_like_no_gene(name, is_known=False):
+            return _ASK if numbered else NO_GENE
         return _NUMBERED if numbered else UNKNOWN
 
 
-def _stand_alone(numbered: Sequence[str], names: Collection[str]) -> bool:
-    """Whether none of the names "CD3E-1" stands beside its "CD3E"."""
-    return not any(numbered_stem(name) in names for name in numbered)
+def _share_part(names: Sequence[str], unknown: NDArray[np.int64]) -> bool:
+    """Whether a beginning or an end would be taken from the unknown names, which most share."""
+    if len(unknown) * 2 < len(names):
+        return False
+    some = [names[column] for column in some_of(unknown.tolist())]
+    return any(shared_part(some, before=before) is not None for before in (True, False))
+
+
+def _beside_stem(names: Sequence[str], numbered: NDArray[np.bool_]) -> bool:
+    """Whether one of the names "CD3E-1" stands beside its "CD3E"."""
+    if not numbered.any():
+        return False
+    every = set(names)
+    return any(
+        numbered_stem(names[column]) in every for column in np.flatnonzero(numbered).tolist()
+    )

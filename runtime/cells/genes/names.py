@@ -10,12 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
 from c2t.runtime.cells.genes.species import Species, strip_genome
+
+T = TypeVar("T")
 
 # How missing values are written; Geneformer's names have genes called NA and NAN.
 MISSING = frozenset(
@@ -103,6 +106,21 @@ def numbered_stem(name: str) -> str | None:
     return stem if number.isdigit() else None
 
 
+def some_of(items: Sequence[T]) -> Sequence[T]:
+    """Some hundreds of them, spread evenly."""
+    return items[:: max(1, len(items) // _SAMPLE)]
+
+
+def shared_part(some: Sequence[str], *, before: bool) -> str | None:
+    """The beginning, or the end, that most of some names have: "rna_" of "rna_CD3E"."""
+    found = ((_PREFIX if before else _SUFFIX).search(name) for name in some)
+    matches = [m[0] for m in found if m is not None and (m.start() == 0) == before]
+    if not matches:
+        return None
+    part, count = Counter(matches).most_common(1)[0]
+    return part if count >= max(_SHARED_LEAST, len(some) / 2) else None
+
+
 class _Reader:
     def __init__(
         self,
@@ -146,9 +164,9 @@ class _Reader:
             self._quotes()
             self._genomes()
             self._splicing()
-            self._shared(_PREFIX, before=True)
+            self._shared(before=True)
             self._genomes()  # within "rna_GRCh38_CD3E"
-            self._shared(_SUFFIX, before=False)
+            self._shared(before=False)
             self._inside()
             self._numbers()
         if not as_ids:  # all known names had to be unwrapped
@@ -177,9 +195,8 @@ class _Reader:
         for column in taken:
             del self._left[column]
 
-    def _some_left(self) -> list[str]:
-        left = list(self._left.values())
-        return left[:: max(1, len(left) // _SAMPLE)]
+    def _some_left(self) -> Sequence[str]:
+        return some_of(list(self._left.values()))
 
     def _quotes(self) -> None:
         if not any(name[:1] in QUOTES for name in self._some_left()):
@@ -229,16 +246,12 @@ class _Reader:
                 settled.append(column)
         self._settle(settled)
 
-    def _shared(self, pattern: re.Pattern[str], *, before: bool) -> None:
+    def _shared(self, *, before: bool) -> None:
         """Genes of "rna_CD3E": a beginning, or an end, that most of all names have."""
         if len(self._left) * 2 < len(self._names):
             return
-        found = (pattern.search(name) for name in self._some_left())
-        matches = [m[0] for m in found if m is not None and (m.start() == 0) == before]
-        if not matches:
-            return
-        part, count = Counter(matches).most_common(1)[0]
-        if count < max(_SHARED_LEAST, len(self._some_left()) / 2):
+        part = shared_part(self._some_left(), before=before)
+        if part is None:
             return
         settled = []
         for column, name in self._left.items():

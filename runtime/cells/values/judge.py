@@ -111,7 +111,7 @@ def judge(
         return Finding(kind="nothing")
 
     good = np.flatnonzero(~bad)
-    probes = probe(sample.take(good))
+    probes = probe(sample.take(good) if len(good) < cells else sample)
     each = classify(probes, transforms(stated_base))
     # Whole numbers of a few genes may be anything, but in most files they are counts.
     whole = whole_cells(probes) & ~np.isnan(probes).all(axis=1)

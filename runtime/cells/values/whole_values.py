@@ -11,6 +11,7 @@ from c2t.runtime.cells.sparse_rows import SparseRows
 
 FEW_CELLS = 10  # with fewer, cells cannot be compared with each other
 _GENES_LEAST = 200  # of a cell whose largest value says something
+_FILLED_LEAST = 1000  # of a cell whose lowest value is to tell of filled zeros
 _TPM_GENES_LEAST = 10  # of a cell whose share of ones says something
 _ROUNDED_LOG_MAX = 20.0  # log2 of a million
 _LEAST_VARIANCE = 0.4
@@ -114,7 +115,9 @@ def background(sample: SparseRows, *, silent_genes: bool = True) -> float | None
     """
     values = np.asarray(sample.data, dtype=np.float64)
     cells, columns = sample.shape
-    if columns < 50 or not cells or len(values) < 0.99 * cells * columns:
+    if columns < (50 if silent_genes or cells > 1 else _FILLED_LEAST):
+        return None
+    if not cells or len(values) < 0.99 * cells * columns:
         return None
     lowest = float(np.nanmin(values)) if not np.isnan(values).all() else 0.0
     share = float((np.abs(values - lowest) <= 1e-6 * abs(lowest)).mean())
@@ -136,7 +139,7 @@ def filled_up(genes: int, share: float) -> bool:
         genes: How many genes the cell has.
         share: How many of them have the lowest value.
     """
-    return genes >= 1000 and share >= (0.8 if genes < 12_000 else 0.45)
+    return genes >= _FILLED_LEAST and share >= (0.8 if genes < 12_000 else 0.45)
 
 
 def _different_cells(sample: SparseRows) -> int:

@@ -44,11 +44,14 @@ def test_number_after_a_name_counts_only_beside_it():
     assert codes(memory, ["GENE1", "GENE2", "GENE2.1"]) is None
 
 
-def test_half_of_the_names_must_be_known():
+@pytest.mark.parametrize("odd", ["rna_X{}", "X{}_gex"])
+def test_what_most_unknown_names_share_is_left_to_the_definition(odd):
     memory = NameMemory(vocabulary())
-    assert codes(memory, ["GENE1", "FOO", "BAR"]) is None
-    assert codes(memory, ["GENE1", "FOO"]) is None
-    assert codes(memory, ["GENE1", "GENE2", "FOO"]) == [0, 1, UNKNOWN]
+    several = [odd.format(letter) for letter in "abcdefghijkl"]
+    assert codes(memory, ["GENE1", *several]) is None
+    assert codes(memory, [*SYMBOLS[:13], *several]) == [*range(13), *[UNKNOWN] * 12]
+    assert codes(memory, ["GENE1", *several[:9]]) == [0, *[UNKNOWN] * 9]
+    assert codes(memory, ["GENE1", *several[:9], *"MNOPQRSTUV"]) == [0, *[UNKNOWN] * 19]
 
 
 def test_odd_names_cannot_fill_the_memory():
