@@ -25,6 +25,8 @@ NEEDS = {
         *("gpu/test_checks.py", "gpu/test_measuring.py"),
         *("runtime/engines/test_step_kernel.py",),
     ),
+    "uvicorn": ("runtime/serve/http",),
+    "httpx": ("runtime/serve/http",),
 }
 HERE = Path(__file__).parent
 assert all((HERE / path).exists() for paths in NEEDS.values() for path in paths), "a path moved"

@@ -165,7 +165,11 @@ def measure(
     """
     expressed = expressed_columns(is_gene, total)
     known = gene != UNKNOWN
-    counts = float(total[is_gene].sum())
+    with np.errstate(over="ignore"):  # values of a damaged file may be of any size
+        counts = float(total[is_gene].sum())
+        if not np.isfinite(counts):
+            total = np.minimum(total, np.finfo(np.float64).max) / len(total)
+            counts = float(total[is_gene].sum())
     present = np.bincount(gene[known], minlength=len(vocabulary)) > 0
     usual = np.zeros(0, np.int32)
     if silent_genes:

@@ -54,6 +54,7 @@ class CellCheck:
         silent_genes: Whether genes that no cell has have a column too.
     """
 
+    @np.errstate(all="ignore")  # see `errors`
     def __init__(
         self,
         finding: Finding,
@@ -90,7 +91,7 @@ class CellCheck:
         shown = "; ".join(f"{number:,} of {sample.shape[0]:,}: {text}" for text, number in texts)
         return f"cells of different kinds, of which the odd ones get an error: {shown}"
 
-    @np.errstate(over="ignore", invalid="ignore")  # values of a damaged file may be of any size
+    @np.errstate(all="ignore")  # values of a damaged file may be of any size
     def errors(self, rows: SparseRows) -> dict[int, str]:
         """What the cells look like that are not like the others, by their place in `rows`."""
         if self._kind is None or not rows.shape[0]:

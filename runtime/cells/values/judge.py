@@ -82,7 +82,7 @@ class Finding:
         return self.words or WORDS[self.kind]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # values of a damaged file may be of any size
+@np.errstate(all="ignore")  # values of a damaged file may be of any size
 def judge(
     sample: SparseRows, *, stated_base: float | None = None, silent_genes: bool = True
 ) -> Finding:

@@ -1,0 +1,238 @@
+"""All that can be asked, in one table."""
+
+from __future__ import annotations
+
+from c2t.runtime.serve.http.metrics import METRICS_TYPE
+from c2t.runtime.serve.http.operation import Header, Operation
+from c2t.runtime.serve.http.routes.about import (
+    AboutRoutes,
+    BundleInfo,
+    Health,
+    ModelMetadata,
+    ServerMetadata,
+)
+from c2t.runtime.serve.http.routes.describe import DescribeRoute, Done, Warned
+from c2t.runtime.serve.http.routes.job_forms import (
+    KEY_MAX,
+    FileName,
+    JobsPage,
+    PathJob,
+    ResultsQuery,
+)
+from c2t.runtime.serve.http.routes.jobs import FILE_TYPE, RESULT_TYPES, JobList, JobRoutes
+from c2t.runtime.serve.http.wire.body import JSON_TYPE
+from c2t.runtime.serve.http.wire.events import EVENTS_TYPE
+from c2t.runtime.serve.http.wire.problems import ProblemDetails
+from c2t.runtime.serve.jobs.state import JobEvent, JobState, Reading
+from c2t.runtime.serve.room.messages import DescribeRequest, DescribeResponse, Settings
+from c2t.runtime.serve.room.ticket import CellDone, TextPiece
+
+BODY_ERRORS = (400, 408, 413, 415, 422)
+IDEMPOTENCY_KEY = Header(
+    name="Idempotency-Key",
+    description="The same request with the same key makes one job, however often it is sent.",
+    schema={"type": "string", "minLength": 1, "maxLength": KEY_MAX, "pattern": "^[ -~]+$"},
+)
+LAST_EVENT = Header(
+    name="Last-Event-ID",
+    description="The `id` of the last event that was seen; only later ones are sent.",
+    schema={"type": "string", "pattern": "^[0-9]{0,18}$"},
+)
+DESCRIBE_EVENTS = {
+    "warning": Warned,
+    "text": TextPiece,
+    "cell": CellDone,
+    "done": Done,
+    "problem": ProblemDetails,
+}
+JOB_EVENTS = {
+    **dict.fromkeys(("cells", "progress", "done", "failed", "cancelled"), JobEvent),
+    "problem": ProblemDetails,
+}
+
+
+def describe_operations(route: DescribeRoute) -> list[Operation]:
+    """What describes cells at once."""
+    return [
+        Operation(
+            method="POST",
+            path="/v1/describe",
+            answer=route.answer,
+            summary="Describe cells",
+            description="With `Accept: text/event-stream` the texts come while they are written; "
+            "pieces that come close together are sent as one. `problem` comes if the engine "
+            "fails. A client that goes away takes its cells along.",
+            takes={JSON_TYPE: DescribeRequest},
+            sends={JSON_TYPE: DescribeResponse, EVENTS_TYPE: DESCRIBE_EVENTS},
+            errors=(*BODY_ERRORS, 406, 424, 503),
+        )
+    ]
+
+
+def about_operations(routes: AboutRoutes) -> list[Operation]:
+    """What the service says of itself."""
+    health = {JSON_TYPE: Health}
+    return [
+        Operation(
+            method="GET",
+            path="/v1/bundle",
+            answer=routes.bundle,
+            summary="What is served",
+            sends={JSON_TYPE: BundleInfo},
+        ),
+        *(
+            Operation(
+                method="GET",
+                path=path,
+                answer=routes.live,
+                summary="The process answers",
+                sends=health,
+                needs_token=False,
+            )
+            for path in ("/healthz", "/v2/health/live")
+        ),
+        *(
+            Operation(
+                method="GET",
+                path=path,
+                answer=routes.ready,
+                summary="Cells can be described",
+                sends=health,
+                errors=(503,),
+                needs_token=False,
+            )
+            for path in ("/readyz", "/v2/health/ready")
+        ),
+        Operation(
+            method="GET",
+            path="/metrics",
+            answer=routes.metrics,
+            summary="Metrics for Prometheus",
+            sends={METRICS_TYPE: str},
+        ),
+        Operation(
+            method="GET",
+            path="/v2",
+            answer=routes.server,
+            summary="Server metadata of the Open Inference Protocol",
+            sends={JSON_TYPE: ServerMetadata},
+        ),
+        # Before the model's own path, which would take "/ready" for a part of its name.
+        Operation(
+            method="GET",
+            path="/v2/models/{name}/ready",
+            answer=routes.model_ready,
+            summary="Cells can be described with this bundle",
+            sends=health,
+            errors=(404, 503),
+        ),
+        Operation(
+            method="GET",
+            path="/v2/models/{name}",
+            answer=routes.model,
+            summary="Model metadata of the Open Inference Protocol",
+            sends={JSON_TYPE: ModelMetadata},
+            errors=(404,),
+        ),
+    ]
+
+
+def job_operations(routes: JobRoutes) -> list[Operation]:
+    """What is about jobs."""
+    job = {JSON_TYPE: JobState}
+    return [
+        Operation(
+            method="POST",
+            path="/v1/jobs",
+            answer=routes.create,
+            summary="Describe the cells of a file in the background",
+            description="The file is the body, or lies where the service runs; or send cells. "
+            "Parameters in the address are for a file in the body only; JSON has its own.",
+            status=202,
+            takes={JSON_TYPE: PathJob | DescribeRequest, FILE_TYPE: bytes},
+            query=(FileName, Settings, Reading),
+            headers=(IDEMPOTENCY_KEY,),
+            sends=job,
+            headers_sent={"Location": "The job's path."},
+            errors=(*BODY_ERRORS, 409, 424, 503, 507),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/jobs",
+            answer=routes.recent,
+            summary="Jobs, the newest first",
+            query=(JobsPage,),
+            sends={JSON_TYPE: JobList},
+            errors=(422,),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/jobs/{id}",
+            answer=routes.state,
+            summary="How far a job is",
+            sends=job,
+            errors=(404,),
+        ),
+        Operation(
+            method="DELETE",
+            path="/v1/jobs/{id}",
+            answer=routes.delete,
+            summary="Cancel a job, and remove all that is kept of it",
+            status=204,
+            errors=(404,),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/jobs/{id}/cancel",
+            answer=routes.cancel,
+            summary="Cancel a job, and keep what it has described",
+            status=202,
+            sends=job,
+            errors=(404,),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/jobs/{id}/resume",
+            answer=routes.resume,
+            summary="Have a job go on that failed or was cancelled",
+            description="Behind the cells that it has described. A job that waits, runs or is done "
+            "stays as it is.",
+            status=202,
+            sends=job,
+            errors=(404, 507),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/jobs/{id}/events",
+            answer=routes.events,
+            summary="What happens to a job",
+            description="The last event tells how the job ended, or `problem` that it was removed. "
+            "What happens quickly is told as one.",
+            headers=(LAST_EVENT,),
+            sends={EVENTS_TYPE: JOB_EVENTS},
+            errors=(404, 422),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/jobs/{id}/results",
+            answer=routes.results,
+            summary="The results of a job",
+            description="As jsonl also while it runs, and a part of them: `count` cells from the "
+            "place `first` on. Other formats are whole files of a job that ended.",
+            query=(ResultsQuery,),
+            sends={kind: bytes for kind in RESULT_TYPES.values()},
+            headers_sent={
+                "C2T-First-Cell": "Place of the first cell; of jsonl.",
+                "C2T-Cells": "How many lines; of jsonl.",
+            },
+            errors=(404, 409, 422, 507),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/jobs/{id}/columns",
+            answer=routes.columns,
+            summary="The columns that the page draws",
+            sends={FILE_TYPE: bytes},
+            errors=(404, 409, 507),
+        ),
+    ]

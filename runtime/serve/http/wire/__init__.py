@@ -1,0 +1,1 @@
+"""What every request passes: the guard, the limits, and the forms of answers."""
