@@ -27,6 +27,8 @@ NEEDS = {
     ),
     "uvicorn": ("runtime/serve/http",),
     "httpx": ("runtime/serve/http",),
+    "sila": ("runtime/serve/sila",),
+    "cryptography": ("runtime/serve/sila",),
 }
 HERE = Path(__file__).parent
 assert all((HERE / path).exists() for paths in NEEDS.values() for path in paths), "a path moved"
