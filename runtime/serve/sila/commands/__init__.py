@@ -1,0 +1,1 @@
+"""The commands of the feature, one a file."""

@@ -1,0 +1,121 @@
+"""The command Describe Cells: cells whose counts are in the call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sila.server import CommandExecution
+
+from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.room.ticket import CellDone, Ticket
+from c2t.runtime.serve.sila.commands.boxed import Box, ending, waker
+from c2t.runtime.serve.sila.errors import CancelledError, DefinedErrors
+from c2t.runtime.serve.sila.options import RunLimits
+from c2t.runtime.serve.sila.runs import Run, Runs
+from c2t.runtime.serve.sila.wire import cell_responses, join_lines, json_line, read_request
+
+SHORT_BYTES = 256 << 10  # cells that are read in some milliseconds, so in the event loop
+DRAIN_SECONDS = 0.2  # that a client with a slow line may hold up the end
+LONG_AT_A_TIME = 2  # longer ones: the objects of JSON take ten times its bytes
+
+
+class DescribeCells:
+    """Runs the command.
+
+    Args:
+        room: Describes.
+        runs: Keep what it gives.
+        errors: The feature's.
+        limits: Of the door's runs.
+    """
+
+    def __init__(
+        self, room: EngineRoom, runs: Runs, *, errors: DefinedErrors, limits: RunLimits
+    ) -> None:
+        self._room = room
+        self._runs = runs
+        self._errors = errors
+        self._limits = limits
+        self._long = asyncio.Semaphore(LONG_AT_A_TIME)
+
+    async def run(
+        self, box: Box, metadata: dict[Any, Any], command_execution: CommandExecution[Any]
+    ) -> dict[str, Any]:
+        """Describe the cells; called by the library when a client asks for it.
+
+        Raises:
+            DefinedExecutionError: What a `C2TError` says.
+        """
+        run = self._runs.of(command_execution)
+        with ending(self._runs, run, self._errors):
+            with run.listening() as changed:
+                ticket = await self._submit(box, changed)
+                try:
+                    await self._collect(ticket, run, changed)
+                finally:
+                    ticket.cancel()
+            await run.drain(DRAIN_SECONDS)
+            return self._responses(ticket, run)
+
+    async def follow(self, run_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Intermediate responses: the cells as they finish."""
+        run = self._runs.find(run_id)
+        if run is not None:
+            async for place, result in run.cells():
+                yield cell_responses(place, result)
+
+    async def _submit(self, box: Box, changed: asyncio.Event) -> Ticket:
+        wake = waker(changed)
+
+        def describe() -> Ticket:
+            request = read_request(box.pop("Cells"), box.pop("Settings"))
+            return self._room.describe(request, wake=wake)
+
+        if len(box["Cells"]) > SHORT_BYTES:
+            async with self._long:
+                return await asyncio.to_thread(describe)
+        if box["Settings"].strip():  # the room may have to make buffers for them
+            return await asyncio.to_thread(describe)
+        return describe()
+
+    async def _collect(self, ticket: Ticket, run: Run, changed: asyncio.Event) -> None:
+        """Take the cells as they finish.
+
+        Raises:
+            CancelledError: Somebody cancelled the command.
+            EngineError: The engine is broken, or the service stopped.
+        """
+        loop = asyncio.get_running_loop()
+        run.begin(ticket.cells)
+        while True:
+            # The room wakes once, at the end; for what comes before, one has to look.
+            timer = loop.call_later(self._limits.look_seconds, changed.set)
+            await changed.wait()
+            timer.cancel()
+            changed.clear()
+            if run.cancelled:
+                raise CancelledError
+            ended = ticket.finished
+            new = [event for event in ticket.take() if isinstance(event, CellDone)]
+            for event in new:
+                run.add(event.cell, event.result)
+            if ended:
+                ticket.response()  # raises what went wrong
+                return
+            if new:
+                run.changed()
+                changed.clear()  # it listens too
+            run.tell(run.finished / ticket.cells, moved=bool(new))
+
+    def _responses(self, ticket: Ticket, run: Run) -> dict[str, Any]:
+        lines, content = join_lines(map(json_line, run.results()), self._limits.returned_bytes)
+        run.bytes += len(content)
+        return {
+            "Count": run.finished,
+            "Failed": run.failed,
+            "Warnings": list(ticket.warnings),
+            "Returned": lines,
+            "Results": content,
+        }

@@ -1,0 +1,107 @@
+"""The server's features: read from their definitions, with what runs their commands."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from sila.framework import Feature
+from sila.server import (
+    ObservableProperty,
+    UnobservableCommand,
+    UnobservableProperty,
+)
+
+import c2t
+from c2t.runtime.cells.genes.organism import bundle_species
+from c2t.runtime.serve.jobs.jobs import Jobs
+from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.sila.commands.boxed import BoxedCommand
+from c2t.runtime.serve.sila.commands.describe_cells import DescribeCells
+from c2t.runtime.serve.sila.commands.describe_file import DescribeFile
+from c2t.runtime.serve.sila.commands.get_results import GetResults
+from c2t.runtime.serve.sila.errors import DefinedErrors
+from c2t.runtime.serve.sila.options import RunLimits
+from c2t.runtime.serve.sila.runs import Runs
+
+DESCRIPTION_NAME = "CellDescription.sila.xml"
+CANCEL_NAME = "CancelController.sila.xml"
+INTENDED_USE = (
+    "Research, and non-critical use in which a qualified person reviews every text. "
+    "The model is frozen and writes without sampling."
+)
+
+
+def read_feature(name: str) -> Feature:
+    """A feature from its definition in this folder; its commands do nothing yet."""
+    definition = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    context = {
+        "unobservable_command_factory": UnobservableCommand,
+        "observable_command_factory": BoxedCommand,
+        "unobservable_property_factory": UnobservableProperty,
+        "observable_property_factory": ObservableProperty,
+    }
+    return Feature.from_definition(definition, context)
+
+
+def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLimits) -> Feature:
+    """The feature Cell Description."""
+    feature = read_feature(DESCRIPTION_NAME)
+    errors = DefinedErrors(feature)
+    observable: dict[str, DescribeCells | DescribeFile] = {
+        "DescribeCells": DescribeCells(room, runs, errors=errors, limits=limits),
+        "DescribeFile": DescribeFile(jobs, runs, errors=errors, limits=limits),
+    }
+    for name, runner in observable.items():
+        command = feature.commands[name]
+        assert isinstance(command, BoxedCommand)
+        command.function, command.follow = runner.run, runner.follow
+        command.lifetime = limits.lifetime
+    results = feature.commands["GetResults"]
+    assert isinstance(results, UnobservableCommand)
+    results.function = GetResults(jobs, runs, errors=errors).run
+    for name, value in _properties(room).items():
+        _set_property(feature, name, value)
+    return feature
+
+
+def cancel_feature(runs: Runs) -> Feature:
+    """SiLA's own feature Cancel Controller."""
+    feature = read_feature(CANCEL_NAME)
+
+    def cancel(*, metadata: dict[Any, Any], **parameters: Any) -> None:
+        name = parameters["CommandExecutionUUID"]
+        run = runs.find(name)
+        if run is None or run.ended is not None:
+            message = f"no command that runs has the UUID {name}"
+            raise feature.errors["InvalidCommandExecutionUUID"](message)
+        run.cancel()
+
+    def cancel_all(*, metadata: dict[Any, Any]) -> None:
+        for run in runs.running:
+            run.cancel()
+
+    for name, function in (("CancelCommand", cancel), ("CancelAll", cancel_all)):
+        command = feature.commands[name]
+        assert isinstance(command, UnobservableCommand)
+        command.function = function
+    return feature
+
+
+def _properties(room: EngineRoom) -> dict[str, str]:
+    bundle = room.model.bundle
+    species = bundle_species(bundle.genes)
+    return {
+        "BundleName": bundle.manifest.name,
+        "BundleDigest": bundle.digest,
+        "Engine": room.model.describer().engines.label,
+        "Version": c2t.__version__,
+        "Species": "not known" if species is None else species.latin or species.name,
+        "IntendedUse": INTENDED_USE,
+    }
+
+
+def _set_property(feature: Feature, name: str, value: str) -> None:
+    stated = feature.properties[name]
+    assert isinstance(stated, UnobservableProperty)
+    stated.function = lambda *, metadata: {name: value}

@@ -1,0 +1,372 @@
+"""The command Describe Cells, through a real client."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from serve_cells import GENES, counts, described
+from sila.framework import InvalidCommandExecutionUUID, ValidationError
+from sila_door import (
+    FEATURE,
+    Gate,
+    body,
+    client_of,
+    eventually,
+    lines,
+    opened,
+    refusal,
+    responses,
+)
+
+import c2t
+from c2t.runtime.serve.room.limits import RoomLimits
+from c2t.runtime.serve.room.messages import CELLS_MAX, CellResult
+from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.sila.commands import describe_cells
+from c2t.runtime.serve.sila.options import RunLimits
+
+
+def intermediate(place: int, result: CellResult) -> dict:
+    def number(value: float | None) -> float:
+        return -1.0 if value is None else value
+
+    return {
+        "Index": place,
+        "CellId": result.cell,
+        "Text": result.text or "",
+        "Confidence": number(result.confidence),
+        "CellTypeConfidence": number(result.cell_type_confidence),
+        "GenesUsed": result.genes_used,
+        "Error": result.error or "",
+    }
+
+
+def test_texts_come_one_by_one_and_all_at_the_end(room, jobs, model, tmp_path: Path) -> None:
+    values = counts(7)
+    values[3] = 0  # a cell that cannot be described
+    wanted = described(model, values)
+    assert wanted[3].error
+    assert wanted[3].text is None
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(Cells=body(values), Settings="")
+            found = [
+                dict(response)
+                async for response in await execution.subscribe_intermediate_responses()
+            ]
+            final = await responses(execution)
+            found.sort(key=lambda response: response["Index"])
+            assert found == [intermediate(place, one) for place, one in enumerate(wanted)]
+            assert final["Results"] == lines(wanted)
+            assert (final["Count"], final["Failed"], final["Returned"]) == (7, 1, 7)
+
+    asyncio.run(run())
+
+
+def test_progress_grows_as_cells_are_finished(
+    room, jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        limits = RunLimits(look_seconds=0.001)
+        async with opened(room, jobs, tmp_path, runs=limits) as door, client_of(door) as client:
+            gate = Gate(monkeypatch)
+            execution = await client.CellDescription.DescribeCells(
+                Cells=body(counts(24)), Settings=""
+            )
+            stream = await execution.subscribe_status()
+            await asyncio.to_thread(gate.reached.wait, 60)
+            gate.open()
+            found = [status async for status in stream]
+            progress = [float(status.progress.value) for status in found if status.progress]
+            assert progress == sorted(progress)
+            assert any(0 < value < 1 for value in progress)
+            assert progress[-1] == 1
+            assert all(status.updated_lifetime.total_seconds > 0 for status in found)
+
+    asyncio.run(run())
+
+
+def test_settings_are_those_of_describe(room, jobs, model, tmp_path: Path) -> None:
+    values = counts(3)
+    wanted = described(model, values, c2t.DescribeOptions(max_new_tokens=5, num_beams=2))
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(
+                Cells=body(values), Settings='{"max_new_tokens": 5, "num_beams": 2}'
+            )
+            assert (await responses(execution))["Results"] == lines(wanted)
+
+    asyncio.run(run())
+
+
+def test_what_is_doubtful_is_said(room, jobs, tmp_path: Path) -> None:
+    values = counts(2)
+    cells = msgspec.json.decode(body(values))
+    for cell in cells:
+        cell["counts"] |= {f"ENSG{number:011d}": 5 for number in range(1000, 1050)}
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(
+                Cells=msgspec.json.encode(cells), Settings=""
+            )
+            (warning,) = (await responses(execution))["Warnings"]
+            assert "genes" in warning
+
+    asyncio.run(run())
+
+
+GOOD = [{"counts": {GENES[0]: 3}}]
+REFUSED = {
+    "no JSON": (b"cells", "", "Cells cannot be read"),
+    "nothing": (b"", "", "Cells cannot be read"),
+    "no list": (b'{"cells": []}', "", "Cells cannot be read"),
+    "no cell": (b"[]", "", "length >= 1"),
+    "no counts": (b"[{}]", "", "missing required field `counts`"),
+    "a field too many": (b'[{"counts": {}, "gene": 1}]', "", "unknown field `gene`"),
+    "a count below zero": (b'[{"counts": {"CD3E": -1}}]', "", ">= 0"),
+    "deep": (b"[" * 100_000, "", "Cells cannot be read"),
+    "broken UTF-8": (b'[{"counts": {"\xff": 1}}]', "", "Cells cannot be read"),
+    "too many cells": (
+        msgspec.json.encode([{"counts": {"A": 1}}] * (CELLS_MAX + 1)),
+        "",
+        f"length <= {CELLS_MAX}",
+    ),
+    "unknown genes": (b'[{"counts": {"XYZ": 4}}]', "", "gene"),
+    "no settings": (msgspec.json.encode(GOOD), "[]", "Settings cannot be read"),
+    "an unknown setting": (msgspec.json.encode(GOOD), '{"temperature": 1}', "unknown field"),
+    "beams without end": (msgspec.json.encode(GOOD), '{"num_beams": 100000}', "<= 1024"),
+}
+
+
+def test_bad_input_is_refused_in_two_lines(room, jobs, tmp_path: Path) -> None:
+    async def refuse(feature, case: str) -> None:
+        cells, settings, problem = REFUSED[case]
+        execution = await feature.DescribeCells(Cells=cells, Settings=settings)
+        kind, said = await refusal(execution)
+        assert (kind, len(said)) == ("InputRefused", 2), case
+        assert problem in said[0], case
+        results = await feature.GetResults(JobId=execution.command_execution_uuid, First=0, Count=1)
+        assert (results["State"], results["Problem"]) == ("failed", "\n".join(said)), case
+        assert (results["Done"], results["Total"], results["Returned"]) == (0, -1, 0), case
+        assert results["Results"] == b"", case
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            for case in REFUSED:
+                await refuse(client.CellDescription, case)
+
+    asyncio.run(run())
+
+
+def test_settings_that_the_model_cannot_have_are_refused(room, jobs, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(
+                Cells=body(counts(1)), Settings='{"max_new_tokens": 1000000}'
+            )
+            kind, (problem, hint) = await refusal(execution)
+            assert kind == "EngineFailed"
+            assert "1000000 new tokens" in problem
+            assert "ask for at most" in hint
+
+    asyncio.run(run())
+
+
+def test_a_missing_parameter_is_a_validation_error(room, jobs, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            command = client.CellDescription.DescribeCells
+            method = f"/{command.feature.fully_qualified_identifier.rpc_package}.CellDescription/"
+            with pytest.raises(ValidationError) as caught:
+                await client._make_unary_request(method + "DescribeCells", b"", command=True)
+            assert caught.value.parameter.endswith("/DescribeCells/Parameter/Cells")
+
+    asyncio.run(run())
+
+
+def test_too_much_at_a_time_is_refused_with_a_time(
+    model, jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        room = EngineRoom(model, RoomLimits(waiting_cells=8))
+        room.warm_up()
+        gate = Gate(monkeypatch)
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            command = client.CellDescription.DescribeCells
+            first = await command(Cells=body(counts(40)), Settings="")
+            await asyncio.to_thread(gate.reached.wait, 60)
+            kind, (problem, hint) = await refusal(await command(Cells=body(counts(4)), Settings=""))
+            assert kind == "Overloaded"
+            assert "cells wait already" in problem
+            assert hint.endswith(" s")
+            gate.open()
+            assert (await responses(first))["Count"] == 40
+        room.close()
+
+    asyncio.run(run())
+
+
+def test_sixteen_clients_get_the_texts_of_describe(room, jobs, model, tmp_path: Path) -> None:
+    values = [counts(1 + number % 3, seed=number) for number in range(16)]
+    wanted = [lines(described(model, one)) for one in values]
+
+    async def ask(door, number: int) -> list[bytes]:
+        async with client_of(door) as client:
+            found = []
+            for _ in range(2):
+                execution = await client.CellDescription.DescribeCells(
+                    Cells=body(values[number]), Settings=""
+                )
+                found.append((await responses(execution))["Results"])
+            return found
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door:
+            found = await asyncio.gather(*(ask(door, number) for number in range(16)))
+            assert found == [[one] * 2 for one in wanted]
+
+    asyncio.run(run())
+
+
+def test_a_large_call_is_read_in_a_thread(
+    room, jobs, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = counts(3)
+    monkeypatch.setattr(describe_cells, "SHORT_BYTES", 10)
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(Cells=body(values), Settings="")
+            assert (await responses(execution))["Results"] == lines(described(model, values))
+            kind, _ = await refusal(
+                await client.CellDescription.DescribeCells(Cells=b"[1234567890]", Settings="")
+            )
+            assert kind == "InputRefused"
+
+    asyncio.run(run())
+
+
+def test_a_late_listener_gets_all_cells_and_a_gone_one_disturbs_nobody(
+    room, jobs, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = counts(6)
+    wanted = described(model, values)
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            async with client_of(door) as gone:
+                gate = Gate(monkeypatch)
+                execution = await gone.CellDescription.DescribeCells(
+                    Cells=body(values), Settings=""
+                )
+                await execution.subscribe_intermediate_responses()
+                await asyncio.to_thread(gate.reached.wait, 60)
+            name = execution.command_execution_uuid
+            run = door.server.runs.find(name)
+            feature = client.CellDescription
+            results = await feature.GetResults(JobId=name, First=0, Count=10)
+            assert (results["State"], results["Done"], results["Total"]) == ("running", 0, 6)
+            gate.open()
+            await eventually(lambda: run.ended is not None)
+            results = await feature.GetResults(JobId=name, First=2, Count=3)
+            assert (results["State"], results["Done"], results["Returned"]) == ("done", 6, 3)
+            assert results["Results"] == lines(wanted[2:5])
+            # Straight from the wire: the library's own client does not listen to what has ended.
+            command = door.server.get_feature(FEATURE).commands["DescribeCells"]
+            found = [message async for message in command.subscribe_intermediate(name)]
+            assert len(found) == 6
+            assert not run._listeners
+            assert not run._read
+
+    asyncio.run(run())
+
+
+def test_results_beyond_the_limit_are_left_to_get_results(
+    room, jobs, model, tmp_path: Path
+) -> None:
+    values = counts(5)
+    wanted = [lines([result]) for result in described(model, values)]
+    limits = RunLimits(returned_bytes=len(wanted[0]) + len(wanted[1]))
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path, runs=limits) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(Cells=body(values), Settings="")
+            final = await responses(execution)
+            assert (final["Count"], final["Returned"]) == (5, 2)
+            assert final["Results"] == wanted[0] + wanted[1]
+            rest = await client.CellDescription.GetResults(
+                JobId=execution.command_execution_uuid, First=2, Count=10_000
+            )
+            assert rest["Results"] == b"".join(wanted[2:])
+
+    asyncio.run(run())
+
+
+def test_what_ended_is_dropped_when_there_is_too_much_of_it(room, jobs, tmp_path: Path) -> None:
+    async def run() -> None:
+        limits = RunLimits(keep_runs=3)
+        async with opened(room, jobs, tmp_path, runs=limits) as door, client_of(door) as client:
+            names = []
+            for number in range(5):
+                execution = await client.CellDescription.DescribeCells(
+                    Cells=body(counts(1, seed=number)), Settings=""
+                )
+                await responses(execution)
+                names.append(execution.command_execution_uuid)
+            assert len(door.server.runs) == 3
+            assert list(door.server.command_executions) == names[2:]
+            with pytest.raises(InvalidCommandExecutionUUID):
+                door.server.get_command_execution(names[0])
+            kind = None
+            try:
+                await client.CellDescription.GetResults(JobId=names[1], First=0, Count=1)
+            except Exception as error:
+                kind = type(error).__name__
+            assert kind == "JobUnknown"
+
+    asyncio.run(run())
+
+
+def test_a_broken_engine_is_said_to_all(
+    room, jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
+
+    def broken(*_: object) -> None:
+        msg = "no memory is left"
+        raise MemoryError(msg)
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            monkeypatch.setattr(OnnxRuntimeDecoder, "bind", broken)
+            execution = await client.CellDescription.DescribeCells(
+                Cells=body(counts(3)), Settings=""
+            )
+            kind, said = await refusal(execution)
+            assert kind == "EngineFailed"
+            assert said == ["the engine failed", "see the log of the service"]
+
+    asyncio.run(run())
+
+
+def test_numbers_of_json_may_be_whole(room, jobs, model, tmp_path: Path) -> None:
+    values = counts(1)
+    whole = [{"counts": {GENES[g]: int(values[0, g]) for g in np.flatnonzero(values[0])}}]
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            execution = await client.CellDescription.DescribeCells(
+                Cells=msgspec.json.encode(whole), Settings="  "
+            )
+            found = msgspec.json.decode((await responses(execution))["Results"])
+            assert found["text"] == described(model, values)[0].text
+            assert found["cell"] == "0"
+
+    asyncio.run(run())
