@@ -16,7 +16,7 @@ import c2t
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.serve.sila.commands.boxed import BoxedCommand
+from c2t.runtime.serve.sila.commands.boxed import BoxedCommand, HeldBytes
 from c2t.runtime.serve.sila.commands.describe_cells import DescribeCells
 from c2t.runtime.serve.sila.commands.describe_file import DescribeFile
 from c2t.runtime.serve.sila.commands.get_results import GetResults
@@ -48,9 +48,10 @@ def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLim
     """The feature Cell Description."""
     feature = read_feature(DESCRIPTION_NAME)
     errors = DefinedErrors(feature)
+    held = HeldBytes(limits.held_bytes)
     observable: dict[str, DescribeCells | DescribeFile] = {
-        "DescribeCells": DescribeCells(room, runs, errors=errors, limits=limits),
-        "DescribeFile": DescribeFile(jobs, runs, errors=errors, limits=limits),
+        "DescribeCells": DescribeCells(room, runs, errors=errors, limits=limits, held=held),
+        "DescribeFile": DescribeFile(jobs, runs, errors=errors, limits=limits, held=held),
     }
     for name, runner in observable.items():
         command = feature.commands[name]

@@ -41,13 +41,14 @@ class TransferLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class RunLimits:
-    """How long what commands gave is kept.
+    """How much commands hold, and how long what they gave is kept.
 
     Args:
         keep_seconds: How long after its end a command's results can be had.
         keep_runs: Most commands that are kept after their end; the oldest are dropped.
         keep_bytes: Most bytes of their results; the oldest are dropped.
         returned_bytes: Most bytes of results in a command's final response.
+        held_bytes: Most bytes of cells and files that wait to be read, of all commands together.
         look_seconds: How often a command that runs says how far it is.
     """
 
@@ -55,6 +56,7 @@ class RunLimits:
     keep_runs: int = 4096
     keep_bytes: int = 256 << 20
     returned_bytes: int = 32 << 20
+    held_bytes: int = 256 << 20
     look_seconds: float = 0.1
 
     @property

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sila.framework import SiLAError
+from sila.framework import SiLAError, UndefinedExecutionError
 from sila.server import CommandExecution, ObservableCommand
 
 from c2t.runtime.serve.jobs.state import Status
+from c2t.runtime.serve.room.limits import OverloadedError
 from c2t.runtime.serve.sila.errors import CancelledError, DefinedErrors, two_lines
 from c2t.runtime.serve.sila.runs import Run, Runs
 from c2t.runtime.system.errors import C2TError
 
 Box = dict[str, Any]  # parameters by identifier
 Follow = Callable[[str], AsyncIterator[dict[str, Any]]]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -71,6 +75,7 @@ def ending(runs: Runs, run: Run, errors: DefinedErrors) -> Iterator[None]:
 
     Raises:
         DefinedExecutionError: What a `C2TError` of the block says.
+        UndefinedExecutionError: There is a bug; it is in the log.
     """
     try:
         yield
@@ -81,10 +86,40 @@ def ending(runs: Runs, run: Run, errors: DefinedErrors) -> Iterator[None]:
     except asyncio.CancelledError:
         runs.end(run, "failed", two_lines("the service stopped", "send the command again"))
         raise
-    except BaseException:
-        runs.end(run, "failed", two_lines("the service failed", "see its log"))
-        raise
+    except Exception as bug:  # who waits for the command must hear that it has ended
+        _LOG.exception("the command %s failed", run.id)
+        problem = two_lines("the service failed", "see its log")
+        runs.end(run, "failed", problem)
+        raise UndefinedExecutionError(problem) from bug
     runs.end(run, "done")
+
+
+class HeldBytes:
+    """A limit on the cells and files that commands hold in memory before they are under way.
+
+    Args:
+        most: Bytes; one command may always hold what it has.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Hold so many bytes.
+
+        Raises:
+            OverloadedError: Others hold too many.
+        """
+        if self._held and self._held + size > self._most:
+            problem = f"{self._held:,} bytes of cells are being read, at most {self._most:,} may be"
+            raise OverloadedError(problem, hint="send these again in 5 s", retry_after=5)
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
 
 
 def waker(event: asyncio.Event) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from sila.server import CommandExecution
 
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import CellDone, Ticket
-from c2t.runtime.serve.sila.commands.boxed import Box, ending, waker
+from c2t.runtime.serve.sila.commands.boxed import Box, HeldBytes, ending, waker
 from c2t.runtime.serve.sila.errors import CancelledError, DefinedErrors
 from c2t.runtime.serve.sila.options import RunLimits
 from c2t.runtime.serve.sila.runs import Run, Runs
@@ -29,15 +29,23 @@ class DescribeCells:
         runs: Keep what it gives.
         errors: The feature's.
         limits: Of the door's runs.
+        held: What is held before it is read.
     """
 
     def __init__(
-        self, room: EngineRoom, runs: Runs, *, errors: DefinedErrors, limits: RunLimits
+        self,
+        room: EngineRoom,
+        runs: Runs,
+        *,
+        errors: DefinedErrors,
+        limits: RunLimits,
+        held: HeldBytes,
     ) -> None:
         self._room = room
         self._runs = runs
         self._errors = errors
         self._limits = limits
+        self._held = held
         self._long = asyncio.Semaphore(LONG_AT_A_TIME)
 
     async def run(
@@ -73,9 +81,11 @@ class DescribeCells:
             request = read_request(box.pop("Cells"), box.pop("Settings"))
             return self._room.describe(request, wake=wake)
 
-        if len(box["Cells"]) > SHORT_BYTES:
-            async with self._long:
-                return await asyncio.to_thread(describe)
+        size = len(box["Cells"])
+        if size > SHORT_BYTES:
+            with self._held.holding(size):
+                async with self._long:
+                    return await asyncio.to_thread(describe)
         if box["Settings"].strip():  # the room may have to make buffers for them
             return await asyncio.to_thread(describe)
         return describe()

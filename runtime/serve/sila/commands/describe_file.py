@@ -12,7 +12,7 @@ from sila.server import CommandExecution
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.jobs.state import JobState, Reading
 from c2t.runtime.serve.room.messages import Settings
-from c2t.runtime.serve.sila.commands.boxed import Box, ending, waker
+from c2t.runtime.serve.sila.commands.boxed import Box, HeldBytes, ending, waker
 from c2t.runtime.serve.sila.errors import CancelledError, DefinedErrors, JobFailedError
 from c2t.runtime.serve.sila.options import RunLimits
 from c2t.runtime.serve.sila.runs import Run, Runs
@@ -28,13 +28,23 @@ class DescribeFile:
         runs: Keep what it gives.
         errors: The feature's.
         limits: Of the door's runs.
+        held: What is held before it is on the disk.
     """
 
-    def __init__(self, jobs: Jobs, runs: Runs, *, errors: DefinedErrors, limits: RunLimits) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        runs: Runs,
+        *,
+        errors: DefinedErrors,
+        limits: RunLimits,
+        held: HeldBytes,
+    ) -> None:
         self._jobs = jobs
         self._runs = runs
         self._errors = errors
         self._limits = limits
+        self._held = held
 
     async def run(
         self, box: Box, metadata: dict[Any, Any], command_execution: CommandExecution[Any]
@@ -46,7 +56,8 @@ class DescribeFile:
         """
         run = self._runs.of(command_execution)
         with ending(self._runs, run, self._errors):
-            job = await asyncio.to_thread(self._create, box)
+            with self._held.holding(len(box["Data"])):
+                job = await asyncio.to_thread(self._create, box)
             run.update(job)
             run.changed()
             job = await self._wait(job.id, run)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from serve_cells import GENES, counts, described
-from sila.framework import InvalidCommandExecutionUUID, ValidationError
+from sila.framework import InvalidCommandExecutionUUID, UndefinedExecutionError, ValidationError
 from sila_door import (
     FEATURE,
     Gate,
@@ -251,6 +252,58 @@ def test_a_large_call_is_read_in_a_thread(
             assert kind == "InputRefused"
 
     asyncio.run(run())
+
+
+def test_large_calls_hold_a_limited_number_of_bytes(
+    room, jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = body(counts(40))
+    monkeypatch.setattr(describe_cells, "SHORT_BYTES", 10)
+    describe, go_on = room.describe, threading.Event()
+
+    def slow(*args, **how):
+        assert go_on.wait(60)
+        return describe(*args, **how)
+
+    async def run() -> None:
+        limits = RunLimits(held_bytes=len(large) + 10)
+        async with opened(room, jobs, tmp_path, runs=limits) as door, client_of(door) as client:
+            monkeypatch.setattr(room, "describe", slow)
+            command = client.CellDescription.DescribeCells
+            first = await command(Cells=large, Settings="")
+            kind, said = await refusal(await command(Cells=large, Settings=""))
+            assert kind == "Overloaded"
+            assert said == [
+                f"{len(large):,} bytes of cells are being read, at most {len(large) + 10:,} may be",
+                "send these again in 5 s",
+            ]
+            go_on.set()
+            assert (await responses(first))["Count"] == 40
+            assert (await responses(await command(Cells=large, Settings="")))["Count"] == 40
+
+    asyncio.run(run())
+
+
+def test_a_bug_ends_the_command_and_is_in_the_log(
+    room, jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        msg = "a path of this machine"
+        raise ZeroDivisionError(msg)
+
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            monkeypatch.setattr(room, "describe", broken)
+            execution = await client.CellDescription.DescribeCells(
+                Cells=body(counts(1)), Settings=""
+            )
+            with pytest.raises(UndefinedExecutionError) as caught:
+                await responses(execution)
+            assert str(caught.value) == "the service failed\nsee its log"
+            assert not door.server.runs.running
+
+    asyncio.run(run())
+    assert "ZeroDivisionError: a path of this machine" in caplog.text
 
 
 def test_a_late_listener_gets_all_cells_and_a_gone_one_disturbs_nobody(
