@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from c2t.runtime.serve.sila.server import CellServer
 
 GRACE_SECONDS = 5.0
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +55,10 @@ async def start(room: EngineRoom, jobs: Jobs, options: SilaOptions) -> SilaDoor:
         options: Of the door.
 
     Raises:
-        C2TError: What SiLA 2 needs is not installed, the port is taken, or the folder unusable.
+        C2TError: It would be open to everybody, what SiLA 2 needs is not installed, the port is
+            taken, or the folder unusable.
     """
+    options.check_access()
     _check_installed()
     from c2t.runtime.serve.sila.identity import open_identity
     from c2t.runtime.serve.sila.server import CellServer
@@ -71,13 +70,6 @@ async def start(room: EngineRoom, jobs: Jobs, options: SilaOptions) -> SilaDoor:
     except RuntimeError as error:  # gRPC's own kind; its reasons are in its log
         problem = f"cannot listen at {options.host}, port {options.port}"
         raise C2TError(problem, hint="another service may use it: take another port") from error
-    if not (options.on_loopback or options.client_authority):
-        _LOG.warning(
-            "SiLA 2: whoever reaches %s, port %d may use the service; "
-            "give --sila-client-authority to let in only clients with a certificate",
-            options.host,
-            server.port,
-        )
     return SilaDoor(
         server=server,
         host=options.host,

@@ -77,7 +77,9 @@ class SilaOptions:
         certificate: PEM file of a certificate chain instead of the door's own; needs `key`.
         key: PEM file of its key.
         client_authority: PEM file of certificates; only clients with a certificate that one of
-            these has signed are let in. None: whoever reaches the port is let in.
+            these has signed are let in.
+        open_to_all: Without `client_authority`, whoever reaches the port may use the service, also
+            from other machines. SiLA 2 itself knows no token.
         name: The server's name, as clients show it.
         transfers: See `TransferLimits`.
         runs: See `RunLimits`.
@@ -93,6 +95,7 @@ class SilaOptions:
     certificate: Path | None = None
     key: Path | None = None
     client_authority: Path | None = None
+    open_to_all: bool = False
     name: str = "Cell Describer"
     transfers: TransferLimits = field(default_factory=TransferLimits)
     runs: RunLimits = field(default_factory=RunLimits)
@@ -118,6 +121,17 @@ class SilaOptions:
         if not 0 < len(self.name) <= NAME_MAX:
             problem = f"the server's name has {len(self.name)} characters"
             raise C2TError(problem, hint=f"take 1 to {NAME_MAX}")
+
+    def check_access(self) -> None:
+        """Refuse a door that is open to everybody, unless that is wanted.
+
+        Raises:
+            C2TError: Other machines reach it, and nobody is asked who they are.
+        """
+        if not (self.on_loopback or self.client_authority or self.open_to_all):
+            problem = f"SiLA 2 would let in everybody who reaches {self.host}"
+            hint = "give --sila-client-authority, or --insecure if the network may be trusted"
+            raise C2TError(problem, hint=hint)
 
     @property
     def on_loopback(self) -> bool:

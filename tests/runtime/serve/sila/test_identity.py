@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sila.framework import SiLATimeoutError
 from sila_door import body, client_of, opened, responses, trust
 
 from c2t.runtime.serve.sila import identity
+from c2t.runtime.serve.sila.door import start
 from c2t.runtime.serve.sila.identity import Identity, open_identity
 from c2t.runtime.serve.sila.options import SilaOptions
 from c2t.runtime.system.errors import C2TError
@@ -224,11 +226,31 @@ def test_options_that_cannot_be_are_refused(options, problem: str, tmp_path: Pat
     assert caught.value.hint
 
 
+def test_other_machines_are_let_in_only_if_that_is_said(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
+        options = SilaOptions(folder=tmp_path / "none", host=host)
+        with pytest.raises(C2TError, match=f"everybody who reaches {host}") as caught:
+            asyncio.run(start(None, None, options))
+        assert "--sila-client-authority" in caught.value.hint
+    assert not (tmp_path / "none").exists()
+    SilaOptions(folder=tmp_path, host="0.0.0.0", open_to_all=True).check_access()
+    SilaOptions(folder=tmp_path, host="0.0.0.0", client_authority=tmp_path).check_access()
+    SilaOptions(folder=tmp_path).check_access()
+
+
+@pytest.mark.parametrize("missing", ["cryptography.x509", "sila.server", "grpc.aio"])
+def test_what_is_not_installed_is_named(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(C2TError, match=f"not installed here.*{missing.split('.')[0]}") as caught:
+        asyncio.run(start(None, None, SilaOptions(folder=tmp_path)))
+    assert 'pip install "c2t[sila]"' in caught.value.hint
+
+
 def test_a_taken_port_is_refused(room, jobs, tmp_path: Path) -> None:
     async def run() -> None:
         async with opened(room, jobs, tmp_path) as door:
-            from c2t.runtime.serve.sila.door import start
-
             with pytest.raises(C2TError, match=f"port {door.port}") as caught:
                 await start(room, jobs, SilaOptions(folder=tmp_path / "b", port=door.port))
             assert "take another port" in caught.value.hint
