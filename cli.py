@@ -34,6 +34,7 @@ from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.serve.command import serve
 from c2t.runtime.system.errors import C2TError
 
 app = typer.Typer(
@@ -90,6 +91,7 @@ def demo(
 
 _command(export)
 _command(describe)
+_command(serve)
 _command(calibrate)
 _command(build)
 _command(evaluate)

@@ -26,8 +26,8 @@ NEEDS = {
         *("runtime/engines/test_step_kernel.py",),
     ),
     "uvicorn": ("runtime/serve/http",),
-    "httpx": ("runtime/serve/http",),
-    "sila": ("runtime/serve/sila",),
+    "httpx": ("runtime/serve/http", "runtime/serve/test_serve.py"),
+    "sila": ("runtime/serve/sila", "runtime/serve/test_serve.py"),
     "cryptography": ("runtime/serve/sila",),
 }
 HERE = Path(__file__).parent

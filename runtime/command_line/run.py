@@ -52,6 +52,9 @@ EXTRAS = {
     "torch": "export",
     "transformers": "export",
     "scanpy": "demo",
+    "prometheus_client": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 # What the argument parser raises. It is click's class, which some versions of Typer bring along.

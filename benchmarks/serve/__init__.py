@@ -1,0 +1,1 @@
+"""Load and overhead of the service, with all doors open."""

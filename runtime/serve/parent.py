@@ -1,0 +1,40 @@
+"""`c2t serve --stdio`: the process that started this one is the only client."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.describe.describer import DescribeOptions, check_options
+from c2t.runtime.describe.model import Model
+from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.stdio.run import run_stdio
+from c2t.runtime.serve.stdio.streams import protocol_streams
+
+
+def serve_parent(open_bundle: Callable[[], Bundle], options: DescribeOptions) -> int:
+    """Answer the parent process until it ends the input.
+
+    Args:
+        open_bundle: Opens the bundle, with its hashes checked. Called when standard output belongs
+            to the protocol, so that nothing else can get into it.
+        options: The engine, and how to describe where a request says nothing else.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        C2TError: See `c2t.open`.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    with protocol_streams() as (source, sink):
+        bundle = open_bundle()
+        check_options(bundle, options)
+        with Model(bundle, options) as model:
+            room = EngineRoom(model)
+            try:
+                room.warm_up()
+                return run_stdio(room, source, sink)
+            finally:
+                room.close()
