@@ -4,11 +4,12 @@
 /** The element of an id that index.html has. */
 export const byId = (id) => document.getElementById(id);
 
-/** Make an element: `on…` are listeners, true and false are attributes without a value, the rest are strings. */
+/** Make an element: `on…` are listeners; true and false are attributes without a value, but words of ARIA's. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value != null && name.startsWith("aria-")) element.setAttribute(name, String(value));
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, String(value));
   }

@@ -178,13 +178,11 @@ class JobView {
 }
 
 /** Settings of a job that are not the usual ones. */
-function settingsOf({ settings, reading }) {
+function settingsOf({ settings }) {
   const said = [];
   if (settings.counts_are !== "auto") said.push(`values are ${settings.counts_are}`);
   if (settings.organism) said.push(`organism ${settings.organism}`);
   if (settings.max_new_tokens) said.push(`at most ${settings.max_new_tokens} tokens`);
   if (settings.num_beams) said.push(`${settings.num_beams} beams`);
-  if (reading.limit) said.push(`first ${cells(reading.limit)}`);
-  if (reading.layer) said.push(`matrix ${reading.layer}`);
   return said;
 }

@@ -61,4 +61,9 @@ function save(blob, name) {
 }
 
 const stem = (name) => name.replace(/\.[^.]*$/, "") || "cells";
-const nameIn = (header) => /filename="([^"\\/]+)"/.exec(header ?? "")?.[1];
+
+/** The name in a Content-Disposition, which writes it in percents (RFC 6266). */
+function nameIn(header) {
+  const written = /filename\*=UTF-8''([^;]+)/.exec(header ?? "")?.[1];
+  return written && decodeURIComponent(written);
+}

@@ -1,7 +1,6 @@
 // Search: groups as one types, ids and texts of all cells when asked.
 
 import { announce, bytes, cells, fill, make, number, swatch } from "../dom.js";
-import { NONE } from "./dataset.js";
 
 const OFFERED = 8; // groups
 const LINE = 400; // bytes of a cell's record, about
@@ -13,8 +12,8 @@ export function searchBox({ input, list, data, texts, shown, colourOf, problem, 
   let options = [];
   let running = null;
 
-  const all = data.categorical.flatMap((column) =>
-    data.grouping(column).list.filter(({ code }) => code !== NONE).map((group) => ({ column, group, lower: group.name.toLowerCase() })));
+  // Counting the groups of a column of a million cells takes a moment: only when one of its groups is found.
+  const all = data.categorical.flatMap((column) => data.names[column].map((name, code) => ({ column, name, code, lower: name.toLowerCase() })));
 
   const listen = (target, kind, listener) => target.addEventListener(kind, listener, { signal });
   listen(input, "input", offer);
@@ -30,7 +29,8 @@ export function searchBox({ input, list, data, texts, shown, colourOf, problem, 
     const words = input.value.trim().replace(/\s+/g, " ");
     if (!words) return close();
     const lower = words.toLowerCase();
-    const groups = all.filter((each) => each.lower.includes(lower)).slice(0, OFFERED);
+    const matching = all.filter((each) => each.lower.includes(lower)).slice(0, OFFERED);
+    const groups = matching.map(({ column, code }) => ({ column, group: data.grouping(column).list.find((group) => group.code === code) })).filter(({ group }) => group);
     const cost = data.cells * LINE > 2e7 ? `reads all ${cells(data.cells)}, about ${bytes(data.cells * LINE)}` : `in all ${cells(data.cells)}`;
     options = [
       ...groups.map(({ column, group }) => ({

@@ -30,7 +30,7 @@ export class Result {
     this.texts = new Texts(job.id, data.cells);
     this.stopping = new AbortController();
     const { signal } = this.stopping;
-    this.byType = data.codes.has(CELL_TYPE) ? colourByGroup(data, CELL_TYPE) : null;
+    this.byType = data.names[CELL_TYPE]?.length ? colourByGroup(data, CELL_TYPE) : null;
     this.row = null;
     byId("result").hidden = false;
     this.table = new CellTable(byId("table"), this);
@@ -68,7 +68,7 @@ export class Result {
     const { data } = this;
     const select = byId("colour-by");
     const option = (value, title) => make("option", { value }, title);
-    const own = data.categorical.filter((column) => column === CELL_TYPE);
+    const own = this.byType ? [CELL_TYPE] : [];
     const others = data.categorical.filter((column) => column !== CELL_TYPE);
     fill(
       select,
