@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -23,8 +22,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-CELLS = 60  # of the file that tests give
-EVIL = "<img src=x onerror=alert(1)>"  # what a stranger may call a cell, or a group of them
 expect.set_options(timeout=30_000)
 
 
@@ -100,9 +97,3 @@ class Watched:
 
 Serve = Callable[..., AbstractContextManager[str]]
 OpenPage = Callable[..., Watched]
-
-
-def described_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of the lines that `c2t describe` wrote."""
-    lines = (folder / "described.jsonl").read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines if line]

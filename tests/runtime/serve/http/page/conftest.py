@@ -1,4 +1,7 @@
-"""The page in a real browser, before a real service: a room over the tiny bundle, its jobs, its door."""
+"""The page in a real browser, before a real service: the tiny bundle, its jobs, its door.
+
+Optional packages are imported by the fixtures: the files that use these are skipped by name.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,26 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-
-for name in ("playwright", "starlette", "uvicorn", "prometheus_client", "httpx"):
-    pytest.importorskip(name)
-
-import anndata
-import httpx
-import numpy as np
-import pandas
-import scipy.sparse
-from http_service import serving, wait_until
-from page_browser import CELLS, CHROMIUM, EVIL, FLAGS, OpenPage, Serve, Watched
-from playwright.sync_api import Browser, sync_playwright
+from page_cells import write_page_cells
 
 import c2t
 from c2t.runtime.output.describe_file import DescribeFileOptions, describe_file
-from c2t.runtime.serve.http.options import HttpOptions
-from c2t.runtime.serve.jobs.jobs import Jobs
-from c2t.runtime.serve.jobs.options import JobOptions
-from c2t.runtime.serve.room.room import EngineRoom
+
+if TYPE_CHECKING:
+    from page_browser import OpenPage, Serve, Watched
+    from playwright.sync_api import Browser
 
 OPTIONS = c2t.DescribeOptions(threads=1, engine="cpu")
-GROUPS = ("left", "right", EVIL)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    from page_browser import CHROMIUM, FLAGS
+    from playwright.sync_api import sync_playwright
+
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
@@ -49,6 +43,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
     At the end: nothing was asked of another host, and the console has no error.
     """
+    from page_browser import Watched
+
     opened: list[Watched] = []
 
     def open_one(url: str, **context: Any) -> Watched:
@@ -73,6 +69,12 @@ def model(tiny_bundle_folder: Path) -> Iterator[c2t.Model]:
 @pytest.fixture(scope="session")
 def serve(model: c2t.Model) -> Serve:
     """Serves the tiny bundle; gives the address of the page."""
+    from http_service import serving
+
+    from c2t.runtime.serve.http.options import HttpOptions
+    from c2t.runtime.serve.jobs.jobs import Jobs
+    from c2t.runtime.serve.jobs.options import JobOptions
+    from c2t.runtime.serve.room.room import EngineRoom
 
     @contextmanager
     def serve_one(folder: Path, *, token: str | None = None, **options: Any) -> Iterator[str]:
@@ -98,25 +100,7 @@ def service(serve: Serve, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three groups of cells on a plane, one of them with an evil name; cell 3 is empty."""
-    draw = np.random.default_rng(5)
-    counts = draw.poisson(0.7, (CELLS, 60)).astype(np.float32)
-    counts[3] = 0
-    group = np.arange(CELLS) % 3
-    names = [f"cell{number}" for number in range(CELLS)]
-    names[7] = EVIL
-    plane = np.array([[-5, 0], [5, 0], [0, 6]])[group] + draw.normal(0, 0.4, (CELLS, 2))
-    table = anndata.AnnData(
-        scipy.sparse.csr_matrix(counts),
-        obs=pandas.DataFrame(
-            {"side": pandas.Categorical.from_codes(group, list(GROUPS))}, index=names
-        ),
-        var=pandas.DataFrame(index=[f"ENSG{number:011d}" for number in range(1, 61)]),
-        obsm={"X_umap": plane.astype(np.float32)},
-    )
-    path = tmp_path_factory.mktemp("cells") / "three groups.h5ad"
-    table.write_h5ad(path)
-    return path
+    return write_page_cells(tmp_path_factory.mktemp("cells") / "three groups.h5ad")
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +118,9 @@ def described(cells: Path, model: c2t.Model, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def result(serve: Serve, cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the described cells."""
+    import httpx
+    from http_service import wait_until
+
     with serve(tmp_path_factory.mktemp("jobs")) as url:
         answer = httpx.post(
             f"{url}/v1/jobs?name=three%20groups.h5ad",

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import anndata
 import pytest
+
+pytest.importorskip("httpx")
+pytest.importorskip("playwright")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
 from http_service import Gate
-from page_browser import CELLS, EVIL, OpenPage, Serve, described_records, expect
+from page_browser import OpenPage, Serve, expect
+from page_cells import CELLS, EVIL, described_records
 
 ALL = f"{CELLS} cells"
 

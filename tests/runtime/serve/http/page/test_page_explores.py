@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from page_browser import CELLS, EVIL, OpenPage, Watched, described_records, expect
+
+pytest.importorskip("httpx")
+pytest.importorskip("playwright")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from page_browser import OpenPage, Watched, expect
+from page_cells import CELLS, EVIL, described_records
 
 ALL = f"{CELLS} cells"
 GROUP = CELLS // 3
@@ -143,7 +151,7 @@ def test_search_finds_groups_ids_and_words(page: Watched, described: Path) -> No
         ]
         page["#search"].fill(words)
         keyboard.press("Enter")
-        expect(page["#chips"]).to_contain_text("×")
+        expect(page["#chips button"]).to_have_count(1)
         page.count(f"{len(found)} of {ALL}")
         expect(page["#row-0 .c1"]).to_have_text(found[0]["cell"])
         page["#chips button"].click()
@@ -226,8 +234,8 @@ def test_the_intended_use_and_the_bundle_are_always_seen(page: Watched) -> None:
 
 def test_every_control_has_a_name_and_is_reached_by_tab(page: Watched) -> None:
     unnamed = page.page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, summary, a, [role]")]
-        .filter((e) => e.checkVisibility() && ["BUTTON", "INPUT", "SELECT", "SUMMARY", "A"].includes(e.tagName))
+        """() => [...document.querySelectorAll("button, input, select, summary, a")]
+        .filter((e) => e.checkVisibility())
         .filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.labels?.length))
         .map((e) => e.outerHTML)"""
     )

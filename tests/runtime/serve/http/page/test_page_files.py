@@ -1,4 +1,4 @@
-"""The files of the page as they lie there: what they may not hold, and what their colours must do."""
+"""The files of the page as they lie there: what they may not hold, what their colours must do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DANGEROUS = (
     *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "srcdoc"),
     *("eval(", "new Function", "DOMParser", "createContextualFragment", "setHTML"),
 )
-# Linear RGB as people with a colour blindness see it: Machado, Oliveira, Fernandes 2009, severity 1.
+# Linear RGB as the colour-blind see it: Machado, Oliveira, Fernandes 2009, severity 1.
 SEEN_AS = {
     "normal": np.eye(3),
     "protan": [

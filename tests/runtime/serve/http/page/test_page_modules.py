@@ -11,6 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("httpx")
+pytest.importorskip("playwright")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
 from page_browser import OpenPage, Watched
 
 from c2t.runtime.serve.jobs.picture.blob import NONE, Columns, write_blob
@@ -163,18 +170,21 @@ def test_pixels_show_the_points_and_the_counts(page: Watched) -> None:
         page,
         """const { Painter } = await load('map/paint');
         const painter = new Painter(); painter.resize(20, 10);
-        const points = { x: Float32Array.of(0, 2, 2, -30), y: Float32Array.of(0, 1, 1, 0), count: 4 };
+        const [x, y] = [Float32Array.of(0, 2, 2, -30), Float32Array.of(0, 1, 1, 0)];
+        const points = { x, y, count: 4 };
         const colours = Array.from({length: 256}, () => [0, 0, 0]); colours[1] = [200, 0, 0];
-        const look = { codes: Uint8Array.of(0, 1, 1, 1), mask: null, colours, ground: [255, 255, 255],
-          dim: [220, 220, 220], size: 0.1 };
+        const look = { codes: Uint8Array.of(0, 1, 1, 1), mask: null, colours, size: 0.1,
+          ground: [255, 255, 255], dim: [220, 220, 220] };
         const view = { x: 0, y: 0, scale: 2, ratio: 1 };
         const inside = painter.paint(points, view, look);
-        const at = (px, py) => Array.from(painter.image.data.slice((py * 20 + px) * 4, (py * 20 + px) * 4 + 4));
+        const { data } = painter.image;
+        const at = (px, py) => Array.from(data.slice((py * 20 + px) * 4, (py * 20 + px) * 4 + 4));
         const strong = at(14, 3), weak = at(10, 5), empty = at(0, 0);
         look.mask = Uint8Array.of(1, 0, 0, 0);
         painter.paint(points, view, look);
         return { inside, strong, weak, empty, left: at(14, 3), kept: at(10, 5),
-          near: painter.at(11, 6, 3), there: painter.at(14, 3, 3), nobody: painter.at(1, 1, 3) };""",
+          near: painter.at(11, 6, 3), there: painter.at(14, 3, 3),
+          nobody: painter.at(1, 1, 3) };""",
     )
     assert found["inside"] == 3
     assert found["empty"] == [255, 255, 255, 255]
@@ -197,7 +207,10 @@ AWKWARD: list[dict[str, Any]] = [
 
 def test_csv_is_written_as_python_writes_it(page: Watched) -> None:
     records = [{**record, "genes_used": 5, "error": None} for record in AWKWARD]
-    code = "const { csvLine } = await load('results/export'); return JSON.parse(given).map(csvLine).join('');"
+    code = (
+        "const { csvLine } = await load('results/export');"
+        " return JSON.parse(given).map(csvLine).join('');"
+    )
     found = run(page, code, json.dumps(records))
     lines = io.StringIO()
     csv.writer(lines, lineterminator="\n").writerows(list(record.values()) for record in records)
@@ -221,11 +234,17 @@ def test_half_events_are_put_together(page: Watched) -> None:
     found = run(
         page,
         """const { events } = await load('api');
-        const text = 'id: 1\\nevent: progress\\ndata: {"a": "é"}\\n\\n: alive\\n\\nid: 2\\nevent: done\\ndata: {}\\n\\n';
-        const bytes = new TextEncoder().encode(text); const real = globalThis.fetch; const all = [];
+        const text = ['id: 1', 'event: progress', 'data: {"a": "é"}', '', ': alive', '',
+          'id: 2', 'event: done', 'data: {}', '', ''].join('\\n');
+        const bytes = new TextEncoder().encode(text);
+        const real = globalThis.fetch;
+        const all = [];
         for (let cut = 1; cut < bytes.length; cut += 1) {
           globalThis.fetch = async () => new Response(new ReadableStream({ start(stream) {
-            stream.enqueue(bytes.slice(0, cut)); stream.enqueue(bytes.slice(cut)); stream.close(); } }));
+            stream.enqueue(bytes.slice(0, cut));
+            stream.enqueue(bytes.slice(cut));
+            stream.close();
+          } }));
           const got = []; for await (const event of events('/', {})) got.push(event);
           all.push(JSON.stringify(got));
         }
