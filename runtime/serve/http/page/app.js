@@ -1,7 +1,7 @@
 // The page as a whole: which view is shown, the bundle's name, and the dialogs.
 // One decision: the address says what is shown (#/jobs/ID), so a reload and a bookmark lead to the same place.
 
-import { askTokenWith, getJson } from "./api.js";
+import { Problem, askTokenWith, getJson } from "./api.js";
 import { byId, fill, make } from "./dom.js";
 import { showJob } from "./job.js";
 import { handleForm, watchJobs, writeProblem } from "./start.js";
@@ -56,6 +56,7 @@ async function writeBundle() {
     const { name, digest, precision, engine, models, species, intended_use: use } = bundle;
     fill(box, "Bundle ", make("b", {}, name), ` · ${precision} · ${digest.slice(0, 12)}`, engine && ` · ${engine}`);
     box.title = [species && `describes ${species} cells`, `digest ${digest}`, use].filter(Boolean).join("\n");
+    if (bundle.jobs === false) writeProblem(byId("new-problem"), new Problem("this service takes no files", "start it with a folder for jobs"));
     if (models?.random_weights) box.append(make("strong", { class: "warning" }, " · random weights: its texts mean nothing"));
   } catch (error) {
     if (error.status !== 401) writeProblem(byId("trouble"), error);

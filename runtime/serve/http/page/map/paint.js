@@ -5,8 +5,10 @@
 const NOBODY = -1;
 const LEVELS = 16; // of opacity, by how many points lie on a pixel
 const LARGEST = 13; // pixels across a point
-const CROWD = 250_000; // points of a frame from which each is one pixel
-const BUDGET = 4_000_000; // pixels of all discs of a frame
+// Points of a frame up to which each is a disc with a soft edge, and up to which it has four pixels; above, one.
+const DISCS = 30_000;
+const SQUARES = 300_000;
+const BUDGET = 1_200_000; // pixels of all discs of a frame
 
 export class Painter {
   constructor() {
@@ -33,48 +35,67 @@ export class Painter {
     this.seen.fill(NOBODY);
     this.counts.fill(0);
     this.pixels.fill(packed(look.ground));
-    const inside = this.project(points, view, look.mask);
-    const across = this.diameter(inside, look.size, view.ratio ?? 1);
-    if (across < 1.9) this.dense(look);
-    else this.discs(points, view, look, across);
-    return inside;
-  }
-
-  /** Note for each pixel which point is seen there, and how many there are. */
-  project({ x, y, count }, view, mask) {
-    const { width, height, seen, counts } = this;
-    const { scale } = view;
-    const [right, down] = [width / 2 - view.x * scale, height / 2 + view.y * scale];
-    let inside = 0;
-    // Points that are left out first: the others lie over them.
-    for (let turn = mask ? 0 : 1; turn < 2; turn += 1) {
-      for (let k = 0; k < count; k += 1) {
-        if (mask && mask[k] !== turn) continue;
-        const px = Math.floor(x[k] * scale + right);
-        const py = Math.floor(down - y[k] * scale);
-        if (px < 0 || py < 0 || px >= width || py >= height) continue;
-        inside += 1;
-        const pixel = py * width + px;
-        seen[pixel] = k;
-        if (turn && counts[pixel] < 255) counts[pixel] += 1;
-      }
+    const place = { scale: view.scale, right: this.width / 2 - view.x * view.scale, down: this.height / 2 + view.y * view.scale };
+    const inside = this.count(points, place);
+    if (inside <= DISCS) this.discs(points, place, look, this.diameter(inside, look.size, view.ratio ?? 1));
+    else {
+      this.project(points, place, look.mask, inside > SQUARES / look.size ** 2 ? 1 : 2);
+      this.dense(look);
     }
     return inside;
   }
 
-  /** Pixels across a point: the fewer there are, the larger. */
-  diameter(inside, size, ratio) {
-    const wanted = 0.48 * Math.sqrt((this.width * this.height) / Math.max(inside, 1)) * size;
-    const least = inside > CROWD ? 1 : 2.2;
-    const across = Math.min(Math.max(wanted, least * size), LARGEST * Math.max(size, 1));
-    return Math.min(across * Math.sqrt(ratio), Math.sqrt(BUDGET / Math.max(inside, 1)));
+  /** How many points lie inside. */
+  count({ x, y, count }, { scale, right, down }) {
+    const { width, height } = this;
+    let inside = 0;
+    for (let k = 0; k < count; k += 1) {
+      const px = x[k] * scale + right;
+      const py = down - y[k] * scale;
+      if (px >= 0 && py >= 0 && px < width && py < height) inside += 1;
+    }
+    return inside;
   }
 
-  /** One pixel a point; the more points on it, the stronger its colour. */
+  /** Note for each pixel which point is seen there, and how many there are. A point has `side` pixels across. */
+  project({ x, y, count }, { scale, right, down }, mask, side) {
+    const { seen, counts } = this;
+    const [width, wide, high] = [this.width, this.width - side + 1, this.height - side + 1];
+    // Points that are left out first: the others lie over them.
+    for (let turn = mask ? 0 : 1; turn < 2; turn += 1) {
+      for (let k = 0; k < count; k += 1) {
+        if (mask && mask[k] !== turn) continue;
+        const px = x[k] * scale + right;
+        const py = down - y[k] * scale;
+        if (!(px >= 0 && py >= 0 && px < wide && py < high)) continue;
+        const pixel = (py | 0) * width + (px | 0);
+        seen[pixel] = k;
+        if (turn && counts[pixel] < 255) counts[pixel] += 1;
+        if (side === 1) continue;
+        seen[pixel + 1] = seen[pixel + width] = seen[pixel + width + 1] = k;
+        if (!turn) continue;
+        if (counts[pixel + 1] < 255) counts[pixel + 1] += 1;
+        if (counts[pixel + width] < 255) counts[pixel + width] += 1;
+        if (counts[pixel + width + 1] < 255) counts[pixel + width + 1] += 1;
+      }
+    }
+  }
+
+  /** Pixels across a disc: the fewer there are, the larger. */
+  diameter(inside, size, ratio) {
+    const wanted = 0.48 * Math.sqrt((this.width * this.height) / Math.max(inside, 1));
+    const across = Math.min(Math.max(wanted, 2.4), LARGEST) * size * Math.sqrt(ratio);
+    return Math.min(across, 3 * LARGEST, Math.sqrt(BUDGET / Math.max(inside, 1)));
+  }
+
+  /** Colour the pixels of points; the more points on one, the stronger its colour. */
   dense({ codes, colours, ground, dim }) {
     const { seen, counts, pixels } = this;
     let [most, filled] = [0, 0];
-    for (const count of counts) if (count) [most, filled] = [most + count, filled + 1];
+    for (let pixel = 0; pixel < counts.length; pixel += 1) {
+      most += counts[pixel];
+      if (counts[pixel]) filled += 1;
+    }
     const typical = Math.max(1, (2 * most) / Math.max(filled, 1));
     const level = Uint8Array.from({ length: 256 }, (_, count) => Math.min(LEVELS - 1, Math.round(((LEVELS - 1) * Math.log1p(count)) / Math.log1p(typical))));
     const table = new Uint32Array(LEVELS * 256);
@@ -92,31 +113,28 @@ export class Painter {
   }
 
   /** Discs with soft edges, which overlap a little transparently. */
-  discs({ x, y, count }, view, { codes, mask, colours, dim }, across) {
-    const { width, height, seen } = this;
-    const { data } = this.image;
-    const { scale } = view;
-    const [right, down] = [width / 2 - view.x * scale, height / 2 + view.y * scale];
-    const disc = discOf(across);
-    seen.fill(NOBODY);
+  discs({ x, y, count }, { scale, right, down }, { codes, mask, colours, dim }, across) {
+    const { width, height, seen, pixels } = this;
+    const { dx, dy, cover, reach } = discOf(across);
     for (let turn = mask ? 0 : 1; turn < 2; turn += 1) {
       for (let k = 0; k < count; k += 1) {
         if (mask && mask[k] !== turn) continue;
-        const px = Math.floor(x[k] * scale + right);
-        const py = Math.floor(down - y[k] * scale);
-        if (px < -disc.reach || py < -disc.reach || px >= width + disc.reach || py >= height + disc.reach) continue;
+        const [fx, fy] = [x[k] * scale + right, down - y[k] * scale];
+        if (!(fx > -reach && fy > -reach && fx < width + reach && fy < height + reach)) continue;
+        const [px, py] = [Math.floor(fx), Math.floor(fy)];
         const [red, green, blue] = turn ? colours[codes[k]] : dim;
-        for (let at = 0; at < disc.dx.length; at += 1) {
-          const qx = px + disc.dx[at];
-          const qy = py + disc.dy[at];
+        for (let at = 0; at < dx.length; at += 1) {
+          const qx = px + dx[at];
+          const qy = py + dy[at];
           if (qx < 0 || qy < 0 || qx >= width || qy >= height) continue;
           const pixel = qy * width + qx;
-          const cover = disc.cover[at];
-          const byte = pixel * 4;
-          data[byte] += (red - data[byte]) * cover;
-          data[byte + 1] += (green - data[byte + 1]) * cover;
-          data[byte + 2] += (blue - data[byte + 2]) * cover;
-          if (cover > 0.4) seen[pixel] = k;
+          const share = cover[at]; // of 256
+          const old = pixels[pixel];
+          const r = old & 255;
+          const g = (old >> 8) & 255;
+          const b = (old >> 16) & 255;
+          pixels[pixel] = 0xff000000 | ((b + (((blue - b) * share) >> 8)) << 16) | ((g + (((green - g) * share) >> 8)) << 8) | (r + (((red - r) * share) >> 8));
+          if (share > 100) seen[pixel] = k;
         }
       }
     }
@@ -145,7 +163,7 @@ function discOf(across) {
   for (let dy = -reach; dy <= reach; dy += 1) {
     for (let dx = -reach; dx <= reach; dx += 1) {
       const cover = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(dx, dy)));
-      if (cover > 0.05) disc.dx.push(dx), disc.dy.push(dy), disc.cover.push(cover * 0.85);
+      if (cover > 0.05) disc.dx.push(dx), disc.dy.push(dy), disc.cover.push(Math.round(cover * 218));
     }
   }
   return disc;

@@ -1,5 +1,7 @@
 // Regions of the plane that a person draws: which points lie inside.
 
+const BANDS = 256;
+
 /** The points of a line drawn by hand, those left out that add less than a distance. */
 export function thinned(line, distance) {
   const kept = [];
@@ -21,11 +23,18 @@ export function inside({ x, y, count }, polygon) {
   if (polygon.length < 3) return found;
   const [xs, ys] = [polygon.map(([px]) => px), polygon.map(([, py]) => py)];
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  // Sides by the bands of height that they cross: a point is compared with those of its band only.
+  const band = (py) => Math.min(BANDS - 1, Math.max(0, Math.floor(((py - low) / (high - low)) * BANDS))) || 0;
+  const sides = Array.from({ length: BANDS }, () => []);
+  for (let a = 0, b = xs.length - 1; a < xs.length; b = a, a += 1) {
+    for (let k = band(Math.min(ys[a], ys[b])); k <= band(Math.max(ys[a], ys[b])); k += 1) sides[k].push([a, b]);
+  }
   for (let k = 0; k < count; k += 1) {
-    const [px, py] = [x[k], y[k]];
+    const px = x[k];
+    const py = y[k];
     if (px < left || px > right || py < low || py > high) continue;
     let odd = false;
-    for (let a = 0, b = xs.length - 1; a < xs.length; b = a, a += 1) {
+    for (const [a, b] of sides[band(py)]) {
       if (ys[a] > py !== ys[b] > py && px < ((xs[b] - xs[a]) * (py - ys[a])) / (ys[b] - ys[a]) + xs[a]) odd = !odd;
     }
     if (odd) found.push(k);

@@ -74,7 +74,7 @@ export function groupCells(codes, names, confidence) {
   const slots = names.length + 1;
   const slot = (code) => (code < names.length ? code : names.length);
   const starts = new Uint32Array(slots + 1);
-  for (const code of codes) starts[slot(code) + 1] += 1;
+  for (let row = 0; row < codes.length; row += 1) starts[slot(codes[row]) + 1] += 1;
   for (let k = 0; k < slots; k += 1) starts[k + 1] += starts[k];
   const next = starts.slice();
   const rows = new Uint32Array(codes.length);
@@ -95,7 +95,10 @@ export function groupCells(codes, names, confidence) {
 export function medianOf(rows, values) {
   const some = new Float32Array(rows.length);
   let count = 0;
-  for (const row of rows) if (!Number.isNaN(values[row])) some[count++] = values[row];
+  for (let k = 0; k < rows.length; k += 1) {
+    const value = values[rows[k]];
+    if (value === value) some[count++] = value; // NaN is not equal to itself
+  }
   if (!count) return NaN;
   const sorted = some.subarray(0, count).sort();
   return (sorted[(count - 1) >> 1] + sorted[count >> 1]) / 2;
@@ -112,17 +115,20 @@ function shuffledPlaces(x, y) {
     state ^= state >>> 17;
     state ^= state << 5;
     const other = (state >>> 0) % (k + 1);
-    [rows[k], rows[other]] = [rows[other], rows[k]];
+    const row = rows[k];
+    rows[k] = rows[other];
+    rows[other] = row;
   }
   const kept = rows.subarray(0, count);
-  const places = { rows: kept, x: new Float32Array(count), y: new Float32Array(count), count };
+  const [px, py] = [new Float32Array(count), new Float32Array(count)];
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
   for (let k = 0; k < count; k += 1) {
-    const [a, b] = [(places.x[k] = x[kept[k]]), (places.y[k] = y[kept[k]])];
+    const a = (px[k] = x[kept[k]]);
+    const b = (py[k] = y[kept[k]]);
     if (a < left) left = a;
     if (a > right) right = a;
     if (b < low) low = b;
     if (b > high) high = b;
   }
-  return { ...places, left, right, low, high };
+  return { rows: kept, x: px, y: py, count, left, right, low, high };
 }

@@ -11,7 +11,7 @@ const LISTED = 300; // groups; more are found by search
 export function colourByGroup(data, column) {
   const own = new Uint8Array(65536).fill(LACKING);
   data.grouping(column).list.filter(({ code }) => code !== NONE).forEach(({ code }, place) => (own[code] = place < OWN_COLOURS ? place : OTHER));
-  return { codes: data.codes.get(column).length ? Uint8Array.from(data.codes.get(column), (code) => own[code]) : new Uint8Array(0), codeOf: (code) => own[code] };
+  return { codes: mapped(data.codes.get(column), (code) => own[code]), codeOf: (code) => own[code] };
 }
 
 /** Codes of colour for all cells, by a number from 0 to 1: {codes, low, high}. */
@@ -23,9 +23,15 @@ export function colourByNumber(values) {
   }
   if (least > most) [least, most] = [0, 1];
   const [low, high] = [Math.floor(least * 20) / 20, Math.max(Math.ceil(most * 20) / 20, Math.floor(least * 20) / 20 + 0.05)];
-  const codes = Uint8Array.from(values, (value) =>
-    Number.isNaN(value) ? LACKING : FIRST_STEP + Math.round(((value - low) / (high - low)) * (STEPS - 1)));
+  const codes = mapped(values, (value) => (Number.isNaN(value) ? LACKING : FIRST_STEP + Math.round(((value - low) / (high - low)) * (STEPS - 1))));
   return { codes, low, high };
+}
+
+/** Bytes made of values; many times faster than `Uint8Array.from` for a million. */
+export function mapped(values, byte) {
+  const bytes = new Uint8Array(values.length);
+  for (let k = 0; k < bytes.length; k += 1) bytes[k] = byte(values[k]);
+  return bytes;
 }
 
 /** Write the groups of a column. `choose(group)` is told which one was pressed. */

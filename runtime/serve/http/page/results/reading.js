@@ -85,10 +85,10 @@ function example(row, record, read) {
 function sharesOf(data, rows, colourOfType) {
   const codes = data.codes.get(CELL_TYPE);
   if (!codes || !rows.length) return null;
-  const times = new Map();
-  for (const row of rows) times.set(codes[row], (times.get(codes[row]) ?? 0) + 1);
-  if (times.size < 2) return null; // the heading says it
-  const sorted = [...times].sort((a, b) => b[1] - a[1]);
+  const times = new Uint32Array(65536);
+  for (let k = 0; k < rows.length; k += 1) times[codes[rows[k]]] += 1;
+  const sorted = Array.from(times, (n, code) => [code, n]).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
+  if (sorted.length < 2) return null; // the heading says it
   const names = data.names[CELL_TYPE];
   const line = ([code, n]) =>
     make("tr", {}, make("th", { scope: "row" }, swatch(colourOfType(code)), names[code] ?? "no type"), make("td", {}, bar(n / rows.length, colourOfType(code))), make("td", {}, percent(n / rows.length)));

@@ -7,7 +7,7 @@ import { css, palette } from "../map/palette.js";
 import { theme } from "../theme.js";
 import { CELL_TYPE, readColumns } from "./dataset.js";
 import { searchBox } from "./finder.js";
-import { colourByGroup, colourByNumber, writeGroups, writeScale } from "./legend.js";
+import { colourByGroup, colourByNumber, mapped, writeGroups, writeScale } from "./legend.js";
 import { readCell, readGroup } from "./reading.js";
 import { Shown } from "./shown.js";
 import { CellTable } from "./table.js";
@@ -105,7 +105,7 @@ export class Result {
       const values = column === "confidence" ? data.confidence : data.typeConfidence;
       const choose = (k, from, to, label) => {
         if (chosen === k) return shown.release("range");
-        return shown.keep("range", label, Uint8Array.from(values, (value) => (value >= from && value < to ? 1 : 0)), { number: k });
+        return shown.keep("range", label, mapped(values, (value) => (value >= from && value < to ? 1 : 0)), { number: k });
       };
       writeScale(box, { values, ...look, colours, title: NUMBERS[column], choose, chosen });
     } else {

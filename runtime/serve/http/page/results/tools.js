@@ -1,6 +1,7 @@
 // The controls around the results: tools of the map, filters, panes, export.
 
 import { announce, byId, fill, make, number } from "../dom.js";
+import { mapped } from "./legend.js";
 import { FORMATS, saveAll, saveShown } from "./export.js";
 
 /** Make the controls work on a Result, until the signal. */
@@ -45,7 +46,7 @@ export function handleTools(result, signal) {
     if (from || to) {
       const values = which === "confidence" ? data.confidence : data.typeConfidence;
       const [low, high] = [from ? Number(from) : 0, to ? Number(to) : 1];
-      const keeps = Uint8Array.from(values, (value) => (value >= low && value <= high ? 1 : 0));
+      const keeps = mapped(values, (value) => (value >= low && value <= high ? 1 : 0));
       shown.keep("scores", `confidence${which === "confidence" ? "" : " of type"} ${low}–${high}`, keeps);
     } else shown.release("scores");
     if (errors) shown.keep("errors", errors === "1" ? "with an error" : "without an error", data.error.map((failed) => (Number(Boolean(failed)) === Number(errors) ? 1 : 0)));
