@@ -3,7 +3,7 @@
 import { bar, cells, fill, make, marked, number, percent, score, swatch } from "../dom.js";
 import { CELL_TYPE, medianOf } from "./dataset.js";
 
-const SAMPLE = 240; // cells of a group whose texts are read
+const SAMPLE = 120; // cells of a group whose texts are read
 const FREQUENT = 4;
 const EXAMPLES = 5;
 const SHARES = 6;

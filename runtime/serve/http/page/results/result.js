@@ -179,6 +179,7 @@ export class Result {
       const heading = await readCell(byId("reading"), { ...this, row, colourOf: (of) => this.typeColour(codes[of]), go });
       if (row !== this.row) return;
       byId("reading").scrollTop = 0;
+      if (matchMedia("(max-width: 860px)").matches) byId("reading").scrollIntoView({ block: "nearest" });
       if (from === "key" || from === "reading") heading.focus();
       if (from === "table" || from === "step") announce(byId("reading").querySelector(".written, .hint")?.textContent ?? "");
       if (from === "step") byId("reading").querySelector(".steps").lastChild.focus();
