@@ -114,7 +114,7 @@ def test_stdio_ends_with_its_input_and_prints_nothing_else(tiny_bundle_folder: P
         (("--no-http",), "no door is open", "leave out --no-http, or give --sila or --socket"),
         (("--stdio", "--sila"), "--stdio talks with the parent process alone", "second"),
         (("--token-file", "nowhere"), "nowhere", "make one"),
-        (("--host", "256.0.0.1"), "cannot listen at 256.0.0.1", "--port"),
+        (("--host", "256.0.0.1", "--insecure"), "cannot listen at 256.0.0.1", "--port"),
         (("--allow-folder", "nowhere"), "nowhere", ""),
         (("--batch-size", "1000000"), "batch_size is 1,000,000", "at most"),
         (("--sila", "--sila-key", "nowhere"), "belong together", "give both"),
