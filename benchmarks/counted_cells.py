@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -112,7 +113,8 @@ def main() -> None:
         "names": "symbols, 5 % of them unknown",
         "sizes": [measure(names, genes, vocabulary, arguments.repeats) for genes in SIZES],
         "repeats": arguments.repeats,
-        "machine": f"{platform.machine()}, 2 cores shared with other work",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": [round(load, 1) for load in os.getloadavg()],  # of other work on this machine
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "seed": SEED,
     }
