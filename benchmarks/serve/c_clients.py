@@ -21,7 +21,7 @@ CANCELLED, CELLS, OVERLOADED = -7, -8, -9
 def build_library(folder: Path) -> ctypes.CDLL:
     """Compile the library and open it."""
     path = folder / "libc2t.so.1"
-    sources = sorted(map(str, (CAPI / "src").glob("*.c")))
+    sources = sorted(map(str, (CAPI / "src").rglob("*.c")))
     command = ["cc", "-std=c11", "-O2", "-fPIC", "-shared", "-DC2T_BUILD", f"-I{CAPI}"]
     subprocess.run([*command, *sources, "-o", str(path), "-pthread", "-lm"], check=True)
     library = ctypes.CDLL(str(path))
