@@ -21,7 +21,7 @@ from c2t.runtime.serve.http.metrics import METRICS_TYPE, Metrics
 from c2t.runtime.serve.http.options import HttpOptions
 from c2t.runtime.serve.http.readiness import Readiness
 from c2t.runtime.serve.http.wire.answers import json_response
-from c2t.runtime.serve.http.wire.problems import HttpError
+from c2t.runtime.serve.http.wire.problems import HttpError, shown
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.room.messages import CELLS_MAX
 from c2t.runtime.serve.room.room import EngineRoom
@@ -199,7 +199,7 @@ class AboutRoutes:
 
     def _check_name(self, request: Request) -> None:
         if (name := request.path_params["name"]) != self._info.name:
-            problem = f"there is no model {name!r}"
+            problem = f"there is no model {shown(name)}"
             raise HttpError(404, problem, hint=f"the model is {self._info.name!r}")
 
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 
 from c2t.runtime.serve.http.wire.body import decode
-from c2t.runtime.serve.http.wire.problems import HttpError
+from c2t.runtime.serve.http.wire.problems import HttpError, shown
 from c2t.runtime.serve.jobs.state import DEFAULT_READING, DEFAULT_SETTINGS, Reading, ResultFormat
 from c2t.runtime.serve.room.messages import DescribeRequest, Settings
 
@@ -101,7 +101,7 @@ def read_query(request: Request, *kinds: type[Any]) -> list[Any]:
         place = next((i for i, kind in enumerate(kinds) if name in kind.__struct_fields__), None)
         if place is None:
             known = ", ".join(field for kind in kinds for field in kind.__struct_fields__)
-            problem = f"there is no parameter {name[:100]!r}"
+            problem = f"there is no parameter {shown(name)}"
             raise HttpError(422, problem, hint=f"the parameters are {known}" if known else NONE)
         if name in SEVERAL:
             values = given[place].setdefault(name, [])
@@ -149,6 +149,6 @@ def last_event(request: Request) -> int:
     if not sent:
         return -1
     if not (sent.isascii() and sent.isdigit() and len(sent) < 19):
-        problem = f"Last-Event-ID is {sent[:100]!r}"
+        problem = f"Last-Event-ID is {shown(sent)}"
         raise HttpError(422, problem, hint="send the `id` of an event of this job")
     return int(sent)

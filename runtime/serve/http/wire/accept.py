@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from c2t.runtime.serve.http.wire.problems import HttpError
+from c2t.runtime.serve.http.wire.problems import HttpError, shown
 
 
 def choose_type(request: Request, *offered: str) -> str:
@@ -19,7 +19,7 @@ def choose_type(request: Request, *offered: str) -> str:
     liked = [_liking(accept, kind) for kind in offered]
     best = max(liked)
     if best <= 0:
-        problem = f"the request accepts only {accept[:200]!r}"
+        problem = f"the request accepts only {shown(accept)}"
         raise HttpError(406, problem, hint=f"accept {' or '.join(offered)}")
     return offered[liked.index(best)]
 

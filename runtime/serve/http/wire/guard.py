@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from c2t.runtime.serve.http.metrics import Metrics
 from c2t.runtime.serve.http.options import HttpOptions
-from c2t.runtime.serve.http.wire.problems import HttpError, problem_response
+from c2t.runtime.serve.http.wire.problems import HttpError, problem_response, shown
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Guard:
             return
         if port == server[1] and (name == "localhost" or _is_address(name, server[0])):
             return
-        problem = f"the request is for the host {host!r}, which is not this service"
+        problem = f"the request is for the host {shown(host)}, which is not this service"
         hint = "use the address that it was started with, or start it with `--allow-host`"
         raise HttpError(403, problem, hint=hint, reason="host")
 
@@ -109,7 +109,7 @@ class Guard:
             return
         if origin in self._origins:
             return
-        problem = f"the request came from a page of {origin!r}"
+        problem = f"the request came from a page of {shown(origin)}"
         raise HttpError(403, problem, hint=PAGE_HINT, reason="origin")
 
     def _is_link(self, scope: Scope) -> bool:

@@ -40,6 +40,7 @@ STATUSES: tuple[tuple[type[C2TError], HTTPStatus], ...] = (
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (StorageError, HTTPStatus.INSUFFICIENT_STORAGE),
 )
+SHOWN_MAX = 200  # characters
 STOPPING_RETRY = 5  # seconds; a service that restarts takes about as long
 
 
@@ -83,6 +84,11 @@ class HttpError(C2TError):
         self.status = status
         self.headers = dict(headers or {})
         self.reason = reason
+
+
+def shown(sent: str) -> str:
+    """What a client sent, as a problem may repeat it: one line, not too long."""
+    return repr(sent if len(sent) <= SHOWN_MAX else f"{sent[:SHOWN_MAX]}…")
 
 
 def status_of(error: C2TError) -> int:
