@@ -27,6 +27,7 @@ from c2t.runtime.serve.http.readiness import Readiness
 from c2t.runtime.serve.http.routes.about import AboutRoutes
 from c2t.runtime.serve.http.routes.describe import DescribeRoute
 from c2t.runtime.serve.http.routes.jobs import JobRoutes
+from c2t.runtime.serve.http.wire.body import Bodies
 from c2t.runtime.serve.http.wire.boundary import Boundary
 from c2t.runtime.serve.http.wire.guard import Guard
 from c2t.runtime.serve.http.wire.problems import HttpError, problem_response
@@ -54,13 +55,13 @@ def make_app(
     """
     options, metrics = options or HttpOptions(), metrics or Metrics()
     metrics.watch_queue(lambda: room.waiting)
-    readiness = Readiness(room)
+    readiness, bodies = Readiness(room), Bodies(options)
     about = AboutRoutes(room, options, readiness=readiness, metrics=metrics, jobs=jobs)
-    operations = [
-        *describe_operations(DescribeRoute(room, options, readiness)),
-        *(job_operations(JobRoutes(jobs, room, options)) if jobs is not None else ()),
-        *about_operations(about),
-    ]
+    describe = DescribeRoute(room, options, readiness=readiness, bodies=bodies)
+    operations = describe_operations(describe)
+    if jobs is not None:
+        operations += job_operations(JobRoutes(jobs, room, options, bodies=bodies))
+    operations += about_operations(about)
     page = load_page()
     document = make_openapi(operations, token=options.token is not None)
 
@@ -82,6 +83,7 @@ def make_app(
             metrics=metrics,
             routes=labels,
             most=options.open_requests,
+            always={*open_paths, "/metrics"},
         ),
         Middleware(
             Guard,

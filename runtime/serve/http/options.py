@@ -20,6 +20,7 @@ class HttpOptions:
         origins: Further origins, as "https://name", of pages that may ask: for a proxy in front
             that speaks TLS.
         body_bytes: Longest JSON body.
+        bodies_bytes: All JSON bodies together that are being received or read.
         body_seconds: How long a JSON body may take to arrive.
         stalled_seconds: How long a transfer may stand still: an upload's next piece, or a reader
             of events that reads nothing.
@@ -34,6 +35,7 @@ class HttpOptions:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     body_bytes: int = 64 << 20
+    bodies_bytes: int = 256 << 20
     body_seconds: float = 60.0
     stalled_seconds: float = 60.0
     open_requests: int = 256
@@ -45,7 +47,7 @@ class HttpOptions:
             hint = f"take at least {TOKEN_LENGTH_MIN} letters, digits and any of -._~+/="
             raise C2TError(problem, hint=hint)
         sizes = (
-            *("body_bytes", "body_seconds", "stalled_seconds"),
+            *("body_bytes", "bodies_bytes", "body_seconds", "stalled_seconds"),
             *("open_requests", "heartbeat_seconds"),
         )
         for name in sizes:

@@ -14,8 +14,8 @@ from c2t.runtime.serve.http.readiness import Readiness
 from c2t.runtime.serve.http.routes.settings_check import SettingsCheck
 from c2t.runtime.serve.http.wire.accept import choose_type
 from c2t.runtime.serve.http.wire.answers import json_response
-from c2t.runtime.serve.http.wire.body import JSON_TYPE, check_type, decode, read_body
-from c2t.runtime.serve.http.wire.events import EVENTS_TYPE, HEARTBEAT, EventResponse, event
+from c2t.runtime.serve.http.wire.body import JSON_TYPE, Bodies, check_type, decode
+from c2t.runtime.serve.http.wire.events import EVENTS_TYPE, HEARTBEAT, event, event_response
 from c2t.runtime.serve.http.wire.listener import Listener
 from c2t.runtime.serve.http.wire.problems import problem_of
 from c2t.runtime.serve.room.messages import DescribeRequest
@@ -49,10 +49,14 @@ class DescribeRoute:
         room: Describes.
         options: Limits of the door.
         readiness: Knows whether the engines are open.
+        bodies: Receives requests.
     """
 
-    def __init__(self, room: EngineRoom, options: HttpOptions, readiness: Readiness) -> None:
+    def __init__(
+        self, room: EngineRoom, options: HttpOptions, *, readiness: Readiness, bodies: Bodies
+    ) -> None:
         self._room = room
+        self._bodies = bodies
         self._options = options
         self._readiness = readiness
         self._check = SettingsCheck(room)
@@ -62,14 +66,14 @@ class DescribeRoute:
         """Answer one request. A client that goes away takes its cells along."""
         kind = choose_type(request, JSON_TYPE, EVENTS_TYPE)
         check_type(request, JSON_TYPE)
-        options = self._options
-        body = await read_body(request, limit=options.body_bytes, seconds=options.body_seconds)
-        asked = decode(self._decoder, body)
-        del body
-        if kind == EVENTS_TYPE:
-            return await self._events(request, asked)
-        with Listener(request) as listener:
-            ticket = await self._describe(asked, wake=listener.wake)
+        stream, listener = kind == EVENTS_TYPE, Listener(request)
+        async with self._bodies.read(request) as body:
+            asked = decode(self._decoder, body)
+            ticket = await self._describe(asked, wake=listener.wake, stream=stream)
+        del asked, body  # they are larger than all that is kept while the cells wait
+        if stream:
+            return event_response(self._stream(ticket, listener), listener, self._options)
+        with listener:
             try:
                 while not (ticket.finished or listener.gone):
                     await listener.wait()
@@ -79,31 +83,23 @@ class DescribeRoute:
             finally:
                 ticket.cancel()
 
-    async def _events(self, request: Request, asked: DescribeRequest) -> Response:
-        """A stream of events, whose first part is there already: errors have their own status."""
-        listener = Listener(request)
-        ticket = await self._describe(asked, wake=listener.wake, stream=True)
-        events = self._stream(ticket, listener)
-        return EventResponse(events, stalled_seconds=self._options.stalled_seconds)
-
     async def _stream(self, ticket: Ticket, listener: Listener) -> AsyncGenerator[bytes, None]:
         try:
-            with listener:
-                warnings = (event("warning", Warned(warning)) for warning in ticket.warnings)
-                yield HEARTBEAT + b"".join(warnings)
-                while not listener.gone:
-                    last = ticket.finished
-                    happened = b"".join(map(_event, ticket.take()))
-                    if happened:
-                        yield happened
-                    if last:
-                        ticket.take()  # fails where the engine did
-                        yield event("done", Done(ticket.cells))
-                        return
-                    if happened:
-                        await _pause(ticket, listener)
-                    elif not await listener.wait(self._options.heartbeat_seconds):
-                        yield HEARTBEAT
+            warnings = (event("warning", Warned(warning)) for warning in ticket.warnings)
+            yield HEARTBEAT + b"".join(warnings)
+            while not listener.gone:
+                last = ticket.finished
+                happened = b"".join(map(_event, ticket.take()))
+                if happened:
+                    yield happened
+                if last:
+                    ticket.take()  # fails where the engine did
+                    yield event("done", Done(ticket.cells))
+                    return
+                if happened:
+                    await _pause(ticket, listener)
+                elif not await listener.wait(self._options.heartbeat_seconds):
+                    yield HEARTBEAT
         except C2TError as error:
             yield event("problem", problem_of(error))
         finally:

@@ -6,12 +6,13 @@ What reads or writes files runs in threads; states and events are in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
 from itertools import islice
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from c2t.runtime.serve.http.options import HttpOptions
 from c2t.runtime.serve.http.routes.job_forms import (
@@ -28,14 +29,15 @@ from c2t.runtime.serve.http.routes.settings_check import SettingsCheck
 from c2t.runtime.serve.http.wire.answers import attachment, file_response, json_response
 from c2t.runtime.serve.http.wire.body import (
     JSON_TYPE,
+    Bodies,
     announced,
     check_type,
     content_type,
-    read_body,
     read_pieces,
 )
-from c2t.runtime.serve.http.wire.events import HEARTBEAT, EventResponse, event
+from c2t.runtime.serve.http.wire.events import HEARTBEAT, event, event_response
 from c2t.runtime.serve.http.wire.listener import Listener
+from c2t.runtime.serve.http.wire.pieces import PiecesResponse
 from c2t.runtime.serve.http.wire.problems import HttpError, problem_of
 from c2t.runtime.serve.jobs.errors import JobNotFoundError
 from c2t.runtime.serve.jobs.jobs import Jobs
@@ -52,6 +54,7 @@ RESULT_TYPES = {
 WRITE_BYTES = 1 << 20  # an upload goes to the disk in pieces of this size
 LINES = 256  # results that are read from the disk at a time
 EVENTS_INTERVAL = 0.1
+LOOK_INTERVAL = 1.0  # how late a stream notices that the service stops, in seconds
 
 
 class JobList(msgspec.Struct):
@@ -67,10 +70,15 @@ class JobRoutes:
         jobs: All of them.
         room: Describes them.
         options: Limits of the door.
+        bodies: Receives requests.
     """
 
-    def __init__(self, jobs: Jobs, room: EngineRoom, options: HttpOptions) -> None:
+    def __init__(
+        self, jobs: Jobs, room: EngineRoom, options: HttpOptions, *, bodies: Bodies
+    ) -> None:
         self._jobs = jobs
+        self._room = room
+        self._bodies = bodies
         self._check = SettingsCheck(room)
         self._options = options
 
@@ -111,8 +119,8 @@ class JobRoutes:
         """`GET /v1/jobs/{id}/events`: goes on behind `Last-Event-ID`."""
         identity, after = request.path_params["id"], last_event(request)
         self._jobs.get(identity)  # one that is not there has a status
-        events = self._stream(identity, after, Listener(request))
-        return EventResponse(events, stalled_seconds=self._options.stalled_seconds)
+        listener = Listener(request)
+        return event_response(self._stream(identity, after, listener), listener, self._options)
 
     async def results(self, request: Request) -> Response:
         """`GET /v1/jobs/{id}/results`: a file to keep; of lines also a part, while it runs."""
@@ -120,20 +128,27 @@ class JobRoutes:
         (asked,) = read_query(request, ResultsQuery)
         kind: str = asked.format
         if kind == "jsonl":
-            return await self._lines(identity, asked)
+            return await self._lines(request, asked)
         if asked.first is not None or asked.count is not None:
             problem = f"`first` and `count` are given for {kind}"
             raise HttpError(422, problem, hint="ask for a part as jsonl, or for the whole file")
         return await file_response(
+            request,
             lambda: self._jobs.results(identity, asked.format),
             media_type=RESULT_TYPES[kind],
+            stalled_seconds=self._options.stalled_seconds,
             download=True,
         )
 
     async def columns(self, request: Request) -> Response:
         """`GET /v1/jobs/{id}/columns`: what the page draws, in one binary file."""
         identity = request.path_params["id"]
-        return await file_response(lambda: self._jobs.columns(identity), media_type=FILE_TYPE)
+        return await file_response(
+            request,
+            lambda: self._jobs.columns(identity),
+            media_type=FILE_TYPE,
+            stalled_seconds=self._options.stalled_seconds,
+        )
 
     async def _upload(self, request: Request) -> JobState:
         name, settings, reading = upload_parameters(request)
@@ -160,42 +175,49 @@ class JobRoutes:
             raise
 
     async def _from_json(self, request: Request) -> JobState:
-        key, options = idempotency_key(request), self._options
+        key = idempotency_key(request)
         read_query(request)
-        body = await read_body(request, limit=options.body_bytes, seconds=options.body_seconds)
-        asked = decode_job(body)
-        self._check(asked.settings)
-        if isinstance(asked, PathJob):
-            return await asyncio.to_thread(
-                self._jobs.create_from_path,
-                asked.path,
-                settings=asked.settings,
-                reading=asked.reading,
-                key=key,
-            )
-        return await asyncio.to_thread(self._jobs.create_from_cells, asked, key=key)
+        async with self._bodies.read(request) as body:
+            asked = decode_job(body)
+            self._check(asked.settings)
+            if isinstance(asked, PathJob):
+                return await asyncio.to_thread(
+                    self._jobs.create_from_path,
+                    asked.path,
+                    settings=asked.settings,
+                    reading=asked.reading,
+                    key=key,
+                )
+            return await asyncio.to_thread(self._jobs.create_from_cells, asked, key=key)
 
     async def _stream(
         self, identity: str, after: int, listener: Listener
     ) -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
         try:
-            with listener, self._jobs.watch(identity, listener.wake):
+            with self._jobs.watch(identity, listener.wake):
                 yield HEARTBEAT
-                while not listener.gone:
+                sent = loop.time()
+                while not (listener.gone or self._room.stopping):
                     ended = self._jobs.get(identity).has_ended
                     happened = self._jobs.events(identity, after=after)
                     if happened:
                         after = happened[-1].id
                         yield b"".join(event(one.event, one, one.id) for one in happened)
+                        sent = loop.time()
                         await asyncio.sleep(EVENTS_INTERVAL)
                     elif ended:
                         return
-                    elif not await listener.wait(self._options.heartbeat_seconds):
+                    elif loop.time() - sent >= self._options.heartbeat_seconds:
                         yield HEARTBEAT
+                        sent = loop.time()
+                    else:
+                        await listener.wait(min(LOOK_INTERVAL, self._options.heartbeat_seconds))
         except JobNotFoundError as error:  # removed meanwhile
             yield event("problem", problem_of(error))
 
-    async def _lines(self, identity: str, asked: ResultsQuery) -> Response:
+    async def _lines(self, request: Request, asked: ResultsQuery) -> Response:
+        identity = request.path_params["id"]
         first, count = asked.first or 0, asked.count
 
         def begin() -> tuple[str, int, Iterator[bytes]]:
@@ -206,11 +228,16 @@ class JobRoutes:
         headers = {"C2T-First-Cell": str(first), "C2T-Cells": str(lines)}
         if asked.first is None and count is None:
             headers["Content-Disposition"] = attachment(f"{name.rpartition('.')[0] or name}.jsonl")
-        media_type = RESULT_TYPES["jsonl"]
-        return StreamingResponse(_pieces(results), headers=headers, media_type=media_type)
+        return PiecesResponse(
+            _pieces(results),
+            listener=Listener(request),
+            stalled_seconds=self._options.stalled_seconds,
+            media_type=RESULT_TYPES["jsonl"],
+            headers=headers,
+        )
 
 
-async def _pieces(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(lines: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Many lines at a time, read in a thread."""
     try:
         while piece := await asyncio.to_thread(lambda: b"".join(islice(lines, LINES))):
@@ -218,4 +245,5 @@ async def _pieces(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
     finally:
         close = getattr(lines, "close", None)
         if close is not None:
-            close()
+            with suppress(ValueError):  # a thread reads still, as the service was stopped by force
+                close()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from c2t.runtime.serve.http.wire.listener import Listener
+from c2t.runtime.serve.http.wire.pieces import PiecesResponse
 
 PIECE_BYTES = 1 << 20
 _encode = msgspec.json.Encoder().encode
@@ -24,17 +28,23 @@ def json_response(
 
 
 async def file_response(
-    path: Callable[[], Path], *, media_type: str, download: bool = False
+    request: Request,
+    path: Callable[[], Path],
+    *,
+    media_type: str,
+    stalled_seconds: float,
+    download: bool = False,
 ) -> Response:
     """A file as it is now; it may be removed while it is sent.
 
     Args:
         path: Finds the file, or makes it; runs in a thread.
         media_type: What it is.
+        stalled_seconds: See `PiecesResponse`.
         download: Browsers save it under its own name, and do not show it.
     """
 
-    def begin() -> tuple[Any, str]:
+    def begin() -> tuple[BinaryIO, str]:
         found = path()
         return found.open("rb"), found.name
 
@@ -43,12 +53,18 @@ async def file_response(
     if download:
         headers["Content-Disposition"] = attachment(name)
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         with file:
             while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
                 yield piece
 
-    return StreamingResponse(pieces(), headers=headers, media_type=media_type)
+    return PiecesResponse(
+        pieces(),
+        listener=Listener(request),
+        stalled_seconds=stalled_seconds,
+        media_type=media_type,
+        headers=headers,
+    )
 
 
 def attachment(name: str) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
-from c2t.runtime.serve.http.wire.problems import HttpError
+from c2t.runtime.serve.http.options import HttpOptions
+from c2t.runtime.serve.http.wire.problems import HttpError, shown
 
 JSON_TYPE = "application/json"
 T = TypeVar("T")
@@ -32,11 +34,11 @@ def check_type(request: Request, *accepted: str) -> None:
     """
     given = content_type(request)
     if given not in accepted:
-        problem = f"the body's Content-Type is {given!r}"
+        problem = f"the body's Content-Type is {shown(given)}"
         raise HttpError(415, problem, hint=f"send {' or '.join(accepted)}")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        problem = f"the body's Content-Encoding is {encoding!r}"
+        problem = f"the body's Content-Encoding is {shown(encoding)}"
         raise HttpError(415, problem, hint="send the body as it is")
 
 
@@ -46,29 +48,52 @@ def announced(request: Request) -> int | None:
     return None if length is None else int(length)
 
 
-async def read_body(request: Request, *, limit: int, seconds: float) -> bytearray:
-    """Read a whole body.
+class Bodies:
+    """The JSON bodies of a service: each is bounded, and all together are.
 
     Args:
-        request: Nothing of its body was read.
-        limit: Most bytes.
-        seconds: How long it may take.
-
-    Raises:
-        HttpError: 413, or 408.
-        ClientDisconnect: The client has gone.
+        options: Says how.
     """
-    check_length(announced(request), limit)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(seconds):
-            async for piece in request.stream():
-                check_length(len(body) + len(piece), limit)
-                body += piece
-    except TimeoutError:
-        problem = f"the body did not arrive within {seconds:g} s"
-        raise _too_slow(problem) from None
-    return body
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        self._held = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
+        """A whole body. What is made of it in the block may be ten times as large.
+
+        Args:
+            request: Nothing of its body was read.
+
+        Raises:
+            HttpError: 413; 408; or 429: the bodies of all requests together are too much.
+            ClientDisconnect: The client has gone.
+        """
+        limit, seconds = self._options.body_bytes, self._options.body_seconds
+        check_length(announced(request), limit)
+        body = bytearray()
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    async for piece in request.stream():
+                        check_length(len(body) + len(piece), limit)
+                        self._hold(len(piece))
+                        body += piece
+            except TimeoutError:
+                problem = f"the body did not arrive within {seconds:g} s"
+                raise _too_slow(problem) from None
+            yield body
+        finally:
+            self._held -= len(body)
+
+    def _hold(self, more: int) -> None:
+        if self._held + more > self._options.bodies_bytes:
+            problem = f"requests of {self._held:,} bytes are being read already"
+            hint = "send it again in some seconds, or fewer cells at a time"
+            headers = {"Retry-After": "2"}
+            raise HttpError(429, problem, hint=hint, headers=headers, reason="bodies")
+        self._held += more
 
 
 async def read_pieces(request: Request, *, seconds: float) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,6 +35,8 @@ class Boundary:
         metrics: Counts.
         routes: Paths of the routes, by their endpoints.
         most: Requests that are answered at the same time.
+        always: Paths that are answered however many there are: probes would take a busy service
+            for a dead one.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Boundary:
         metrics: Metrics,
         routes: Mapping[object, str],
         most: int,
+        always: Collection[str] = (),
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._routes = routes
         self._most = most
+        self._always = frozenset(always)
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,12 +76,12 @@ class Boundary:
 
         self._open += 1
         try:
-            if self._open > self._most:
+            if self._open > self._most and scope["path"] not in self._always:
                 await problem_response(self._too_many())(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
         except Exception:
-            log.exception("%s %s failed by a bug", scope["method"], scope["path"])
+            log.exception("%s %r failed by a bug", scope["method"], scope["path"])
             if status:  # the connection ends in the middle, so that the client notices
                 raise
             await problem_response(BUG)(scope, receive, answer)

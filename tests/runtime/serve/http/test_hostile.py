@@ -6,6 +6,7 @@ import re
 import socket
 import time
 
+import httpx
 import msgspec
 import pytest
 from http_service import EVENTS, JSON, Gate, Service, problem, read_all, serving, wait_until
@@ -236,13 +237,31 @@ def test_too_many_requests_at_once_are_sent_away(room: EngineRoom, gate: Gate) -
             one.sendall(sent)
             two.sendall(sent)
             wait_until(lambda: under_way(service) == 2)
-            answer = service.client.get("/healthz")
+            assert service.client.get("/healthz").status_code == 200  # for probes
+            answer = service.client.get("/v1/bundle")
             assert answer.status_code == 429
             assert int(answer.headers["Retry-After"]) >= 1
             problem(answer)
             gate.open()
             assert status(read_all(one)) == status(read_all(two)) == 200
-        assert service.client.get("/healthz").status_code == 200
+        assert service.client.get("/v1/bundle").status_code == 200
+
+
+def test_all_bodies_together_are_bounded(room: EngineRoom) -> None:
+    with serving(room, HttpOptions(bodies_bytes=3000)) as service:
+        with service.connect() as held:
+            held.sendall(service.request(START, TYPE, "Content-Length: 2900", body=b" " * 2500))
+            wait_until(lambda: post(service, b" " * 1000).status_code == 429)
+            answer = post(service, b" " * 1000)
+            assert answer.status_code == 429
+            assert int(answer.headers["Retry-After"]) >= 1
+            problem(answer)
+            assert post(service, GOOD).status_code == 200
+        wait_until(lambda: post(service, GOOD + b" " * 2000).status_code == 200)
+
+
+def post(service: Service, body: bytes) -> httpx.Response:
+    return service.client.post("/v1/describe", content=body, headers=JSON)
 
 
 def test_a_full_room_says_when_to_come_back(model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,6 +323,19 @@ def test_a_job_that_runs_is_watched_read_cancelled_and_resumed(
     assert service.client.get(f"/v1/jobs/{job.id}/results").content == expected
 
 
+def test_streams_of_a_service_that_stops_end(model: c2t.Model, file: Path, tmp_path: Path) -> None:
+    room = EngineRoom(model)
+    jobs = Jobs(room, JobOptions(folder=tmp_path / "jobs"))  # not started: its jobs wait
+    with serving(room, jobs=jobs) as service:
+        job = job_of(upload(service, file.read_bytes()))
+        with service.client.stream("GET", f"/v1/jobs/{job.id}/events") as answer:
+            assert room.drain(30)
+            "".join(answer.iter_text())  # comes to an end
+        assert service.client.get(f"/v1/jobs/{job.id}").json()["state"] == "queued"
+    jobs.close()
+    room.close()
+
+
 def test_a_job_that_runs_is_removed(service: Service, file: Path, gate: Gate) -> None:
     job = job_of(upload(service, file.read_bytes()))
     path = f"/v1/jobs/{job.id}"
