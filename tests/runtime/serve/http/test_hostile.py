@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import time
@@ -12,7 +13,7 @@ import pytest
 from http_service import EVENTS, JSON, Gate, Service, problem, read_all, serving, wait_until
 from serve_cells import GENES, counted_cells, counts
 
-from c2t.runtime.serve.http.listen import ListenOptions
+from c2t.runtime.serve.http.listen import ListenOptions, PatientProtocol
 from c2t.runtime.serve.http.metrics import Metrics
 from c2t.runtime.serve.http.options import HttpOptions
 from c2t.runtime.serve.room.limits import RoomLimits
@@ -179,6 +180,23 @@ def test_a_request_under_way_is_not_taken_for_an_idle_connection(
         time.sleep(4 * 0.3)
         gate.open()
         assert status(read_all(connection)) == 200
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listening socket of these tests is of the kind that asyncio leaves as it is."""
+    seen: list[int] = []
+    begin = PatientProtocol.connection_made
+
+    def connection_made(protocol: PatientProtocol, transport: asyncio.Transport) -> None:
+        begin(protocol, transport)
+        connection = transport.get_extra_info("socket")
+        seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(PatientProtocol, "connection_made", connection_made)
+    assert status_now(service) == 200
+    assert seen == [1]
 
 
 def test_connections_are_bounded(strict: Service) -> None:
