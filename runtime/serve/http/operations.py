@@ -179,7 +179,7 @@ def job_operations(routes: JobRoutes) -> list[Operation]:
             answer=routes.delete,
             summary="Cancel a job, and remove all that is kept of it",
             status=204,
-            errors=(404,),
+            errors=(404, 503, 507),
         ),
         Operation(
             method="POST",
@@ -188,7 +188,7 @@ def job_operations(routes: JobRoutes) -> list[Operation]:
             summary="Cancel a job, and keep what it has described",
             status=202,
             sends=job,
-            errors=(404,),
+            errors=(404, 503, 507),
         ),
         Operation(
             method="POST",
@@ -199,7 +199,7 @@ def job_operations(routes: JobRoutes) -> list[Operation]:
             "stays as it is.",
             status=202,
             sends=job,
-            errors=(404, 507),
+            errors=(404, 503, 507),
         ),
         Operation(
             method="GET",

@@ -44,6 +44,7 @@ from c2t.runtime.serve.jobs.state import (
     ResultFormat,
 )
 from c2t.runtime.serve.jobs.store import Store
+from c2t.runtime.serve.room.limits import StoppingError
 from c2t.runtime.serve.room.messages import DescribeRequest, Settings
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.system.errors import C2TError
@@ -199,15 +200,13 @@ class Jobs:
         return states[first : first + count]
 
     def cancel(self, job_id: str) -> JobState:
-        """Stop a job between two tokens; what it has described is kept.
-
-        Returns:
-            The job, which may still be "running" for a moment.
+        """Stop a job between two tokens: "running" for a moment more. What it described is kept.
 
         Raises:
             JobNotFoundError: There is none of that name.
+            StoppingError: Jobs were closed; it goes on when they are opened again.
         """
-        entry = self._registry.entry(job_id)
+        entry = self._entry_to_change(job_id)
         self._runner.cancel(entry)
         return entry.state
 
@@ -219,8 +218,9 @@ class Jobs:
 
         Raises:
             JobNotFoundError: There is none of that name.
+            StoppingError: Jobs were closed.
         """
-        entry = self._registry.entry(job_id)
+        entry = self._entry_to_change(job_id)
         self._runner.resume(entry)
         return entry.state
 
@@ -229,8 +229,9 @@ class Jobs:
 
         Raises:
             JobNotFoundError: There is none of that name.
+            StoppingError: Jobs were closed.
         """
-        self._runner.remove(self._registry.entry(job_id))
+        self._runner.remove(self._entry_to_change(job_id))
 
     def events(self, job_id: str, *, after: int = -1) -> list[JobEvent]:
         """What happened after an event, with what happened meanwhile told as one.
@@ -376,6 +377,12 @@ class Jobs:
                 write_results(folder, path, target, count, about)
             except C2TError as error:
                 raise renamed(error, path, request.name) from error
+
+    def _entry_to_change(self, job_id: str) -> JobEntry:
+        if self._closed:
+            problem = "the service is about to stop"
+            raise StoppingError(problem, hint="send it again when it is back")
+        return self._registry.entry(job_id)
 
 
 def _lines(entry: JobEntry, first: int, count: int) -> Iterator[bytes]:

@@ -336,6 +336,26 @@ def test_streams_of_a_service_that_stops_end(model: c2t.Model, file: Path, tmp_p
     room.close()
 
 
+def test_jobs_that_were_closed_are_read_and_not_changed(
+    model: c2t.Model, file: Path, tmp_path: Path
+) -> None:
+    room = EngineRoom(model)
+    jobs = Jobs(room, JobOptions(folder=tmp_path / "jobs"))
+    with serving(room, jobs=jobs) as service:
+        path = f"/v1/jobs/{job_of(upload(service, file.read_bytes())).id}"
+        jobs.close()
+        for rest in ("", "/results"):
+            assert service.client.get(path + rest).status_code == 200
+        changes = (("DELETE", path), ("POST", f"{path}/cancel"), ("POST", f"{path}/resume"))
+        for method, address in changes:
+            answer = service.client.request(method, address)
+            assert answer.status_code == 503
+            assert "stop" in problem(answer)["detail"]
+        answer = upload(service, file.read_bytes())
+        assert answer.status_code == 503
+    room.close()
+
+
 def test_a_job_that_runs_is_removed(service: Service, file: Path, gate: Gate) -> None:
     job = job_of(upload(service, file.read_bytes()))
     path = f"/v1/jobs/{job.id}"
