@@ -29,7 +29,7 @@ def parse_options() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--cells", type=int, default=300)
+    parser.add_argument("--cells", type=int, default=200)
     parser.add_argument("-o", "--output", type=Path)
     return parser.parse_args()
 
