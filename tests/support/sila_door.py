@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from serve_cells import counted_cells
 from sila.client import Client, ClientConfig, CommandExecution
-from sila.framework import DefinedExecutionError
+from sila.framework import CommandExecutionUUID, DefinedExecutionError
 
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.output.record import Record
@@ -75,6 +75,25 @@ async def responses(execution: CommandExecution) -> Any:
         async for _ in await execution.subscribe_status():
             pass
         return await execution.get_responses()
+
+
+async def listen(client: Client, execution: CommandExecution) -> list[dict[str, Any]]:
+    """All intermediate responses of a command, from the wire.
+
+    The library's client stops listening when it hears that the command is finished, also where
+    responses are still on their way.
+    """
+    command = execution.command
+    package = command.feature.fully_qualified_identifier.rpc_package
+    method = f"/{package}.{command.feature.identifier}/{command.identifier}_Intermediate"
+    request = CommandExecutionUUID(value=execution.command_execution_uuid).encode()
+    async with asyncio.timeout(SECONDS):
+        return [
+            await client.protobuf.decode(
+                f"{package}.{command.identifier}_IntermediateResponses", message
+            )
+            async for message in client._channel.unary_stream(method)(request)
+        ]
 
 
 async def refusal(execution: CommandExecution) -> tuple[str, list[str]]:

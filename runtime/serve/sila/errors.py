@@ -1,7 +1,8 @@
 """Errors of c2t as defined execution errors of the feature, each with its two lines.
 
-One decision: an error's class chooses its kind in one table, and its message is the problem, a
-newline and the hint. gRPC sends it in a header of at most 8 KiB, so the lines are cut.
+One decision: an error's class chooses its kind in one table. Its message is the problem, and on
+a second line "hint: " with what to do. gRPC sends it in a header of at most 8 KiB, so long lines
+are cut.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class DefinedErrors:
 
 def two_lines(problem: str, hint: str | None) -> str:
     """Problem and hint as a message."""
-    lines = [_line(problem, PROBLEM_BYTES_MAX), _line(hint or "", HINT_BYTES_MAX)]
-    return "\n".join(line for line in lines if line)
+    line = _line(problem, PROBLEM_BYTES_MAX)
+    return f"{line}\nhint: {_line(hint, HINT_BYTES_MAX)}" if hint else line
 
 
 def _line(text: str, most: int) -> str:

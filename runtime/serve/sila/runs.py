@@ -21,7 +21,7 @@ from c2t.runtime.serve.room.messages import CellResult
 from c2t.runtime.serve.sila.options import RunLimits
 
 RESULT_BYTES = 600  # of a result's Python objects, without its text
-DRAIN_INTERVAL = 0.002
+DRAIN_INTERVAL = 0.005
 EXTEND_SECONDS = 60.0  # how often a command that runs has its lifetime extended
 
 
@@ -155,16 +155,16 @@ class Run:
                 del self._read[reader]
 
     async def drain(self, seconds: float) -> None:
-        """Wait until those who listen have all cells, or the time is over.
+        """Wait until all cells are on their way to those who listen, or the time is over.
 
-        Clients stop listening when they hear that the command is finished.
+        Some clients stop listening as soon as they hear that the command is finished.
         """
         self.changed()
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while self._read and time.monotonic() < until:
+            await asyncio.sleep(DRAIN_INTERVAL)
             if all(read == len(self._order) for read in self._read.values()):
                 return
-            await asyncio.sleep(DRAIN_INTERVAL)
 
     async def jobs(self) -> AsyncIterator[JobState]:
         """The newest state of its job, as often as it changes and somebody reads."""

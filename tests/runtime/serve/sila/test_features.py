@@ -70,13 +70,13 @@ def test_a_long_error_fits_into_the_header_of_grpc() -> None:
     problem, hint = long.message.splitlines()
     assert problem.startswith("µµ")
     assert problem.endswith("µ …")
-    assert hint.startswith("two lines two lines")
+    assert hint.startswith("hint: two lines two lines")
     assert len(problem.encode()) <= PROBLEM_BYTES_MAX + 5
     assert len(long.message.encode()) * 4 / 3 < 6000
 
 
 def test_an_error_has_its_two_lines_whatever_its_text_holds() -> None:
-    assert two_lines("a\nb", "c\n\nd") == "a b\nc d"
+    assert two_lines("a\nb", "c\n\nd") == "a b\nhint: c d"
     assert two_lines("alone", None) == "alone"
     assert two_lines("half a \ud800 sign", "") == "half a ? sign"
 

@@ -147,7 +147,7 @@ def test_uploads_are_limited_in_size_and_number(room, jobs, tmp_path: Path) -> N
             client_of(door) as client,
         ):
             transfers = door.server.transfers
-            await refused(client, 2 * MIB + 1, 2, "at most 2,097,152 are taken\nput the file")
+            await refused(client, 2 * MIB + 1, 2, "at most 2,097,152 are taken\nhint: put the file")
             await refused(client, 1 << 60, 1, "at most")
             await refused(client, MIB, 4097, "4,097 pieces; 1 to 4,096")
             await refused(client, MIB, (1 << 32) - 1, "pieces")
