@@ -53,7 +53,8 @@ def serve(
         Path | None, typer.Option(help="File of the token that HTTP requests must carry.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Without a token, even off this machine.")
+        bool,
+        typer.Option("--insecure", help="Nobody is asked who they are, even off this machine."),
     ] = False,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another name of this machine in requests.")
@@ -126,6 +127,7 @@ def serve(
         certificate=sila_certificate,
         key=sila_key,
         client_authority=sila_client_authority,
+        open_to_all=insecure,
     )
     options = stage.ServeOptions(
         describing=describing,

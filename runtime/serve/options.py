@@ -43,7 +43,8 @@ class ServeOptions:
         describing: The engine, and how to describe where a request says nothing else.
         http: What the HTTP door lets in.
         listen: Where it is; None: there is none.
-        insecure: Anybody who reaches this machine may use the HTTP door.
+        insecure: Anybody who reaches this machine may use the HTTP door. The door for SiLA 2 has
+            an option of its own.
         sila: The SiLA 2 door; None: there is none.
         socket: Where the Unix socket is made; None: there is none.
         drain_seconds: How long what was begun may take to end after a signal to stop.
@@ -65,6 +66,8 @@ class ServeOptions:
         if self.listen is None and self.sila is None and self.socket is None:
             problem = "no door is open"
             raise C2TError(problem, hint="leave out --no-http, or give --sila or --socket")
+        if self.sila is not None:
+            self.sila.check_access()
         if self.listen is None or self.insecure or self.http.token is not None:
             return
         if not on_loopback(self.listen.host):

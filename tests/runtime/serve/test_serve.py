@@ -111,6 +111,11 @@ def test_stdio_ends_with_its_input_and_prints_nothing_else(tiny_bundle_folder: P
             "without a token, everybody who reaches 0.0.0.0 could use the service",
             "give --token-file, or --insecure",
         ),
+        (
+            ("--host", "0.0.0.0", "--no-http", "--sila"),
+            "SiLA 2 would let in everybody who reaches 0.0.0.0",
+            "give --sila-client-authority, or --insecure",
+        ),
         (("--no-http",), "no door is open", "leave out --no-http, or give --sila or --socket"),
         (("--stdio", "--sila"), "--stdio talks with the parent process alone", "second"),
         (("--token-file", "nowhere"), "nowhere", "make one"),
