@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import socket
-import struct
 import subprocess
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_bytes import broken
 from capi_programs import CHECKS
 
 Script = Callable[[socket.socket, Any], None]
@@ -195,6 +195,7 @@ def test_flood_of_texts_is_bounded(build, run_checks) -> None:
 )
 def test_greetings(build, run_checks, said: bytes, code: str, part: str) -> None:
     def script(connection: socket.socket, lines: Any) -> None:
+        lines.readline()
         connection.sendall(said)
 
     with service(script) as path:
@@ -259,42 +260,6 @@ def test_program_that_is_not_there(build, run_checks, tmp_path: Path) -> None:
     assert told(done, "open")[0].startswith(f"open -3 cannot start {missing}: No such file")
 
 
-def changed(generator: random.Random, data: bytes) -> bytes:
-    """The data with a few faults."""
-    broken = bytearray(data)
-    for _ in range(generator.choice((1, 1, 2, 5))):
-        place = generator.randrange(len(broken))
-        kind = generator.randrange(6)
-        if kind == 0:
-            broken[place] = generator.randrange(256)
-        elif kind == 1:
-            del broken[place : place + generator.randrange(1, 20)]
-        elif kind == 2:
-            broken[place:place] = generator.randbytes(generator.randrange(1, 9))
-        elif kind == 3:
-            broken[place:place] = generator.choice(
-                (
-                    b'"',
-                    b"\\u",
-                    b"\\ud83d\\ude00",
-                    b"[[[",
-                    b"{",
-                    b"}",
-                    b"1e308",
-                    b"-",
-                    b"\n",
-                    b"null",
-                )
-            )
-        elif kind == 4:
-            broken[place:place] = broken[: generator.randrange(60)]
-        else:
-            broken[place:place] = struct.pack("<d", generator.random())
-        if not broken:
-            broken = bytearray(b"\n")
-    return bytes(broken)
-
-
 def fuzzing(seed: int) -> Script:
     """A service whose lines are broken in ways that the seed says."""
     numbers = iter(range(1 << 30))
@@ -304,7 +269,7 @@ def fuzzing(seed: int) -> Script:
         generator = random.Random(f"{seed} {number}")
         hello = line(id=1, result=HELLO)
         lines.readline()
-        connection.sendall(changed(generator, hello) if number % 4 == 0 else hello)
+        connection.sendall(broken(generator, hello) if number % 4 == 0 else hello)
         if not (call := lines.readline()):
             return
         request = json.loads(call).get("id", 0)  # it may cancel what it did not understand
@@ -315,7 +280,7 @@ def fuzzing(seed: int) -> Script:
         )
         done = {"id": request, "cell": 0, "result": CELL}
         said += line(method="cell", params=done) + line(id=request, result=result())
-        said = changed(generator, said)
+        said = broken(generator, said)
         cut = generator.randrange(len(said))
         connection.sendall(said[:cut])
         connection.sendall(said[cut:])

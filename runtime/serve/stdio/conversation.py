@@ -267,7 +267,7 @@ def _params(call: Call, kind: type[P]) -> P:
         return msgspec.json.decode(call.params, type=kind)
     except msgspec.ValidationError as error:
         problem = f"{call.method}: {shown(str(error))}"
-        hint = "see what the method takes, or run `c2t serve --help`"
+        hint = f"it takes an object of: {', '.join(kind.__struct_fields__) or 'nothing'}"
         raise RpcError(Code.INVALID_PARAMS, problem, hint=hint) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RpcError(Code.PARSE, shown(str(error)), hint=LINE_HINT) from None

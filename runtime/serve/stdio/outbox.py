@@ -7,6 +7,7 @@ and nobody else waits for it.
 
 from __future__ import annotations
 
+import select
 import sys
 import threading
 from collections import deque
@@ -27,6 +28,7 @@ from c2t.runtime.serve.stdio.wire import (
 )
 from c2t.runtime.system.errors import C2TError
 
+GONE_SECONDS = 0.5  # between looks whether a peer that has ended its input still reads
 # Windows does not interrupt a wait for Ctrl-C: there, look up this often.
 LOOK_UP_SECONDS = 0.5 if sys.platform == "win32" else None
 
@@ -149,7 +151,9 @@ class Outbox:
                     self._write(line)
                 with self._changed:
                     while not self._something():
-                        self._changed.wait(LOOK_UP_SECONDS)
+                        self._changed.wait(GONE_SECONDS if self._ending else LOOK_UP_SECONDS)
+                        if self._ending and self._nobody_reads():
+                            raise BrokenPipeError
                     if self._ending and not (self._answers or self._begun):
                         break
             if self._last is not None and not self._closed:
@@ -160,6 +164,14 @@ class Outbox:
     def _something(self) -> bool:
         ended = self._closed or (self._ending and not self._begun)
         return bool(ended or self._answers or self._news)
+
+    def _nobody_reads(self) -> bool:
+        """Whether the peer is gone, which a wait for its cells would not find out."""
+        if not hasattr(select, "poll"):
+            return False  # on Windows the next line that cannot be written says so
+        poll = select.poll()
+        poll.register(self._stream.fileno(), 0)  # that it is gone is always told
+        return bool(poll.poll(0))
 
     def _lines(self) -> Iterator[bytes]:
         """What there is to write now."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from broken_bytes import broken
 from serve_cells import counts, described
 from stdio_peer import Hosted, describe_params
 
@@ -268,9 +270,7 @@ def test_who_leaves_takes_the_cells_along(room: EngineRoom, gate) -> None:
         host.initialize()
         host.ask(1, "describe", describe_params(counts(40), stream=True))
         assert gate.reached.wait(60)
-        host.connection.close()
-        gate.open()  # the first line that cannot be sent says that nobody reads
-    assert host.was_lost()
+    assert host.was_lost()  # while its cells are being written
     end = time.monotonic() + 60
     while room.waiting and time.monotonic() < end:
         time.sleep(0.01)
@@ -343,6 +343,24 @@ def test_many_requests_from_many_hosts(room: EngineRoom) -> None:
     finally:
         for host in hosts:
             host.__exit__()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_broken_lines(host: Hosted, seed: int) -> None:
+    """Whatever a line is: it is answered or passed over, and the next is heard."""
+    generator = random.Random(seed)
+    host.initialize()
+    call = {"jsonrpc": "2.0", "id": 1, "method": "describe", "params": describe_params(counts(1))}
+    for number in range(100):
+        line = broken(generator, json.dumps(call).encode())
+        host.say(line.replace(b"shutdown", b"") + b"\n")
+        host.ask(f"mark {number}", "cancel", {"id": "nobody"})
+        while (message := host.line()) is not None:
+            if message.get("id") == f"mark {number}":
+                break
+        assert message is not None
+    host.ask("last", "shutdown")
+    assert list(host.rest())[-1] == {"jsonrpc": "2.0", "id": "last", "result": None}
 
 
 def test_lines_are_compact_json(host: Hosted) -> None:
