@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from capi_programs import CAPI, SOURCES, WARNINGS, need
+from cli_process import C2T, ENVIRONMENT
 
 import c2t
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.stdio.unix_socket import SocketDoor
 
-# As `c2t serve BUNDLE --stdio` does it, on few threads.
-SERVICE = """#!{python} -P
-import os, sys
-import c2t
-from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.serve.stdio.run import run_stdio
-from c2t.runtime.serve.stdio.streams import protocol_streams
-
-command, bundle, stdio = sys.argv[1:]
-assert (command, stdio) == ("serve", "--stdio")
-if "PID_FILE" in os.environ:
-    with open(os.environ["PID_FILE"], "w") as file:
-        file.write(str(os.getpid()))
-with protocol_streams() as (source, sink):
-    with c2t.open(bundle, c2t.DescribeOptions(threads=1, engine="cpu")) as model:
-        room = EngineRoom(model)
-        code = run_stdio(room, source, sink)
-        room.close()
-sys.exit(code)
+# `c2t` itself, on few threads; it says its number first, so that a check can end it.
+COMMAND = """#!/bin/sh
+if [ -n "$PID_FILE" ]; then echo $$ > "$PID_FILE"; fi
+exec "{c2t}" "$@" --threads 1 --engine cpu
 """
 
 
@@ -86,9 +70,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program that serves a bundle over standard input and output."""
+    """`c2t`, as the library starts it."""
+    pytest.importorskip("uvicorn")  # `c2t serve` is of c2t[serve]
     path = tmp_path_factory.mktemp("command") / "c2t"
-    path.write_text(SERVICE.format(python=sys.executable))
+    path.write_text(COMMAND.format(c2t=C2T))
     path.chmod(0o700)
     return path
 
@@ -120,7 +105,7 @@ def run_checks(command: Path, tmp_path: Path) -> Callable[..., subprocess.Comple
         done = subprocess.run(
             list(map(str, words)),
             env={
-                **os.environ,
+                **ENVIRONMENT,
                 "C2T_COMMAND": str(command),
                 "PID_FILE": str(tmp_path / "pid"),
                 "TSAN_OPTIONS": "halt_on_error=1",
