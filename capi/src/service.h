@@ -7,7 +7,7 @@
 #include "stream.h"
 #include "system/threads.h"
 #include "system/transport.h"
-#include "words.h"
+#include "system/words.h"
 
 #define C2T_PROTOCOL 1
 

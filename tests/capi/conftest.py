@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capi_programs import CAPI, SOURCES, WARNINGS, need
+from capi_programs import CAPI, SOURCES, WARNINGS, need, parts_of
 from cli_process import C2T, ENVIRONMENT
 
 import c2t
@@ -37,7 +37,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             target = folder / f"{source.stem}{len(built)}"
             command = ["cc", *WARNINGS, "-O1", "-g", *flags, f"-I{CAPI}", "-o", str(target)]
             done = subprocess.run(
-                [*command, str(source), *SOURCES, "-pthread"],
+                [*command, *map(str, parts_of(source)), *SOURCES, "-pthread"],
                 capture_output=True,
                 text=True,
                 check=False,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from capi_programs import CAPI, CHECKS, HERE, SOURCES, WARNINGS, need
+from capi_programs import CAPI, CHECKS, HERE, SOURCES, WARNINGS, need, parts_of
 from serve_cells import GENES, counts, described
 
 import c2t
@@ -38,7 +38,7 @@ def compile_all(folder: Path) -> None:
         [COMPILER, "-O1", "-o", str(folder / "bridge.exe"), str(HERE / "bridge.c"), "-lws2_32"],
         [
             *(COMPILER, *WARNINGS, "-O1", f"-I{CAPI}", "-static"),
-            *("-o", str(folder / "checks.exe"), str(CHECKS), *SOURCES, "-pthread"),
+            *("-o", str(folder / "checks.exe"), *map(str, parts_of(CHECKS)), *SOURCES, "-pthread"),
         ],
     ]
     for command in commands:

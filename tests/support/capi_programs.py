@@ -21,3 +21,8 @@ def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+
+
+def parts_of(program: Path) -> list[Path]:
+    """The files of a program: `checks.c`, `checks_calls.c` and so on."""
+    return [program, *sorted(program.parent.glob(f"{program.stem}_*.c"))]

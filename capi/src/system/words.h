@@ -2,7 +2,7 @@
 #ifndef C2T_WORDS_H
 #define C2T_WORDS_H
 
-#include "base/base.h"
+#include "../base/base.h"
 
 #define C2T_WORD_BYTES 512
 
