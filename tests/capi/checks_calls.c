@@ -17,7 +17,7 @@ void check_stream(void) {
         CHECK(so_far.finished[i]);
         CHECK(strcmp(so_far.text[i], c2t_result_text(plain, (size_t)i)) == 0);
     }
-    CHECK(so_far.calls > CELLS);
+    CHECK(so_far.calls >= CELLS); /* more, where this thread is quick */
     CHECK(strcmp(c2t_result_id(plain, 1), "cell1") == 0);
     CHECK(c2t_result_error(plain, 0) == NULL && c2t_result_genes_used(plain, 0) > 10);
     CHECK(c2t_result_confidence(plain, 0) > 0 && c2t_result_confidence(plain, 0) <= 1);

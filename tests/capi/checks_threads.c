@@ -123,7 +123,7 @@ static int32_t dawdle(void *user, size_t cell, size_t from, const char *text, in
 static void *describe_many(void *of) {
     job *mine = of;
     int calls = 0;
-    c2t_request *request = cells(400, 0);
+    c2t_request *request = cells(1000, 0);
     mine->code = c2t_describe(mine->service, request, dawdle, &calls, &mine->results[0]);
     CHECK(mine->results[0] == NULL);
     c2t_request_free(request);
@@ -155,7 +155,7 @@ void check_cancel(void) {
 
 void check_timeout(void) {
     c2t_service *service = open_with("timeout", "0.05");
-    c2t_request *request = cells(400, 0);
+    c2t_request *request = cells(1000, 0);
     c2t_result *result;
     refused(c2t_describe(service, request, NULL, NULL, &result), C2T_ERROR_TIMEOUT, "in time");
     c2t_request_free(request);
