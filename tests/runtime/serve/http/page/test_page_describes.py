@@ -40,10 +40,9 @@ def test_a_dropped_file_is_described_and_shown(
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "h5ad"])
 def test_an_export_is_what_describe_writes(
-    open_page: OpenPage, service: str, cells: Path, described: Path, kind: str
+    open_page: OpenPage, result: str, described: Path, kind: str
 ) -> None:
-    page = open_page(service)
-    page.give(cells)
+    page = open_page(result)
     page.count(ALL)
     titles = {"jsonl": "JSON lines", "csv": "CSV", "parquet": "Parquet", "h5ad": "H5AD"}
     page["#export summary"].click()
@@ -62,10 +61,9 @@ def test_an_export_is_what_describe_writes(
 
 
 def test_shown_cells_are_saved_as_the_lines_of_describe(
-    open_page: OpenPage, service: str, cells: Path, described: Path
+    open_page: OpenPage, result: str, described: Path
 ) -> None:
-    page = open_page(service)
-    page.give(cells)
+    page = open_page(result)
     page.count(ALL)
     page["#colour-by"].select_option("obs:side")
     page["#groups button"].filter(has_text=EVIL).click()

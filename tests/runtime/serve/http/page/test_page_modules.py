@@ -164,37 +164,62 @@ def test_a_polygon_holds_what_the_even_odd_rule_says(
     assert found == expected.tolist()
 
 
-def test_pixels_show_the_points_and_the_counts(page: Watched) -> None:
-    """Four points by hand: which pixel each has, its colour, and who is found there."""
+PAINT = """
+const { Painter } = await load('map/paint');
+const painter = new Painter();
+painter.resize(20, 10);
+const colours = Array.from({length: 256}, () => [0, 0, 0]);
+colours[1] = [200, 0, 0];
+const { data } = painter.image;
+const at = (px, py) => Array.from(data.slice((py * 20 + px) * 4, (py * 20 + px) * 4 + 4));
+const paint = (x, y, codes, mask) => painter.paint(
+  { x: Float32Array.from(x), y: Float32Array.from(y), count: x.length }, { x: 0, y: 0, scale: 2 },
+  { codes: Uint8Array.from(codes), mask, colours, size: x.length > 9 ? 1 : 0.3,
+    ground: [255, 255, 255], dim: [220, 220, 220] });
+"""
+
+
+def test_a_few_points_are_discs(page: Watched) -> None:
+    """Where each is, its colour, who is found there, and who is left out."""
     found = run(
         page,
-        """const { Painter } = await load('map/paint');
-        const painter = new Painter(); painter.resize(20, 10);
-        const [x, y] = [Float32Array.of(0, 2, 2, -30), Float32Array.of(0, 1, 1, 0)];
-        const points = { x, y, count: 4 };
-        const colours = Array.from({length: 256}, () => [0, 0, 0]); colours[1] = [200, 0, 0];
-        const look = { codes: Uint8Array.of(0, 1, 1, 1), mask: null, colours, size: 0.1,
-          ground: [255, 255, 255], dim: [220, 220, 220] };
-        const view = { x: 0, y: 0, scale: 2, ratio: 1 };
-        const inside = painter.paint(points, view, look);
-        const { data } = painter.image;
-        const at = (px, py) => Array.from(data.slice((py * 20 + px) * 4, (py * 20 + px) * 4 + 4));
-        const strong = at(14, 3), weak = at(10, 5), empty = at(0, 0);
-        look.mask = Uint8Array.of(1, 0, 0, 0);
-        painter.paint(points, view, look);
-        return { inside, strong, weak, empty, left: at(14, 3), kept: at(10, 5),
-          near: painter.at(11, 6, 3), there: painter.at(14, 3, 3),
-          nobody: painter.at(1, 1, 3) };""",
+        PAINT
+        + """const inside = paint([0, 2, 2, -30], [0, 1, 1, 0], [0, 1, 1, 1], null);
+        const all = [at(10, 5), at(14, 3), at(0, 0)];
+        const who = [painter.at(11, 6, 3), painter.at(14, 3, 3), painter.at(1, 1, 3)];
+        paint([0, 2, 2, -30], [0, 1, 1, 0], [0, 1, 1, 1], Uint8Array.of(1, 0, 0, 0));
+        return { inside, all, who, left: at(14, 3), kept: at(10, 5) };""",
     )
+    black, red, empty = found["all"]
     assert found["inside"] == 3
-    assert found["empty"] == [255, 255, 255, 255]
-    red, green, blue, opaque = found["strong"]
-    assert (opaque, green == blue) == (255, True)
-    assert 190 < red < 240
-    assert green < found["weak"][1] < 255  # two points on a pixel are stronger than one
-    assert found["left"] == [220, 220, 220, 255]
-    assert found["kept"][0] < 100  # the point that is left in is drawn as ever
-    assert (found["near"], found["there"], found["nobody"]) == (0, 2, None)
+    assert max(black[:3]) < 140
+    assert red[0] > 150 > red[1] == red[2]
+    assert empty == [255, 255, 255, 255]
+    assert found["who"] == [0, 2, None]
+    assert found["kept"] == black
+    red_left = found["left"]
+    assert red_left[0] == red_left[1] == red_left[2]
+    assert 215 < red_left[0] < 250
+
+
+def test_many_points_are_pixels_that_tell_how_many(page: Watched) -> None:
+    found = run(
+        page,
+        PAINT
+        + """const many = 400_000;
+        const place = (k) => (k < 3 ? k : 0);  // one at each of two places, the others at a third
+        const x = Array.from({length: many}, (_, k) => place(k));
+        const inside = paint(x, x.map(() => 0), x.map(() => 1), null);
+        return { inside, all: [at(10, 5), at(12, 5), at(14, 5), at(13, 5)],
+          who: [painter.at(12, 5, 0), painter.at(14, 5, 0)] };""",
+    )
+    crowd, one, other, nobody = found["all"]
+    assert found["inside"] == 400_000
+    assert crowd == [200, 0, 0, 255]
+    assert one == other
+    assert crowd[1] < one[1] < 255
+    assert nobody == [255, 255, 255, 255]
+    assert found["who"] == [1, 2]
 
 
 AWKWARD: list[dict[str, Any]] = [
