@@ -21,6 +21,7 @@ from c2t.runtime.command_line.options import (
     EngineOption,
     ForceOption,
     JsonOption,
+    TrustOption,
 )
 from c2t.runtime.command_line.run import (
     add_command,
@@ -33,6 +34,7 @@ from c2t.runtime.command_line.run import (
 from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
+from c2t.runtime.commands.sign import sign
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.serve.command import serve
 from c2t.runtime.system.errors import C2TError
@@ -96,11 +98,15 @@ _command(calibrate)
 _command(build)
 _command(evaluate)
 _command(bench)
+_command(sign)
 
 
 @_command
 def verify(
-    bundle: BundleArgument, engine: EngineOption = EngineName.auto, json: JsonOption = False
+    bundle: BundleArgument,
+    engine: EngineOption = EngineName.auto,
+    trust: TrustOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Check that a bundle works here as it should.
 
@@ -111,7 +117,7 @@ def verify(
     from c2t.runtime.engines.choose import check_engine_name
 
     check_engine_name(engine.value)
-    result = stage.verify_golden_cells(open_checked(bundle), engine.value)
+    result = stage.verify_golden_cells(open_checked(bundle, trust), engine.value)
     if json:
         print_json(result)
     else:
@@ -132,14 +138,16 @@ def verify(
 def info(
     bundle: BundleArgument,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file's hash.")] = False,
+    trust: TrustOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a bundle is and holds."""
+    """Show what a bundle is and holds. With --trust every file's hash is compared, too."""
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.commands import info as stage
     from c2t.runtime.system.text_tables import render
 
-    opened = open_checked(bundle) if verify else open_bundle(bundle, verify=False)
+    verify = verify or trust is not None
+    opened = open_checked(bundle, trust) if verify else open_bundle(bundle, verify=False)
     about = stage.bundle_info(opened, files_checked=verify)
     if json:
         print_json(about)

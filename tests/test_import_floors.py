@@ -18,6 +18,7 @@ ROOT = Path(c2t.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("kernels",),
     ("runtime.system",),
+    ("runtime.trust", "runtime.audit"),
     ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol"),
     (
         *("runtime.cells", "runtime.engines", "runtime.generation"),

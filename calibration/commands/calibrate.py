@@ -23,6 +23,7 @@ from c2t.runtime.command_line.options import (
     OrganismOption,
     SimilarityToleranceOption,
     ThreadsOption,
+    TrustOption,
 )
 from c2t.runtime.command_line.run import import_stage, print_json, say
 
@@ -79,6 +80,7 @@ def calibrate(
     organism: OrganismOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
     threads: ThreadsOption = None,
+    trust: TrustOption = None,
     force: ForceOption = False,
     force_gate: Annotated[
         bool, typer.Option("--force-gate", help="Write the bundle even if it fails the gate.")
@@ -126,7 +128,7 @@ def calibrate(
         force_gate=force_gate,
     )
     check_options(options)
-    source = open_bundle(bundle, verify=False)
+    source = open_bundle(bundle, verify=False, trust=trust)
     done = stage.calibrate_bundle(source, options, verify=True, report=say)
     if json:
         print_json(done)

@@ -28,6 +28,7 @@ from c2t.runtime.command_line.options import (
     OrganismOption,
     SimilarityToleranceOption,
     ThreadsOption,
+    TrustOption,
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, import_stage, print_json, say
 from c2t.runtime.engines.table import EngineName
@@ -86,6 +87,7 @@ def evaluate(
     max_new_tokens: MaxNewTokensOption = None,
     num_beams: NumBeamsOption = None,
     engine: EngineOption = EngineName.auto,
+    trust: TrustOption = None,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
     resamples: Annotated[
@@ -152,7 +154,7 @@ def evaluate(
             accuracy=accuracy_tolerance, similarity=similarity_tolerance, agreement=least_agreement
         )
     report = _Report(folder=output, force=force, json=json, tolerance=tolerance)
-    _run(bundle, against, options, report)
+    _run([bundle] if against is None else [bundle, against], options, report, trust=trust)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +167,9 @@ class _Report:
     tolerance: Tolerance | None
 
 
-def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _Report) -> None:
+def _run(
+    paths: list[Path], options: EvaluateOptions, report: _Report, *, trust: Path | None
+) -> None:
     """Judge, and show or write the figures; refuse early whatever can be refused early."""
     from c2t.calibration.evaluate.evaluate import evaluate_bundle
     from c2t.calibration.evaluate.truth import read_truth
@@ -179,8 +183,7 @@ def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _
         # Pages need Jinja, and tables for the terminal do not.
         writer = import_stage("c2t.calibration.report.evaluation_report", extra="evaluate")
         writer.check_report_target(report.folder, force=report.force)
-    paths = [bundle] if against is None else [bundle, against]
-    judged, *others = [open_bundle(path, verify=False) for path in paths]
+    judged, *others = [open_bundle(path, verify=False, trust=trust) for path in paths]
     for opened in (judged, *others):
         check_options(opened, options.describing)
     truth = read_truth(options)
@@ -202,6 +205,6 @@ def _run(bundle: Path, against: Path | None, options: EvaluateOptions, report: _
     if report.tolerance is not None:
         failures = gate_failures(evaluation, report.tolerance)
         if failures:
-            problem = f"{bundle} does not pass the gate: {'; '.join(failures)}"
+            problem = f"{paths[0]} does not pass the gate: {'; '.join(failures)}"
             raise EvaluationError(problem, hint="calibrate it anew, or allow more")
         say("the gate is passed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,19 @@ from numpy.typing import NDArray
 
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.graph_ends import check_ends
-from c2t.runtime.bundle.hashes import COPY_HINT, FileState, Progress, check_files, check_hashes
+from c2t.runtime.bundle.hashes import (
+    COPY_HINT,
+    FileState,
+    Progress,
+    check_files,
+    check_hashes,
+    check_signed_files,
+)
 from c2t.runtime.bundle.manifest import (
     GOLDEN_NAME,
     GRAPHS,
     MANIFEST_NAME,
+    FileEntry,
     Manifest,
     TensorReference,
 )
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
 
     from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
     from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+    from c2t.runtime.trust.folder import SignedFolder
+    from c2t.runtime.trust.keys import TrustedKey
 
 # A manifest is a few kilobytes; one that is megabytes long is not ours.
 MANIFEST_BYTES_MAX = 4 << 20
@@ -67,15 +77,25 @@ class Bundle:
         manifest: The parsed manifest.
         digest: SHA-256 of `manifest.json`; as that file holds the hash of every other file, it
             identifies the whole bundle.
+        trust: The key that all of it is signed with; None: nobody asked for one.
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, digest: str, states: dict[str, FileState]
+        self,
+        path: Path,
+        manifest: Manifest,
+        digest: str,
+        states: dict[str, FileState],
+        *,
+        trust: TrustedKey | None = None,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = digest
+        self.trust = trust
         self._states = states  # of all files, when they were checked
+        # Files of a signed bundle whose hashes are still to be compared.
+        self._unhashed = set(manifest.files) if trust is not None else set()
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -89,7 +109,8 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Path of one file of the bundle, which is about to be opened.
 
-        All that opens a file of a bundle asks here. A graph brings its data file along.
+        All that opens a file of a bundle asks here. A graph brings its data file along. What is
+        used of a signed bundle was hashed before.
 
         Raises:
             BundleError: The manifest does not list `name`, or it changed after it was checked.
@@ -97,7 +118,10 @@ class Bundle:
         if name not in self.manifest.files:
             problem = f"the bundle has no file {name!r}"
             raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
-        self.check_unchanged((name, f"{name}.data") if name in GRAPHS else (name,))
+        names = (name, f"{name}.data") if name in GRAPHS else (name,)
+        if late := self._unhashed.intersection(names):
+            self._compare({late_name: self.manifest.files[late_name] for late_name in late}, None)
+        self.check_unchanged(names)
         return self.path / name
 
     def check_unchanged(self, names: Iterable[str] | None = None) -> None:
@@ -158,11 +182,15 @@ class Bundle:
             if (at_most is None or entry.bytes <= at_most)
             and (above is None or entry.bytes > above)
         }
+        self._compare(entries, progress)
+
+    def _compare(self, entries: Mapping[str, FileEntry], progress: Progress | None) -> None:
         self._states |= check_hashes(self.path, entries, progress=progress)
+        self._unhashed -= entries.keys()
 
     def forget(self) -> None:
         """Give up the parts that were loaded, and with them their memory and mapped files."""
-        kept = {"path", "manifest", "digest", "_states"}
+        kept = {"path", "manifest", "digest", "trust", "_states", "_unhashed"}
         for name in self.__dict__.keys() - kept:
             del self.__dict__[name]
 
@@ -233,18 +261,25 @@ class Bundle:
 
 
 def open_bundle(
-    path: str | os.PathLike[str], *, verify: bool = True, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = True,
+    trust: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> Bundle:
     """Open a bundle after checking it.
 
     Args:
         path: The bundle's folder.
         verify: Check the SHA-256 of every file. Presence, containment and sizes are always checked.
+        trust: PEM file of a public key. Only a bundle whose files are all signed with it is opened;
+            without `verify`, each file is then hashed before it is first used.
         progress: Called with the number of bytes hashed since its last call.
 
     Raises:
         BundleError: Not a bundle, a newer format, a missing, changed or escaping file, a graph with
             operators that c2t does not write.
+        TrustError: Not signed with the trusted key as it is, or no key to trust.
     """
     folder = Path(path)
     manifest_path = folder / MANIFEST_NAME
@@ -254,10 +289,24 @@ def open_bundle(
     content = read_bounded(
         manifest_path, bytes_max=MANIFEST_BYTES_MAX, error=BundleError, hint=COPY_HINT
     )
+    digest = hashlib.sha256(content).hexdigest()
+    signed = None if trust is None else _check_signed(folder, trust, digest)
     manifest = parse_manifest(content)
     states = check_files(folder, manifest.files)
+    if signed is not None:
+        check_signed_files(signed, manifest.files)
     check_ends(manifest, {name: check_graph(folder / name) for name in GRAPHS})
-    bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), states)
+    bundle = Bundle(folder, manifest, digest, states, trust=signed.key if signed else None)
     if verify:
         bundle.check_hashes(progress=progress)
     return bundle
+
+
+def _check_signed(folder: Path, trust: str | os.PathLike[str], digest: str) -> SignedFolder:
+    """Check the signature of a folder, before anything of it but the manifest is read."""
+    from c2t.runtime.trust.folder import SignedFolder
+    from c2t.runtime.trust.keys import TrustedKey
+
+    signed = SignedFolder.open(folder, TrustedKey.read(trust))
+    signed.compare({MANIFEST_NAME: digest})
+    return signed

@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2t.runtime.bundle.manifest import MANIFEST_NAME, FileEntry
-from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.errors import BundleError, TrustError
+
+if TYPE_CHECKING:
+    from c2t.runtime.trust.folder import SignedFolder
 
 READ_BLOCK = 4 << 20  # bytes
 COPY_HINT = "copy the bundle again from its source, or export it again"
@@ -117,6 +121,24 @@ def check_hashes(
         problem = f"changed since the bundle was written (SHA-256 differs): {', '.join(changed)}"
         raise BundleError(problem, hint=COPY_HINT)
     return {name: state for name, (_, state) in zip(names, hashed, strict=True)}
+
+
+def check_signed_files(signed: SignedFolder, entries: Mapping[str, FileEntry]) -> None:
+    """Compare what a manifest says of its files with what was signed.
+
+    So the hashes of the manifest are the signed ones, and comparing files with them is enough. Only
+    files that were signed and that no manifest lists, such as a note for people, are hashed here.
+
+    Raises:
+        TrustError: A file is not what was signed.
+    """
+    signed.compare({name: entry.sha256 for name, entry in entries.items()})
+    others = sorted(signed.files.keys() - entries.keys() - {MANIFEST_NAME})
+    try:
+        signed.compare({name: sha256_of(signed.folder / name) for name in others})
+    except OSError as error:
+        problem = f"cannot read {error.filename}: {error.strerror}"
+        raise TrustError(problem, hint=COPY_HINT) from error
 
 
 def is_plain_name(name: str) -> bool:

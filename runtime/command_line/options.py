@@ -6,9 +6,16 @@ from typing import Annotated
 import typer
 
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.trust.variable import TRUST_VARIABLE
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+TrustOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PUBLIC_KEY", envvar=TRUST_VARIABLE, help="Refuse what this key has not signed."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 EngineOption = Annotated[
     EngineName, typer.Option("--engine", help="What runs the graphs; auto: the best that works.")

@@ -42,6 +42,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE, which Windows lacks
 
 # Top-level packages that only an extra installs, and the name of the extra.
 EXTRAS = {
+    "cryptography": "trust",
     "gguf": "bench",
     "jinja2": "export",
     "llama_cpp": "bench",
@@ -151,15 +152,19 @@ def import_stage(name: str, *, extra: str = "") -> ModuleType:
         raise C2TError(problem, hint=hint) from error
 
 
-def open_checked(path: Path) -> Bundle:
+def open_checked(path: Path, trust: Path | None = None) -> Bundle:
     """Open a bundle after its hashes were compared, with a progress bar.
+
+    Args:
+        path: The bundle's folder.
+        trust: PEM file of the public key that it must be signed with; None: it need not be signed.
 
     Raises:
         BundleError: See `c2t.runtime.bundle.bundle.open_bundle`.
     """
     from c2t.runtime.bundle.bundle import open_bundle
 
-    bundle = open_bundle(path, verify=False)
+    bundle = open_bundle(path, verify=False, trust=trust)
     with hash_progress(bundle.bytes) as advance:
         bundle.check_hashes(progress=advance)
     return bundle

@@ -17,6 +17,7 @@ from c2t.runtime.command_line.options import (
     MaxNewTokensOption,
     NumBeamsOption,
     ThreadsOption,
+    TrustOption,
 )
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 from c2t.runtime.engines.table import EngineName
@@ -62,6 +63,7 @@ def bench(
         bool | None, typer.Option(help="Copy the weights at opening; else only small graphs'.")
     ] = None,
     engine: EngineOption = EngineName.auto,
+    trust: TrustOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is random.")] = 0,
     output: Annotated[
         Path | None,
@@ -104,7 +106,10 @@ def bench(
                 engine=engine.value,
             ),
         )
-        document, text, picture = _bench_bundle(Path(what), names, checkpoint, preset, options)
+        from c2t.runtime.bundle.bundle import open_bundle
+
+        bundle = open_bundle(what, verify=False, trust=trust)
+        document, text, picture = _bench_bundle(bundle, names, checkpoint, preset, options)
     figures = json_module.dumps(document, indent=1) + "\n"
     print(figures if json else text, end="", flush=True)
     if output is not None:
@@ -112,7 +117,7 @@ def bench(
 
 
 def _bench_bundle(
-    path: Path,
+    bundle: Bundle,
     names: list[str],
     checkpoint: Path | None,
     preset: str | None,
@@ -122,11 +127,9 @@ def _bench_bundle(
     from c2t.runtime.bench.bench_text import bench_text
     from c2t.runtime.bench.bundle_bench import bench_bundle
     from c2t.runtime.bench.picture import bench_picture
-    from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.reader import open_cells
     from c2t.runtime.describe.describer import check_options
 
-    bundle = open_bundle(path, verify=False)
     check_options(bundle, options.describing)
     if options.cells is not None:  # look at the file before peers load gigabytes
         with open_cells(options.cells, bundle):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import enum
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c2t.runtime.command_line.options import JsonOption
+from c2t.runtime.command_line.options import JsonOption, TrustOption
 from c2t.runtime.command_line.run import UsageError, import_stage, open_checked, print_json, say
 from c2t.runtime.engines.tensorrt_library import Target
 
 if TYPE_CHECKING:
+    from c2t.runtime.bundle.bundle import Bundle
     from c2t.runtime.bundle.manifest import FileEntry
 
 ROWS = 8
@@ -58,6 +61,7 @@ def build(
     cache: Annotated[
         Path | None, typer.Option(help="Folder for what is built.  [default: BUNDLE.engines]")
     ] = None,
+    trust: TrustOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build again what is there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -75,13 +79,14 @@ def build(
         if given := [name for name, value in plans_only.items() if value]:
             problem = f"{', '.join(given)}: --target cuda has no such choice"
             raise UsageError(problem, hint="its graphs run on any GPU, with any number of rows")
-        _build_half_graphs(bundle, precision, cache, force=force, json=json)
+        opening = functools.partial(open_checked, bundle, trust)
+        _build_half_graphs(opening, precision, cache, force=force, json=json)
         return
     stage = import_stage("c2t.runtime.build.build_plans", extra=target.value)
     from c2t.runtime.engines.built.plan_profiles import PlanUse
 
     done = stage.build_plans(
-        open_checked(bundle),
+        open_checked(bundle, trust),
         stage.BuildOptions(
             target=Target(target.value),
             gpus=tuple(gpu or ()),
@@ -105,11 +110,11 @@ def build(
 
 
 def _build_half_graphs(
-    bundle: Path, precision: str, cache: Path | None, *, force: bool, json: bool
+    opening: Callable[[], Bundle], precision: str, cache: Path | None, *, force: bool, json: bool
 ) -> None:
     stage = import_stage("c2t.runtime.build.build_half_graphs", extra="gpu")
     done = stage.build_half_graphs(
-        open_checked(bundle),
+        opening(),
         stage.HalfGraphsOptions(dtype=precision, cache=cache, force=force),
         report=say,
     )

@@ -24,6 +24,7 @@ from c2t.runtime.command_line.options import (
     NumBeamsOption,
     OrganismOption,
     ThreadsOption,
+    TrustOption,
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
 from c2t.runtime.engines.table import EngineName
@@ -84,6 +85,7 @@ def describe(
         ),
     ] = None,
     engine: EngineOption = EngineName.auto,
+    trust: TrustOption = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show at the end where the time went.")
     ] = False,
@@ -133,7 +135,7 @@ def describe(
     )
     check_paths(options)  # before the gigabytes of a bundle are hashed
     done = describe_file(
-        open_bundle(bundle, verify=False),
+        open_bundle(bundle, verify=False, trust=trust),
         options,
         stream=sys.stdout.buffer,
         report=say,

@@ -17,6 +17,7 @@ class BundleInfo:
         digest: SHA-256 of the manifest; it identifies the bundle.
         bytes: Size of all its files.
         files_checked: Whether the hash of every file was compared, or only names and sizes.
+        signer: Fingerprint of the trusted key that has signed it; None: nobody asked for one.
         manifest: All that the bundle says of itself.
     """
 
@@ -24,6 +25,7 @@ class BundleInfo:
     digest: str
     bytes: int
     files_checked: bool
+    signer: str | None
     manifest: Manifest
 
 
@@ -34,6 +36,7 @@ def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
         digest=bundle.digest,
         bytes=bundle.bytes,
         files_checked=files_checked,
+        signer=bundle.trust.fingerprint if bundle.trust else None,
         manifest=bundle.manifest,
     )
 
@@ -50,6 +53,8 @@ def sections(info: BundleInfo) -> list[Section]:
         ("size", f"{gigabytes(info.bytes)} in {len(m.files)} files"),
         ("files", "all as written (SHA-256)" if info.files_checked else "present, sizes right"),
     ]
+    if info.signer is not None:
+        general.append(("signed", f"with the trusted key {info.signer[:16]}"))
     if m.origin.random_weights:
         general.append(("warning", "random weights: for measuring only, its texts mean nothing"))
     return [

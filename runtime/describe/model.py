@@ -25,6 +25,7 @@ from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
+from c2t.runtime.trust.variable import trusted_by_default
 
 
 class Model:
@@ -192,6 +193,7 @@ def open_model(
     options: DescribeOptions | None = None,
     *,
     verify: bool = True,
+    trust: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Model:
     """Open a bundle to describe cells with; `c2t.open` is this function.
@@ -200,12 +202,16 @@ def open_model(
         path: The bundle's folder.
         options: How to describe where a call says nothing else.
         verify: Check the SHA-256 of every file. Presence, containment and sizes are always checked.
+        trust: PEM file of a public key, with which all files must be signed; None: that of the
+            environment variable `C2T_TRUST`, if it is set.
         progress: Called with the number of bytes hashed since its last call.
 
     Raises:
         BundleError: Not a bundle, a newer format, a missing, changed or escaping file.
+        TrustError: Not signed with the trusted key as it is, or no key to trust.
     """
-    return Model(open_bundle(path, verify=verify, progress=progress), options)
+    trust = trusted_by_default() if trust is None else trust
+    return Model(open_bundle(path, verify=verify, trust=trust, progress=progress), options)
 
 
 def _suits(opened: EngineOptions, wanted: EngineOptions, chosen: ChosenEngines) -> bool:

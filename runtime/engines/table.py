@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from c2t.runtime.system.errors import EngineError
+
 if TYPE_CHECKING:
     from c2t.runtime.bundle.bundle import Bundle
     from c2t.runtime.engine_protocol import EngineOptions, Engines
@@ -71,6 +73,9 @@ def _open_tensorrt_provider(
     from c2t.runtime.engines.built.folder import plan_cache
     from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
 
+    if bundle.trust is not None:
+        problem = "ONNX Runtime's TensorRT provider keeps plans that cannot be signed"
+        raise EngineError(problem, hint="choose another engine, or do without --trust")
     plans = plan_cache(bundle) / f"onnxruntime-{bundle.digest[:12]}"
     return open_onnxruntime_engines(bundle, options, clock, plans=plans)
 

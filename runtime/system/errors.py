@@ -18,6 +18,14 @@ class BundleError(C2TError):
     """A bundle that is damaged, incomplete, from a newer version, or not a bundle."""
 
 
+class TrustError(BundleError):
+    """A bundle that the trusted key has not signed as it is, or a key that cannot be used."""
+
+
+class AuditError(C2TError):
+    """An audit trail that was changed, has another key, or cannot be written."""
+
+
 class CellFileError(C2TError):
     """A file of cells that cannot be read as counts over known genes."""
 

@@ -7,15 +7,17 @@ hash must not change because somebody built something.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
 from c2t.runtime.system.checked_read import decode_json, read_bounded
-from c2t.runtime.system.errors import EngineError, OutputError
+from c2t.runtime.system.errors import EngineError, OutputError, TrustError, first_line
 
 CACHE_VARIABLE = "C2T_ENGINES"
 RECORD_BYTES_MAX = 1 << 20
@@ -82,6 +84,31 @@ def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:
     if length != entry.bytes:
         problem = f"{file} has {length} bytes, expected {entry.bytes:,}"
         raise EngineError(problem, hint=hint)
+
+
+def check_built_signature(folder: Path, files: Mapping[str, str], bundle: Bundle) -> None:
+    """Refuse what was built of a signed bundle and is not signed with the same key.
+
+    Who can write beside a bundle could exchange what is run in its place.
+
+    Args:
+        folder: What was built.
+        files: SHA-256 of the files that are used, by name; the record's is added.
+        bundle: Of what it was built.
+
+    Raises:
+        EngineError: Not signed with the key that the bundle was opened with.
+    """
+    if bundle.trust is None:
+        return
+    from c2t.runtime.trust.folder import SignedFolder
+
+    try:
+        signed = SignedFolder.open(folder, bundle.trust)
+        signed.compare({**files, PLANS_NAME: sha256_of(folder / PLANS_NAME)})
+    except (TrustError, OSError) as error:
+        hint = f"sign it with the same key: c2t sign {shlex.quote(str(folder))} --key PRIVATE_KEY"
+        raise EngineError(first_line(error), hint=hint) from error
 
 
 def read_plan_set(folder: Path) -> PlanSet:

@@ -16,7 +16,12 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
-from c2t.runtime.engines.built.folder import check_length, plan_cache, read_record
+from c2t.runtime.engines.built.folder import (
+    check_built_signature,
+    check_length,
+    plan_cache,
+    read_record,
+)
 from c2t.runtime.engines.built.plan_set import PLANS_NAME, digest_of
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, SMALL_NAME
 from c2t.runtime.system.errors import EngineError
@@ -123,6 +128,7 @@ def open_half_graphs(bundle: Bundle, cache: Path | None = None) -> Path | None:
     if changed:
         problem = f"{folder / changed[0]} was changed since it was built (SHA-256 differs)"
         raise EngineError(problem, hint=hint)
+    check_built_signature(folder, {name: entry.sha256 for name, entry in entries.items()}, bundle)
     for name in GRAPHS:  # who can write the record can make the hashes fit
         check_graph(folder / name, error=EngineError, hint=hint)
     return folder

@@ -16,7 +16,7 @@ from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GRAPHS
-from c2t.runtime.engines.built.folder import plan_cache, plan_sets
+from c2t.runtime.engines.built.folder import check_built_signature, plan_cache, plan_sets
 from c2t.runtime.engines.built.plan_set import PlanIdentity, PlanSet, plan_name
 from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, message_log, start
 from c2t.runtime.system.errors import EngineError
@@ -78,6 +78,8 @@ def open_plans(
         capacity=capacity,
     )
     plans = _checked_plans(folder, plan_set, bundle)
+    files = {plan_name(graph): plan.file.sha256 for graph, plan in plan_set.plans.items()}
+    check_built_signature(folder, files, bundle)
     log = message_log(library)
     runtime = start(library, "Runtime", log)
     engines = {
