@@ -16,7 +16,11 @@ import c2t
 from c2t.calibration.commands.calibrate import calibrate
 from c2t.calibration.commands.evaluate import evaluate
 from c2t.export.command import export
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
     BundleArgument,
     EngineOption,
     ForceOption,
@@ -31,6 +35,7 @@ from c2t.runtime.command_line.run import (
     run_app,
     say,
 )
+from c2t.runtime.commands import audit as audit_commands
 from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
@@ -100,12 +105,22 @@ _command(evaluate)
 _command(bench)
 _command(sign)
 
+audit_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Check and show audit trails."
+)
+app.add_typer(audit_app, name="audit")
+add_command(audit_app, audit_commands.check)
+add_command(audit_app, audit_commands.show)
+
 
 @_command
 def verify(
     bundle: BundleArgument,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check that a bundle works here as it should.
@@ -116,8 +131,15 @@ def verify(
     from c2t.runtime.describe import verify as stage
     from c2t.runtime.engines.choose import check_engine_name
 
-    check_engine_name(engine.value)
-    result = stage.verify_golden_cells(open_checked(bundle, trust), engine.value)
+    place = AuditPlace(
+        trail=audit, key=audit_key, head=audit_head, scope="verify", subject=str(bundle)
+    )
+    with auditing(place) as trail:
+        check_engine_name(engine.value)
+        opened = open_checked(bundle, trust)
+        result = stage.verify_golden_cells(opened, engine.value)
+        if trail is not None:
+            stage.record_verification(trail, opened, result)
     if json:
         print_json(result)
     else:

@@ -16,6 +16,24 @@ TrustOption = Annotated[
         metavar="PUBLIC_KEY", envvar=TRUST_VARIABLE, help="Refuse what this key has not signed."
     ),
 ]
+AuditOption = Annotated[
+    Path | None,
+    typer.Option(envvar="C2T_AUDIT", help="Append to an audit trail what is done, and by whom."),
+]
+AuditKeyOption = Annotated[
+    Path | None,
+    typer.Option(envvar="C2T_AUDIT_KEY", help="The trail's key.  [default: the user's own]"),
+]
+AuditHeadOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="C2T_AUDIT_HEAD",
+        help="File with the trail's end, kept away from it.  [default: in the state directory]",
+    ),
+]
+AuditReasonOption = Annotated[
+    str, typer.Option(help="Why settings are others than before, for the audit trail.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 EngineOption = Annotated[
     EngineName, typer.Option("--engine", help="What runs the graphs; auto: the best that works.")

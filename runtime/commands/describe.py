@@ -9,7 +9,12 @@ from typing import Annotated
 
 import typer
 
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     CellChoiceOption,
@@ -86,6 +91,10 @@ def describe(
     ] = None,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
+    audit_reason: AuditReasonOption = "",
     profile: Annotated[
         bool, typer.Option("--profile", help="Show at the end where the time went.")
     ] = False,
@@ -133,14 +142,20 @@ def describe(
             engine=engine.value,
         ),
     )
-    check_paths(options)  # before the gigabytes of a bundle are hashed
-    done = describe_file(
-        open_bundle(bundle, verify=False, trust=trust),
-        options,
-        stream=sys.stdout.buffer,
-        report=say,
-        hash_progress=hash_progress,
+    place = AuditPlace(
+        trail=audit, key=audit_key, head=audit_head, scope="describe", subject=str(cells)
     )
+    with auditing(place) as trail:
+        check_paths(options)  # before the gigabytes of a bundle are hashed
+        done = describe_file(
+            open_bundle(bundle, verify=False, trust=trust),
+            options,
+            stream=sys.stdout.buffer,
+            report=say,
+            hash_progress=hash_progress,
+            audit=trail,
+            audit_reason=audit_reason,
+        )
     if json:
         print_json(done)
     failed = f", {done.failed:,} of them with an error" if done.failed else ""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from c2t.runtime.audit.line import Action, Details
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -72,6 +74,26 @@ def verify_golden_cells(bundle: Bundle, engine: str = EngineName.auto) -> Verifi
             if (description.tokens, description.text) != (cell.token_ids, cell.text)
         ),
     )
+
+
+def record_verification(trail: AuditTrail, bundle: Bundle, result: Verification) -> None:
+    """Tell an audit trail what was found.
+
+    Raises:
+        AuditError: The trail takes no line.
+    """
+    equal = result.cells - len(result.differences)
+    details = Details(
+        scope="verify",
+        input=str(bundle.path),
+        bundle=result.bundle,
+        signer=bundle.trust.fingerprint if bundle.trust else "",
+        engine=result.engine,
+        cells=result.cells,
+        failed=len(result.differences),
+        result=f"{equal} of {result.cells} golden cells have the expected text",
+    )
+    trail.record(Action.verify, details)
 
 
 def _check_golden(bundle: Bundle, golden: Sequence[GoldenCell]) -> None:

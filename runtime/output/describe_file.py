@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import c2t
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
 from c2t.runtime.describe.profile import profile_text
+from c2t.runtime.output.audited import DescribeAudit
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -86,6 +88,8 @@ def describe_file(
     stream: IO[bytes],
     report: Callable[[str], None],
     hash_progress: HashProgress = _no_bar,
+    audit: AuditTrail | None = None,
+    audit_reason: str = "",
 ) -> Summary:
     """Describe the cells of a file.
 
@@ -98,17 +102,21 @@ def describe_file(
         stream: Takes the lines of JSON when there is no file to write.
         report: Told what was found out about the cells, a sentence at a time.
         hash_progress: Given the number of bytes to hash, shows progress.
+        audit: Told what is done: see `c2t.runtime.output.audited`.
+        audit_reason: Why settings are others than before.
 
     Raises:
         BundleError: A file of the bundle is not as it was written.
         C2TError: A setting that is too small.
         CellFileError: The file cannot be read as counts over known genes.
+        AuditError: The audit trail takes no line.
         OutputError: A place that cannot be written, or a journal of another run.
         EngineError: No engine runs here.
         DescribeInterrupted: Ctrl-C; what was described is kept.
     """
     targets = check_paths(options)
     check_options(bundle, options.describing)
+    audited = DescribeAudit(audit, options.cells, reason=audit_reason, chunk_cells=CHUNK_CELLS)
     bundle.check_hashes(at_most=SMALL_FILE)
     with open_cells(options.cells, bundle, options.reading) as reader:
         report(reader.counts_report.sentence)
@@ -123,31 +131,37 @@ def describe_file(
         if describer.engines.hint:
             report(f"hint: {describer.engines.hint}")
         run = make_run(options.cells, reader, describer, bundle=bundle)
+        audited.start(run, bundle, describer.engines.label)
 
         def describe(start: int) -> Any:
             chunks = reader.chunks(start, chunk_cells=CHUNK_CELLS)
             return describer.describe(chunks, going_on=start > 0)
 
-        if not targets:
-            done = describe_to_stream(run, stream, describe)
+        def check() -> None:
             bundle.check_unchanged()
-            _report_profile(describer, reader, options, report)
-            return done
+            audited.check_cells()
 
         def advance(total: int, done: int) -> AbstractContextManager[Advance]:
             if done:
                 report(f"going on after {done:,} of {total:,} cells that an earlier run described")
             return progress_bar("describing", total, done=done, unit="cells")
 
-        done = describe_to_files(
-            run,
-            targets,
-            describe,
-            force=options.force,
-            restart=options.restart,
-            advance=advance,
-            check=bundle.check_unchanged,
-        )
+        with audited.saying_all():
+            if targets:
+                done = describe_to_files(
+                    run,
+                    targets,
+                    audited.described(describe),
+                    force=options.force,
+                    restart=options.restart,
+                    advance=advance,
+                    check=check,
+                    kept=audited.kept,
+                )
+            else:
+                done = describe_to_stream(run, stream, audited.described(describe))
+                check()
+        audited.stop(done)
         _report_profile(describer, reader, options, report)
         return done
 

@@ -23,7 +23,7 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
-from c2t.runtime.output.record import make_record
+from c2t.runtime.output.record import Record, make_record
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
@@ -173,6 +173,7 @@ def describe_to_files(
     restart: bool = False,
     advance: Callable[[int, int], AbstractContextManager[Advance]] = no_progress,
     check: Callable[[], None] = lambda: None,
+    kept: Callable[[Iterator[Record]], None] = lambda records: None,
 ) -> Summary:
     """Describe the cells that no earlier run described, then write the outputs.
 
@@ -184,6 +185,7 @@ def describe_to_files(
         restart: Describe all cells again, whatever an earlier run left.
         advance: Given the cells to do and those done before, shows progress.
         check: Raises a `C2TError` at the end if what described the cells was not what it should be.
+        kept: Given the cells that an earlier run has described, if there are some.
 
     Raises:
         OutputError: A journal of another run is in the way, the file of cells changed meanwhile,
@@ -198,6 +200,8 @@ def describe_to_files(
     rows = run.rows.tolist()
     with Journal(journal_path(targets[0]), mark, rows, restart=restart) as journal:
         resumed = journal.done
+        if resumed:
+            kept(journal.records())
         try:
             with advance(len(run.rows), resumed) as step:
                 for row, described in _numbered(run, describe, resumed):
