@@ -17,7 +17,17 @@ import c2t
 ROOT = Path(c2t.__file__).parent
 NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "peft", "scanpy")
 # These take long to load, and only reading or writing cells needs them.
-LATE = ("anndata", "h5py", "onnxruntime", "pandas", "pyarrow", "rich", "scipy", "tokenizers")
+LATE = (
+    "anndata",
+    "cryptography",
+    "h5py",
+    "onnxruntime",
+    "pandas",
+    "pyarrow",
+    "rich",
+    "scipy",
+    "tokenizers",
+)
 
 # The stage of `c2t build` makes graphs, as exporting does; nothing that describes cells loads it.
 BUILDING = (
@@ -147,7 +157,7 @@ def work(tiny_bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_describing_loads_no_torch_and_opens_no_socket(work: Path, tmp_path: Path) -> None:
     modules = run_python(DESCRIBE, work / "bundle", work / "cells.h5ad", folder=tmp_path)
     assert "onnxruntime" in modules
-    assert not loaded(modules, NEVER)
+    assert not loaded(modules, (*NEVER, "cryptography"))
     assert not [name for name in modules if name.startswith("c2t.export")]
 
 

@@ -140,9 +140,25 @@ def write_line(
         c2t=c2t,
         details=details,
     )
-    rest = msgspec.json.encode(written)[1:]
+    rest = encode(written)[1:]
     mac = key.mac(USE, rest)
     return b'{"mac":"' + mac.encode() + b'",' + rest + b"\n", mac
+
+
+def encode(value: Any) -> bytes:
+    r"""JSON. Names of files that are no UTF-8 are written with escapes, such as `\udcff`."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_escaped(msgspec.to_builtins(value)))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(of) for name, of in value.items()}
+    return [_escaped(of) for of in value] if isinstance(value, list) else value
 
 
 def mac_of(line: bytes, key: AuditKey) -> str | None:

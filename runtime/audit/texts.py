@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-import msgspec
+from c2t.runtime.audit.line import encode
 
 
 class TextsHash:
@@ -30,7 +30,7 @@ class TextsHash:
         self.cells += 1
         self.failed += bool(error)
         line = [cell, None, error] if error else [cell, text]
-        self._hash.update(msgspec.json.encode(line) + b"\n")
+        self._hash.update(encode(line) + b"\n")
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""

@@ -53,6 +53,7 @@ class AuditTrail:
         self._key = key
         self._head = head
         self._lock = threading.RLock()
+        self._process = os.getpid()
 
     @staticmethod
     def open(path: Path, *, key: Path | None = None, head: Path | None = None) -> AuditTrail:
@@ -148,6 +149,11 @@ class AuditTrail:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[Head]:
         """Hold the trail, with its head as it is once a crash has been cleared up."""
+        if self._process != os.getpid():  # a fork shares the file's lock with its parent
+            self._process, self._lock = os.getpid(), threading.RLock()
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = _open_file(self.path)
         with self._lock:
             if self._handle < 0:
                 problem = f"the audit trail {self.path} is closed"
@@ -270,10 +276,9 @@ class AuditTrail:
         """The settings of the last line of a scope that has some."""
         found: dict[str, str] = {}
         with self.path.open("rb") as stream:
-            for content in stream:
-                if b'"action":"configuration"' not in content:
-                    continue
-                line = read_line(content)
+            for content in iter(lambda: stream.readline(LINE_BYTES_MAX), b""):
+                wanted = b'"action":"configuration"' in content
+                line = read_line(content) if wanted and mac_of(content, self._key) else None
                 if line is not None and line.details.get("scope") == scope:
                     settings = line.details.get("settings")
                     found = settings if isinstance(settings, dict) else {}

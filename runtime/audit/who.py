@@ -6,6 +6,7 @@ import getpass
 import os
 import platform
 import sys
+from functools import cache
 
 from c2t.runtime.audit.line import Who
 
@@ -16,14 +17,19 @@ def who_runs(asked_by: str = "") -> Who:
     Args:
         asked_by: Who asked for something over the network; "": nobody did.
     """
-    host, process = platform.node(), os.getpid()
+    user, uid = _account()
+    return Who(user=user, uid=uid, host=platform.node(), process=os.getpid(), asked_by=asked_by)
+
+
+@cache
+def _account() -> tuple[str, int | None]:
+    """Name and number; looking them up may ask a server."""
     if sys.platform == "win32":
-        return Who(user=getpass.getuser(), host=host, process=process, asked_by=asked_by)
+        return getpass.getuser(), None
     import pwd
 
     uid = os.getuid()
     try:
-        user = pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(uid).pw_name, uid
     except KeyError:  # usual in containers
-        user = str(uid)
-    return Who(user=user, uid=uid, host=host, process=process, asked_by=asked_by)
+        return str(uid), uid

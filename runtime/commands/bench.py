@@ -19,7 +19,7 @@ from c2t.runtime.command_line.options import (
     ThreadsOption,
     TrustOption,
 )
-from c2t.runtime.command_line.run import UsageError, import_stage, say
+from c2t.runtime.command_line.run import UsageError, import_stage, open_checked, say
 from c2t.runtime.engines.table import EngineName
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ def bench(
         )
         from c2t.runtime.bundle.bundle import open_bundle
 
-        bundle = open_bundle(what, verify=False, trust=trust)
+        if trust is None:
+            bundle = open_bundle(what, verify=False)
+        else:
+            bundle = open_checked(Path(what), trust)
         document, text, picture = _bench_bundle(bundle, names, checkpoint, preset, options)
     figures = json_module.dumps(document, indent=1) + "\n"
     print(figures if json else text, end="", flush=True)

@@ -119,6 +119,35 @@ def test_processes_append_in_turn(files):
     assert files.check().faults == ()
 
 
+FORK = """
+import os, sys
+from pathlib import Path
+from c2t.runtime.audit.line import Action
+from c2t.runtime.audit.trail import AuditTrail
+trail, key, head = map(Path, sys.argv[1:4])
+with AuditTrail.open(trail, key=key, head=head) as opened:
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            for _ in range(15):
+                opened.record(Action.request)
+            os._exit(0)
+        children.append(child)
+    for _ in range(15):
+        opened.record(Action.request)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_forks_append_in_turn(files):
+    places = [str(place) for place in (files.trail, files.key, files.head)]
+    subprocess.run([sys.executable, "-P", "-c", FORK, *places], check=True)
+    assert [line["seq"] for line in lines_of(files)] == list(range(1, 61))
+    assert files.check().faults == ()
+
+
 def test_several_first_processes_get_one_key(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     code = APPEND.replace("key=key, head=head", "")
@@ -251,6 +280,17 @@ def test_a_link_to_a_trail_is_that_trail(files, tmp_path):
     with AuditTrail.open(link, key=files.key, head=files.head) as trail:
         assert trail.record(Action.stop) == 3
     assert files.check().lines == 3
+
+
+def test_names_that_are_no_text(files):
+    with files.open() as trail:
+        details = Details(input="a\udcff.h5ad", outputs={"b\udcff": "0"}, settings={"x": "é"})
+        trail.record(Action.start, details)
+    (line,) = lines_of(files)
+    assert line["details"]["input"] == "a\\udcff.h5ad"
+    assert line["details"]["outputs"] == {"b\\udcff": "0"}
+    assert line["details"]["settings"] == {"x": "é"}
+    assert files.check().faults == ()
 
 
 def test_a_closed_trail(files):
