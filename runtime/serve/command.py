@@ -15,6 +15,7 @@ from c2t.runtime.command_line.options import (
     BundleArgument,
     EngineOption,
     ThreadsOption,
+    TrustOption,
 )
 from c2t.runtime.command_line.run import (
     UsageError,
@@ -49,6 +50,7 @@ def serve(
     engine: EngineOption = EngineName.auto,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
+    trust: TrustOption = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File of the token that HTTP requests must carry.")
     ] = None,
@@ -115,10 +117,10 @@ def serve(
     describing = stage.DescribeOptions(engine=engine.value, threads=threads, batch_size=batch_size)
     if stdio:
         server = import_stage("c2t.runtime.serve.parent")
-        raise SystemExit(server.serve_parent(lambda: open_checked(bundle), describing))
+        raise SystemExit(server.serve_parent(lambda: open_checked(bundle, trust), describing))
     from c2t.runtime.bundle.bundle import open_bundle
 
-    opened = open_bundle(bundle, verify=False)
+    opened = open_bundle(bundle, verify=False, trust=trust)
     sila_door = stage.SilaOptions(
         folder=stage.state_folder("sila"),
         host=host,

@@ -43,6 +43,9 @@ STAGES = {
 }
 
 
+SERVING = (("serve", "BUNDLE", "--port", "0"), ("serve", "BUNDLE", "--stdio"))
+
+
 def test_every_command_that_takes_a_bundle_is_here() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     trusting = {
@@ -53,7 +56,7 @@ def test_every_command_that_takes_a_bundle_is_here() -> None:
         for name, command in commands.items()
         if any("BUNDLE" in (p.metavar or "") for p in command.params)
     }
-    assert trusting == {*OPENING, *STAGES}
+    assert trusting == {*OPENING, *STAGES, "serve"}
     assert opening - {"sign"} <= trusting
 
 
@@ -106,6 +109,24 @@ def test_trust_of_the_other_stages(
     refused_everywhere(STAGES[name], call, keys.public, call_c2t)
     assert not (tmp_path / "out").exists()
     assert not signed.with_name("bundle.engines").exists()
+
+
+@pytest.mark.parametrize("command", SERVING, ids=["http", "stdio"])
+def test_trust_of_services(
+    command: tuple[str, ...],
+    signed: Path,
+    tmp_path: Path,
+    keys: KeyPair,
+    call_c2t: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed: c2t[serve]")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    call = (signed, tmp_path, tmp_path)
+    refused_everywhere(command, call, new_keys(tmp_path, "other").public, call_c2t)
+    data = signed / "decoder.onnx.data"
+    data.write_bytes(data.read_bytes()[::-1])
+    refused_everywhere(command, call, keys.public, call_c2t)
 
 
 def test_the_environment_makes_it_the_rule(
