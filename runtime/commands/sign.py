@@ -28,6 +28,7 @@ def sign(
     from c2t.runtime.bundle.manifest import MANIFEST_NAME
     from c2t.runtime.engines.built.plan_set import PLANS_NAME
     from c2t.runtime.system.files import atomic_file, check_target
+    from c2t.runtime.system.temporaries import remove_litter
     from c2t.runtime.trust.envelope import seal
     from c2t.runtime.trust.keys import SigningKey
     from c2t.runtime.trust.statement import SIGNATURE_NAME, write_statement
@@ -35,7 +36,9 @@ def sign(
     signing = SigningKey.read(key)
     target = bundle / SIGNATURE_NAME
     if bundle.is_dir():
-        check_target(target, force=force)
+        remove_litter(
+            check_target(target, force=force)
+        )  # a killed run's, which is not the bundle's
     if (bundle / MANIFEST_NAME).exists() or not (bundle / PLANS_NAME).is_file():
         opened = open_checked(bundle)
         known = {name: entry.sha256 for name, entry in opened.manifest.files.items()}

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import sys
 
 import pytest
 
@@ -22,6 +23,7 @@ from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.commands.sign import sign
 from c2t.runtime.system.errors import BundleError, C2TError, OutputError, TrustError
+from c2t.runtime.system.temporaries import temporary_path
 from c2t.runtime.trust.envelope import seal
 from c2t.runtime.trust.keys import SigningKey, TrustedKey
 from c2t.runtime.trust.statement import write_statement
@@ -407,6 +409,37 @@ def test_signing_refuses_what_is_no_bundle_as_it_was_written(tmp_path, keys):
     with pytest.raises(BundleError, match="is not a bundle"):
         sign(tmp_path, keys.private)
     assert not list(tmp_path.rglob("model.sig"))
+
+
+def test_what_a_killed_run_left_is_not_signed(signed, keys):
+    litter = temporary_path(signed / "model.sig")
+    litter = litter.with_name(litter.name.replace(f"-{os.getpid()}-", "-1999999999-"))
+    litter.touch()
+    refused(signed, keys.public, r"not signed: \.model\.sig")
+    sign(signed, keys.private, force=True)
+    assert not litter.exists()
+    open_bundle(signed, trust=keys.public)
+
+
+def test_without_cryptography_the_hint_names_the_extra(signed, keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    for action in (
+        lambda: open_bundle(signed, trust=keys.public),
+        lambda: sign(signed, keys.private, force=True),
+    ):
+        with pytest.raises(TrustError, match="need cryptography") as caught:
+            action()
+        assert "c2t[trust]" in caught.value.hint
+    open_bundle(signed)
+
+
+def test_model_signing_accepts_ours(signed, keys):
+    verifying = pytest.importorskip("model_signing.verifying", reason="not installed")
+    config = verifying.Config().use_elliptic_key_verifier(public_key=keys.public)
+    config.verify(signed, signed / "model.sig")
+    (signed / "golden.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"Hash mismatch for .*golden\.json"):
+        config.verify(signed, signed / "model.sig")
 
 
 def test_signing_again_needs_force(signed, keys, other_keys):
