@@ -11,13 +11,13 @@ import bisect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from c2t.runtime.audit.head import HEAD_HINT, Head, read_head
 from c2t.runtime.audit.key import AuditKey, read_key
 from c2t.runtime.audit.line import (
     LINE_BYTES_MAX,
-    Line,
     could_begin,
     key_named,
     mac_of,
@@ -66,22 +66,16 @@ class AuditCheck:
     last: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Seen:
-    """A line of the file."""
+    """What is kept of a line of the file; a trail may have millions."""
 
     place: int  # in the file, from 1
     mac: str | None  # None: not as a holder of the key wrote it
-    line: Line | None
-    key: str
-
-
-@dataclass
-class _Lines:
-    """All lines of a file, without their contents, and what follows the last newline."""
-
-    seen: list[_Seen] = field(default_factory=list)
-    rest: bytes = b""
+    seq: int = 0
+    previous: str = ""
+    time: str = ""
+    key: str = ""  # that it names
 
 
 def check_trail(path: Path, *, key: Path | None = None, head: Path | None = None) -> AuditCheck:
@@ -111,23 +105,29 @@ def check_trail(path: Path, *, key: Path | None = None, head: Path | None = None
                 problem = f"{path} has no head at {place}"
                 raise AuditError(problem, hint=HEAD_HINT)
             known, size = read_head(place, secret), os.fstat(handle).st_size
-        lines = _read(handle, size, secret)
+        walk = _walk(handle, size, secret, known)
+        if walk.is_whole:
+            lines, faults, notes = walk.lines, [], walk.notes
+            first, last = walk.first, walk.last
+        else:
+            seen, rest = _look_at_all(handle, size, secret)
+            lines, faults, notes = len(seen), _faults(seen, rest, known), []
+            times = [s.time for s in seen if s.mac is not None]
+            first, last = (times[0], times[-1]) if times else ("", "")
     except OSError as error:
         problem = f"cannot read {path}: {error.strerror}"
         raise AuditError(problem, hint="name the file of an audit trail") from error
     finally:
         os.close(handle)
-    faults, notes = _judge(lines, known)
-    times = [seen.line.time for seen in lines.seen if seen.mac and seen.line]
     return AuditCheck(
         trail=str(path),
         head=str(place),
-        lines=len(lines.seen),
+        lines=lines,
         known=known.count,
         faults=tuple(faults),
         notes=tuple(notes),
-        first=times[0] if times else "",
-        last=times[-1] if times else "",
+        first=first,
+        last=last,
     )
 
 
@@ -145,80 +145,109 @@ def _gone(path: Path, place: Path, head: Head) -> AuditCheck:
     )
 
 
-def _read(handle: int, size: int, key: AuditKey) -> _Lines:
-    """Read the first `size` bytes of a file, line by line."""
-    lines = _Lines()
+def _pieces(handle: int, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a file, in lines; none is longer than a line may be."""
+    os.lseek(handle, 0, os.SEEK_SET)
     with os.fdopen(os.dup(handle), "rb") as stream:
-        while size > 0 and (content := stream.readline(min(size, LINE_BYTES_MAX + 1))):
-            size -= len(content)
-            if not content.endswith(b"\n") and size <= 0:
-                lines.rest = content
-                break
-            lines.seen.append(
-                _Seen(
-                    place=len(lines.seen) + 1,
-                    mac=mac_of(content, key),
-                    line=read_line(content),
-                    key=key_named(content),
-                )
-            )
-    return lines
+        while size > 0 and (piece := stream.readline(min(size, LINE_BYTES_MAX + 1))):
+            size -= len(piece)
+            yield piece
 
 
-def _judge(lines: _Lines, head: Head) -> tuple[list[Fault], list[str]]:
-    notes = []
-    seen, rest = lines.seen, lines.rest
-    follows, last = _followed(seen, head)
-    if follows == head.count and last == head.last and len(seen) <= head.count + 1:
-        if len(seen) == head.count and (
-            not rest or could_begin(rest, seq=head.count + 1, previous=head.last)
-        ):
-            if rest:
-                notes.append(
-                    f"{len(rest):,} bytes follow line {head.count:,}: the beginning of a line, "
-                    "which a crash left; it was not acknowledged"
-                )
-            return [], notes
-        if len(seen) == head.count + 1 and not rest and _is_next(seen[-1], head.count + 1, last):
-            notes.append(
-                f"line {head.count + 1:,} is right and not in the head: a crash came between the "
-                "two; it was not acknowledged"
+def _look(piece: bytes, place: int, key: AuditKey) -> _Seen:
+    line, mac = read_line(piece), mac_of(piece, key)
+    if line is None:
+        return _Seen(place=place, mac=None, key=key_named(piece))
+    return _Seen(
+        place=place,
+        mac=mac,
+        seq=line.seq,
+        previous=line.previous,
+        time=line.time,
+        key="" if mac else key_named(piece),
+    )
+
+
+@dataclass
+class _Walk:
+    """The strict verdict, and what was seen on the way to it."""
+
+    is_whole: bool = False
+    lines: int = 0
+    notes: list[str] = field(default_factory=list)
+    first: str = ""
+    last: str = ""
+
+    def step(self, seen: _Seen) -> None:
+        self.lines += 1
+        self.first = self.first or seen.time
+        self.last = seen.time
+
+
+def _walk(handle: int, size: int, key: AuditKey, head: Head) -> _Walk:
+    """Follow the lines up to the last that the head knows, and one that a crash left."""
+    walk, last = _Walk(), head.log
+    pieces = _pieces(handle, size)
+    for piece in islice(pieces, head.count):
+        seen = _look(piece, walk.lines + 1, key)
+        if seen.mac is None or (seen.seq, seen.previous) != (walk.lines + 1, last):
+            return walk
+        walk.step(seen)
+        last = seen.mac
+    extra = list(islice(pieces, 2))
+    if (walk.lines, last) != (head.count, head.last) or len(extra) > 1:
+        return walk
+    if extra:
+        seen = _look(extra[0], head.count + 1, key)
+        if seen.mac is not None and (seen.seq, seen.previous) == (head.count + 1, last):
+            walk.step(seen)
+            walk.notes.append(
+                f"line {seen.seq:,} is right and not in the head: a crash came between the two; "
+                "it was not acknowledged"
             )
-            return [], notes
+        elif could_begin(extra[0], seq=head.count + 1, previous=last):
+            walk.notes.append(
+                f"{len(extra[0]):,} bytes follow line {head.count:,}: the beginning of a line, "
+                "which a crash left; it was not acknowledged"
+            )
+        else:
+            return walk
+    walk.is_whole = True
+    return walk
+
+
+def _look_at_all(handle: int, size: int, key: AuditKey) -> tuple[list[_Seen], bytes]:
+    """All lines of a file, and what follows the last newline."""
+    seen: list[_Seen] = []
+    rest = b""
+    for piece in _pieces(handle, size):
+        if piece.endswith(b"\n") or len(piece) > LINE_BYTES_MAX:
+            seen.append(_look(piece, len(seen) + 1, key))
+        else:
+            rest = piece
+    return seen, rest
+
+
+def _faults(seen: list[_Seen], rest: bytes, head: Head) -> list[Fault]:
     faults = sorted(_explain(seen, rest, head), key=lambda fault: fault.line)
     if not faults:
         problem = "the lines are not those that the head knows"
-        faults = [Fault(line=follows + 1, kind="changed", problem=problem)]
-    return faults, notes
-
-
-def _followed(seen: list[_Seen], head: Head) -> tuple[int, str]:
-    """How many lines from the first on are right, up to the head's count; and the last's code."""
-    last = head.log
-    for number, line in enumerate(seen[: head.count], start=1):
-        if not _is_next(line, number, last):
-            return number - 1, last
-        last = line.mac or ""
-    return min(len(seen), head.count), last
-
-
-def _is_next(seen: _Seen, number: int, last: str) -> bool:
-    line = seen.line
-    return seen.mac is not None and line is not None and (line.seq, line.previous) == (number, last)
+        faults = [Fault(line=1, kind="changed", problem=problem)]
+    return faults
 
 
 def _explain(seen: list[_Seen], rest: bytes, head: Head) -> Iterator[Fault]:
     """What happened to lines, as far as one can say."""
-    right = {s.line.seq: s for s in reversed(seen) if s.mac is not None and s.line is not None}
+    right = {s.seq: s for s in reversed(seen) if s.mac is not None}
     missing = set(range(1, head.count + 1)) - right.keys()
-    in_order = _longest_rise([s.line.seq for s in seen if s.line and right.get(s.line.seq) is s])
+    in_order = _longest_rise([s.seq for s in seen if right.get(s.seq) is s])
     before = 0
     for s in seen:
-        if s.mac is None or s.line is None:
+        if s.mac is None:
             yield _bad(s, before + 1, missing)
             before += 1
             continue
-        before = number = s.line.seq
+        before = number = s.seq
         if right[number] is not s:
             yield Fault(line=number, kind="added", problem=f"line {number:,} stands there twice")
         elif number > head.count:
@@ -230,7 +259,7 @@ def _explain(seen: list[_Seen], rest: bytes, head: Head) -> Iterator[Fault]:
         elif number == head.count and s.mac != head.last:
             problem = f"line {number:,} is another than the head knows"
             yield Fault(line=number, kind="changed", problem=problem)
-        elif (one := right.get(number - 1)) is not None and s.line.previous != one.mac:
+        elif (one := right.get(number - 1)) is not None and s.previous != one.mac:
             problem = f"line {number:,} was written after another line than line {number - 1:,}"
             yield Fault(line=number, kind="changed", problem=problem)
     for first, last in _runs(sorted(missing)):
@@ -246,8 +275,7 @@ def _explain(seen: list[_Seen], rest: bytes, head: Head) -> Iterator[Fault]:
 
 def _bad(seen: _Seen, expected: int, missing: set[int]) -> Fault:
     """A line that no holder of the key wrote as it is; it may stand for one that is missing."""
-    stated = seen.line.seq if seen.line is not None else 0
-    number = next((n for n in (stated, expected) if n in missing), 0)
+    number = next((n for n in (seen.seq, expected) if n in missing), 0)
     missing.discard(number)
     of = f" (the key it names: {seen.key})" if seen.key else ""
     how = f"was changed, or written with another key{of}"
