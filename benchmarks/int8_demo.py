@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from tokenizers import Tokenizer
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
@@ -183,7 +184,8 @@ def with_phrases(bundle: Bundle, captions: list[str]) -> Bundle:
     from c2t.calibration.quantise.quantised_bundle import complete_manifest
 
     (end,) = bundle.manifest.generation.eos_token_ids[:1]
-    phrase_table(captions, bundle.tokenizer, end).save(bundle.path / PHRASES_NAME)
+    tokenizer = Tokenizer.from_file(str(bundle.file("tokenizer.json")))
+    phrase_table(captions, tokenizer, end).save(bundle.path / PHRASES_NAME)
     complete_manifest(bundle)
     return open_bundle(bundle.path)
 

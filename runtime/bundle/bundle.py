@@ -41,10 +41,9 @@ from c2t.runtime.system.checked_read import read_bounded, read_json
 from c2t.runtime.system.errors import BundleError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
     from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+    from c2t.runtime.bundle.text_tokenizer import TextTokenizer
     from c2t.runtime.trust.folder import SignedFolder
     from c2t.runtime.trust.keys import TrustedKey
 
@@ -242,8 +241,8 @@ class Bundle:
         return cast("NDArray[Any]", Int8Rows(values, self.tensor(scale)))
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The text tokenizer (Hugging Face `tokenizers`)."""
+    def tokenizer(self) -> TextTokenizer:
+        """What makes texts of text tokens."""
         from c2t.runtime.bundle.text_tokenizer import open_tokenizer
 
         return open_tokenizer(self.file("tokenizer.json"))

@@ -12,24 +12,28 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from c2t.export.checkpoint.configs import read_json
 from c2t.runtime.bundle.text_tokenizer import (
     ADDED_CHARACTERS_MAX,
     TOKENIZER_BYTES_MAX,
-    check_tokenizer,
+    decode_text,
+    read_tokenizer,
 )
 from c2t.runtime.system.checked_read import read_bounded
-from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.errors import BundleError, CheckpointError
 from c2t.runtime.system.rust_panics import RustPanicError, rust_panics
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
 TEMPLATE_BYTES_MAX = 1 << 20
 BACKEND = "TokenizersBackend"  # what transformers 5 calls PreTrainedTokenizerFast
+SEQUENCE = 64  # text tokens that are decoded together to compare texts
 # `clean_up_tokenization` of transformers, in its order.
 CLEAN_UP = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
@@ -69,7 +73,9 @@ def load_tokenizer(
                 _warn(f"the chat template is {other / TEMPLATE}, which differs from {folder}'s")
             tokenizer.chat_template = template
     tokenizer.chat_template = _one_template(tokenizer.chat_template, chat_template)
-    return tokenizer, stored_tokenizer(tokenizer)
+    stored = stored_tokenizer(tokenizer)
+    check_texts(stored)
+    return tokenizer, stored
 
 
 def stored_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -96,6 +102,34 @@ def stored_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     decoders = [fields["decoder"], {"type": "Fuse"}, *rules]
     fields["decoder"] = {"type": "Sequence", "decoders": decoders}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def check_texts(stored: str) -> None:
+    """Refuse a `tokenizer.json` whose texts the runtime would write otherwise than its library.
+
+    Every text token is decoded once, in sequences by chance.
+
+    Args:
+        stored: Content of the file.
+
+    Raises:
+        CheckpointError: The runtime does not know its kind, or some text differs.
+    """
+    hint = "report it with the checkpoint's tokenizer.json"
+    ours = read_tokenizer(stored.encode(), TOKENIZER, error=CheckpointError, hint=hint)
+    library = Tokenizer.from_str(stored)
+    tokens = list(ours.words)
+    Random(0).shuffle(tokens)
+    for start in range(0, len(tokens), SEQUENCE):
+        chosen = tokens[start : start + SEQUENCE]
+        try:
+            text = decode_text(ours, chosen)
+        except BundleError:  # tokens in an order that no text has: the library gives up, too
+            continue
+        expected = library.decode(chosen, skip_special_tokens=True)
+        if text != expected:
+            problem = f"the runtime decodes text tokens as {text!r}, their library as {expected!r}"
+            raise CheckpointError(problem, hint=hint)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -162,7 +196,7 @@ def _check_lengths(folder: Path) -> None:
         content = read_bounded(
             path, bytes_max=TOKENIZER_BYTES_MAX, error=CheckpointError, hint=hint
         )
-        check_tokenizer(content, str(path), error=CheckpointError, hint=hint)
+        read_tokenizer(content, str(path), error=CheckpointError, hint=hint)
     for name in (TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"):
         if (path := folder / name).is_file():
             fields = {k: v for k, v in read_json(path).items() if k != "chat_template"}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from functools import partial
 
-from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
+import pytest
+
+from c2t.runtime.bundle.text_decoders import BYTE_OF_LETTER, ByteLevel
+from c2t.runtime.bundle.text_tokenizer import TextTokenizer, decode_text
+from c2t.runtime.describe.confidence import BROKEN, cell_type_confidence, text_confidence
 
 TEXT = "This sample consists of a CD4+ αβ T cell, a lymphocyte. It goes on, and on."
 
@@ -34,22 +37,19 @@ def test_no_cell_type() -> None:
 
 
 def test_bytes_of_one_character_in_two_tokens() -> None:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=257, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(["x"], trainer)  # one token a byte
-    ids = tokenizer.encode(TEXT).ids
+    words = {byte: letter for letter, byte in BYTE_OF_LETTER.items()}  # one token a byte
+    tokenizer = TextTokenizer(words=words, special=frozenset(), size=256, decoder=ByteLevel())
+    decode = partial(decode_text, tokenizer, whole=False)
     raw = TEXT.encode()
-    assert len(ids) == len(raw)
+    ids = list(raw)
+    assert decode(ids) == TEXT
+    assert decode(ids[: raw.index(0xCE) + 1])[-1] == BROKEN
     start = raw.index(b"CD4+")
     stop = raw.index(b",")
     probabilities = [1.0 if start <= i < stop else 0.0 for i in range(len(ids))]
-    assert cell_type_confidence(TEXT, ids, probabilities, tokenizer.decode) == 1.0
+    assert cell_type_confidence(TEXT, ids, probabilities, decode) == 1.0
     inverse = [1.0 - p for p in probabilities]
-    assert cell_type_confidence(TEXT, ids, inverse, tokenizer.decode) == 0.0
+    assert cell_type_confidence(TEXT, ids, inverse, decode) == 0.0
 
 
 def test_text_confidence() -> None:

@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 from tiny_models import CHAT_TEMPLATE, tiny_tokenizer
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Regex, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from c2t.export.checkpoint.text import tokenizer as module
-from c2t.export.checkpoint.text.tokenizer import encode, load_tokenizer, stored_tokenizer
+from c2t.export.checkpoint.text.tokenizer import (
+    check_texts,
+    encode,
+    load_tokenizer,
+    stored_tokenizer,
+)
+from c2t.runtime.bundle.text_decoders import ByteLevel
+from c2t.runtime.bundle.text_tokenizer import decode_text, read_tokenizer
 from c2t.runtime.system.errors import CheckpointError
 
 
@@ -33,7 +40,10 @@ def edit(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize("clean", [True, False])
 def test_spaces_are_cleaned_up_as_the_checkpoint_says(clean: bool) -> None:
     tokenizer = own_tokenizer(clean_up_tokenization_spaces=clean)
-    stored = Tokenizer.from_str(stored_tokenizer(tokenizer))
+    content = stored_tokenizer(tokenizer)
+    check_texts(content)
+    stored = Tokenizer.from_str(content)
+    ours = read_tokenizer(content.encode(), "ours", error=CheckpointError, hint="")
     draw = random.Random(1)
     pieces = [" ", "  ", ".", "?", "!", ",", "'", "n't", "'m", "'s", "'ve", "'re", "a", "é", "\n"]
     changed = 0
@@ -44,6 +54,7 @@ def test_spaces_are_cleaned_up_as_the_checkpoint_says(clean: bool) -> None:
         ids = draw.choices(ids, k=len(ids)) if draw.random() < 0.3 else ids
         expected = tokenizer.decode(ids, skip_special_tokens=True)
         assert stored.decode(ids, skip_special_tokens=True) == expected
+        assert decode_text(ours, ids) == expected
         changed += expected != tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=True)
     assert (changed > 50) == clean
 
@@ -57,6 +68,23 @@ def test_spaces_are_cleaned_up_behind_a_decoder_of_many_pieces() -> None:
     ids = [0, 1, 3, 2, 0]
     stored = Tokenizer.from_str(stored_tokenizer(tokenizer))
     assert stored.decode(ids) == tokenizer.decode(ids) == " a.bn't a"
+
+
+def test_a_tokenizer_that_the_runtime_would_read_otherwise_is_refused(monkeypatch) -> None:
+    content = stored_tokenizer(own_tokenizer())
+    check_texts(content)
+    monkeypatch.setattr(ByteLevel, "join", lambda _, words: ["".join(words)])
+    with pytest.raises(CheckpointError, match="the runtime decodes text tokens as ") as caught:
+        check_texts(content)
+    assert caught.value.hint
+
+
+def test_a_tokenizer_of_a_kind_that_the_runtime_does_not_know_is_refused(tmp_path: Path) -> None:
+    tokenizer = own_tokenizer()
+    tokenizer.backend_tokenizer.decoder = decoders.Replace(Regex("Ġ+"), " ")
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="replaces letters by texts"):
+        load_tokenizer(tmp_path)
 
 
 def test_spaces_without_a_decoder_to_follow() -> None:
