@@ -1,7 +1,7 @@
 """Descriptions inside a copy of the file of cells: `obs["c2t_description"]` and its neighbours.
 
-One decision: the file is copied byte for byte and the new columns are added through anndata's own
-element writer. Nothing else is read, converted or held in memory, and the original is only read.
+One decision: the file is copied byte for byte and the new columns are added to the copy. Nothing
+else is read, converted or held in memory, and the original is only read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from c2t.runtime.cells.formats.attributes import attribute
 from c2t.runtime.cells.formats.hdf5 import H5PY_ERRORS, child, from_h5py, has, one_line, open_hdf5
 from c2t.runtime.cells.formats.table import H5Table
+from c2t.runtime.output.h5ad_elements import write_element
 from c2t.runtime.output.record import Record
 from c2t.runtime.system.errors import OutputError
 
@@ -97,20 +98,19 @@ def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[s
 
 def _add(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
     import h5py
-    from anndata.io import write_elem
 
     with h5py.File(path, "r+") as file:
         _check_tables(file, source)
         obs = file["obs"]
         for name, values in _columns(H5Table(obs, "/obs").rows, records).items():
-            write_elem(obs, name, values)
+            write_element(obs, name, values)
         order = _column_order(obs)
         # A column that is not listed here is ignored by readers.
         order += [name for name in COLUMNS if name not in order]
         obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype())
         if "uns" not in file:
-            write_elem(file, "uns", {})
-        write_elem(file["uns"], ABOUT, _without_nul(about))
+            write_element(file, "uns", {})
+        write_element(file["uns"], ABOUT, _without_nul(about))
 
 
 def _column_order(obs: Any) -> list[str]:
