@@ -21,6 +21,11 @@ NEEDS = {
         *("kernels/test_decoder_step.py", "runtime/build"),
         *("runtime/engines/test_gpu_engine.py", "runtime/graphs"),
     ),
+    "anndata": (
+        *("runtime/cells/formats/test_field_files.py", "runtime/cells/genes/test_field_genes.py"),
+        *("runtime/cells/values/test_field_values.py",),
+    ),
+    "scipy": ("runtime/bench/test_kernels.py",),
     "onnx": (
         *("gpu/test_checks.py", "gpu/test_measuring.py"),
         *("runtime/engines/test_step_kernel.py",),

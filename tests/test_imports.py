@@ -7,15 +7,20 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from cli_process import make_cells
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import c2t
 
 ROOT = Path(c2t.__file__).parent
 NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "peft", "scanpy")
+# No command that describes loads them, whatever else is installed: c2t[cpu] does not bring them.
+NOT_LEAN = ("anndata", "huggingface_hub", "pandas", "scipy", "tokenizers", "zarr")
 # These take long to load, and only reading or writing cells needs them.
 LATE = (
     "anndata",
@@ -98,7 +103,7 @@ def test_no_module_of_the_runtime_needs_the_export() -> None:
     modules = run_python("".join(f"import {name}\n" for name in names))
     assert set(names) <= set(modules)
     assert not loaded(modules, NEVER)
-    assert not loaded(modules, ("anndata", "pandas", "onnxruntime", "pyarrow"))
+    assert not loaded(modules, (*NOT_LEAN, "onnxruntime", "pyarrow"))
     # The command line names the options of every stage; a stage itself loads when it runs.
     stages = [name for name in modules if name.startswith(("c2t.export.", "c2t.calibration."))]
     light = {"c2t.calibration.quantise", "c2t.calibration.quantise.estimator"}
@@ -157,7 +162,7 @@ def work(tiny_bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_describing_loads_no_torch_and_opens_no_socket(work: Path, tmp_path: Path) -> None:
     modules = run_python(DESCRIBE, work / "bundle", work / "cells.h5ad", folder=tmp_path)
     assert "onnxruntime" in modules
-    assert not loaded(modules, (*NEVER, "cryptography"))
+    assert not loaded(modules, (*NEVER, *NOT_LEAN, "cryptography"))
     assert not [name for name in modules if name.startswith("c2t.export")]
 
 
@@ -170,8 +175,10 @@ def test_command_loads_no_torch_and_opens_no_socket(
     out = tmp_path / f"out.{suffix}"
     modules = run_python(COMMAND, work / "bundle", work / "cells.h5ad", "-o", out, folder=tmp_path)
     assert out.is_file()
-    assert not loaded(modules, NEVER)
-    assert ("pyarrow" in modules) <= (suffix in ("parquet", "h5ad"))
+    # pyarrow itself loads pandas, where it is installed.
+    lean = [name for name in NOT_LEAN if (name, suffix) != ("pandas", "parquet")]
+    assert not loaded(modules, (*NEVER, *lean))
+    assert ("pyarrow" in modules) <= (suffix == "parquet")
 
 
 def test_network_is_really_denied_here(tmp_path: Path) -> None:
@@ -179,11 +186,33 @@ def test_network_is_really_denied_here(tmp_path: Path) -> None:
         run_python("import socket; socket.create_connection(('192.0.2.1', 9), 1)", folder=tmp_path)
 
 
-@pytest.mark.parametrize("command", ["doctor", "info"])
+@pytest.mark.parametrize("command", ["doctor", "info", "verify"])
 def test_other_commands_load_no_torch(work: Path, tmp_path: Path, command: str) -> None:
     code = COMMAND.replace('"describe"', f'"{command}"')
-    arguments = [work / "bundle"] if command == "info" else []
-    assert not loaded(run_python(code, *arguments, folder=tmp_path), NEVER)
+    arguments = [] if command == "doctor" else [work / "bundle"]
+    assert not loaded(run_python(code, *arguments, folder=tmp_path), (*NEVER, *NOT_LEAN))
+
+
+def installed_with(package: str) -> set[str]:
+    """Names of all that pip installs with it, by what the installed ones say of themselves."""
+    found: set[str] = set()
+    waiting = {(package, extra) for extra in Requirement(package).extras or {""}}
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        name, extra = pair = waiting.pop()
+        seen.add(pair)
+        found.add(name := canonicalize_name(Requirement(name).name))
+        for needed in map(Requirement, metadata.requires(name) or []):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                waiting |= {(needed.name, more) for more in ("", *needed.extras)} - seen
+    return found
+
+
+def test_a_lean_install_brings_none_of_them() -> None:
+    lean = installed_with("c2t[cpu]")
+    assert {"c2t", "h5py", "numpy", "onnxruntime", "typer"} <= lean
+    unwanted = {canonicalize_name(name) for name in (*NEVER, *NOT_LEAN)}
+    assert not lean & unwanted
 
 
 def test_rooms_are_no_top_level_names() -> None:

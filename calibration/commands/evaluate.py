@@ -109,6 +109,7 @@ def evaluate(
     ontology similarity, BLEU and ROUGE where there are reference captions. Against another bundle
     also how far the two agree.
     """
+    import_stage("c2t.calibration.evaluate.evaluate", extra="evaluate")
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
     from c2t.calibration.metrics.bootstrap import BootstrapOptions
     from c2t.runtime.cells.options import CellOptions, read_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,12 +44,15 @@ def load_bench_cells(path: Path | None, most_cells: int, seed: int) -> BenchCell
     """The first cells of an `.h5ad` file, else random ones like blood cells of a small data set."""
     import scipy.sparse as sp
 
+    from c2t.runtime.cells.formats.store import open_store
+
     draw = np.random.default_rng(seed)
     if path is not None:
-        import anndata
-
-        cells = anndata.read_h5ad(path)
-        counts = sp.csr_matrix(cells.X[:most_cells], dtype=np.float32)
+        with closing(open_store(path)) as store:
+            matrix = store.matrix("X")
+            rows = matrix.rows(0, min(most_cells, matrix.shape[0]))
+        parts = rows.data, rows.indices, rows.indptr
+        counts = sp.csr_matrix(parts, shape=rows.shape, dtype=np.float32)
         source = path.stem
     else:
         likely = draw.lognormal(0, 2.6, COLUMNS)  # so that a cell has some 850 genes

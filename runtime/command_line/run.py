@@ -43,6 +43,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE, which Windows lacks
 # Top-level packages that only an extra installs, and the name of the extra.
 EXTRAS = {
     "cryptography": "trust",
+    "anndata": "demo",
     "gguf": "bench",
     "jinja2": "export",
     "llama_cpp": "bench",
@@ -50,6 +51,9 @@ EXTRAS = {
     "onnx_ir": "export",
     "onnxscript": "export",
     "optimum": "export",
+    "pandas": "demo",
+    "scipy": "evaluate",
+    "tokenizers": "export",
     "torch": "export",
     "transformers": "export",
     "scanpy": "demo",

@@ -150,6 +150,7 @@ def _bench_kernels(
     """The document and its page of text; there is no picture."""
     from c2t.runtime.bench.kernels import KernelBenchOptions, bench_kernels, kernels_text
 
+    import_stage("scipy.sparse")  # the published algorithm is written with it
     options = KernelBenchOptions(cells=cells, threads=threads, seed=seed)
     document = bench_kernels(options, _kernel_peers())
     return document, kernels_text(document), {}

@@ -22,9 +22,7 @@ CPU_WHEEL = "onnxruntime"
 # Package and what it is for. Versions come from the metadata: torch takes seconds to import.
 PACKAGES = (
     ("numpy", "everything"),
-    ("anndata", "reading cells"),
     ("h5py", "reading cells"),
-    ("tokenizers", "text tokens"),
     (CPU_WHEEL, "engine cpu"),
     (GPU_WHEEL, "engines cpu and cuda"),
     ("tensorrt", "engine tensorrt"),
@@ -34,6 +32,9 @@ PACKAGES = (
     ("transformers", "export"),
     ("onnx", "export, calibrate and build"),
     ("optimum-onnx", "export"),
+    ("tokenizers", "export"),
+    ("anndata", "AnnData objects of your own, and the demo"),
+    ("scipy", "evaluate, calibrate and bench"),
 )
 NEXT_REASON = "\n    "  # each on a line of its own, under the first
 

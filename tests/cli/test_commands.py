@@ -6,11 +6,12 @@ import resource
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import typer.main
-from cli_process import C2T, Command, run_c2t, set_golden
+from cli_process import C2T, ENVIRONMENT, Command, run_c2t, set_golden
 
 import c2t
 from c2t.cli import app
@@ -177,7 +178,12 @@ def test_verify(call_c2t: Command, bundle: Path, tmp_path: Path) -> None:
     assert found["differences"][0]["first_token"] == 4
 
 
-@pytest.mark.parametrize("command", ["verify", "bench", "evaluate"])
+needs_scipy = pytest.mark.skipif(find_spec("scipy") is None, reason="scipy is not installed")
+
+
+@pytest.mark.parametrize(
+    "command", ["verify", "bench", pytest.param("evaluate", marks=needs_scipy)]
+)
 def test_an_engine_that_is_not_here_is_refused_before_hashing(
     call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path, command: str
 ) -> None:
@@ -188,6 +194,34 @@ def test_an_engine_that_is_not_here_is_refused_before_hashing(
     done = call_c2t(command, damaged, *arguments, "--engine", "tensorrt-ep")
     assert done.returncode == 1
     assert "engine tensorrt-ep does not work here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        ("evaluate BUNDLE CELLS", "evaluate"),
+        ("calibrate BUNDLE CELLS -o out", "calibrate"),
+        ("bench kernels -o out", "evaluate"),
+    ],
+)
+def test_what_a_lean_install_lacks_is_named(words: str, extra: str, tmp_path: Path) -> None:
+    code = "import sys; sys.modules.update(scipy=None, onnx=None); import c2t.cli; c2t.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error.endswith(
+        ("needs scipy, which is not installed", "needs onnx, which is not installed")
+    )
+    assert hint == f'hint: run `pip install "c2t[{extra}]"`'
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_verify_finds_a_tokenizer_that_was_exchanged(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from shared_data import shared
 
 from c2t.kernels.errors import KernelError

@@ -11,10 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
-import pandas
-import scipy.sparse
+from cell_libraries import anndata, pd, sp
 
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import GOLDEN_NAME, MANIFEST_NAME
@@ -48,17 +46,21 @@ def set_golden(folder: Path, golden: list[dict[str, Any]]) -> None:
     write_manifest(folder, replace(manifest, files=file_entries(folder, manifest.files)))
 
 
-def make_cells(path: Path, count: int, *, seed: int = 0) -> Path:
+def random_cells(count: int, *, seed: int = 0) -> Any:
     """Random counts of the tiny vocabulary's genes; cell 3 is empty, cell 5 has a NaN."""
     generator = np.random.default_rng(seed)
     counts = generator.poisson(0.7, size=(count, 60)).astype(np.float32)
     if count > 5:
         counts[3] = 0
         counts[5, 7] = np.nan
-    adata = anndata.AnnData(
-        scipy.sparse.csr_matrix(counts),
-        obs=pandas.DataFrame(index=[f"cell{i}" for i in range(count)]),
-        var=pandas.DataFrame(index=[f"ENSG{n:011d}" for n in range(1, 61)]),
+    return anndata.AnnData(
+        sp.csr_matrix(counts),
+        obs=pd.DataFrame(index=[f"cell{i}" for i in range(count)]),
+        var=pd.DataFrame(index=[f"ENSG{n:011d}" for n in range(1, 61)]),
     )
-    adata.write_h5ad(path)
+
+
+def make_cells(path: Path, count: int, *, seed: int = 0) -> Path:
+    """The same in a file."""
+    random_cells(count, seed=seed).write_h5ad(path)
     return path

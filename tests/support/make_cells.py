@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import anndata
 import h5py
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
+from cell_libraries import anndata, pd, sp
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput

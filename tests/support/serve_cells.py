@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import anndata
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
+from cell_libraries import anndata, pd, sp
 
 import c2t
 from c2t.runtime.serve.room.messages import CellResult, CountedCell, cell_result

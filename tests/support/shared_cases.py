@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 from unittest import mock
 
-import anndata
 import pytest
+from cell_libraries import MISSING, anndata
 
 ROOT = Path(os.environ.get("C2T_SHARED_CASES", Path(__file__).parents[3] / "shared" / "cases"))
 
@@ -23,6 +23,8 @@ def cell_case(name: str, output: Path, clean: Path) -> Path:
         output: The file to write.
         clean: The file that it changes: of `_clean40`, or of pbmc3k for `_clean40` itself.
     """
+    if MISSING:
+        pytest.skip(f"not installed, and generators need it: {', '.join(MISSING)} (c2t[demo])")
     script = ROOT / "cells" / f"{name}.py"
     if not script.exists():
         pytest.skip(f"no shared case: {name} (set C2T_SHARED_CASES to the folder that holds it)")

@@ -7,7 +7,7 @@ import contextlib
 import h5py
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from make_cells import adata, counts, cp10k, tpm, write, z_scores
 from shared_data import shared
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from make_cells import CELLS, GENES, adata, counts, read, tokens, write, write_first_version
 
 from c2t.runtime.cells.formats.hdf5 import naming

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
+from cell_libraries import pd
 from make_cells import GENES, IDS, SYMBOLS, V2, adata, counts, named, tokens, vocabulary
 
 from c2t.runtime.cells.options import CellOptions

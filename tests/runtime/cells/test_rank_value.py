@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from make_cells import V1, V2, counts, relative_values, vocabulary
 from msgspec import structs
 from shared_data import shared

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
+from cell_libraries import MISSING, pd
 from make_cells import CELLS, adata, write
 
 from c2t.runtime.cells.formats.store import open_store
@@ -18,10 +18,13 @@ COLUMNS = {
     "whole": ([1, 2] * 20, ["1", "2"]),
     "broken": ([0.5, np.nan] * 20, ["0.5", ""]),
     "truth": ([True, False] * 20, ["True", "False"]),
-    "nullable whole": (pd.array([1, None] * 20, dtype="Int64"), ["1", ""]),
-    "nullable truth": (pd.array([True, None] * 20, dtype="boolean"), ["True", ""]),
     "umlaut": (["Zürich", "Müller glia"] * 20, ["Zürich", "Müller glia"]),
 }
+if not MISSING:
+    COLUMNS |= {
+        "nullable whole": (pd.array([1, None] * 20, dtype="Int64"), ["1", ""]),
+        "nullable truth": (pd.array([True, None] * 20, dtype="boolean"), ["True", ""]),
+    }
 
 
 def labelled():

@@ -9,10 +9,9 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import anndata
 import onnxruntime
 import pytest
-from cli_process import make_cells
+from cli_process import make_cells, random_cells
 from serve_cells import counts, described
 
 import c2t
@@ -123,9 +122,8 @@ def test_descriptions_in_any_order_have_their_keys(
     assert {key for key, _ in model.describe_keyed(cells, options, reading=chosen)} == {3, 11}
 
 
-def test_descriptions_line_up_with_an_object(model: c2t.Model, tmp_path: Path) -> None:
-    path = make_cells(tmp_path / "cells.h5ad", 4)
-    cells = anndata.read_h5ad(path)
+def test_descriptions_line_up_with_an_object(model: c2t.Model) -> None:
+    cells = random_cells(4)
     cells.obs["filter_pass"] = [1, 0, 1, 1]
     assert [r.cell for r in model.describe(cells)] == list(cells.obs_names)
     for reading, count in ((c2t.CellOptions(), 3), (c2t.CellOptions(limit=2), 2)):
@@ -135,8 +133,8 @@ def test_descriptions_line_up_with_an_object(model: c2t.Model, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["describe", "describe_keyed"])
-def test_warnings_point_at_the_caller(model: c2t.Model, tmp_path: Path, kind: str) -> None:
-    cells = anndata.read_h5ad(make_cells(tmp_path / "cells.h5ad", 3))
+def test_warnings_point_at_the_caller(model: c2t.Model, kind: str) -> None:
+    cells = random_cells(3)
     cells.obs_names = ["a", "b", "a"]
     with pytest.warns(UserWarning, match="1 cells have the name of an earlier cell") as caught:
         assert len(list(getattr(model, kind)(cells))) == 3

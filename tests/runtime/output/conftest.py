@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import anndata
 import numpy as np
-import pandas
 import pytest
-import scipy.sparse
+from cell_libraries import anndata, pd, sp
 from fake_descriptions import N
 
 
@@ -14,9 +12,9 @@ from fake_descriptions import N
 def cells(tmp_path: Path) -> Path:
     path = tmp_path / "cells.h5ad"
     adata = anndata.AnnData(
-        scipy.sparse.csr_matrix(np.ones((N, 4), dtype=np.float32)),
-        obs=pandas.DataFrame(
-            {"label": pandas.Categorical(["a", "b"] * (N // 2)), "depth": np.arange(N)},
+        sp.csr_matrix(np.ones((N, 4), dtype=np.float32)),
+        obs=pd.DataFrame(
+            {"label": pd.Categorical(["a", "b"] * (N // 2)), "depth": np.arange(N)},
             index=[f"cell{i}" for i in range(N)],
         ),
     )

@@ -6,10 +6,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import anndata
 import h5py
 import numpy as np
 import pytest
+from cell_libraries import anndata, needs_anndata
 from make_cells import CELLS, adata, write
 
 from c2t.runtime.output.obs import check_obs, write_obs
@@ -82,6 +82,7 @@ INDICES: dict[str, Callable[[h5py.Group], None]] = {
 }
 
 
+@needs_anndata
 @pytest.mark.parametrize("kind", INDICES)
 def test_every_index_can_be_written_to(kind: str, cells: Path) -> None:
     with h5py.File(cells, "r+") as file:
@@ -101,6 +102,7 @@ def test_indices_that_anndata_itself_does_not_read(
         assert file["obs/c2t_description"].asstr()[1] == "a � cell"
 
 
+@needs_anndata
 def test_text_that_hdf5_cannot_hold_costs_one_character(cells: Path) -> None:
     copy = anndata.read_h5ad(described(cells, {"bundle": "a\0b", "inner": {"x": "\0", "n": 1}}))
     assert copy.obs["c2t_description"].iloc[1] == "a � cell"

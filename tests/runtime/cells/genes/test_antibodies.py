@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from make_cells import V2, named
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
+from cell_libraries import pd, sp
 from make_cells import GENES, SYMBOLS, adata, counts, named, read, tokens, z_scores
 
 from c2t.runtime.cells.genes.feature_kinds import named_like_no_gene

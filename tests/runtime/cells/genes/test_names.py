@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from make_cells import GENES, IDS, SYMBOLS, adata, counts, named, read, tokens, vocabulary
 
 from c2t.runtime.cells.genes.names import excel_dates, read_names

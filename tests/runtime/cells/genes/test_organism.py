@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
+from cell_libraries import pd, sp
 from make_cells import (
     GENES,
     IDS,

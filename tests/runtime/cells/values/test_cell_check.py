@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import sp
 from make_cells import adata, counts, read, tokens, write
 from shared_data import shared
 
