@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
-import anndata
 import numpy as np
-import scipy.sparse as sp
+from cell_libraries import anndata, sp
 from make_cells import V2, vocabulary
 
 from c2t.runtime.cells.counted_cells import CountedCellReader, _of_request

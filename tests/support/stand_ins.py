@@ -68,8 +68,11 @@ class Compressed:
     def tocsr(self) -> Compressed:
         return self if self.format == "csr" else Csr(self)
 
+    def astype(self, dtype: Any) -> Compressed:
+        return type(self)((self.data.astype(dtype), self.indices, self.indptr), self.shape)
+
     def copy(self) -> Compressed:
-        return type(self)(self)
+        return self.astype(self.dtype)
 
     def __getitem__(self, at: Any) -> Compressed:
         return type(self)(self.toarray()[at])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from c2t.runtime.cells.formats.attributes import attribute
+from c2t.runtime.cells.formats.converters import with_installation
 from c2t.runtime.cells.formats.hdf5 import child, has, naming
 from c2t.runtime.system.errors import CellFileError
 
@@ -23,7 +24,7 @@ def check_is_h5ad(file: Any, path: Path) -> None:
     if "X" not in names and (kind := _known_kind(file, names, path)) is not None:
         what, hint = kind
         problem = f"{path} is {what}, not an .h5ad file"
-        raise CellFileError(problem, hint=hint)
+        raise CellFileError(problem, hint=with_installation(hint))
     for name in ("obs", "var"):
         if name not in names:
             shown = ", ".join(sorted(names)[:NAMES_SHOWN]) or "nothing"

@@ -10,6 +10,7 @@ import re
 import shlex
 from pathlib import Path
 
+from c2t.runtime.cells.formats.converters import with_installation
 from c2t.runtime.cells.formats.signature import check_signature
 from c2t.runtime.system.errors import CellFileError
 
@@ -67,12 +68,12 @@ def _folder_error(path: Path) -> CellFileError:
     if names & {".zgroup", ".zattrs", ".zmetadata", "zarr.json"}:
         return CellFileError(
             f"{path} is a zarr store, not an .h5ad file",
-            hint=python.format("anndata; anndata.read_zarr"),
+            hint=with_installation(python.format("anndata; anndata.read_zarr")),
         )
     if names & {"matrix.mtx", "matrix.mtx.gz"}:
         return CellFileError(
             f"{path} is a folder with a MatrixMarket matrix, not an .h5ad file",
-            hint=python.format("scanpy; scanpy.read_10x_mtx"),
+            hint=with_installation(python.format("scanpy; scanpy.read_10x_mtx")),
         )
     if "manifest.json" in names:
         return CellFileError(

@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2t.runtime.cells.formats.converters import with_installation
 from c2t.runtime.system.errors import CellFileError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -56,7 +57,7 @@ def check_signature(path: Path) -> None:
     if not found:
         kind = file_kind(path, head)
         problem = f"{path} is {kind.what}, not an .h5ad file"
-        raise CellFileError(problem, hint=kind.hint)
+        raise CellFileError(problem, hint=with_installation(kind.hint))
 
 
 def file_kind(path: Path, head: bytes) -> FileKind:

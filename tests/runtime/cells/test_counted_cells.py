@@ -5,11 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
+from cell_libraries import anndata, needs_anndata, pd, sp
 from count_maps import by_definition, by_maps, counted_reader, maps_of
 from make_cells import (
     IDS,
@@ -339,6 +337,7 @@ def check_real_cells(name: str, number: int, groups: tuple[int, ...]) -> None:
         assert by_maps(reader, maps_of(some)) == by_definition(some, genes, LONG), pick
 
 
+@needs_anndata
 @pytest.mark.parametrize("name", FILES)
 def test_real_cells_are_read_as_in_a_file_of_them(name):
     check_real_cells(name, number=4, groups=(8,))
