@@ -214,6 +214,10 @@ class Cells:
         self._raw: Any = None
 
     @property
+    def n_obs(self) -> int:
+        return len(self.obs.index)
+
+    @property
     def raw(self) -> Any:
         return self._raw
 
