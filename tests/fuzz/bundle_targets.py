@@ -27,7 +27,8 @@ from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, load_step_w
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 
 LOADED = (
-    *("c2t.runtime.engines.cpu.encoder", "c2t.runtime.bundle.gene_vocabulary", "tokenizers"),
+    *("c2t.runtime.engines.cpu.encoder", "c2t.runtime.bundle.gene_vocabulary"),
+    "c2t.runtime.bundle.text_tokenizer",
     *("c2t.kernels.gene_embedding.tables", "onnxruntime", "safetensors.numpy", "onnx.numpy_helper"),
 )
 CELLS = ((2, 10, 11, 12, 3), (2, 40, 3))

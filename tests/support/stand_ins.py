@@ -205,12 +205,14 @@ class Cells:
         var: Frame | None = None,
         layers: dict[str, Any] | None = None,
         uns: dict[str, Any] | None = None,
+        obsm: dict[str, Any] | None = None,
     ) -> None:
         rows, columns = X.shape
         self.X = X
         self.obs = Frame(index=range(rows)) if obs is None else obs
         self.var = Frame(index=range(columns)) if var is None else var
         self.layers, self.uns = dict(layers or {}), dict(uns or {})
+        self.obsm = dict(obsm or {})
         self._raw: Any = None
 
     @property
@@ -275,6 +277,8 @@ class Cells:
                 write_element(file, name, {})
             for name, matrix in self.layers.items():
                 _write_matrix(file["layers"], name, matrix, compression)
+            for name, values in self.obsm.items():
+                write_element(file["obsm"], name, values)
             if self._raw is not None:
                 raw = file.create_group("raw")
                 raw.attrs["encoding-type"], raw.attrs["encoding-version"] = "raw", "0.1.0"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import anndata
+import h5py
 import msgspec
 import numpy as np
 import pytest
@@ -102,10 +102,10 @@ def test_settings_and_reading_are_kept(jobs: Jobs, cells: Path, model: Model) ->
     )
     job = finish(jobs, job)
     assert job.cells == 2
-    adata = anndata.read_h5ad(jobs.results(job.id, "h5ad"))
-    written = np.flatnonzero(adata.obs["c2t_description"].to_numpy() != "")
-    assert written.tolist() == [7, 9]
-    assert adata.uns["c2t"]["generation"]["max_new_tokens"] == 3
+    with h5py.File(jobs.results(job.id, "h5ad")) as file:
+        written = np.flatnonzero(file["obs/c2t_description"].asstr()[:] != "")
+        assert written.tolist() == [7, 9]
+        assert file["uns/c2t/generation/max_new_tokens"][()] == 3
 
 
 def test_cells_that_cannot_be_read_fail_with_two_lines(jobs: Jobs, cells: Path) -> None:

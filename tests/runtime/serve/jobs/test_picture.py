@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
+from cell_libraries import anndata, pd
 from cli_process import make_cells
 from serve_cells import anndata_of, counted_cells, counts
 from serve_jobs import MakeJobs, finish, lines_of, send, until_some_are_done
