@@ -113,13 +113,15 @@ def serve(
                 "--jobs-folder": jobs_folder,
             }
         )
-    stage = import_stage("c2t.runtime.serve.options", extra="serve")
-    describing = stage.DescribeOptions(engine=engine.value, threads=threads, batch_size=batch_size)
-    if stdio:
-        server = import_stage("c2t.runtime.serve.parent")
-        raise SystemExit(server.serve_parent(lambda: open_checked(bundle, trust), describing))
     from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.describe.describer import DescribeOptions
 
+    describing = DescribeOptions(engine=engine.value, threads=threads, batch_size=batch_size)
+    if stdio:  # needs no package of the other doors
+        from c2t.runtime.serve.parent import serve_parent
+
+        raise SystemExit(serve_parent(lambda: open_checked(bundle, trust), describing))
+    stage = import_stage("c2t.runtime.serve.options", extra="serve")
     opened = open_bundle(bundle, verify=False, trust=trust)
     sila_door = stage.SilaOptions(
         folder=stage.state_folder("sila"),

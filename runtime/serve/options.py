@@ -18,7 +18,6 @@ from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.state_folder import state_folder
 
 __all__ = [  # all that the command needs, behind one import
-    "DescribeOptions",
     "HttpOptions",
     "JobOptions",
     "ListenOptions",
