@@ -301,6 +301,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()},
         "load_before": os.getloadavg()[0],
+        "nice": os.nice(0),
         "map_pixels": [WIDTH, HEIGHT],
         "frames": FRAMES,
         "drawn": "time of the script for a frame, by the clock",

@@ -100,7 +100,10 @@ class JobView {
     remove.textContent = running ? "Stop" : "Remove";
     this.writeNotes();
     byId("job-problem").hidden = true;
-    if (job.problem) writeProblem(byId("job-problem"), new Problem(job.problem, job.hint));
+    if (job.problem) {
+      writeProblem(byId("job-problem"), new Problem(job.problem, job.hint));
+      byId("job-problem").append(make("p", { class: "hint" }, make("a", { href: "#" }, "Give the file again, with other options")));
+    }
     byId("progress").hidden = !running;
     if (running) this.writeProgress(before);
   }

@@ -5,7 +5,7 @@
 const SAMPLE = 600; // cells of a group that are looked at
 const LABELS = 40;
 
-/** Where each group's name stands: {code, name, count, x, y}, the largest group first.
+/** Where each group's name stands: {code, name, rare, row, x, y}, the largest group first.
  *  @param data a Dataset
  *  @param column the column whose groups are named */
 export function labelPlaces(data, column) {
@@ -21,7 +21,7 @@ export function labelPlaces(data, column) {
     const [mx, my] = [middle(sample, data.x), middle(sample, data.y)];
     const away = (row) => (data.x[row] - mx) ** 2 + (data.y[row] - my) ** 2;
     const row = sample.reduce((best, other) => (away(other) < away(best) ? other : best));
-    places.push({ code, name, count, row, x: data.x[row], y: data.y[row] });
+    places.push({ code, name, rare: count * 500 < data.cells, row, x: data.x[row], y: data.y[row] });
   }
   return places;
 }
@@ -35,6 +35,7 @@ export function writeLabels(context, places, view, { ink, ground, strong }) {
   for (const place of places) {
     const [px, py] = view.toPixels(place.x, place.y);
     const chosen = place.code === strong;
+    if (place.rare && !chosen) continue;
     context.font = `${chosen ? 700 : 600} 12px system-ui, sans-serif`;
     const words = place.name.length > 34 ? `${place.name.slice(0, 32)}…` : place.name;
     const half = context.measureText(words).width / 2;
