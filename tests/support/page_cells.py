@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
-import pandas
-import scipy.sparse
+from cell_libraries import anndata, pd, sp
 
 CELLS = 60
 EVIL = "<img src=x onerror=alert(1)>"  # what a stranger may call a cell, or a group of them
@@ -26,11 +24,12 @@ def write_page_cells(path: Path) -> Path:
     names[7] = EVIL
     plane = np.array([[-5, 0], [5, 0], [0, 6]])[group] + draw.normal(0, 0.4, (CELLS, 2))
     table = anndata.AnnData(
-        scipy.sparse.csr_matrix(counts),
-        obs=pandas.DataFrame(
-            {"side": pandas.Categorical.from_codes(group, list(GROUPS))}, index=names
+        sp.csr_matrix(counts),
+        obs=pd.DataFrame(
+            {"side": pd.Categorical([GROUPS[k] for k in group])},
+            index=names,
         ),
-        var=pandas.DataFrame(index=[f"ENSG{number:011d}" for number in range(1, 61)]),
+        var=pd.DataFrame(index=[f"ENSG{number:011d}" for number in range(1, 61)]),
         obsm={"X_umap": plane.astype(np.float32)},
     )
     table.write_h5ad(path)

@@ -103,6 +103,8 @@ def test_walking_over_the_map_by_keyboard_is_said(page: Watched) -> None:
     page["#map"].focus()
     keyboard = page.page.keyboard
     keyboard.press("PageDown")
+    page.said(f"{EVIL}, {GROUP} cells, median confidence 0.")
+    keyboard.press("PageDown")
     page.said(f"left, {GROUP} cells, median confidence 0.")
     keyboard.press("ArrowRight")
     page.said("confidence 0.")
