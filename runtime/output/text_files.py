@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -29,6 +29,21 @@ def write_csv(cells: Path, path: Path, records: Iterable[Record], about: dict[st
     Values that hold commas, quotes or line breaks are quoted. Missing values are empty.
     """
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(_PlainNewlines(stream))
         writer.writerow(FIELDS)
         writer.writerows([getattr(record, name) for name in FIELDS] for record in records)
+
+
+class _PlainNewlines:
+    """Takes the lines of a CSV writer and ends them with a plain newline.
+
+    The writer quotes the characters of its line ends. Told to end lines with a plain newline, it
+    leaves a carriage return within a text as it is, and readers see two lines.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> int:
+        """Write one line."""
+        return self._stream.write(line.removesuffix("\r\n") + "\n")

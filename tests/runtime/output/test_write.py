@@ -15,6 +15,8 @@ from fake_descriptions import AWKWARD, FakeModel, N, make_run, write
 from c2t.runtime.cells.options import read_ids
 from c2t.runtime.output.formats import OUTPUT_FORMATS, OutputFormat
 from c2t.runtime.output.journal import journal_path
+from c2t.runtime.output.record import Record
+from c2t.runtime.output.text_files import write_csv
 from c2t.runtime.output.write import (
     DescribeInterrupted,
     describe_to_files,
@@ -58,6 +60,29 @@ def test_csv(cells: Path, tmp_path: Path) -> None:
     assert rows[3]["text"] == ""
     assert rows[3]["error"] == "no counts"
     assert float(rows[4]["confidence"]) == 0.25
+
+
+def test_csv_keeps_every_sign_of_a_text(tmp_path: Path) -> None:
+    """A carriage return alone, too: a model may write any."""
+    texts = ["one\rtwo", "\r", "one\r\ntwo", "one\ntwo", 'say "no", twice', "a,b", " x "]
+    records = [
+        Record(
+            row=row,
+            cell=f"cell{row}",
+            text=text,
+            confidence=0.5,
+            cell_type_confidence=None,
+            genes_used=3,
+            error=None,
+        )
+        for row, text in enumerate(texts)
+    ]
+    write_csv(tmp_path, tmp_path / "out.csv", records, {})
+    content = (tmp_path / "out.csv").read_bytes()
+    assert content.endswith(b"\n")
+    assert not content.endswith(b"\r\n")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["text"] for row in csv.DictReader(stream)] == texts
 
 
 def test_parquet(cells: Path, tmp_path: Path) -> None:
