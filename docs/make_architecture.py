@@ -102,6 +102,24 @@ JOURNEYS = (
             "calibration.quantise:complete_manifest",
         ),
     ),
+    Journey(
+        "D",
+        "A program's request becomes text",
+        "c2t serve BUNDLE",
+        "Doors are thin: what they all share is the engine room. Files go the way of jobs.",
+        (
+            "runtime.serve:serve_bundle",
+            "runtime.serve.http:make_app",
+            "runtime.serve.sila:CellServer",
+            "runtime.serve.stdio:SocketDoor",
+            "runtime.serve.room:EngineRoom.describe",
+            "runtime.cells:CountedCellReader.read",
+            "runtime.describe:DescribeQueue.submit",
+            "runtime.describe:Worker.run",
+            "runtime.serve.room:Ticket.take",
+            "runtime.serve.jobs:Jobs",
+        ),
+    ),
 )
 
 
@@ -115,7 +133,7 @@ imports point to lower floors only: rooms of one floor do not know each other. A
 
 ![The rooms of c2t on their floors](architecture.svg)
 
-The coloured marks are the steps of three journeys through the house.
+The coloured marks are the steps of four journeys through the house.
 """
 
 
