@@ -38,6 +38,7 @@ LIGHT = {
     "A": "#c42a4e",
     "B": "#0b7a5e",
     "C": "#6a3fc0",
+    "D": "#9a5b00",
     "on-dark": "#ffffff",
 }
 DARK = {
@@ -55,6 +56,7 @@ DARK = {
     "A": "#d2395f",
     "B": "#158a6b",
     "C": "#7d55d3",
+    "D": "#a9681a",
 }
 
 
@@ -84,7 +86,15 @@ def draw_house(house: House) -> str:
         boxes, height = _floor(rooms, y + GAP, house.marks)
         parts.append(_rectangle(EDGE, y, WIDTH - 2 * EDGE, height + 2 * GAP, "floor", radius=4))
         parts.append(
-            _text(EDGE + 9, y + GAP + height / 2 + 6, str(number), "number", 16, bold=True)
+            _text(
+                EDGE + LABEL / 2,
+                y + GAP + height / 2 + 6,
+                str(number),
+                "number",
+                15,
+                bold=True,
+                anchor="middle",
+            )
         )
         parts += boxes
         y += height + 2 * GAP + 3

@@ -1,1 +1,1 @@
-"""The door for SiLA 2."""
+"""The door for SiLA 2: observable commands, results for who listens late, TLS, bounded uploads."""
