@@ -7,7 +7,6 @@ taken where it gives the same: what names mean is remembered from request to req
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from c2t.runtime.cells.genes.coverage import measure
 from c2t.runtime.cells.genes.name_memory import NO_GENE, NameMemory
 from c2t.runtime.cells.genes.organism import check_organism
 from c2t.runtime.cells.genes.report import GeneReport
+from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.cells.sparse_rows import SparseRows
@@ -176,14 +176,9 @@ _WORDING = (
         "send the raw counts of these cells",
     ),
 )
-_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)( [^`]+(?=`))?")
 
 
 def _of_request(message: str) -> str:
     for of_file, of_request in _WORDING:
         message = message.replace(of_file, of_request)
-    return _OPTION.sub(_setting, message)
-
-
-def _setting(option: re.Match[str]) -> str:
-    return option[1].replace("-", "_") + (f":{option[2]}" if option[2] else "")
+    return options_as_fields(message)

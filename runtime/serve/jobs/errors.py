@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.system.errors import C2TError
 
 
@@ -48,8 +49,14 @@ class JobsFullError(JobError):
 
 
 def renamed(error: C2TError, path: os.PathLike[str], name: str) -> C2TError:
-    """An error that calls a file by its own name: where it lies here is nobody's business."""
-    texts = (text.replace(os.fspath(path), name) for text in (error.problem, error.hint))
+    """An error that calls a file by its own name: where it lies here is nobody's business.
+
+    Options of the command line become fields of the job.
+    """
+    texts = (
+        options_as_fields(text.replace(os.fspath(path), name))
+        for text in (error.problem, error.hint)
+    )
     problem, hint = texts
     changed = C2TError.__new__(type(error))
     changed.__dict__.update(error.__dict__)

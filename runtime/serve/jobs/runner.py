@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import c2t
+from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.serve.jobs.describe_job import AGAIN_HINT, describe_job
 from c2t.runtime.serve.jobs.errors import JobError, StorageError
@@ -255,7 +256,7 @@ class _EntryProgress:
             about=about,
             cells=reader.n_cells,
             notes=(reader.counts_report.sentence, reader.gene_report.sentence),
-            warnings=(*reader.warnings, *left_out),
+            warnings=(*map(options_as_fields, reader.warnings), *left_out),
         )
 
     def has(self, done: int, failed: int) -> None:

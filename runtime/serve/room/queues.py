@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.describe.describer import DescribeOptions, check_options
 from c2t.runtime.describe.model import Model
 from c2t.runtime.describe.queue import DescribeQueue
 from c2t.runtime.serve.room.limits import OverloadedError
 from c2t.runtime.serve.room.observer import Observer
+from c2t.runtime.system.errors import C2TError
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Queues:
         with self._lock:
             found = self._open.pop(options, None)
             if found is None:
-                check_options(self._model.bundle, options)
+                _check(self._model, options)
                 self._make_room()
                 found = _Open(DescribeQueue(self._model.describer(options), self._observer))
             self._open[options] = found
@@ -106,3 +108,14 @@ class Queues:
         problem = f"cells with {self._most} other settings are being described"
         hint = "use the same settings for all cells, or send these again later"
         raise OverloadedError(problem, hint=hint, retry_after=5)
+
+
+def _check(model: Model, options: DescribeOptions) -> None:
+    """Refuse settings that this bundle cannot describe with, in the words of a request."""
+    try:
+        check_options(model.bundle, options)
+    except C2TError as error:
+        error.problem, error.hint = (
+            options_as_fields(text) for text in (error.problem, error.hint)
+        )
+        raise
