@@ -83,7 +83,8 @@ def test_a_job_is_cancelled_with_its_command(
             await asyncio.to_thread(gate.reached.wait, 60)
             run = door.server.runs.find(execution.command_execution_uuid)
             await client.CancelController.CancelAll()
-            await eventually(lambda: run.cancelled)
+            # It stops though the decoder is held back; else it could end before it is cancelled.
+            await eventually(lambda: jobs.get(run.job.id).state == "cancelled")
             gate.open()
             kind, _ = await refusal(execution)
             assert kind == "Cancelled"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OPTIONS = c2t.DescribeOptions(threads=1, engine="cpu")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop in this thread while it is open
 def browser() -> Iterator[Browser]:
     from page_browser import CHROMIUM, FLAGS
     from playwright.sync_api import sync_playwright
