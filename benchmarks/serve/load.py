@@ -2,7 +2,7 @@
 
 Good, slow, rude and mistaken clients on HTTP, SiLA 2, and the Unix socket, by hand and through the
 C library. Every text is compared with that of `c2t describe`. The memory of the service is looked
-at all the time; its growth is that of the last tenth over the time after a warm-up of twelve minutes in thirty.
+at all the time; its growth is that of the last tenth over the time after a warm-up of two fifths.
 """
 
 from __future__ import annotations
