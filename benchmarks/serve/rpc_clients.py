@@ -13,6 +13,7 @@ from typing import Any
 from .cells import Cells
 from .tally import Tally
 
+ANSWER_SECONDS = 300
 WRONG_LINES = (
     b"{",
     b"[]",
@@ -129,7 +130,7 @@ class _Conversation:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(120)
+        self._socket.settimeout(ANSWER_SECONDS)
         self._socket.connect(str(path))
         self._reader = self._socket.makefile("rb")
         self.ask("initialize", {"protocol": 1}, 0)

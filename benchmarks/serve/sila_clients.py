@@ -73,7 +73,7 @@ class SilaClient:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until told to stop, each minute or so with a new connection."""
-        ways = [*[self.describe] * 6, self.cancel, self.mistake]
+        ways = [*[self.describe] * 6, self.cancel, self.leave, self.mistake]
         while not stop.is_set():
             async with open_client(self._port, self._certificate) as client:
                 for _ in range(self._draw.randrange(20, 60)):
@@ -97,10 +97,18 @@ class SilaClient:
         self._tally.saw(kind, "answered", cells=len(found), wrong=wrong)
 
     async def cancel(self, kind: str, client: Client) -> None:
-        """Many cells, and nobody waits for them."""
+        """Many cells, and then none of them."""
         cells = json.dumps(self._some(16)).encode()
-        await client.CellDescription.DescribeCells(Cells=cells, Settings="")
+        execution = await client.CellDescription.DescribeCells(Cells=cells, Settings="")
         await asyncio.sleep(self._draw.random() * 0.05)
+        name = execution.command_execution_uuid
+        await client.CancelController.CancelCommand(CommandExecutionUUID=name)
+        self._tally.saw(kind, "cancelled")
+
+    async def leave(self, kind: str, client: Client) -> None:
+        """A cell whose result nobody asks for; the service keeps it a while."""
+        cells = json.dumps(self._some(1)).encode()
+        await client.CellDescription.DescribeCells(Cells=cells, Settings="")
         self._tally.saw(kind, "left")
 
     async def mistake(self, kind: str, client: Client) -> None:

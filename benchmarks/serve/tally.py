@@ -37,6 +37,7 @@ class Tally:
             self._outcomes[kind]["FAILED"] += 1
             if len(self._failures) < 50:
                 self._failures.append(f"{kind}: {what}"[:500])
+                print(self._failures[-1], flush=True)
 
     @property
     def failures(self) -> list[str]:
