@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sila.client import Client, ClientConfig
+from sila.framework import DefinedExecutionError
 
 from .cells import Cells
 from .tally import Tally
@@ -102,8 +103,13 @@ class SilaClient:
         execution = await client.CellDescription.DescribeCells(Cells=cells, Settings="")
         await asyncio.sleep(self._draw.random() * 0.05)
         name = execution.command_execution_uuid
-        await client.CancelController.CancelCommand(CommandExecutionUUID=name)
-        self._tally.saw(kind, "cancelled")
+        try:
+            await client.CancelController.CancelCommand(CommandExecutionUUID=name)
+        except DefinedExecutionError as error:  # the cells were finished before
+            assert "InvalidCommandExecutionUUID" in str(error.identifier), error
+            self._tally.saw(kind, "too late")
+        else:
+            self._tally.saw(kind, "cancelled")
 
     async def leave(self, kind: str, client: Client) -> None:
         """A cell whose result nobody asks for; the service keeps it a while."""
