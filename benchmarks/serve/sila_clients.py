@@ -106,7 +106,8 @@ class SilaClient:
         try:
             await client.CancelController.CancelCommand(CommandExecutionUUID=name)
         except DefinedExecutionError as error:  # the cells were finished before
-            assert "InvalidCommandExecutionUUID" in str(error.identifier), error
+            if "InvalidCommandExecutionUUID" not in str(error.identifier):
+                raise
             self._tally.saw(kind, "too late")
         else:
             self._tally.saw(kind, "cancelled")
