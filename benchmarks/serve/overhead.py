@@ -1,7 +1,8 @@
 """What the doors cost: `python -m benchmarks.serve.overhead BUNDLE CELLS.h5ad`.
 
-First one cell of 3,000 genes at a time, in turn in the process, over HTTP and over SiLA 2 with TLS,
-all in front of the same open model. Then the throughput of 16 HTTP clients against `describe` of
+First one cell of 3,000 genes at a time, in turn: in the process, over HTTP, over SiLA 2 with TLS,
+and over HTTP to a bare server (`bare.py`), which shows what this machine takes for HTTP and JSON
+alone. Then the throughput of 16 HTTP clients against `describe` of
 the same cells in the same process, in turn. Texts are compared before anything is timed.
 """
 
@@ -13,9 +14,13 @@ import http.client
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +44,17 @@ def large_cell(cells: Cells) -> dict[str, Any]:
 
 
 async def time_calls(
-    service: Service, model: Model, cell: dict[str, Any], calls: int
+    service: Service, bare: str, *, model: Model, cell: dict[str, Any], calls: int
 ) -> dict[str, Any]:
-    """Milliseconds of one call, in turn in this process, over HTTP and over SiLA 2."""
+    """Milliseconds of one call, in turn in this process and over each door."""
     room = EngineRoom(model)
     request = DescribeRequest(cells=[CountedCell(id=cell["id"], counts=cell["counts"])])
     body = json.dumps({"cells": [cell]}).encode()
-    host = service.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host)
+    ours, barely = (
+        http.client.HTTPConnection(url.removeprefix("http://")) for url in (service.url, bare)
+    )
 
-    def over_http() -> dict[str, Any]:
+    def over_http(connection: http.client.HTTPConnection) -> dict[str, Any]:
         connection.request("POST", "/v1/describe", body, {"Content-Type": "application/json"})
         found: dict[str, Any] = json.loads(connection.getresponse().read())
         return found
@@ -56,17 +62,20 @@ async def time_calls(
     async with open_client(service.sila_port, service.certificate) as client:
         sila_body = json.dumps([cell]).encode()
         here = room.describe(request).wait().cells[0]
-        there = over_http()["cells"][0]
+        there = over_http(ours)["cells"][0]
         via_sila = json.loads(await describe(client, sila_body))
         assert here.text == there["text"] == via_sila["text"], "the texts differ"
-        times: dict[str, list[float]] = {"in process": [], "http": [], "sila": []}
+        times: dict[str, list[float]] = {"in process": [], "http": [], "sila": [], "bare": []}
         for _ in range(calls):
             since = time.perf_counter()
             room.describe(request).wait()
             times["in process"].append(time.perf_counter() - since)
             since = time.perf_counter()
-            over_http()
+            over_http(ours)
             times["http"].append(time.perf_counter() - since)
+            since = time.perf_counter()
+            over_http(barely)
+            times["bare"].append(time.perf_counter() - since)
             since = time.perf_counter()
             await describe(client, sila_body)
             times["sila"].append(time.perf_counter() - since)
@@ -138,13 +147,29 @@ def main() -> None:
         large = large_cell(read_cells(arguments.large, arguments.bundle, part, limit=40))
         service = start_service(arguments.bundle, folder)
         found = {"c2t": c2t.__version__, "machine": platform.machine()}
-        found["one cell"] = asyncio.run(time_calls(service, model, large, arguments.calls))
+        with _bare_server() as bare:
+            found["one cell"] = asyncio.run(
+                time_calls(service, bare, model=model, cell=large, calls=arguments.calls)
+            )
         found["16 clients"] = compare_throughput(service.url, model, cells, arguments.rounds)
         service.stop()
     text = json.dumps(found, indent=2) + "\n"
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")
     print(text)
+
+
+@contextmanager
+def _bare_server() -> Iterator[str]:
+    """The address of a bare server in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.serve.bare"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def compare_throughput(url: str, model: Model, cells: Cells, rounds: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ cancelling it makes the cell leave, also from the middle of its text. So callers
 or await as they are used to, and a slow one holds up nobody.
 
 Urgent cells, for which somebody waits, go before those of long files: they take the next batch row
-that becomes free.
+that becomes free. Now and then another cell has its turn, so that no file waits for ever.
 """
 
 from __future__ import annotations
@@ -167,12 +167,12 @@ class DescribeQueue:
             thread.join()
 
     def take(self, most: int) -> list[WaitingCell]:
-        """A worker's fair share of the waiting cells, at most `most` of them, urgent ones first."""
+        """A worker's fair share of the cells that are not urgent, at most `most` of them."""
         with self._changed:
-            return self._share(self._urgent, most) or self._share(self._waiting, most)
+            return self._share(self._waiting, most)
 
     def take_urgent(self, most: int) -> list[WaitingCell]:
-        """The same of the urgent ones alone."""
+        """The same of the urgent ones."""
         if not self._urgent:  # asked before every cell: no lock
             return []
         with self._changed:

@@ -41,6 +41,8 @@ from c2t.runtime.system.timing import StageClock
 FAILURES_AT_START = 3
 # A window is this many batches. Its cells are sorted into batches of equal length.
 WINDOW_BATCHES = 4
+# Urgent cells that are begun before another gets its turn: a long file goes on under any load.
+URGENT_IN_A_ROW = 7
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Inbox(Protocol):
         ...
 
     def take_urgent(self, most: int) -> list[WaitingCell]:
-        """At most `most` cells that go before all others, which may have been taken already."""
+        """At most `most` cells that go before others, some of which may have been taken already."""
         ...
 
     def has_left(self, key: Hashable) -> bool:
@@ -241,24 +243,46 @@ class _Prompts:
         self._embeddings: dict[Hashable, Float32] = {}
         self._batches: deque[list[WaitingCell]] = deque()  # equally long, for the encoder
         self._ready: deque[PromptedCell | Outcome] = deque()
+        self._urgent: deque[PromptedCell | Outcome] = deque()
+        self._urgent_in_a_row = 0
 
     def take(self, *, wait: bool) -> PromptedCell | Outcome | None:
         """See `c2t.runtime.generation.sequence.PromptedCells.take`."""
+        if self._urgent_in_a_row < URGENT_IN_A_ROW:
+            cell = self._take_urgent() or self._take_other(wait=wait)
+        else:
+            cell = self._take_other(wait=False) or self._take_urgent()
+        return cell
+
+    def _take_urgent(self) -> PromptedCell | Outcome | None:
+        if not self._urgent:
+            cells = self._inbox.take_urgent(self._worker.batch_size)
+            for batch in self._sort(cells, self._urgent):
+                self._encode(batch, self._urgent)
+        cell = self._first(self._urgent)
+        self._urgent_in_a_row += cell is not None
+        return cell
+
+    def _take_other(self, *, wait: bool) -> PromptedCell | Outcome | None:
+        self._urgent_in_a_row = 0
         while True:
-            if urgent := self._inbox.take_urgent(self._worker.batch_size):
-                for batch in self._sort(urgent):
-                    self._encode(batch, first=True)
-            while self._ready:
-                cell = self._ready.popleft()
-                if not (isinstance(cell, PromptedCell) and self.has_left(cell.key)):
-                    return cell
+            if (cell := self._first(self._ready)) is not None:
+                return cell
             if self._batches:
-                self._encode(self._batches.popleft())
+                self._encode(self._batches.popleft(), self._ready)
                 continue
             window = self._inbox.take(WINDOW_BATCHES * self._worker.batch_size, wait=wait)
             if not window:
                 return None
-            self._batches.extend(self._sort(window))
+            self._batches.extend(self._sort(window, self._ready))
+
+    def _first(self, ready: deque[PromptedCell | Outcome]) -> PromptedCell | Outcome | None:
+        """The first that has not left; None if there is none."""
+        while ready:
+            cell = ready.popleft()
+            if not (isinstance(cell, PromptedCell) and self.has_left(cell.key)):
+                return cell
+        return None
 
     def has_left(self, key: Hashable) -> bool:
         """See `c2t.runtime.generation.sequence.PromptedCells.has_left`."""
@@ -275,8 +299,10 @@ class _Prompts:
         """The cell of a key, which is finished, and the mean of its cell vectors [D]."""
         return self._cells.pop(key), self._embeddings.pop(key, None)
 
-    def _sort(self, window: list[WaitingCell]) -> list[list[WaitingCell]]:
-        """Sort cells by length into batches; put aside those that the encoder cannot take."""
+    def _sort(
+        self, window: list[WaitingCell], ready: deque[PromptedCell | Outcome]
+    ) -> list[list[WaitingCell]]:
+        """Sort cells by length into batches; those that the encoder cannot take are ready."""
         spec = self._worker.gene_input
         good: list[WaitingCell] = []
         for cell in window:
@@ -287,17 +313,12 @@ class _Prompts:
             if problem is None:
                 good.append(cell)
             else:
-                self._ready.append((cell.key, GenerationFailure(problem, "cell")))
+                ready.append((cell.key, GenerationFailure(problem, "cell")))
         groups = equal_lengths([cell.tokens for cell in good], self._worker.batch_size)
         return [[good[index] for index in group] for group in groups]
 
-    def _encode(self, cells: list[WaitingCell], *, first: bool = False) -> None:
-        """Compute cell vectors; a batch that fails is tried again cell by cell.
-
-        Args:
-            cells: A batch.
-            first: It goes before what is ready.
-        """
+    def _encode(self, cells: list[WaitingCell], ready: deque[PromptedCell | Outcome]) -> None:
+        """Compute cell vectors of a batch; one that fails is tried again cell by cell."""
         worker = self._worker
         try:
             tokens = np.stack([cell.tokens for cell in cells]).astype(np.int32, copy=False)
@@ -306,19 +327,16 @@ class _Prompts:
             if len(cells) == 1:
                 worker.encoder_watch.failed(error.problem)
                 failure = GenerationFailure(error.problem, "encoder")
-                self._ready.append((cells[0].key, failure))
+                ready.append((cells[0].key, failure))
             else:
-                self._batches.extendleft([cell] for cell in reversed(cells))
+                for cell in cells:
+                    self._encode([cell], ready)
             return
         worker.encoder_watch.worked()
-        ready = [PromptedCell(c.key, of_cell) for c, of_cell in zip(cells, vectors, strict=True)]
-        if first:
-            self._ready.extendleft(reversed(ready))
-        else:
-            self._ready.extend(ready)
-        for cell in ready:
-            if self._cells[cell.key].embed:
-                self._embeddings[cell.key] = cell.vectors.mean(axis=0, dtype=np.float32)
+        for cell, of_cell in zip(cells, vectors, strict=True):
+            ready.append(PromptedCell(cell.key, of_cell))
+            if cell.embed:
+                self._embeddings[cell.key] = of_cell.mean(axis=0, dtype=np.float32)
 
 
 class _EngineWatch:

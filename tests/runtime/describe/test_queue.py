@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import c2t
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import Describer
+from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.queue import DescribeQueue
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.system.errors import EngineError
@@ -119,3 +120,49 @@ def test_a_slow_reader_holds_up_nobody(model: c2t.Model) -> None:
         assert len(found) == 5
         assert time.monotonic() - began < 60
         assert len(list(slow)) == 99
+
+
+def test_urgent_cells_are_begun_in_their_order(model: c2t.Model) -> None:
+    """None is overtaken by those that come after it, however many come."""
+    describer = model.describer(SEVERAL)
+    begun: list[int] = []
+
+    def begin(number: int) -> None:
+        if number not in begun:
+            begun.append(number)
+
+    with DescribeQueue(describer) as queue:
+        futures = [
+            queue.submit(cell, urgent=True, on_tokens=lambda _, n=number: begin(n))
+            for number, cell in enumerate(token_cells(80))
+        ]
+        for future in futures:
+            future.result(timeout=60)
+    order = [number for number in begun if number in range(80)]
+    # Workers take a batch each; within one, cells are sorted by length.
+    reach = 2 * SEVERAL.batch_size * describer.most_workers
+    assert all(abs(place - number) <= reach for place, number in enumerate(order))
+
+
+def test_other_cells_have_their_turn_while_urgent_ones_keep_coming(model: c2t.Model) -> None:
+    describer = model.describer()
+    cells = token_cells(8)
+    with DescribeQueue(describer) as queue:
+        stop = threading.Event()
+        urgent: list[Future[Description]] = []
+
+        def keep_asking() -> None:
+            while not stop.is_set():
+                if queue.waiting_urgent < 50:
+                    urgent.append(queue.submit(cells[len(urgent) % 8], urgent=True))
+
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        while queue.waiting_urgent < 40:
+            pass
+        others = [queue.submit(cell) for cell in cells]
+        found = [future.result(timeout=60).text for future in others]
+        stop.set()
+        asking.join()
+        assert found == texts_alone(describer, cells)
+        assert sum(future.done() for future in urgent) >= 3 * len(others)
