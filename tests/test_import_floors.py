@@ -30,7 +30,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.decoders", "export.encoders", "export.projectors"),
     ),
     (
-        *("runtime.output", "runtime.bench", "export.checkpoint", "export.parity", "export.peers"),
+        *("runtime.output", "runtime.bench", "runtime.qualify"),
+        *("export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
     ("runtime.serve.room",),
