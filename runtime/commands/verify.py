@@ -131,8 +131,8 @@ def _qualify(
     for name in report.not_done:
         say(f"note: not done: {name}")
     if report.failed:
-        problem = f"{len(report.failed)} of {len(report.checks)} checks failed: "
-        problem += ", ".join(report.failed)
+        wrong = [f"{c.name}: {c.actual}" for c in report.checks if c.outcome == "fail"]
+        problem = f"{len(wrong)} of {len(report.checks)} checks failed: {'; '.join(wrong)}"
         raise C2TError(problem, hint=f"see {target / PAGE_NAME}")
 
 

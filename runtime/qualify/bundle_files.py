@@ -46,6 +46,6 @@ def check_bundle_files(path: Path) -> tuple[tuple[FileCheck, ...], Check]:
         if not file.right
     ]
     others = sorted({p.name for p in path.iterdir()} - entries.keys() - {MANIFEST_NAME})
-    more = f"; others that are not used: {shortened(others)}" if others else ""
+    more = f"; others beside them: {shortened(others)}" if others else ""
     actual = shortened(faults) or f"{len(files)} files have it{more}"
     return files, judged("IQ", NAME, expected=EXPECTED, actual=actual, passed=not faults)

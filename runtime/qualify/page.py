@@ -117,6 +117,7 @@ def _installation(report: Report) -> Iterable[tuple[str, str]]:
         ("Memory", gigabytes(machine.memory_bytes)),
         ("GPU", gpus or machine.gpu_problem),
         ("NVIDIA driver", driver),
+        ("Kernels", report.kernels),
         ("Engine", report.engine or "none ran"),
         ("Bundle", f"{bundle.name}, {bundle.precision}" if bundle.name else "could not be used"),
         ("Bundle's folder", bundle.path),

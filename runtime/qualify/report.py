@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import c2t
+from c2t.kernels.native import native_status
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.describe.verify import Verification
 from c2t.runtime.qualify.bundle_files import check_bundle_files
 from c2t.runtime.qualify.checks import Check, Outcome, judged, shortened
 from c2t.runtime.qualify.operation import GoldenText, check_operation
-from c2t.runtime.qualify.packages import look_at_packages
+from c2t.runtime.qualify.packages import Installed, look_at_packages
 from c2t.runtime.qualify.sbom import HOW, Sbom, SbomError, can_make_sbom, write_sbom
 from c2t.runtime.qualify.wheel_files import FileCheck, PackageCheck, check_packages
 from c2t.runtime.system.errors import BundleError
@@ -96,6 +97,7 @@ class Report:
     c2t: str
     python: str
     driver: str
+    kernels: str
     machine: Machine
     engine: str
     settings: dict[str, str]
@@ -158,6 +160,7 @@ def make_report(path: Path, folder: Path, options: QualifyOptions | None = None)
         c2t=c2t.__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}",
         driver=_driver(),
+        kernels=_kernels(),
         machine=look_at_machine(),
         engine=operation.engine,
         settings=operation.settings,
@@ -199,7 +202,27 @@ def _check_installation() -> tuple[list[Check], tuple[PackageCheck, ...]]:
             passed=not faults,
         )
     )
+    checks.append(_check_running(installed))
     return checks, packages
+
+
+def _check_running(installed: Installed) -> Check:
+    """Whether what runs is what was compared: a path can lead to another c2t, or other kernels."""
+    package, library = installed.every.get("c2t"), native_status().library
+    running = [Path(c2t.__file__), *([] if library is None else [library])]
+    folder = None if package is None else Path(str(package.locate_file("c2t")))
+    others = [
+        str(path)
+        for path in running
+        if folder is None or folder.resolve() not in path.resolve().parents
+    ]
+    return judged(
+        "IQ",
+        "the c2t that runs",
+        expected="c2t and its compiled kernels are those of the installed package",
+        actual=f"not of the package: {', '.join(others)}" if others else f"they are: {folder}",
+        passed=not others,
+    )
 
 
 def _open(
@@ -262,3 +285,8 @@ def _driver() -> str:
         return DRIVER.read_text(encoding="utf-8", errors="replace").splitlines()[0][:200]
     except (OSError, IndexError):
         return ""
+
+
+def _kernels() -> str:
+    status = native_status()
+    return f"{status.isa}, {status.library or status.reason}"
