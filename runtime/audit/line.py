@@ -31,6 +31,7 @@ class Action(enum.StrEnum):
     stop = "stop"
     chunk = "chunk"  # cells of a file were described
     request = "request"  # cells of a request were described
+    remove = "remove"  # results were removed
     refuse = "refuse"  # something was asked for and not done
     verify = "verify"
     login = "login"  # one that failed
