@@ -223,6 +223,8 @@ class ServiceAudit:
                     LOG.error("nothing is taken until a line can be written: %s", error)
                 self._problem = error
                 self._lost += lines
+                with self._changed:  # the thread is to try again
+                    self._changed.notify_all()
                 return error
             if action is Action.recover:
                 LOG.warning("the audit trail can be written again")
