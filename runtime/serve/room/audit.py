@@ -135,9 +135,8 @@ class ServiceAudit:
 
     def check(self) -> None:
         """See `RoomAudit`."""
-        problem = self._problem
-        if problem is not None or self._closing:
-            raise _refusal(problem)
+        if self._problem is not None or self._closing:
+            raise _refusal(stopping=self._closing)
 
     def submit(
         self, action: Action, details: Callable[[], Details], done: Done, *, who: str
@@ -150,13 +149,13 @@ class ServiceAudit:
                 self._lines.append(line)
                 self._changed.notify_all()
         if closing:
-            done(_refusal(None))
+            done(_refusal(stopping=True))
 
     def record(self, action: Action, details: Details) -> None:
         """See `RoomAudit`."""
         error = self._write(action, details, asked_by())
         if error is not None:
-            raise _refusal(error) from error
+            raise _refusal() from error
 
     def refused(self, error: C2TError, *, action: Action = Action.refuse) -> None:
         """See `RoomAudit`. Equal ones that come faster than lines are written share a line."""
@@ -194,7 +193,8 @@ class ServiceAudit:
 
     def _answer_waits(self, line: _Waiting) -> AuditError | None:
         try:
-            return self._write(line.action, line.details(), line.asked_by)
+            error = self._write(line.action, line.details(), line.asked_by)
+            return None if error is None else _refusal()
         except Exception:  # the outermost place: whoever waits for the line must hear of a bug
             LOG.exception("a line of the audit trail")
             return AuditError("a fault of the service", hint="see its log")
@@ -312,10 +312,11 @@ def settings_of(settings: Settings) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _refusal(problem: AuditError | None) -> AuditError:
-    if problem is None:
-        text, hint = "the service is about to stop", "send it again when it is back"
+def _refusal(*, stopping: bool = False) -> AuditError:
+    """What a client is told. Where the trail lies, and what is wrong with it, is in the log."""
+    if stopping:
+        problem, hint = "the service is about to stop", "send it again when it is back"
     else:
-        text = f"nothing is taken while the audit trail takes no line: {problem.problem}"
-        hint = "send it again when whoever runs the service has mended that"
-    return AuditError(text, hint=hint)
+        problem = "the audit trail takes no line, so nothing is given or begun"
+        hint = "send it again when whoever runs the service has mended that; its log says more"
+    return AuditError(problem, hint=hint)
