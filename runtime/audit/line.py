@@ -61,7 +61,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         scope: The command or service.
         input: Name of the file of cells, or of the request.
-        input_sha256: Of that file, or of the request's bytes.
+        input_sha256: Of that file; of a request's cells and settings as JSON, whatever the door.
         bundle: Digest of the bundle.
         signer: Fingerprint of the trusted key that has signed it.
         engine: What ran the graphs.
