@@ -21,6 +21,7 @@ table { border-collapse: collapse; width: 100%; font-size: 0.9em; }
 th, td { border: 1px solid #999; padding: 0.25em 0.5em; text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }
 th { background: #eee; } .facts th { width: 14em; }
+thead th, .pass, .fail, .not-done { overflow-wrap: normal; }
 .fail { font-weight: bold; color: #a00; } .not-done { font-style: italic; }
 .hash { font-family: monospace; font-size: 0.85em; }
 .sign td { height: 2.6em; }
@@ -48,8 +49,8 @@ def make_page(report: Report, *, sha256: str, json_name: str) -> str:
         f"<title>Qualification report, {_text(report.made)}</title>",
         f"<style>{STYLE}</style></head><body>",
         "<h1>Installation and operational qualification</h1>",
-        f"<p>Result: <strong class='{_class(report.result)}'>{result}</strong>",
-        f"; {len(report.checks)} checks, {len(report.failed)} failed, ",
+        f"<p>Result: <strong class='{_class(report.result)}'>{result}</strong>: "
+        f"{len(report.checks)} checks, {len(report.failed)} failed, "
         f"{len(report.not_done)} not done.</p>",
     ]
     for title, names in (("Failed", report.failed), ("Not done", report.not_done)):

@@ -156,7 +156,7 @@ def make_report(path: Path, folder: Path, options: QualifyOptions | None = None)
         site=options.site,
         performer=options.performer,
         reviewer=options.reviewer,
-        intended_use=INTENDED_USE,
+        intended_use=_intended_use(operation.settings),
         c2t=c2t.__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}",
         driver=_driver(),
@@ -173,6 +173,12 @@ def make_report(path: Path, folder: Path, options: QualifyOptions | None = None)
         packages=packages,
     )
     return Made(report=report, bundle=bundle, verification=operation.verification)
+
+
+def _intended_use(settings: dict[str, str]) -> str:
+    """The statement, with how this bundle's texts are found."""
+    search = settings.get("search")
+    return f"{INTENDED_USE} Search: {search}." if search else INTENDED_USE
 
 
 def _check_installation() -> tuple[list[Check], tuple[PackageCheck, ...]]:

@@ -89,6 +89,7 @@ def test_all_that_is_tried_passes(quick, bundle: Path, tmp_path: Path) -> None:
     assert report.golden
     assert "greedy" in report.settings["search"]
     assert report.intended_use.startswith("Non-critical use")
+    assert "Search: greedy, without chance" in report.intended_use
 
 
 def test_every_file_has_its_hash_and_the_page_names_the_jsons(
