@@ -43,15 +43,15 @@ def make_page(report: Report, *, sha256: str, json_name: str) -> str:
         json_name: That file's name.
     """
     result = "all checks that were done passed" if report.result == "pass" else "FAILED"
+    counts = f"{len(report.checks)} checks, {len(report.failed)} failed"
+    counts += f", {len(report.not_done)} not done"
     parts = [
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>",
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         f"<title>Qualification report, {_text(report.made)}</title>",
         f"<style>{STYLE}</style></head><body>",
         "<h1>Installation and operational qualification</h1>",
-        f"<p>Result: <strong class='{_class(report.result)}'>{result}</strong>: "
-        f"{len(report.checks)} checks, {len(report.failed)} failed, "
-        f"{len(report.not_done)} not done.</p>",
+        f"<p>Result: <strong class='{_class(report.result)}'>{result}</strong>: {counts}.</p>",
     ]
     for title, names in (("Failed", report.failed), ("Not done", report.not_done)):
         if names:
