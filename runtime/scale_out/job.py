@@ -79,11 +79,19 @@ def reading_values(options: CellOptions) -> dict[str, Any]:
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """A worker sees the files of a job, and has opened its engines."""
+    """A worker sees the files of a job, and has opened its engines.
+
+    Attributes:
+        label: Its engine.
+        reason: Why it was chosen.
+        hint: What would make it better; "" for nothing.
+        cells_at_once: Cells that it sorts and writes together.
+    """
 
     label: str
     reason: str
     hint: str
+    cells_at_once: int
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
@@ -117,7 +125,8 @@ def decode_answer(content: bytes) -> Answer:
         C2TError: It is no answer of this version.
     """
     try:
-        return msgspec.json.decode(content, type=Answer)
+        answer: Answer = msgspec.json.decode(content, type=Answer)
     except (msgspec.MsgspecError, TypeError) as error:
         problem = f"a worker's answer cannot be read: {error}"
         raise C2TError(problem, hint="use the same version of c2t everywhere") from error
+    return answer

@@ -21,6 +21,7 @@ from c2t.runtime.bundle.hashes import FileState
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.model import Model
+from c2t.runtime.describe.worker import WINDOW_BATCHES
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.describe_file import CHUNK_CELLS, run_settings
 from c2t.runtime.output.record import Record, make_record
@@ -77,8 +78,13 @@ class Work:
     @property
     def ready(self) -> Ready:
         """What describes cells here."""
-        engines = self._describer.engines
-        return Ready(label=engines.label, reason=self._describer.reason, hint=engines.hint)
+        describer = self._describer
+        return Ready(
+            label=describer.engines.label,
+            reason=describer.reason,
+            hint=describer.engines.hint,
+            cells_at_once=WINDOW_BATCHES * describer.options.batch_size * describer.most_workers,
+        )
 
     def records(self, start: int, stop: int) -> list[Record]:
         """Describe the chosen cells [start, stop), in their order.
