@@ -51,6 +51,7 @@ from c2t.runtime.system.progress import Advance
 from c2t.runtime.system.temporaries import remove_litter
 
 PARTS_SUFFIX = ".parts"
+_JOURNALS = ".part-*.parquet.partial"
 
 
 def plan_folder(cells: Path, folder: Path, *, force: bool = False) -> Path:
@@ -99,8 +100,8 @@ def describe_to_parts(
     plan = PartPlan(cells=len(run.rows), part_cells=part_cells)
     folder.mkdir(exist_ok=True)
     with PartsProgress(folder, mark, plan, restart=restart) as progress:
-        if restart or (folder / MANIFEST).exists():
-            _remove_files(folder)
+        if not progress.entries:
+            _remove_files(folder, journals=restart)
         work = _Parts(run, folder, mark, progress, plan)
         resumed = work.done
         try:
@@ -118,7 +119,7 @@ def describe_to_parts(
             raise DescribeEnded(end.code, work.done, len(run.rows)) from end
         finally:
             if work.done == 0 < len(run.rows):
-                _remove_files(folder)
+                _remove_files(folder, journals=True)
                 progress.remove()
         progress.remove()
     done = summarize(run, errors_of(progress.entries), started, resumed, (folder / MANIFEST,))
@@ -138,6 +139,10 @@ class _Parts:
         self._run, self._folder, self._mark = run, folder, mark
         self._progress, self._plan = progress, plan
         self.done = progress.cells
+        here = [journal_path(folder / part.name) for part in self._unfinished()]
+        for path in folder.glob(_JOURNALS):
+            if path not in here:  # of a part that is in place, or whose turn is not yet
+                path.unlink()
         for part in self._unfinished():
             with self._journal(part) as journal:
                 self.done += journal.done
@@ -223,8 +228,8 @@ def _write_manifest(folder: Path, run: Run, mark: RunMark, entries: list[PartEnt
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
-def _remove_files(folder: Path) -> None:
-    """Remove a manifest, then the parts and their journals, and nothing else."""
-    for pattern in (MANIFEST, ".part-*.parquet.partial", "part-*.parquet"):
-        for path in sorted(folder.glob(pattern)):
-            path.unlink()
+def _remove_files(folder: Path, *, journals: bool) -> None:
+    """Remove a manifest, then the parts, and nothing else."""
+    patterns = (MANIFEST, "part-*.parquet", *([_JOURNALS] if journals else []))
+    for path in [path for pattern in patterns for path in sorted(folder.glob(pattern))]:
+        path.unlink()
