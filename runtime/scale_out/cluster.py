@@ -134,21 +134,25 @@ def _check_versions(client: Any) -> None:
     theirs |= {f"worker {address}": about for address, about in found["workers"].items()}
     for who, about in theirs.items():
         for name in SAME_PACKAGES:
-            here, there = (
-                _shortened(ours.get(name)),
-                _shortened((about or {}).get("packages", {}).get(name)),
-            )
+            here = _shortened(ours.get(name))
+            there = _shortened(about["packages"].get(name))
             if here != there:
                 problem = f"{who} has {name} {there}, this machine {here}"
                 raise ClusterError(problem, hint=f"install the same {name} everywhere")
     # A function of the standard library: a worker without c2t can run it, too.
+    our_c2t = our_version()
     for address, there in client.run(version, "c2t", on_error="return").items():
         if isinstance(there, PackageNotFoundError):
             problem = f"worker {address} has no c2t"
             raise ClusterError(problem, hint=f"install c2t {c2t.__version__} there")
-        if there != version("c2t"):
-            problem = f"worker {address} has c2t {there}, this machine {version('c2t')}"
+        if there != our_c2t:
+            problem = f"worker {address} has c2t {there}, this machine {our_c2t}"
             raise ClusterError(problem, hint="install the same version of c2t everywhere")
+
+
+def our_version() -> str:
+    """Version of c2t that is installed here."""
+    return version("c2t")
 
 
 def _shortened(text: str | None) -> str:
@@ -179,6 +183,8 @@ def _local_cluster(distributed: Any, processes: int) -> Iterator[Any]:
             host="127.0.0.1",
             security=security,
             dashboard_address=None,
+            # Its HTTP server cannot be left out. It serves nothing, on a port that is free.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
             memory_limit=0,  # describing has bounds of its own
         ) as cluster,
