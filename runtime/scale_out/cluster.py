@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing.resource_tracker
+import signal
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,21 +177,40 @@ def _local_cluster(distributed: Any, processes: int) -> Iterator[Any]:
         "distributed.nanny.pre-spawn-environ": {},  # it would change how many threads engines use
         "distributed.admin.system-monitor.gil.enabled": False,
     }
-    with (
-        dask.config.set(quiet),
-        distributed.LocalCluster(
-            n_workers=processes,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            security=security,
-            dashboard_address=None,
-            # Its HTTP server cannot be left out. It serves nothing, on a port that is free.
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            silence_logs=logging.CRITICAL,
-            memory_limit=0,  # describing has bounds of its own
-        ) as cluster,
-    ):
-        yield cluster
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(quiet))
+        with _interrupt_is_ours():
+            cluster = distributed.LocalCluster(
+                n_workers=processes,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                security=security,
+                dashboard_address=None,
+                # Its HTTP server cannot be left out. It serves nothing, on a port that is free.
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                silence_logs=logging.CRITICAL,
+                memory_limit=0,  # describing has bounds of its own
+            )
+        yield stack.enter_context(cluster)
+
+
+@contextlib.contextmanager
+def _interrupt_is_ours() -> Iterator[None]:
+    """Keep Ctrl-C from the processes and threads that start in the block, for all their time.
+
+    A terminal sends it to every process. A worker would die of it with a traceback, while this
+    process still wants to keep what was described. A Ctrl-C within the block arrives at its end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # It would lift the block when the first process starts, if it did not run yet.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _import_distributed() -> Any:
