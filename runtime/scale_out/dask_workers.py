@@ -7,8 +7,6 @@ to others; what it brings back is taken in order, through a window.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -16,19 +14,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import c2t
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.table import GPU_ORDER, EngineName
-from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.describe_file import (
-    CHUNK_CELLS,
     DescribeFileOptions,
     Describing,
     OpenDescribing,
-    run_settings,
 )
 from c2t.runtime.output.parts.plan import ranges_left
 from c2t.runtime.scale_out.cluster import ClusterError, Place, open_client
@@ -39,16 +33,12 @@ from c2t.runtime.scale_out.job import (
     Job,
     Ready,
     decode_answer,
-    reading_values,
+    make_job,
 )
-from c2t.runtime.scale_out.window import in_order
+from c2t.runtime.scale_out.window import AHEAD, in_order, range_cells
 from c2t.runtime.scale_out.work import describe_range, look
 
 GPU_RESOURCE = "GPU"  # the name that workers with one declare: `dask worker --resources GPU=1`
-AHEAD = 4  # ranges a worker has waiting or unread: what a slow neighbour may hold up
-WINDOWS_OF_RANGE = 4  # a range is at least so many times what a worker takes at once
-RANGES_OF_WORKER = 32  # of a short file, so that workers end at the same time
-RANGE_CELLS_MAX = 16 * CHUNK_CELLS
 LOOK_SECONDS = 5.0  # between two looks at who is there
 ALONE_SECONDS = 120.0  # without any worker, or with no word from the scheduler
 KEPT_HINT = "run the same command again when it is back: what was described is kept"
@@ -70,17 +60,8 @@ def dask_workers(place: Place, report: Callable[[str], None]) -> OpenDescribing:
         if place.processes and describing.threads is None:
             threads = max(1, core_count() // place.processes)
             describing = replace(describing, threads=threads)
-        rows = hashlib.sha256(reader.cell_index.astype("<i8").tobytes()).hexdigest()
-        job = Job(
-            bundle=os.path.realpath(bundle.path),
-            bundle_sha256=bundle.digest,
-            cells=os.path.realpath(options.cells),
-            cells_mark=CellsMark.of(options.cells),
-            rows_sha256=rows,
-            settings=run_settings(bundle, describing, reader),
-            reading=reading_values(options.reading),
-            describing=describing,
-            c2t_version=c2t.__version__,
+        job = make_job(
+            bundle, options.cells, reader, reading=options.reading, describing=describing
         )
         with open_client(place) as client, _telling_loss(client):
             yield DaskWorkers(client, job, reader.n_cells, report)
@@ -255,16 +236,6 @@ class DaskWorkers:
         return answer
 
 
-def range_cells(cells: int, workers: int, cells_at_once: int) -> int:
-    """Cells of one piece of work, a multiple of what `describe` reads at once.
-
-    Large enough that a worker's threads are busy, small enough that workers end together.
-    """
-    least = -(-WINDOWS_OF_RANGE * cells_at_once // CHUNK_CELLS) * CHUNK_CELLS
-    fair = cells // (workers * RANGES_OF_WORKER) // CHUNK_CELLS * CHUNK_CELLS
-    return max(least, min(fair, RANGE_CELLS_MAX))
-
-
 def _description(record: Any) -> Description:
     return Description(
         cell=record.cell,
@@ -296,6 +267,11 @@ def _telling_loss(client: Any) -> Iterator[None]:
         problem = f"the same cells ended several workers: {error.task}"
         hint = "look at the logs of the workers: they may lack memory"
         raise ClusterError(problem, hint=hint) from error
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("c2t"):
+            raise
+        problem = f"a worker that joined cannot run this version of c2t: {error}"
+        raise ClusterError(problem, hint="install the same version of c2t everywhere") from error
     except lost as error:
         problem = f"the Dask scheduler at {address} was lost"
         raise ClusterError(problem, hint=KEPT_HINT) from error

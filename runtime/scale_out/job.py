@@ -6,14 +6,21 @@ cell, no weight and no object of ours travels; a worker that sees other files re
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+import c2t
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.describe_file import run_settings
 from c2t.runtime.output.record import Record
 from c2t.runtime.system.errors import BundleError, C2TError, CellFileError, EngineError
 
@@ -70,12 +77,42 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return CellOptions(**self.reading)
 
 
-def reading_values(options: CellOptions) -> dict[str, Any]:
-    """Options of reading as a job has them."""
-    values = asdict(options)
-    if options.cells is not None:
-        values["cells"] = list(options.cells)
-    return values
+def make_job(
+    bundle: Bundle,
+    cells: Path,
+    reader: CellReader,
+    *,
+    reading: CellOptions,
+    describing: DescribeOptions,
+) -> Job:
+    """The job to describe a file that is open here.
+
+    Args:
+        bundle: Opened here.
+        cells: The file.
+        reader: It, opened with `reading`.
+        reading: How to read it.
+        describing: How to describe it.
+    """
+    values = asdict(reading)
+    if reading.cells is not None:
+        values["cells"] = list(reading.cells)
+    return Job(
+        bundle=os.path.realpath(bundle.path),
+        bundle_sha256=bundle.digest,
+        cells=os.path.realpath(cells),
+        cells_mark=CellsMark.of(Path(os.path.realpath(cells))),
+        rows_sha256=rows_hash(reader),
+        settings=run_settings(bundle, describing, reader),
+        reading=values,
+        describing=describing,
+        c2t_version=c2t.__version__,
+    )
+
+
+def rows_hash(reader: CellReader) -> str:
+    """SHA-256 of the rows that are chosen."""
+    return hashlib.sha256(reader.cell_index.astype("<i8").tobytes()).hexdigest()
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

@@ -10,6 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from c2t.runtime.output.describe_file import CHUNK_CELLS
+
+AHEAD = 4  # ranges a worker has waiting or unread: what a slow neighbour may hold up
+WINDOWS_OF_RANGE = 4  # a range is at least so many times what a worker takes at once
+RANGES_OF_WORKER = 32  # of a short file, so that workers end at the same time
+RANGE_CELLS_MAX = 16 * CHUNK_CELLS
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -40,3 +47,13 @@ def in_order(
         if not waiting:
             return
         yield take(waiting.popleft())
+
+
+def range_cells(cells: int, workers: int, cells_at_once: int) -> int:
+    """Cells of one piece of work, a multiple of what `describe` reads at once.
+
+    Large enough that a worker's threads are busy, small enough that workers end together.
+    """
+    least = -(-WINDOWS_OF_RANGE * cells_at_once // CHUNK_CELLS) * CHUNK_CELLS
+    fair = cells // (workers * RANGES_OF_WORKER) // CHUNK_CELLS * CHUNK_CELLS
+    return max(least, min(fair, RANGE_CELLS_MAX))

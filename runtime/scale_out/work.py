@@ -6,7 +6,6 @@ process opens the files and the engines once, and keeps them for the next range.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import threading
@@ -25,7 +24,7 @@ from c2t.runtime.describe.worker import WINDOW_BATCHES
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.describe_file import CHUNK_CELLS, run_settings
 from c2t.runtime.output.record import Record, make_record
-from c2t.runtime.scale_out.job import Answer, Described, Failed, Job, Ready
+from c2t.runtime.scale_out.job import Answer, Described, Failed, Job, Ready, rows_hash
 from c2t.runtime.system.errors import BundleError, C2TError, CellFileError
 
 SAME_HINT = "give every worker the same files under the same paths"
@@ -121,8 +120,7 @@ class Work:
             if settings.get(name) != value:
                 problem = f"{name} is {settings.get(name)} here, not {value}"
                 raise CellFileError(problem, hint=SAME_HINT)
-        rows = hashlib.sha256(self._reader.cell_index.astype("<i8").tobytes()).hexdigest()
-        if rows != self.job.rows_sha256:
+        if rows_hash(self._reader) != self.job.rows_sha256:
             problem = f"other cells of {self.job.cells} are chosen here"
             raise CellFileError(problem, hint=SAME_HINT)
 

@@ -18,6 +18,7 @@ from c2t.runtime.scale_out import cluster as cluster_module
 from c2t.runtime.scale_out import dask_workers as workers_module
 from c2t.runtime.scale_out.cluster import Place
 from c2t.runtime.scale_out.dask_workers import dask_workers
+from c2t.runtime.scale_out.window import AHEAD
 from c2t.runtime.system.errors import C2TError
 
 pytest.importorskip("distributed")
@@ -109,7 +110,7 @@ def test_a_lost_scheduler_costs_no_cell(
     output = tmp_path / "out.jsonl"
     journal = tmp_path / ".out.jsonl.partial"
     with dask_cluster(tmp_path, ()) as cluster:
-        step = workers_module.AHEAD
+        step = AHEAD
 
         def lose(answer: object) -> object:
             nonlocal step
@@ -135,6 +136,7 @@ def test_a_lost_scheduler_costs_no_cell(
 def test_parts_by_the_command_line(
     cells: Path, two: Cluster, tmp_path: Path, call_c2t: Call
 ) -> None:
+    pytest.importorskip("pyarrow")
     here, there = tmp_path / "here.parts", tmp_path / "there.parts"
     bundle = BUNDLES["mlp"]
     assert call_c2t("describe", bundle, cells, "-o", here).returncode == 0

@@ -8,8 +8,7 @@ import pytest
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.parts.manifest import MANIFEST_FORMAT, PartEntry, PartsManifest
 from c2t.runtime.output.parts.plan import PART_CELLS, PartPlan, ranges_left
-from c2t.runtime.scale_out.dask_workers import AHEAD, range_cells
-from c2t.runtime.scale_out.window import in_order
+from c2t.runtime.scale_out.window import AHEAD, in_order, range_cells
 
 ATLAS = 100_000_000
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import os
@@ -16,16 +15,14 @@ import pytest
 from cli_process import make_cells
 from tiny_data import BUNDLES
 
-import c2t
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions
-from c2t.runtime.output.cells_mark import CellsMark
-from c2t.runtime.output.describe_file import DescribeFileOptions, describe_file, run_settings
+from c2t.runtime.output.describe_file import DescribeFileOptions, describe_file
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.scale_out.cluster import ClusterError, Place, parse_place
-from c2t.runtime.scale_out.job import Failed, Job, Ready, decode_answer, reading_values
+from c2t.runtime.scale_out.job import Failed, Job, Ready, decode_answer, make_job
 from c2t.runtime.scale_out.work import Work, describe_range, look
 from c2t.runtime.system.errors import BundleError, C2TError, CellFileError
 
@@ -42,21 +39,11 @@ def bundle(tmp_path: Path) -> Path:
     return shutil.copytree(BUNDLES["mlp"], tmp_path / "bundle")
 
 
-def make_job(bundle: Path, cells: Path, reading: CellOptions | None = None) -> Job:
+def job_of(bundle: Path, cells: Path, reading: CellOptions | None = None) -> Job:
     reading, describing = reading or CellOptions(), DescribeOptions(threads=1)
     opened = open_bundle(bundle)
     with open_cells(cells, opened, reading) as reader:
-        return Job(
-            bundle=str(bundle),
-            bundle_sha256=opened.digest,
-            cells=str(cells),
-            cells_mark=CellsMark.of(cells),
-            rows_sha256=hashlib.sha256(reader.cell_index.astype("<i8").tobytes()).hexdigest(),
-            settings=run_settings(opened, describing, reader),
-            reading=reading_values(reading),
-            describing=describing,
-            c2t_version=c2t.__version__,
-        )
+        return make_job(opened, cells, reader, reading=reading, describing=describing)
 
 
 def described(bundle: Path, cells: Path, reading: CellOptions) -> bytes:
@@ -74,7 +61,7 @@ def described(bundle: Path, cells: Path, reading: CellOptions) -> bytes:
     "reading", [CellOptions(), CellOptions(cells=["cell7", "cell3", "cell44"])]
 )
 def test_ranges_are_what_describe_writes(bundle: Path, cells: Path, reading: CellOptions) -> None:
-    job = Job.decoded(make_job(bundle, cells, reading).encoded())
+    job = Job.decoded(job_of(bundle, cells, reading).encoded())
     work = Work(job)
     count = work.cells
     cuts = [0, 1, 2, count // 2 + 1, count]
@@ -89,7 +76,7 @@ def test_ranges_are_what_describe_writes(bundle: Path, cells: Path, reading: Cel
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 3), (3, 3), (5, 2), (0, N + 1)])
 def test_a_range_outside_the_file(bundle: Path, cells: Path, start: int, stop: int) -> None:
-    work = Work(make_job(bundle, cells))
+    work = Work(job_of(bundle, cells))
     with pytest.raises(C2TError, match="are asked for") as caught:
         work.records(start, stop)
     assert caught.value.hint == f"give a range within 0 to {N}"
@@ -114,7 +101,7 @@ def test_a_range_outside_the_file(bundle: Path, cells: Path, start: int, stop: i
 def test_a_worker_that_sees_something_else_refuses(
     bundle: Path, cells: Path, change: dict[str, Any], error: type[C2TError], words: str
 ) -> None:
-    job = msgspec.structs.replace(make_job(bundle, cells), **change)
+    job = msgspec.structs.replace(job_of(bundle, cells), **change)
     with pytest.raises(error, match=words):
         Work(job)
     answer = decode_answer(look(job.encoded()))  # the same as an answer, which names the worker
@@ -126,7 +113,7 @@ def test_a_worker_that_sees_something_else_refuses(
 
 
 def test_files_that_change(bundle: Path, cells: Path) -> None:
-    job = make_job(bundle, cells)
+    job = job_of(bundle, cells)
     assert isinstance(decode_answer(look(job.encoded())), Ready)
     work = Work(job)
     with (bundle / "golden.json").open("a") as stream:
@@ -142,7 +129,7 @@ def test_files_that_change(bundle: Path, cells: Path) -> None:
 
 
 def test_cells_that_change_while_they_are_described(bundle: Path, cells: Path) -> None:
-    work = Work(make_job(bundle, cells))
+    work = Work(job_of(bundle, cells))
     os.utime(cells, ns=(1, 1))
     with pytest.raises(CellFileError, match="changed while it was described"):
         work.records(0, 4)
