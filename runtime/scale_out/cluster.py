@@ -175,7 +175,10 @@ def _local_cluster(distributed: Any, processes: int) -> Iterator[Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "distributed.nanny.pre-spawn-environ": {},  # it would change how many threads engines use
+        # Looking at stacks a hundred times a second costs more than all the rest of Dask.
+        "distributed.worker.profile.enabled": False,
         "distributed.admin.system-monitor.gil.enabled": False,
+        "distributed.admin.system-monitor.interval": "10 s",
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(quiet))
