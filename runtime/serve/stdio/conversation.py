@@ -14,7 +14,6 @@ import msgspec
 from msgspec import UNSET
 
 import c2t
-from c2t.runtime.serve.room.asking import let_in
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.stdio.failures import rpc_error
 from c2t.runtime.serve.stdio.lines import LongLine, read_lines
@@ -68,19 +67,11 @@ class Conversation:
         room: Describes.
         source: What the peer says. A read gives what there is.
         sink: Where to answer.
-        peer: Who it is, for the audit trail.
     """
 
     def __init__(
-        self,
-        room: EngineRoom,
-        source: RawIOBase,
-        sink: RawIOBase,
-        *,
-        options: StdioOptions,
-        peer: str = "standard input",
+        self, room: EngineRoom, source: RawIOBase, sink: RawIOBase, *, options: StdioOptions
     ) -> None:
-        self._peer = peer
         self._room = room
         self._source = source
         self._options = options
@@ -116,7 +107,6 @@ class Conversation:
 
     def _read(self) -> None:
         """Answer line by line."""
-        let_in(self._peer)
         try:
             for line in read_lines(self._source.read, self._options.line_bytes):
                 self._answer(line)

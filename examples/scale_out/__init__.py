@@ -1,1 +1,0 @@
-"""Other ways to bring `(start, stop) → records` to many machines than Dask."""

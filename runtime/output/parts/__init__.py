@@ -1,1 +1,0 @@
-"""An atlas as a folder of Parquet parts with a manifest."""

@@ -1,1 +1,0 @@
-"""The qualification report (IQ and OQ) of an installation: JSON, and a page to print and sign."""
