@@ -109,7 +109,7 @@ static void pause_for(long milliseconds) {
     nanosleep(&time, NULL);
 }
 
-static sem_t begun;
+static sem_t made, begun;
 
 /* Says that a request is under way, and keeps it so for a while. */
 static int32_t dawdle(void *user, size_t cell, size_t from, const char *text, int32_t finished) {
@@ -123,7 +123,8 @@ static int32_t dawdle(void *user, size_t cell, size_t from, const char *text, in
 static void *describe_many(void *of) {
     job *mine = of;
     int calls = 0;
-    c2t_request *request = cells(1000, 0);
+    c2t_request *request = cells(2000, 0);
+    sem_post(&made);
     mine->code = c2t_describe(mine->service, request, dawdle, &calls, &mine->results[0]);
     CHECK(mine->results[0] == NULL);
     c2t_request_free(request);
@@ -131,6 +132,7 @@ static void *describe_many(void *of) {
 }
 
 void check_cancel(void) {
+    CHECK(sem_init(&made, 0, 0) == 0);
     CHECK(sem_init(&begun, 0, 0) == 0);
     job jobs[2];
     pthread_t threads[2];
@@ -140,7 +142,9 @@ void check_cancel(void) {
         jobs[i].service = service;
         CHECK(pthread_create(&threads[i], NULL, describe_many, &jobs[i]) == 0);
     }
-    for (int i = 0; i < 2; i++) sem_wait(&begun);
+    for (int i = 0; i < 2; i++) sem_wait(&made);
+    sem_wait(&begun); /* of the first; the second waits behind it */
+    pause_for(300);
     OK(c2t_cancel(service));
     for (int i = 0; i < 2; i++) {
         CHECK(pthread_join(threads[i], NULL) == 0);
