@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import stat
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -34,6 +33,7 @@ from c2t.runtime.audit.line import (
 from c2t.runtime.audit.lock import locked
 from c2t.runtime.audit.place import default_head, default_key
 from c2t.runtime.audit.who import who_runs
+from c2t.runtime.system.append_file import open_regular
 from c2t.runtime.system.errors import AuditError
 
 CHECK_HINT = "see what happened with `c2t audit check`; go on with a new trail, and keep this one"
@@ -286,16 +286,10 @@ class AuditTrail:
 
 
 def _open_file(path: Path) -> int:
-    """Open a trail for appending. A link is not followed, a pipe not waited for."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(path, flags, 0o644)
-    except OSError as error:
-        problem = f"cannot write {path}: {error.strerror}"
-        raise AuditError(problem, hint="name a file that you may write to with --audit") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        problem = f"{path} is no regular file"
-        raise AuditError(problem, hint="name another file with --audit")
-    return handle
+    return open_regular(
+        path,
+        mode=0o644,
+        error=AuditError,
+        hint="name a file that you may write to with --audit",
+        irregular_hint="name another file with --audit",
+    )

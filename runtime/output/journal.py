@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
 import time
 import zlib
@@ -26,6 +25,7 @@ import msgspec
 
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.record import Record
+from c2t.runtime.system.append_file import open_regular
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
 
@@ -273,19 +273,13 @@ def _is_at(stream: IO[bytes], path: Path) -> bool:
 
 
 def _open_regular(path: Path) -> IO[bytes]:
-    """Open a file for reading and appending. A link is not followed: it may lead anywhere."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    # A FIFO would wait for another process.
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(path, flags, 0o666)
-    except OSError as error:
-        problem = f"cannot write {path}: {error.strerror}"
-        raise OutputError(problem, hint="choose a place that you may write to") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        problem = f"{path} is no regular file"
-        raise OutputError(problem, hint="remove it, or choose another output")
+    handle = open_regular(
+        path,
+        mode=0o666,
+        error=OutputError,
+        hint="choose a place that you may write to",
+        irregular_hint="remove it, or choose another output",
+    )
     return os.fdopen(handle, "r+b")
 
 
