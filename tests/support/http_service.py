@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import uvicorn
 
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.serve.http.app import make_app
 from c2t.runtime.serve.http.listen import ListenOptions, uvicorn_config
 from c2t.runtime.serve.http.metrics import Metrics
@@ -134,22 +133,3 @@ def problem(answer: httpx.Response) -> dict[str, Any]:
     assert found["detail"]
     assert found["hint"]
     return found
-
-
-class Gate:
-    """Holds back every decoder step until it is opened."""
-
-    def __init__(self, monkeypatch: Any) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-        bind = OnnxRuntimeDecoder.bind
-
-        def held(decoder: Any, *arguments: Any) -> Any:
-            self.reached.set()
-            assert self._open.wait(DEADLINE)
-            return bind(decoder, *arguments)
-
-        monkeypatch.setattr(OnnxRuntimeDecoder, "bind", held)
-
-    def open(self) -> None:
-        """Let all go on."""
-        self._open.set()

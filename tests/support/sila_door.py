@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +15,6 @@ from serve_cells import counted_cells
 from sila.client import Client, ClientConfig, CommandExecution
 from sila.framework import CommandExecutionUUID, DefinedExecutionError
 
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.output.record import Record
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.serve.room.messages import CellResult
@@ -108,23 +106,3 @@ async def eventually(condition: Any) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-class Gate:
-    """Holds back every decoder step until it is opened, and counts them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-        self.steps = 0
-        bind = OnnxRuntimeDecoder.bind
-
-        def held(decoder, *args):
-            self.reached.set()
-            assert self._open.wait(SECONDS)
-            self.steps += 1
-            return bind(decoder, *args)
-
-        monkeypatch.setattr(OnnxRuntimeDecoder, "bind", held)
-
-    def open(self) -> None:
-        self._open.set()

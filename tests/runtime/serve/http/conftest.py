@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from http_service import Gate, serving
+from decoder_gate import Gate
+from http_service import serving
 
 import c2t
 from c2t.runtime.serve.http.metrics import Metrics

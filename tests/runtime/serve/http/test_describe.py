@@ -7,7 +7,8 @@ import threading
 import httpx
 import msgspec
 import pytest
-from http_service import EVENTS, JSON, Gate, Service, problem, sse, wait_until
+from decoder_gate import Gate
+from http_service import EVENTS, JSON, Service, problem, sse, wait_until
 from serve_cells import GENES, counted_cells, counts, described
 
 from c2t.runtime.serve.room.messages import CellResult, DescribeRequest, DescribeResponse, Settings

@@ -10,7 +10,8 @@ import time
 import httpx
 import msgspec
 import pytest
-from http_service import EVENTS, JSON, Gate, Service, problem, read_all, serving, wait_until
+from decoder_gate import Gate
+from http_service import EVENTS, JSON, Service, problem, read_all, serving, wait_until
 from serve_cells import GENES, counted_cells, counts
 
 from c2t.runtime.serve.http.listen import ListenOptions, PatientProtocol

@@ -11,7 +11,8 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
-from http_service import JSON, Gate, Service, problem, read_all, serving, sse, wait_until
+from decoder_gate import Gate
+from http_service import JSON, Service, problem, read_all, serving, sse, wait_until
 from serve_cells import anndata_of, counted_cells, counts
 
 import c2t

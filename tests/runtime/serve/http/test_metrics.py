@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from http_service import JSON, Gate, Service, problem, wait_until
+from decoder_gate import Gate
+from http_service import JSON, Service, problem, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from serve_cells import GENES
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoder_gate import Gate
 from serve_cells import anndata_of, counted_cells, counts, described
 
 import c2t
@@ -36,24 +37,6 @@ def room(model: c2t.Model):
     room = EngineRoom(model)
     yield room
     room.close()
-
-
-class Gate:
-    """Holds back every decoder step until it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-        bind = OnnxRuntimeDecoder.bind
-
-        def held(decoder, *args):
-            self.reached.set()
-            assert self._open.wait(60)
-            return bind(decoder, *args)
-
-        monkeypatch.setattr(OnnxRuntimeDecoder, "bind", held)
-
-    def open(self) -> None:
-        self._open.set()
 
 
 @pytest.fixture

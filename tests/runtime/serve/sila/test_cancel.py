@@ -7,9 +7,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from decoder_gate import Gate
 from serve_cells import anndata_of, counts
 from sila.framework import DefinedExecutionError
-from sila_door import NOTHING, Gate, body, client_of, eventually, opened, refusal, responses
+from sila_door import NOTHING, body, client_of, eventually, opened, refusal, responses
 
 import c2t
 from c2t.runtime.serve.room.observer import NoObserver

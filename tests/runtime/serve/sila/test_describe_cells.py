@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from decoder_gate import Gate
 from serve_cells import GENES, counts, described
 from sila.framework import InvalidCommandExecutionUUID, UndefinedExecutionError, ValidationError
 from sila_door import (
-    Gate,
     body,
     client_of,
     eventually,

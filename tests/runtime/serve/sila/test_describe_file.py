@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from decoder_gate import Gate
 from serve_cells import anndata_of, counts, described
 from sila.framework import DefinedExecutionError
-from sila_door import NOTHING, Gate, client_of, eventually, lines, opened, refusal, responses
+from sila_door import NOTHING, client_of, eventually, lines, opened, refusal, responses
 
 import c2t
 from c2t.runtime.serve.jobs.jobs import Jobs

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
+from decoder_gate import Gate
 
 import c2t
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.serve.room.room import EngineRoom
 
 
@@ -24,24 +23,6 @@ def room(model: c2t.Model):
     room = EngineRoom(model)
     yield room
     room.close()
-
-
-class Gate:
-    """Holds back every decoder step until it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-        bind = OnnxRuntimeDecoder.bind
-
-        def held(decoder, *args):
-            self.reached.set()
-            assert self._open.wait(60)
-            return bind(decoder, *args)
-
-        monkeypatch.setattr(OnnxRuntimeDecoder, "bind", held)
-
-    def open(self) -> None:
-        self._open.set()
 
 
 @pytest.fixture

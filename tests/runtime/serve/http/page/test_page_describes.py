@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from decoder_gate import Gate
 
 pytest.importorskip("httpx")
 pytest.importorskip("playwright")
@@ -13,7 +14,6 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from http_service import Gate
 from page_browser import OpenPage, Serve, expect
 from page_cells import CELLS, EVIL, described_records
 
