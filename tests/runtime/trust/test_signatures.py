@@ -8,13 +8,14 @@ import os
 import random
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("cryptography", reason="cryptography is not installed: c2t[trust]")
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from key_pairs import write_keys
-from tiny_data import BUNDLES, DATA
+from tiny_data import BUNDLES
 from trust_checks import refused
 
 import c2t
@@ -27,7 +28,7 @@ from c2t.runtime.system.errors import BundleError, C2TError, OutputError, TrustE
 from c2t.runtime.system.temporaries import temporary_path
 from c2t.runtime.trust.keys import SigningKey, TrustedKey
 
-FOREIGN = DATA / "tiny_signatures"  # written by model-signing
+FOREIGN = Path(__file__).parent / "foreign"  # written by model-signing
 CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
 
 

@@ -1,8 +1,8 @@
 """Signs `tiny_bundle` with `model-signing`, so that tests read signatures that c2t did not write.
 
 `model-signing` 1.1.1 needs an environment of its own: `pip install model-signing==1.1.1 pyopenssl`.
-Run this script there after `make_tiny_data.py` has written the bundle anew. Keys are made here and
-thrown away; what is kept of each is a signature and the public key.
+Run this script there after `tests/data/make_tiny_data.py` has written the bundle anew. Keys are
+made here and thrown away; what is kept of each is a signature and the public key.
 """
 
 from __future__ import annotations
@@ -20,24 +20,23 @@ from cryptography.hazmat.primitives.serialization import (
 from model_signing.signing import Config
 
 HERE = Path(__file__).parent
+BUNDLE = HERE.parents[2] / "data" / "tiny_bundle"
 CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
 
 
 def main() -> None:
-    """Write `tiny_signatures/CURVE.sig` and `CURVE.pem`."""
-    target = HERE / "tiny_signatures"
-    target.mkdir(exist_ok=True)
+    """Write `CURVE.sig` and `CURVE.pem` beside this script."""
     for name, curve in CURVES.items():
         key = ec.generate_private_key(curve)
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (target / f"{name}.pem").write_bytes(pem)
+        (HERE / f"{name}.pem").write_bytes(pem)
         with tempfile.TemporaryDirectory() as folder:
             private = Path(folder) / "key.pem"
             private.write_bytes(
                 key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             )
             signer = Config().use_elliptic_key_signer(private_key=private)
-            signer.sign(HERE / "tiny_bundle", target / f"{name}.sig")
+            signer.sign(BUNDLE, HERE / f"{name}.sig")
 
 
 if __name__ == "__main__":
