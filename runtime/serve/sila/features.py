@@ -19,7 +19,9 @@ from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.sila.commands.boxed import BoxedCommand, HeldBytes
 from c2t.runtime.serve.sila.commands.describe_cells import DescribeCells
 from c2t.runtime.serve.sila.commands.describe_file import DescribeFile
+from c2t.runtime.serve.sila.commands.describe_now import DescribeNow, PromptCommand
 from c2t.runtime.serve.sila.commands.get_results import GetResults
+from c2t.runtime.serve.sila.commands.submit import Submitter
 from c2t.runtime.serve.sila.errors import DefinedErrors
 from c2t.runtime.serve.sila.options import RunLimits
 from c2t.runtime.serve.sila.runs import Runs
@@ -36,7 +38,7 @@ def read_feature(name: str) -> Feature:
     """A feature from its definition in this folder; its commands do nothing yet."""
     definition = files(__package__).joinpath(name).read_text(encoding="utf-8")
     context = {
-        "unobservable_command_factory": UnobservableCommand,
+        "unobservable_command_factory": PromptCommand,
         "observable_command_factory": BoxedCommand,
         "unobservable_property_factory": UnobservableProperty,
         "observable_property_factory": ObservableProperty,
@@ -49,8 +51,9 @@ def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLim
     feature = read_feature(DESCRIPTION_NAME)
     errors = DefinedErrors(feature)
     held = HeldBytes(limits.held_bytes)
+    submitter = Submitter(room, held)
     observable: dict[str, DescribeCells | DescribeFile] = {
-        "DescribeCells": DescribeCells(room, runs, errors=errors, limits=limits, held=held),
+        "DescribeCells": DescribeCells(submitter, runs, errors=errors, limits=limits),
         "DescribeFile": DescribeFile(jobs, runs, errors=errors, limits=limits, held=held),
     }
     for name, runner in observable.items():
@@ -58,9 +61,14 @@ def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLim
         assert isinstance(command, BoxedCommand)
         command.function, command.follow = runner.run, runner.follow
         command.lifetime = limits.lifetime
-    results = feature.commands["GetResults"]
-    assert isinstance(results, UnobservableCommand)
-    results.function = GetResults(jobs, runs, errors=errors).run
+    prompt = {
+        "DescribeNow": DescribeNow(submitter, errors=errors).run,
+        "GetResults": GetResults(jobs, runs, errors=errors).run,
+    }
+    for name, function in prompt.items():
+        asked = feature.commands[name]
+        assert isinstance(asked, PromptCommand)
+        asked.function = function
     for name, value in _properties(room).items():
         _set_property(feature, name, value)
     return feature

@@ -24,17 +24,23 @@ Cells = Annotated[list[CountedCell], Meta(min_length=1, max_length=CELLS_MAX)]
 NONE = -1  # where SiLA 2 has no null
 
 
-def read_request(cells: bytes, settings: str) -> DescribeRequest:
-    """The cells and settings of a call of Describe Cells.
+def read_request(cells: bytes, settings: str, cells_max: int | None = None) -> DescribeRequest:
+    """The cells and settings of a call.
+
+    Args:
+        cells: JSON.
+        settings: JSON, or nothing.
+        cells_max: Most cells; None: as many as any request may have.
 
     Raises:
         C2TError: They are not as the feature says.
     """
     hint = 'send a list of cells: [{"id": "c1", "counts": {"ENSG00000141510": 3}}]'
-    return DescribeRequest(
-        cells=decode_json(cells, Cells, name="Cells", error=CellFileError, hint=hint),
-        settings=read_text(settings, Settings, "Settings"),
-    )
+    decoded = decode_json(cells, Cells, name="Cells", error=CellFileError, hint=hint)
+    if cells_max is not None and len(decoded) > cells_max:
+        problem = f"the call has {len(decoded):,} cells, at most {cells_max:,} are described now"
+        raise CellFileError(problem, hint="use Describe Cells")
+    return DescribeRequest(cells=decoded, settings=read_text(settings, Settings, "Settings"))
 
 
 def read_text(text: str, kind: type[T], name: str) -> T:

@@ -8,45 +8,39 @@ from typing import Any
 
 from sila.server import CommandExecution
 
-from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import CellDone, Ticket
-from c2t.runtime.serve.sila.commands.boxed import Box, HeldBytes, ending, waker
+from c2t.runtime.serve.sila.commands.boxed import Box, ending, waker
+from c2t.runtime.serve.sila.commands.submit import Submitter
 from c2t.runtime.serve.sila.errors import CancelledError, DefinedErrors
 from c2t.runtime.serve.sila.options import RunLimits
 from c2t.runtime.serve.sila.runs import Run, Runs
-from c2t.runtime.serve.sila.wire import cell_responses, join_lines, json_line, read_request
+from c2t.runtime.serve.sila.wire import cell_responses, join_lines, json_line
 
-SHORT_BYTES = 256 << 10  # cells that are read in some milliseconds, so in the event loop
 DRAIN_SECONDS = 0.2  # that a client with a slow line may hold up the end
-LONG_AT_A_TIME = 2  # longer ones: the objects of JSON take ten times its bytes
 
 
 class DescribeCells:
     """Runs the command.
 
     Args:
-        room: Describes.
+        submitter: Gives the cells to the room.
         runs: Keep what it gives.
         errors: The feature's.
         limits: Of the door's runs.
-        held: What is held before it is read.
     """
 
     def __init__(
         self,
-        room: EngineRoom,
+        submitter: Submitter,
         runs: Runs,
         *,
         errors: DefinedErrors,
         limits: RunLimits,
-        held: HeldBytes,
     ) -> None:
-        self._room = room
+        self._submitter = submitter
         self._runs = runs
         self._errors = errors
         self._limits = limits
-        self._held = held
-        self._long = asyncio.Semaphore(LONG_AT_A_TIME)
 
     async def run(
         self, box: Box, metadata: dict[Any, Any], command_execution: CommandExecution[Any]
@@ -59,7 +53,7 @@ class DescribeCells:
         run = self._runs.of(command_execution)
         with ending(self._runs, run, self._errors):
             with run.listening() as changed:
-                ticket = await self._submit(box, changed)
+                ticket = await self._submitter.submit(box, waker(changed))
                 try:
                     await self._collect(ticket, run, changed)
                 finally:
@@ -73,22 +67,6 @@ class DescribeCells:
         if run is not None:
             async for place, result in run.cells():
                 yield cell_responses(place, result)
-
-    async def _submit(self, box: Box, changed: asyncio.Event) -> Ticket:
-        wake = waker(changed)
-
-        def describe() -> Ticket:
-            request = read_request(box.pop("Cells"), box.pop("Settings"))
-            return self._room.describe(request, wake=wake)
-
-        size = len(box["Cells"])
-        if size > SHORT_BYTES:
-            with self._held.holding(size):
-                async with self._long:
-                    return await asyncio.to_thread(describe)
-        if box["Settings"].strip():  # the room may have to make buffers for them
-            return await asyncio.to_thread(describe)
-        return describe()
 
     async def _collect(self, ticket: Ticket, run: Run, changed: asyncio.Event) -> None:
         """Take the cells as they finish.

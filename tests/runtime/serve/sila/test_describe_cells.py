@@ -26,7 +26,7 @@ import c2t
 from c2t.runtime.serve.room.limits import RoomLimits
 from c2t.runtime.serve.room.messages import CELLS_MAX, CellResult
 from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.serve.sila.commands import describe_cells
+from c2t.runtime.serve.sila.commands import submit
 from c2t.runtime.serve.sila.options import RunLimits
 
 
@@ -237,7 +237,7 @@ def test_a_large_call_is_read_in_a_thread(
     room, jobs, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = counts(3)
-    monkeypatch.setattr(describe_cells, "SHORT_BYTES", 10)
+    monkeypatch.setattr(submit, "SHORT_BYTES", 10)
 
     async def run() -> None:
         async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
@@ -255,7 +255,7 @@ def test_large_calls_hold_a_limited_number_of_bytes(
     room, jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = body(counts(40))
-    monkeypatch.setattr(describe_cells, "SHORT_BYTES", 10)
+    monkeypatch.setattr(submit, "SHORT_BYTES", 10)
     describe, go_on = room.describe, threading.Event()
 
     def slow(*args, **how):
