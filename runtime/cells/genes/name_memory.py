@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from itertools import islice
 from operator import itemgetter
 
 import numpy as np
@@ -27,7 +28,11 @@ from c2t.runtime.cells.genes.names import (
     shared_part,
     some_of,
 )
-from c2t.runtime.cells.genes.organism import bundle_species, written_as_of_another
+from c2t.runtime.cells.genes.organism import (
+    bundle_species,
+    some_looked_at,
+    written_as_of_another,
+)
 from c2t.runtime.cells.genes.species import Species, species_of_id, strip_genome
 
 # Codes of names, besides the genes from 0 on.
@@ -35,6 +40,8 @@ NO_GENE = -2  # an antibody, a peak, a spike-in: a column that is dropped
 _KNOWN_NO_GENE = -5  # the same, of a name that the bundle knows
 _NUMBERED = -3  # unknown, unless the name before its number is there too
 _ASK = -4  # depends on the other names, or is to be warned about
+# A gene whose name is written as those of another species, as "hsa-mir-8072" is: `_WRITTEN` - gene.
+_WRITTEN = -16
 _ASK_BYTES = _ASK.to_bytes(4, sys.byteorder, signed=True)
 
 # A host that sends all genes of a reference uses 60 thousand names. Longer ones are no genes.
@@ -88,6 +95,12 @@ class NameMemory:
         code = np.frombuffer(b"".join(codes), np.int32).copy()
         if not (code < 0).any():
             return code
+        written = code <= _WRITTEN
+        if written.any():
+            known = (code >= 0) | (code == _KNOWN_NO_GENE) | written
+            if not _mostly_ours(names, known, written):
+                return None
+            code[written] = _WRITTEN - code[written]
         dropped, numbered = code == _KNOWN_NO_GENE, code == _NUMBERED
         unknown = np.flatnonzero((code < 0) & ~dropped)
         if (code == _ASK).any() or _share_part(names, unknown) or _beside_stem(names, numbered):
@@ -119,9 +132,10 @@ class NameMemory:
             return _ASK
         gene = int(self._vocabulary.lookup([name])[0])
         if gene != UNKNOWN:
+            no_gene = named_like_no_gene(name, is_known=True)
             if written_as_of_another(name):
-                return _ASK
-            return _KNOWN_NO_GENE if named_like_no_gene(name, is_known=True) else gene
+                return _ASK if no_gene else _WRITTEN - gene
+            return _KNOWN_NO_GENE if no_gene else gene
         if name != name.strip(QUOTES) or name.endswith(SPLICING) or strip_genome(name):
             return _ASK
         alone = read_names([name], self._vocabulary, self.species)
@@ -132,6 +146,22 @@ class NameMemory:
         if named_like_no_gene(name, is_known=False):
             return _ASK if numbered else NO_GENE
         return _NUMBERED if numbered else UNKNOWN
+
+
+def _mostly_ours(
+    names: Sequence[str], known: NDArray[np.bool_], written: NDArray[np.bool_]
+) -> bool:
+    """Whether as many symbols are written as ours are, of those that `check_organism` looks at."""
+    some = some_looked_at(np.flatnonzero(known).tolist())
+    ours = (
+        column
+        for column in some
+        if not written[column]
+        and names[column][:3].upper() != "ENS"
+        and names[column][:2].isalpha()
+    )
+    most = int(written[some].sum())
+    return sum(1 for _ in islice(ours, most)) == most
 
 
 def _share_part(names: Sequence[str], unknown: NDArray[np.int64]) -> bool:

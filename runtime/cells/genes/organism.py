@@ -254,7 +254,7 @@ def _stated(ours: Species, statements: Sequence[Statement]) -> tuple[list[str], 
 def _by_ids(ours: Species, columns: Sequence[NameColumn]) -> list[str]:
     """Columns with ids of another species: the used one, the index, others where none has ours."""
     looked_at = [column for column in columns if column.main]
-    if not any(species_of_ids(_some(column.names)) == ours for column in looked_at):
+    if not any(species_of_ids(some_looked_at(column.names)) == ours for column in looked_at):
         looked_at = list(columns)
     said = []
     for column in looked_at:
@@ -272,7 +272,7 @@ def written_as_of_another(symbol: str) -> bool:
 def _by_case(ours: Species, column: NameColumn) -> list[str]:
     """How the known symbols are written: `CD3E` of a human, `Cd3e` of a mouse, `cd3e` of a fish."""
     known = np.flatnonzero(column.gene != UNKNOWN)
-    some = [column.names[c].strip() for c in _some(known.tolist())]
+    some = [column.names[c].strip() for c in some_looked_at(known.tolist())]
     some = [name for name in some if name[:3].upper() != "ENS" and name[:2].isalpha()]
     for style, words in ((_MOUSE, "a mouse or rat"), (_FISH, "a fish")):
         written = [name for name in some if style.match(name)]
@@ -289,6 +289,6 @@ def _species_of_reference(text: str) -> Species | None:
     return of_genome
 
 
-def _some(items: Sequence[T]) -> Sequence[T]:
-    """At most 2,000 of them, spread evenly."""
+def some_looked_at(items: Sequence[T]) -> Sequence[T]:
+    """At most 2,000 of them, spread evenly: what the species is judged by."""
     return items[:: max(1, len(items) // 1000)]

@@ -142,6 +142,7 @@ def test_remembered_names_say_what_the_definition_says():
             "x.GENE1",
         ),
         *("ENSG00000000018_PAR_Y", "CD4", "ERCC-00002", "GENE1_", "NM_000733.3", "é", "\ud800"),
+        *("Gene21", "Gene22", "gene23", "gene24", "Gene25"),
     ]
     quick, reader = 0, counted_reader()
     plain = counted_cells._Reader._plain_match

@@ -25,7 +25,7 @@ def test_plain_names_mean_what_they_mean_alone():
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "NA", "gene1", "Gene1", " GENE1", '"GENE1"', '"FOO"', "GENE1-U", "FOO-A", "1-Mar"),
+        *("", "NA", " GENE1", '"GENE1"', '"FOO"', "GENE1-U", "FOO-A", "1-Mar"),
         *("GRCh38_GENE1", "GRCh38_FOO", "mm10_Gene1", "ENSMUSG00000000001", "GENE1|GENE1"),
         *("GENE1_NM_000733.3", f"{IDS[0]}_x", "FOO_ENSG00000000001"),
     ],
@@ -52,6 +52,14 @@ def test_what_most_unknown_names_share_is_left_to_the_definition(odd):
     assert codes(memory, [*SYMBOLS[:13], *several]) == [*range(13), *[UNKNOWN] * 12]
     assert codes(memory, ["GENE1", *several[:9]]) == [0, *[UNKNOWN] * 9]
     assert codes(memory, ["GENE1", *several[:9], *"MNOPQRSTUV"]) == [0, *[UNKNOWN] * 19]
+
+
+def test_names_written_as_of_another_species_are_fine_while_they_are_few():
+    memory = NameMemory(vocabulary())
+    assert codes(memory, ["GENE1", "Gene2"]) == [0, 1]
+    assert codes(memory, ["GENE1", "Gene2", "gene3"]) is None
+    assert codes(memory, ["GENE1", "GENE5", "Gene2", "gene3", "FOO"]) == [0, 4, 1, 2, UNKNOWN]
+    assert codes(memory, [*IDS[5:20], "Gene2"]) is None  # the only symbol
 
 
 def test_odd_names_cannot_fill_the_memory():
