@@ -15,6 +15,7 @@ from c2t.runtime.serve.room.messages import (
     DescribeRequest,
     Settings,
 )
+from c2t.runtime.serve.room.names_once import check_names_once
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import C2TError, CellFileError
 
@@ -37,6 +38,7 @@ def read_request(cells: bytes, settings: str, cells_max: int | None = None) -> D
     """
     hint = 'send a list of cells: [{"id": "c1", "counts": {"ENSG00000141510": 3}}]'
     decoded = decode_json(cells, Cells, name="Cells", error=CellFileError, hint=hint)
+    check_names_once(cells, decoded, beside=0)
     if cells_max is not None and len(decoded) > cells_max:
         problem = f"the call has {len(decoded):,} cells, at most {cells_max:,} are described now"
         raise CellFileError(problem, hint="use Describe Cells")

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 import c2t
+from c2t.runtime.serve.room.names_once import check_request
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.stdio.failures import rpc_error
 from c2t.runtime.serve.stdio.lines import LongLine, read_lines
@@ -190,6 +191,7 @@ class Conversation:
             return error_line(None, error)
         begun = False
         try:
+            check_request(bytes(call.params), params)
             ticket = self._room.describe(
                 params, stream=params.stream, wake=partial(self._outbox.wake, request)
             )

@@ -19,6 +19,7 @@ from c2t.runtime.serve.http.wire.events import EVENTS_TYPE, HEARTBEAT, event, ev
 from c2t.runtime.serve.http.wire.listener import Listener
 from c2t.runtime.serve.http.wire.problems import problem_of
 from c2t.runtime.serve.room.messages import DescribeRequest
+from c2t.runtime.serve.room.names_once import check_request
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import CellDone, TextPiece, Ticket
 from c2t.runtime.system.errors import C2TError
@@ -69,6 +70,7 @@ class DescribeRoute:
         stream, listener = kind == EVENTS_TYPE, Listener(request)
         async with self._bodies.read(request) as body:
             asked = decode(self._decoder, body)
+            check_request(body, asked)
             ticket = await self._describe(asked, wake=listener.wake, stream=stream)
         del asked, body  # they are larger than all that is kept while the cells wait
         if stream:

@@ -15,6 +15,7 @@ from c2t.runtime.serve.http.wire.body import decode
 from c2t.runtime.serve.http.wire.problems import HttpError, shown
 from c2t.runtime.serve.jobs.state import DEFAULT_READING, DEFAULT_SETTINGS, Reading, ResultFormat
 from c2t.runtime.serve.room.messages import DescribeRequest, Settings
+from c2t.runtime.serve.room.names_once import check_request
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -74,9 +75,12 @@ def decode_job(body: bytes | bytearray) -> PathJob | DescribeRequest:
 
     Raises:
         HttpError: 400 or 422.
+        CellFileError: A name stands twice in one object.
     """
     if decode(_which, body).path is UNSET:
-        return decode(_cells_job, body)
+        request = decode(_cells_job, body)
+        check_request(body, request)
+        return request
     return decode(_path_job, body)
 
 

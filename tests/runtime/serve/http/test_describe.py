@@ -118,6 +118,7 @@ def test_warnings_come_along(service: Service) -> None:
         (b"{}", "cells"),
         (b"[]", "array"),
         (b'{"cells":[{"counts":{"A":null}}]}', "$.cells[0].counts"),
+        (b'{"cells":[{"counts":{"A":1,"B":2,"A":3}}]}', "'A' stands twice"),
     ],
 )
 def test_a_violation_names_its_place(service: Service, body: bytes, place: str) -> None:

@@ -172,6 +172,7 @@ def test_bad_parameters(service: Service, query: str, said: str) -> None:
         (b'{"path": "cells.h5ad"}', 403),
         (b'{"path": "/a", "settings": {"max_new_tokens": 1000000}}', 422),
         (b'{"cells": []}', 422),
+        (b'{"cells": [{"counts": {"A": 1, "A": 2}}]}', 422),
         (b'{"path":' + b"[" * 100_000, 400),
     ],
     ids=lambda value: str(value)[:40],

@@ -42,6 +42,7 @@ def test_the_answer_is_that_of_describe(room, jobs, model, tmp_path: Path) -> No
         (b"{", "", "InputRefused", "Cells"),
         (b"[]", "", "InputRefused", "Cells"),
         (b'[{"counts": {"NOGENE": 1}}]', "", "InputRefused", "gene"),
+        (b'[{"counts": {"A": 1, "A": 1}}]', "", "InputRefused", "'A' stands twice"),
         (body(counts(CELLS_MAX + 1)), "", "InputRefused", "65 cells, at most 64"),
         (body(counts(1)), '{"beams": 2}', "InputRefused", "Settings"),
     ],

@@ -174,6 +174,15 @@ def test_wrong_params(host: Hosted, change: dict[str, Any], code: int, part: str
     assert part in data["problem"]
 
 
+def test_a_gene_that_is_named_twice(host: Hosted) -> None:
+    host.initialize()
+    head = '{"jsonrpc":"2.0","id":1,"method":"describe","params":{"cells":[{"counts":'
+    host.say(f'{head}{{"A":1,"A":2}}}}]}}}}\n'.encode())
+    code, data = host.error(1)
+    assert code == -32001
+    assert data["problem"] == "'A' stands twice in one object of the JSON"
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
 def test_numbers_that_are_none(host: Hosted, value: str) -> None:
     host.initialize()
