@@ -2,7 +2,9 @@
 
 Good, slow, rude and mistaken clients on HTTP, SiLA 2, and the Unix socket, by hand and through the
 C library. Every text is compared with that of `c2t describe`. The memory of the service is looked
-at all the time; its growth is that of the last tenth over the time after a warm-up of two fifths.
+at all the time. It goes up and down by some 20 MB, as clients ask for other settings and the room
+opens and closes ways of describing (four at most), each with buffers of its own. So the most that
+it took is compared: in the last three tenths, and in the three before them, after a warm-up.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import argparse
 import asyncio
 import json
 import platform
-import statistics
 import tempfile
 import threading
 import time
@@ -29,7 +30,7 @@ from .sila_clients import SilaClient
 from .tally import Tally
 
 # The results of SiLA 2 commands are kept for ten minutes: until then memory must grow.
-WARM_UP, END = 0.4, 0.1
+WARM_UP, LAST = 0.4, 0.3
 LOOK_SECONDS = 5
 
 
@@ -78,9 +79,8 @@ def run(bundle: Path, file: Path, *, minutes: float, clients: int) -> dict[str, 
         alive = service.process.poll() is None
         code = service.stop() if alive else service.process.returncode
         faults = [line.strip() for line in service.lines if "Traceback" in line or "ERROR" in line]
-    warm, end = int(len(memory) * WARM_UP), int(len(memory) * (1 - END))
-    before = statistics.median(memory[warm : warm + max(1, len(memory) // 10)])
-    after = statistics.median(memory[end:])
+    warm, last = int(len(memory) * WARM_UP), int(len(memory) * (1 - LAST))
+    before, after = max(memory[warm:last]), max(memory[last:])
     return {
         "c2t": c2t.__version__,
         "machine": platform.processor() or platform.machine(),
@@ -90,8 +90,8 @@ def run(bundle: Path, file: Path, *, minutes: float, clients: int) -> dict[str, 
         "cells_wrong": tally.wrong,
         "must_not_happen": tally.failures,
         "faults_in_the_log": faults[:20],
-        "memory_after_warm_up_mb": round(before / 1e6, 1),
-        "memory_at_the_end_mb": round(after / 1e6, 1),
+        "most_memory_after_warm_up_mb": round(before / 1e6, 1),
+        "most_memory_at_the_end_mb": round(after / 1e6, 1),
         "memory_growth_percent": round(100 * (after / before - 1), 2),
         "memory_mb": [round(value / 1e6, 1) for value in memory[:: max(1, len(memory) // 60)]],
         "alive_to_the_end": alive,
