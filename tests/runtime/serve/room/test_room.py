@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,27 +23,6 @@ from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.system.errors import C2TError, CellFileError, EngineError
 
 OPTIONS = c2t.DescribeOptions(threads=1, engine="cpu", batch_size=2)
-
-
-@pytest.fixture
-def model(tiny_bundle_folder: Path):
-    with c2t.open(tiny_bundle_folder, OPTIONS) as model:
-        yield model
-
-
-@pytest.fixture
-def room(model: c2t.Model):
-    room = EngineRoom(model)
-    yield room
-    room.close()
-
-
-@pytest.fixture
-def gate(room: EngineRoom, monkeypatch: pytest.MonkeyPatch):
-    room.warm_up()
-    gate = Gate(monkeypatch)
-    yield gate
-    gate.open()
 
 
 def test_texts_are_those_of_describe(room: EngineRoom) -> None:

@@ -1,4 +1,4 @@
-"""A room over the tiny bundle, and a gate before its decoder."""
+"""A room over the tiny bundle, and a gate before its decoder; some doors have others."""
 
 from __future__ import annotations
 
