@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,9 @@ from pathlib import Path
 from c2t.kernels.errors import KernelError
 
 FORCE_VARIABLE = "C2T_FORCE_ISA"
-LIBRARY_NAME = "libc2t_kernels.so"
+LIBRARY_NAME = {"win32": "c2t_kernels.dll", "darwin": "libc2t_kernels.dylib"}.get(
+    sys.platform, "libc2t_kernels.so"
+)
 LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # path of another build, such as that of sanitize.sh
 NUMPY = "numpy"
 ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2}  # enum c2t_isa; later is faster

@@ -3,10 +3,10 @@
 #pragma once
 #include <stdint.h>
 
-#if defined(__GNUC__)
-#define C2T_EXPORT __attribute__((visibility("default")))
-#else
+#if defined(_WIN32)
 #define C2T_EXPORT __declspec(dllexport)
+#else
+#define C2T_EXPORT __attribute__((visibility("default")))
 #endif
 
 #ifdef __cplusplus

@@ -6,9 +6,9 @@
 #include <mutex>
 #include <new>
 #include <system_error>
-#include <thread>
 #include <vector>
 
+#include "helper_thread.h"
 #include "implementations.h"
 
 namespace {
@@ -56,7 +56,7 @@ bool run_steps(int64_t steps, int64_t threads, const MakeScratch& make_scratch, 
         job->left.notify_one();
     };
     try {
-        for (int64_t i = 1; i < std::min(threads, steps); ++i) std::thread(help).detach();
+        for (int64_t i = 1; i < std::min(threads, steps); ++i) start_helper(help);
     } catch (const std::system_error&) {
         // The system has no more threads: those that started do the work.
     } catch (const std::bad_alloc&) {
