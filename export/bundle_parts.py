@@ -77,7 +77,7 @@ def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
     # Not `save_file`: it makes files that only their owner can read.
     (folder / "gene_embedding.safetensors").write_bytes(save(contiguous))
     write_genes_npz(loaded.genes, folder / "genes.npz")
-    (folder / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")
+    (folder / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8", newline="")
     if loaded.phrases is not None:
         write_phrases(
             loaded.phrases, folder, Tokenizer.from_str(loaded.tokenizer_json), _end_token(loaded)

@@ -50,8 +50,8 @@ class CaptionTable:
 
 def read_caption_table(folder: Path = HERE) -> CaptionTable:
     """Read `caption_table.json` and `pathways.json`, and check that they fit together."""
-    table = json.loads((folder / "caption_table.json").read_text())
-    pathways = json.loads((folder / "pathways.json").read_text())
+    table = json.loads((folder / "caption_table.json").read_text(encoding="utf-8"))
+    pathways = json.loads((folder / "pathways.json").read_text(encoding="utf-8"))
     definitions = {name: entry["definition"] for name, entry in table["cell_types"].items()}
     for name in definitions:
         if "," in name or "." in name:

@@ -52,7 +52,7 @@ class LabelledSet:
 
 def read_gene_symbols(path: Path) -> dict[str, str]:
     """Ensembl id -> symbol, from a CELLxGENE gene table (id, symbol, version, length, biotype)."""
-    with gzip.open(path, "rt", newline="") as file:
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         return {row[0]: row[1] for row in csv.reader(file)}
 
 

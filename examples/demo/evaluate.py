@@ -187,7 +187,7 @@ def main(
         generation=loaded.generation,
     )
     results = evaluate(ready, speaker)
-    output.write_text(json.dumps(results, indent=2) + "\n")
+    output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8", newline="")
     typer.echo(f"wrote {output} after {(time.monotonic() - began) / 60:.1f} minutes", err=True)
 
 

@@ -22,7 +22,7 @@ MIN_GENES = 5  # of a gene set that a file must have measured
 def read_gene_sets(path: Path) -> pd.DataFrame:
     """Read a GMT file to the long table that decoupler takes (source, target)."""
     pairs = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         name, _, *genes = line.split("\t")
         pairs += [(name, gene) for gene in genes]
     return pd.DataFrame(pairs, columns=["source", "target"])

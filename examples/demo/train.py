@@ -286,7 +286,9 @@ def main(
     )
     record = {"training": asdict(how), "sizes": asdict(sizes)}
     record["minutes"] = round((time.monotonic() - began) / 60, 1)
-    (output.parent / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    (output.parent / "training.json").write_text(
+        json.dumps(record, indent=2) + "\n", encoding="utf-8", newline=""
+    )
     state.unlink(missing_ok=True)
     typer.echo(f"saved {output} after {record['minutes']} minutes", err=True)
 

@@ -94,7 +94,7 @@ def save_checkpoint(
         tokenizer.save_pretrained(place / DECODER)
         write_genes_npz(genes, place / GENES)
         if phrases:
-            (place / PHRASES).write_text("\n".join(phrases) + "\n", encoding="utf-8")
+            (place / PHRASES).write_text("\n".join(phrases) + "\n", encoding="utf-8", newline="")
         config = {
             "format": FORMAT,
             "version": VERSION,
@@ -105,7 +105,7 @@ def save_checkpoint(
             **asdict(settings),
         }
         text = json.dumps(config, indent=2, ensure_ascii=False)
-        (place / CONFIG).write_text(text + "\n", encoding="utf-8")
+        (place / CONFIG).write_text(text + "\n", encoding="utf-8", newline="")
 
 
 def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> CheckpointOutline:

@@ -43,7 +43,7 @@ def load_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
     for path in sorted(SOURCES.glob("*/*.cuh")):
         headers.update(path.read_bytes())
     key = make_program_cache_key(
-        code=source_path(source).read_text(),
+        code=source_path(source).read_text(encoding="utf-8"),
         code_type="c++",
         options=_options(defines, arch),
         target_type="cubin",
@@ -85,7 +85,9 @@ def compile_cubin(source: str, defines: dict[str, int], arch: str) -> bytes:
 
     hint = "update the NVIDIA packages: c2t[gpu]"
     with LibraryErrors(f"{source}.cu does not compile for {arch}", hint=hint):
-        program = Program(source_path(source).read_text(), "c++", _options(defines, arch))
+        program = Program(
+            source_path(source).read_text(encoding="utf-8"), "c++", _options(defines, arch)
+        )
         return bytes(program.compile("cubin").code)
 
 

@@ -55,7 +55,7 @@ def measure_fresh(
         [sys.executable, "-P", "-m", "c2t.runtime.bench.fresh_process"],
         input=json.dumps(request),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
     )

@@ -173,7 +173,7 @@ def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
 
     with atomic_folder(folder, force=force, marker=FIGURES) as place:
         for name, text in files.items():
-            (place / name).write_text(text, encoding="utf-8")
+            (place / name).write_text(text, encoding="utf-8", newline="")
     say(f"wrote {folder}")
 
 
