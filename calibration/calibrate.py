@@ -7,7 +7,6 @@ sensitive linears go back to float32, as few as are needed, and it is judged aga
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import CalibrationError
 from c2t.runtime.system.files import atomic_folder
+from c2t.runtime.system.portable.memory import peak_memory
 from c2t.runtime.system.progress import progress_bar
 from c2t.runtime.system.timing import StageClock
 
@@ -118,7 +118,6 @@ class _Calibration:
         self.report(f"{kept} of {len(golden.cells)} golden cells keep their text")
         # Then two runs write the same bytes, as exports do.
         repeatable = "SOURCE_DATE_EPOCH" in os.environ
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         done = CalibrationReport(
             c2t_version=c2t.__version__,
             precision=options.precision.value,
@@ -143,7 +142,7 @@ class _Calibration:
             bytes=bytes_of(bundle),
             source_bytes=bytes_of(self.source),
             seconds={} if repeatable else clock.seconds,
-            peak_memory_bytes=0 if repeatable else 1024 * usage.ru_maxrss,
+            peak_memory_bytes=0 if repeatable else peak_memory(),
         )
         write_calibration_report(self.folder, bundle.manifest.name, done)
         self.report("hashing the files")

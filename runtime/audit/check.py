@@ -26,6 +26,7 @@ from c2t.runtime.audit.line import (
 from c2t.runtime.audit.lock import locked
 from c2t.runtime.audit.place import default_head, default_key
 from c2t.runtime.system.errors import AuditError
+from c2t.runtime.system.portable.open_flags import BINARY, NO_WAIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +92,8 @@ def check_trail(path: Path, *, key: Path | None = None, head: Path | None = None
     """
     secret = read_key(key or default_key())
     place = head or default_head(path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(path, flags)
+        handle = os.open(path, os.O_RDONLY | NO_WAIT | BINARY)
     except FileNotFoundError:
         return _gone(path, place, read_head(place, secret))
     except OSError as error:

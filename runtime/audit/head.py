@@ -20,6 +20,7 @@ from c2t.runtime.audit.place import make_folder
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import AuditError
 from c2t.runtime.system.files import atomic_file
+from c2t.runtime.system.portable.open_flags import BINARY
 
 USE = b"head"
 RECORD_BYTES = 512
@@ -111,7 +112,7 @@ def write_head(path: Path, head: Head, key: AuditKey) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    handle = os.open(path, os.O_RDWR | BINARY)
     try:
         os.lseek(handle, head.count % 2 * RECORD_BYTES, os.SEEK_SET)
         os.write(handle, _slot(head, key))

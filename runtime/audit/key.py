@@ -19,6 +19,7 @@ from pathlib import Path
 from c2t.runtime.audit.place import make_folder
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import AuditError
+from c2t.runtime.system.portable.open_flags import BINARY
 from c2t.runtime.system.temporaries import remove_litter, temporary_path
 
 KEY_BYTES = 32
@@ -75,9 +76,9 @@ def read_or_make_key(path: Path) -> AuditKey:
     remove_litter(path)
     temporary = temporary_path(path)
     try:
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(secrets.token_hex(KEY_BYTES) + "\n")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | BINARY, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(secrets.token_hex(KEY_BYTES).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
         with contextlib.suppress(FileExistsError):  # another process was faster

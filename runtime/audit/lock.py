@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from c2t.runtime.system.errors import AuditError
+from c2t.runtime.system.portable.file_lock import try_lock, unlock
 
 WAIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.002
-_BYTE = 1 << 40  # on Windows a locked byte cannot be read: one that no trail ever has
 
 
 @contextmanager
@@ -38,36 +36,15 @@ def locked(handle: int, path: Path, *, shared: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        _unlock(handle)
+        unlock(handle)
 
 
 def _try_lock(handle: int, path: Path, *, shared: bool) -> bool:
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(handle, _BYTE, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+        try_lock(handle, shared=shared)
+    except BlockingIOError:
         return False
     except OSError as error:
         problem = f"{path} cannot be locked: {error.strerror}"
         raise AuditError(problem, hint="keep the trail on a local disk") from error
     return True
-
-
-def _unlock(handle: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(handle, _BYTE, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -15,6 +15,7 @@ from typing import Any
 
 import c2t
 from c2t.runtime.system.machine import look_at_machine
+from c2t.runtime.system.portable.memory import peak_memory
 
 PACKAGES = (
     "numpy",
@@ -93,17 +94,17 @@ def finish(document: dict[str, Any], targets: list[Target], output: Path | None)
     print(text, end="")
     print("\n".join(target_lines(targets)))
     if output is not None:
-        output.write_text(text, encoding="utf-8")
+        output.write_text(text, encoding="utf-8", newline="")
 
 
-def load() -> float:
-    """Load average of the last minute: processes that run or wait for a core."""
-    return round(os.getloadavg()[0], 2)
+def load() -> float | None:
+    """Load average of the last minute: processes that run or wait for a core; None on Windows."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def peak_resident_bytes() -> int:
     """Largest resident size of this process so far, in bytes, with mapped files."""
-    return status_bytes("VmHWM")
+    return status_bytes("VmHWM") or peak_memory()
 
 
 def status_bytes(key: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows lacks SIGHUP, others SIGBREAK
 
 
 class DeferredSignals:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from c2t.runtime.bundle.manifest import MANIFEST_NAME, FileEntry
 from c2t.runtime.system.errors import BundleError, TrustError
+from c2t.runtime.system.portable.file_names import name_problem
+from c2t.runtime.system.portable.open_flags import BINARY, NO_LINK, NO_WAIT
 
 if TYPE_CHECKING:
     from c2t.runtime.trust.folder import SignedFolder
@@ -56,8 +58,7 @@ def sha256_of(path: Path, progress: Progress | None = None) -> str:
 def _hashed(path: Path, progress: Progress | None) -> tuple[str, FileState]:
     """SHA-256 of a file, and the state of the very file that was read."""
     # A link would lead elsewhere; opening a pipe would wait for its writer.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    handle = os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT | BINARY)
     digest = hashlib.sha256()
     with os.fdopen(handle, "rb", buffering=0) as stream:
         status = os.fstat(handle)
@@ -142,8 +143,8 @@ def check_signed_files(signed: SignedFolder, entries: Mapping[str, FileEntry]) -
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name stays in its folder: "..", absolute paths and drive letters do not."""
-    return name not in ("", ".", "..") and not any(c in name for c in "/\\:\0")
+    """Whether a name stays in its folder, on every system: "..", "C:x" and "nul" do not."""
+    return name not in ("", ".", "..") and not name_problem(name)
 
 
 def check_files(folder: Path, entries: Mapping[str, FileEntry]) -> dict[str, FileState]:

@@ -268,7 +268,7 @@ class _StandardOutput(io.FileIO):
 def _prepare_streams() -> None:
     """Let errors of standard output name it, also if the shell has closed it (`>&-`)."""
     if sys.stderr is None:
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", newline="")
     if sys.stdout is None:  # a read-only file in its place: every write fails
         raw, encoding, errors = _StandardOutput(os.open(os.devnull, os.O_RDONLY), "w"), "utf-8", ""
     elif sys.stdout.isatty():
@@ -277,7 +277,10 @@ def _prepare_streams() -> None:
         sys.stdout.flush()
         raw = _StandardOutput(sys.stdout.fileno(), "w", closefd=False)
         encoding, errors = sys.stdout.encoding, sys.stdout.errors or ""
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors or "strict")
+        if sys.platform == "win32" and "PYTHONIOENCODING" not in os.environ:
+            encoding = "utf-8"  # a file of results is the same as on other systems
+    # Line feeds stay line feeds, also on Windows.
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors or "strict", newline="")
 
 
 def _forget_standard_output() -> None:

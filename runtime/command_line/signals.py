@@ -16,7 +16,8 @@ import signal
 import sys
 from types import FrameType
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+# Windows has no SIGHUP; others have no SIGBREAK, which a parent process sends there.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 # On Linux, `struct sigaction` has a pointer to the handler, 128 bytes of mask, then the flags.
 _SIZE, _FLAGS_AT = 256, ctypes.sizeof(ctypes.c_void_p) + 128
 _SA_RESETHAND = 0x80000000

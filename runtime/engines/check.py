@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +32,14 @@ GPU_WHEEL = "onnxruntime-gpu"
 # CUDA's version of the driver that onnxruntime-gpu 1.31 and the CUDA packages of `[gpu]` need.
 LEAST_CUDA = (13, 0)
 # The libraries that the CUDA provider is linked with, by the names that the loader looks for.
-SONAMES = ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10")
-TENSORRT_SONAMES = ("libnvinfer.so.10", "libnvonnxparser.so.10", "libcudnn.so.9")
+SONAMES: tuple[str, ...]
+TENSORRT_SONAMES: tuple[str, ...]
+if sys.platform == "win32":
+    SONAMES = ("cudart64_13.dll", "cublas64_13.dll", "cublasLt64_13.dll", "curand64_10.dll")
+    TENSORRT_SONAMES = ("nvinfer_10.dll", "nvonnxparser_10.dll", "cudnn64_9.dll")
+else:
+    SONAMES = ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10")
+    TENSORRT_SONAMES = ("libnvinfer.so.10", "libnvonnxparser.so.10", "libcudnn.so.9")
 # ONNX Runtime's provider of an engine.
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": PROVIDER, "tensorrt-ep": TENSORRT_PROVIDER}
 

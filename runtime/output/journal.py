@@ -28,6 +28,7 @@ from c2t.runtime.output.record import Record
 from c2t.runtime.system.append_file import open_regular
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.portable.file_lock import try_lock
 
 JOURNAL_VERSION = 3
 SYNC_SECONDS = 5.0  # a power cut may cost this much work; a kill costs none
@@ -149,7 +150,13 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the journal: the output is in place. One that another run has put there stays."""
-        if _is_at(self._stream, self.path):
+        if not _is_at(self._stream, self.path):
+            return
+        if sys.platform == "win32":  # what is open cannot be deleted, also not by another run
+            self._stream.close()
+            with contextlib.suppress(PermissionError):
+                self.path.unlink(missing_ok=True)
+        else:
             self.path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -286,7 +293,7 @@ def _open_regular(path: Path) -> IO[bytes]:
 def _lock(stream: IO[bytes], path: Path) -> None:
     try:
         try_lock(stream.fileno())
-    except (BlockingIOError, PermissionError) as error:
+    except BlockingIOError as error:
         problem = f"another run is writing {path}"
         raise OutputError(problem, hint="wait for it, or choose another output") from error
     except OSError as error:
@@ -294,18 +301,6 @@ def _lock(stream: IO[bytes], path: Path) -> None:
         problem = f"{path} cannot be locked: {error.strerror}"
         hint = "write to a local disk, and copy the result to this one"
         raise OutputError(problem, hint=hint) from error
-
-
-def try_lock(handle: int) -> None:
-    """Lock an open file, or raise at once."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _differences(earlier: RunMark, mark: RunMark) -> Iterator[str]:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.portable.open_flags import BINARY, NO_LINK, NO_WAIT
 
 
 def open_regular(
@@ -29,8 +30,7 @@ def open_regular(
     Raises:
         C2TError: Of the class `error`.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK | NO_WAIT | BINARY
     try:
         handle = os.open(path, flags, mode)
     except OSError as failure:

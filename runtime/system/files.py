@@ -10,10 +10,14 @@ import contextlib
 import ctypes
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.portable.file_names import name_problem
+from c2t.runtime.system.portable.open_flags import BINARY
+from c2t.runtime.system.portable.sync import sync_path
 from c2t.runtime.system.temporaries import (
     note_renaming,
     remove_litter,
@@ -122,12 +126,12 @@ def atomic_files(targets: Sequence[Path], *, force: bool = False) -> Iterator[li
             _create(target, temporary)
         yield temporaries
         for temporary in temporaries:
-            _sync(temporary)
+            sync_path(temporary)
         for target in targets:
             check_target(target, force=force)
         _put_in_place(temporaries, places)
         for folder in {place.parent for place in places}:
-            _sync(folder)
+            sync_path(folder)
     except BaseException:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
@@ -163,11 +167,11 @@ def atomic_folder(
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _sync(Path(folder) / name)
-            _sync(Path(folder))
+                sync_path(Path(folder) / name)
+            sync_path(Path(folder))
         check_folder_target(target, force=force, marker=marker)
         _exchange(temporary, place)
-        _sync(place.parent)
+        sync_path(place.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -180,10 +184,14 @@ def write_text(target: Path, text: str, *, force: bool = False) -> None:
 
 
 def _resolved(target: Path) -> Path:
+    if sys.platform == "win32" and (why := name_problem(target.name)):
+        problem = f"cannot write {target}: {target.name!r} {why}"
+        raise OutputError(problem, hint="choose another name")
     place = Path(os.path.realpath(target))
     if not place.parent.is_dir():
         problem = f"cannot write {target}: there is no folder {place.parent}"
-        raise OutputError(problem, hint=f"make it first: mkdir -p {place.parent}")
+        command = "mkdir" if sys.platform == "win32" else "mkdir -p"
+        raise OutputError(problem, hint=f"make it first: {command} {place.parent}")
     if not os.access(place.parent, os.W_OK | os.X_OK):
         problem = f"cannot write {target}: {place.parent} may not be written to"
         raise OutputError(problem, hint="choose a place that you may write to")
@@ -197,7 +205,7 @@ def _resolved(target: Path) -> Path:
 def _create(target: Path, temporary: Path) -> None:
     try:
         # O_EXCL and 0o666 (less the umask): tempfile's 0o600 would hide the result from colleagues.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | BINARY, 0o666))
     except OSError as error:
         problem = f"cannot write {target}: {error.strerror}"
         raise OutputError(problem, hint="choose a place that you may write to") from error
@@ -230,7 +238,11 @@ def _exchange(temporary: Path, place: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         return
     aside = temporary_path(place, "old")
-    place.rename(aside)
+    try:
+        place.rename(aside)
+    except PermissionError as error:  # on Windows, while a file in it is open
+        problem = f"cannot replace {place}: {error.strerror}"
+        raise OutputError(problem, hint="close what uses it, or choose another name") from error
     try:
         temporary.rename(place)
     except BaseException:
@@ -248,16 +260,3 @@ def _swap(one: Path, other: Path) -> bool:
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     paths = os.fsencode(one), os.fsencode(other)
     return bool(renameat2(here, paths[0], here, paths[1], exchange) == 0)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file, or a folder's list of files, to the disk: a power cut then undoes nothing."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        # Some network file systems refuse to sync folders; the rename itself is still atomic.
-        if not path.is_dir():
-            raise
-    finally:
-        os.close(handle)

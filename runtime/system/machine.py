@@ -1,7 +1,7 @@
 """What this machine is: processor, memory, NVIDIA GPUs.
 
-The system itself is asked: /proc, the control group, and for the GPUs the driver's own library. No
-package has to be installed for it, and no program runs.
+The system itself is asked: /proc, the control group, Windows' own calls, and for the GPUs the
+driver's library. No package has to be installed for it, and no program runs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import ctypes
 import functools
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from c2t.kernels.native import core_count
+from c2t.runtime.system.portable.memory import windows_memory
 
 # Instruction sets that the kernels or ONNX Runtime use, by their names in cpuinfo.
 FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
@@ -23,6 +25,7 @@ FEATURES_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "sve")
 # These sum int8 products in 32 bits. Without them, sums of two products saturate at 16 bits.
 WIDE_INT8_SUMS = frozenset({"avx512_vnni", "avx_vnni"})
 
+CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
@@ -115,10 +118,11 @@ def _memory(root: Path) -> tuple[int, int | None]:
         for line in (root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
             said[key] = int(value.split()[0]) << 10
-    total = said.get("MemTotal", 0)
+    total, available = said.get("MemTotal", 0), said.get("MemAvailable")
+    if not total and (told := windows_memory()) is not None:
+        total, available = told
     if not total and hasattr(os, "sysconf"):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = said.get("MemAvailable")
     group = root / "sys/fs/cgroup"
     limit, used = _group_number(group / "memory.max"), _group_number(group / "memory.current")
     if limit is not None and limit < total:  # a container's share
@@ -140,9 +144,9 @@ def _group_number(path: Path) -> int | None:
 def _gpus() -> tuple[tuple[Gpu, ...], str | None, str]:
     """GPUs, the driver's CUDA version, and why there is no GPU, or ""."""
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        driver = ctypes.CDLL(CUDA_DRIVER)
     except OSError:
-        return (), None, "no NVIDIA driver (libcuda.so.1 is not found)"
+        return (), None, f"no NVIDIA driver ({CUDA_DRIVER} is not found)"
     number = ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(number))
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"

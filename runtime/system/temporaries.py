@@ -17,12 +17,13 @@ import platform
 import re
 import secrets
 import shutil
-import sys
 import time
 import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from c2t.runtime.system.portable.processes import runs
 
 SECONDS_UNTIL_OLD = 24 * 3600.0
 _HIDDEN = re.compile(
@@ -51,7 +52,7 @@ def remove_litter(place: Path) -> None:
 def note_renaming(temporary: Path, place: Path) -> Path:
     """Write down that a file is about to be put in place; the note is removed when all are."""
     note = temporary_path(place, "renaming")
-    note.write_text(_identity(temporary), encoding="ascii")
+    note.write_text(_identity(temporary), encoding="ascii", newline="")
     return note
 
 
@@ -81,19 +82,9 @@ def _left_behind(place: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _is_gone(path: Path, parts: re.Match[str]) -> bool:
-    if parts["machine"] == _machine() and sys.platform != "win32":
-        return not _runs(int(parts["process"]))
+    if parts["machine"] == _machine():
+        return not runs(int(parts["process"]))
     return time.time() - _last_change(path) > SECONDS_UNTIL_OLD
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # somebody else's
-    return True
 
 
 def _last_change(path: Path) -> float:

@@ -1,39 +1,42 @@
 """A chat template is a program of a stranger: it runs in a child process, within limits.
 
 transformers' sandbox keeps it from files and from Python's insides, but not from looping for ever
-or from filling the memory. Where there is no `fork` (Windows), nothing limits it.
+or from filling the memory. Where there is no `fork` (Windows), the child is started anew: it takes
+seconds longer, as it imports transformers again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import select
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.portable.limits import limit_this_process
 
 CPU_SECONDS, WALL_SECONDS = 10, 60
 MEMORY_BYTES = 1 << 30  # beyond what this process has when the child begins
 TEXT_BYTES = 16 << 20
 
 Message = dict[str, str]
+Jobs = Sequence[tuple[list[Message], str | None]]
 # Rendered text, or why there is none.
 Rendered = tuple[str | None, str]
 
 
-def render_templates(
-    tokenizer: PreTrainedTokenizerBase, jobs: Sequence[tuple[list[Message], str | None]]
-) -> list[Rendered]:
+def render_templates(tokenizer: PreTrainedTokenizerBase, jobs: Jobs) -> list[Rendered]:
     """Render a tokenizer's chat template for several conversations.
 
     Args:
@@ -46,11 +49,16 @@ def render_templates(
     Raises:
         CheckpointError: The template takes too long, or too much memory.
     """
+    if sys.platform == "win32":
+        return _in_new_process(tokenizer, jobs)
+    return _in_child(tokenizer, jobs)
 
-    def work() -> list[Rendered]:
-        return [_render(tokenizer, messages, date) for messages, date in jobs]
 
-    return _in_child(work) if hasattr(os, "fork") else work()
+def _work(tokenizer: PreTrainedTokenizerBase, jobs: Jobs) -> bytes:
+    """What a child writes: JSON; nothing if it is too long."""
+    texts = [_render(tokenizer, messages, date) for messages, date in jobs]
+    content = json.dumps(texts).encode()
+    return content if len(content) <= TEXT_BYTES else b""
 
 
 def _render(
@@ -82,8 +90,10 @@ def _render(
     return str(text), ""
 
 
-def _in_child(work: Callable[[], list[Rendered]]) -> list[Rendered]:
-    """Run `work` in a child process of limited time and memory."""
+def _in_child(tokenizer: PreTrainedTokenizerBase, jobs: Jobs) -> list[Rendered]:
+    """Render in a copy of this process, of limited time and memory."""
+    if sys.platform == "win32":
+        raise AssertionError
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         # Python 3.12 warns of other threads, whose locks the child could wait for. It takes none:
@@ -91,7 +101,7 @@ def _in_child(work: Callable[[], list[Rendered]]) -> list[Rendered]:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _be_child(work, writing)
+        _be_child(tokenizer, jobs, writing)
     os.close(writing)
     try:
         content, ended = _read_until(reading, time.monotonic() + WALL_SECONDS)
@@ -100,39 +110,58 @@ def _in_child(work: Callable[[], list[Rendered]]) -> list[Rendered]:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    if not ended or not content:
+    return _rendered(content if ended else b"")
+
+
+def _be_child(tokenizer: PreTrainedTokenizerBase, jobs: Jobs, writing: int) -> NoReturn:
+    """Write the results, and end without any of the parent's clearing up."""
+    try:
+        _limit()
+        content = _work(tokenizer, jobs)
+        while content:
+            content = content[os.write(writing, content) :]
+    finally:
+        os._exit(0)
+
+
+def _in_new_process(tokenizer: PreTrainedTokenizerBase, jobs: Jobs) -> list[Rendered]:
+    """Render in a process that is started anew, of limited time and memory."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", __spec__.name],
+            input=pickle.dumps((tokenizer, jobs)),
+            capture_output=True,
+            check=False,
+            timeout=WALL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return _rendered(b"")
+    if done.returncode == 1 and b"MemoryError" not in done.stderr:  # an error that no limit made
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        problem = f"the chat template cannot be rendered: {said}"
+        raise CheckpointError(problem, hint="try `c2t doctor`, or another --chat-template")
+    return _rendered(b"" if done.returncode else done.stdout)
+
+
+def _be_new_process() -> None:
+    tokenizer, jobs = pickle.load(sys.stdin.buffer)  # from the process that started this one
+    _limit()
+    sys.stdout.buffer.write(_work(tokenizer, jobs))
+
+
+def _limit() -> None:
+    limit_this_process(cpu_seconds=CPU_SECONDS, memory_bytes=MEMORY_BYTES)
+
+
+def _rendered(content: bytes) -> list[Rendered]:
+    """What a child wrote, if it came to its end."""
+    if not content:
         problem = (
             f"the chat template takes more than {CPU_SECONDS} s, {MEMORY_BYTES >> 20} MiB of "
             f"memory, or {TEXT_BYTES >> 20} MiB of text"
         )
         raise CheckpointError(problem, hint="choose another one: --chat-template NAME or FILE")
     return [(text, error) for text, error in json.loads(content)]
-
-
-def _be_child(work: Callable[[], list[Rendered]], writing: int) -> NoReturn:
-    """Write the results, and end without any of the parent's clearing up."""
-    try:
-        _limit_this_process()
-        content = json.dumps(work()).encode()
-        if len(content) <= TEXT_BYTES:
-            while content:
-                content = content[os.write(writing, content) :]
-    finally:
-        os._exit(0)
-
-
-def _limit_this_process() -> None:
-    import resource  # not on Windows
-
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    statm = Path("/proc/self/statm")
-    if statm.is_file():  # Linux; macOS has no limit that holds
-        used = int(statm.read_text().split()[0]) * resource.getpagesize()
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = used + MEMORY_BYTES
-        if most == resource.RLIM_INFINITY or limit < most:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 
 def _read_until(reading: int, deadline: float) -> tuple[bytes, bool]:
@@ -147,3 +176,7 @@ def _read_until(reading: int, deadline: float) -> tuple[bytes, bool]:
             return b"".join(parts), True
         parts.append(part)
     return b"", False
+
+
+if __name__ == "__main__":
+    _be_new_process()

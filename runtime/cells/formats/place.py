@@ -26,7 +26,7 @@ def check_cells_path(path: Path) -> None:
         CellFileError: Nothing is there, an address, a folder, a pipe, a file of another kind, or
             one that may not be read.
     """
-    if (address := _ADDRESS.fullmatch(str(path))) is not None and not path.exists():
+    if (address := _ADDRESS.fullmatch(path.as_posix())) is not None and not path.exists():
         raise _address_error(*address.groups())
     if path.is_dir():
         raise _folder_error(path)

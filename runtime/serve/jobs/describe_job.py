@@ -19,7 +19,7 @@ from c2t.runtime.output.journal import Journal
 from c2t.runtime.output.record import Record, make_record
 from c2t.runtime.output.write import Run
 from c2t.runtime.serve.jobs.errors import JobError, StorageError, renamed
-from c2t.runtime.serve.jobs.folders import ROOM_HINT, JobFolder, storing, sync
+from c2t.runtime.serve.jobs.folders import ROOM_HINT, JobFolder, storing
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
 from c2t.runtime.serve.jobs.inputs.request import JobRequest
 from c2t.runtime.serve.jobs.picture.blob import write_blob
@@ -29,6 +29,7 @@ from c2t.runtime.serve.jobs.picture.vectors import VectorFile
 from c2t.runtime.serve.jobs.results import LineIndex
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.system.errors import BundleError, C2TError, EngineError, OutputError
+from c2t.runtime.system.portable.sync import sync_path
 
 AGAIN_HINT = "remove the job and make it again: its cells have to be described anew"
 RESULTS = "the results"
@@ -177,7 +178,7 @@ class _Results:
                 self._vectors.sync()
             self._journal.sync()
             self._index.sync()
-            sync(self._folder.path)
+            sync_path(self._folder.path)
 
     def _open_journal(self) -> Journal:
         path = self._folder.journal
@@ -189,7 +190,7 @@ class _Results:
 
     def _forget(self) -> None:
         """Remove what was described."""
-        self._folder.index.unlink(missing_ok=True)
+        self._index.remove()
         self._journal.remove()
         self._progress.has(0, 0)
 

@@ -19,12 +19,16 @@ import errno
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from c2t.runtime.serve.jobs.errors import JobError, StorageError
+from c2t.runtime.system.portable.file_lock import try_lock
+from c2t.runtime.system.portable.file_names import name_problem
+from c2t.runtime.system.portable.sync import sync_path
 
 NAME_BYTES_MAX = 200
 LINKS_PREFIX = ".open-"  # of folders with a link to a file that is open
@@ -125,7 +129,7 @@ class Folders:
             _check_private(self.root)
             for folder in (self.root / "incoming", self.root / "jobs"):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(self._lock, self.root)
         except BaseException:
@@ -162,10 +166,10 @@ class Folders:
         made, place = self.incoming(job_id), self.job(job_id)
         for folder, _, names in os.walk(made.path):
             for name in names:
-                sync(Path(folder) / name)
-            sync(Path(folder))
+                sync_path(Path(folder) / name)
+            sync_path(Path(folder))
         made.path.rename(place.path)
-        sync(place.path.parent)
+        sync_path(place.path.parent)
         return place
 
     def check_room(self, wanted: int) -> None:
@@ -200,18 +204,11 @@ def check_name(name: str) -> str:
         problem = f"a file cannot be called {said!r} here: it is a path, or not printable"
     elif len(os.fsencode(name)) > NAME_BYTES_MAX:
         problem = f"a file's name has at most {NAME_BYTES_MAX} bytes, not {len(name.encode()):,}"
+    elif sys.platform == "win32" and (why := name_problem(name)):
+        problem = f"a file cannot be called {said!r} here: it {why}"
     if problem:
         raise JobError(problem, hint="give a name such as cells.h5ad, without folders")
     return name
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the list of a folder's files, on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -243,7 +240,7 @@ def _check_private(root: Path) -> None:
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         problem = f"the jobs' folder {root} belongs to another user"
         raise StorageError(problem, hint="name a folder of your own with --jobs-folder")
-    if status.st_mode & 0o077:
+    if sys.platform != "win32" and status.st_mode & 0o077:
         if any(root.iterdir()) and not (root / "state.sqlite3").exists():
             # Somebody's home folder, by mistake: its rights are not ours to change.
             problem = f"the jobs' folder {root} holds other files, and others may read it"
@@ -252,11 +249,9 @@ def _check_private(root: Path) -> None:
 
 
 def _lock(handle: int, root: Path) -> None:
-    from c2t.runtime.output.journal import try_lock
-
     try:
         try_lock(handle)
-    except (BlockingIOError, PermissionError) as error:
+    except BlockingIOError as error:
         problem = f"another service uses the jobs' folder {root}"
         raise StorageError(problem, hint="stop it, or pass another --jobs-folder") from error
     except OSError as error:

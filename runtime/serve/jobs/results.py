@@ -24,6 +24,7 @@ from c2t.runtime.serve.jobs.state import ResultFormat
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import atomic_file
+from c2t.runtime.system.portable.open_flags import BINARY
 
 LINES_HINT = "ask for jsonl, csv or parquet"
 ENTRY = 8  # bytes, little-endian
@@ -37,7 +38,8 @@ class LineIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o600)
+        self._path = path
         self._stream = os.fdopen(handle, "r+b", buffering=0)
         self.count = 0
 
@@ -60,6 +62,13 @@ class LineIndex:
     def cut(self) -> None:
         """Forget what an earlier run wrote beyond the lines that were added."""
         self._stream.truncate(self.count * ENTRY)
+
+    def remove(self) -> None:
+        """Forget all lines; nothing can be added any more."""
+        self._stream.truncate(0)
+        self._stream.close()
+        with contextlib.suppress(PermissionError):  # on Windows, while somebody reads it
+            self._path.unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Have it on the disk."""

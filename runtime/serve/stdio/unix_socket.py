@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import stat
+import sys
 import threading
 from contextlib import suppress
 from io import RawIOBase
@@ -23,6 +24,8 @@ from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.stdio.conversation import Conversation, StdioOptions
 from c2t.runtime.serve.stdio.wire import Code, RpcError, error_line
 from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.portable.file_lock import try_lock
+from c2t.runtime.system.portable.open_flags import NO_LINK
 
 LOG = logging.getLogger(__name__)
 PEERS_MAX = 64
@@ -147,19 +150,17 @@ def _listen(path: Path) -> tuple[socket.socket, IO[bytes]]:
     Returns:
         The socket, and a locked file that keeps two services from replacing each other's.
     """
-    if not hasattr(socket, "AF_UNIX"):
+    if sys.platform == "win32":  # Python has none there
         problem = "this system has no Unix sockets"
         raise C2TError(problem, hint="use `--stdio`, or HTTP")
-    import fcntl  # not on Windows
-
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | NO_LINK
         guard = os.fdopen(os.open(f"{path}.lock", flags, MODE), "rb")
     except OSError as error:
         problem = f"cannot make a socket at {path}: {error.strerror}"
         raise C2TError(problem, hint="name a place in a folder of yours") from None
     try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(guard.fileno())
     except OSError:
         guard.close()
         problem = f"another service listens at {path}"
@@ -188,6 +189,8 @@ def _remove_stale(path: Path) -> None:
     Raises:
         C2TError: Something else is there, or somebody listens.
     """
+    if sys.platform == "win32":
+        raise AssertionError
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -60,7 +60,7 @@ def test_a_system_that_says_nothing(tmp_path: Path) -> None:
     here = look_at_machine(tmp_path)
     assert here.cpu_features == ()
     assert here.memory_bytes > 0  # asked of the C library
-    assert here.memory_available_bytes is None
+    assert here.memory_available_bytes is None or sys.platform == "win32"
 
 
 def test_architecture_of_a_gpu() -> None:

@@ -1,13 +1,14 @@
 """Files that are described where they lie: only those in allowed folders, wherever links lead.
 
-One decision: a path is judged once its links are followed, and then opened folder by folder without
-following any. So what is read is what was judged, even if somebody exchanges a folder meanwhile.
+One decision: a path is judged once its links are followed, and then opened without following any
+(`opening.py`). So what is read is what was judged, even if somebody exchanges a folder meanwhile.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from c2t.runtime.serve.jobs.errors import PathRefusedError
 from c2t.runtime.serve.jobs.folders import LINKS_PREFIX
+from c2t.runtime.serve.jobs.inputs.opening import exchanged, open_without_links
+from c2t.runtime.system.portable.file_names import name_problem
 
 PATH_BYTES_MAX = 4096
 OPEN_FILES = Path("/proc/self/fd")  # Linux: an open file has a path of its own
@@ -61,20 +64,23 @@ class AllowedFolders:
 
         Yields:
             A path of the same name. It leads to the open file, whatever is renamed meanwhile;
-            where the system has no such paths, to the place.
+            where the system has no such paths, to the place. On Windows it is the place: neither
+            the file nor its folders can be renamed while it is open.
 
         Raises:
             PathRefusedError: As `find`.
         """
         handle = self._opened(self._judged(str(place)), str(place))
         try:
+            if sys.platform == "win32":
+                yield place
+                return
             with tempfile.TemporaryDirectory(prefix=LINKS_PREFIX, dir=folder) as links:
                 link = Path(links) / place.name
                 own = OPEN_FILES / str(handle)
                 link.symlink_to(own if own.exists() else place)
                 if not os.path.samestat(link.stat(), os.fstat(handle)):
-                    problem = f"{place} was exchanged while it was opened"
-                    raise PathRefusedError(problem, hint="try again when nothing writes there")
+                    raise exchanged(str(place))
                 yield link
         finally:
             os.close(handle)
@@ -85,7 +91,7 @@ class AllowedFolders:
             "described here",
             hint=self._hint(),
         )
-        if not os.path.isabs(path) or "\0" in path:  # noqa: PTH117
+        if not self._may_be_followed(path):
             raise refused
         try:
             if len(os.fsencode(path)) > PATH_BYTES_MAX:
@@ -97,6 +103,21 @@ class AllowedFolders:
         if not allowed or not str(place).isprintable():  # names go into states and headers
             raise refused
         return place
+
+    def _may_be_followed(self, path: str) -> bool:
+        """Whether looking at a path is harmless, before anything is known of it.
+
+        On Windows, a share's machine would be told this user's name and password's hash, and
+        opening a device may do something.
+        """
+        if not os.path.isabs(path) or "\0" in path:  # noqa: PTH117
+            return False
+        if sys.platform != "win32":
+            return True
+        drive, *names = Path(path).parts
+        if drive.startswith("\\\\") and not any(f.drive[:2] == "\\\\" for f in self._folders):
+            return False
+        return not any(name_problem(name) for name in names)
 
     def _base(self, place: Path) -> Path | None:
         """The allowed folder that holds a place."""
@@ -112,30 +133,8 @@ class AllowedFolders:
         """Open a judged place without following links."""
         base = self._base(place)
         assert base is not None
-        *folders, name = place.relative_to(base).parts
-        no_links = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        here = -1
-        try:
-            here = os.open(base, os.O_RDONLY | os.O_DIRECTORY | no_links)
-            for folder in folders:
-                below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | no_links, dir_fd=here)
-                os.close(here)
-                here = below
-            # A FIFO would wait for its writer.
-            flags = os.O_RDONLY | os.O_NONBLOCK | no_links
-            status = os.stat(name, dir_fd=here, follow_symlinks=False)
-            if not stat.S_ISREG(status.st_mode):  # opening a device may do something
-                problem = f"{said} is no regular file"
-                raise PathRefusedError(problem, hint="give the path of a file of cells")
-            handle = os.open(name, flags, dir_fd=here)
-        except OSError as error:
-            problem = f"{said} cannot be opened: {error.strerror}"
-            raise PathRefusedError(problem, hint="check the path, and who may read it") from error
-        finally:
-            if here >= 0:
-                os.close(here)
+        handle = open_without_links(base, place, said)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            problem = f"{said} was exchanged while it was opened"
-            raise PathRefusedError(problem, hint="try again when nothing writes there")
+            raise exchanged(said)
         return handle

@@ -16,6 +16,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.system.portable.open_flags import BINARY
+
 WIDTH = 64
 SEED = 20240731
 BLOCK = 65_536  # rows that are read at once
@@ -48,7 +50,7 @@ class VectorFile:
     def __init__(self, path: Path, width: int, *, done: int) -> None:
         self._width = min(width, WIDTH)
         self._projection = projection(width)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o600)
         self._stream = os.fdopen(handle, "r+b", buffering=0)
         row_bytes = 4 * self._width
         whole = min(os.fstat(handle).st_size // row_bytes, done)

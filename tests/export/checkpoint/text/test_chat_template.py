@@ -44,6 +44,22 @@ def test_a_template_that_fails(template: str, match: str, monkeypatch: pytest.Mo
     assert "--chat-template" in caught.value.hint
 
 
+@pytest.mark.slow
+def test_without_fork_a_new_process_renders_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Windows does: the very function, on this system."""
+    messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "é"}]
+    jobs = [(messages, "26 Jul 2024"), (messages, None)]
+    tokenizer = with_template(CHAT_TEMPLATE)
+    here = chat_template.render_templates(tokenizer, jobs)
+    assert "é" in str(here[0][0])
+    assert chat_template._in_new_process(tokenizer, jobs) == here
+    with pytest.raises(CheckpointError, match="takes more than"):
+        chat_template._in_new_process(with_template(ENDLESS), jobs)
+    monkeypatch.setattr(chat_template, "WALL_SECONDS", 0.1)
+    with pytest.raises(CheckpointError, match="takes more than"):
+        chat_template._in_new_process(tokenizer, jobs)
+
+
 @pytest.mark.parametrize("role", ["system", "user"])
 def test_a_template_that_drops_a_message(role: str) -> None:
     loop = f'{{%- for message in messages if message["role"] != "{role}" -%}}'
