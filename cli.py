@@ -16,13 +16,8 @@ import c2t
 from c2t.calibration.commands.calibrate import calibrate
 from c2t.calibration.commands.evaluate import evaluate
 from c2t.export.command import export
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
     BundleArgument,
-    EngineOption,
     ForceOption,
     JsonOption,
     TrustOption,
@@ -40,9 +35,8 @@ from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
 from c2t.runtime.commands.sign import sign
-from c2t.runtime.engines.table import EngineName
+from c2t.runtime.commands.verify import verify
 from c2t.runtime.serve.command import serve
-from c2t.runtime.system.errors import C2TError
 
 app = typer.Typer(
     add_completion=False,
@@ -104,6 +98,7 @@ _command(build)
 _command(evaluate)
 _command(bench)
 _command(sign)
+_command(verify)
 
 audit_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Check and show audit trails."
@@ -111,49 +106,6 @@ audit_app = typer.Typer(
 app.add_typer(audit_app, name="audit")
 add_command(audit_app, audit_commands.check)
 add_command(audit_app, audit_commands.show)
-
-
-@_command
-def verify(
-    bundle: BundleArgument,
-    engine: EngineOption = EngineName.auto,
-    trust: TrustOption = None,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Check that a bundle works here as it should.
-
-    Compares the hash of every file, and describes the bundle's golden cells again: their texts
-    must be those written with the bundle. Fails if anything differs.
-    """
-    from c2t.runtime.describe import verify as stage
-    from c2t.runtime.engines.choose import check_engine_name
-
-    place = AuditPlace(
-        trail=audit, key=audit_key, head=audit_head, scope="verify", subject=str(bundle)
-    )
-    with auditing(place) as trail:
-        check_engine_name(engine.value)
-        opened = open_checked(bundle, trust)
-        result = stage.verify_golden_cells(opened, engine.value)
-        if trail is not None:
-            stage.record_verification(trail, opened, result)
-    if json:
-        print_json(result)
-    else:
-        print(f"{result.files} files are as written (SHA-256)")
-        equal = result.cells - len(result.differences)
-        print(f"{equal} of {result.cells} golden cells have the expected text ({result.engine})")
-    for difference in result.differences:
-        where = difference.first_token
-        token = "has the expected tokens in other words" if where is None else ""
-        say(f"cell {difference.cell} {token or f'differs from text token {where} on'}:")
-        say(f"  expected: {difference.expected}\n  found:    {difference.found}")
-    if result.differences:
-        problem = f"{len(result.differences)} of {result.cells} golden cells have another text"
-        raise C2TError(problem, hint="run `c2t doctor`; the files are right, the engine is not")
 
 
 @_command

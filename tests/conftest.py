@@ -30,8 +30,8 @@ NEEDS = {
         *("gpu/test_checks.py", "gpu/test_measuring.py"),
         *("runtime/engines/test_step_kernel.py",),
     ),
-    "uvicorn": ("runtime/serve/http",),
-    "httpx": ("runtime/serve/http", "runtime/serve/test_serve.py"),
+    "uvicorn": ("runtime/serve/http", "runtime/serve/test_audit.py"),
+    "httpx": ("runtime/serve/http", "runtime/serve/test_audit.py", "runtime/serve/test_serve.py"),
     "sila": ("runtime/serve/sila", "runtime/serve/test_serve.py"),
     "cryptography": ("runtime/serve/sila",),
 }

@@ -30,10 +30,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.decoders", "export.encoders", "export.projectors"),
     ),
     (
-        *("runtime.output", "runtime.bench", "export.checkpoint", "export.parity", "export.peers"),
+        *("runtime.output", "runtime.bench", "runtime.qualify"),
+        *("export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
-    ("runtime.serve.room",),
+    ("runtime.serve.room", "runtime.scale_out"),
     ("runtime.serve.jobs",),
     ("runtime.serve.http", "runtime.serve.sila", "runtime.serve.stdio"),
     ("runtime.commands", "runtime.serve", "export", "calibration"),

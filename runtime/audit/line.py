@@ -31,6 +31,7 @@ class Action(enum.StrEnum):
     stop = "stop"
     chunk = "chunk"  # cells of a file were described
     request = "request"  # cells of a request were described
+    remove = "remove"  # results were removed
     refuse = "refuse"  # something was asked for and not done
     verify = "verify"
     login = "login"  # one that failed
@@ -60,7 +61,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         scope: The command or service.
         input: Name of the file of cells, or of the request.
-        input_sha256: Of that file, or of the request's bytes.
+        input_sha256: Of that file; of a request's cells and settings as JSON, whatever the door.
         bundle: Digest of the bundle.
         signer: Fingerprint of the trusted key that has signed it.
         engine: What ran the graphs.

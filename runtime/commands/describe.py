@@ -52,7 +52,8 @@ def describe(
         typer.Option(
             "--output",
             "-o",
-            help="Write .jsonl, .csv, .parquet or .h5ad; without it, JSON lines are printed.",
+            help="Write .jsonl, .csv, .parquet, .h5ad, or a folder of parts, NAME.parts; without "
+            "it, JSON lines are printed.",
         ),
     ] = None,
     write_obs: Annotated[
@@ -90,6 +91,14 @@ def describe(
         ),
     ] = None,
     engine: EngineOption = EngineName.auto,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEDULER",
+            help="Have Dask workers describe: tcp://HOST:8786, or local[:PROCESSES] for processes "
+            "of this machine.",
+        ),
+    ] = None,
     trust: TrustOption = None,
     audit: AuditOption = None,
     audit_key: AuditKeyOption = None,
@@ -108,6 +117,9 @@ def describe(
     if json and output is None and not write_obs:
         problem = "--json prints the summary, but the descriptions are printed already"
         raise UsageError(problem, hint="name a file with -o")
+    if dask is not None and profile:
+        problem = "--profile shows where the time went here, but with --dask the work is elsewhere"
+        raise UsageError(problem, hint="leave one of them out")
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
@@ -142,6 +154,12 @@ def describe(
             engine=engine.value,
         ),
     )
+    elsewhere = None
+    if dask is not None:
+        from c2t.runtime.scale_out.cluster import parse_place
+        from c2t.runtime.scale_out.dask_workers import dask_workers
+
+        elsewhere = dask_workers(parse_place(dask, engine.value), say)
     place = AuditPlace(
         trail=audit, key=audit_key, head=audit_head, scope="describe", subject=str(cells)
     )
@@ -155,6 +173,7 @@ def describe(
             hash_progress=hash_progress,
             audit=trail,
             audit_reason=audit_reason,
+            elsewhere=elsewhere,
         )
     if json:
         print_json(done)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Protocol
 
 import c2t
 from c2t.runtime.audit.trail import AuditTrail
@@ -14,9 +14,16 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
-from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
+from c2t.runtime.describe.describer import (
+    DescribeOptions,
+    Describer,
+    check_options,
+    generation_settings,
+)
+from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import profile_text
 from c2t.runtime.output.audited import DescribeAudit
+from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -24,6 +31,7 @@ from c2t.runtime.output.write import (
     describe_to_stream,
     plan_outputs,
 )
+from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.progress import Advance, progress_bar
 
 # Cells that are read and encoded at once: few enough that the first text appears soon.
@@ -31,6 +39,29 @@ CHUNK_CELLS = 256
 # Files of a bundle up to this many bytes (genes, tokenizer, graphs without weights) are hashed
 # before the cells are looked at with them.
 SMALL_FILE = 32 << 20
+
+
+class Describing(Protocol):
+    """What describes the cells of a file, once it is opened.
+
+    Attributes:
+        label: The engine.
+        reason: One sentence on why it was chosen.
+        hint: What would make it better; "" for nothing.
+    """
+
+    label: str
+    reason: str
+    hint: str
+
+    def describe(self, start: int) -> Iterator[Description]:
+        """Describe the chosen cells from `start` on, in their order."""
+        ...
+
+    def profile(self) -> str:
+        """Lines about where the time went."""
+        ...
+
 
 HashProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
@@ -41,7 +72,8 @@ class DescribeFileOptions:
 
     Args:
         cells: The `.h5ad` file.
-        output: The file to write, its suffix says the format; None: see `write_obs`.
+        output: The file to write, its suffix says the format, or a folder of parts (`.parts`).
+            None: see `write_obs`.
         write_obs: Write a copy of `cells` with the descriptions. With neither this nor `output`,
             lines of JSON go to the stream.
         force: Replace existing outputs.
@@ -61,6 +93,11 @@ class DescribeFileOptions:
     describing: DescribeOptions = field(default_factory=DescribeOptions)
 
 
+OpenDescribing = Callable[
+    [Bundle, DescribeFileOptions, CellReader], AbstractContextManager[Describing]
+]
+
+
 def _no_bar(total: int) -> AbstractContextManager[Callable[[int], None]]:
     return nullcontext(lambda amount: None)
 
@@ -76,6 +113,11 @@ def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
         OutputError: An output that cannot or must not be written.
     """
     check_cells_path(options.cells)
+    if options.output is not None and options.output.suffix == PARTS_SUFFIX:
+        if options.write_obs:
+            problem = f"{options.output} is a folder of parts, which goes with no copy of the cells"
+            raise OutputError(problem, hint="leave --write-obs out, or name another output")
+        return (plan_folder(options.cells, options.output, force=options.force),)
     return plan_outputs(
         options.cells, options.output, write_obs=options.write_obs, force=options.force
     )
@@ -90,6 +132,7 @@ def describe_file(
     hash_progress: HashProgress = _no_bar,
     audit: AuditTrail | None = None,
     audit_reason: str = "",
+    elsewhere: OpenDescribing | None = None,
 ) -> Summary:
     """Describe the cells of a file.
 
@@ -104,6 +147,7 @@ def describe_file(
         hash_progress: Given the number of bytes to hash, shows progress.
         audit: Told what is done: see `c2t.runtime.output.audited`.
         audit_reason: Why settings are others than before.
+        elsewhere: Opens what describes the cells; None: this process does.
 
     Raises:
         BundleError: A file of the bundle is not as it was written.
@@ -115,7 +159,10 @@ def describe_file(
         DescribeInterrupted: Ctrl-C; what was described is kept.
     """
     targets = check_paths(options)
-    check_options(bundle, options.describing)
+    if elsewhere is None:
+        check_options(bundle, options.describing)
+    else:
+        generation_settings(bundle.manifest.generation, options.describing)
     audited = DescribeAudit(audit, options.cells, reason=audit_reason, chunk_cells=CHUNK_CELLS)
     bundle.check_hashes(at_most=SMALL_FILE)
     with open_cells(options.cells, bundle, options.reading) as reader:
@@ -126,71 +173,106 @@ def describe_file(
         sizes = [entry.bytes for entry in bundle.manifest.files.values()]
         with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
             bundle.check_hashes(above=SMALL_FILE, progress=hashed)
-        describer = Describer(bundle, options.describing)
-        report(describer.reason)
-        if describer.engines.hint:
-            report(f"hint: {describer.engines.hint}")
-        run = make_run(options.cells, reader, describer, bundle=bundle)
-        audited.start(run, bundle, describer.engines.label)
+        open_describing = elsewhere or _here
+        with open_describing(bundle, options, reader) as describing:
+            report(describing.reason)
+            if describing.hint:
+                report(f"hint: {describing.hint}")
+            run = _run(options, reader, bundle=bundle, engine=describing.label)
+            audited.start(run, bundle, describing.label)
 
-        def describe(start: int) -> Any:
-            chunks = reader.chunks(start, chunk_cells=CHUNK_CELLS)
-            return describer.describe(chunks, going_on=start > 0)
+            def check() -> None:
+                bundle.check_unchanged()
+                audited.check_cells()
 
-        def check() -> None:
-            bundle.check_unchanged()
-            audited.check_cells()
+            def advance(total: int, done: int) -> AbstractContextManager[Advance]:
+                if done:
+                    report(
+                        f"going on after {done:,} of {total:,} cells that an earlier run described"
+                    )
+                return progress_bar("describing", total, done=done, unit="cells")
 
-        def advance(total: int, done: int) -> AbstractContextManager[Advance]:
-            if done:
-                report(f"going on after {done:,} of {total:,} cells that an earlier run described")
-            return progress_bar("describing", total, done=done, unit="cells")
-
-        with audited.saying_all():
-            if targets:
-                done = describe_to_files(
-                    run,
-                    targets,
-                    audited.described(describe),
-                    force=options.force,
-                    restart=options.restart,
-                    advance=advance,
-                    check=check,
-                    kept=audited.kept,
-                )
-            else:
-                done = describe_to_stream(run, stream, audited.described(describe))
-                check()
-        audited.stop(done)
-        _report_profile(describer, reader, options, report)
+            describe = audited.described(describing.describe)
+            with audited.saying_all():
+                if not targets:
+                    done = describe_to_stream(run, stream, describe)
+                    check()
+                elif targets[0].suffix == PARTS_SUFFIX:
+                    done = describe_to_parts(
+                        run,
+                        targets[0],
+                        describe,
+                        restart=options.restart,
+                        advance=advance,
+                        check=check,
+                        kept=audited.kept,
+                    )
+                else:
+                    done = describe_to_files(
+                        run,
+                        targets,
+                        describe,
+                        force=options.force,
+                        restart=options.restart,
+                        advance=advance,
+                        check=check,
+                        kept=audited.kept,
+                    )
+            audited.stop(done)
+            if options.profile:
+                for line in describing.profile().splitlines():
+                    report(line)
         return done
 
 
-def _report_profile(
-    describer: Describer,
-    reader: CellReader,
-    options: DescribeFileOptions,
-    report: Callable[[str], None],
-) -> None:
-    if options.profile:
-        describer.clock.split("read", "encode", reader.encode_seconds)
-        for line in profile_text(describer.profile()).splitlines():
-            report(line)
+class _Here:
+    """Cells are described by this process."""
+
+    def __init__(self, describer: Describer, reader: CellReader) -> None:
+        self._describer, self._reader = describer, reader
+        self.label, self.hint = describer.engines.label, describer.engines.hint
+        self.reason = describer.reason
+
+    def describe(self, start: int) -> Iterator[Description]:
+        """See `Describing.describe`."""
+        chunks = self._reader.chunks(start, chunk_cells=CHUNK_CELLS)
+        return self._describer.describe(chunks, going_on=start > 0)
+
+    def profile(self) -> str:
+        """See `Describing.profile`."""
+        self._describer.clock.split("read", "encode", self._reader.encode_seconds)
+        return profile_text(self._describer.profile())
+
+
+@contextmanager
+def _here(bundle: Bundle, options: DescribeFileOptions, reader: CellReader) -> Iterator[Describing]:
+    yield _Here(Describer(bundle, options.describing), reader)
 
 
 def make_run(cells: Path, reader: CellReader, describer: Describer, *, bundle: Bundle) -> Run:
     """The run's identity: all that changes a description, and nothing that does not."""
-    generation = describer.generation
+    options = DescribeFileOptions(cells=cells, describing=describer.options)
+    return _run(options, reader, bundle=bundle, engine=describer.engines.label)
+
+
+def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader) -> dict[str, str]:
+    """All settings that change a text, by name."""
+    generation = generation_settings(bundle.manifest.generation, describing)
     settings = {name: str(value) for name, value in asdict(generation).items()}
     settings["layer"] = reader.counts_report.location
     settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
     settings["gene column"] = reader.gene_report.column
+    return settings
+
+
+def _run(options: DescribeFileOptions, reader: CellReader, *, bundle: Bundle, engine: str) -> Run:
+    generation = generation_settings(bundle.manifest.generation, options.describing)
     about = {
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.digest,
         "precision": bundle.manifest.precision,
         "c2t_version": c2t.__version__,
-        "engine": describer.engines.label,
+        "engine": engine,
         "generation": {
             "max_new_tokens": generation.max_new_tokens,
             "num_beams": generation.num_beams,
@@ -200,10 +282,10 @@ def make_run(cells: Path, reader: CellReader, describer: Describer, *, bundle: B
         "genes": reader.gene_report.sentence,
     }
     return Run(
-        cells=cells,
+        cells=options.cells,
         rows=reader.cell_index,
         bundle=bundle.digest,
-        options=settings,
+        options=run_settings(bundle, options.describing, reader),
         about=about,
         c2t_version=c2t.__version__,
     )

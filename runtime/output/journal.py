@@ -87,7 +87,7 @@ class Journal:
         self._rows = rows
         self._watch = watch
         self._encoder = msgspec.json.Encoder()
-        self._stream = _open_locked(path)
+        self._stream = open_locked(path)
         try:
             if restart:
                 self._stream.truncate(0)
@@ -115,7 +115,7 @@ class Journal:
             OutputError: The disk is full.
         """
         assert record.row == self._rows[self.done]
-        line = _line(self._encoder.encode(record))
+        line = checked_line(self._encoder.encode(record))
         with self._writing():
             self._stream.write(line)
             self._stream.flush()
@@ -186,7 +186,7 @@ class Journal:
             self._stream.flush()
             self._end = len(header)
             return self._end
-        self._check_mark(header, mark)
+        check_same_run(self.path, header, mark)
         end = len(header)
         for number, line in enumerate(iter(self._stream.readline, b"")):
             if not line.endswith(b"\n"):
@@ -212,19 +212,30 @@ class Journal:
             raise OutputError(problem, hint=RESTART_HINT)
         return record
 
-    def _check_mark(self, header: bytes, mark: RunMark) -> None:
-        earlier = decode_json(
-            header,
-            RunMark,
-            name=self.path,
-            error=OutputError,
-            hint=RESTART_HINT,
-            what="a journal of this c2t",
-        )
-        changes = list(_differences(earlier, mark))
-        if changes:
-            problem = f"{self.path} was left by another run, which differs in: {'; '.join(changes)}"
-            raise OutputError(problem, hint=RESTART_HINT)
+
+def check_same_run(path: Path, header: bytes, mark: RunMark) -> None:
+    """Refuse what another run has left.
+
+    Args:
+        path: Where it lies.
+        header: Its first line, which is the mark of its run.
+        mark: What this run is.
+
+    Raises:
+        OutputError: It says in what the runs differ.
+    """
+    earlier = decode_json(
+        header,
+        RunMark,
+        name=path,
+        error=OutputError,
+        hint=RESTART_HINT,
+        what="a journal of this c2t",
+    )
+    changes = list(_differences(earlier, mark))
+    if changes:
+        problem = f"{path} was left by another run, which differs in: {'; '.join(changes)}"
+        raise OutputError(problem, hint=RESTART_HINT)
 
 
 def read_line(line: bytes, where: str) -> Record:
@@ -236,14 +247,25 @@ def read_line(line: bytes, where: str) -> Record:
     Raises:
         OutputError: It is damaged.
     """
+    content = line_content(line, where)
+    return decode_json(content, Record, name=where, error=OutputError, hint=RESTART_HINT)
+
+
+def line_content(line: bytes, where: str) -> bytes:
+    """The JSON of a line with a checksum; see `checked_line`.
+
+    Raises:
+        OutputError: It is damaged.
+    """
     content, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
     if checksum != _checksum(content):
         problem = f"{where} is damaged: its checksum is not that of its content"
         raise OutputError(problem, hint=RESTART_HINT)
-    return decode_json(content, Record, name=where, error=OutputError, hint=RESTART_HINT)
+    return content
 
 
-def _line(content: bytes) -> bytes:
+def checked_line(content: bytes) -> bytes:
+    """A line of a journal: JSON, a tab and its checksum."""
     return content + b"\t" + _checksum(content) + b"\n"
 
 
@@ -251,7 +273,7 @@ def _checksum(content: bytes) -> bytes:
     return b"%08x" % zlib.crc32(content)
 
 
-def _open_locked(path: Path) -> IO[bytes]:
+def open_locked(path: Path) -> IO[bytes]:
     """Open a journal, or make it, and keep other processes out of it.
 
     Raises:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from c2t.runtime.output.record import FIELDS, Record
-from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.errors import OutputError, first_line
 
 ROW_GROUP = 16_384  # records of one row group: some tens of megabytes of text at most
 
@@ -34,6 +34,26 @@ def write_parquet(
         while group := list(itertools.islice(stream, ROW_GROUP)):
             columns = {name: [getattr(record, name) for record in group] for name in FIELDS}
             writer.write_table(pyarrow.table(columns, schema=schema))
+
+
+def read_parquet(path: Path, first: int = 0) -> Iterator[Record]:
+    """Read what `write_parquet` wrote; the rows are numbered from `first` on.
+
+    Raises:
+        OutputError: It cannot be read, or pyarrow is not installed.
+    """
+    pyarrow, parquet = _import_pyarrow()
+    try:
+        with parquet.ParquetFile(path) as file:
+            rows = itertools.count(first)
+            for batch in file.iter_batches(columns=list(FIELDS)):
+                for values in batch.to_pylist():
+                    yield Record(row=next(rows), **values)
+    except (OSError, pyarrow.ArrowException) as error:
+        problem = f"{path} cannot be read as Parquet: {first_line(error)}"
+        raise OutputError(
+            problem, hint="copy it again, or pass --restart to make it again"
+        ) from error
 
 
 def check_parquet(cells: Path) -> None:

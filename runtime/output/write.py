@@ -204,7 +204,7 @@ def describe_to_files(
             kept(journal.records())
         try:
             with advance(len(run.rows), resumed) as step:
-                for row, described in _numbered(run, describe, resumed):
+                for row, described in numbered(run, describe, resumed):
                     journal.append(make_record(row, described))
                     step(1)
             try:
@@ -226,29 +226,30 @@ def describe_to_files(
             if journal.done == 0 < len(run.rows):
                 journal.remove()
         journal.remove()
-    return _summary(run, errors, started, resumed, targets)
+    return summarize(run, errors, started, resumed, targets)
 
 
 def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summary:
     """Describe the cells to a stream as lines of JSON; nothing is kept if it is interrupted."""
     started = time.monotonic()
     errors = Counter[str]()
-    for row, described in _numbered(run, describe, 0):
+    for row, described in numbered(run, describe, 0):
         record = make_record(row, described)
         if record.error:
             errors[record.error] += 1
         stream.write(json_line(record))
         stream.flush()
-    return _summary(run, errors, started)
+    return summarize(run, errors, started)
 
 
-def _summary(
+def summarize(
     run: Run,
     errors: Counter[str],
     started: float,
     resumed: int = 0,
     targets: tuple[Path, ...] = (),
 ) -> Summary:
+    """How a run ended, given the errors of its cells and when it began (monotonic seconds)."""
     error, error_cells = errors.most_common(1)[0] if errors else (None, 0)
     return Summary(
         cells=len(run.rows),
@@ -261,7 +262,7 @@ def _summary(
     )
 
 
-def _numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Description]]:
+def numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, Description]]:
     """Descriptions with their rows; one too few or too many is a bug, never a shifted file."""
     rows = run.rows[start:].tolist()
     if rows:
@@ -273,17 +274,17 @@ def _write_all(
 ) -> None:
     """Write every output; they appear together, so that a run that fails here can be repeated."""
     with (
-        _naming(", ".join(map(str, targets))),
+        naming(", ".join(map(str, targets))),
         atomic_files(targets, force=force) as temporaries,
     ):
         for target, temporary in zip(targets, temporaries, strict=True):
-            with _naming(str(target)):
+            with naming(str(target)):
                 write = OUTPUT_FORMATS[target.suffix].write
                 write(cells, temporary, journal.records(), about)
 
 
 @contextmanager
-def _naming(targets: str) -> Iterator[None]:
+def naming(targets: str) -> Iterator[None]:
     """Turn an error of the file system into one that says which output it struck."""
     try:
         yield

@@ -5,12 +5,18 @@ Nothing of a door is imported before the command runs.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     EngineOption,
@@ -95,6 +101,10 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="How long requests may take to end when it stops.")
     ] = 30.0,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
+    audit_reason: AuditReasonOption = "",
 ) -> None:
     """Answer other programs: over HTTP, SiLA 2, a Unix socket, or standard input.
 
@@ -116,50 +126,55 @@ def serve(
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.describe.describer import DescribeOptions
 
+    place = AuditPlace(
+        trail=audit, key=audit_key, head=audit_head, scope="serve", subject=str(bundle)
+    )
     describing = DescribeOptions(engine=engine.value, threads=threads, batch_size=batch_size)
     if stdio:  # needs no package of the other doors
         from c2t.runtime.serve.parent import serve_parent
 
-        raise SystemExit(serve_parent(lambda: open_checked(bundle, trust), describing))
+        opening = partial(open_checked, bundle, trust)
+        raise SystemExit(serve_parent(opening, describing, place, reason=audit_reason))
     stage = import_stage("c2t.runtime.serve.options", extra="serve")
-    opened = open_bundle(bundle, verify=False, trust=trust)
-    sila_door = stage.SilaOptions(
-        folder=stage.state_folder("sila"),
-        host=host,
-        port=sila_port,
-        insecure=sila_insecure,
-        certificate=sila_certificate,
-        key=sila_key,
-        client_authority=sila_client_authority,
-        open_to_all=insecure,
-    )
-    options = stage.ServeOptions(
-        describing=describing,
-        http=stage.HttpOptions(
-            token=None if token_file is None else stage.read_token(token_file),
-            hosts=(*stage.own_names(host), *(allow_host or ())),
-            origins=tuple(allow_origin or ()),
-        ),
-        listen=stage.ListenOptions(host=host, port=port, drain_seconds=drain_seconds)
-        if http
-        else None,
-        insecure=insecure,
-        sila=sila_door if sila else None,
-        socket=socket,
-        jobs=stage.JobOptions(
-            folder=jobs_folder or stage.default_folder(opened.digest),
-            allowed=tuple(allow_folder or ()),
-            keep_seconds=keep_days * DAY,
-            upload_bytes=int(upload_gib * GIB),
-            stored_bytes=int(store_gib * GIB),
-            keep_bytes=int(store_gib * GIB),
-        ),
-        drain_seconds=drain_seconds,
-    )
-    server = import_stage("c2t.runtime.serve.server", extra="serve")
-    with hash_progress(opened.bytes) as advance:
-        opened.check_hashes(progress=advance)
-    server.serve_bundle(opened, options, report=say)
+    with auditing(place) as trail:
+        opened = open_bundle(bundle, verify=False, trust=trust)
+        sila_door = stage.SilaOptions(
+            folder=stage.state_folder("sila"),
+            host=host,
+            port=sila_port,
+            insecure=sila_insecure,
+            certificate=sila_certificate,
+            key=sila_key,
+            client_authority=sila_client_authority,
+            open_to_all=insecure,
+        )
+        options = stage.ServeOptions(
+            describing=describing,
+            http=stage.HttpOptions(
+                token=None if token_file is None else stage.read_token(token_file),
+                hosts=(*stage.own_names(host), *(allow_host or ())),
+                origins=tuple(allow_origin or ()),
+            ),
+            listen=stage.ListenOptions(host=host, port=port, drain_seconds=drain_seconds)
+            if http
+            else None,
+            insecure=insecure,
+            sila=sila_door if sila else None,
+            socket=socket,
+            jobs=stage.JobOptions(
+                folder=jobs_folder or stage.default_folder(opened.digest),
+                allowed=tuple(allow_folder or ()),
+                keep_seconds=keep_days * DAY,
+                upload_bytes=int(upload_gib * GIB),
+                stored_bytes=int(store_gib * GIB),
+                keep_bytes=int(store_gib * GIB),
+            ),
+            drain_seconds=drain_seconds,
+        )
+        server = import_stage("c2t.runtime.serve.server", extra="serve")
+        with hash_progress(opened.bytes) as advance:
+            opened.check_hashes(progress=advance)
+        server.serve_bundle(opened, options, report=say, trail=trail, reason=audit_reason)
 
 
 def _check_alone(others: dict[str, Any]) -> None:

@@ -20,10 +20,12 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.command_line.signals import SIGNALS
 from c2t.runtime.describe.describer import check_options
 from c2t.runtime.describe.model import Model
+from c2t.runtime.serve.audit_service import service_audit, service_settings
 from c2t.runtime.serve.http.app import make_app
 from c2t.runtime.serve.http.listen import ListenOptions, uvicorn_config
 from c2t.runtime.serve.http.metrics import Metrics
@@ -38,13 +40,22 @@ Report = Callable[[str], None]
 BACKLOG = 1024  # connections that wait to be accepted
 
 
-def serve_bundle(bundle: Bundle, options: ServeOptions, *, report: Report) -> None:
+def serve_bundle(
+    bundle: Bundle,
+    options: ServeOptions,
+    *,
+    report: Report,
+    trail: AuditTrail | None = None,
+    reason: str = "",
+) -> None:
     """Serve a bundle until a signal says to stop.
 
     Args:
         bundle: Its hashes are checked.
         options: Which doors, and how.
         report: Told where the doors are, and what happens, a sentence at a time.
+        trail: Told what is done, and by whom; None: there is no audit trail.
+        reason: Why settings are others than the last time, for the trail.
 
     Raises:
         C2TError: A setting that cannot be, a door that cannot be opened, an engine that does not
@@ -55,8 +66,12 @@ def serve_bundle(bundle: Bundle, options: ServeOptions, *, report: Report) -> No
     )
     check_options(bundle, options.describing)
     metrics = Metrics()
-    with Model(bundle, options.describing) as model:
-        room = EngineRoom(model, observer=metrics)
+    about = service_settings(bundle, options)
+    with (
+        service_audit(trail, bundle, about, reason=reason) as audit,
+        Model(bundle, options.describing) as model,
+    ):
+        room = EngineRoom(model, observer=metrics, audit=audit)
         try:
             asyncio.run(_serve(room, metrics, options, report))
         finally:

@@ -32,6 +32,7 @@ from c2t.runtime.serve.http.wire.boundary import Boundary
 from c2t.runtime.serve.http.wire.guard import Guard
 from c2t.runtime.serve.http.wire.problems import HttpError, problem_response
 from c2t.runtime.serve.jobs.jobs import Jobs
+from c2t.runtime.serve.room.audit import RoomAudit
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.system.errors import C2TError
 
@@ -91,6 +92,7 @@ def make_app(
             metrics=metrics,
             without_token={*open_paths, OPENAPI_PATH, *page},
             pages={"/"} & page.keys(),
+            audit=room.audit,
         ),
     ]
 
@@ -101,7 +103,7 @@ def make_app(
 
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
     app.router.redirect_slashes = False  # it would send the client to what its Host header says
-    _answer_errors(app, metrics)
+    _answer_errors(app, metrics, room.audit)
     return app
 
 
@@ -124,9 +126,11 @@ def _routes(operations: list[Operation]) -> list[Route]:
     return routes
 
 
-def _answer_errors(app: Starlette, metrics: Metrics) -> None:
+def _answer_errors(app: Starlette, metrics: Metrics, audit: RoomAudit) -> None:
     async def of_ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, C2TError)
+        if request.method not in ("GET", "HEAD"):  # what only looks has begun nothing
+            audit.refused(error)
         if isinstance(error, HttpError) and error.reason is not None:
             metrics.rejected(error.reason)
         return problem_response(error)

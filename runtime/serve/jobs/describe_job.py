@@ -47,6 +47,16 @@ class Progress(Protocol):
             left_out: What a picture of the cells will lack, a sentence each.
         """
 
+    def begins(self, cells: Path) -> None:
+        """The first cell is about to be described.
+
+        Args:
+            cells: The file, which will be found out if it changes from now on.
+
+        Raises:
+            C2TError: It must not be begun.
+        """
+
     def has(self, done: int, failed: int) -> None:
         """So many cells have results, and so many of those an error."""
 
@@ -80,6 +90,7 @@ def describe_job(
         has_plane, left_out = _look(folder, request, run)
         progress.opened(reader, run.about, left_out)
         with _Results(folder, run, progress) as results:
+            progress.begins(path)
             if not has_plane:
                 results.keep_vectors(bundle.manifest.decoder.hidden_size)
             described = room.describe_job(

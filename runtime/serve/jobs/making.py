@@ -15,6 +15,7 @@ import msgspec
 import c2t
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.describe.describer import check_options
+from c2t.runtime.serve.jobs.audit_lines import JobAudit
 from c2t.runtime.serve.jobs.errors import JobsFullError, renamed
 from c2t.runtime.serve.jobs.folders import Folders, check_name, storing
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
@@ -24,6 +25,7 @@ from c2t.runtime.serve.jobs.options import JobOptions
 from c2t.runtime.serve.jobs.registry import JobEntry, Registry
 from c2t.runtime.serve.jobs.state import DEFAULT_READING, JobState, Reading, now
 from c2t.runtime.serve.jobs.store import StoredJob
+from c2t.runtime.serve.room.audit import refusing
 from c2t.runtime.serve.room.limits import StoppingError
 from c2t.runtime.serve.room.messages import DescribeRequest, Settings
 from c2t.runtime.serve.room.room import EngineRoom
@@ -77,6 +79,7 @@ class JobMaker:
         self._budget = budget
         self._admission = threading.Lock()  # one new job at a time: keys and places are counted
         self._closed = False
+        self._audit = JobAudit(room)
 
     def close(self) -> None:
         """Make no more."""
@@ -85,6 +88,10 @@ class JobMaker:
 
     def from_upload(self, name: str, how: How, *, size: int | None) -> Upload:
         """See `Jobs.create_from_upload`."""
+        with refusing(self._room.audit):
+            return self._from_upload(name, how, size=size)
+
+    def _from_upload(self, name: str, how: How, *, size: int | None) -> Upload:
         check_name(name)
         request = JobRequest(source="upload", name=name, settings=how.settings, reading=how.reading)
         self._check(request)
@@ -99,11 +106,12 @@ class JobMaker:
 
         def accept(digest: str, size: int) -> JobState:
             path = folder.input / name
-            try:
-                check_cells_path(path)
-            except C2TError as error:
-                raise renamed(error, path, name) from error
-            return self._admit(job_id, request, how.key, digest=digest, size=size)
+            with refusing(self._room.audit):
+                try:
+                    check_cells_path(path)
+                except C2TError as error:
+                    raise renamed(error, path, name) from error
+                return self._admit(job_id, request, how.key, digest=digest, size=size)
 
         return Upload(
             folder, name, most=self._options.upload_bytes, budget=self._budget, accept=accept
@@ -111,6 +119,10 @@ class JobMaker:
 
     def from_path(self, path: str, how: How) -> JobState:
         """See `Jobs.create_from_path`."""
+        with refusing(self._room.audit):
+            return self._from_path(path, how)
+
+    def _from_path(self, path: str, how: How) -> JobState:
         place = self._allowed.find(path)
         check_name(place.name)
         request = JobRequest(
@@ -138,6 +150,10 @@ class JobMaker:
 
     def from_cells(self, request: DescribeRequest, key: str | None) -> JobState:
         """See `Jobs.create_from_cells`."""
+        with refusing(self._room.audit):
+            return self._from_cells(request, key)
+
+    def _from_cells(self, request: DescribeRequest, key: str | None) -> JobState:
         asked = JobRequest(
             source="cells", name=CELLS_NAME, settings=request.settings, reading=DEFAULT_READING
         )
@@ -206,6 +222,7 @@ class JobMaker:
                 bundle=bundle.digest,
                 version=c2t.__version__,
             )
+            self._audit.made(job_id, request.name, request.settings, sha256=digest)
             with storing("a job"):
                 request.write(made)
                 folder = self._folders.put_in_place(job_id)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import c2t
 from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.serve.jobs.audit_lines import JobAudit
 from c2t.runtime.serve.jobs.describe_job import AGAIN_HINT, describe_job
 from c2t.runtime.serve.jobs.errors import JobError, StorageError
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
@@ -25,7 +27,7 @@ from c2t.runtime.serve.jobs.results import available_formats
 from c2t.runtime.serve.jobs.state import Status, now
 from c2t.runtime.serve.room.limits import JobCancelled, OverloadedError, StoppingError
 from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.errors import AuditError, C2TError
 
 LOG = logging.getLogger(__name__)
 LOOK_INTERVAL = 30.0  # seconds between two looks for jobs that have expired
@@ -56,6 +58,7 @@ class Runner:
         self._allowed = allowed
         self._options = options
         self._budget = budget
+        self._audit = JobAudit(room)
         self._closing = False
         self._threads = [
             threading.Thread(target=self._work, name=f"c2t-job-{number}", daemon=True)
@@ -80,6 +83,7 @@ class Runner:
 
     def cancel(self, entry: JobEntry) -> None:
         """Have a job stop; one that nobody describes has ended when this returns."""
+        self._audit.asked(entry, "is to be cancelled")
         with self._registry.changed:
             entry.cancel = True
             if entry.waits:
@@ -87,6 +91,7 @@ class Runner:
 
     def resume(self, entry: JobEntry) -> None:
         """Have a job go on that failed or was cancelled; other jobs are left alone."""
+        self._audit.asked(entry, "is to go on")
         with self._registry.changed:  # its thread may be about to let go of it
             self._registry.changed.wait_for(lambda: not (entry.running and entry.state.has_ended))
         # The files first: somebody may be writing one for a while, which must not hold up all jobs.
@@ -110,7 +115,10 @@ class Runner:
 
         Raises:
             StorageError: The data base cannot be written; the rest is removed.
+            AuditError: The audit trail takes no line; nothing is removed.
         """
+        if not entry.removed:
+            self._audit.removed(entry)
         with self._registry.changed:
             if entry.removed:
                 return
@@ -144,7 +152,7 @@ class Runner:
                 total -= entry.bytes
                 try:
                     self.remove(entry)
-                except StorageError as error:
+                except (StorageError, AuditError) as error:
                     LOG.warning("job %s: %s", entry.state.id, error.problem)
 
     def _work(self) -> None:
@@ -216,15 +224,18 @@ class Runner:
         about = describe_job(
             entry.folder,
             request,
-            _EntryProgress(self._registry, entry),
+            _EntryProgress(self._registry, entry, self._audit),
             room=self._room,
             allowed=self._allowed,
             cancelled=lambda: self._closing or entry.cancel,
         )
+        self._audit.done(entry)
         self._end(entry, "done", about=about, formats=available_formats(request.source))
 
     def _end(self, entry: JobEntry, state: Status, **changes: Any) -> None:
         ended = now()
+        if state != "done":
+            self._audit.ended(entry, state, str(changes.get("problem", "")))
         entry.bytes = entry.folder.bytes()
         if state != "done" and entry.state.done:
             changes.setdefault("formats", available_formats(entry.state.source))
@@ -245,9 +256,14 @@ class Runner:
 class _EntryProgress:
     """Tells a registry how far a job is."""
 
-    def __init__(self, registry: Registry, entry: JobEntry) -> None:
+    def __init__(self, registry: Registry, entry: JobEntry, audit: JobAudit) -> None:
         self._registry = registry
         self._entry = entry
+        self._audit = audit
+
+    def begins(self, cells: Path) -> None:
+        """See `describe_job.Progress`."""
+        self._audit.begins(self._entry, cells)
 
     def opened(self, reader: CellReader, about: dict[str, Any], left_out: list[str]) -> None:
         """See `describe_job.Progress`."""

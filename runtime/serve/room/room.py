@@ -21,6 +21,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import Model
+from c2t.runtime.serve.room.audit import NO_AUDIT, RequestAudit, RoomAudit, refusing
 from c2t.runtime.serve.room.limits import (
     JobCancelled,
     OverloadedError,
@@ -46,6 +47,7 @@ class EngineRoom:
         model: What describes; whoever opened it closes it.
         limits: How much is taken at a time.
         observer: Told what happens.
+        audit: The audit trail; without one, nothing is recorded.
     """
 
     def __init__(
@@ -53,8 +55,11 @@ class EngineRoom:
         model: Model,
         limits: RoomLimits | None = None,
         observer: Observer = NO_OBSERVER,
+        *,
+        audit: RoomAudit = NO_AUDIT,
     ) -> None:
         self.model = model
+        self.audit = audit
         self.limits = limits or RoomLimits()
         self.observer = observer
         self._reader = CountedCellReader(model.bundle)
@@ -111,7 +116,14 @@ class EngineRoom:
             OverloadedError: Too many cells wait already.
             StoppingError: The service is about to stop.
             EngineError: No engine runs here.
+            AuditError: The audit trail takes no line.
         """
+        with refusing(self.audit):
+            return self._describe(request, stream=stream, wake=wake)
+
+    def _describe(
+        self, request: DescribeRequest, *, stream: bool, wake: Callable[[], None] | None
+    ) -> Ticket:
         self._check_room(len(request.cells))
         settings = request.settings
         read = self._reader.read(
@@ -133,6 +145,7 @@ class EngineRoom:
             decode=decode if stream else None,
             wake=wake,
             leave=partial(self._leave, options),
+            audit=self._audit_of(request),
         )
         submitted = 0
         try:
@@ -151,6 +164,18 @@ class EngineRoom:
                 self._leave(options)
             raise
         return ticket
+
+    def _audit_of(self, request: DescribeRequest) -> RequestAudit | None:
+        if not self.audit.on:
+            return None
+        bundle = self.model.bundle
+        return RequestAudit(
+            self.audit,
+            request,
+            bundle=bundle.digest,
+            signer=bundle.trust.fingerprint if bundle.trust else "",
+            engine=self.model.describer().engines.label,
+        )
 
     def describe_job(
         self,

@@ -13,10 +13,13 @@ from concurrent.futures import CancelledError, Future
 
 import msgspec
 
+from c2t.runtime.audit.line import Details
+from c2t.runtime.audit.texts import TextsHash
 from c2t.runtime.describe.confidence import BROKEN
 from c2t.runtime.describe.description import Description
+from c2t.runtime.serve.room.audit import RequestAudit
 from c2t.runtime.serve.room.messages import CellResult, DescribeResponse, cell_result
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import AuditError, C2TError, EngineError
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -60,6 +63,7 @@ class Ticket:
         wake: Called in a worker's thread when there is something new to take; without `decode`,
             when all cells are finished.
         leave: Called once, when no cell is under way any more.
+        audit: Writes the request's lines. Nothing is given before them; None: there are none.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Ticket:
         decode: Decode | None = None,
         wake: Callable[[], None] | None = None,
         leave: Callable[[], None] | None = None,
+        audit: RequestAudit | None = None,
     ) -> None:
         self.cells = cells
         self.warnings = tuple(warnings)
@@ -86,11 +91,17 @@ class Ticket:
         self._sent: dict[int, str] = {}
         self._done: deque[int] = deque()  # finished cells that were not taken yet
         self._woken = False  # and nothing was taken since
+        self._audit = audit
+        self._recorded = audit is None  # the line about its end, so it may be finished
+        self._withheld: AuditError | None = None  # why nothing is given
+        self._may_give = audit is None  # there is a line that says that texts are given
+        if audit is not None and decode is not None:
+            audit.begin(self._begun)
 
     @property
     def finished(self) -> bool:
-        """Whether no cell is under way any more."""
-        return self._left == 0
+        """Whether no cell is under way any more, and all may be given."""
+        return self._left == 0 and self._recorded
 
     @property
     def cancelled(self) -> bool:
@@ -110,9 +121,14 @@ class Ticket:
 
         Raises:
             EngineError: The engine is broken, or the service stopped.
+            AuditError: There is no line about it.
         """
         with self._changed:
             self._woken = False
+            if self._withheld is not None:
+                raise self._withheld
+            if not self._may_give:
+                return []
             tokens, self._tokens = self._tokens, {}
             done = list(self._done)
             self._done.clear()
@@ -142,7 +158,7 @@ class Ticket:
             EngineError: The engine is broken, the service stopped, or the time is over.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._left == 0, timeout):
+            if not self._changed.wait_for(lambda: self.finished, timeout):
                 problem = f"{self._left:,} of {self.cells:,} cells are not finished after "
                 problem += f"{timeout:g} s"
                 raise EngineError(problem, hint="send fewer cells at a time, or wait longer")
@@ -157,7 +173,7 @@ class Ticket:
         if self._error is not None:
             raise self._error
         cells = [result for result in self._results if result is not None]
-        if len(cells) < self.cells:
+        if len(cells) < self.cells or not self._recorded:
             problem = "the request was cancelled" if self._cancelled else "cells are under way"
             raise EngineError(problem, hint="send it again")
         return DescribeResponse(cells=cells, warnings=list(self.warnings))
@@ -201,13 +217,63 @@ class Ticket:
                 self._done.append(cell)
             self._error = self._error or error
             last = self._left == 0
-            if last:
+            if last and self._recorded:
                 self._changed.notify_all()
-            wake = self._waking() if last or self._decode is not None else None
-        if last and self._leave is not None:
+            wakes = (last and self._recorded) or self._decode is not None
+            wake = self._waking() if wakes else None
+        if last and self._audit is not None:
+            self._audit.end(self._found, self._ended)
+        elif last and self._leave is not None:
             self._leave()
         if wake is not None:
             wake()
+
+    def _found(self) -> Details:
+        """What the trail is told of the end."""
+        texts = TextsHash()
+        for result in self._results:
+            if result is not None:
+                texts.add(result.cell, result.text, result.error)
+        error, missing = self._error, self.cells - texts.cells
+        how = f"cancelled; {missing:,} cells were not described" if missing else "done"
+        return Details(
+            cells=texts.cells,
+            failed=texts.failed,
+            text_sha256=texts.hexdigest(),
+            result="failed" if error else how,
+            problem=error.problem if error else "",
+        )
+
+    def _begun(self, error: AuditError | None) -> None:
+        """The line that says that texts are given is on the disk, or is not."""
+        if error is not None:
+            self._withhold(error)
+            self.cancel()
+        with self._changed:
+            self._may_give = True
+            wake = self._waking()
+        if wake is not None:
+            wake()
+
+    def _ended(self, error: AuditError | None) -> None:
+        """The line about the end is on the disk, or is not."""
+        if error is not None:
+            self._withhold(error)
+        with self._changed:
+            self._recorded = self._may_give = True
+            self._changed.notify_all()
+            wake = self._waking()
+        if self._leave is not None:
+            self._leave()
+        if wake is not None:
+            wake()
+
+    def _withhold(self, error: AuditError) -> None:
+        """Give nothing of what there is: nobody could tell later that it was given."""
+        with self._changed:
+            self._error = self._withheld = error
+            self._tokens.clear()
+            self._done.clear()
 
     def _waking(self) -> Callable[[], None] | None:
         """What to call outside the lock, if its call is not under way already."""

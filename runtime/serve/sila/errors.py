@@ -16,7 +16,7 @@ from c2t.runtime.serve.jobs.errors import (
     StorageError,
 )
 from c2t.runtime.serve.room.limits import OverloadedError, StoppingError
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import AuditError, C2TError, EngineError
 
 PROBLEM_BYTES_MAX = 3000
 HINT_BYTES_MAX = 1000
@@ -43,6 +43,7 @@ KINDS: tuple[tuple[type[C2TError], str], ...] = (
     (StoppingError, "Stopping"),
     (PathRefusedError, "PathRefused"),
     (StorageError, "StorageFailed"),
+    (AuditError, "EngineFailed"),
     (JobNotFoundError, "JobUnknown"),
     (EngineError, "EngineFailed"),
     (C2TError, "InputRefused"),

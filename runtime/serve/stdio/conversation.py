@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 import c2t
+from c2t.runtime.serve.room.asking import let_in
 from c2t.runtime.serve.room.names_once import check_request
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.stdio.failures import rpc_error
@@ -68,11 +69,19 @@ class Conversation:
         room: Describes.
         source: What the peer says. A read gives what there is.
         sink: Where to answer.
+        peer: Who it is, for the audit trail.
     """
 
     def __init__(
-        self, room: EngineRoom, source: RawIOBase, sink: RawIOBase, *, options: StdioOptions
+        self,
+        room: EngineRoom,
+        source: RawIOBase,
+        sink: RawIOBase,
+        *,
+        options: StdioOptions,
+        peer: str = "standard input",
     ) -> None:
+        self._peer = peer
         self._room = room
         self._source = source
         self._options = options
@@ -108,6 +117,7 @@ class Conversation:
 
     def _read(self) -> None:
         """Answer line by line."""
+        let_in(self._peer)
         try:
             for line in read_lines(self._source.read, self._options.line_bytes):
                 self._answer(line)

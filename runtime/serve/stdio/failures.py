@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from c2t.runtime.serve.room.limits import OverloadedError, StoppingError
 from c2t.runtime.serve.stdio.wire import Code, RpcError, shown
-from c2t.runtime.system.errors import BundleError, C2TError, CellFileError, EngineError
+from c2t.runtime.system.errors import AuditError, BundleError, C2TError, CellFileError, EngineError
 
 
 def rpc_error(error: C2TError) -> RpcError:
@@ -16,6 +16,6 @@ def rpc_error(error: C2TError) -> RpcError:
         return RpcError(Code.CELLS, problem, hint=hint)
     if isinstance(error, StoppingError):
         return RpcError(Code.STOPPING, problem, hint=hint)
-    if isinstance(error, (EngineError, BundleError)):
+    if isinstance(error, (EngineError, BundleError, AuditError)):
         return RpcError(Code.ENGINE, problem, hint=hint)
     return RpcError(Code.INVALID_PARAMS, problem, hint=hint)

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import stat
+import struct
 import sys
 import threading
 from contextlib import suppress
@@ -29,6 +30,7 @@ from c2t.runtime.system.portable.open_flags import NO_LINK
 
 LOG = logging.getLogger(__name__)
 PEERS_MAX = 64
+PEER = struct.Struct("3i")  # `struct ucred`: process, user, group
 MODE = 0o600
 
 
@@ -115,7 +117,9 @@ class SocketDoor:
             return
         connection.setblocking(True)  # on some systems it is as the listener
         stream = connection.makefile("rwb", buffering=0)
-        conversation = Conversation(self._room, stream, stream, options=self._options)
+        conversation = Conversation(
+            self._room, stream, stream, options=self._options, peer=_peer(connection)
+        )
         thread = threading.Thread(
             target=self._talk, args=(connection, stream, conversation), name="c2t-peer", daemon=True
         )
@@ -137,6 +141,17 @@ class SocketDoor:
                 del self._peers[connection]
             stream.close()
             connection.close()
+
+
+def _peer(connection: socket.socket) -> str:
+    """Who is connected, as far as the system says."""
+    if not hasattr(socket, "SO_PEERCRED"):  # Linux only
+        return "a Unix socket"
+    with suppress(OSError):
+        said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+        process, user, _ = PEER.unpack(said)
+        return f"a Unix socket, process {process} of user {user}"
+    return "a Unix socket"
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -22,9 +22,12 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from c2t.runtime.audit.line import Action
 from c2t.runtime.serve.http.metrics import Metrics
 from c2t.runtime.serve.http.options import HttpOptions
 from c2t.runtime.serve.http.wire.problems import HttpError, problem_response, shown
+from c2t.runtime.serve.room.asking import let_in
+from c2t.runtime.serve.room.audit import NO_AUDIT, RoomAudit
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Guard:
         metrics: Counts what is refused.
         without_token: Paths that need none.
         pages: Paths that a link of another site may lead to.
+        audit: Told who was not let in.
     """
 
     def __init__(
@@ -51,9 +55,11 @@ class Guard:
         metrics: Metrics,
         without_token: Collection[str],
         pages: Collection[str],
+        audit: RoomAudit = NO_AUDIT,
     ) -> None:
         self._app = app
         self._metrics = metrics
+        self._audit = audit
         self._hosts = {host.lower() for host in options.hosts}
         self._origins = {origin.lower().rstrip("/") for origin in options.origins}
         self._token = None if options.token is None else options.token.encode("ascii")
@@ -65,14 +71,19 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        client = (scope.get("client") or ("a socket",))[0]
+        let_in("HTTP", client)
         try:
             self._check(scope)
         except HttpError as refusal:
             self._metrics.rejected(refusal.reason or "")
-            client = (scope.get("client") or ("a socket",))[0]
+            login = refusal.reason == "token"
+            self._audit.refused(refusal, action=Action.login if login else Action.refuse)
             log.warning("%s was refused: %s", client, refusal.problem)
             await problem_response(refusal)(scope, receive, send)
             return
+        if self._token is not None and scope["path"] not in self._without_token:
+            let_in("HTTP", f"{client} with the token")
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:

@@ -24,7 +24,7 @@ from c2t.runtime.serve.jobs.errors import (
     TooLargeError,
 )
 from c2t.runtime.serve.room.limits import OverloadedError, StoppingError
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import AuditError, C2TError, EngineError
 
 PROBLEM_TYPE = "application/problem+json"
 # What is not listed is a problem of the input: 422.
@@ -32,6 +32,7 @@ STATUSES: tuple[tuple[type[C2TError], HTTPStatus], ...] = (
     (OverloadedError, HTTPStatus.TOO_MANY_REQUESTS),
     (JobsFullError, HTTPStatus.TOO_MANY_REQUESTS),
     (StoppingError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (AuditError, HTTPStatus.SERVICE_UNAVAILABLE),
     (EngineError, HTTPStatus.FAILED_DEPENDENCY),
     (JobNotFoundError, HTTPStatus.NOT_FOUND),
     (JobConflictError, HTTPStatus.CONFLICT),
@@ -107,7 +108,7 @@ def headers_of(error: C2TError) -> dict[str, str]:
         return error.headers
     if isinstance(error, (OverloadedError, JobsFullError)):
         return {"Retry-After": str(error.retry_after)}
-    if isinstance(error, StoppingError):
+    if isinstance(error, (StoppingError, AuditError)):
         return {"Retry-After": str(STOPPING_RETRY)}
     return {}
 

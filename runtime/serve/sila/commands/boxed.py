@@ -17,6 +17,7 @@ from sila.framework import SiLAError, UndefinedExecutionError
 from sila.server import CommandExecution, ObservableCommand
 
 from c2t.runtime.serve.jobs.state import Status
+from c2t.runtime.serve.room.asking import let_in
 from c2t.runtime.serve.room.limits import OverloadedError
 from c2t.runtime.serve.sila.errors import CancelledError, DefinedErrors, two_lines
 from c2t.runtime.serve.sila.runs import Run, Runs
@@ -45,6 +46,7 @@ class BoxedCommand(ObservableCommand):
         command_execution: CommandExecution[Any],
     ) -> None:
         """Run the function; called by the library in a task of its own."""
+        let_in("SiLA 2")  # the library tells nobody who its client is
         box = dict(parameters)
         parameters.clear()
         await super().execute({"box": box}, metadata, command_execution)

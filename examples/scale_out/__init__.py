@@ -1,0 +1,1 @@
+"""Other ways to bring `(start, stop) → records` to many machines than Dask."""

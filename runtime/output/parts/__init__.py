@@ -1,0 +1,1 @@
+"""An atlas as a folder of Parquet parts with a manifest."""
