@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 
 # Extras that describe cells or serve them. Others, as those of an export, are not run.
-RUN_EXTRAS = ("cpu", "gpu", "tensorrt", "rtx", "parquet", "serve", "sila", "trust")
+RUN_EXTRAS = ("cpu", "gpu", "tensorrt", "rtx", "parquet", "serve", "sila", "trust", "dask")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 
