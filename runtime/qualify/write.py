@@ -15,7 +15,9 @@ import msgspec
 
 from c2t.runtime.qualify.page import make_page
 from c2t.runtime.qualify.report import Made, QualifyOptions, make_report
+from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import atomic_folder, check_folder_target
+from c2t.runtime.trust.keys import TrustedKey
 
 JSON_NAME, PAGE_NAME, SUMS_NAME = "report.json", "report.html", "SHA256SUMS"
 
@@ -51,9 +53,13 @@ def write_report(
         told: Called when all is written, before it is put in place; if it fails, nothing is.
 
     Raises:
-        OutputError: Something else is there, or the place cannot be written.
+        OutputError: Something else is there, or the place cannot be written or is in the bundle.
+        TrustError: The key that is to be trusted is none. That is a mistake of whoever asks, and
+            no fault of what is qualified.
     """
-    check_folder_target(target, force=force, marker=JSON_NAME)
+    _check_outside(bundle, check_folder_target(target, force=force, marker=JSON_NAME))
+    if options is not None and options.trust is not None:
+        TrustedKey.read(options.trust)
     with atomic_folder(target, force=force, marker=JSON_NAME) as folder:
         made = make_report(bundle, folder, options)
         content = msgspec.json.format(msgspec.json.encode(made.report), indent=1) + b"\n"
@@ -70,3 +76,15 @@ def write_report(
         if told is not None:
             told(written)
     return written
+
+
+def _check_outside(bundle: Path, target: Path) -> None:
+    """Refuse a report that would be one file too many of the bundle that it is about.
+
+    Raises:
+        OutputError: The folder lies in the bundle.
+    """
+    place = bundle.resolve()
+    if place in (target, *target.parents):
+        problem = f"{target} lies in the bundle, which holds only what was written with it"
+        raise OutputError(problem, hint="write the report beside it")

@@ -224,6 +224,31 @@ def test_an_unsigned_bundle_fails_where_a_key_is_trusted(
     assert report.bundle.signed_by
 
 
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n"])
+def test_a_bad_key_is_refused_in_two_lines(
+    quick, call_c2t, bundle: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    pytest.importorskip("cryptography")
+    key = tmp_path / "key.pem"
+    if content is not None:
+        key.write_bytes(content)
+    before = set(tmp_path.iterdir())
+    done = call_c2t("verify", bundle, "--report", tmp_path / "report", "--trust", key)
+    assert (done.returncode, done.stdout) == (1, "")
+    error, hint = done.stderr.splitlines()
+    assert error.startswith(f"error: {key} is not a public key")
+    assert hint.startswith("hint: name a PEM file")
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("place", [".", "report", "a/b"])
+def test_a_report_within_its_bundle_is_refused(quick, call_c2t, bundle: Path, place: str) -> None:
+    before = set(bundle.rglob("*"))
+    done = call_c2t("verify", bundle, "--report", bundle / place, "--force")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 2)
+    assert set(bundle.rglob("*")) == before
+
+
 def test_nothing_half_written(quick, bundle: Path, tmp_path: Path) -> None:
     target = tmp_path / "report"
 
