@@ -125,12 +125,19 @@ def test_check_and_show(
 def test_bad_keys_and_trails_of_others_in_two_lines(
     bundle: Path, cells: Path, tmp_path: Path, call_c2t: Command, places: tuple[Any, ...]
 ) -> None:
-    trail, where = tmp_path / "trail", places[2:]
+    trail, where, out = tmp_path / "trail", places[2:], tmp_path / "out"
     call_c2t("verify", bundle, *places)
     content = trail.read_bytes()
+    before = set(tmp_path.iterdir())
+    commands = (
+        ("audit", "check", trail, *where),
+        ("verify", bundle, *places),
+        ("verify", bundle, "--report", out, *places),
+        ("describe", bundle, cells, "-o", out.with_suffix(".jsonl"), *places),
+    )
     for key in (secrets.token_hex(32), "no key", ""):
         (tmp_path / "key").write_text(key)
-        for command in (("audit", "check", trail, *where), ("verify", bundle, *places)):
+        for command in commands:
             done = call_c2t(*command)
             assert (done.returncode, done.stdout) == (1, "")
             assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
@@ -138,6 +145,7 @@ def test_bad_keys_and_trails_of_others_in_two_lines(
                 "hint",
             ]
     assert trail.read_bytes() == content
+    assert set(tmp_path.iterdir()) == before
     done = call_c2t("audit", "check", tmp_path / "none")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2

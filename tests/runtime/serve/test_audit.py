@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cli_process import run_c2t
 from serve_cells import counted_cells, counts
 from serve_process import Served, served
 
+from c2t.runtime.audit.line import Action, Details
 from c2t.runtime.serve.room.messages import DescribeRequest
 
 TOKEN = "a-token-of-this-test-0123456789"
@@ -148,6 +150,25 @@ def test_a_service_does_not_start_with_a_trail_that_cannot_be_used(
     assert ended.returncode == 1
     assert "error: cannot write" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("doors", [("--port", "0", "--jobs-folder", "JOBS"), ("--stdio",)])
+@pytest.mark.parametrize("key", [secrets.token_hex(32), "no key"], ids=["another", "none"])
+def test_a_trail_of_another_key_is_refused_in_two_lines(
+    tiny_bundle_folder: Path, tmp_path: Path, files: Files, doors: tuple[str, ...], key: str
+) -> None:
+    with files.open() as trail:
+        trail.record(Action.start, Details(scope="serve"))
+    content = files.trail.read_bytes(), files.head.read_bytes()
+    files.key.write_text(key)
+    jobs = tmp_path / "jobs"
+    words = [str(jobs) if word == "JOBS" else word for word in doors]
+    ended = run_c2t("serve", tiny_bundle_folder, *words, *audit_options(files))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    lines = ended.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["error", "hint"]
+    assert (files.trail.read_bytes(), files.head.read_bytes()) == content
+    assert not jobs.exists()
 
 
 def test_a_service_that_cannot_start_says_so_in_its_trail(
