@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing.resource_tracker
+import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from c2t.runtime.system.errors import C2TError, first_line
 from c2t.runtime.system.machine import look_at_machine
 
 LOCAL = "local"
+ADDRESS = re.compile(r"(?:(?:tcp|tls)://)?(?:[\w.-]+|\[[\w:.%-]+\]):(?P<port>[0-9]{1,5})")
+TLS_SETTINGS = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY"
 CONNECT_SECONDS = 10
 WORKERS_SECONDS = 30  # until the first worker is there
 CORES_OF_PROCESS = 4
@@ -51,13 +54,17 @@ def parse_place(text: str, engine: str) -> Place:
     """What `--dask` says: a scheduler's address, `local`, or `local:PROCESSES`.
 
     Raises:
-        ClusterError: Neither.
+        ClusterError: Neither. Dask would hang for 20 s over some words that are no address.
     """
     name, _, number = text.partition(":")
     if name != LOCAL:
-        if not text.strip():
-            problem = "--dask names no scheduler"
-            raise ClusterError(problem, hint="give its address (tcp://HOST:8786), or `local`")
+        address = ADDRESS.fullmatch(text)
+        if address is None or not 1 <= int(address["port"]) < 1 << 16:
+            problem = f"--dask {text!r} is not the address of a scheduler"
+            hint = (
+                "give tcp://HOST:8786 or tls://HOST:8786, or `local` for processes of this machine"
+            )
+            raise ClusterError(problem, hint=hint)
         return Place(address=text)
     if not number and ":" not in text:
         on_gpu = engine != EngineName.cpu and bool(look_at_machine().gpus)
@@ -92,7 +99,22 @@ def open_client(place: Place) -> Iterator[Any]:
 
 
 def _connect(distributed: Any, address: str, security: Any) -> Any:
+    hint = "start one with `dask scheduler`, or pass `--dask local`"
     try:
+        # What is wrong before a connection leaves a client that hangs for 20 s, and then ends in a
+        # traceback. So it is looked for first.
+        address = distributed.comm.normalize_address(address)
+        with_tls = address.startswith("tls://")
+        if with_tls:
+            hint = f"start one with `dask scheduler`, and name its keys in {TLS_SETTINGS}"
+        security = security or distributed.Security()
+        has_keys = security.get_connection_args("client")["ssl_context"] is not None
+        problem = "" if has_keys or not with_tls else "there are no keys for it"
+        if security.require_encryption and not with_tls:
+            problem = "Dask's settings here ask for encryption, and this address has none"
+            hint = "start one with `dask scheduler --protocol tls`, and give its tls:// address"
+        if problem:
+            raise ValueError(problem)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions, which are compared below
             return distributed.Client(
@@ -103,9 +125,8 @@ def _connect(distributed: Any, address: str, security: Any) -> Any:
                 name="c2t-describe",
             )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        # Besides OSError: an address of no form, `tls://` without keys, a refused `tcp://`.
+        # Besides OSError: keys that cannot be read, and what is raised above.
         problem = f"no Dask scheduler can be reached at {address}: {first_line(error)}"
-        hint = "start one with `dask scheduler`, or pass `--dask local`"
         raise ClusterError(problem, hint=hint) from error
 
 

@@ -25,8 +25,16 @@ Completed = subprocess.CompletedProcess[str]
 Command = Callable[..., Completed]
 
 
-def run_c2t(*arguments: object, cwd: Path | None = None, stdout: int | None = None) -> Completed:
-    """Run the command; standard output is kept unless a file descriptor takes it."""
+def run_c2t(
+    *arguments: object,
+    cwd: Path | None = None,
+    stdout: int | None = None,
+    env: dict[str, str] | None = None,
+) -> Completed:
+    """Run the command; standard output is kept unless a file descriptor takes it.
+
+    `env` holds variables besides those that every test has.
+    """
     return subprocess.run(
         [str(C2T), *map(str, arguments)],
         stdout=subprocess.PIPE if stdout is None else stdout,
@@ -34,7 +42,7 @@ def run_c2t(*arguments: object, cwd: Path | None = None, stdout: int | None = No
         text=True,
         timeout=120,
         check=False,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(env or {})},
         cwd=cwd,
     )
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SECONDS = 60.0
+PROTOCOL = "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME"
 ENVIRONMENT = {
     **os.environ,
     "PYTHONSAFEPATH": "1",
@@ -31,12 +32,16 @@ class Cluster:
         workers: The processes of the workers.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self._folder = folder
+        self._environment = {**ENVIRONMENT, **settings}
+        self._protocol = settings.get(PROTOCOL, "tcp")
         self._logs = 0
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.scheduler, log = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
-        self.address = _wait_for(log, r"Scheduler at:\s+(tcp://\S+)")
+        self.scheduler, log = self._start(
+            "scheduler", "--host", f"{self._protocol}://127.0.0.1", "--port", "0"
+        )
+        self.address = _wait_for(log, rf"Scheduler at:\s+({self._protocol}://\S+)")
 
     def add_worker(self, *options: str, cwd: Path | None = None) -> None:
         """Start a worker, and wait until the scheduler has it."""
@@ -44,7 +49,7 @@ class Cluster:
             "worker", self.address, "--nthreads", "1", "--no-nanny", *options, cwd=cwd
         )
         self.workers.append(worker)
-        _wait_for(log, r"Registered to:\s+(tcp://\S+)")
+        _wait_for(log, rf"Registered to:\s+({self._protocol}://\S+)")
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """SIGKILL: nothing of it ends in order."""
@@ -65,15 +70,21 @@ class Cluster:
         command = [sys.executable, "-P", "-m", "dask", *arguments, "--dashboard-address", ":0"]
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                command, stdout=stream, stderr=stream, env=ENVIRONMENT, cwd=cwd or self._folder
+                command,
+                stdout=stream,
+                stderr=stream,
+                env=self._environment,
+                cwd=cwd or self._folder,
             )
         return process, log
 
 
 @contextmanager
-def dask_cluster(folder: Path, *workers: tuple[str, ...]) -> Iterator[Cluster]:
-    """A cluster with workers of these options."""
-    cluster = Cluster(folder)
+def dask_cluster(
+    folder: Path, *workers: tuple[str, ...], settings: dict[str, str] | None = None
+) -> Iterator[Cluster]:
+    """A cluster with workers of these options, and settings of Dask in its environment."""
+    cluster = Cluster(folder, settings or {})
     try:
         for options in workers:
             cluster.add_worker(*options)

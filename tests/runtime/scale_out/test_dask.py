@@ -22,7 +22,7 @@ from c2t.runtime.scale_out.window import AHEAD
 from c2t.runtime.system.errors import C2TError
 
 pytest.importorskip("distributed")
-from dask_cluster import Cluster, dask_cluster
+from dask_cluster import PROTOCOL, Cluster, dask_cluster
 
 pytestmark = [pytest.mark.slow]
 N = 2000
@@ -170,3 +170,38 @@ def test_no_workers(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with dask_cluster(tmp_path) as cluster, pytest.raises(C2TError, match="has no workers"):
         describe(cells, tmp_path / "out.jsonl", cluster.address)
     assert not list(tmp_path.glob("*out.jsonl*"))
+
+
+def tls_settings(folder: Path) -> dict[str, str]:
+    """New keys in a folder, and Dask's settings that name them, as variables."""
+    from distributed.security import Security
+
+    keys = Security.temporary()
+    folder.mkdir()
+    (folder / "ca.pem").write_text(keys.tls_ca_file)
+    (folder / "key.pem").write_text(keys.tls_client_key + keys.tls_client_cert)
+    files = {"CA_FILE": "ca.pem"}
+    for who in ("SCHEDULER", "WORKER", "CLIENT"):
+        files |= {f"{who}__CERT": "key.pem", f"{who}__KEY": "key.pem"}
+    places = {f"DASK_DISTRIBUTED__COMM__TLS__{k}": str(folder / v) for k, v in files.items()}
+    return {**places, PROTOCOL: "tls", "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+
+
+def test_a_cluster_with_keys(cells: Path, expected: bytes, tmp_path: Path) -> None:
+    """As the README says: `tls://`, with the places of the keys in Dask's own settings."""
+    ours, others = tls_settings(tmp_path / "keys"), tls_settings(tmp_path / "others")
+    output = tmp_path / "out.jsonl"
+    with dask_cluster(tmp_path, (), settings=ours) as cluster:
+        words = ("describe", BUNDLES["mlp"], cells, "-o", output, "--dask")
+        without_tls = cluster.address.replace("tls", "tcp")
+        refused = ((cluster.address, {}), (cluster.address, others), (without_tls, ours))
+        for address, settings in refused:
+            done = run_c2t(*words, address, env=settings)
+            assert done.returncode == 1
+            *_, error, hint = done.stderr.splitlines()
+            assert error.startswith(f"error: no Dask scheduler can be reached at {address}: ")
+            assert hint.startswith("hint: start one with")
+            assert not list(tmp_path.glob("*out.jsonl*"))
+        done = run_c2t(*words, cluster.address, env=ours)
+        assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == expected

@@ -149,18 +149,23 @@ def test_places() -> None:
     assert parse_place("localhost:8786", "auto") == Place(address="localhost:8786")
     assert parse_place("local:1", "cpu") == Place(address="", processes=1)
     assert parse_place("local", "cpu").processes >= 2
-    for wrong in ("", " ", "local:", "local:0", "local:many", "local:99999", "local:-1"):
+    assert parse_place("tls://[fe80::1%eth0]:8786", "cpu").address == "tls://[fe80::1%eth0]:8786"
+    wrong = ("", " ", "local:", "local:0", "local:many", "local:99999", "local:-1", "ftp://h:1")
+    wrong += ("ucx://h:1", "inproc://x", "tcp://h", "h", "h:x", "h:0", "h:65536", "tcp://h:1\n")
+    for text in wrong:
         with pytest.raises(ClusterError):
-            parse_place(wrong, "cpu")
+            parse_place(text, "cpu")
 
 
 @pytest.mark.parametrize(
     ("address", "words"),
     [
         ("tcp://127.0.0.1:1", "no Dask scheduler can be reached at tcp://127.0.0.1:1: "),
-        ("ftp://127.0.0.1:1", "no Dask scheduler can be reached at ftp://127.0.0.1:1: "),
-        ("tls://127.0.0.1:1", "no Dask scheduler can be reached at tls://127.0.0.1:1: "),
-        ("nonsense:x", "no Dask scheduler can be reached at nonsense:x: "),
+        ("127.0.0.1:1", "no Dask scheduler can be reached at tcp://127.0.0.1:1: "),
+        (
+            "tls://127.0.0.1:1",
+            "no Dask scheduler can be reached at tls://127.0.0.1:1: there are no",
+        ),
     ],
 )
 def test_a_scheduler_that_is_not_there(
