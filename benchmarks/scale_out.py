@@ -152,6 +152,12 @@ class Contestant:
                 name = f"{who}_{size}_mb"
                 self.peaks[name] = max(self.peaks[name], value / 1e6)
 
+    def kill(self) -> None:
+        """End all its processes, if it has not ended."""
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
     def _stop(self, since: float) -> None:
         os.killpg(self._process.pid, signal.SIGSTOP)
         self.seconds += time.monotonic() - since
@@ -184,8 +190,7 @@ def contest(bundle: Path, cells: Path, count: int, *, first: int) -> list[Contes
                 one.look()
     finally:
         for one in both:
-            if one._process.returncode is None:
-                os.killpg(one._process.pid, signal.SIGKILL)
+            one.kill()
     outputs = [one.output.read_bytes() for one in both]
     if outputs[0] != outputs[1]:
         sys.exit("the two files differ")
