@@ -12,6 +12,7 @@ from typing import Any
 from sila.framework import BaseServer
 from sila.server import UnobservableCommand
 
+from c2t.runtime.serve.room.asking import let_in
 from c2t.runtime.serve.sila.commands.boxed import waker
 from c2t.runtime.serve.sila.commands.submit import Submitter
 from c2t.runtime.serve.sila.errors import DefinedErrors
@@ -31,6 +32,7 @@ class PromptCommand(UnobservableCommand):
         self, request: bytes = b"", metadata: dict[str, bytes] | None = None
     ) -> bytes:
         """Run the function; called by the library when a client asks for it."""
+        let_in("SiLA 2")  # the library tells nobody who its client is
         assert self.feature is not None
         assert isinstance(self.feature.context, BaseServer)
         self.feature.context.accept_command_execution(self.fully_qualified_identifier)

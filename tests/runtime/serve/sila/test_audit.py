@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,8 @@ from sila_door import body, client_of, opened, responses
 
 from c2t.runtime.serve.room.messages import CellResult
 from c2t.runtime.serve.room.room import EngineRoom
+
+COMMANDS = ("DescribeCells", "DescribeNow")
 
 
 @pytest.fixture
@@ -30,14 +33,21 @@ def room(model, trail: ServiceTrail):
     room.close()
 
 
-def test_a_command_has_its_line(room, jobs, model, trail: ServiceTrail, tmp_path: Path) -> None:
+async def ask(client: Any, command: str, cells: int) -> bytes:
+    """Lines of results, by a command that is watched or by one that answers at once."""
+    parameters = {"Cells": body(counts(cells)), "Settings": ""}
+    answer = await getattr(client.CellDescription, command)(**parameters)
+    lines: bytes = (answer if command == "DescribeNow" else await responses(answer))["Results"]
+    return lines
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_its_line(
+    room, jobs, model, trail: ServiceTrail, tmp_path: Path, command: str
+) -> None:
     async def run() -> bytes:
         async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
-            execution = await client.CellDescription.DescribeCells(
-                Cells=body(counts(3)), Settings=""
-            )
-            found: bytes = (await responses(execution))["Results"]
-            return found
+            return await ask(client, command, 3)
 
     content = asyncio.run(run())
     results = [msgspec.json.decode(line, type=CellResult) for line in content.splitlines()]
@@ -47,18 +57,16 @@ def test_a_command_has_its_line(room, jobs, model, trail: ServiceTrail, tmp_path
     assert line["who"]["asked_by"] == "SiLA 2"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
 def test_without_its_line_a_command_fails(
-    room, jobs, trail: ServiceTrail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room, jobs, trail: ServiceTrail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     Disk(monkeypatch).full = True
 
     async def run() -> None:
         async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
-            execution = await client.CellDescription.DescribeCells(
-                Cells=body(counts(2)), Settings=""
-            )
             with pytest.raises(DefinedExecutionError, match="audit trail"):
-                await responses(execution)
+                await ask(client, command, 2)
 
     asyncio.run(run())
     assert not trail.lines()
