@@ -34,6 +34,8 @@ def text_faults(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, "a process's text without an encoding"
         if name not in TEXT_CALLS or (name.endswith("_text") and isinstance(function, ast.Name)):
             continue  # `write_text` of ours is a function, that of paths is not
+        if name == "read_text" and node.args:
+            continue  # a file of an installed package, which is UTF-8
         mode = next((k.value for k in node.keywords if k.arg == "mode"), None)
         words = [a.value for a in (*node.args, mode) if isinstance(a, ast.Constant)]
         texts = [word for word in words if isinstance(word, str)]

@@ -67,7 +67,7 @@ def _judge(name: str, case: Callable[[], str]) -> Check:
 
 def _text(folder: Path) -> Path:
     path = folder / "text.h5ad"
-    path.write_text("cell,gene,count\n", encoding="ascii")
+    path.write_text("cell,gene,count\n", encoding="ascii", newline="")
     return path
 
 

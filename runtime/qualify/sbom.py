@@ -59,7 +59,12 @@ def write_sbom(folder: Path) -> Sbom:
     hint = "run `cyclonedx-py environment` yourself to see why"
     try:
         ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=False
+            command,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = f"cyclonedx-py did not run: {error}"

@@ -47,7 +47,7 @@ def check_tampering(folder: Path) -> list[Check]:
         folder: An empty one, for the trail, a key of its own and its head.
     """
     trail, key, head = folder / "trail.jsonl", folder / "key", folder / "head"
-    key.write_text(secrets.token_hex(32), encoding="ascii")
+    key.write_text(secrets.token_hex(32), encoding="ascii", newline="")
     try:
         _write(trail, key, head)
         faults = [fault.problem for fault in check_trail(trail, key=key, head=head).faults]
@@ -68,7 +68,7 @@ def check_tampering(folder: Path) -> list[Check]:
     ways = {name: b"".join(way(whole.splitlines(keepends=True))) for name, way in WAYS}
     other = folder / "other"
     other.mkdir()
-    (other / "key").write_text(secrets.token_hex(32), encoding="ascii")
+    (other / "key").write_text(secrets.token_hex(32), encoding="ascii", newline="")
     _write(other / "trail.jsonl", other / "key", other / "head")
     ways["a line by another key"] = (
         whole + (other / "trail.jsonl").read_bytes().splitlines(True)[-1]

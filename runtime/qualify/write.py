@@ -66,12 +66,14 @@ def write_report(
         digest = hashlib.sha256(content).hexdigest()
         (folder / JSON_NAME).write_bytes(content)
         page = make_page(made.report, sha256=digest, json_name=JSON_NAME)
-        (folder / PAGE_NAME).write_text(page, encoding="utf-8", errors="backslashreplace")
+        (folder / PAGE_NAME).write_text(
+            page, encoding="utf-8", errors="backslashreplace", newline=""
+        )
         sums = [
             f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
             for path in sorted(folder.iterdir())
         ]
-        (folder / SUMS_NAME).write_text("".join(sums), encoding="ascii")
+        (folder / SUMS_NAME).write_text("".join(sums), encoding="ascii", newline="")
         written = Written(made=made, sha256=digest)
         if told is not None:
             told(written)

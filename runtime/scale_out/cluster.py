@@ -11,6 +11,7 @@ import logging
 import multiprocessing.resource_tracker
 import re
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -227,7 +228,7 @@ def _interrupt_is_ours() -> Iterator[None]:
     A terminal sends it to every process. A worker would die of it with a traceback, while this
     process still wants to keep what was described. A Ctrl-C within the block arrives at its end.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if sys.platform == "win32":
         yield
         return
     # It would lift the block when the first process starts, if it did not run yet.
