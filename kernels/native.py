@@ -1,6 +1,6 @@
 """The compiled library: where it is, and which instruction set this process uses.
 
-`C2T_FORCE_ISA` forces scalar, avx2, avx512 or numpy: for tests, and to find a faulty one.
+`C2T_FORCE_ISA` forces scalar, avx2, avx512, neon or numpy: for tests, and to find a faulty one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIBRARY_NAME = {"win32": "c2t_kernels.dll", "darwin": "libc2t_kernels.dylib"}.ge
 )
 LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # path of another build, such as that of sanitize.sh
 NUMPY = "numpy"
-ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2}  # enum c2t_isa; later is faster
+ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}  # enum c2t_isa; later is faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class NativeStatus:
     """Which implementation runs, for `c2t doctor`.
 
     Args:
-        isa: "avx512", "avx2", "scalar", or "numpy" where no library is used.
+        isa: "avx512", "avx2", "neon", "scalar", or "numpy" where no library is used.
         library: Path of the library; None for "numpy".
         reason: Why this implementation, in words.
     """

@@ -15,7 +15,11 @@ cmake --build "$build" -j "$(nproc)" >/dev/null
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 export C2T_KERNELS_LIBRARY="$build/libc2t_kernels.so" PYTHONSAFEPATH=1
-for isa in ${C2T_ISAS:-scalar avx2 avx512}; do
+case $(uname -m) in
+  aarch64 | arm64) isas="scalar neon" ;;
+  *) isas="scalar avx2 avx512" ;;
+esac
+for isa in ${C2T_ISAS:-$isas}; do
   echo "== $isa"
   C2T_FORCE_ISA=$isa pytest -q -p no:cacheprovider \
     "$root/tests/kernels/test_gene_embedding.py" "$root/tests/kernels/test_rank_value.py"

@@ -88,6 +88,23 @@ struct OwnedRankScratch {
     RankScratch view;
 };
 
+struct Implementation {
+    decltype(&c2t_scalar::embed_block) embed_block;
+    decltype(&c2t_scalar::rank_cells) rank_cells;
+};
+
+Implementation implementation_of(int32_t isa) {
+    switch (isa) {
+#if defined(C2T_X86)
+        case C2T_AVX2: return {&c2t_avx2::embed_block, &c2t_avx2::rank_cells};
+        case C2T_AVX512: return {&c2t_avx512::embed_block, &c2t_avx512::rank_cells};
+#elif defined(C2T_ARM64)
+        case C2T_NEON: return {&c2t_neon::embed_block, &c2t_neon::rank_cells};
+#endif
+        default: return {&c2t_scalar::embed_block, &c2t_scalar::rank_cells};
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -104,17 +121,14 @@ int32_t c2t_isa_mask(void) {
             mask |= 1 << C2T_AVX512;
         }
     }
+#elif defined(C2T_ARM64)
+    mask |= 1 << C2T_NEON;  // part of the baseline: nothing needs to be asked
 #endif
     return mask;
 }
 
 int32_t c2t_embed(const c2t_embed_args* args, int32_t isa, int32_t threads) {
-    auto* embed_block = &c2t_scalar::embed_block;
-#if defined(C2T_X86)
-    if (isa == C2T_AVX2) embed_block = &c2t_avx2::embed_block;
-    if (isa == C2T_AVX512) embed_block = &c2t_avx512::embed_block;
-#endif
-    (void)isa;
+    const auto embed_block = implementation_of(isa).embed_block;
     const int64_t bytes = args->cells * args->ranks * args->hidden_size * 4;
     const int64_t blocks = args->cells ? (args->ranks + kRankBlock - 1) / kRankBlock : 0;
     return run_safely(
@@ -124,12 +138,7 @@ int32_t c2t_embed(const c2t_embed_args* args, int32_t isa, int32_t threads) {
 }
 
 int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
-    auto* rank_cells = &c2t_scalar::rank_cells;
-#if defined(C2T_X86)
-    if (isa == C2T_AVX2) rank_cells = &c2t_avx2::rank_cells;
-    if (isa == C2T_AVX512) rank_cells = &c2t_avx512::rank_cells;
-#endif
-    (void)isa;
+    const auto rank_cells = implementation_of(isa).rank_cells;
     const int64_t entries = args->indptr[args->cells] - args->indptr[0];
     return run_safely(
         (args->cells + kCellsPerStep - 1) / kCellsPerStep,

@@ -24,10 +24,10 @@ inline Vector multiply(const Vector& a, const Vector& b) { return each([&](int64
 inline Vector multiply_add(const Vector& a, const Vector& b, const Vector& c) {
     return each([&](int64_t i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
 }
+// In pairs, as vector units add: NEON, which has no FMA here either, gives the same bits.
 inline float sum(const Vector& a) {
-    float total = 0.0f;
-    for (float lane : a.lane) total += lane;
-    return total;
+    const auto four = [&](int64_t i) { return a.lane[i] + a.lane[i + 4]; };
+    return (four(0) + four(2)) + (four(1) + four(3));
 }
 template <class T> inline Vector load(const T* p) { return each([&](int64_t i) { return widen(p[i]); }); }
 template <class T> inline void store(const Vector& v, T* p, float scale) {

@@ -29,4 +29,5 @@ struct RankScratch {
 C2T_DECLARE(scalar)
 C2T_DECLARE(avx2)
 C2T_DECLARE(avx512)
+C2T_DECLARE(neon)
 #undef C2T_DECLARE

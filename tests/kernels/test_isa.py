@@ -49,7 +49,7 @@ def test_the_forced_implementation_is_the_one_reported(isa):
 def test_an_unknown_implementation_is_an_error():
     result = run(["-c", "from c2t.kernels.native import native_status as s; s()"], "sse9")
     assert "KernelError: C2T_FORCE_ISA=sse9 is no implementation" in result.stderr
-    assert "hint: choose one of numpy, scalar, avx2, avx512" in result.stderr
+    assert "hint: choose one of numpy, scalar, avx2, avx512, neon" in result.stderr
 
 
 def test_a_missing_library_is_stated_and_numpy_serves(tmp_path):

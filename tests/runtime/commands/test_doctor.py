@@ -27,7 +27,7 @@ def test_cpu_engine_runs_a_graph_here() -> None:
     assert cpu.version is not None
     assert cpu.version.startswith("ONNX Runtime 1.")
     assert found.problems == ()
-    assert found.kernels.isa in ("avx512", "avx2", "scalar", "numpy")
+    assert found.kernels.isa in ("avx512", "avx2", "neon", "scalar", "numpy")
     assert "problems" not in text_of(found)
 
 
