@@ -10,6 +10,9 @@
 
 #include "helper_thread.h"
 #include "implementations.h"
+#if defined(C2T_X86)
+#include "x86_features.h"
+#endif
 
 namespace {
 
@@ -112,15 +115,8 @@ extern "C" {
 int32_t c2t_isa_mask(void) {
     int32_t mask = 1 << C2T_SCALAR;
 #if defined(C2T_X86)
-    __builtin_cpu_init();
-    // Every processor with AVX2 and FMA has F16C; older compilers cannot ask for it.
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        mask |= 1 << C2T_AVX2;
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-            mask |= 1 << C2T_AVX512;
-        }
-    }
+    const X86Features features = x86_features();
+    mask |= features.avx2 << C2T_AVX2 | features.avx512 << C2T_AVX512;
 #elif defined(C2T_ARM64)
     mask |= 1 << C2T_NEON;  // part of the baseline: nothing needs to be asked
 #endif

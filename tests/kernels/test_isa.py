@@ -21,6 +21,19 @@ def supported():
     return [name for name, number in ISA_NUMBER.items() if mask >> number & 1]
 
 
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="this system has no /proc/cpuinfo")
+def test_what_the_system_says_of_the_processor_is_found():
+    if native_kernels() is None:
+        pytest.skip("there is no compiled library")
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    needed = {
+        "avx2": {"avx2", "fma", "f16c"},
+        "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "neon": {"asimd"},
+    }
+    assert supported() == ["scalar", *(isa for isa, names in needed.items() if names <= flags)]
+
+
 def run(code_or_tests, isa):
     environment = os.environ | {"C2T_FORCE_ISA": isa, "PYTHONSAFEPATH": "1"}
     command = [sys.executable, *code_or_tests]
