@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from c2t.runtime.serve.room.audit import refusing
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import Ticket
 from c2t.runtime.serve.sila.commands.boxed import Box, HeldBytes
@@ -42,7 +43,8 @@ class Submitter:
         """
 
         def describe() -> Ticket:
-            request = read_request(box.pop("Cells"), box.pop("Settings"), cells_max)
+            with refusing(self._room.audit):  # what cannot be read has a line, too
+                request = read_request(box.pop("Cells"), box.pop("Settings"), cells_max)
             return self._room.describe(request, wake=wake)
 
         size = len(box["Cells"])

@@ -33,10 +33,9 @@ def room(model, trail: ServiceTrail):
     room.close()
 
 
-async def ask(client: Any, command: str, cells: int) -> bytes:
+async def ask(client: Any, command: str, cells: bytes) -> bytes:
     """Lines of results, by a command that is watched or by one that answers at once."""
-    parameters = {"Cells": body(counts(cells)), "Settings": ""}
-    answer = await getattr(client.CellDescription, command)(**parameters)
+    answer = await getattr(client.CellDescription, command)(Cells=cells, Settings="")
     lines: bytes = (answer if command == "DescribeNow" else await responses(answer))["Results"]
     return lines
 
@@ -47,7 +46,7 @@ def test_a_command_has_its_line(
 ) -> None:
     async def run() -> bytes:
         async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
-            return await ask(client, command, 3)
+            return await ask(client, command, body(counts(3)))
 
     content = asyncio.run(run())
     results = [msgspec.json.decode(line, type=CellResult) for line in content.splitlines()]
@@ -55,6 +54,21 @@ def test_a_command_has_its_line(
     (line,) = trail.lines("request")
     assert line["details"]["text_sha256"] == hash_of(results)
     assert line["who"]["asked_by"] == "SiLA 2"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_who_is_refused_has_a_line(
+    room, jobs, trail: ServiceTrail, tmp_path: Path, command: str
+) -> None:
+    async def run() -> None:
+        async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
+            with pytest.raises(DefinedExecutionError):
+                await ask(client, command, b"[")
+
+    asyncio.run(run())
+    line = trail.wait_for("refuse")[0]
+    assert line["who"]["asked_by"] == "SiLA 2"
+    assert line["details"]["problem"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -66,7 +80,7 @@ def test_without_its_line_a_command_fails(
     async def run() -> None:
         async with opened(room, jobs, tmp_path) as door, client_of(door) as client:
             with pytest.raises(DefinedExecutionError, match="audit trail"):
-                await ask(client, command, 2)
+                await ask(client, command, body(counts(2)))
 
     asyncio.run(run())
     assert not trail.lines()
