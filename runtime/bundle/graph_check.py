@@ -14,6 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from c2t.runtime.bundle.protobuf import (
+    content_of,
+    fields,
+    messages,
+    number_of,
+    numbers_of,
+    text_of,
+)
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError
 
@@ -46,8 +54,6 @@ ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 1
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 
 # Bytes of an element by the number of its type: those of weights that c2t writes (float32, uint8,
 # int8, int32, int64, bool, float16, float64, bfloat16). Texts, among others, are none of them.
@@ -105,28 +111,28 @@ def check_graph(path: Path, *, error: type[C2TError] = BundleError, hint: str = 
 
 def _problems(model: memoryview, data: DataPlace, ends: GraphEnds) -> Iterator[str]:
     graphs = 0
-    for number, value in _fields(model):
+    for number, value in fields(model):
         if number == MODEL_FUNCTIONS:
             yield "defines functions of its own"
         elif number == MODEL_GRAPH:
             graphs += 1
-            yield from _problems_of_graph(_content(value), data, ends)
+            yield from _problems_of_graph(content_of(value), data, ends)
     if graphs != 1:
         yield f"holds {graphs} graphs"
 
 
 def _problems_of_graph(graph: memoryview, data: DataPlace, ends: GraphEnds) -> Iterator[str]:
     nodes = 0
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == GRAPH_NODE:
             nodes += 1
-            yield from _problems_of_node(_content(value), data)
+            yield from _problems_of_node(content_of(value), data)
         elif number == GRAPH_INITIALIZER:
-            yield from _problems_of_tensor(_content(value), data)
+            yield from _problems_of_tensor(content_of(value), data)
         elif number == GRAPH_SPARSE:
             yield "has sparse weights"
         elif number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE):
-            name, kind, shape = _value(_content(value))
+            name, kind, shape = _value(content_of(value))
             if number != GRAPH_VALUE:
                 (ends.inputs if number == GRAPH_INPUT else ends.outputs)[name] = kind, shape
     if not nodes:
@@ -135,21 +141,21 @@ def _problems_of_graph(graph: memoryview, data: DataPlace, ends: GraphEnds) -> I
 
 def _problems_of_node(node: memoryview, data: DataPlace) -> Iterator[str]:
     operator = domain = ""
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == NODE_OPERATOR:
-            operator = _text(value)
+            operator = text_of(value)
         elif number == NODE_DOMAIN:
-            domain = _text(value)
+            domain = text_of(value)
         elif number in NODE_NAMES:
-            _text(value)
+            text_of(value)
         elif number == NODE_ATTRIBUTE:
-            for part, content in _fields(_content(value)):
+            for part, content in fields(content_of(value)):
                 if part in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
                     yield "has a graph within its graph"
                 elif part in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS):
-                    yield from _problems_of_tensor(_content(content), data)
+                    yield from _problems_of_tensor(content_of(content), data)
                 elif part == ATTRIBUTE_NAME:
-                    _text(content)
+                    text_of(content)
     domain = "" if domain == "ai.onnx" else domain
     if operator not in OPERATORS.get(domain, ()):
         yield f"has the operator {(domain or 'ai.onnx') + '.' + operator!r}, which c2t never writes"
@@ -160,19 +166,19 @@ def _problems_of_tensor(tensor: memoryview, data: DataPlace) -> Iterator[str]:
     dims: list[int] = []
     kind, raw, elsewhere = 0, -1, False
     entries: dict[str, str] = {}
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == TENSOR_DIMS:
-            dims += _numbers(value)
+            dims += numbers_of(value)
         elif number == TENSOR_TYPE:
-            kind = _number(value)
+            kind = number_of(value)
         elif number == TENSOR_RAW:
-            raw = len(_content(value))
+            raw = len(content_of(value))
         elif number == TENSOR_NAME:
-            _text(value)
+            text_of(value)
         elif number == TENSOR_LOCATION:
-            elsewhere = _number(value) != 0
+            elsewhere = number_of(value) != 0
         elif number == TENSOR_EXTERNAL:
-            parts = {part: _text(text) for part, text in _fields(_content(value))}
+            parts = {part: text_of(text) for part, text in fields(content_of(value))}
             key = parts.get(ENTRY_KEY, "")
             if key not in EXTERNAL_KEYS or key in entries:
                 yield f"says {key!r} of the place of a weight"
@@ -207,97 +213,19 @@ def _problems_of_place(entries: dict[str, str], data: DataPlace) -> Iterator[str
 def _value(value: memoryview) -> tuple[str, int, list[int | None]]:
     """Name, type and shape of an input, an output, or a value that lies between."""
     name, kind, shape = "", 0, list[int | None]()
-    for number, content in _fields(value):
+    for number, content in fields(value):
         if number == VALUE_NAME:
-            name = _text(content)
+            name = text_of(content)
         elif number == VALUE_TYPE:
-            for part in _messages(content, TYPE_TENSOR):
-                for key, inner in _fields(part):
+            for part in messages(content, TYPE_TENSOR):
+                for key, inner in fields(part):
                     if key == TENSOR_ELEMENT:
-                        kind = _number(inner)
+                        kind = number_of(inner)
                     elif key == TENSOR_SHAPE:
-                        shape = [_dimension(d) for d in _messages(inner, SHAPE_DIMENSION)]
+                        shape = [_dimension(d) for d in messages(inner, SHAPE_DIMENSION)]
     return name, kind, shape
 
 
 def _dimension(dimension: memoryview) -> int | None:
-    numbers = [_number(value) for key, value in _fields(dimension) if key == DIMENSION_NUMBER]
+    numbers = [number_of(value) for key, value in fields(dimension) if key == DIMENSION_NUMBER]
     return numbers[-1] if numbers else None
-
-
-def _messages(message: memoryview | int, number: int) -> list[memoryview]:
-    """The messages in the fields of that number."""
-    return [_content(value) for key, value in _fields(_content(message)) if key == number]
-
-
-def _content(value: memoryview | int) -> memoryview:
-    if isinstance(value, int):
-        problem = "a number where a message should be"
-        raise ValueError(problem)
-    return value
-
-
-def _text(value: memoryview | int) -> str:
-    """A text; all that a library may read must be UTF-8, or reading it is an error of its own."""
-    return str(_content(value), "utf-8")
-
-
-def _number(value: memoryview | int) -> int:
-    """A signed number of 64 bits."""
-    if not isinstance(value, int):
-        problem = "a message where a number should be"
-        raise ValueError(problem)
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _numbers(value: memoryview | int) -> list[int]:
-    """Numbers that stand alone or packed together."""
-    if isinstance(value, int):
-        return [_number(value)]
-    numbers, position = [], 0
-    while position < len(value):
-        number, position = _varint(value, position)
-        numbers.append(_number(number))
-    return numbers
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Number and content of each field of a protobuf message; floats have no content here.
-
-    Raises:
-        IndexError: The message ends within a field.
-        ValueError: It is no protobuf.
-    """
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        number, kind = key >> 3, key & 7
-        content: memoryview | int = message[:0]
-        if kind == VARINT:
-            content, position = _varint(message, position)
-        elif kind == BYTES:
-            length, position = _varint(message, position)
-            content = message[position : position + length]
-            position += length
-        elif kind in (FIXED32, FIXED64):
-            position += 4 if kind == FIXED32 else 8
-        else:
-            problem = f"wire type {kind}"
-            raise ValueError(problem)
-        if position > len(message):
-            problem = "the message ends within a field"
-            raise IndexError(problem)
-        yield number, content
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and the position behind it."""
-    number = 0
-    for shift in range(0, 70, 7):
-        byte = message[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-    problem = "a number of more than 70 bits"
-    raise ValueError(problem)
