@@ -22,5 +22,6 @@ esac
 for isa in ${C2T_ISAS:-$isas}; do
   echo "== $isa"
   C2T_FORCE_ISA=$isa pytest -q -p no:cacheprovider \
-    "$root/tests/kernels/test_gene_embedding.py" "$root/tests/kernels/test_rank_value.py"
+    "$root/tests/kernels/test_attention.py" "$root/tests/kernels/test_gene_embedding.py" \
+    "$root/tests/kernels/test_rank_value.py"
 done

@@ -1,0 +1,319 @@
+// INT8 attention, compiled once for each instruction set. The including file defines `Vector` in its own anonymous
+// namespace; every loop below is over lanes of queries:
+//   kLanes            queries of a vector
+//   kGroup            integers of a 32-bit lane that one product sums
+//   kOffset           what is added to a query's integers, so that they are unsigned
+//   kRows             keys (or columns) whose sums are kept in registers at a time; divides kTile
+//   Query, Integer    types of the packed queries, and of the packed keys and values
+//   Floats, Integers  a vector; functions as used below
+
+constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: a number added to it is rounded to an integer, half to even
+constexpr float kBytes = 8388608.0f;     // 2^23: likewise for 0 ... 255, and the byte above the lowest stays zero
+constexpr float kLeast = -126.0f;        // 2 to a smaller power would be no normal number
+constexpr float kTiny = 1e-30f;          // a row of smaller numbers counts as zeros: its scale would overflow
+constexpr float kNever = -1e30f;
+constexpr int64_t kVectors = 2;
+constexpr int64_t kQueries = kVectors * Vector::kLanes;
+static_assert(kTile % Vector::kRows == 0 && kTile % Vector::kGroup == 0 && kBlock % kTile == 0, "tiles are whole");
+
+using Floats = Vector::Floats;
+using Integers = Vector::Integers;
+using Integer = Vector::Integer;
+
+inline int32_t bits_of(float x) {
+    int32_t bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
+
+// The largest magnitude as bits: they are ordered as the numbers are, and a NaN is larger than all.
+inline int32_t magnitude(float x) { return bits_of(x) & 0x7fffffff; }
+
+inline float number(int32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+inline int32_t rounded(float x) { return bits_of(x + kRounder) - bits_of(kRounder); }
+
+constexpr int32_t kInfinity = 0x7f800000;
+
+// Scale of integers up to 127, and its inverse; both 0 for a row of zeros.
+struct Scale {
+    explicit Scale(int32_t largest) {
+        const float x = number(largest);
+        if (x < kTiny) return;
+        step = x / 127.0f;
+        inverse = 127.0f / x;
+    }
+    float step = 0.0f, inverse = 0.0f;
+};
+
+// 2^x for x <= 0, and for x < kLeast about 0; 2^0 is exactly 1. Largest relative error 1e-4, a fortieth of the step of
+// the probabilities.
+inline Floats exp2(Floats x) {
+    x = Vector::max(x, Vector::all(kLeast));
+    const Floats shifted = Vector::add(x, Vector::all(kRounder));
+    const Floats rest = Vector::sub(x, Vector::sub(shifted, Vector::all(kRounder)));
+    Floats y = Vector::fma(rest, Vector::all(0.055008931f), Vector::all(0.24221097f));
+    y = Vector::fma(rest, y, Vector::all(0.69328293f));
+    y = Vector::fma(rest, y, Vector::all(1.0f));
+    return Vector::add_exponent(y, shifted);
+}
+
+int64_t key_count(const c2t_attention_args& args, int64_t batch) {
+    return args.key_lengths ? args.key_lengths[batch] : args.keys;
+}
+
+// Row of a head in an array [B, rows, heads * head_size].
+const float* row_of(const float* array, const c2t_attention_args& args, int64_t row, int64_t head) {
+    return array + (row * args.heads + head) * args.head_size;
+}
+
+void pack_keys(const c2t_attention_args& args, const float* first, int64_t count, const PackedSizes& sizes,
+               const PackedHead<Integer>& packed) {
+    const int64_t stride = args.heads * args.head_size, size = args.head_size;
+    float mean[kMaxHeadSize] = {};
+    for (int64_t j = 0; j < count; ++j)
+        for (int64_t d = 0; d < size; ++d) mean[d] += first[j * stride + d];
+    for (int64_t d = 0; d < size; ++d) mean[d] /= static_cast<float>(count);
+    for (int64_t j = 0; j < round_up(count, kTile); ++j) {
+        Integer* row = packed.key + j * sizes.width;
+        std::memset(row, 0, sizes.width * sizeof(Integer));
+        packed.first_sum[j] = 0;
+        packed.key_scale[j] = 0.0f;
+        packed.key_bias[j] = j < count ? 0.0f : kNever;
+        if (j >= count) continue;
+        float centred[kMaxHeadSize];
+        int32_t largest = 0, sum = 0;
+        for (int64_t d = 0; d < size; ++d) {
+            centred[d] = first[j * stride + d] - mean[d];
+            largest = std::max(largest, magnitude(centred[d]));
+        }
+        if (largest >= kInfinity) {
+            *packed.finite = 0.0f;
+            return;
+        }
+        const Scale scale(largest);
+        for (int64_t d = 0; d < size; ++d) {
+            const int32_t integer = rounded(centred[d] * scale.inverse);
+            row[d] = static_cast<Integer>(integer);
+            sum += integer;
+        }
+        packed.first_sum[j] = -Vector::kOffset * sum;
+        packed.key_scale[j] = scale.step;
+    }
+}
+
+void pack_values(const c2t_attention_args& args, const float* first, int64_t count, const PackedSizes& sizes,
+                 const PackedHead<Integer>& packed) {
+    const int64_t stride = args.heads * args.head_size, size = args.head_size, group = Vector::kGroup;
+    std::fill(packed.value_mean, packed.value_mean + sizes.width, 0.0f);
+    float* mean = packed.value_mean;
+    for (int64_t j = 0; j < count; ++j)
+        for (int64_t d = 0; d < size; ++d) mean[d] += first[j * stride + d];
+    for (int64_t d = 0; d < size; ++d) mean[d] /= static_cast<float>(count);
+    std::memset(packed.value, 0, round_up(count, kTile) * sizes.width * sizeof(Integer));
+    for (int64_t block = 0; block * kBlock < count; ++block) {
+        const int64_t start = block * kBlock, end = std::min(count, start + kBlock);
+        int32_t largest[kMaxHeadSize] = {};
+        for (int64_t j = start; j < end; ++j)
+            for (int64_t d = 0; d < size; ++d)
+                largest[d] = std::max(largest[d], magnitude(first[j * stride + d] - mean[d]));
+        float* step = packed.value_scale + block * sizes.width;
+        float inverse[kMaxHeadSize];
+        std::fill(step, step + sizes.width, 0.0f);
+        for (int64_t d = 0; d < size; ++d) {
+            if (largest[d] >= kInfinity) {
+                *packed.finite = 0.0f;
+                return;
+            }
+            const Scale scale(largest[d]);
+            step[d] = scale.step;
+            inverse[d] = scale.inverse;
+        }
+        for (int64_t j = start; j < end; ++j) {
+            Integer* column = packed.value + (j / group) * group * sizes.width + j % group;
+            for (int64_t d = 0; d < size; ++d)
+                column[d * group] = static_cast<Integer>(rounded((first[j * stride + d] - mean[d]) * inverse[d]));
+        }
+    }
+}
+
+void pack(const c2t_attention_args& args, int64_t batch, int64_t head, void* memory) {
+    const PackedSizes sizes(args, sizeof(Integer));
+    const PackedHead<Integer> packed(sizes, memory);
+    const int64_t count = key_count(args, batch);
+    *packed.finite = 1.0f;
+    pack_keys(args, row_of(args.key, args, batch * args.keys, head), count, sizes, packed);
+    pack_values(args, row_of(args.value, args, batch * args.keys, head), count, sizes, packed);
+}
+
+// The state of a tile of queries: about 40 KB for AVX-512.
+struct Tile {
+    alignas(64) typename Vector::Query query[kQueries * kMaxHeadSize];  // [width / group, query, group]
+    alignas(64) float scores[kBlock * kQueries];                        // [key, query]
+    alignas(64) int32_t probabilities[kBlock / Vector::kGroup * kQueries];
+    alignas(64) float out[kMaxHeadSize * kQueries];  // [column, query], to be divided by `total`
+    alignas(64) float scale[kQueries];   // of a query's products, in powers of two
+    alignas(64) float best[kQueries];    // the largest score so far, in powers of two
+    alignas(64) float total[kQueries];   // sum of 2^(score - best)
+};
+
+// Returns bits of the largest magnitude of a query.
+int32_t pack_query(const float* row, const c2t_attention_args& args, int64_t lane, Tile& tile) {
+    int32_t largest = 0;
+    for (int64_t d = 0; d < args.head_size; ++d) largest = std::max(largest, magnitude(row[d]));
+    if (largest >= kInfinity) return largest;
+    const Scale scale(largest);
+    constexpr int64_t group = Vector::kGroup;
+    for (int64_t d = 0; d < args.head_size; ++d) {
+        const int32_t integer = rounded(row[d] * scale.inverse) + Vector::kOffset;
+        tile.query[(d / group * kQueries + lane) * group + d % group] = static_cast<typename Vector::Query>(integer);
+    }
+    constexpr float kLog2E = 1.44269504f;
+    tile.scale[lane] = scale.step * args.scale * kLog2E;
+    return largest;
+}
+
+// Scores of `keys` keys from `start` on, before the queries' scales; the largest of each query.
+void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys, Tile& tile,
+                 Floats (&largest)[kVectors]) {
+    constexpr int64_t rows = Vector::kRows;
+    const int64_t groups = sizes.width / Vector::kGroup;
+    for (int64_t v = 0; v < kVectors; ++v) largest[v] = Vector::all(kNever);
+    for (int64_t j = 0; j < keys; j += rows) {
+        Integers sums[rows][kVectors];
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = Vector::repeat(packed.first_sum + start + j + r);
+        const Integer* key = packed.key + (start + j) * sizes.width;
+        const auto* query = tile.query;
+        for (int64_t g = 0; g < groups; ++g) {
+            Integers q[kVectors];
+            for (int64_t v = 0; v < kVectors; ++v) q[v] = Vector::load(query + v * Vector::kLanes * Vector::kGroup);
+            for (int64_t r = 0; r < rows; ++r) {
+                const Integers k = Vector::repeat(key + r * sizes.width);
+                for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = Vector::dot(sums[r][v], q[v], k);
+            }
+            query += kQueries * Vector::kGroup;
+            key += Vector::kGroup;
+        }
+        for (int64_t r = 0; r < rows; ++r) {
+            const Floats scale = Vector::all(packed.key_scale[start + j + r]);
+            const Floats bias = Vector::all(packed.key_bias[start + j + r]);
+            for (int64_t v = 0; v < kVectors; ++v) {
+                const Floats score = Vector::fma(Vector::to_floats(sums[r][v]), scale, bias);
+                Vector::store(tile.scores + (j + r) * kQueries + v * Vector::kLanes, score);
+                largest[v] = Vector::max(largest[v], score);
+            }
+        }
+    }
+}
+
+// Probabilities of a block in 8 bits, 255 for the largest of each query; sums of the exact ones.
+void probabilities_of_block(int64_t keys, const Floats (&largest)[kVectors], Tile& tile, Floats (&sums)[kVectors]) {
+    constexpr int64_t group = Vector::kGroup;
+    for (int64_t v = 0; v < kVectors; ++v) {
+        const float* scores = tile.scores + v * Vector::kLanes;
+        int32_t* packed = tile.probabilities + v * Vector::kLanes;
+        const Floats scale = Vector::load(tile.scale + v * Vector::kLanes);
+        const Floats top = Vector::mul(largest[v], scale);
+        Floats sum = Vector::all(0.0f);
+        for (int64_t j = 0; j < round_up(keys, kTile); j += group) {
+            Floats integers[group];
+            for (int64_t i = 0; i < group; ++i) {
+                integers[i] = Vector::all(kBytes);
+                if (j + i >= keys) continue;
+                const Floats score = Vector::load(scores + (j + i) * kQueries);
+                const Floats p = exp2(Vector::sub(Vector::mul(score, scale), top));
+                sum = Vector::add(sum, p);
+                integers[i] = Vector::fma(p, Vector::all(255.0f), Vector::all(kBytes));
+            }
+            Vector::store_low_bits(packed + j / group * kQueries, integers);
+        }
+        sums[v] = sum;
+    }
+}
+
+// Add the weighted values of a block to `out`, which then counts from the largest score of all blocks so far.
+void add_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys,
+               const Floats (&largest)[kVectors], const Floats (&sums)[kVectors], Tile& tile) {
+    constexpr int64_t rows = Vector::kRows, group = Vector::kGroup;
+    Floats weight[kVectors];
+    for (int64_t v = 0; v < kVectors; ++v) {
+        const int64_t lane = v * Vector::kLanes;
+        const Floats top = Vector::mul(largest[v], Vector::load(tile.scale + lane));
+        const Floats before = Vector::load(tile.best + lane), best = Vector::max(before, top);
+        const Floats kept = exp2(Vector::sub(before, best)), added = exp2(Vector::sub(top, best));
+        Vector::store(tile.best + lane, best);
+        const Floats total = Vector::fma(Vector::load(tile.total + lane), kept, Vector::mul(added, sums[v]));
+        Vector::store(tile.total + lane, total);
+        weight[v] = Vector::mul(added, Vector::all(1.0f / 255.0f));
+        if (Vector::any_less(before, best))
+            for (int64_t d = 0; d < sizes.width; ++d) {
+                float* out = tile.out + d * kQueries + lane;
+                Vector::store(out, Vector::mul(Vector::load(out), kept));
+            }
+    }
+    const float* value_scale = packed.value_scale + start / kBlock * sizes.width;
+    for (int64_t d = 0; d < sizes.width; d += rows) {
+        Integers products[rows][kVectors];
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t v = 0; v < kVectors; ++v) products[r][v] = Vector::zero();
+        const Integer* value = packed.value + start * sizes.width + d * group;
+        for (int64_t j = 0; j < keys; j += group) {
+            Integers p[kVectors];
+            for (int64_t v = 0; v < kVectors; ++v)
+                p[v] = Vector::load(tile.probabilities + j / group * kQueries + v * Vector::kLanes);
+            for (int64_t r = 0; r < rows; ++r) {
+                const Integers x = Vector::repeat(value + r * group);
+                for (int64_t v = 0; v < kVectors; ++v) products[r][v] = Vector::dot(products[r][v], p[v], x);
+            }
+            value += group * sizes.width;
+        }
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t v = 0; v < kVectors; ++v) {
+                float* out = tile.out + (d + r) * kQueries + v * Vector::kLanes;
+                const Floats scale = Vector::mul(weight[v], Vector::all(value_scale[d + r]));
+                Vector::store(out, Vector::fma(Vector::to_floats(products[r][v]), scale, Vector::load(out)));
+            }
+    }
+}
+
+void attend(const c2t_attention_args& args, int64_t batch, int64_t head, int64_t first, const void* memory) {
+    const PackedSizes sizes(args, sizeof(Integer));
+    const PackedHead<Integer> packed(sizes, const_cast<void*>(memory));
+    const int64_t count = key_count(args, batch), queries = std::min(kQueries, args.queries - first);
+    const int64_t stride = args.heads * args.head_size;
+    const float* query = row_of(args.query, args, batch * args.queries + first, head);
+    float* out = args.out + (query - args.query);
+
+    Tile tile;
+    std::memset(tile.query, 0, kQueries * sizes.width * sizeof(*tile.query));
+    std::fill(tile.out, tile.out + sizes.width * kQueries, 0.0f);
+    std::fill(tile.scale, tile.scale + kQueries, 0.0f);
+    std::fill(tile.best, tile.best + kQueries, kNever);
+    std::fill(tile.total, tile.total + kQueries, 0.0f);
+    bool finite[kQueries];
+    for (int64_t i = 0; i < queries; ++i)
+        finite[i] = pack_query(query + i * stride, args, i, tile) < kInfinity && *packed.finite != 0.0f;
+
+    if (*packed.finite != 0.0f)
+        for (int64_t start = 0; start < count; start += kBlock) {
+            const int64_t keys = std::min(kBlock, count - start);
+            Floats largest[kVectors], sums[kVectors];
+            score_block(sizes, packed, start, keys, tile, largest);
+            probabilities_of_block(keys, largest, tile, sums);
+            add_block(sizes, packed, start, keys, largest, sums, tile);
+        }
+
+    for (int64_t i = 0; i < queries; ++i) {
+        const float inverse = 1.0f / tile.total[i];
+        for (int64_t d = 0; d < args.head_size; ++d) {
+            // No key at all: zeros. No finite numbers: none come out either.
+            const float mixed = count ? tile.out[d * kQueries + i] * inverse + packed.value_mean[d] : 0.0f;
+            out[i * stride + d] = finite[i] ? mixed : std::numeric_limits<float>::quiet_NaN();
+        }
+    }
+}
