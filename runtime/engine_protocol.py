@@ -263,9 +263,9 @@ class Engines:
 
     @property
     def label(self) -> str:
-        """Name and version for reports; on a GPU also the GPU, the precision and who runs steps."""
+        """Name and version for reports; also GPU, precision, steps and attention, where stated."""
         label = " ".join((self.name, self.settings.get("version", ""))).strip()
-        shown = ("gpu", "precision", "steps")
+        shown = ("gpu", "precision", "steps", "attention")
         where = [self.settings[key] for key in shown if key in self.settings]
         return f"{label} ({'; '.join(where)})" if where else label
 

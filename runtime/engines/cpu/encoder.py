@@ -19,7 +19,13 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.session import RUN_HINT, describe_settings, open_session
+from c2t.runtime.engines.cpu.int8_attention import PRECISION, choose_attention
+from c2t.runtime.engines.cpu.session import (
+    RUN_HINT,
+    ChangedGraph,
+    describe_settings,
+    open_session,
+)
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
@@ -34,6 +40,7 @@ class OnnxRuntimeEncoder:
         tables: Tables of the gene embedding.
         options: How to open the graphs, and the threads of the gene embedding.
         clock: Records the stages embed, encoder and projector.
+        changed: What to open in place of the graph `encoder.onnx`.
     """
 
     def __init__(
@@ -43,10 +50,12 @@ class OnnxRuntimeEncoder:
         tables: GeneEmbeddingTables,
         options: EngineOptions,
         clock: StageClock | None = None,
+        *,
+        changed: ChangedGraph | None = None,
     ) -> None:
         self._clock = clock or StageClock()
         self._ort = load_onnxruntime()
-        self._encoder = open_session(encoder_path, options)
+        self._encoder = open_session(encoder_path, options, changed=changed)
         self._projector = open_session(projector_path, options)
         self._tables = tables
         self._threads = options.threads
@@ -103,6 +112,10 @@ def open_engines(
     Raises:
         EngineError: A graph cannot be opened.
     """
+    changed, settings = None, describe_settings(options)
+    if bundle.manifest.precision == PRECISION:
+        attention = choose_attention(bundle, options)
+        changed, settings["attention"] = attention.graph, attention.said
     return Engines(
         name="onnxruntime-cpu",
         encoder=OnnxRuntimeEncoder(
@@ -111,9 +124,10 @@ def open_engines(
             bundle.gene_embedding_tables,
             options,
             clock,
+            changed=changed,
         ),
         decoder=OnnxRuntimeDecoder(
             bundle.file("decoder.onnx"), bundle.manifest.decoder, bundle.token_embedding, options
         ),
-        settings=describe_settings(options),
+        settings=settings,
     )
