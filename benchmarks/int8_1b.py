@@ -34,6 +34,7 @@ from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import NO_TOKEN, DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.int8_attention import choose_attention
 from c2t.runtime.engines.cpu.session import open_session
 
 DECODER, ENCODER = "llama-3.2-1b", "geneformer-v2-104m"
@@ -152,7 +153,9 @@ def time_encoder(
     tokens = torch.from_numpy(genes.astype(np.int64))[None]
     engine = EngineOptions(threads=options.threads)
     sessions = {
-        name: open_session(b.file("encoder.onnx"), engine)
+        name: open_session(
+            b.file("encoder.onnx"), engine, changed=choose_attention(b, engine).graph
+        )
         for name, b in (("c2t INT8", judged), ("c2t float32", source))
     }
 
@@ -276,7 +279,10 @@ def operators(judged: Bundle, threads: int | None) -> dict[str, dict[str, float]
     }
     return {
         "encoder": operator_seconds(
-            judged.file("encoder.onnx"), encoder_inputs(judged, genes), threads
+            judged.file("encoder.onnx"),
+            encoder_inputs(judged, genes),
+            threads,
+            changed=choose_attention(judged, EngineOptions(threads=threads)).graph,
         ),
         **{
             f"decoder, {name}": operator_seconds(decoder, step_inputs(judged, *shape), threads)

@@ -33,6 +33,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.int8_attention import choose_attention
 from c2t.runtime.engines.cpu.session import open_session
 from c2t.runtime.generation.phrase_table import PHRASES_NAME
 
@@ -91,6 +92,7 @@ def main() -> None:
         cosine = least_cosine(source, bundle, options.cells, reading)
         size = calibrated.bytes / bytes_of(source)
         document["texts"] = texts_by_way(bundle, options.cells, reading, options.threads)
+    document["engine"] = evaluation.judged.engine
     comparison = evaluation.comparison
     judged, against = evaluation.judged.fields["cell_type"], evaluation.against.fields["cell_type"]
     document["calibration"] = {
@@ -138,8 +140,10 @@ def similarity_target(judged: Any, against: Any) -> list[Target]:
 
 def least_cosine(first: Bundle, second: Bundle, path: Path, reading: CellOptions) -> float:
     """The least cosine between the encoder rows of two bundles, over all cells and rows."""
+    one = EngineOptions(threads=1)
     sessions = [
-        (b, open_session(b.file("encoder.onnx"), EngineOptions(threads=1))) for b in (first, second)
+        (b, open_session(b.file("encoder.onnx"), one, changed=choose_attention(b, one).graph))
+        for b in (first, second)
     ]
     least = 1.0
     with open_cells(path, first, reading) as reader:

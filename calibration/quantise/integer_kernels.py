@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from c2t.calibration.results.calibration import KernelReport
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.session import open_session
+from c2t.runtime.engines.cpu.session import ChangedGraph, open_session
 
 INTEGER_KERNELS = frozenset({"MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "MatMulInteger"})
 BLOCK_KERNELS = frozenset({"MatMulNBits"})
@@ -49,7 +49,11 @@ def profile_kernels(
 
 
 def operator_seconds(
-    path: Path, inputs: Mapping[str, NDArray[Any]], threads: int | None = None
+    path: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    threads: int | None = None,
+    *,
+    changed: ChangedGraph | None = None,
 ) -> dict[str, float]:
     """Seconds of a run by operator, the longest first.
 
@@ -57,9 +61,11 @@ def operator_seconds(
         path: The graph file.
         inputs: The graph's inputs by name.
         threads: Threads of the run; None: all cores.
+        changed: What to open in place of the graph file.
     """
     # The second of two runs counts: the first one also allocates.
-    last = {event.node: event for event in _run(path, inputs, runs=2, threads=threads)}
+    events = _run(path, inputs, runs=2, threads=threads, changed=changed)
+    last = {event.node: event for event in events}
     seconds: dict[str, float] = {}
     for event in last.values():
         seconds[event.operator] = seconds.get(event.operator, 0.0) + event.seconds
@@ -76,11 +82,16 @@ class _KernelEvent:
 
 
 def _run(
-    path: Path, inputs: Mapping[str, NDArray[Any]], *, runs: int = 1, threads: int | None = None
+    path: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    runs: int = 1,
+    threads: int | None = None,
+    changed: ChangedGraph | None = None,
 ) -> list[_KernelEvent]:
     options = EngineOptions(threads=threads, prepack=True)
     with TemporaryDirectory() as folder:
-        session = open_session(path, options, profile=Path(folder) / "run")
+        session = open_session(path, options, profile=Path(folder) / "run", changed=changed)
         for _ in range(runs):
             session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

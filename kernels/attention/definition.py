@@ -44,7 +44,7 @@ def attention_reference(
             result is zero.
 
     Returns:
-        As `query`. NaN where a query, or a key or value that counts, is no finite number.
+        As `query`. NaN where a query, a key or value that counts, or a score is no finite number.
     """
     out = np.zeros(query.shape, dtype=np.float32)
     size = query.shape[2] // heads
@@ -80,6 +80,7 @@ def _attend(query: Float32, key: Float32, value: Float32, scale: float) -> Float
         kept, added = np.exp2(before - best), np.exp2(top - best)
         total = total * kept + added * exact.sum(axis=1, keepdims=True)
         mixed = mixed * kept + (rounded @ values) * (value_step * added / PROBABILITY_MAX)
+    finite &= np.isfinite(best)
     return np.where(finite, mixed / total + mean, np.float32(np.nan))
 
 

@@ -50,11 +50,16 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelCheck:
-    """Implementation of the kernels ("avx2", "numpy"; None: none runs), its library, and why."""
+    """Implementation of the kernels ("avx2", "numpy"; None: none runs), its library, and why.
+
+    Attributes:
+        attention: What INT8 attention runs with in INT8 bundles; None: ONNX Runtime's is used.
+    """
 
     isa: str | None
     library: str | None
     reason: str
+    attention: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +128,13 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
         Section("c2t", [("version", diagnosis.c2t), ("python", diagnosis.python)]),
         Section("machine", rows),
         Section("engines that would run here", engines),
-        Section("kernels", [("implementation", f"{kernels.isa or 'none'}: {kernels.reason}")]),
+        Section(
+            "kernels",
+            [
+                ("implementation", f"{kernels.isa or 'none'}: {kernels.reason}"),
+                ("INT8 attention", kernels.attention or "no: ONNX Runtime's float32 attention"),
+            ],
+        ),
         Section("packages", packages),
         Section("privacy", [("telemetry", diagnosis.telemetry)]),
     ]
@@ -141,14 +152,21 @@ def _version(name: str) -> str | None:
 
 def _kernels() -> KernelCheck:
     """Which implementation the kernels run with."""
+    from c2t.kernels.attention.cpu import attention_isa
     from c2t.kernels.native import native_status
+    from c2t.runtime.engines.cpu.int8_attention import FAST
 
     try:
-        status = native_status()
+        status, attention = native_status(), attention_isa()
     except C2TError as error:  # an implementation was asked for that is not there
-        return KernelCheck(isa=None, library=None, reason=str(error).replace("\n\n", "; "))
-    library = None if status.library is None else str(status.library)
-    return KernelCheck(isa=status.isa, library=library, reason=status.reason)
+        reason = str(error).replace("\n\n", "; ")
+        return KernelCheck(isa=None, library=None, reason=reason, attention=None)
+    return KernelCheck(
+        isa=status.isa,
+        library=None if status.library is None else str(status.library),
+        reason=status.reason,
+        attention=attention if attention in FAST else None,
+    )
 
 
 def _telemetry() -> str:

@@ -148,6 +148,13 @@ def test_what_is_no_number_stays_none():
     assert np.array_equal(np.isnan(found), wrong)
 
 
+def test_scores_beyond_all_numbers_are_no_result():
+    query, key, value = make(9, 150, 20)
+    with np.errstate(over="ignore", invalid="ignore"):  # of the definition
+        found = attention(query * np.float32(1e25), key * np.float32(1e25), value, heads=3, scale=1)
+    assert np.isnan(found).all()
+
+
 @pytest.mark.parametrize("magnitude", [0, 1e-38, 1e-12, 1e12])
 def test_very_small_and_large_numbers(magnitude):
     query, key, value = make(9, 150, 20)

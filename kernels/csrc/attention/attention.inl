@@ -311,9 +311,10 @@ void attend(const c2t_attention_args& args, int64_t batch, int64_t head, int64_t
     for (int64_t i = 0; i < queries; ++i) {
         const float inverse = 1.0f / tile.total[i];
         for (int64_t d = 0; d < args.head_size; ++d) {
-            // No key at all: zeros. No finite numbers: none come out either.
+            // No key at all: zeros. No finite numbers, or scores beyond them: none come out either.
             const float mixed = count ? tile.out[d * kQueries + i] * inverse + packed.value_mean[d] : 0.0f;
-            out[i * stride + d] = finite[i] ? mixed : std::numeric_limits<float>::quiet_NaN();
+            const bool right = finite[i] && magnitude(tile.best[i]) < kInfinity;
+            out[i * stride + d] = right ? mixed : std::numeric_limits<float>::quiet_NaN();
         }
     }
 }

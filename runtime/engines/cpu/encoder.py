@@ -19,7 +19,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.int8_attention import PRECISION, choose_attention
+from c2t.runtime.engines.cpu.int8_attention import choose_attention
 from c2t.runtime.engines.cpu.session import (
     RUN_HINT,
     ChangedGraph,
@@ -112,10 +112,9 @@ def open_engines(
     Raises:
         EngineError: A graph cannot be opened.
     """
-    changed, settings = None, describe_settings(options)
-    if bundle.manifest.precision == PRECISION:
-        attention = choose_attention(bundle, options)
-        changed, settings["attention"] = attention.graph, attention.said
+    attention, settings = choose_attention(bundle, options), describe_settings(options)
+    if attention.said:
+        settings["attention"] = attention.said
     return Engines(
         name="onnxruntime-cpu",
         encoder=OnnxRuntimeEncoder(
@@ -124,7 +123,7 @@ def open_engines(
             bundle.gene_embedding_tables,
             options,
             clock,
-            changed=changed,
+            changed=attention.graph,
         ),
         decoder=OnnxRuntimeDecoder(
             bundle.file("decoder.onnx"), bundle.manifest.decoder, bundle.token_embedding, options

@@ -43,7 +43,7 @@ class AttentionChoice:
 
     Args:
         graph: The changed graph; None: the bundle's own.
-        said: "INT8 attention, avx512", or why it is not used.
+        said: "INT8 attention, avx512", or why it is not used; empty for a bundle that has none.
     """
 
     graph: ChangedGraph | None
@@ -54,12 +54,14 @@ def choose_attention(bundle: Bundle, options: EngineOptions) -> AttentionChoice:
     """Change the encoder's graph if INT8 attention runs here and gives the right numbers.
 
     Args:
-        bundle: Of precision `PRECISION`.
+        bundle: Only one of precision `PRECISION` is changed.
         options: How the encoder will be opened.
 
     Raises:
         BundleError: The graph cannot be read.
     """
+    if bundle.manifest.precision != PRECISION:
+        return AttentionChoice(None, "")
     try:
         return AttentionChoice(*_changed(bundle, options))
     except _NotHereError as reason:

@@ -28,6 +28,12 @@ def test_cpu_engine_runs_a_graph_here() -> None:
     assert cpu.version.startswith("ONNX Runtime 1.")
     assert found.problems == ()
     assert found.kernels.isa in ("avx512", "avx2", "neon", "scalar", "numpy")
+    used = found.kernels.attention
+    assert used in (None, "avx512", "avx2")
+    (line,) = (line for line in text_of(found).splitlines() if "INT8 attention" in line)
+    assert line.split("INT8 attention")[1].strip() == (
+        used or "no: ONNX Runtime's float32 attention"
+    )
     assert "problems" not in text_of(found)
 
 
