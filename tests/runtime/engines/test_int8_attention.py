@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from c2t.kernels.attention.cpu import attention, attention_isa
-from c2t.kernels.native import native_status
+from c2t.kernels.native import ISA_NUMBER, native_status
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.engine_protocol import EngineOptions
@@ -92,6 +92,36 @@ def test_the_operator_computes_what_the_kernel_does_on_any_threads(
         standard, ours = session.run(["standard", "ours"], rows)
         assert np.array_equal(ours, expected), threads
         assert np.abs(ours - standard).max() < 0.02
+
+
+@needs_operator
+def test_the_operator_takes_the_lengths_of_padded_rows(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: c2t[export]")
+    library = native_status().library
+    assert library is not None
+    isa = ISA_NUMBER[str(attention_isa())]
+    names = ["query", "key", "value", "lengths"]
+    node = onnx.helper.make_node(
+        "Int8Attention", names, ["out"], domain="c2t", heads=2, scale=0.25, isa=isa
+    )
+    number, integer = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    values = [onnx.helper.make_tensor_value_info(n, number, ["B", "S", 32]) for n in names[:3]]
+    values.append(onnx.helper.make_tensor_value_info("lengths", integer, ["B"]))
+    out = onnx.helper.make_tensor_value_info("out", number, ["B", "S", 32])
+    operators = [onnx.helper.make_opsetid("", 24), onnx.helper.make_opsetid("c2t", 1)]
+    graph = onnx.helper.make_graph([node], "padded", values, [out])
+    model = onnx.helper.make_model(graph, opset_imports=operators, ir_version=11)
+    changed = ChangedGraph(model.SerializeToString(), tmp_path, library)
+    session = open_session(tmp_path / "padded.onnx", EngineOptions(threads=2), changed=changed)
+
+    draw = np.random.default_rng(0)
+    rows = [draw.standard_normal((2, 200, 32), np.float32) for _ in names[:3]]
+    lengths = np.array([200, 131], np.int64)
+    (found,) = session.run(None, dict(zip(names, [*rows, lengths], strict=True)))
+    expected = attention(*rows, heads=2, scale=0.25, key_lengths=lengths)
+    assert np.array_equal(found, expected)
+    with pytest.raises(Exception, match="a key length is out of range"):
+        session.run(None, dict(zip(names, [*rows, lengths + 1], strict=True)))
 
 
 @needs_operator
