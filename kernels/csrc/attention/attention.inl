@@ -150,7 +150,7 @@ void pack(const c2t_attention_args& args, int64_t batch, int64_t head, void* mem
     pack_values(args, row_of(args.value, args, batch * args.keys, head), count, sizes, packed);
 }
 
-// The state of a tile of queries: about 40 KB for AVX-512.
+// The state of a tile of queries. With AVX-512 and heads of 64 columns, 30 KB of it are used.
 struct Tile {
     alignas(64) typename Vector::Query query[kQueries * kMaxHeadSize];  // [width / group, query, group]
     alignas(64) float scores[kBlock * kQueries];                        // [key, query]

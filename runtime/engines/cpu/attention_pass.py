@@ -5,6 +5,7 @@ Its input is a graph of a bundle; its output goes to ONNX Runtime and is never s
 
 from __future__ import annotations
 
+import math
 import struct
 
 from c2t.kernels.native import ISA_NUMBER
@@ -102,21 +103,21 @@ def _replaced(node: memoryview, isa: str) -> bytes | None:
         return None
     if attributes.keys() != {"q_num_heads", "kv_num_heads", "scale"}:
         return None
-    heads, scale = int(attributes["q_num_heads"]), attributes["scale"]
-    if heads != attributes["kv_num_heads"] or not scale > 0:
+    heads, scale = attributes["q_num_heads"], attributes["scale"]
+    if heads != attributes["kv_num_heads"] or not (heads >= 1 and 0 < scale < math.inf):
         return None
-    return b"".join((*names, _our_operator(heads, scale, isa)))
+    return b"".join((*names, _our_operator(int(heads), scale, isa)))
 
 
 def _attribute(attribute: memoryview) -> tuple[str, float]:
     """Name and number of an attribute; NaN where it has another kind of content."""
-    name, value = "", float("nan")
+    name, value = "", math.nan
     for field in whole_fields(attribute):
         if field.number == ATTRIBUTE_NAME:
             name = text_of(field.content)
-        elif field.number == ATTRIBUTE_INTEGER:
+        elif field.number == ATTRIBUTE_INTEGER and isinstance(field.content, int):
             value = number_of(field.content)
-        elif field.number == ATTRIBUTE_FLOAT:
+        elif field.number == ATTRIBUTE_FLOAT and field.is_float and len(field.raw) == 5:
             (value,) = struct.unpack("<f", content_of(field.content))
     return name, value
 

@@ -198,6 +198,50 @@ def test_other_processors_keep_onnxruntime_s_attention(bundle: Bundle, isa: str)
     assert "C2T_FORCE_ISA is set" in done.stdout
 
 
-def test_only_plain_attention_is_replaced(bundle: Bundle) -> None:
-    path = bundle.file("decoder.onnx")  # causal, over a cache
+PLAIN = {"q_num_heads": 2, "kv_num_heads": 2, "scale": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "attributes", "is_plain"),
+    [
+        ("q k v", "out", PLAIN, True),
+        ("q k v mask", "out", PLAIN, False),
+        ("q k v", "out keys", PLAIN, False),
+        ("q k v", "out", PLAIN | {"is_causal": 1}, False),
+        ("q k v", "out", PLAIN | {"kv_num_heads": 1}, False),
+        ("q k v", "out", PLAIN | {"scale": -1.0}, False),
+        ("q k v", "out", PLAIN | {"scale": "0.25"}, False),
+        ("q k v", "out", PLAIN | {"q_num_heads": 2.0, "kv_num_heads": 2.5}, False),
+        ("q k v", "out", {"q_num_heads": 2, "kv_num_heads": 2}, False),
+    ],
+)
+def test_only_plain_attention_is_replaced(
+    inputs: str, outputs: str, attributes: dict[str, object], is_plain: bool
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: c2t[export]")
+    node = onnx.helper.make_node(
+        "Attention", inputs.split(), outputs.split(), name="attention", **attributes
+    )
+    graph = onnx.helper.make_graph([node], "graph", [], [])
+    before = onnx.helper.make_model(graph, doc_string="kept")
+    after = use_int8_attention(before.SerializeToString(), "avx512")
+    if not is_plain:
+        assert after is None
+        return
+    assert after is not None
+    model = onnx.load_from_string(after)
+    (ours,) = model.graph.node
+    assert (ours.domain, ours.op_type, ours.name) == ("c2t", "Int8Attention", "attention")
+    assert (list(ours.input), list(ours.output)) == (inputs.split(), outputs.split())
+    found = {entry.name: onnx.helper.get_attribute_value(entry) for entry in ours.attribute}
+    assert found == {"heads": 2, "scale": 0.25, "isa": ISA_NUMBER["avx512"]}
+    assert model.opset_import[-1] == onnx.helper.make_opsetid("c2t", 1)
+    # All else is as it was.
+    del model.opset_import[-1]
+    model.graph.node[0].CopyFrom(node)
+    assert model == before
+
+
+def test_attention_over_a_cache_stays(bundle: Bundle) -> None:
+    path = bundle.file("decoder.onnx")
     assert use_int8_attention(path.read_bytes(), "avx2") is None
