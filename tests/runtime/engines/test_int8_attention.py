@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from c2t.kernels.attention.cpu import attention, attention_isa
 from c2t.kernels.native import ISA_NUMBER, native_status
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.graph_check import check_graph
-from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions
 from c2t.runtime.engines.cpu import int8_attention
 from c2t.runtime.engines.cpu.attention_pass import graph_of_both, use_int8_attention
 from c2t.runtime.engines.cpu.encoder import open_engines
@@ -136,16 +137,16 @@ def test_the_operator_refuses_rows_that_do_not_fit(tmp_path: Path) -> None:
 
 @needs_operator
 def test_other_threads_may_run_it_at_the_same_time(bundle: Bundle) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     encoder = open_engines(bundle, EngineOptions(threads=2)).encoder
-    tokens = [gene_tokens(1, length) for length in (5, 9, 12, 17) * 4]
-    expected = [encoder.encode(t).copy() for t in tokens]
-    clones = [encoder.clone() for _ in range(3)]
+    tokens = [gene_tokens(1, length) for length in (5, 9, 12, 17) * 8]
+
+    def encode_all(clone: EncoderEngine) -> list[np.ndarray]:
+        return [clone.encode(some).copy() for some in tokens]
+
+    expected = encode_all(encoder)
     with ThreadPoolExecutor(3) as pool:
-        jobs = [pool.submit(clones[i % 3].encode, t) for i, t in enumerate(tokens[:3])]
-        found = [job.result() for job in jobs]
-    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=False))
+        for found in pool.map(encode_all, [encoder.clone() for _ in range(3)]):
+            assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @needs_operator
@@ -183,7 +184,7 @@ def test_other_processors_keep_onnxruntime_s_attention(bundle: Bundle, isa: str)
     code = (
         "import sys; from pathlib import Path\n"
         "from c2t.runtime.bundle.bundle import open_bundle\n"
-        "from c2t.runtime.engine_protocol import EngineOptions\n"
+        "from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions\n"
         "from c2t.runtime.engines.cpu.encoder import open_engines\n"
         "print(open_engines(open_bundle(Path(sys.argv[1])), EngineOptions()).label)"
     )
