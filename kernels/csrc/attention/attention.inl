@@ -19,6 +19,7 @@ static_assert(kTile % Vector::kRows == 0 && kTile % Vector::kGroup == 0 && kBloc
 using Floats = Vector::Floats;
 using Integers = Vector::Integers;
 using Integer = Vector::Integer;
+constexpr uint32_t kIntegerMask = 0xffffffffu >> (32 - 8 * sizeof(Integer));
 
 inline int32_t bits_of(float x) {
     int32_t bits;
@@ -133,10 +134,17 @@ void pack_values(const c2t_attention_args& args, const float* first, int64_t cou
             step[d] = scale.step;
             inverse[d] = scale.inverse;
         }
-        for (int64_t j = start; j < end; ++j) {
-            Integer* column = packed.value + (j / group) * group * sizes.width + j % group;
-            for (int64_t d = 0; d < size; ++d)
-                column[d * group] = static_cast<Integer>(rounded((first[j * stride + d] - mean[d]) * inverse[d]));
+        for (int64_t j = start; j < end; j += group) {
+            // The integers of a column, one of each key, side by side in 32 bits.
+            uint32_t lanes[kMaxHeadSize] = {};
+            for (int64_t i = 0; i < std::min(group, end - j); ++i) {
+                const float* row = first + (j + i) * stride;
+                for (int64_t d = 0; d < size; ++d) {
+                    const uint32_t integer = static_cast<uint32_t>(rounded((row[d] - mean[d]) * inverse[d]));
+                    lanes[d] |= (integer & kIntegerMask) << (32 / group * i);
+                }
+            }
+            std::memcpy(packed.value + j * sizes.width, lanes, size * sizeof(*lanes));
         }
     }
 }
@@ -168,17 +176,21 @@ int32_t pack_query(const float* row, const c2t_attention_args& args, int64_t lan
     if (largest >= kInfinity) return largest;
     const Scale scale(largest);
     constexpr int64_t group = Vector::kGroup;
-    for (int64_t d = 0; d < args.head_size; ++d) {
-        const int32_t integer = rounded(row[d] * scale.inverse) + Vector::kOffset;
-        tile.query[(d / group * kQueries + lane) * group + d % group] = static_cast<typename Vector::Query>(integer);
-    }
+    typename Vector::Query integers[kMaxHeadSize];
+    for (int64_t d = 0; d < args.head_size; ++d)
+        integers[d] = static_cast<typename Vector::Query>(rounded(row[d] * scale.inverse) + Vector::kOffset);
+    std::fill(integers + args.head_size, integers + round_up(args.head_size, group), static_cast<typename Vector::Query>(0));
+    for (int64_t d = 0; d < args.head_size; d += group)
+        std::memcpy(tile.query + (d / group * kQueries + lane) * group, integers + d, group * sizeof(*integers));
     constexpr float kLog2E = 1.44269504f;
     tile.scale[lane] = scale.step * args.scale * kLog2E;
     return largest;
 }
 
+// The three functions of a block are not inlined: GCC 12 keeps their sums in registers only then.
+
 // Scores of `keys` keys from `start` on, before the queries' scales; the largest of each query.
-void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys, Tile& tile,
+__attribute__((noinline)) void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys, Tile& tile,
                  Floats (&largest)[kVectors]) {
     constexpr int64_t rows = Vector::kRows;
     const int64_t groups = sizes.width / Vector::kGroup;
@@ -212,7 +224,7 @@ void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, in
 }
 
 // Probabilities of a block in 8 bits, 255 for the largest of each query; sums of the exact ones.
-void probabilities_of_block(int64_t keys, const Floats (&largest)[kVectors], Tile& tile, Floats (&sums)[kVectors]) {
+__attribute__((noinline)) void probabilities_of_block(int64_t keys, const Floats (&largest)[kVectors], Tile& tile, Floats (&sums)[kVectors]) {
     constexpr int64_t group = Vector::kGroup;
     for (int64_t v = 0; v < kVectors; ++v) {
         const float* scores = tile.scores + v * Vector::kLanes;
@@ -237,7 +249,7 @@ void probabilities_of_block(int64_t keys, const Floats (&largest)[kVectors], Til
 }
 
 // Add the weighted values of a block to `out`, which then counts from the largest score of all blocks so far.
-void add_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys,
+__attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys,
                const Floats (&largest)[kVectors], const Floats (&sums)[kVectors], Tile& tile) {
     constexpr int64_t rows = Vector::kRows, group = Vector::kGroup;
     Floats weight[kVectors];

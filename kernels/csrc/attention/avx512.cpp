@@ -35,7 +35,9 @@ struct Vector {
         return _mm512_set1_epi32(x);
     }
     static Integers dot(Integers sum, Integers unsigned_, Integers signed_) {
-        return _mm512_dpbusd_epi32(sum, unsigned_, signed_);
+        // Not _mm512_dpbusd_epi32: GCC 12 copies each sum into another register and back around it.
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_), "v"(signed_));
+        return sum;
     }
     // y * 2^n, where `shifted` is kRounder + n.
     static Floats add_exponent(Floats y, Floats shifted) {
