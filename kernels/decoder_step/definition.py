@@ -1,7 +1,8 @@
 """The NumPy definition of a Llama decoder's step; the kernel is tested against it.
 
-Everything is computed in float32; only keys and values are rounded, to the type of the cache. The
-kernel also rounds weights and activations to float16.
+Everything is computed in float32, but for linears in int8, whose sums are exact. Only keys and
+values are rounded, to the type of the cache. The GPU's kernel also rounds weights and
+activations to float16.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder
+from c2t.kernels.decoder_step.weights import HostDecoder, Int8Matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from c2t.kernels.decoder_step.weights import Matrix
 
     Float32 = NDArray[np.float32]
 
@@ -49,7 +52,7 @@ def decoder_step_reference(
     cosines, sines = decoder.cosines[positions], decoder.sines[positions]  # [B, T, head_size / 2]
     q_end, k_end = sizes.q_columns, sizes.q_columns + sizes.kv_heads * sizes.head_size
     for layer, kv in zip(decoder.layers, cache, strict=True):
-        qkv = _normalised(x, layer.attention_norm, decoder.epsilon) @ layer.qkv.astype(np.float32)
+        qkv = _product(_normalised(x, layer.attention_norm, decoder.epsilon), layer.qkv)
         queries, keys, values = (
             part.reshape(batch, tokens, -1, sizes.head_size)
             for part in (qkv[..., :q_end], qkv[..., q_end:k_end], qkv[..., k_end:])
@@ -62,15 +65,33 @@ def decoder_step_reference(
             for token in range(tokens):
                 seen = kv[:, row, :, : begin + token + 1].astype(np.float32)
                 context[row, token] = _attended(queries[row, token] * decoder.scale, seen)
-        x = x + context @ layer.o.astype(np.float32)
-        gate_up = _normalised(x, layer.mlp_norm, decoder.epsilon) @ layer.gate_up.astype(np.float32)
+        x = x + _product(context, layer.o)
+        gate_up = _product(_normalised(x, layer.mlp_norm, decoder.epsilon), layer.gate_up)
         gate, up = np.split(gate_up, 2, axis=-1)
-        x = x + (gate / (1 + np.exp(-gate)) * up) @ layer.down.astype(np.float32)
+        x = x + _product(gate / (1 + np.exp(-gate)) * up, layer.down)
     wanted = np.take_along_axis(x, logit_rows[..., None], axis=1)
-    logits: Float32 = _normalised(wanted, decoder.norm, decoder.epsilon) @ decoder.lm_head.T.astype(
-        np.float32
-    )
-    return logits
+    final = _normalised(wanted, decoder.norm, decoder.epsilon)
+    return _product(final, decoder.lm_head, by_output=True)
+
+
+def _product(x: Float32, matrix: Matrix, *, by_output: bool = False) -> Float32:
+    """A linear's output [..., N].
+
+    Args:
+        x: [..., K].
+        matrix: [K, N], or [N, K] with `by_output`.
+        by_output: See there.
+    """
+    values = matrix.values if isinstance(matrix, Int8Matrix) else matrix
+    weights = values.T if by_output else values
+    if not isinstance(matrix, Int8Matrix):
+        result: Float32 = x @ weights.astype(np.float32)
+        return result
+    input_scale = np.array(matrix.input_scale, np.float32)
+    steps = np.clip(np.rint(x / input_scale), -128, 127)
+    sums = steps.astype(np.int32) @ weights.astype(np.int32)
+    result = sums.astype(np.float32) * (input_scale * matrix.scales)
+    return result
 
 
 def _normalised(x: Float32, weight: Float32, epsilon: float) -> Float32:

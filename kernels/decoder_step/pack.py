@@ -16,7 +16,7 @@ import numpy as np
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.sizes import STREAM_WARPS, TILE_BYTES, StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder
+from c2t.kernels.decoder_step.weights import HostDecoder, Int8Matrix, Matrix
 from c2t.kernels.dtypes import TYPE_NUMBER
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def pack_decoder(device: CudaDevice, sizes: StepSizes, decoder: HostDecoder) -> 
             (layer.gate_up, layer.mlp_norm, ColumnOrder.GATE_UP_INTERLEAVED),
             (layer.down, None, ColumnOrder.PLAIN),
         ):
-            _pack(device, sizes, matrix, packed, next_tiles, norm=norm, order=order)
+            _pack(device, sizes, _floats(matrix), packed, next_tiles, norm=norm, order=order)
     _pack(
         device,
         sizes,
-        decoder.lm_head.T,
+        _floats(decoder.lm_head).T,
         packed,
         next_tiles,
         norm=decoder.norm,
@@ -85,6 +85,18 @@ def pack_decoder(device: CudaDevice, sizes: StepSizes, decoder: HostDecoder) -> 
         epsilon=decoder.epsilon,
         scale=decoder.scale,
     )
+
+
+def _floats(matrix: Matrix) -> NDArray[Any]:
+    """A matrix of floats; the GPU's kernel has no int8.
+
+    Raises:
+        ValueError: It is in int8.
+    """
+    if isinstance(matrix, Int8Matrix):
+        message = "a matrix in int8 for the GPU's kernel"
+        raise ValueError(message)
+    return matrix
 
 
 def _pack(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,8 +12,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Int8Matrix:
+    """A matrix whose product is one of integers (W8A8), symmetric, with static scales.
+
+    Args:
+        values: int8, in the same order as floats would be.
+        scales: [outputs] quantisation step of each output's weights.
+        input_scale: Quantisation step of the input.
+    """
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    input_scale: float
+
+
+Matrix: TypeAlias = "NDArray[Any] | Int8Matrix"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class HostLayer:
-    """A layer's weights; matrices are float32 or float16, memory-mapped or not.
+    """A layer's weights; matrices are float32, float16 or int8, memory-mapped or not.
+
+    int8 is for the CPU's kernel and the definition.
 
     Args:
         attention_norm: [D] of the RMS norm before attention.
@@ -25,11 +45,11 @@ class HostLayer:
     """
 
     attention_norm: NDArray[np.float32]
-    qkv: NDArray[Any]
-    o: NDArray[Any]
+    qkv: Matrix
+    o: Matrix
     mlp_norm: NDArray[np.float32]
-    gate_up: NDArray[Any]
-    down: NDArray[Any]
+    gate_up: Matrix
+    down: Matrix
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,7 +59,7 @@ class HostDecoder:
     Args:
         layers: Read once, in order.
         norm: [D] of the last RMS norm.
-        lm_head: [V, D], float32 or float16.
+        lm_head: [V, D].
         cosines: [positions, head_size / 2] of the rotary embedding.
         sines: [positions, head_size / 2].
         epsilon: Added to the mean square in every RMS norm.
@@ -48,7 +68,7 @@ class HostDecoder:
 
     layers: Iterable[HostLayer]
     norm: NDArray[np.float32]
-    lm_head: NDArray[Any]
+    lm_head: Matrix
     cosines: NDArray[np.float32]
     sines: NDArray[np.float32]
     epsilon: float
