@@ -1,1 +1,1 @@
-"""A Llama decoder's step of up to 16 tokens in one CUDA kernel."""
+"""A Llama decoder's step as one kernel: up to 16 tokens on a GPU, up to 32 on a CPU."""

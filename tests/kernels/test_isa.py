@@ -10,7 +10,13 @@ import pytest
 from c2t.kernels.native import ISA_NUMBER, native_kernels, native_status
 
 HERE = Path(__file__).parent
-TESTS = ("test_attention.py", "test_gene_embedding.py", "test_rank_value.py")
+TESTS = (
+    "test_attention.py",
+    "test_gene_embedding.py",
+    "test_rank_value.py",
+    "test_cpu_step.py",
+    "test_cpu_step_pack.py",
+)
 
 
 def supported():

@@ -1,0 +1,77 @@
+// The C interface of the decoder's step; kernels/decoder_step/native.py mirrors the structures field by field.
+// Nothing is checked here: Python has checked sizes and every index before it calls.
+#pragma once
+#include "../c2t_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { C2T_STEP_ROWS = 32 };     // most rows (tokens) of a step
+enum { C2T_STEP_COLUMNS = 64 };  // of a panel, see pack.cpp
+
+// A linear [K, N] in panels of 64 columns.
+struct c2t_step_linear {
+    const void* panels;        // float32 or int8 (C2T_F32, C2T_I8)
+    const float* scale;        // int8 only, [columns of all panels]: what a sum of integer products is multiplied by
+    const int32_t* correction; // int8 only, likewise: -128 times the sum of a column's weights
+    int64_t inputs, columns;   // K, N
+    float input_scale;         // int8 only
+    int32_t type;
+};
+
+struct c2t_step_layer {
+    const float* attention_norm;  // [D]
+    const float* mlp_norm;        // [D]
+    struct c2t_step_linear qkv, output, gate_up, down;
+};
+
+struct c2t_step_decoder {
+    const struct c2t_step_layer* layers;
+    const float* norm;     // [D]
+    const float* cosines;  // [positions, head_size / 2]
+    const float* sines;
+    struct c2t_step_linear lm_head;
+    int64_t layer_count, hidden_size, intermediate_size, heads, kv_heads, head_size, vocabulary_size;
+    float epsilon, scale;
+};
+
+struct c2t_step_args {
+    const float* embeds;         // [rows, D]
+    const int64_t* positions;    // [rows] of the rotary embedding
+    const int64_t* batch_rows;   // [rows] of the cache
+    const int64_t* cache_index;  // [rows] where a row's keys and values go; it attends up to there
+    const int64_t* logit_rows;   // [logit_count]: rows whose logits are wanted
+    float* cache;                // [layers, 2, B, kv_heads, C, head_size]
+    float* logits;               // [logit_count, V]; all NaN where a row's numbers are not finite
+    int64_t rows, logit_count, batch, capacity;  // at most C2T_STEP_ROWS rows and as many logits; B, C
+};
+
+// A matrix as it lies in a bundle, and where its panels go.
+struct c2t_pack_args {
+    const void* source;   // [K, N], or [N, K] with by_output; float32 or int8
+    void* panels;
+    int32_t* correction;  // int8 only
+    int64_t inputs, columns;
+    int32_t type, by_output, halves;  // halves: gates and what they multiply, side by side in every panel
+};
+
+typedef struct c2t_step c2t_step;
+
+// Bit i is set if implementation i of c2t_isa has a step of its own here: AVX-512 only with VNNI.
+C2T_EXPORT int32_t c2t_step_isa_mask(void);
+
+// Return 0, or 1 if memory ran out.
+C2T_EXPORT int32_t c2t_step_pack(const struct c2t_pack_args* args, int32_t isa, int32_t threads);
+
+// Open a decoder, whose weights must stay where they are until it is closed. Null if memory ran out. With spin, threads
+// wait for the next step by spinning for a while before they sleep.
+C2T_EXPORT c2t_step* c2t_step_open(const struct c2t_step_decoder* decoder, int32_t isa, int32_t threads, int32_t spin);
+C2T_EXPORT void c2t_step_close(c2t_step* step);
+
+// Run a step. Several threads may call: one waits for the other. Return 0, or 1 if memory ran out.
+C2T_EXPORT int32_t c2t_step_run(c2t_step* step, const struct c2t_step_args* args);
+
+#ifdef __cplusplus
+}
+#endif

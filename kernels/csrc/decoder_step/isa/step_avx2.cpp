@@ -1,0 +1,17 @@
+// The step with AVX2 and FMA.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "../memory.h"
+
+namespace {
+#include "vector_avx2.inl"
+#define C2T_LINEARS "isa/linears_avx2.inl"
+#include "../step.inl"
+}  // namespace
+
+void c2t_avx2::run_step(const StepJob& job, int32_t thread) { StepThread(job, thread).run(); }

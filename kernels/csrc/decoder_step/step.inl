@@ -1,0 +1,216 @@
+// A step of the decoder on one of the threads that run it together. Each implementation includes this file in its
+// anonymous namespace, after its vectors.
+//
+// One decision: a phase is cut into pieces (rows, panels, heads of a row) whose numbers depend on nothing that other
+// threads do in it. So neither the number of threads nor the other rows change a bit.
+
+// What is read next: fetched while a block is used, `every` so many steps of 256 bytes.
+struct Ahead {
+    const char* at;
+    int64_t every;
+    const char* next() {
+        const char* const now = at;
+        at += 256;
+        return now;
+    }
+};
+
+#include C2T_LINEARS
+#include "rows.inl"
+#include "attention.inl"
+
+// Steps of 256 bytes of a panel that are used for all rows before the next ones: 32 KB, about an L1 cache.
+constexpr int64_t kBlockSteps = 128;
+
+template <int rows>
+inline void multiply_rows(int64_t count, const Inputs& in, int64_t row, const char* block, int64_t begin, int64_t steps,
+                          int32_t* sums, float* values, Ahead ahead) {
+    if constexpr (rows > 0) {
+        if (count < rows) return multiply_rows<rows - 1>(count, in, row, block, begin, steps, sums, values, ahead);
+        const int64_t to = row * kPanelColumns;
+        if (in.linear->type == C2T_I8) {
+            multiply_int8<rows>(reinterpret_cast<const int8_t*>(block), in.row<Activation>(row) + 4 * begin, in.stride,
+                                steps, sums + to, ahead);
+        } else {
+            multiply_float<rows>(reinterpret_cast<const float*>(block), in.row<float>(row) + begin, in.stride, steps,
+                                 values + to, ahead);
+        }
+    }
+}
+
+// values [rows][64]: the products of all rows with a panel.
+inline void multiply_panel(const Inputs& in, int64_t rows, int64_t panel, const char* following, StepScratch& own) {
+    const c2t_step_linear& l = *in.linear;
+    const bool int8 = l.type == C2T_I8;
+    const int64_t steps = int8 ? (l.inputs + 3) / 4 : l.inputs, column = panel * kPanelColumns;
+    const char* const begin = static_cast<const char*>(l.panels) + panel * steps * 256;
+    int32_t* const sums = own.sums.get();
+    float* const values = own.values.get();
+    for (int64_t row = 0; row < rows; ++row) {
+        if (int8 && kActivationsAreShifted) {
+            std::memcpy(sums + row * kPanelColumns, l.correction + column, kPanelColumns * sizeof(int32_t));
+        } else {
+            std::memset(sums + row * kPanelColumns, 0, kPanelColumns * sizeof(int32_t));
+            std::memset(values + row * kPanelColumns, 0, kPanelColumns * sizeof(float));
+        }
+    }
+    const int64_t groups = (rows + kRowsTogether - 1) / kRowsTogether;
+    for (int64_t step = 0; step < steps; step += kBlockSteps) {
+        const int64_t count = std::min(kBlockSteps, steps - step);
+        const char* const block = begin + step * 256;
+        const char* const next = step + count < steps ? block + count * 256 : following;
+        for (int64_t group = 0, row = 0; group < groups; ++group) {
+            const int64_t end = rows * (group + 1) / groups;
+            multiply_rows<kRowsTogether>(end - row, in, row, block, step, count, sums, values,
+                                         Ahead{next + group * (count / groups) * 256, groups});
+            row = end;
+        }
+    }
+    if (!int8) return;
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t i = 0; i < kPanelColumns; i += kLanes)
+            store(values + row * kPanelColumns + i,
+                  multiply(to_float(sums + row * kPanelColumns + i), load(l.scale + column + i)));
+}
+
+class StepThread {
+public:
+    StepThread(const StepJob& job, int32_t thread)
+        : d_(*job.decoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]) {}
+
+    void run() {
+        rows([&](int64_t row) {
+            std::memcpy(x(row), a_.embeds + row * d_.hidden_size, static_cast<size_t>(d_.hidden_size) * sizeof(float));
+        });
+        for (int64_t i = 0; i < d_.layer_count; ++i) layer(d_.layers[i], i);
+        const Inputs hidden = hidden_of(d_.lm_head);
+        pieces(a_.logit_count, [&](int64_t row, int64_t) {
+            const float mean = normalised(x(a_.logit_rows[row]), d_.norm, hidden, row);
+            s_.finite[row] = std::isfinite(mean);
+        });
+        panels(hidden, a_.logit_count, (d_.vocabulary_size + kPanelColumns - 1) / kPanelColumns,
+               [&](int64_t panel, const float* values) { write_logits(panel, values); });
+    }
+
+private:
+    void layer(const c2t_step_layer& l, int64_t index) {
+        const int64_t hidden_panels = s_.x_stride / kPanelColumns, all = a_.rows;
+        const Inputs attention_in = hidden_of(l.qkv), mlp_in = hidden_of(l.gate_up);
+        const Inputs context{&l.output, s_.context.get(), s_.context_stride};
+        const Inputs gate{&l.down, s_.gated.get(), s_.gated_stride};
+        rows([&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
+        panels(attention_in, all, s_.qkv_stride / kPanelColumns, [&](int64_t panel, const float* values) {
+            for (int64_t row = 0; row < all; ++row)
+                std::memcpy(qkv(row) + panel * kPanelColumns, values + row * kPanelColumns, kPanelColumns * sizeof(float));
+        });
+        rows([&](int64_t row) { rotate_and_keep(row, index); });
+        pieces(d_.kv_heads * all, [&](int64_t piece, int64_t) { attend_row(piece % all, piece / all, index, context); });
+        panels(context, all, hidden_panels, [&](int64_t panel, const float* values) { add_to_x(panel, values); });
+        rows([&](int64_t row) { normalised(x(row), l.mlp_norm, mlp_in, row); });
+        constexpr int64_t half = kPanelColumns / 2;
+        panels(mlp_in, all, (d_.intermediate_size + half - 1) / half, [&](int64_t panel, const float* values) {
+            const int64_t count = std::min(half, d_.intermediate_size - panel * half);
+            float products[half];
+            for (int64_t row = 0; row < all; ++row) {
+                gated(values + row * kPanelColumns, values + row * kPanelColumns + half, products);
+                gate.put(row, panel * half, count, products);
+            }
+        });
+        panels(gate, all, hidden_panels, [&](int64_t panel, const float* values) { add_to_x(panel, values); });
+    }
+
+    // A phase: f(piece, the next piece or one behind the last) for the pieces that this thread gets.
+    template <class F> void pieces(int64_t count, const F& f) {
+        const int64_t phase = phase_++;
+        for (int64_t piece = team_.claim(phase), next; piece < count; piece = next) {
+            next = team_.claim(phase);
+            f(piece, next);
+        }
+        team_.meet();
+    }
+
+    template <class F> void rows(const F& f) {
+        pieces(a_.rows, [&](int64_t row, int64_t) { f(row); });
+    }
+
+    // f(panel, values [rows][64]) for the panels of a linear.
+    template <class F> void panels(const Inputs& in, int64_t rows, int64_t count, const F& f) {
+        const c2t_step_linear& l = *in.linear;
+        const int64_t bytes = (l.type == C2T_I8 ? (l.inputs + 3) / 4 : l.inputs) * 256;
+        pieces(count, [&](int64_t panel, int64_t next) {
+            const char* const following = static_cast<const char*>(l.panels) + std::min(next, count - 1) * bytes;
+            multiply_panel(in, rows, panel, following, own_);
+            f(panel, own_.values.get());
+        });
+    }
+
+    float* x(int64_t row) const { return s_.x.get() + row * s_.x_stride; }
+    float* qkv(int64_t row) const { return s_.qkv.get() + row * s_.qkv_stride; }
+    Inputs hidden_of(const c2t_step_linear& l) const { return {&l, s_.hidden.get(), s_.x_stride}; }
+
+    float normalised(const float* from, const float* weight, const Inputs& to, int64_t row) const {
+        const float mean = normalise(from, weight, d_.hidden_size, d_.epsilon, own_.row.get());
+        to.put(row, 0, d_.hidden_size, own_.row.get());
+        return mean;
+    }
+
+    // Keys [0] or values [1] of a row's KV head: [C, head_size].
+    float* cached(int64_t layer, int64_t part, int64_t row, int64_t kv_head) const {
+        const int64_t place = ((2 * layer + part) * a_.batch + a_.batch_rows[row]) * d_.kv_heads + kv_head;
+        return a_.cache + place * a_.capacity * d_.head_size;
+    }
+
+    void rotate_and_keep(int64_t row, int64_t layer) const {
+        const int64_t size = d_.head_size, half = size / 2, place = a_.cache_index[row] * size;
+        const float* const cosines = d_.cosines + a_.positions[row] * half;
+        const float* const sines = d_.sines + a_.positions[row] * half;
+        float* const queries = qkv(row);
+        float* const turned = own_.attended.get();
+        for (int64_t head = 0; head < d_.heads; ++head) {
+            rotate(queries + head * size, cosines, sines, half, turned);
+            for (int64_t i = 0; i < size; ++i) queries[head * size + i] = turned[i] * d_.scale;
+        }
+        const float* const keys = queries + d_.heads * size;
+        const float* const values = keys + d_.kv_heads * size;
+        for (int64_t head = 0; head < d_.kv_heads; ++head) {
+            rotate(keys + head * size, cosines, sines, half, cached(layer, 0, row, head) + place);
+            std::memcpy(cached(layer, 1, row, head) + place, values + head * size, static_cast<size_t>(size) * sizeof(float));
+        }
+    }
+
+    void attend_row(int64_t row, int64_t kv_head, int64_t layer, const Inputs& to) const {
+        const int64_t heads = d_.heads / d_.kv_heads, numbers = heads * d_.head_size;
+        attend(qkv(row) + kv_head * numbers, heads, cached(layer, 0, row, kv_head), cached(layer, 1, row, kv_head),
+               a_.cache_index[row] + 1, d_.head_size, own_.scores.get(), own_.score_stride, own_.divisors.get(),
+               own_.attended.get());
+        to.put(row, kv_head * numbers, numbers, own_.attended.get());
+    }
+
+    void add_to_x(int64_t panel, const float* values) const {
+        for (int64_t row = 0; row < a_.rows; ++row) {
+            float* const to = x(row) + panel * kPanelColumns;
+            for (int64_t i = 0; i < kPanelColumns; i += kLanes)
+                store(to + i, add(load(to + i), load(values + row * kPanelColumns + i)));
+        }
+    }
+
+    void write_logits(int64_t panel, const float* values) const {
+        const int64_t first = panel * kPanelColumns, count = std::min(kPanelColumns, d_.vocabulary_size - first);
+        for (int64_t row = 0; row < a_.logit_count; ++row) {
+            float* const to = a_.logits + row * d_.vocabulary_size + first;
+            // Quantised, what is not finite would look like a number.
+            if (s_.finite[row]) {
+                std::memcpy(to, values + row * kPanelColumns, static_cast<size_t>(count) * sizeof(float));
+            } else {
+                std::fill(to, to + count, std::numeric_limits<float>::quiet_NaN());
+            }
+        }
+    }
+
+    const c2t_step_decoder& d_;
+    const c2t_step_args& a_;
+    Team& team_;
+    StepActivations& s_;
+    StepScratch& own_;
+    int64_t phase_ = 0;
+};

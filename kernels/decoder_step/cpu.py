@@ -1,0 +1,308 @@
+"""The step of a decoder on the CPU: one native call, on threads of its own.
+
+One decision: the numbers of a row depend neither on the other rows nor on the number of threads. So
+a step of more rows than the library takes at once is run in several, to the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.decoder_step.cpu_pack import (
+    MAX_INPUTS,
+    LinearStruct,
+    PackedLinear,
+    pack_linear,
+)
+from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder, Matrix
+from c2t.kernels.errors import KernelError
+from c2t.kernels.native import (
+    FORCE_VARIABLE,
+    ISA_NUMBER,
+    NativeKernels,
+    native_kernels,
+    thread_count,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+    Int64 = NDArray[np.int64]
+
+MAX_ROWS = 32  # C2T_STEP_ROWS
+
+
+class _LayerStruct(ctypes.Structure):
+    """`struct c2t_step_layer`."""
+
+    _fields_ = (
+        ("attention_norm", ctypes.c_void_p),
+        ("mlp_norm", ctypes.c_void_p),
+        ("qkv", LinearStruct),
+        ("output", LinearStruct),
+        ("gate_up", LinearStruct),
+        ("down", LinearStruct),
+    )
+
+
+class _DecoderStruct(ctypes.Structure):
+    """`struct c2t_step_decoder`."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(_LayerStruct)),
+        ("norm", ctypes.c_void_p),
+        ("cosines", ctypes.c_void_p),
+        ("sines", ctypes.c_void_p),
+        ("lm_head", LinearStruct),
+        ("layer_count", ctypes.c_int64),
+        ("hidden_size", ctypes.c_int64),
+        ("intermediate_size", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("kv_heads", ctypes.c_int64),
+        ("head_size", ctypes.c_int64),
+        ("vocabulary_size", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
+        ("scale", ctypes.c_float),
+    )
+
+
+class _StepStruct(ctypes.Structure):
+    """`struct c2t_step_args`."""
+
+    _fields_ = (
+        ("embeds", ctypes.c_void_p),
+        ("positions", ctypes.c_void_p),
+        ("batch_rows", ctypes.c_void_p),
+        ("cache_index", ctypes.c_void_p),
+        ("logit_rows", ctypes.c_void_p),
+        ("cache", ctypes.c_void_p),
+        ("logits", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("logit_count", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
+        ("capacity", ctypes.c_int64),
+    )
+
+
+def step_kernels() -> NativeKernels | None:
+    """The library with the fastest implementation of a step that runs here; None without one.
+
+    Plain C++ is none: ONNX Runtime is faster. `C2T_FORCE_ISA=scalar` takes it, for tests.
+    """
+    kernels = native_kernels()
+    if kernels is None:
+        return None
+    mask = int(kernels.library.c2t_step_isa_mask())
+    isa = max((i for i in range(kernels.isa + 1) if mask >> i & 1), default=0)
+    if isa == ISA_NUMBER["scalar"] and not os.environ.get(FORCE_VARIABLE):
+        return None
+    return NativeKernels(library=kernels.library, isa=isa)
+
+
+def sizes_problem(sizes: StepSizes) -> str:
+    """Why the step cannot run such a decoder; empty where it can."""
+    for name, size in vars(sizes).items():
+        if size < 1:
+            return f"{name} is {size}"
+    if sizes.heads % sizes.kv_heads:
+        return f"{sizes.heads} query heads cannot share {sizes.kv_heads} KV heads"
+    if sizes.head_size % 2:
+        return f"a head size of {sizes.head_size}, which is odd"
+    inputs = max(sizes.hidden_size, sizes.q_columns, sizes.intermediate_size)
+    return f"a linear of {inputs} inputs" if inputs > MAX_INPUTS else ""
+
+
+class PackedDecoder:
+    """A decoder's weights as the library streams them; any number of steps share them.
+
+    Args:
+        kernels: Of `step_kernels`.
+        sizes: The decoder's.
+        decoder: Its weights; copied.
+        threads: How many pack them; None: one per core that this process may use.
+
+    Raises:
+        KernelError: A matrix that the library does not take.
+        MemoryError: There is no memory for the weights.
+    """
+
+    def __init__(
+        self,
+        kernels: NativeKernels,
+        sizes: StepSizes,
+        decoder: HostDecoder,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.kernels = kernels
+        self.sizes = sizes
+        self.positions = len(decoder.cosines)  # that the rotary embedding has
+        self._threads = thread_count(threads)
+        self._kept: list[Any] = []  # what the library points at
+        layers = [
+            _LayerStruct(
+                self._keep(layer.attention_norm),
+                self._keep(layer.mlp_norm),
+                self._pack(layer.qkv),
+                self._pack(layer.o),
+                self._pack(layer.gate_up, halves=True),
+                self._pack(layer.down),
+            )
+            for layer in decoder.layers
+        ]
+        array = (_LayerStruct * len(layers))(*layers)
+        self._kept.append(array)
+        self.struct = _DecoderStruct(
+            array,
+            self._keep(decoder.norm),
+            self._keep(decoder.cosines),
+            self._keep(decoder.sines),
+            self._pack(decoder.lm_head, by_output=True),
+            sizes.layers,
+            sizes.hidden_size,
+            sizes.intermediate_size,
+            sizes.heads,
+            sizes.kv_heads,
+            sizes.head_size,
+            sizes.vocabulary_size,
+            decoder.epsilon,
+            decoder.scale,
+        )
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
+
+    def _keep(self, array: NDArray[Any]) -> int:
+        kept = np.ascontiguousarray(array, np.float32)
+        self._kept.append(kept)
+        return int(kept.ctypes.data)
+
+    def _pack(self, matrix: Matrix, *, by_output: bool = False, halves: bool = False) -> Any:
+        packed = pack_linear(
+            self.kernels, matrix, by_output=by_output, halves=halves, threads=self._threads
+        )
+        self._kept.append(packed)
+        return packed.struct
+
+
+class CpuDecoderStep:
+    """The threads and the memory that run steps of a decoder.
+
+    Several threads may call `run`; one waits for the other.
+
+    Args:
+        packed: The decoder's weights.
+        threads: How many to use; None: one per core that this process may use.
+        spin: Whether threads wait for the next step by spinning, for a third of a millisecond.
+
+    Raises:
+        MemoryError: There is no memory for the activations.
+    """
+
+    def __init__(
+        self, packed: PackedDecoder, *, threads: int | None = None, spin: bool = True
+    ) -> None:
+        self.packed = packed
+        self._options = (thread_count(threads), spin)
+        self._library = library = packed.kernels.library
+        library.c2t_step_open.restype = ctypes.c_void_p
+        library.c2t_step_open.argtypes = [ctypes.c_void_p, *[ctypes.c_int32] * 3]
+        library.c2t_step_close.restype = None
+        library.c2t_step_close.argtypes = [ctypes.c_void_p]
+        library.c2t_step_run.argtypes = [ctypes.c_void_p] * 2
+        self._step = library.c2t_step_open(
+            ctypes.byref(packed.struct), packed.kernels.isa, *self._options
+        )
+        if not self._step:
+            message = "no memory for a decoder's step"
+            raise MemoryError(message)
+        self.close = weakref.finalize(self, library.c2t_step_close, self._step)
+
+    def clone(self) -> CpuDecoderStep:
+        """The same weights with threads and memory of its own."""
+        threads, spin = self._options
+        return CpuDecoderStep(self.packed, threads=threads, spin=spin)
+
+    def run(
+        self,
+        embeds: Float32,
+        cache: Float32,
+        logits: Float32,
+        *,
+        positions: Int64,
+        write_index: Int64,
+        logit_rows: Int64,
+        first: int = 0,
+    ) -> None:
+        """Run T tokens of each of B batch rows; their keys and values are written to the cache.
+
+        Args:
+            embeds: [B, T, D], contiguous.
+            cache: [layers, 2, rows, kv_heads, C, head_size], contiguous, changed in place.
+            logits: [B, R, V], contiguous, written; NaN where a row's numbers are not finite.
+            positions: [B, T] of the rotary embedding; must lie inside its tables.
+            write_index: [B] cache position of a batch row's first token, at most C - T.
+            logit_rows: [B, R] tokens whose logits are wanted.
+            first: Batch row of the cache that is the first of the B.
+
+        Raises:
+            KernelError: The logits of one token are asked for many times.
+            ValueError: An array is not contiguous.
+            MemoryError: The library ran out of memory.
+        """
+        if not all(array.flags.c_contiguous for array in (embeds, cache, logits)):
+            message = "a step of arrays that are not contiguous"
+            raise ValueError(message)
+        positions, write_index, logit_rows = (
+            np.asarray(array, np.int64) for array in (positions, write_index, logit_rows)
+        )
+        batch, tokens = positions.shape
+        index = write_index[:, None] + np.arange(tokens)
+        batch_rows = np.repeat(np.arange(first, first + batch), tokens)
+        wanted = (np.arange(batch)[:, None] * tokens + logit_rows).reshape(-1)
+        rows, flat_positions = embeds.reshape(batch * tokens, -1), positions.reshape(-1)
+        flat_index, flat_logits = index.reshape(-1), logits.reshape(len(wanted), -1)
+        for begin in range(0, len(rows), MAX_ROWS):
+            end = min(begin + MAX_ROWS, len(rows))
+            (chosen,) = np.nonzero((wanted >= begin) & (wanted < end))
+            if len(chosen) > MAX_ROWS:
+                problem = f"{len(chosen)} logit rows of {end - begin} rows"
+                raise KernelError(problem, hint="ask for the logits of a token once")
+            # Those of a part lie together, unless logit rows are out of order.
+            together = len(chosen) == 0 or chosen[-1] - chosen[0] == len(chosen) - 1
+            place = slice(chosen[0], chosen[-1] + 1) if together and len(chosen) else chosen
+            out = flat_logits[place]
+            arrays = (
+                rows[begin:end],
+                flat_positions[begin:end],
+                batch_rows[begin:end],
+                flat_index[begin:end],
+                wanted[chosen] - begin,
+                cache,
+                out,
+            )
+            self._run(arrays, cache)
+            if not together:
+                flat_logits[place] = out
+
+    def _run(self, arrays: tuple[NDArray[Any], ...], cache: Float32) -> None:
+        """One native call; the arrays are those of `struct c2t_step_args`, in order."""
+        struct = _StepStruct(
+            *(array.ctypes.data for array in arrays),
+            len(arrays[0]),
+            len(arrays[-1]),
+            cache.shape[2],
+            cache.shape[4],
+        )
+        if self._library.c2t_step_run(self._step, ctypes.byref(struct)):
+            message = "the native step ran out of memory"
+            raise MemoryError(message)

@@ -1,0 +1,165 @@
+"""A decoder's weights in the order in which the CPU's step streams them.
+
+One decision: the weights lie in memory a second time, in panels of 64 columns (see
+`csrc/decoder_step/pack.cpp`), packed at opening from the bundle's own graph.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.decoder_step.weights import Int8Matrix
+from c2t.kernels.dtypes import TYPE_NUMBER
+from c2t.kernels.errors import KernelError
+from c2t.kernels.native import NativeKernels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from c2t.kernels.decoder_step.weights import Matrix
+
+PANEL_COLUMNS = 64  # C2T_STEP_COLUMNS
+# Sums of that many products of an unsigned and a signed byte fit into 32 bits.
+MAX_INPUTS = 65536
+ALIGNMENT = 64
+
+
+class LinearStruct(ctypes.Structure):
+    """`struct c2t_step_linear`."""
+
+    _fields_ = (
+        ("panels", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("correction", ctypes.c_void_p),
+        ("inputs", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("input_scale", ctypes.c_float),
+        ("type", ctypes.c_int32),
+    )
+
+
+class _PackStruct(ctypes.Structure):
+    """`struct c2t_pack_args`."""
+
+    _fields_ = (
+        ("source", ctypes.c_void_p),
+        ("panels", ctypes.c_void_p),
+        ("correction", ctypes.c_void_p),
+        ("inputs", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("type", ctypes.c_int32),
+        ("by_output", ctypes.c_int32),
+        ("halves", ctypes.c_int32),
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedLinear:
+    """A linear [K, N] as the native step reads it.
+
+    Args:
+        panels: int8 [panels, K / 4 rounded up, 64, 4] or float32 [panels, K, 64].
+        scale: float32 [panels, 64], what sums of integer products are multiplied by; int8 only.
+        correction: int32 [panels, 64], -128 times the sum of a column's weights; int8 only.
+        inputs: K.
+        columns: N.
+        input_scale: Quantisation step of the input; int8 only.
+    """
+
+    panels: NDArray[Any]
+    scale: NDArray[np.float32] | None
+    correction: NDArray[np.int32] | None
+    inputs: int
+    columns: int
+    input_scale: float
+
+    @property
+    def struct(self) -> LinearStruct:
+        """What is given to the library; valid as long as this object lives."""
+        return LinearStruct(
+            self.panels.ctypes.data,
+            None if self.scale is None else self.scale.ctypes.data,
+            None if self.correction is None else self.correction.ctypes.data,
+            self.inputs,
+            self.columns,
+            self.input_scale,
+            TYPE_NUMBER[self.panels.dtype.name],
+        )
+
+
+def pack_linear(
+    kernels: NativeKernels,
+    matrix: Matrix,
+    *,
+    by_output: bool = False,
+    halves: bool = False,
+    threads: int = 1,
+) -> PackedLinear:
+    """Pack a matrix.
+
+    Args:
+        kernels: The library.
+        matrix: [K, N], or [N, K] with `by_output`; float32 or int8, memory-mapped or not.
+        by_output: See there.
+        halves: Whether the columns are gates and the numbers that they multiply: then every panel
+            has 32 of each.
+        threads: How many to use.
+
+    Raises:
+        KernelError: The matrix is of another dtype, or has more inputs than `MAX_INPUTS`.
+        MemoryError: There is no memory for it.
+    """
+    values = matrix.values if isinstance(matrix, Int8Matrix) else matrix
+    values = np.ascontiguousarray(values)
+    inputs, columns = values.shape[::-1] if by_output else values.shape
+    if values.dtype not in (np.float32, np.int8) or inputs > MAX_INPUTS:
+        problem = f"a matrix of {values.dtype} with {inputs} inputs"
+        raise KernelError(problem, hint=f"the step takes float32 or int8, {MAX_INPUTS} inputs")
+    half = PANEL_COLUMNS // 2
+    count = -(-(columns // 2) // half) if halves else -(-columns // PANEL_COLUMNS)
+    int8 = isinstance(matrix, Int8Matrix)
+    inner = (-(-inputs // 4), PANEL_COLUMNS, 4) if int8 else (inputs, PANEL_COLUMNS)
+    panels = _aligned((count, *inner), values.dtype)
+    correction = np.zeros((count, PANEL_COLUMNS), np.int32) if int8 else None
+    arguments = _PackStruct(
+        values.ctypes.data,
+        panels.ctypes.data,
+        None if correction is None else correction.ctypes.data,
+        inputs,
+        columns,
+        TYPE_NUMBER[values.dtype.name],
+        by_output,
+        halves,
+    )
+    kernels.run("c2t_step_pack", arguments, threads)
+    scale = None
+    if isinstance(matrix, Int8Matrix):
+        both = (
+            np.array(matrix.input_scale, np.float32) * matrix.scales
+        )  # as ONNX Runtime multiplies them
+        parts = np.split(both, 2) if halves else [both]
+        width = PANEL_COLUMNS // len(parts)
+        padded = [np.pad(part, (0, count * width - len(part))) for part in parts]
+        scale = np.concatenate([part.reshape(count, width) for part in padded], axis=1)
+        scale = np.ascontiguousarray(scale, dtype=np.float32)
+    return PackedLinear(
+        panels=panels,
+        scale=scale,
+        correction=correction,
+        inputs=inputs,
+        columns=columns,
+        input_scale=matrix.input_scale if isinstance(matrix, Int8Matrix) else 1.0,
+    )
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array that begins at a cache line, so that no load needs two of them."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)

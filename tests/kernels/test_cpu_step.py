@@ -1,0 +1,302 @@
+"""The CPU's step against its definition, whatever its sizes, rows and threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from step_decoders import POSITIONS, random_decoder
+from tolerance import FLOAT32, worst_difference
+
+from c2t.kernels.decoder_step.cpu import (
+    MAX_ROWS,
+    CpuDecoderStep,
+    PackedDecoder,
+    sizes_problem,
+    step_kernels,
+)
+from c2t.kernels.decoder_step.definition import decoder_step_reference
+from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder, Int8Matrix
+from c2t.kernels.errors import KernelError
+
+KERNELS = step_kernels()
+pytestmark = pytest.mark.skipif(KERNELS is None, reason="no step of ours runs on this processor")
+CAPACITY = 80
+# Mean difference: in int8 a float that is rounded otherwise moves an activation by a whole step.
+INT8 = 0.01
+
+
+def sizes(**others: int) -> StepSizes:
+    usual = {"layers": 2, "hidden_size": 128, "intermediate_size": 160, "heads": 4, "kv_heads": 2}
+    return StepSizes(**usual | {"head_size": 32, "vocabulary_size": 200} | others)
+
+
+ODD = sizes(hidden_size=30, intermediate_size=37, heads=6, kv_heads=2, head_size=6)
+ALL_SIZES = {
+    "usual": sizes(),
+    "odd": ODD,
+    "one KV head": sizes(layers=1, heads=5, kv_heads=1, head_size=64, vocabulary_size=65),
+    "own KV heads": sizes(layers=1, heads=2, kv_heads=2, head_size=20, intermediate_size=700),
+    "small": sizes(layers=1, hidden_size=2, intermediate_size=1, heads=1, kv_heads=1, head_size=2),
+}
+
+
+class Run:
+    """A step of a random decoder, with a cache of three batch rows."""
+
+    def __init__(self, of: StepSizes, precision: str, threads: int = 2) -> None:
+        self.sizes = of
+        self.decoder = random_decoder(of, precision)
+        self.packed = PackedDecoder(KERNELS, of, self.decoder, threads=2)
+        self.step = CpuDecoderStep(self.packed, threads=threads)
+        self.cache = self.new_cache()
+
+    def new_cache(self) -> np.ndarray:
+        shape = (self.sizes.layers, 2, 3, self.sizes.kv_heads, CAPACITY, self.sizes.head_size)
+        return np.zeros(shape, np.float32)
+
+    def __call__(
+        self,
+        embeds: np.ndarray,
+        at: list[int],
+        logit_rows: np.ndarray | None = None,
+        first: int = 0,
+    ) -> np.ndarray:
+        """Logits of tokens [B, T, D] at cache positions [B]."""
+        inputs = arguments(embeds, at, logit_rows)
+        shape = (*inputs["logit_rows"].shape, self.sizes.vocabulary_size)
+        logits = np.full(shape, np.inf, np.float32)
+        self.step.run(embeds, self.cache, logits, **inputs, first=first)
+        return logits
+
+
+def arguments(
+    embeds: np.ndarray, at: list[int], logit_rows: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    batch, tokens, _ = embeds.shape
+    if logit_rows is None:
+        logit_rows = np.tile(np.arange(tokens), (batch, 1))
+    write_index = np.array(at)
+    positions = write_index[:, None] + np.arange(tokens)
+    return {"positions": positions, "write_index": write_index, "logit_rows": logit_rows}
+
+
+def drawn(of: StepSizes, *shape: int, seed: int = 1) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=(*shape, of.hidden_size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "mixed"])
+@pytest.mark.parametrize("of", ALL_SIZES.values(), ids=ALL_SIZES)
+def test_agrees_with_the_definition(of: StepSizes, precision: str) -> None:
+    run = Run(of, precision)
+    cache = run.new_cache()
+    at = [3, 0]  # of two cells behind the first batch row
+    for number, tokens in enumerate((1, 5, 16, 20)):
+        embeds = drawn(of, 2, tokens, seed=number)
+        expected = decoder_step_reference(
+            of, run.decoder, embeds, cache[:, :, 1:], **arguments(embeds, at)
+        )
+        found = run(embeds, at, first=1)
+        if precision == "float32":
+            assert worst_difference(found, expected) <= 10 * FLOAT32
+            assert worst_difference(run.cache, cache) <= 10 * FLOAT32
+        else:
+            assert np.abs(found - expected).mean() <= INT8 * np.abs(expected).mean()
+            assert np.abs(run.cache - cache).mean() <= INT8 * np.abs(cache).mean()
+        at = [place + tokens for place in at]
+    assert not run.cache[:, :, 0].any()  # nobody's batch row
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4, 5, 64, 515, 1100])
+@pytest.mark.parametrize("outputs", [1, 64, 129])
+def test_integer_sums_are_exact(inputs: int, outputs: int) -> None:
+    """Bit for bit, with weights and activations at both ends of int8."""
+    of = sizes(layers=0, hidden_size=inputs, vocabulary_size=outputs)
+    draw = np.random.default_rng(inputs)
+    steps = draw.integers(-140, 140, inputs).astype(np.float32)  # some are out of range
+    weights = draw.choice(np.array([-128, -127, -1, 0, 1, 126, 127], np.int8), (outputs, inputs))
+    scales = draw.uniform(0.001, 0.1, outputs).astype(np.float32)
+    lm_head = Int8Matrix(values=weights, scales=scales, input_scale=0.5)
+    nothing = np.zeros((1, of.head_size // 2), np.float32)
+    decoder = HostDecoder(
+        layers=[],
+        norm=steps / 2,
+        lm_head=lm_head,
+        cosines=nothing,
+        sines=nothing,
+        epsilon=0,
+        scale=1,
+    )
+    step = CpuDecoderStep(PackedDecoder(KERNELS, of, decoder), threads=2)
+    for rows in (1, 2, 7, MAX_ROWS):
+        # The norm of such rows is exactly one.
+        embeds = draw.choice(np.array([-1, 1], np.float32), (1, rows, inputs))
+        inner = np.clip(embeds * steps, -128, 127).astype(np.int64) @ weights.T.astype(np.int64)
+        logits = np.empty((1, rows, outputs), np.float32)
+        cache = np.zeros((1, 2, 1, of.kv_heads, rows, of.head_size), np.float32)
+        step.run(embeds, cache, logits, **arguments(embeds, [0]))
+        np.testing.assert_array_equal(logits, inner.astype(np.float32) * (np.float32(0.5) * scales))
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "mixed"])
+def test_neither_other_rows_nor_threads_change_a_bit(precision: str) -> None:
+    of = ALL_SIZES["one KV head"] if precision == "mixed" else ALL_SIZES["usual"]
+    embeds = drawn(of, 3, 25)  # 75 rows: three parts
+    together = Run(of, precision, threads=1)
+    expected = together(embeds, [0, 7, 2])
+    for threads in (2, 5):
+        run = Run(of, precision, threads=threads)
+        np.testing.assert_array_equal(run(embeds, [0, 7, 2]), expected)
+        np.testing.assert_array_equal(run.cache, together.cache)
+    alone = Run(of, precision, threads=2)
+    for row, at in enumerate((0, 7, 2)):
+        for begin, end in ((0, 1), (1, 2), (2, 18), (18, 25)):
+            part = embeds[row : row + 1, begin:end]
+            found = alone(part, [at + begin], first=row)
+            np.testing.assert_array_equal(found[0], expected[row, begin:end])
+    np.testing.assert_array_equal(alone.cache, together.cache)
+
+
+def test_only_wanted_logits_in_any_order() -> None:
+    embeds = drawn(ODD, 2, 20)
+    everything = Run(ODD, "float32")(embeds, [0, 0])
+    wanted = np.array([[19, 3], [0, 12]])
+    found = Run(ODD, "float32")(embeds, [0, 0], wanted)
+    np.testing.assert_array_equal(found, np.take_along_axis(everything, wanted[..., None], axis=1))
+
+
+def test_what_is_not_finite_spoils_its_own_row_alone() -> None:
+    """Quantised, it would become a number."""
+    embeds = drawn(ODD, 2, 4)
+    run = Run(ODD, "int8")
+    expected = run(embeds, [0, 0])
+    embeds[1, 3, 5] = np.nan
+    found = run(embeds, [0, 0])
+    assert np.isnan(found[1, 3]).all()
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1, :3], expected[1, :3])
+
+
+def test_several_threads_may_run_the_same_step() -> None:
+    run = Run(ODD, "int8")
+    embeds = drawn(ODD, 3, 6)
+    expected = run(embeds, [0, 0, 0])
+    run.cache[...] = 0
+    found: dict[int, np.ndarray] = {}
+
+    def work(row: int) -> None:
+        for _ in range(20):
+            found[row] = run(embeds[row : row + 1], [0], first=row)[0]
+
+    threads = [threading.Thread(target=work, args=(row,)) for row in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(np.stack([found[row] for row in range(3)]), expected)
+
+
+def test_a_clone_shares_the_weights_alone() -> None:
+    run = Run(ODD, "mixed")
+    embeds = drawn(ODD, 1, 6)
+    expected = run(embeds, [0])
+    run.step, before = run.step.clone(), run.step
+    before.close()
+    np.testing.assert_array_equal(run(embeds, [0]), expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc")
+def test_idle_threads_sleep_and_leave_at_the_end() -> None:
+    before = tasks()
+    # Steps are shared by several threads only where there is work for them.
+    large = sizes(layers=1, hidden_size=512, intermediate_size=1024, vocabulary_size=3000)
+    run = Run(large, "float32", threads=3)
+    run(drawn(large, 1, 4), [0])
+    started = tasks().keys() - before.keys()
+    assert len(started) == 2
+    until = time.monotonic() + 20
+    while any(tasks()[task] != "S" for task in started):
+        assert time.monotonic() < until, "a thread still runs"
+        time.sleep(0.01)
+    run.step.close()
+    assert not started & tasks().keys()
+
+
+def tasks() -> dict[str, str]:
+    """State of each thread of this process, "S" where it sleeps."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found[task.name] = (task / "stat").read_text().rpartition(") ")[2][0]
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_of_fork_starts_threads_of_its_own() -> None:
+    here = Path(__file__).resolve()
+    program = (
+        "import os, sys, importlib.util as u\n"
+        f"sys.path.insert(0, {str(here.parents[1] / 'support')!r})\n"
+        f"spec = u.spec_from_file_location('tests_of_the_step', {str(here)!r})\n"
+        "tests = u.module_from_spec(spec)\n"
+        "spec.loader.exec_module(tests)\n"
+        "large = tests.sizes(hidden_size=512, intermediate_size=1024, vocabulary_size=3000)\n"
+        "run, embeds = tests.Run(large, 'float32'), tests.drawn(large, 1, 4)\n"
+        "expected = run(embeds, [0])\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    same = [(run(embeds, [0]) == expected).all() for _ in range(3)]\n"
+        "    os._exit(0 if all(same) and len(tests.tasks()) == 2 else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert (run(embeds, [0]) == expected).all()\n"
+    )
+    command = [sys.executable, "-P", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"layers": 0}, "layers is 0"),
+        ({"heads": 5}, "5 query heads cannot share 2 KV heads"),
+        ({"head_size": 7}, "a head size of 7, which is odd"),
+        ({"intermediate_size": 65537}, "a linear of 65537 inputs"),
+        ({}, ""),
+    ],
+)
+def test_sizes_that_do_not_fit(changed: dict[str, int], problem: str) -> None:
+    assert sizes_problem(sizes(**changed)) == problem
+
+
+def test_a_matrix_that_does_not_fit_is_refused() -> None:
+    decoder = random_decoder(ODD, "float32")
+    decoder.layers[0].__dict__["o"] = decoder.layers[0].o.astype(np.float16)
+    with pytest.raises(KernelError, match="a matrix of float16"):
+        PackedDecoder(KERNELS, ODD, decoder)
+
+
+def test_the_logits_of_one_token_many_times_are_refused() -> None:
+    run = Run(ODD, "float32")
+    with pytest.raises(KernelError, match="33 logit rows of 1 rows"):
+        run(drawn(ODD, 1, 1), [0], np.zeros((1, 33), np.int64))
+
+
+def test_arrays_that_are_not_contiguous_are_refused() -> None:
+    run = Run(ODD, "float32")
+    with pytest.raises(ValueError, match="not contiguous"):
+        run(drawn(ODD, 1, 8)[:, ::2], [0])
+
+
+def test_positions_are_those_of_the_tables() -> None:
+    assert Run(ODD, "float32").packed.positions == POSITIONS
