@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 import c2t
-from c2t.runtime.build.step_decoder import UnknownDecoderError
 from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
@@ -31,6 +30,7 @@ from c2t.runtime.engines.built.half_graphs import (
     read_half_graphs,
 )
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError
 from c2t.runtime.graphs.half_precision import write_half_precision
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import BundleError

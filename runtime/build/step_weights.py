@@ -1,7 +1,7 @@
 """Writing the description of a decoder's weights that the step kernel reads.
 
-One decision: the decoder is recognised as a whole first (`step_decoder`); only then are its weights
-looked up by their names.
+One decision: the decoder is recognised as a whole first (`recognise_decoder`); only then are its
+weights looked up by their names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import onnx
 from onnx import TensorProto
 from safetensors.numpy import save
 
-from c2t.runtime.build.step_decoder import recognise_decoder
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.engines.built.step_weights import (
     DESCRIPTION_NAME,
@@ -24,6 +23,7 @@ from c2t.runtime.engines.built.step_weights import (
     StepWeights,
     norm_names,
 )
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
 from c2t.runtime.graphs.data_file import read_graph
 from c2t.runtime.system.checked_read import json_bytes
 
@@ -40,9 +40,12 @@ def write_step_weights(source: Path, half: Path) -> None:
         UnknownDecoderError: The step kernel would compute the decoder wrongly; nothing is written.
     """
     decoder = recognise_decoder(source)
+    if decoder.quantised:
+        problem = f"the decoder has {min(decoder.quantised)} in int8, which the GPU's kernel lacks"
+        raise UnknownDecoderError(problem)
     stored = read_graph(half).graph.initializer
     places = {tensor.name: _reference(tensor) for tensor in stored if tensor.external_data}
-    layers = range(decoder.layers)
+    layers = range(decoder.sizes.layers)
     description = StepWeights(
         epsilon=decoder.epsilon,
         attention_scale=decoder.attention_scale,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2t.runtime.bundle.protobuf import (
+    Content,
     content_of,
     fields,
     messages,
@@ -132,9 +133,7 @@ def _problems_of_graph(graph: memoryview, data: DataPlace, ends: GraphEnds) -> I
         elif number == GRAPH_SPARSE:
             yield "has sparse weights"
         elif number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE):
-            name, kind, shape = _value(content_of(value))
-            if number != GRAPH_VALUE:
-                (ends.inputs if number == GRAPH_INPUT else ends.outputs)[name] = kind, shape
+            read_end(value, {GRAPH_INPUT: ends.inputs, GRAPH_OUTPUT: ends.outputs}.get(number, {}))
     if not nodes:
         yield "computes nothing: it has no nodes"
 
@@ -210,10 +209,10 @@ def _problems_of_place(entries: dict[str, str], data: DataPlace) -> Iterator[str
             yield f"has weights whose {key} is {entries[key]!r}"
 
 
-def _value(value: memoryview) -> tuple[str, int, list[int | None]]:
-    """Name, type and shape of an input, an output, or a value that lies between."""
+def read_end(value: Content, into: dict[str, tuple[int, list[int | None]]]) -> None:
+    """Read an input, an output, or a value that lies between: its type and its shape, by name."""
     name, kind, shape = "", 0, list[int | None]()
-    for number, content in fields(value):
+    for number, content in fields(content_of(value)):
         if number == VALUE_NAME:
             name = text_of(content)
         elif number == VALUE_TYPE:
@@ -223,7 +222,7 @@ def _value(value: memoryview) -> tuple[str, int, list[int | None]]:
                         kind = number_of(inner)
                     elif key == TENSOR_SHAPE:
                         shape = [_dimension(d) for d in messages(inner, SHAPE_DIMENSION)]
-    return name, kind, shape
+    into[name] = kind, shape
 
 
 def _dimension(dimension: memoryview) -> int | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+Content = memoryview | int | float  # of a field: a message, text or bytes; a number
 
 
 @dataclass(frozen=True)
@@ -61,35 +62,39 @@ def whole_fields(message: memoryview) -> Iterator[Field]:
         yield Field(number, content, kind in (FIXED32, FIXED64), message[start:position])
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Number and content of each field; floats have no content here.
+def fields(message: memoryview) -> Iterator[tuple[int, Content]]:
+    """Number and content of each field; floats of 8 bytes have no content here.
 
     Raises:
         IndexError: The message ends within a field.
         ValueError: It is no protobuf.
     """
     for field in whole_fields(message):
-        yield field.number, message[:0] if field.is_float else field.content
+        content: Content = field.content
+        if field.is_float:
+            assert isinstance(content, memoryview)
+            content = struct.unpack("<f", content)[0] if len(content) == 4 else message[:0]
+        yield field.number, content
 
 
-def messages(message: memoryview | int, number: int) -> list[memoryview]:
+def messages(message: Content, number: int) -> list[memoryview]:
     """The messages in the fields of that number."""
     return [content_of(value) for key, value in fields(content_of(message)) if key == number]
 
 
-def content_of(value: memoryview | int) -> memoryview:
+def content_of(value: Content) -> memoryview:
     """The bytes of a field that holds no number.
 
     Raises:
-        ValueError: It holds one.
+        ValueError: It holds a number.
     """
-    if isinstance(value, int):
+    if not isinstance(value, memoryview):
         problem = "a number where a message should be"
         raise ValueError(problem)
     return value
 
 
-def text_of(value: memoryview | int) -> str:
+def text_of(value: Content) -> str:
     """A text; all that a library may read must be UTF-8, or reading it is an error of its own.
 
     Raises:
@@ -98,7 +103,7 @@ def text_of(value: memoryview | int) -> str:
     return str(content_of(value), "utf-8")
 
 
-def number_of(value: memoryview | int) -> int:
+def number_of(value: Content) -> int:
     """A signed number of 64 bits.
 
     Raises:
@@ -110,7 +115,7 @@ def number_of(value: memoryview | int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def numbers_of(value: memoryview | int) -> list[int]:
+def numbers_of(value: Content) -> list[int]:
     """Numbers that stand alone or packed together.
 
     Raises:
@@ -119,9 +124,10 @@ def numbers_of(value: memoryview | int) -> list[int]:
     """
     if isinstance(value, int):
         return [number_of(value)]
+    packed = content_of(value)
     numbers, position = [], 0
-    while position < len(value):
-        number, position = _varint(value, position)
+    while position < len(packed):
+        number, position = _varint(packed, position)
         numbers.append(number_of(number))
     return numbers
 

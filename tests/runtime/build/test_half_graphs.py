@@ -11,7 +11,6 @@ import pytest
 
 from c2t.runtime.build import build_half_graphs as stage
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
-from c2t.runtime.build.step_decoder import UnknownDecoderError
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import check_files, sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS
@@ -23,6 +22,7 @@ from c2t.runtime.engines.built.half_graphs import (
     open_half_graphs,
 )
 from c2t.runtime.engines.built.plan_set import PLANS_NAME
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError
 from c2t.runtime.system.errors import BundleError, EngineError, OutputError
 
 

@@ -16,7 +16,6 @@ from tiny_models import tiny_llama
 
 from c2t.export.decoders.llama import write_decoder_graph
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
-from c2t.runtime.build.step_decoder import UnknownDecoderError
 from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import TensorReference
@@ -25,6 +24,7 @@ from c2t.runtime.engines.built.step_weights import (
     SMALL_NAME,
     load_step_weights,
 )
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError
 from c2t.runtime.graphs.half_precision import write_half_precision
 from c2t.runtime.system.errors import EngineError
 
