@@ -1,1 +1,1 @@
-"""A bundle's graphs on ONNX Runtime's CPU provider."""
+"""A bundle's graphs on the CPU: ONNX Runtime, and our kernel for short steps of the decoder."""

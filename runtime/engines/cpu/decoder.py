@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,12 @@ from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import (
     EngineOptions,
     Float32,
-    Int32,
     Int64,
     KeyValueCache,
     SavedPrefix,
 )
 from c2t.runtime.engines.buffers import BoundSteps, HostBuffer, StepShape
-from c2t.runtime.engines.cpu.logit_choices import LogitChoices
+from c2t.runtime.engines.cpu.host_step import HostStep
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked, open_session
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
@@ -80,7 +79,7 @@ class OnnxRuntimeCache:
         window[:, :, targets] = window[:, :, origins]
 
 
-class OnnxRuntimeStep:
+class OnnxRuntimeStep(HostStep):
     """A bound run over the batch rows [first, end) of a cache.
 
     See `c2t.runtime.engine_protocol.BoundStep`.
@@ -89,20 +88,9 @@ class OnnxRuntimeStep:
     def __init__(
         self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
     ) -> None:
-        first, end, tokens, logit_rows = shape
-        batch = end - first
-        sizes = decoder.sizes
-        self.token_ids: Int32 = np.zeros((batch, tokens), dtype=np.int32)
-        self.inputs_embeds: Float32 = decoder.embeds.view((batch, tokens, sizes.hidden_size))
-        self.position_ids: Int64 = np.zeros((batch, tokens), dtype=np.int64)
-        self.write_index: Int64 = np.zeros(batch, dtype=np.int64)
-        self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
-        self._kv_length: Int64 = np.zeros(batch, dtype=np.int64)
-        self._logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
-        self._table = decoder.token_embedding
-        self._buffers = decoder.embeds, decoder.logits
-        self._moves = [buffer.moves for buffer in self._buffers]
-        self._tokens = tokens
+        super().__init__(decoder, shape)
+        first, end, *_ = shape
+        self._kv_length: Int64 = np.zeros(end - first, dtype=np.int64)
         self._session = decoder.session
         self._binding = decoder.session.io_binding()
         self._values: list[Any] = []  # keeps the bound memory alive
@@ -117,54 +105,39 @@ class OnnxRuntimeStep:
             value = to_value(array)
             self._binding.bind_ortvalue_input(name, value)
             self._values.append(value)
-        for layer in range(sizes.layers):
+        for layer in range(decoder.sizes.layers):
             for part, name in enumerate(("key", "value")):
                 value = to_value(cache.buffer[layer, part, first:end])
                 self._binding.bind_ortvalue_input(f"past_{name}.{layer}", value)
                 self._binding.bind_ortvalue_output(f"present_{name}.{layer}", value)
                 self._values.append(value)
-        value = to_value(self._logits)
+        value = to_value(self.logits)
         self._binding.bind_ortvalue_output("logits", value)
         self._values.append(value)
 
-    def is_current(self) -> bool:
-        """Whether the step's arrays still lie in the decoder's buffers."""
-        return self._moves == [buffer.moves for buffer in self._buffers]
-
-    def close(self) -> None:
-        """Do nothing: all that the step holds goes with it."""
-
-    def run(self) -> Float32:
-        """Logits [B,R,V]; overwritten by the next run.
-
-        Raises:
-            EngineError: The graph run failed.
-        """
-        self._look_up()
-        np.add(self.write_index, self._tokens, out=self._kv_length)
+    def run_embedded(self) -> None:
+        """See `HostStep.run_embedded`."""
+        np.add(self.write_index, self.tokens, out=self._kv_length)
         try:
             self._session.run_with_iobinding(self._binding)
         except onnxruntime_errors() as error:
             batch = len(self.write_index)
-            problem = f"decoder failed on {batch} x {self._tokens} tokens: {first_line(error)}"
+            problem = f"decoder failed on {batch} x {self.tokens} tokens: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
-        return self._logits
 
-    def choose(self, banned: Int32) -> LogitChoices:
-        """Run, and choose from the logits.
 
-        Raises:
-            EngineError: The graph run failed.
-        """
-        return LogitChoices(self.run(), banned)
+class StepKernel(Protocol):
+    """Our kernel of short steps."""
 
-    def _look_up(self) -> None:
-        """Write the embeddings of text tokens beside those that the caller has written."""
-        if self.token_ids.min() >= 0:
-            self.inputs_embeds[...] = self._table[self.token_ids]
-            return
-        text = self.token_ids >= 0
-        self.inputs_embeds[text] = self._table[self.token_ids[text]]
+    def bind(
+        self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
+    ) -> HostStep:
+        """A step of that shape, on the kernel or on ONNX Runtime."""
+        ...
+
+    def clone(self) -> StepKernel:
+        """The same weights with buffers of its own, for another thread."""
+        ...
 
 
 class OnnxRuntimeDecoder:
@@ -193,11 +166,13 @@ class OnnxRuntimeDecoder:
         self.embeds, self.logits = HostBuffer(), HostBuffer()
         self.multi_token_overhead = 0.0 if is_prepacked(path, options) else PACKING_COST
         self.session = open_session(path, options)
+        self.kernel: StepKernel | None = None  # see `c2t.runtime.engines.cpu.kernel_step`
 
     def clone(self) -> OnnxRuntimeDecoder:
         """The same session, which several threads may run, with buffers of its own."""
         other = copy.copy(self)
         other.embeds, other.logits = HostBuffer(), HostBuffer()
+        other.kernel = self.kernel.clone() if self.kernel else None
         return other
 
     def to_value(self, array: NDArray[Any]) -> Any:
@@ -210,10 +185,11 @@ class OnnxRuntimeDecoder:
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
-    ) -> OnnxRuntimeStep:
+    ) -> HostStep:
         """A step over the batch rows [first, end) of a cache; kept for the next call."""
         if not isinstance(cache, OnnxRuntimeCache):
             message = f"a cache of another engine: {type(cache).__name__}"
             raise TypeError(message)
         shape = (*rows, tokens, logit_rows)
-        return cache.steps.get(shape, lambda: OnnxRuntimeStep(self, cache, shape))
+        bind = self.kernel.bind if self.kernel else OnnxRuntimeStep
+        return cache.steps.get(shape, lambda: bind(self, cache, shape))

@@ -20,6 +20,7 @@ from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
+from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
 from c2t.runtime.engines.cpu.session import (
     RUN_HINT,
     ChangedGraph,
@@ -115,6 +116,11 @@ def open_engines(
     attention, settings = choose_attention(bundle, options), describe_settings(options)
     if attention.said:
         settings["attention"] = attention.said
+    path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
+    decoder = OnnxRuntimeDecoder(path, sizes, bundle.token_embedding, options)
+    steps = with_step_kernel(decoder, path, sizes, options)
+    if steps:
+        settings["steps"] = steps
     return Engines(
         name="onnxruntime-cpu",
         encoder=OnnxRuntimeEncoder(
@@ -125,8 +131,6 @@ def open_engines(
             clock,
             changed=attention.graph,
         ),
-        decoder=OnnxRuntimeDecoder(
-            bundle.file("decoder.onnx"), bundle.manifest.decoder, bundle.token_embedding, options
-        ),
+        decoder=decoder,
         settings=settings,
     )

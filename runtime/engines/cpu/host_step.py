@@ -1,0 +1,91 @@
+"""What all steps of a decoder on the CPU have: their arrays, and the look-up of tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.bundle.manifest import Decoder
+from c2t.runtime.engine_protocol import Float32, Int32, Int64
+from c2t.runtime.engines.buffers import HostBuffer, StepShape
+from c2t.runtime.engines.cpu.logit_choices import LogitChoices
+
+
+class StepOwner(Protocol):
+    """What a step needs of its decoder.
+
+    Attributes:
+        sizes: Of the bundle's manifest.
+        token_embedding: Text token rows [V,D].
+        embeds: Where the embeddings of all its steps lie.
+        logits: Where their logits lie.
+    """
+
+    sizes: Decoder
+    token_embedding: NDArray[Any]
+    embeds: HostBuffer
+    logits: HostBuffer
+
+
+class HostStep:
+    """The arrays of a bound step; embeddings and logits lie in the decoder's buffers.
+
+    See `c2t.runtime.engine_protocol.BoundStep`.
+    """
+
+    def __init__(self, decoder: StepOwner, shape: StepShape) -> None:
+        first, end, tokens, logit_rows = shape
+        batch, sizes = end - first, decoder.sizes
+        self.token_ids: Int32 = np.zeros((batch, tokens), dtype=np.int32)
+        self.inputs_embeds: Float32 = decoder.embeds.view((batch, tokens, sizes.hidden_size))
+        self.position_ids: Int64 = np.zeros((batch, tokens), dtype=np.int64)
+        self.write_index: Int64 = np.zeros(batch, dtype=np.int64)
+        self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
+        self.logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
+        self.tokens = tokens
+        self._table = decoder.token_embedding
+        self._buffers = decoder.embeds, decoder.logits
+        self._moves = [buffer.moves for buffer in self._buffers]
+
+    def is_current(self) -> bool:
+        """Whether the step's arrays still lie in the decoder's buffers."""
+        return self._moves == [buffer.moves for buffer in self._buffers]
+
+    def close(self) -> None:
+        """Do nothing: all that the step holds goes with it."""
+
+    def run(self) -> Float32:
+        """Logits [B,R,V]; overwritten by the next run.
+
+        Raises:
+            EngineError: The run failed.
+        """
+        self._look_up()
+        self.run_embedded()
+        return self.logits
+
+    def run_embedded(self) -> None:
+        """Run on `inputs_embeds` as they are.
+
+        Raises:
+            EngineError: The run failed.
+        """
+        raise NotImplementedError
+
+    def choose(self, banned: Int32) -> LogitChoices:
+        """Run, and choose from the logits.
+
+        Raises:
+            EngineError: The run failed.
+        """
+        return LogitChoices(self.run(), banned)
+
+    def _look_up(self) -> None:
+        """Write the embeddings of text tokens beside those that the caller has written."""
+        if self.token_ids.min() >= 0:
+            self.inputs_embeds[...] = self._table[self.token_ids]
+            return
+        text = self.token_ids >= 0
+        self.inputs_embeds[text] = self._table[self.token_ids[text]]

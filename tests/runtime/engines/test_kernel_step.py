@@ -1,0 +1,258 @@
+"""Short steps of the CPU's decoder on our kernel: numbers, texts, and when it is not used."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
+from tolerance import FLOAT32, worst_difference
+
+from c2t.kernels.decoder_step.cpu import MAX_ROWS, step_kernels
+from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.engine_protocol import EngineOptions, KeyValueCache
+from c2t.runtime.engines.cpu import kernel_step
+from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
+from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
+from c2t.runtime.generation.drafts import Drafter
+from c2t.runtime.generation.greedy import GreedySearch
+from c2t.runtime.generation.phrase_table import build_phrase_table
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
+from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.timing import StageClock
+
+USED = "a short step is one kernel"
+OPTIONS = EngineOptions(threads=2)
+GENERATION = Generation(
+    max_new_tokens=24, no_repeat_ngram_size=2, eos_token_ids=tuple(range(4, 16))
+)
+needs_kernel = pytest.mark.skipif(step_kernels() is None, reason="no step of ours runs here")
+
+
+def opened(path: Path | None = None, options: EngineOptions = OPTIONS) -> tuple[TinyDecoder, str]:
+    """A decoder with our kernel, and who runs its short steps."""
+    tiny = tiny_decoder()
+    path = path or tiny.path
+    engine = OnnxRuntimeDecoder(path, tiny.engine.sizes, tiny.table, options)
+    steps = with_step_kernel(engine, path, engine.sizes, options)
+    return replace(tiny, engine=engine, path=path), steps
+
+
+@pytest.fixture(params=["float32", "int8", "mixed"])
+def decoder(request: pytest.FixtureRequest, tmp_path: Path) -> TinyDecoder:
+    """A decoder whose short steps are the kernel's."""
+    path = None
+    if request.param != "float32":
+        path = quantised(tmp_path, lambda number: request.param == "int8" or number % 3 == 0)
+    tiny, steps = opened(path)
+    assert steps == USED
+    return tiny
+
+
+def quantised(folder: Path, chosen: Callable[[int], bool]) -> Path:
+    """A decoder, the chosen ones of whose linears are in int8."""
+    pytest.importorskip("onnx")
+    from c2t.calibration.quantise.quantised_graph import write_quantised
+    from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
+    from c2t.calibration.ranges.linears import StoredGraph
+    from c2t.runtime.bundle.precision import Precision
+
+    source = StoredGraph(DECODERS["sure"] / "decoder.onnx")
+    recipe = LinearRecipe(precision=Precision.int8, scale=0.02)
+    linears = {
+        linear.name: recipe for number, linear in enumerate(source.linears()) if chosen(number)
+    }
+    write_quantised(source, folder / "decoder.onnx", GraphRecipe(linears=linears))
+    return folder / "decoder.onnx"
+
+
+def run(
+    engine: OnnxRuntimeDecoder,
+    cache: KeyValueCache,
+    rows: np.ndarray,
+    first: int,
+    wanted: int | None = None,
+    row: int = 0,
+) -> np.ndarray:
+    """Logits of the last `wanted` of T rows at cache positions from `first` on."""
+    length = len(rows)
+    wanted = wanted or length
+    step = engine.bind(cache, (row, row + 1), length, wanted)
+    step.inputs_embeds[...] = rows
+    step.token_ids[...] = -1
+    step.position_ids[...] = np.arange(first, first + length)
+    step.write_index[...] = first
+    step.logit_rows[...] = np.arange(length - wanted, length)
+    return step.run()[0].copy()
+
+
+@needs_kernel
+def test_logits_and_cache_are_those_of_onnx_runtime(decoder: TinyDecoder) -> None:
+    library = OnnxRuntimeDecoder(decoder.path, decoder.engine.sizes, decoder.table, OPTIONS)
+    rows = random_vectors(0, count=100)
+    caches = decoder.engine.new_cache(2, 100), library.new_cache(2, 100)
+    assert isinstance(decoder.engine.bind(caches[0], (0, 1), 7, 7), kernel_step.KernelStep)
+    assert not isinstance(library.bind(caches[1], (0, 1), 7, 7), kernel_step.KernelStep)
+    for begin, end in ((0, 7), (7, 8), (8, 50), (50, 100)):
+        ours, theirs = (
+            run(engine, cache, rows[begin:end], begin, row=1)
+            for engine, cache in zip((decoder.engine, library), caches, strict=True)
+        )
+        if decoder.path == DECODERS["sure"] / "decoder.onnx":
+            assert worst_difference(ours, theirs) <= 10 * FLOAT32
+            assert worst_difference(caches[0].buffer, caches[1].buffer) <= 10 * FLOAT32
+        else:
+            assert np.abs(ours - theirs).mean() <= 0.01 * np.abs(theirs).mean()
+    assert not caches[0].buffer[:, :, 0].any()
+
+
+@needs_kernel
+@pytest.mark.parametrize("prompt", [5, MAX_ROWS, MAX_ROWS + 1, 60])
+def test_a_draft_changes_no_bit(decoder: TinyDecoder, prompt: int) -> None:
+    """Whether it stands behind a prompt or in a step of its own; not of the prompt either."""
+    rows = random_vectors(0, count=prompt + 24)
+    engine, cache = decoder.engine, decoder.engine.new_cache(1, prompt + 24)
+    one_by_one = [run(engine, cache, rows[:prompt], 0, wanted=1)]
+    behind = range(prompt, prompt + 24)
+    one_by_one += [run(engine, cache, rows[at : at + 1], at) for at in behind]
+    expected, filled = np.concatenate(one_by_one), cache.buffer.copy()
+    for draft in (1, 9, 24):
+        cache.buffer[...] = 0
+        found = run(engine, cache, rows[: prompt + draft], 0, wanted=draft + 1)
+        np.testing.assert_array_equal(found, expected[: draft + 1])
+        np.testing.assert_array_equal(
+            cache.buffer[..., : prompt + draft, :], filled[..., : prompt + draft, :]
+        )
+        again = run(engine, cache, rows[prompt : prompt + draft], prompt)
+        np.testing.assert_array_equal(again, expected[1 : draft + 1])
+
+
+@needs_kernel
+def test_texts_and_probabilities_whatever_the_batch_and_the_draft() -> None:
+    tiny, steps = opened()
+    assert steps == USED
+    seeds = range(10)
+    references = [tiny.reference(seed, GENERATION) for seed in seeds]
+    table = build_phrase_table(references * 5)
+    found = []
+    for rows, drafts in itertools.product((1, 2, 5), (False, True)):
+        clock = StageClock()
+        search = GreedySearch(
+            tiny.engine,
+            PromptRunner(tiny.engine, tiny.prompt),
+            generation=GENERATION,
+            rows=rows,
+            capacity=100,
+            drafter=Drafter(table) if drafts else None,
+            clock=clock,
+        )
+        texts = dict(search.run(FixedCells(PromptedCell(s, random_vectors(s)) for s in seeds)))
+        assert all(isinstance(text, GeneratedSequence) for text in texts.values())
+        found.append([(texts[seed].token_ids, texts[seed].probabilities) for seed in seeds])
+        assert (clock.counts.get("accepted", 0) > 0) == drafts
+    assert [list(tokens) for tokens, _ in found[0]] == references
+    assert all(texts == found[0] for texts in found)
+
+
+@needs_kernel
+def test_a_step_outside_the_tables_or_the_cache_is_an_error() -> None:
+    tiny, _ = opened()
+    step = tiny.engine.bind(tiny.engine.new_cache(1, 8), (0, 1), 2, 1)
+    step.token_ids[...] = 1
+    step.position_ids[...] = tiny.engine.sizes.max_positions
+    with pytest.raises(EngineError, match="a step of 2 tokens has a position outside 0 to "):
+        step.run()
+    step.position_ids[...] = 0
+    step.write_index[...] = 7
+    with pytest.raises(EngineError, match="has a cache position outside 0 to 6"):
+        step.run()
+    step.write_index[...] = 0
+    step.logit_rows[...] = 2
+    with pytest.raises(EngineError, match="has a logit row outside 0 to 1"):
+        step.run()
+
+
+@needs_kernel
+def test_other_logits_of_a_prompt_with_a_draft_are_an_error() -> None:
+    tiny, _ = opened()
+    step = tiny.engine.bind(tiny.engine.new_cache(1, 50), (0, 1), 50, 2)
+    step.token_ids[...] = 1
+    with pytest.raises(EngineError, match="logits of other tokens than the last 2 of a prompt"):
+        step.run()
+
+
+@needs_kernel
+def test_a_clone_has_buffers_of_its_own() -> None:
+    tiny, _ = opened()
+    other = tiny.engine.clone()
+    rows = random_vectors(0, count=4)
+    first = run(tiny.engine, tiny.engine.new_cache(1, 4), rows, 0)
+    np.testing.assert_array_equal(run(other, other.new_cache(1, 4), rows, 0), first)
+    assert other.logits is not tiny.engine.logits
+
+
+def test_it_is_not_used_where_it_is_not_wanted() -> None:
+    assert opened(options=replace(OPTIONS, step_kernel=False))[1] == ""
+    steps = opened(options=replace(OPTIONS, prepack=False))[1]
+    assert steps == "short steps without our kernel: weights are not copied"
+
+
+def test_it_is_not_used_on_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_step, "step_kernels", lambda: None)
+    assert opened()[1] == "short steps without our kernel: there is none for this processor"
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda logits: logits.fill(1), "of the median token"),
+        (lambda logits: logits[:, -1].fill(np.nan), "nan% from ONNX Runtime's, of the median"),
+        (lambda logits: logits[0, -1].__imul__(1.01), "1.00% from ONNX Runtime's, of the worst"),
+    ],
+)
+def test_it_is_not_used_where_it_differs_from_onnx_runtime(
+    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[np.ndarray], None], problem: str
+) -> None:
+    right = kernel_step.KernelStep.run_from
+
+    def run_from(self: kernel_step.KernelStep, token: int, logit_row: int) -> None:
+        right(self, token, logit_row)
+        if self.tokens > MAX_ROWS:
+            spoil(self.logits)
+
+    monkeypatch.setattr(kernel_step.KernelStep, "run_from", run_from)
+    tiny, steps = opened()
+    assert steps.startswith("short steps without our kernel: its logits are ")
+    assert problem in steps
+    step = tiny.engine.bind(tiny.engine.new_cache(1, 8), (0, 1), 1, 1)
+    assert not isinstance(step, kernel_step.KernelStep)
+
+
+@needs_kernel
+def test_it_is_not_used_for_a_graph_of_other_sizes() -> None:
+    tiny = tiny_decoder()
+    sizes = structs.replace(tiny.engine.sizes, heads=tiny.engine.sizes.heads * 2)
+    steps = with_step_kernel(tiny.engine, tiny.path, sizes, OPTIONS)
+    assert steps == "short steps without our kernel: the graph has heads 4, the manifest 8"
+
+
+@needs_kernel
+def test_it_is_not_used_for_a_decoder_that_it_does_not_know(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    source = DECODERS["sure"] / "decoder.onnx"
+    model = onnx.load(source, load_external_data=False)
+    attention = next(node for node in model.graph.node if node.op_type == "Attention")
+    attention.attribute.append(onnx.helper.make_attribute("softcap", 30.0))
+    path = tmp_path / "decoder.onnx"
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "decoder.onnx.data").symlink_to(source.with_name("decoder.onnx.data"))
+    problem = f"the decoder has {attention.name} (Attention), whose softcap is 30.0, not None"
+    steps = with_step_kernel(tiny_decoder().engine, path, tiny_decoder().engine.sizes, OPTIONS)
+    assert steps == f"short steps without our kernel: {problem}"
