@@ -34,7 +34,7 @@ def main() -> None:
         # asyncio sets this only on sockets that it made itself.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        config = uvicorn.Config(app, http="httptools", loop="asyncio", log_level="error")
+        config = uvicorn.Config(app, http="h11", loop="asyncio", log_level="error")
         asyncio.run(uvicorn.Server(config).serve([listener]))
 
 

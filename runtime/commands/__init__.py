@@ -1,1 +1,1 @@
-"""The commands that need no training library: describe, build, bench, info, doctor."""
+"""Commands without a training library: describe, verify, sign, audit, build, bench, doctor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def write_sbom(folder: Path) -> Sbom:
             encoding="utf-8",
             timeout=SECONDS,
             check=False,
+            # No module of the current folder, in the programs that it starts neither.
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = f"cyclonedx-py did not run: {error}"

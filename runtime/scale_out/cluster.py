@@ -169,6 +169,9 @@ def _check_versions(client: Any) -> None:
         if isinstance(there, PackageNotFoundError):
             problem = f"worker {address} has no c2t"
             raise ClusterError(problem, hint=f"install c2t {c2t.__version__} there")
+        if isinstance(there, BaseException):
+            problem = f"worker {address} does not say its version of c2t: {first_line(there)}"
+            raise ClusterError(problem, hint="look at its log, and start it again")
         if there != our_c2t:
             problem = f"worker {address} has c2t {there}, this machine {our_c2t}"
             raise ClusterError(problem, hint="install the same version of c2t everywhere")

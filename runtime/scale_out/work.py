@@ -192,10 +192,13 @@ _opened = _Opened()
 def _answered(do: Callable[[], Answer]) -> bytes:
     try:
         answer = do()
-    except C2TError as error:
-        where = f"{os.getpid()} on {platform.node()}"
-        kind = type(error).__name__
-        answer = Failed(kind=kind, where=where, problem=error.problem, hint=error.hint)
+    except (C2TError, OSError) as error:
+        where, kind = f"{os.getpid()} on {platform.node()}", type(error).__name__
+        if isinstance(error, C2TError):
+            problem, hint = error.problem, error.hint
+        else:  # raised as it is, a time-out of a network share would be taken for one of waiting
+            problem, hint = str(error), "see whether the files can be read there, and run it again"
+        answer = Failed(kind=kind, where=where, problem=problem, hint=hint)
     return msgspec.json.encode(answer)
 
 

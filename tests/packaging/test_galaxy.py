@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
 import shlex
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,6 @@ def test_galaxys_test_data_is_there(tmp_path: Path) -> None:
     name, _, path = (GALAXY / "test-data/c2t_bundles.loc").read_text("utf-8").strip().split("\t")
     assert name == "tiny"
     assert Path(path.replace("${__HERE__}", str(GALAXY / "test-data"))).resolve() == BUNDLE
-    script = "import sys, make_test_cells, pathlib; make_test_cells.main(pathlib.Path(sys.argv[1]))"
     again = tmp_path / "cells.h5ad"
-    subprocess.run([sys.executable, "-c", script, again], cwd=GALAXY, check=True)
+    runpy.run_path(str(GALAXY / "make_test_cells.py"))["main"](again)
     assert again.read_bytes() == CELLS.read_bytes()

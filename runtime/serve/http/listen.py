@@ -1,7 +1,7 @@
 """uvicorn as this service uses it: what it leaves to the application, and what it closes itself.
 
-uvicorn has no limit for a head that never ends or is too long, and none for connections that ask
-nothing; both are added here. What is not even HTTP is answered with a problem, too.
+uvicorn has no limit for a head that never ends, and none for connections that ask nothing; both are
+added here. What is not even HTTP is answered with a problem, too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import msgspec
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from c2t.runtime.serve.http.wire.problems import PROBLEM_TYPE, HttpError, problem_of
 
@@ -60,12 +61,13 @@ def uvicorn_config(app: ASGIApp, options: ListenOptions) -> uvicorn.Config:
         log_config=None,
         proxy_headers=False,  # whoever sends X-Forwarded-For would say where it is from
         server_header=False,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         timeout_graceful_shutdown=int(options.drain_seconds),
     )
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """A connection with a bounded head, that is closed when nothing is asked on it."""
+class PatientProtocol(H11Protocol):
+    """A connection that is closed when nothing is asked on it."""
 
     head_seconds: float
     most: int
@@ -74,8 +76,6 @@ class PatientProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._looked_at: object = self  # the cycle at the last look
         self._timer: asyncio.TimerHandle | None = None
-        self._in_head = False
-        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch a connection, or close it."""
@@ -97,55 +97,20 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer.cancel()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        """Read on, unless the head becomes too long."""
-        in_head = self._in_head
-        super().data_received(data)
-        if in_head and self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self.send_400_response("the head of the request is too long")
-
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; those behind a body of chunks count, too.
-
-        Raises:
-            ValueError: The head is too long; the parser makes an error of it.
-        """
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            raise ValueError
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Begin to answer.
-
-        Raises:
-            ValueError: HTTP/1.1 with no Host, or with several; the parser makes an error of it.
-        """
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
-            raise ValueError
-        self._in_head = False
-        super().on_headers_complete()
-
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and close."""
-        cycle = self.cycle
-        begun = cycle is not None and cycle.response_started and not cycle.response_complete
-        if begun or self.pipeline:  # it would be taken for another request's answer
-            self.transport.close()
-            return
         hint = f"send a request of HTTP/1.1 whose head has at most {HEAD_BYTES_MAX >> 10} KiB"
         body = msgspec.json.encode(problem_of(HttpError(400, msg, hint=hint)))
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {PROBLEM_TYPE}\r\n"
-        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode("ascii") + body)
+        headers = [
+            ("content-type", PROBLEM_TYPE),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
+        reason = b"Bad Request"
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            head = h11.Response(status_code=400, headers=headers, reason=reason)
+            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
     def _look_later(self) -> None:

@@ -78,10 +78,20 @@ class JobAudit:
         if self._room.audit.on:
             self._room.audit.record(Action.stop, self._end(entry, "done", ""))
 
-    def ended(self, entry: JobEntry, result: str, problem: str) -> None:
-        """It failed, or was cancelled; any thread may say so, none waits."""
-        if self._room.audit.on:
+    def ended(self, entry: JobEntry, result: str, problem: str, *, later: bool) -> None:
+        """It failed, or was cancelled; nobody waits for the line.
+
+        Args:
+            later: Read its results in the trail's thread: the caller holds a lock. Requests wait
+                behind that, so all others read them here.
+        """
+        if not self._room.audit.on:
+            return
+        if later:
             self._submit(Action.stop, lambda: self._end(entry, result, problem))
+            return
+        details = self._end(entry, result, problem)
+        self._submit(Action.stop, lambda: details)
 
     def asked(self, entry: JobEntry, what: str) -> None:
         """Somebody wants it to stop, or to go on; none waits."""

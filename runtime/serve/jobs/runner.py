@@ -87,7 +87,7 @@ class Runner:
         with self._registry.changed:
             entry.cancel = True
             if entry.waits:
-                self._end(entry, "cancelled")
+                self._end(entry, "cancelled", later=True)
 
     def resume(self, entry: JobEntry) -> None:
         """Have a job go on that failed or was cancelled; other jobs are left alone."""
@@ -232,10 +232,10 @@ class Runner:
         self._audit.done(entry)
         self._end(entry, "done", about=about, formats=available_formats(request.source))
 
-    def _end(self, entry: JobEntry, state: Status, **changes: Any) -> None:
+    def _end(self, entry: JobEntry, state: Status, *, later: bool = False, **changes: Any) -> None:
         ended = now()
         if state != "done":
-            self._audit.ended(entry, state, str(changes.get("problem", "")))
+            self._audit.ended(entry, state, str(changes.get("problem", "")), later=later)
         entry.bytes = entry.folder.bytes()
         if state != "done" and entry.state.done:
             changes.setdefault("formats", available_formats(entry.state.source))

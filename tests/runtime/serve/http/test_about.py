@@ -93,7 +93,7 @@ def test_engines_that_do_not_work_are_not_ready(
         ("DELETE", "/v1/bundle", 405, "GET"),
         ("OPTIONS", "/v1/describe", 405, "POST"),
         ("HEAD", "/v1/bundle", 405, "GET"),
-        ("PROPFIND", "/healthz", 405, "GET"),
+        ("BREW", "/healthz", 405, "GET"),
     ],
 )
 def test_wrong_ways_are_problems_too(

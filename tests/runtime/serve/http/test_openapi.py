@@ -67,7 +67,7 @@ def test_every_route_is_described_and_answers_no_other_method(
 ) -> None:
     for path, operations in document["paths"].items():
         called = path.replace("{id}", "0" * 32).replace("{name}", "other")
-        answer = service.client.request("PROPFIND", called)
+        answer = service.client.request("BREW", called)
         assert answer.status_code == 405
         allowed = set(answer.headers["Allow"].split(", "))
         assert {method.upper() for method in operations} == allowed, path

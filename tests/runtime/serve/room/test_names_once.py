@@ -30,6 +30,7 @@ def check(content: bytes) -> None:
         (b'{"cells":[{"counts":{"A":1}}],"cells":[{"counts":{"A":1}}]}', "cells"),
         (b'{"cells":[{"counts":{"A":1}}],"settings":{"drafts":false,"drafts":true}}', "drafts"),
         (b'{"cells":[{"id":"a:b","counts":{"c:d":1,"c:d":1}}]}', "c:d"),
+        (b'{"cells":[{"id":"a\\u003ab","counts":{"CD3E":1,"CD3E":2}}]}', "CD3E"),
     ],
 )
 def test_a_name_that_stands_twice_is_refused(content: bytes, name: str) -> None:

@@ -3,7 +3,8 @@ process C2T_DESCRIBE {
     label 'process_high'
 
     conda "${moduleDir}/environment.yml"
-    // Built from packaging/docker/Dockerfile; it lies in no public registry yet.
+    // Built from packaging/docker/Dockerfile; it lies in no public registry yet. Nextflow also needs `ps` in it (Debian:
+    // procps), and docker.runOptions = "--entrypoint ''", as its entry point is c2t.
     container "c2t:0.1.0"
 
     input:
