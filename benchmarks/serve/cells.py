@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from c2t.runtime.cells.reader import CellCounts
+from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.cells.gene_matching import INDEX
+from c2t.runtime.cells.reader import open_cells
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ def read_cells(path: Path, bundle: Path, folder: Path, *, limit: int | None = No
         limit: Only the first cells.
     """
     counted = []
-    with CellCounts(path) as cells:
-        genes = cells.gene_names()
+    with open_cells(path, open_bundle(bundle)) as cells:
+        # The names by which `describe` knows the genes: a symbol may mean another one, or none.
+        column = cells.gene_report.column
+        genes = cells.gene_names(None if column == INDEX else column)
         for rows in cells.rows(0, limit):
             for row in range(rows.shape[0]):
                 part = slice(int(rows.indptr[row]), int(rows.indptr[row + 1]))
