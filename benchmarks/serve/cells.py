@@ -54,7 +54,7 @@ def read_cells(path: Path, bundle: Path, folder: Path, *, limit: int | None = No
             for row in range(rows.shape[0]):
                 part = slice(int(rows.indptr[row]), int(rows.indptr[row + 1]))
                 pairs = zip(rows.indices[part].tolist(), rows.data[part].tolist(), strict=True)
-                counts = {genes[column]: value for column, value in pairs if value}
+                counts = {genes[at]: value for at, value in pairs if value and genes[at]}
                 counted.append({"id": cells.cell_ids[len(counted)], "counts": counts})
     output = folder / "expected.jsonl"
     command = [sys.executable, "-c", "from c2t.cli import main; main()", "describe"]
