@@ -145,7 +145,9 @@ def _unlisted(
     package: Distribution, rows: list[list[str]], listed: set[str], walked: set[Path]
 ) -> Iterator[FileCheck]:
     """Files in a package's folders that no package has brought: they may be imported, too."""
-    tops = {Path(row[0]).parts[0] for row in rows if len(Path(row[0]).parts) > 1} - {".."}
+    paths = [Path(row[0]) for row in rows]
+    # A path from the root, as pip writes it across drives, would have the whole disk walked.
+    tops = {p.parts[0] for p in paths if len(p.parts) > 1 and not p.is_absolute()} - {".."}
     for top in sorted(tops):
         folder = _place(package, top)
         if folder in walked:

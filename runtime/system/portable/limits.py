@@ -30,6 +30,9 @@ def limit_this_process(*, cpu_seconds: int, memory_bytes: int) -> None:
         return
     import resource
 
+    _, most_seconds = resource.getrlimit(resource.RLIMIT_CPU)
+    if most_seconds != resource.RLIM_INFINITY:  # it can only be lowered
+        cpu_seconds = min(cpu_seconds, most_seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     statm = Path("/proc/self/statm")
