@@ -1,7 +1,7 @@
 """The command Describe Now: a few cells, and the answer to the same call.
 
-One decision: it is not observable. An observable command takes three calls, and with the library's
-Python those take 4 ms more than the work itself; one call takes half as long.
+One decision: it is not observable. An observable command takes three calls; one call costs about
+half as much beside the work itself (`benchmarks/results/serve_overhead.json`).
 """
 
 from __future__ import annotations
