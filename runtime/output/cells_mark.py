@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2t.runtime.system.errors import OutputError
+
 # A file up to this many bytes is hashed whole, in about a second. Of a longer one, the samples and
 # the time of its last change are compared.
 WHOLE_BYTES = 1 << 30
@@ -52,3 +54,21 @@ class CellsMark:
             sha256=digest.hexdigest(),
             changed=0 if whole else status.st_mtime_ns,
         )
+
+    def check_unchanged(self, path: Path, *, hint: str) -> None:
+        """Refuse a file that is not as it was when the run began.
+
+        Args:
+            path: Where it was.
+            hint: How to go on.
+
+        Raises:
+            OutputError: It was written to, exchanged, or cannot be read any more.
+        """
+        try:
+            same = CellsMark.of(path) == self
+        except OSError:
+            same = False
+        if not same:
+            problem = f"{path} changed while it was described"
+            raise OutputError(problem, hint=hint)

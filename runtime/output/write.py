@@ -212,9 +212,7 @@ def describe_to_files(
             except C2TError:
                 journal.remove()  # nobody knows which of its texts are right
                 raise
-            if CellsMark.of(run.cells) != mark.cells:
-                problem = f"{run.cells} changed while it was described"
-                raise OutputError(problem, hint="run again with --restart")
+            mark.cells.check_unchanged(run.cells, hint="run again with --restart")
             errors = Counter(record.error for record in journal.records() if record.error)
             about = run.about | {"cells": len(run.rows), "cells_with_errors": errors.total()}
             _write_all(run.cells, targets, journal, about, force=force)

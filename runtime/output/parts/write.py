@@ -20,7 +20,6 @@ import msgspec
 
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.describe.description import Description
-from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
 from c2t.runtime.output.parquet import check_parquet, read_parquet, write_parquet
 from c2t.runtime.output.parts.manifest import (
@@ -45,7 +44,7 @@ from c2t.runtime.output.write import (
     numbered,
     summarize,
 )
-from c2t.runtime.system.errors import C2TError, OutputError
+from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.files import atomic_file, check_folder_target
 from c2t.runtime.system.progress import Advance
 from c2t.runtime.system.temporaries import remove_litter
@@ -109,9 +108,7 @@ def describe_to_parts(
                 kept(work.records())
             with advance(len(run.rows), resumed) as step:
                 work.write_all(numbered(run, describe, resumed), step, check)
-            if CellsMark.of(run.cells) != mark.cells:
-                problem = f"{run.cells} changed while it was described"
-                raise OutputError(problem, hint="run again with --restart")
+            mark.cells.check_unchanged(run.cells, hint="run again with --restart")
             _write_manifest(folder, run, mark, progress.entries)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(work.done, len(run.rows)) from stop

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
-from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.describe_file import CHUNK_CELLS, make_run
 from c2t.runtime.output.journal import Journal
 from c2t.runtime.output.record import Record, make_record
@@ -175,9 +174,7 @@ class _Results:
         """
         try:
             room.model.bundle.check_unchanged()
-            if CellsMark.of(self._run.cells) != self._mark.cells:
-                problem = f"{self._run.cells} changed while it was described"
-                raise OutputError(problem, hint=AGAIN_HINT)
+            self._mark.cells.check_unchanged(self._run.cells, hint=AGAIN_HINT)
         except (BundleError, OutputError):  # nobody knows which of the texts are right
             self._forget()
             raise
