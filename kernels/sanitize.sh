@@ -31,7 +31,7 @@ sanitize() {
 # Python's own leaks are not ours.
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 sanitize address,undefined "libasan libubsan" test_attention.py \
-  test_gene_embedding.py test_rank_value.py test_cpu_step.py test_cpu_step_pack.py
+  test_count_maps.py test_gene_embedding.py test_rank_value.py test_cpu_step.py test_cpu_step_pack.py
 # NumPy's threads are not instrumented, and a test starts threads in a child of fork().
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:die_after_fork=0
-sanitize thread libtsan test_cpu_step.py
+sanitize thread libtsan test_count_maps.py test_cpu_step.py

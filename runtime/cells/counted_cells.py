@@ -21,6 +21,7 @@ from c2t.runtime.cells.formats.count_maps import CountMaps
 from c2t.runtime.cells.gene_matching import INDEX, GeneMatch, column_totals
 from c2t.runtime.cells.genes.coverage import measure
 from c2t.runtime.cells.genes.name_memory import NO_GENE, NameMemory
+from c2t.runtime.cells.genes.numbered_names import NumberedNames
 from c2t.runtime.cells.genes.organism import check_organism
 from c2t.runtime.cells.genes.report import GeneReport
 from c2t.runtime.cells.option_words import options_as_fields
@@ -58,6 +59,7 @@ class CountedCellReader:
         self._genes = bundle.genes
         self._gene_input = bundle.manifest.gene_input
         self._memory = NameMemory(self._genes)
+        self._numbered = NumberedNames(self._memory)
 
     def read(
         self,
@@ -75,15 +77,46 @@ class CountedCellReader:
         Raises:
             CellFileError: No cells, no counts, too few known genes, or of another species.
         """
-        options = options or CellOptions()
         if len(counts) != len(ids):
             problem = f"{len(counts)} cells have {len(ids)} names"
             raise ValueError(problem)
-        maps = CountMaps(counts, ids)
+        return self._read(CountMaps.of(counts, ids), None, options or CellOptions())
+
+    def read_json(
+        self,
+        counts: Sequence[bytes | bytearray | memoryview],
+        ids: Sequence[str],
+        options: CellOptions | None = None,
+    ) -> ReadCells | None:
+        """What `read` gives, of cells that are JSON: without an object for each gene.
+
+        Args:
+            counts: Of each cell, a JSON object from gene to count. It need not be checked.
+            ids: Names of the cells.
+            options: How to read them.
+
+        Returns:
+            None where a JSON reader must judge the cells: see `NumberedNames.read`.
+
+        Raises:
+            CellFileError: As `read`.
+        """
+        read = self._numbered.read(counts, ids)
+        if read is None:
+            return None
+        maps, code = read
+        return self._read(maps, code, options or CellOptions())
+
+    def _read(
+        self, maps: CountMaps, code: NDArray[np.int32] | None, options: CellOptions
+    ) -> ReadCells:
         try:
-            if len(ids) and not maps.entries(0, len(ids)):
+            number = maps.shape[0]
+            if number and not maps.entries(0, number):
                 return self._empty_cells(maps, options)
-            with _Reader(maps, self._memory, self._genes, self._gene_input, options) as reader:
+            with _Reader(
+                maps, self._memory, self._genes, self._gene_input, options, code=code
+            ) as reader:
                 cells = EncodedCells.joined(list(reader.chunks()))
                 return ReadCells(cells=cells, warnings=tuple(map(_of_request, reader.warnings)))
         except CellFileError as error:
@@ -102,7 +135,11 @@ class CountedCellReader:
 
 
 class _Reader(CellReader):
-    """Reads maps, and remembers names."""
+    """Reads maps, and remembers names.
+
+    Args:
+        code: What the name of each column means by itself, where that was looked up.
+    """
 
     def __init__(
         self,
@@ -111,21 +148,26 @@ class _Reader(CellReader):
         genes: GeneVocabulary,
         gene_input: GeneInput,
         options: CellOptions,
+        *,
+        code: NDArray[np.int32] | None,
     ) -> None:
-        self._maps, self._memory = maps, memory
+        self._maps, self._memory, self._code = maps, memory, code
         super().__init__(maps, genes, gene_input, options)
 
     def _match_genes(self, sample: SparseRows) -> GeneMatch:
         names = self._maps.genes
         if self.options.gene_column is None and names:
-            code = self._memory.look_up(names)
+            if self._code is None:
+                code = self._memory.look_up(names)
+            else:
+                code = self._memory.together(names, self._code)
             match = None if code is None else self._plain_match(code, names, sample)
             if match is not None:
                 return match
         return super()._match_genes(sample)
 
     def _plain_match(
-        self, code: NDArray[np.int32], names: list[str], sample: SparseRows
+        self, code: NDArray[np.int32], names: Sequence[str], sample: SparseRows
     ) -> GeneMatch | None:
         """What `match_genes` gives for names that mean what they mean alone; None if unsure."""
         is_gene = code != NO_GENE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -54,14 +55,35 @@ def outcome(read) -> dict[str, object]:
 
 
 def by_maps(reader: CountedCellReader, maps, ids=None, **options) -> dict[str, object]:
-    """What the reader of maps says."""
+    """What the reader of maps says; it says the same of their JSON, where that is plain."""
+    names = ids or [f"cell{n}" for n in range(len(maps))]
 
     def read():
-        names = ids or [f"cell{n}" for n in range(len(maps))]
         result = reader.read(maps, names, CellOptions(**options))
         return result.cells, result.warnings
 
-    return outcome(read)
+    def read_json():
+        result = reader.read_json(texts, names, CellOptions(**options))
+        assert result is not None, "plain JSON was not read"
+        return result.cells, result.warnings
+
+    said = outcome(read)
+    texts = [json.dumps(cell).encode() for cell in maps]
+    if all(map(_is_plain, maps)) and any(maps):
+        assert outcome(read_json) == said
+    elif maps:
+        assert not any(maps) or reader.read_json(texts, names, CellOptions(**options)) is None
+    return said
+
+
+def _is_plain(cell) -> bool:
+    return all(
+        name.isascii()
+        and name.isprintable()
+        and not {'"', "\\"} & set(name)
+        and 1 <= len(name) <= 64
+        for name in cell
+    ) and all(0 <= count < np.inf for count in cell.values())
 
 
 def by_definition(source, genes=None, gene_input=V2, **options) -> dict[str, object]:
@@ -70,7 +92,7 @@ def by_definition(source, genes=None, gene_input=V2, **options) -> dict[str, obj
     def read():
         cells = source
         if isinstance(source, list):
-            cells = CountMaps(source, [f"cell{n}" for n in range(len(source))])
+            cells = CountMaps.of(source, [f"cell{n}" for n in range(len(source))])
         with CellReader(cells, genes or vocabulary(), gene_input, CellOptions(**options)) as reader:
             return EncodedCells.joined(list(reader.chunks())), reader.warnings
 

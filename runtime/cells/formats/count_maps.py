@@ -24,7 +24,8 @@ class CountMaps:
     """B cells, each a map from gene to count: a store, and its only matrix.
 
     Args:
-        counts: The count of each gene of each cell; genes that are left out are 0.
+        rows: Their counts; genes that are left out are 0.
+        genes: Names of the columns.
         ids: Names of the cells.
     """
 
@@ -32,10 +33,16 @@ class CountMaps:
     name = "the request"
     key = LOCATION
 
-    def __init__(self, counts: Sequence[Mapping[str, float]], ids: Sequence[str]) -> None:
+    def __init__(self, rows: SparseRows, genes: Sequence[str], ids: Sequence[str]) -> None:
         self.obs = _Names(ids, "obs")
-        self.genes = list(counts[0] if len(counts) == 1 else dict.fromkeys(chain(*counts)))
-        self._rows = _rows(counts, self.genes)
+        self.genes = genes
+        self._rows = rows
+
+    @classmethod
+    def of(cls, counts: Sequence[Mapping[str, float]], ids: Sequence[str]) -> CountMaps:
+        """Cells whose maps are Python's: the count of each gene of each cell."""
+        genes = list(counts[0] if len(counts) == 1 else dict.fromkeys(chain(*counts)))
+        return cls(_rows(counts, genes), genes, ids)
 
     @property
     def locations(self) -> list[str]:

@@ -92,7 +92,21 @@ class NameMemory:
                 codes.append(self._code(name))
                 if codes[-1] == _ASK_BYTES:
                     return None
-        code = np.frombuffer(b"".join(codes), np.int32).copy()
+        return self.together(names, np.frombuffer(b"".join(codes), np.int32).copy())
+
+    def alone(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """What each name means by itself: [names] int32, for `together`."""
+        return np.frombuffer(b"".join(map(self._code, names)), np.int32)
+
+    def together(self, names: Sequence[str], code: NDArray[np.int32]) -> NDArray[np.int32] | None:
+        """What `look_up` gives, of names whose own meaning is known.
+
+        Args:
+            names: Different names of columns.
+            code: Of `alone`; it may be changed.
+        """
+        if len(names) > self._half:
+            return None
         if not (code < 0).any():
             return code
         written = code <= _WRITTEN

@@ -57,6 +57,20 @@ class DescribeRequest(msgspec.Struct, forbid_unknown_fields=True):
     settings: Settings = Settings()
 
 
+class UnreadCell(msgspec.Struct, forbid_unknown_fields=True):
+    """A `CountedCell` whose counts are still JSON."""
+
+    counts: msgspec.Raw
+    id: Annotated[str, Meta(max_length=CELL_ID_MAX)] | None = None
+
+
+class UnreadRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A `DescribeRequest` whose counts are still JSON, of which nothing was checked."""
+
+    cells: Annotated[list[UnreadCell], Meta(min_length=1, max_length=CELLS_MAX)]
+    settings: Settings = Settings()
+
+
 class CellResult(msgspec.Struct):
     """What the model says of one cell: the fields of an output file of `c2t describe`."""
 

@@ -10,11 +10,18 @@ Only where the two differ is the JSON read again, more slowly, to find the name.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from c2t.runtime.serve.room.messages import CountedCell, DescribeRequest
+from c2t.runtime.serve.room.messages import (
+    CountedCell,
+    DescribeRequest,
+    UnreadCell,
+    UnreadRequest,
+)
 from c2t.runtime.system.errors import CellFileError
 
 SHOWN = 60  # characters of a stranger's name in a message
@@ -31,11 +38,7 @@ def check_names_once(content: bytes | bytearray, cells: list[CountedCell], *, be
     Raises:
         CellFileError: It has one.
     """
-    colons = beside
-    for cell in cells:
-        colons += 1 + len(cell.counts)
-        if cell.id is not None:
-            colons += 1 + cell.id.count(":")
+    colons = beside + _colons(cells) + sum(len(cell.counts) for cell in cells)
     # An id's colon may be written as \u003a, which is none in the JSON.
     if content.count(b":") == colons and b"\\u003" not in content:
         return
@@ -55,6 +58,38 @@ def check_request(content: bytes | bytearray, request: DescribeRequest) -> None:
     """
     settings = _given(request.settings)
     check_names_once(content, request.cells, beside=_given(request) + settings)
+
+
+def fields_once(content: bytes | bytearray, request: UnreadRequest) -> bool:
+    """Whether no field of a request stands twice, for sure; its counts are not looked at.
+
+    Args:
+        content: The JSON, decoded before.
+        request: The same.
+    """
+    beside = _given(request) + _given(request.settings) + _colons(request.cells)
+    outside = _outside(content, request.cells)
+    return outside.count(b":") == beside and b"\\u003" not in outside
+
+
+def _outside(content: bytes | bytearray, cells: Sequence[UnreadCell]) -> bytes:
+    """The JSON without the counts of the cells, which are parts of it."""
+    start = _address(content)
+    pieces, at = [], 0
+    for cell in cells:
+        begin = _address(cell.counts) - start
+        pieces.append(content[at:begin])
+        at = begin + memoryview(cell.counts).nbytes
+    return b"".join((*pieces, content[at:]))
+
+
+def _address(content: bytes | bytearray | msgspec.Raw) -> int:
+    return int(np.frombuffer(content, np.uint8).ctypes.data)
+
+
+def _colons(cells: Sequence[CountedCell | UnreadCell]) -> int:
+    """Colons of cells, without those of their counts."""
+    return len(cells) + sum(1 + cell.id.count(":") for cell in cells if cell.id is not None)
 
 
 def _given(struct: msgspec.Struct) -> int:

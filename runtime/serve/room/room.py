@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, TimeoutError
 from functools import partial
 
 from c2t.runtime.bundle.text_tokenizer import decode_text
-from c2t.runtime.cells.counted_cells import CountedCellReader
+from c2t.runtime.cells.counted_cells import CountedCellReader, ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.describer import DescribeOptions
@@ -28,7 +28,14 @@ from c2t.runtime.serve.room.limits import (
     RoomLimits,
     StoppingError,
 )
-from c2t.runtime.serve.room.messages import DescribeRequest, Settings, describe_options
+from c2t.runtime.serve.room.messages import (
+    CountedCell,
+    DescribeRequest,
+    Settings,
+    UnreadCell,
+    UnreadRequest,
+    describe_options,
+)
 from c2t.runtime.serve.room.observer import NO_OBSERVER, CellOutcome, Observer
 from c2t.runtime.serve.room.queues import Queues
 from c2t.runtime.serve.room.ticket import Ticket
@@ -119,22 +126,50 @@ class EngineRoom:
             AuditError: The audit trail takes no line.
         """
         with refusing(self.audit):
-            return self._describe(request, stream=stream, wake=wake)
+            self._check_room(len(request.cells))
+            read = self._reader.read(
+                [cell.counts for cell in request.cells],
+                _names(request.cells),
+                _reading(request.settings),
+            )
+            audit = self._audit_of(request)
+            return self._submit(read, request.settings, stream=stream, wake=wake, audit=audit)
 
-    def _describe(
-        self, request: DescribeRequest, *, stream: bool, wake: Callable[[], None] | None
-    ) -> Ticket:
+    def describe_unread(
+        self,
+        request: UnreadRequest,
+        *,
+        stream: bool = False,
+        wake: Callable[[], None] | None = None,
+    ) -> Ticket | None:
+        """The same of a request whose counts are still JSON, which takes a part of the time.
+
+        Returns:
+            None where a JSON reader must judge it, or the audit trail is to have its hash. Nothing
+            has happened then.
+        """
+        if self.audit.on:
+            return None
         self._check_room(len(request.cells))
         settings = request.settings
-        read = self._reader.read(
-            [cell.counts for cell in request.cells],
-            [str(n) if cell.id is None else cell.id for n, cell in enumerate(request.cells)],
-            CellOptions(
-                values=settings.counts_are,
-                min_coverage=settings.min_coverage,
-                organism=settings.organism,
-            ),
+        read = self._reader.read_json(
+            [memoryview(cell.counts) for cell in request.cells],
+            _names(request.cells),
+            _reading(settings),
         )
+        if read is None:
+            return None
+        return self._submit(read, settings, stream=stream, wake=wake)
+
+    def _submit(
+        self,
+        read: ReadCells,
+        settings: Settings,
+        *,
+        stream: bool,
+        wake: Callable[[], None] | None,
+        audit: RequestAudit | None = None,
+    ) -> Ticket:
         options = self.describe_options(settings)
         queue = self._queues.enter(options)
         self._enter()
@@ -145,7 +180,7 @@ class EngineRoom:
             decode=decode if stream else None,
             wake=wake,
             leave=partial(self._leave, options),
-            audit=self._audit_of(request),
+            audit=audit,
         )
         submitted = 0
         try:
@@ -270,6 +305,19 @@ class EngineRoom:
             outcome = "error" if failed else "text"
             self._speed.finished()
         self.observer.cell_done(outcome)
+
+
+def _names(cells: Sequence[CountedCell | UnreadCell]) -> list[str]:
+    """What the cells of a request are called."""
+    return [str(place) if cell.id is None else cell.id for place, cell in enumerate(cells)]
+
+
+def _reading(settings: Settings) -> CellOptions:
+    return CellOptions(
+        values=settings.counts_are,
+        min_coverage=settings.min_coverage,
+        organism=settings.organism,
+    )
 
 
 class _Speed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -18,8 +20,8 @@ from c2t.runtime.serve.http.wire.body import JSON_TYPE, Bodies, check_type, deco
 from c2t.runtime.serve.http.wire.events import EVENTS_TYPE, HEARTBEAT, event, event_response
 from c2t.runtime.serve.http.wire.listener import Listener
 from c2t.runtime.serve.http.wire.problems import problem_of
-from c2t.runtime.serve.room.messages import DescribeRequest
-from c2t.runtime.serve.room.names_once import check_request
+from c2t.runtime.serve.room.messages import DescribeRequest, UnreadRequest
+from c2t.runtime.serve.room.names_once import check_request, fields_once
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import CellDone, TextPiece, Ticket
 from c2t.runtime.system.errors import C2TError
@@ -29,6 +31,7 @@ READ_HERE = 4
 # Each send costs about 0.15 ms: texts are sent this often, in seconds, however fast they grow.
 EVENTS_INTERVAL = 0.03
 LOOK_INTERVAL = 0.005  # how late the end of the texts may be seen meanwhile
+T = TypeVar("T")
 
 
 class Warned(msgspec.Struct):
@@ -62,6 +65,7 @@ class DescribeRoute:
         self._readiness = readiness
         self._check = SettingsCheck(room)
         self._decoder = msgspec.json.Decoder(DescribeRequest)
+        self._quick_decoder = msgspec.json.Decoder(UnreadRequest)
 
     async def answer(self, request: Request) -> Response:
         """Answer one request. A client that goes away takes its cells along."""
@@ -69,10 +73,8 @@ class DescribeRoute:
         check_type(request, JSON_TYPE)
         stream, listener = kind == EVENTS_TYPE, Listener(request)
         async with self._bodies.read(request) as body:
-            asked = decode(self._decoder, body)
-            check_request(body, asked)
-            ticket = await self._describe(asked, wake=listener.wake, stream=stream)
-        del asked, body  # they are larger than all that is kept while the cells wait
+            ticket = await self._describe(body, wake=listener.wake, stream=stream)
+        del body  # it is larger than all that is kept while the cells wait
         if stream:
             return event_response(self._stream(ticket, listener), listener, self._options)
         with listener:
@@ -107,14 +109,32 @@ class DescribeRoute:
         finally:
             ticket.cancel()
 
-    async def _describe(
-        self, asked: DescribeRequest, *, wake: Callable[[], None], stream: bool = False
-    ) -> Ticket:
-        """Give the cells to the room, in a thread where that takes long."""
-        room, usual = self._room, self._check(asked.settings)
+    async def _describe(self, body: bytearray, *, wake: Callable[[], None], stream: bool) -> Ticket:
+        """Read a request and give its cells to the room."""
+        unread = self._unread(body)
+        if unread is not None:
+            describe = partial(self._room.describe_unread, unread, stream=stream, wake=wake)
+            ticket = await self._run(describe, unread)
+            if ticket is not None:
+                return ticket
+        asked = decode(self._decoder, body)
+        check_request(body, asked)
+        return await self._run(partial(self._room.describe, asked, stream=stream, wake=wake), asked)
+
+    def _unread(self, body: bytearray) -> UnreadRequest | None:
+        """A request with its counts as they are; None where its decoder must say what is wrong."""
+        try:
+            request = self._quick_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return request if fields_once(body, request) else None
+
+    async def _run(self, describe: Callable[[], T], asked: DescribeRequest | UnreadRequest) -> T:
+        """Call the room, in a thread where that takes long."""
+        usual = self._check(asked.settings)
         if usual and len(asked.cells) <= READ_HERE and self._readiness.engine is not None:
-            return room.describe(asked, stream=stream, wake=wake)
-        return await asyncio.to_thread(room.describe, asked, stream=stream, wake=wake)
+            return describe()
+        return await asyncio.to_thread(describe)
 
 
 def _event(happened: TextPiece | CellDone) -> bytes:

@@ -100,4 +100,4 @@ class JobRequest(msgspec.Struct, kw_only=True, frozen=True):
         )
         counts = [cell.counts for cell in asked.cells]
         names = [str(n) if cell.id is None else cell.id for n, cell in enumerate(asked.cells)]
-        return open_cells(CountMaps(counts, names), bundle, options)
+        return open_cells(CountMaps.of(counts, names), bundle, options)

@@ -100,7 +100,7 @@ def test_a_bug_is_a_500_that_says_nothing_and_a_traceback_in_the_log(
         msg = "a secret of the service"
         raise ZeroDivisionError(msg)
 
-    monkeypatch.setattr(EngineRoom, "describe", broken)
+    monkeypatch.setattr(EngineRoom, "_submit", broken)
     with caplog.at_level(logging.ERROR):
         answer = service.client.post("/v1/describe", json={"cells": [CELL]}, headers=JSON)
     assert answer.status_code == 500
