@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runtime.trust", "runtime.audit"),
     ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol"),
     (
-        *("runtime.cells", "runtime.engines", "runtime.generation"),
+        *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.fields"),
         *("export.model", "export.graphs", "calibration.metrics"),
     ),
     (

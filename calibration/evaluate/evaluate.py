@@ -28,6 +28,7 @@ from c2t.calibration.results.evaluation import (
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import Describer
+from c2t.runtime.fields.open import open_fields
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,7 +137,7 @@ def _judge(described: DescribedCells, truth: Truth, bootstrap: Bootstrap) -> _Ju
     if "cell_type" in truth.similarities:
         for term in truth.similarities["cell_type"].ontology.terms:
             names.update((term.label, *term.synonyms))
-    labels = LabelReader(names)
+    labels = LabelReader(names, open_fields(described.bundle).rules)
     fields = {
         true.field: judge_field(
             true,

@@ -1,18 +1,18 @@
-"""Reads the labels that texts name, field by field.
+"""Reads the labels that texts name, field by field, by the rules of the bundle.
 
-One decision: a known name with a comma wins. Names of cell types may hold commas ("CD4-positive,
-alpha-beta T cell"), and a caption has a comma after the name. So if the text continues with a known
-name (a true label of the file, or a term of the ontology), the longest such name is the label.
-Otherwise the words before the first comma are, as in the paper.
+One decision: for cell types, a text that its rules can read in several ways is read as in the
+paper: the words before the first comma. Names may hold commas ("CD4-positive, alpha-beta T cell"),
+so a known name (a true label of the file, or a term of the ontology) goes before. Describing says
+nothing of such a text; but a score must count it, and the paper's figures count it so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from c2t.runtime.describe.caption import caption_fields, cell_type_span
-
-_ENDS = frozenset(",.;")
+from c2t.runtime.fields.paper import PAPER_RULES
+from c2t.runtime.fields.reader import FieldReader
+from c2t.runtime.fields.rules import FieldRules
 
 
 class LabelReader:
@@ -20,29 +20,26 @@ class LabelReader:
 
     Args:
         cell_types: Known names of cell types.
+        rules: How a caption is read.
     """
 
-    def __init__(self, cell_types: Iterable[str] = ()) -> None:
-        self._longer: dict[str, list[str]] = {}
-        for name in {name.lower() for name in cell_types if "," in name}:
-            self._longer.setdefault(name.partition(",")[0].strip(), []).append(name)
-        for names in self._longer.values():
-            names.sort(key=len, reverse=True)
+    def __init__(self, cell_types: Iterable[str] = (), rules: FieldRules = PAPER_RULES) -> None:
+        known = {**rules.known}
+        known["cell_type"] = (*known.get("cell_type", ()), *cell_types)
+        self._reader = FieldReader(rules.with_known(known))
+        self._as_in_paper = FieldReader(rules.ending_early())
 
     def read(self, texts: Sequence[str | None], field: str) -> list[str | None]:
         """The label of one field in each text; None where it names none."""
+        readers = [self._reader]
         if field == "cell_type":
-            return [None if text is None else self._cell_type(text) for text in texts]
-        return [None if text is None else getattr(caption_fields(text), field) for text in texts]
+            readers.append(self._as_in_paper)
+        return [_first(readers, text, field) for text in texts]
 
-    def _cell_type(self, text: str) -> str | None:
-        span = cell_type_span(text)
-        if span is None:
-            return None
-        said = text[span[0] : span[1]].strip()
-        rest = text[span[0] :].lstrip()
-        for name in self._longer.get(said.lower(), ()):
-            after = rest[len(name) : len(name) + 1]
-            if rest.lower().startswith(name) and (not after or after in _ENDS):
-                return rest[: len(name)]
-        return said or None
+
+def _first(readers: Iterable[FieldReader], text: str | None, field: str) -> str | None:
+    for reader in readers:
+        found = reader.read(text).get(field)
+        if found is not None:
+            return found.words
+    return None

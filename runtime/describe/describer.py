@@ -26,6 +26,7 @@ from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, check_engine_name, choose_engines
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.fields.open import open_fields
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.errors import C2TError, EngineError
@@ -81,6 +82,7 @@ class Describer:
         engines: The engines of the first worker.
         reason: One sentence on why these were chosen.
         clock: Times of the stages so far, of all workers together.
+        fields: Reads the fields of texts, by the bundle's rules.
         most_workers: How many workers one run keeps busy.
 
     Raises:
@@ -108,6 +110,7 @@ class Describer:
         # One worker keeps a GPU busy.
         self.most_workers = 1 if chosen.on_gpu else _most_workers(bundle, self.options)
         self._drafter = self._load_drafter()
+        self.fields = open_fields(bundle)
         self._lock = threading.Lock()
         self._idle = [self._new_worker()]
         self.clock.add("open", since)
@@ -201,6 +204,7 @@ class Describer:
                 self.generation,
                 batch_size=self.options.batch_size,
                 drafter=self._drafter.clone() if self._drafter else None,
+                fields=self.fields,
                 clock=self.clock,
             )
 

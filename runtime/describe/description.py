@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.fields.reader import Fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
@@ -22,6 +24,9 @@ class Description:
         error: Why there is no text; None where there is one.
         tokens: Text tokens, the EOS token included.
         steps: Decoder runs that wrote them.
+        fields: What the text says, by field: cell_type, tissue, disease, sex, age and pathways,
+            as far as the bundle's rules know them; None for what it does not say, or says in a
+            way that can be read twice. Empty where there is no text.
         engine_failed: Whether the error is one of the engine, which may be no fault of the cell.
         embedding: [D] float32, the mean of the cell vectors, where it was asked for.
     """
@@ -34,5 +39,6 @@ class Description:
     error: str | None
     tokens: tuple[int, ...] = ()
     steps: int = 0
+    fields: Fields = field(default_factory=dict)
     engine_failed: bool = False
     embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)

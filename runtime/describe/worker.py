@@ -21,9 +21,15 @@ from c2t.runtime.bundle.manifest import Generation, Manifest
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
-from c2t.runtime.describe.confidence import cell_type_confidence, text_confidence
+from c2t.runtime.describe.confidence import (
+    byte_token_ends,
+    span_confidence,
+    text_confidence,
+    token_ends,
+)
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engine_protocol import Engines, Float32
+from c2t.runtime.fields.reader import FieldReader, Fields
 from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
@@ -121,6 +127,7 @@ class Worker:
         generation: The settings in force.
         batch_size: Cells that are written at the same time.
         drafter: The worker's own drafter, if there is one.
+        fields: Reads the fields of texts; workers share it.
         clock: Records the stages.
 
     Raises:
@@ -135,6 +142,7 @@ class Worker:
         *,
         batch_size: int,
         drafter: Drafter | None,
+        fields: FieldReader,
         clock: StageClock,
     ) -> None:
         self.engines = engines
@@ -143,6 +151,7 @@ class Worker:
         self.gene_input = bundle.manifest.gene_input
         self.encoder_watch, self._decoder_watch = _EngineWatch(), _EngineWatch()
         self._tokenizer = bundle.tokenizer
+        self._fields = fields
         self._end = frozenset(generation.eos_token_ids)
         decoder = engines.decoder
         prompts = PromptRunner(decoder, bundle.manifest.prompt, clock)
@@ -212,21 +221,40 @@ class Worker:
         ids, probabilities = outcome.token_ids, outcome.probabilities
         if ids and ids[-1] in self._end:
             ids, probabilities = ids[:-1], probabilities[:-1]
+        fields = self._read_fields(text, ids, probabilities)
+        cell_type = fields.get("cell_type")
         description = Description(
             cell=cell.name,
             text=text,
             confidence=text_confidence(probabilities),
-            cell_type_confidence=cell_type_confidence(text, ids, probabilities, self._begun),
+            cell_type_confidence=cell_type.confidence if cell_type else None,
             genes_used=cell.genes_used,
             error=None,
             tokens=outcome.token_ids,
             steps=outcome.steps,
+            fields=fields,
             embedding=embedding,
         )
         self.clock.add("text", since)
         self.clock.count("cells")
         self.clock.count("tokens", len(outcome.token_ids))
         return description
+
+    def _read_fields(
+        self, text: str, token_ids: Sequence[int], probabilities: Sequence[float]
+    ) -> Fields:
+        """The fields of a text; where none is found, its tokens are not looked at."""
+        ends: list[int] | None = None
+
+        def confidence(spans: Sequence[tuple[int, int]]) -> float | None:
+            nonlocal ends
+            if ends is None:
+                ends = byte_token_ends(text, token_ids, self._tokenizer)
+            if ends is None:
+                ends = token_ends(text, token_ids, self._begun)
+            return span_confidence(spans, ends, probabilities)
+
+        return self._fields.read(text, confidence)
 
     def _begun(self, token_ids: Sequence[int]) -> str:
         """The beginning of a text."""

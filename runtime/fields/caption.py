@@ -1,0 +1,107 @@
+"""A caption cut into the sentences that its rules know, and the fields that these say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from c2t.runtime.fields.rules import FieldRules, Sentence
+from c2t.runtime.fields.sentence import OCCURRENCES_MAX, Body, Said
+
+TEXT_MAX = 1 << 16  # characters of a text that is looked at; captions have some 500
+_BLANKS = str.maketrans("\t\n\r\v\f\u00a0", "      ")
+
+Begin = tuple[int, int, int]  # where a sentence begins, where its beginning ends, which it is
+# The number of a sentence in the rules, and its body -> what it says, see `read_sentence`.
+Read = Callable[[int, Body], dict[str, Said | None] | None]
+
+
+def sentences(text: str, rules: FieldRules) -> Iterator[tuple[int, Body, int]]:
+    """The sentences of a caption that its rules know, in the order of the text.
+
+    Yields:
+        Number of the sentence in the rules, its body, and where in the text the body begins.
+    """
+    text = text[:TEXT_MAX].translate(_BLANKS)
+    lower = text.lower()
+    if len(lower) != len(text):  # a few letters of other scripts: lower case has more of them
+        lower = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
+    begins = sorted(_begins(lower, rules.sentences))
+    for (_, at, which), following in zip(begins, [*begins, None][1:], strict=True):
+        until = len(text) if following is None else following[0]
+        part = text[at:until].rstrip()
+        end = sentence_end(part, rules.abbreviations)
+        body = Body(
+            text=part,
+            lower=lower[at : at + len(part)],
+            end=len(part) if end is None else end,
+            cut=end is None and following is None,
+        )
+        yield which, body, at
+
+
+def read_caption(text: str, rules: FieldRules, read: Read) -> dict[str, list[Said]]:
+    """Every value that a caption says, by field; fields of which it says none are left out.
+
+    A sentence that comes twice must say the same, unless its rules let it repeat.
+    """
+    said: dict[str, list[Said]] = {}
+    once: dict[int, list[dict[str, Said | None]]] = {}
+    for which, body, at in sentences(text, rules):
+        found = read(which, body)
+        if found is None:
+            continue
+        placed = {name: _moved(value, at) for name, value in found.items()}
+        if not rules.sentences[which].repeats:
+            once.setdefault(which, []).append(placed)
+            continue
+        for name, value in placed.items():
+            if value is not None:
+                said.setdefault(name, []).append(value)
+    for readings in once.values():
+        for name in readings[0]:
+            values = [reading[name] for reading in readings]
+            first = values[0]
+            if first is not None and all(v and v.words == first.words for v in values):
+                said.setdefault(name, []).append(first)
+    return said
+
+
+def _moved(said: Said | None, by: int) -> Said | None:
+    return said and Said(said.words, said.start + by, said.end + by)
+
+
+def _begins(lower: str, known: Iterable[Sentence]) -> Iterator[Begin]:
+    for which, sentence in enumerate(known):
+        for literal in sentence.begins:
+            places = list(_places(lower, literal.lower()))
+            for place in places:
+                yield place, place + len(literal), which
+            if places:
+                break
+
+
+def _places(lower: str, literal: str) -> Iterator[int]:
+    """Where a literal stands as whole words."""
+    place = lower.find(literal)
+    for _ in range(OCCURRENCES_MAX):
+        if place < 0:
+            return
+        if place == 0 or not lower[place - 1].isalnum():
+            yield place
+        place = lower.find(literal, place + 1)
+
+
+def sentence_end(text: str, abbreviations: Iterable[str] = ()) -> int | None:
+    """Where the full stop of the first sentence is: before an upper-case letter, or at last."""
+    place = text.find(".")
+    while place >= 0:
+        rest = text[place + 1 :]
+        after = rest.lstrip()
+        if not after:
+            return place
+        word = text[:place].rpartition(" ")[2].lstrip("(")
+        short = word in abbreviations or (len(word) == 1 and word.isupper() and word not in "AI")
+        if rest[0].isspace() and after[0].isupper() and not short:
+            return place
+        place = text.find(".", place + 1)
+    return None
