@@ -51,19 +51,28 @@ class PromptRunner:
         """Tokens of the whole prompt of a cell with this many vectors."""
         return self._prefix_length + vectors + len(self._suffix)
 
-    def prefill(self, cache: KeyValueCache, row: int, cell_vectors: Float32) -> Float32:
+    def prefill(
+        self,
+        cache: KeyValueCache,
+        row: int,
+        cell_vectors: Float32,
+        *,
+        opening: Sequence[int] = (),
+    ) -> Float32:
         """Run the prompt of one cell into a batch row of a cache.
 
         Args:
-            cache: Its capacity must hold the prompt.
+            cache: Its capacity must hold the prompt and the opening.
             row: The batch row, which is overwritten.
             cell_vectors: [K,D].
+            opening: Text tokens that follow the prompt, whatever the model would choose.
 
         Returns:
-            Logits [V] of the first text token; valid until the next run.
+            Logits [V] of the first text token after these; valid until the next run.
         """
         since = time.perf_counter()
-        logits: Float32 = self._bind(cache, row, cell_vectors, ()).run()[0, 0]
+        step = self._bind(cache, row, cell_vectors, opening, logit_rows=1)
+        logits: Float32 = step.run()[0, 0]
         self._record(since)
         return logits
 
@@ -89,27 +98,34 @@ class PromptRunner:
             Choices [1,d+1]: the first text token, and the one after each drafted token.
         """
         since = time.perf_counter()
-        choices = self._bind(cache, row, cell_vectors, draft).choose(banned)
+        step = self._bind(cache, row, cell_vectors, draft, logit_rows=1 + len(draft))
+        choices = step.choose(banned)
         self._record(since)
         return choices
 
     def _bind(
-        self, cache: KeyValueCache, row: int, cell_vectors: Float32, draft: Sequence[int]
+        self,
+        cache: KeyValueCache,
+        row: int,
+        cell_vectors: Float32,
+        following: Sequence[int],
+        *,
+        logit_rows: int,
     ) -> BoundStep:
-        """The step that runs a cell's prompt, its arrays filled."""
+        """The step that runs a cell's prompt and what follows; logits of its last tokens."""
         vectors = len(cell_vectors)
         end = vectors + len(self._suffix)
-        tokens = end + len(draft)
+        tokens = end + len(following)
         first = self._prefix_length
         if self._prefix is not None:
             cache.load(row, self._prefix)
-        step = self._decoder.bind(cache, (row, row + 1), tokens, 1 + len(draft))
+        step = self._decoder.bind(cache, (row, row + 1), tokens, logit_rows)
         step.inputs_embeds[0, :vectors] = cell_vectors
         step.token_ids[0, :vectors] = NO_TOKEN
-        step.token_ids[0, vectors:] = (*self._suffix, *draft)
+        step.token_ids[0, vectors:] = (*self._suffix, *following)
         step.position_ids[0] = np.arange(first, first + tokens)
         step.write_index[0] = first
-        step.logit_rows[0] = np.arange(end - 1, tokens)
+        step.logit_rows[0] = np.arange(tokens - logit_rows, tokens)
         return step
 
     def _record(self, since: float) -> None:

@@ -1,0 +1,273 @@
+"""Text tokens of a text, as the tokenizer of a bundle makes them.
+
+One decision: byte-pair encoding (BPE) of the kinds that decoders have is done here, so that the
+lean installation can score words that a user gives. A tokenizer of another kind is opened by the
+library `tokenizers`, where that is installed.
+
+Sources: Sennrich et al., 2016 (BPE); the byte alphabet of GPT-2; `models.BPE` of `tokenizers`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from c2t.runtime.bundle.text_pieces import GPT2, is_known, pieces
+from c2t.runtime.bundle.text_tokenizer import HINT, TOKENIZER_BYTES_MAX
+from c2t.runtime.system.checked_read import decode_json, read_bounded
+from c2t.runtime.system.errors import BundleError, C2TError, first_line
+
+TEXT_LETTERS_MAX = 4096  # joining takes the square of a piece's length
+TokenId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+WORD_MARK = "▁"
+
+
+class TextEncoder(Protocol):
+    """Makes text tokens of texts; threads may share it."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Text tokens, without special ones.
+
+        Raises:
+            C2TError: The tokenizer has no token for a letter, or the text is too long.
+        """
+        ...
+
+
+class _Model(msgspec.Struct):
+    type: str | None = None
+    vocab: dict[str, TokenId] | list[tuple[str, float]] = {}
+    merges: list[str | tuple[str, str]] = []
+    byte_fallback: bool = False
+    ignore_merges: bool = False
+    dropout: float | None = None
+    continuing_subword_prefix: str | None = None
+    end_of_word_suffix: str | None = None
+
+
+class _AddedToken(msgspec.Struct):
+    content: str
+
+
+class _File(msgspec.Struct):
+    model: _Model
+    normalizer: Any = None
+    pre_tokenizer: Any = None
+    added_tokens: list[_AddedToken] | None = None
+
+
+class BytePairEncoder:
+    """Byte-pair encoding; see `TextEncoder`.
+
+    Args:
+        vocabulary: The text token of each word.
+        merges: The rank of each pair of words that is joined; smaller ranks first.
+        split: The pieces of a text, in the letters of the vocabulary.
+        byte_fallback: Whether a letter without a token is written as its bytes, "<0xE2>".
+        whole_pieces: Whether a piece that is a word is its token, whatever the merges say.
+        refused: Words that stand for tokens of their own, such as "<|eot_id|>".
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        merges: Mapping[tuple[str, str], int],
+        split: Callable[[str], Iterator[str]],
+        *,
+        byte_fallback: bool = False,
+        whole_pieces: bool = False,
+        refused: frozenset[str] = frozenset(),
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._merges = merges
+        self._split = split
+        self._byte_fallback = byte_fallback
+        self._whole_pieces = whole_pieces
+        self._refused = refused
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """See `TextEncoder.encode`."""
+        _check(text, self._refused)
+        return tuple(token for piece in self._split(text) for token in self._piece(piece))
+
+    def _piece(self, piece: str) -> Iterator[int]:
+        if self._whole_pieces and piece in self._vocabulary:
+            yield self._vocabulary[piece]
+            return
+        words = [word for letter in piece for word in self._letter(letter)]
+        while len(words) > 1:
+            none = len(self._merges)
+            ranks = [self._merges.get(pair, none) for pair in pairwise(words)]
+            best = min(ranks)
+            if best == none:
+                break
+            at = ranks.index(best)
+            words[at : at + 2] = [words[at] + words[at + 1]]
+        for word in words:
+            yield self._vocabulary[word]
+
+    def _letter(self, letter: str) -> list[str]:
+        if letter in self._vocabulary:
+            return [letter]
+        if self._byte_fallback:
+            words = [f"<0x{byte:02X}>" for byte in letter.encode()]
+            if all(word in self._vocabulary for word in words):
+                return words
+        problem = f"the bundle's tokenizer has no token for {letter!r}"
+        raise C2TError(problem, hint="write it in other letters")
+
+
+class _LibraryEncoder:
+    """A tokenizer that the library opened; see `TextEncoder`."""
+
+    def __init__(self, content: bytes, refused: frozenset[str]) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            problem = "the bundle's tokenizer is of a kind that c2t cannot make tokens with"
+            raise BundleError(problem, hint="run `pip install tokenizers`") from error
+        try:
+            self._tokenizer = Tokenizer.from_str(content.decode())
+        except Exception as error:  # the library raises nothing more special
+            problem = f"tokenizer.json cannot be opened: {first_line(error)}"
+            raise BundleError(problem, hint=HINT) from error
+        self._refused = refused
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """See `TextEncoder.encode`."""
+        _check(text, self._refused)
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def open_encoder(path: Path) -> TextEncoder:
+    """Open a `tokenizer.json` to make tokens with.
+
+    Raises:
+        BundleError: It is no tokenizer, or of a kind for which a library is missing.
+    """
+    content = read_bounded(
+        path, bytes_max=TOKENIZER_BYTES_MAX, error=BundleError, hint=HINT, what="a tokenizer"
+    )
+    file = decode_json(
+        content, _File, name=path.name, error=BundleError, hint=HINT, what="a tokenizer"
+    )
+    refused = frozenset(token.content for token in file.added_tokens or [] if token.content.strip())
+    split = _splitter(file)
+    model = file.model
+    plain = not (model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix)
+    if model.type != "BPE" or not plain or split is None or not isinstance(model.vocab, dict):
+        return _LibraryEncoder(content, refused)
+    return BytePairEncoder(
+        model.vocab,
+        _ranks(model, path.name),
+        split,
+        byte_fallback=model.byte_fallback,
+        whole_pieces=model.ignore_merges,
+        refused=refused,
+    )
+
+
+def _check(text: str, refused: frozenset[str]) -> None:
+    if len(text) > TEXT_LETTERS_MAX:
+        problem = f"a text of {len(text):,} letters"
+        raise C2TError(problem, hint=f"give one of at most {TEXT_LETTERS_MAX:,}")
+    if found := sorted(word for word in refused if word in text):
+        problem = f"the text holds {found[0]!r}, which the tokenizer keeps for itself"
+        raise C2TError(problem, hint="leave it out")
+
+
+def _ranks(model: _Model, name: str) -> dict[tuple[str, str], int]:
+    ranks: dict[tuple[str, str], int] = {}
+    for rank, merge in enumerate(model.merges):
+        left, _, right = (
+            merge.partition(" ") if isinstance(merge, str) else (merge[0], "", merge[1])
+        )
+        if left + right not in model.vocab:
+            problem = (
+                f"{name} joins two words to one that it does not have: {(left + right)[:40]!r}"
+            )
+            raise BundleError(problem, hint=HINT)
+        ranks.setdefault((left, right), rank)
+    return ranks
+
+
+def _splitter(file: _File) -> Callable[[str], Iterator[str]] | None:
+    """How a text becomes pieces, None for a kind that is not known here."""
+    normal, before = file.normalizer, file.pre_tokenizer
+    kinds = _parts(normal, "normalizers"), _parts(before, "pretokenizers")
+    if kinds[1] == [] and kinds[0] == [
+        {"type": "Prepend", "prepend": WORD_MARK},
+        {"type": "Replace", "pattern": {"String": " "}, "content": WORD_MARK},
+    ]:
+        return _marked  # Llama 2
+    if kinds[0] == []:
+        composed = False
+    elif kinds[0] == [{"type": "NFC"}]:
+        composed = True
+    else:
+        return None
+    pattern = _byte_level_pattern(kinds[1])
+    if pattern is None:
+        return None
+
+    def split(text: str) -> Iterator[str]:
+        text = unicodedata.normalize("NFC", text) if composed else text
+        for piece in pieces(text, pattern):
+            yield "".join(_BYTE_LETTERS[byte] for byte in piece.encode())
+
+    return split
+
+
+def _byte_level_pattern(parts: list[Any] | None) -> str | None:
+    """The pattern of a pre-tokenizer over bytes, None where it is not known."""
+    if not parts or not isinstance(parts[-1], dict) or parts[-1].get("type") != "ByteLevel":
+        return None
+    last = parts[-1]
+    if last.get("add_prefix_space", True):
+        return None
+    if len(parts) == 1:
+        return GPT2 if last.get("use_regex", True) else None
+    first = parts[0]
+    if len(parts) > 2 or last.get("use_regex", True) or not isinstance(first, dict):
+        return None
+    regex = first.get("pattern")
+    pattern = regex.get("Regex") if isinstance(regex, dict) else None
+    shape = first.get("type"), first.get("behavior"), first.get("invert", False)
+    known = shape == ("Split", "Isolated", False) and isinstance(pattern, str)
+    return str(pattern) if known and is_known(str(pattern)) else None
+
+
+def _parts(stage: Any, name: str) -> list[Any] | None:
+    """A stage as the list of its parts; None where it is no stage."""
+    if stage is None:
+        return []
+    if not isinstance(stage, dict):
+        return None
+    if stage.get("type") == "Sequence":
+        parts = stage.get(name)
+        return parts if isinstance(parts, list) else None
+    return [stage]
+
+
+def _marked(text: str) -> Iterator[str]:
+    """A text as one piece, each of its words with a mark before it."""
+    if text:
+        yield WORD_MARK + text.replace(" ", WORD_MARK)
+
+
+def _byte_letters() -> list[str]:
+    """The letter of each byte, as in GPT-2: its own where it can be seen, else one from 256 on."""
+    seen = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)}
+    letters, more = [], 256
+    for byte in range(256):
+        letters.append(chr(byte if byte in seen else more))
+        more += byte not in seen
+    return letters
+
+
+_BYTE_LETTERS = _byte_letters()

@@ -1,0 +1,143 @@
+"""Text tokens are those that the library `tokenizers` makes, whatever the kind of the tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_data import BUNDLES, tiny_bundle
+
+from c2t.runtime.bundle.text_encoder import open_encoder
+from c2t.runtime.bundle.text_pieces import GPT2, LLAMA3, QWEN2, pieces
+from c2t.runtime.bundle.text_tokenizer import decode_text
+from c2t.runtime.system.errors import BundleError, C2TError
+
+TEXTS = (
+    "This sample consists of a CD4-positive, alpha-beta T cell, a lymphocyte.",
+    "  two  spaces\t\n\r\n and a line's end; it's THE'S 'll '",
+    "αβ T-cell (human) ²³ 1234567 ½ x² naïve café e\u0301 日本語 😀 _under_score 'S",
+    "CD45RA+CD27-/CD28(low) IgG1κ 5-HT3A, p<0.05",
+    "",
+    " ",
+)
+
+
+def random_texts(count: int = 300) -> list[str]:
+    letters = "abTC dé \t\n\r'stmlvr0123½²,.-+()αΩ日😀_ \u0301\u3000"
+    draw = np.random.default_rng(0)
+    return ["".join(draw.choice(list(letters), draw.integers(1, 30))) for _ in range(count)]
+
+
+def tokenizer_file(**changes: Any) -> dict[str, Any]:
+    file: dict[str, Any] = json.loads((BUNDLES["mlp"] / "tokenizer.json").read_bytes())
+    return file | changes
+
+
+def split(pattern: str) -> dict[str, Any]:
+    """The pre-tokenizer of Llama 3, with a pattern."""
+    first = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+    last = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    return {
+        "type": "Sequence",
+        "pretokenizers": [first | {"invert": False}, last | {"use_regex": False}],
+    }
+
+
+def llama2() -> dict[str, Any]:
+    """A tokenizer of the kind of Llama 2: marks for spaces, bytes for rare letters."""
+    words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁Tcelsam,iof"]
+    merges = [("▁", "c"), ("e", "l"), ("▁c", "el"), ("▁cel", "l"), ("▁", "T"), ("s", "a")]
+    words += [left + right for left, right in merges]
+    normal = [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ]
+    model = {
+        **{"type": "BPE", "dropout": None, "unk_token": "<unk>", "fuse_unk": True},
+        **{"continuing_subword_prefix": None, "end_of_word_suffix": None, "byte_fallback": True},
+        "vocab": {word: number for number, word in enumerate(words)},
+        "merges": [" ".join(merge) for merge in merges],
+    }
+    return tokenizer_file(
+        normalizer={"type": "Sequence", "normalizers": normal},
+        pre_tokenizer=None,
+        model=model,
+        added_tokens=[],
+    )
+
+
+def whole_pieces() -> dict[str, Any]:
+    """A word of the vocabulary that no merges lead to."""
+    file = tokenizer_file()
+    file["model"] |= {"ignore_merges": True}
+    file["model"]["vocab"]["Ġlymphocyte"] = len(file["model"]["vocab"])
+    return file
+
+
+KINDS = {
+    "gpt2": tokenizer_file(),
+    "llama3": tokenizer_file(pre_tokenizer=split(LLAMA3)),
+    "qwen2": tokenizer_file(pre_tokenizer=split(QWEN2), normalizer={"type": "NFC"}),
+    "llama2": llama2(),
+    "whole pieces": whole_pieces(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_as_the_library(kind: str, tmp_path: Path) -> None:
+    library = pytest.importorskip("tokenizers").Tokenizer.from_str(json.dumps(KINDS[kind]))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(KINDS[kind]))
+    encoder = open_encoder(path)
+    assert type(encoder).__name__ == "BytePairEncoder"
+    for text in (*TEXTS, *random_texts()):
+        expected = library.encode(text, add_special_tokens=False).ids
+        assert list(encoder.encode(text)) == expected, text
+
+
+def test_pieces_are_the_text() -> None:
+    for text in (*TEXTS, *random_texts()):
+        for pattern in (GPT2, LLAMA3, QWEN2):
+            assert "".join(pieces(text, pattern)) == text
+
+
+def test_tokens_become_the_text_again() -> None:
+    bundle = tiny_bundle().bundle
+    encoder = open_encoder(bundle.file("tokenizer.json"))
+    for text in TEXTS[:-2]:
+        assert decode_text(bundle.tokenizer, encoder.encode(text)) == text
+
+
+def test_another_pattern_is_the_librarys(tmp_path: Path) -> None:
+    """It is compared and never run by us."""
+    library = pytest.importorskip("tokenizers").Tokenizer
+    file = tokenizer_file(pre_tokenizer=split(r"\s+|\S+"))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(file))
+    encoder = open_encoder(path)
+    assert type(encoder).__name__ == "_LibraryEncoder"
+    expected = library.from_file(str(path)).encode(TEXTS[0]).ids
+    assert list(encoder.encode(TEXTS[0])) == expected
+
+
+def test_refused(tmp_path: Path) -> None:
+    encoder = open_encoder(BUNDLES["mlp"] / "tokenizer.json")
+    with pytest.raises(C2TError, match="keeps for itself"):
+        encoder.encode("a cell<|eot_id|>")
+    with pytest.raises(C2TError, match="letters"):
+        encoder.encode("x" * 5000)
+    path = tmp_path / "tokenizer.json"
+    file = tokenizer_file()
+    file["model"]["merges"] = [["T", "nowhere"]]
+    path.write_text(json.dumps(file))
+    with pytest.raises(BundleError, match="joins two words"):
+        open_encoder(path)
+    file = tokenizer_file()
+    del file["model"]["vocab"]["é".encode().decode("latin-1")[0]]
+    file["model"]["merges"] = []
+    path.write_text(json.dumps(file))
+    with pytest.raises(C2TError, match="no token for"):
+        open_encoder(path).encode("é")
