@@ -165,6 +165,13 @@ class LlamaCppDecoder:
             batch.token[place] = token
         return self._run(batch, len(tokens), self._length, last_only=False)
 
+    def go_on(self, token: int) -> NDArray[np.float32]:
+        """Run the next token of a text, which stays in the cache; logits [V] after it."""
+        batch = llama_cpp.llama_batch_init(1, 0, 1)
+        batch.token[0] = token
+        self._length += 1
+        return self._run(batch, 1, self._length - 1, last_only=False)
+
     def _run(self, batch: Any, count: int, first: int, *, last_only: bool) -> NDArray[np.float32]:
         batch.n_tokens = count
         for place in range(count):

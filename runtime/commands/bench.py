@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from c2t.runtime.bench.contest import TextPeer
     from c2t.runtime.bench.decoder_steps import DecoderPeer
     from c2t.runtime.bench.kernel_embedding import MakeEmbedder
+    from c2t.runtime.bench.whole.runs import WholePeer
     from c2t.runtime.bundle.bundle import Bundle
     from c2t.runtime.describe.describer import DescribeOptions
 
@@ -51,6 +52,21 @@ def bench(
     preset: Annotated[
         str | None, typer.Option(help="For others: the preset that the bundle was made from.")
     ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Whole descriptions of any size, random weights too: texts and accepted drafts "
+            "are a script's.",
+        ),
+    ] = False,
+    acceptance: Annotated[
+        str,
+        typer.Option(
+            help="Of --whole: how many drafted tokens are right, with commas: 0, all, or as in "
+            "texts of the demo. A file is described with the last."
+        ),
+    ] = "0,all,demo",
     limit: Annotated[
         int, typer.Option(min=1, help="Cells described one by one; 8 times as many in batches.")
     ] = 8,
@@ -112,7 +128,12 @@ def bench(
             bundle = open_bundle(what, verify=False)
         else:
             bundle = open_checked(Path(what), trust)
-        document, text, picture = _bench_bundle(bundle, names, checkpoint, preset, options)
+        if whole:
+            document, text, picture = _bench_whole(
+                bundle, names, checkpoint, preset, options, acceptance.split(",")
+            )
+        else:
+            document, text, picture = _bench_bundle(bundle, names, checkpoint, preset, options)
     figures = json_module.dumps(document, indent=1) + "\n"
     print(figures if json else text, end="", flush=True)
     if output is not None:
@@ -142,6 +163,56 @@ def _bench_bundle(
         bundle, options, text_peers=text_peers, decoder_peers=decoder_peers, report=say
     )
     return document, bench_text(document), {"bench.svg": bench_picture(document)}
+
+
+def _bench_whole(
+    bundle: Bundle,
+    names: list[str],
+    checkpoint: Path | None,
+    preset: str | None,
+    options: BundleBenchOptions,
+    acceptances: list[str],
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The document of `--whole`, its page of text, and its picture by name."""
+    from c2t.runtime.bench.whole.acceptance import load_acceptance
+    from c2t.runtime.bench.whole.whole_bench import WholeOptions, bench_whole
+    from c2t.runtime.bench.whole.whole_text import whole_picture, whole_text
+    from c2t.runtime.cells.reader import open_cells
+    from c2t.runtime.describe.describer import check_options
+
+    if options.cells is None:
+        problem = "--whole describes a file of cells, and none is given"
+        raise UsageError(problem, hint="name one with --cells")
+    for name in acceptances:
+        load_acceptance(name)
+    check_options(bundle, options.describing)
+    with open_cells(options.cells, bundle):  # before peers load gigabytes
+        pass
+    peers: list[WholePeer] = []
+    if names:
+        loaded = import_stage("c2t.export.checkpoint.open").load_bundle_source(checkpoint, preset)
+        stage = import_stage("c2t.export.peers.whole")
+        threads = options.describing.threads
+        if "torch" in names:
+            peers.append(stage.TorchWhole(loaded, bundle.manifest.generation, threads))
+        if "llama.cpp" in names:
+            quantised = bundle.manifest.precision != "fp32"
+            llama = import_stage("c2t.export.peers.llama_cpp")
+            decoder = llama.LlamaCppDecoder(loaded, threads, quantised=quantised)
+            peers.append(stage.LlamaCppWhole(loaded, decoder))
+    document = bench_whole(
+        bundle,
+        WholeOptions(
+            cells=options.cells,
+            limit=options.limit,
+            repeats=options.repeats,
+            acceptances=tuple(acceptances),
+            describing=options.describing,
+        ),
+        peers=peers,
+        report=say,
+    )
+    return document, whole_text(document), {"bench.svg": whole_picture(document)}
 
 
 def _bench_kernels(

@@ -31,7 +31,7 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.fields.reader import FieldReader, Fields
 from c2t.runtime.generation.beam_search import BeamSearch
-from c2t.runtime.generation.drafts import Drafter
+from c2t.runtime.generation.drafts import DraftSource
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
@@ -141,7 +141,7 @@ class Worker:
         generation: Generation,
         *,
         batch_size: int,
-        drafter: Drafter | None,
+        drafter: DraftSource | None,
         fields: FieldReader,
         clock: StageClock,
     ) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -63,6 +64,34 @@ class Draft:
 
 
 NO_DRAFT = Draft()
+
+
+class DraftSource(Protocol):
+    """Proposes how texts go on."""
+
+    longest: int  # most tokens of a draft
+
+    def begin(self) -> Cursor:
+        """The cursor of a text without tokens."""
+        ...
+
+    def advance(self, cursor: Cursor, token: int) -> None:
+        """Move on by one token of the text."""
+        ...
+
+    def propose(self, cursor: Cursor, ban: NgramBan, limit: int) -> Draft:
+        """Draft what probably follows.
+
+        Args:
+            cursor: Where the text stands.
+            ban: The n-gram ban of the text: what is banned is not proposed.
+            limit: Most tokens.
+        """
+        ...
+
+    def learn(self, draft: Draft, accepted: int) -> None:
+        """Take note of a draft of which the first `accepted` tokens were right."""
+        ...
 
 
 class Drafter:

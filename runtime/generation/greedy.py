@@ -16,7 +16,7 @@ import numpy as np
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.engine_protocol import NO_TOKEN, Choices, DecoderEngine, Int32
-from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, Drafter, common_length
+from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, DraftSource, common_length
 from c2t.runtime.generation.ngram_ban import NgramBan, banned_array
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
@@ -68,7 +68,7 @@ class GreedySearch:
         generation: Generation,
         rows: int,
         capacity: int,
-        drafter: Drafter | None = None,
+        drafter: DraftSource | None = None,
         clock: StageClock | None = None,
     ) -> None:
         self._decoder = decoder
