@@ -70,7 +70,7 @@ def write_graphs(
 
 
 def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
-    """Write the gene-embedding tables, the gene vocabulary, the text tokenizer and the phrases."""
+    """Write what lies beside the graphs: tables of genes, tokenizer, phrases, rules and names."""
     encoder = loaded.model.encoder
     tables = encoder_family(encoder.config.model_type).embedding_tables(encoder)
     contiguous = {name: table.detach().contiguous() for name, table in tables.items()}
@@ -78,9 +78,10 @@ def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
     (folder / "gene_embedding.safetensors").write_bytes(save(contiguous))
     write_genes_npz(loaded.genes, folder / "genes.npz")
     (folder / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8", newline="")
-    if loaded.phrases is not None:
+    phrases = loaded.captions.phrases
+    if phrases is not None:
         write_phrases(
-            loaded.phrases, folder, Tokenizer.from_str(loaded.tokenizer_json), _end_token(loaded)
+            phrases, folder, Tokenizer.from_str(loaded.tokenizer_json), _end_token(loaded)
         )
 
 

@@ -92,7 +92,9 @@ def _preset_options(preset: str, named: dict[str, Any], others: dict[str, Any]) 
     """The preset's options; those of a checkpoint do not go with it, but for `top_k`."""
     chosen = {name: others[name] for name in ("projector", "seed")}
     given = {
-        name: value for name, value in named.items() if value is not None and value is not False
+        name: value
+        for name, value in named.items()
+        if value is not None and value is not False and value != []
     }
     if "top_k" in given:
         chosen["top_k"] = given.pop("top_k")

@@ -30,6 +30,7 @@ from c2t.export.checkpoint.check import (
 )
 from c2t.export.checkpoint.open import outline_checkpoint
 from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions
+from c2t.export.field_files import check_fields, write_fields
 from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
 from c2t.export.parity.check import check_parity
 from c2t.export.parity.reference import ReferenceCell, compare_with_reference, read_reference
@@ -44,6 +45,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.fields.open import open_fields
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import OutputError, ParityError
@@ -152,8 +154,9 @@ def check_before_loading(
     load_onnxruntime()  # the check against PyTorch runs with it
     outline = outline_checkpoint(options.source)
     check_outline(outline)
-    if outline.phrases is not None:
-        read_phrases(outline.phrases)
+    if outline.captions.phrases is not None:
+        read_phrases(outline.captions.phrases)
+    check_fields(outline.captions)
     reference = () if options.reference is None else read_reference(options.reference, outline)
     sequences, source = example_sequences(outline, options.cells)
     check_space(folder, float32_bytes(outline))
@@ -194,6 +197,7 @@ def fill_folder(
     with progress_bar("writing", graph_bytes(loaded), unit="bytes") as advance:
         encoder, token_embedding = write_graphs(loaded, folder, advance=advance)
     write_tables(loaded, folder)
+    write_fields(loaded.captions, folder, report)
     report("checking the graphs against PyTorch")
     if not examples.reference and not loaded.random_weights:
         report("that is c2t's own reading of the checkpoint: no --reference was given")
@@ -248,6 +252,7 @@ def check_bundle(folder: Path, reference: Sequence[ReferenceCell], report: Repor
     _check_texts(bundle)
     parts = (bundle.genes, bundle.gene_embedding_tables, bundle.token_embedding)
     assert all(part is not None for part in parts)
+    open_fields(bundle)
     if PHRASES_NAME in bundle.manifest.files:
         load_phrase_table(bundle.file(PHRASES_NAME), bundle.manifest.decoder.vocabulary_size)
     if not reference:

@@ -41,11 +41,13 @@ class CaptionTable:
         definitions: Cell type -> definition in our own words.
         pathways: Hallmark gene set -> description in our own words.
         sets: Stem of a file's name -> its entry of `caption_table.json`.
+        terms: Field -> name -> id of its ontology term, for names that have one.
     """
 
     definitions: dict[str, str]
     pathways: dict[str, str]
     sets: dict[str, dict[str, Any]]
+    terms: dict[str, dict[str, str]]
 
 
 def read_caption_table(folder: Path = HERE) -> CaptionTable:
@@ -62,7 +64,13 @@ def read_caption_table(folder: Path = HERE) -> CaptionTable:
         if unknown:
             problem = f"{stem}: cell types without a definition: {sorted(unknown)}"
             raise ValueError(problem)
-    return CaptionTable(definitions=definitions, pathways=pathways, sets=table["sets"])
+    terms = {
+        "cell_type": {name: entry["ontology_id"] for name, entry in table["cell_types"].items()},
+        "tissue": table["tissues"],
+        "disease": table["diseases"],
+        "age": table["ages"],
+    }
+    return CaptionTable(definitions=definitions, pathways=pathways, sets=table["sets"], terms=terms)
 
 
 def article(noun: str) -> str:

@@ -281,6 +281,7 @@ def main(
         tokenizer=ready.tokenizer,
         settings=ready.settings,
         phrases=training_phrases(ready),
+        terms=ready.table.terms,
         half=True,
         force=True,
     )

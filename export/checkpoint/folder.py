@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,7 +38,10 @@ from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.loaded_checkpoint import (
+    FIELDS,
     PHRASES,
+    TERMS,
+    CaptionFiles,
     CheckpointOutline,
     CheckpointSettings,
     LoadedCheckpoint,
@@ -65,6 +68,7 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     settings: CheckpointSettings,
     phrases: Sequence[str] = (),
+    terms: Mapping[str, Mapping[str, str]] | None = None,
     half: bool = False,
     force: bool = False,
 ) -> None:
@@ -77,6 +81,7 @@ def save_checkpoint(
         tokenizer: The text tokenizer of its decoder, with a chat template.
         settings: Messages, generation defaults, licences.
         phrases: Captions of the training set, for drafts.
+        terms: Ids of names that captions use, by field: {"cell_type": {"B cell": "CL:0000236"}}.
         half: Store float16, which is converted back to float32 on loading.
         force: Replace an existing checkpoint folder.
 
@@ -95,6 +100,9 @@ def save_checkpoint(
         write_genes_npz(genes, place / GENES)
         if phrases:
             (place / PHRASES).write_text("\n".join(phrases) + "\n", encoding="utf-8", newline="")
+        if terms:
+            text = json.dumps(terms, indent=2, ensure_ascii=False)
+            (place / TERMS).write_text(text + "\n", encoding="utf-8", newline="")
         config = {
             "format": FORMAT,
             "version": VERSION,
@@ -127,7 +135,6 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
     tokenizer, tokenizer_json = load_tokenizer(
         folder / DECODER, chat_template=options.chat_template
     )
-    own = folder / PHRASES
 
     def read_weights(check: ProjectorCheck) -> LoadedParts:
         check(projector)
@@ -144,8 +151,22 @@ def outline_folder(folder: Path, options: CheckpointOptions | None = None) -> Ch
         settings=settings,
         emb_layer=shape.emb_layer,
         top_k=shape.top_k,
-        phrases=own if options.phrases is None and own.is_file() else options.phrases,
+        captions=_caption_files(folder, options),
         read_weights=read_weights,
+    )
+
+
+def _caption_files(folder: Path, options: CheckpointOptions) -> CaptionFiles:
+    """The folder's own files about captions, but for those that the options name."""
+
+    def own(name: str) -> Path | None:
+        return folder / name if (folder / name).is_file() else None
+
+    terms = own(TERMS)
+    return CaptionFiles(
+        phrases=options.phrases or own(PHRASES),
+        fields=options.fields or own(FIELDS),
+        terms=(*([terms] if terms else []), *(options.ontology or ())),
     )
 
 

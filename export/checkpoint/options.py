@@ -111,6 +111,18 @@ class CheckpointOptions:
         Path | None,
         typer.Option(help="Training captions, one a line: drafts that make describing faster."),
     ] = None
+    # Default: the paper's template, with the names that the captions use.
+    fields: Annotated[
+        Path | None,
+        typer.Option(help="Rules by which captions become fields, for other captions: JSON."),
+    ] = None
+    ontology: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Cell Ontology, UBERON, MONDO or HsapDv (.obo, .json): ids for the fields. "
+            "Several may be given."
+        ),
+    ] = None
 
 
 def read_system_message(options: CheckpointOptions) -> str | None:

@@ -26,6 +26,7 @@ from c2t.export.checkpoint.text.tokenizer import load_tokenizer
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.loaded_checkpoint import (
+    CaptionFiles,
     CheckpointOutline,
     LoadedParts,
     ProjectorCheck,
@@ -83,7 +84,9 @@ def outline_parts(options: CheckpointOptions) -> CheckpointOutline:
         emb_layer=_stated(options.emb_layer, reference.emb_layer, default=EMB_LAYER),
         # A perceiver sees all rows: its training runs left 0 here.
         top_k=_stated(options.top_k, reference.top_k or None, default=TOP_K),
-        phrases=options.phrases,
+        captions=CaptionFiles(
+            phrases=options.phrases, fields=options.fields, terms=tuple(options.ontology or ())
+        ),
         read_weights=read_weights,
     )
 

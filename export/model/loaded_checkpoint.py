@@ -16,7 +16,33 @@ from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
 USER_MESSAGE = "Gene expression embeddings: "
 PLACEHOLDER_TOKEN = "<|reserved_special_token_1|>"
 PHRASES = "phrases.txt"  # what sources call the captions of the training set
+FIELDS = "fields.json"  # the rules by which these become fields
+TERMS = "terms.json"  # ids of names in them
 ProjectorCheck = Callable[[ProjectorConfig], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionFiles:
+    """Files about the captions that a model was trained on.
+
+    Attributes:
+        phrases: Captions to make the phrase table of, see `c2t.export.phrases`.
+        fields: Rules by which they become fields, see `c2t.export.field_rules`.
+        terms: Where names in them get ids from, see `c2t.export.term_table`.
+    """
+
+    phrases: Path | None = None
+    fields: Path | None = None
+    terms: tuple[Path, ...] = ()
+
+    def named(self) -> dict[str, Path]:
+        """Each file by a name that is unique."""
+        named = {PHRASES: self.phrases, FIELDS: self.fields}
+        found = {name: path for name, path in named.items() if path is not None}
+        for number, path in enumerate(self.terms):
+            taken = path.name in found
+            found[f"{number + 1}-{path.name}" if taken else path.name] = path
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +73,7 @@ class LoadedCheckpoint:
         layout: Which layout was recognised, in words.
         source_files: Every file that was read, by a name that is unique.
         random_weights: Whether the weights mean nothing (presets).
-        phrases: Captions to make the phrase table of, see `c2t.export.phrases`.
+        captions: Files about the captions that it was trained on.
     """
 
     model: Cell2TextModel
@@ -59,7 +85,7 @@ class LoadedCheckpoint:
     layout: str
     source_files: dict[str, Path] = field(default_factory=dict)
     random_weights: bool = False
-    phrases: Path | None = None
+    captions: CaptionFiles = field(default_factory=CaptionFiles)
 
     @property
     def generation(self) -> Generation:
@@ -106,7 +132,7 @@ class CheckpointOutline:
         settings: Name, messages, generation defaults, licences.
         emb_layer: Which hidden state of the encoder the projector sees, see `Cell2TextModel`.
         top_k: Encoder rows that an `mlp` projector sees.
-        phrases: A file of captions for the phrase table.
+        captions: Files about the captions that it was trained on.
         random_weights: Whether the weights mean nothing (presets).
         read_weights: Reads the weights. It calls its argument with the config of the projector
             before it converts or merges anything.
@@ -122,7 +148,7 @@ class CheckpointOutline:
     settings: CheckpointSettings
     emb_layer: int
     top_k: int
-    phrases: Path | None = None
+    captions: CaptionFiles = field(default_factory=CaptionFiles)
     random_weights: bool = False
     read_weights: Callable[[ProjectorCheck], LoadedParts]
 
@@ -145,7 +171,6 @@ class CheckpointOutline:
         )
         model.requires_grad_(False)
         model.eval()
-        sources = {} if self.phrases is None else {PHRASES: self.phrases}
         return LoadedCheckpoint(
             model=model,
             genes=self.genes,
@@ -154,7 +179,7 @@ class CheckpointOutline:
             prompt=self.prompt,
             settings=self.settings,
             layout=parts.layout,
-            source_files=parts.source_files | sources,
+            source_files=parts.source_files | self.captions.named(),
             random_weights=self.random_weights,
-            phrases=self.phrases,
+            captions=self.captions,
         )

@@ -11,6 +11,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.fields.paper import PAPER_RULES
 from c2t.runtime.fields.reader import FieldReader
 from c2t.runtime.fields.rules import RULES_NAME, read_rules
+from c2t.runtime.fields.terms import TERMS_NAME, load_terms
 
 
 def open_fields(bundle: Bundle) -> FieldReader:
@@ -21,4 +22,5 @@ def open_fields(bundle: Bundle) -> FieldReader:
     """
     own = RULES_NAME in bundle.manifest.files
     rules = read_rules(bundle.file(RULES_NAME)) if own else PAPER_RULES
-    return FieldReader(rules, own=own)
+    terms = load_terms(bundle.file(TERMS_NAME)) if TERMS_NAME in bundle.manifest.files else None
+    return FieldReader(rules, terms, own=own)
