@@ -6,9 +6,24 @@ https://anndata.readthedocs.io/en/latest/fileformat-prose.html
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Categorical:
+    """Values that are few different texts.
+
+    Args:
+        categories: The texts.
+        codes: [rows] Place of each value in them; -1: missing.
+    """
+
+    categories: tuple[str, ...]
+    codes: NDArray[np.int32]
 
 
 def write_element(group: Any, name: str, value: Any) -> None:
@@ -17,7 +32,8 @@ def write_element(group: Any, name: str, value: Any) -> None:
     Args:
         group: h5py group to write into.
         name: Of the element.
-        value: A text, a number, an array of numbers or of texts (dtype object), or those by name.
+        value: A text, a number, an array of numbers or of texts (dtype object), a categorical, or
+            those by name.
 
     Raises:
         TypeError: It is something else.
@@ -32,6 +48,12 @@ def write_element(group: Any, name: str, value: Any) -> None:
         made = group.create_group(name)
         for inner, element in value.items():
             write_element(made, inner, element)
+    elif isinstance(value, Categorical):
+        kind = "categorical"
+        made = group.create_group(name)
+        write_element(made, "categories", np.array(value.categories, dtype=object))
+        write_element(made, "codes", value.codes)
+        made.attrs["ordered"] = False
     elif isinstance(value, str):
         kind = "string"
         made = group.create_dataset(name, data=value, dtype=h5py.string_dtype())

@@ -30,7 +30,7 @@ from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.portable.file_lock import try_lock
 
-JOURNAL_VERSION = 3
+JOURNAL_VERSION = 4
 SYNC_SECONDS = 5.0  # a power cut may cost this much work; a kill costs none
 RESTART_HINT = "pass --restart to forget it, or choose another output"
 ATTEMPTS = 5  # to open a journal that others remove at the same time

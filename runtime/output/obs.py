@@ -18,15 +18,19 @@ import numpy as np
 from c2t.runtime.cells.formats.attributes import attribute
 from c2t.runtime.cells.formats.hdf5 import H5PY_ERRORS, child, from_h5py, has, one_line, open_hdf5
 from c2t.runtime.cells.formats.table import H5Table
-from c2t.runtime.output.h5ad_elements import write_element
-from c2t.runtime.output.record import Record
+from c2t.runtime.output.h5ad_elements import Categorical, write_element
+from c2t.runtime.output.record import FIELD_COLUMNS, Record
 from c2t.runtime.system.errors import OutputError
 
 DESCRIPTION = "c2t_description"
 CONFIDENCE = "c2t_confidence"
 CELL_TYPE_CONFIDENCE = "c2t_cell_type_confidence"
 ERROR = "c2t_error"
-COLUMNS = (DESCRIPTION, CONFIDENCE, CELL_TYPE_CONFIDENCE, ERROR)
+PREFIX = "c2t_"
+COLUMNS = (
+    *(DESCRIPTION, CONFIDENCE, CELL_TYPE_CONFIDENCE, ERROR),
+    *(f"{PREFIX}{name}" for name in FIELD_COLUMNS),
+)
 ABOUT = "c2t"
 
 
@@ -71,7 +75,8 @@ def _check_tables(file: Any, source: Path) -> None:
 def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
     """Write a copy of the file of cells with their descriptions, and with its permissions.
 
-    Cells without a record keep an empty description and NaN as their confidence.
+    Cells without a record keep an empty description and NaN as their confidence. What a text says
+    is categorical, so that it can be plotted; what it does not say is missing.
 
     Args:
         source: The `.h5ad` file that was described; see `check_obs`.
@@ -126,11 +131,12 @@ def _without_nul(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-def _columns(length: int, records: Iterable[Record]) -> dict[str, np.ndarray[Any, Any]]:
+def _columns(length: int, records: Iterable[Record]) -> dict[str, Any]:
     description = np.full(length, "", dtype=object)
     error = np.full(length, "", dtype=object)
     confidence = np.full(length, np.nan)
     cell_type_confidence = np.full(length, np.nan)
+    fields = {name: _Categories(length) for name in FIELD_COLUMNS}
     for record in records:
         description[record.row] = _without_nul(record.text or "")
         error[record.row] = _without_nul(record.error or "")
@@ -138,5 +144,29 @@ def _columns(length: int, records: Iterable[Record]) -> dict[str, np.ndarray[Any
             confidence[record.row] = record.confidence
         if record.cell_type_confidence is not None:
             cell_type_confidence[record.row] = record.cell_type_confidence
+        for name, column in fields.items():
+            column.set(record.row, getattr(record, name))
     values = (description, confidence, cell_type_confidence, error)
-    return dict(zip(COLUMNS, values, strict=True))
+    categories = (column.sorted() for column in fields.values())
+    return dict(zip(COLUMNS, (*values, *categories), strict=True))
+
+
+class _Categories:
+    """A column of few different texts, filled row by row."""
+
+    def __init__(self, length: int) -> None:
+        self._codes = np.full(length, -1, np.int32)
+        self._code_of: dict[str, int] = {}
+
+    def set(self, row: int, value: str | None) -> None:
+        """Set the value of a row."""
+        if value is not None:
+            self._codes[row] = self._code_of.setdefault(_without_nul(value), len(self._code_of))
+
+    def sorted(self) -> Categorical:
+        """The column; its categories in the order of the alphabet, as pandas has them."""
+        names = sorted(self._code_of)
+        new = np.full(len(names) + 1, -1, np.int32)  # the last one is that of a missing value
+        for place, name in enumerate(names):
+            new[self._code_of[name]] = place
+        return Categorical(tuple(names), new[self._codes])

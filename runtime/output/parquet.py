@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from c2t.runtime.output.record import FIELDS, Record
+from c2t.runtime.output.record import FIELD_COLUMNS, FIELDS, Record
 from c2t.runtime.system.errors import OutputError, first_line
 
 ROW_GROUP = 16_384  # records of one row group: some tens of megabytes of text at most
@@ -25,7 +25,7 @@ def write_parquet(
     """
     pyarrow, parquet = _import_pyarrow()
     text, number = pyarrow.string(), pyarrow.float64()
-    kinds = (text, text, number, number, pyarrow.int32(), text)
+    kinds = (text, text, number, number, pyarrow.int32(), text, *([text] * len(FIELD_COLUMNS)))
     schema = pyarrow.schema(
         list(zip(FIELDS, kinds, strict=True)), metadata={"c2t": msgspec.json.encode(about)}
     )

@@ -6,10 +6,24 @@ import math
 from dataclasses import dataclass
 
 from c2t.runtime.describe.description import Description
+from c2t.runtime.fields.reader import JOINED, Field, Fields
 
 # Batches of other cells change the last bits of a probability: digits beyond these mean nothing.
 DIGITS = 5
-FIELDS = ("cell", "text", "confidence", "cell_type_confidence", "genes_used", "error")
+# Words and ontology ids of what the text says. Their names are those of CELLxGENE's schema, whose
+# name for an age is the development stage.
+FIELD_IDS = {
+    "cell_type": "cell_type_ontology_term_id",
+    "tissue": "tissue_ontology_term_id",
+    "disease": "disease_ontology_term_id",
+    "sex": "sex_ontology_term_id",
+    "age": "development_stage_ontology_term_id",
+}
+FIELD_COLUMNS = (*(name for pair in FIELD_IDS.items() for name in pair), "pathways")
+FIELDS = (
+    *("cell", "text", "confidence", "cell_type_confidence", "genes_used", "error"),
+    *FIELD_COLUMNS,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +38,11 @@ class Record:
         cell_type_confidence: The same over the words that name the cell type; None if none do.
         genes_used: Genes of the cell that the model saw.
         error: Why there is no description, else None.
+        cell_type: The words of the text; None where it does not say it, or can be read in two ways.
+            So are `tissue`, `disease`, `sex` and `age`.
+        cell_type_ontology_term_id: Of the term with that name, or "unknown"; None where there are
+            no words, or the bundle has no names of this field. So are the others.
+        pathways: Those that the text names, joined by "; ".
     """
 
     row: int
@@ -33,6 +52,17 @@ class Record:
     cell_type_confidence: float | None
     genes_used: int
     error: str | None
+    cell_type: str | None = None
+    cell_type_ontology_term_id: str | None = None
+    tissue: str | None = None
+    tissue_ontology_term_id: str | None = None
+    disease: str | None = None
+    disease_ontology_term_id: str | None = None
+    sex: str | None = None
+    sex_ontology_term_id: str | None = None
+    age: str | None = None
+    development_stage_ontology_term_id: str | None = None
+    pathways: str | None = None
 
 
 def make_record(row: int, described: Description) -> Record:
@@ -46,7 +76,34 @@ def make_record(row: int, described: Description) -> Record:
         cell_type_confidence=None if failed else _rounded(described.cell_type_confidence),
         genes_used=int(described.genes_used),
         error=described.error or None,
+        **({} if failed else field_columns(described.fields)),
     )
+
+
+def field_columns(fields: Fields) -> dict[str, str | None]:
+    """The columns of what a text says, by name; those that it does not say are left out."""
+    columns: dict[str, str | None] = {}
+    for name, field in fields.items():
+        if field is None:
+            continue
+        columns[name] = field.words
+        if name in FIELD_IDS:
+            columns[FIELD_IDS[name]] = field.ontology_id
+    return columns
+
+
+def record_fields(record: Record) -> Fields:
+    """What a record says of the fields, without how sure of each the model was."""
+    fields: dict[str, Field | None] = {}
+    for name in (*FIELD_IDS, "pathways"):
+        words = getattr(record, name)
+        if words is None:
+            continue
+        term = getattr(record, FIELD_IDS[name]) if name in FIELD_IDS else None
+        parts = (words,) if name in FIELD_IDS else tuple(words.split(JOINED))
+        sure = record.cell_type_confidence if name == "cell_type" else None
+        fields[name] = Field(words=words, ontology_id=term, confidence=sure, parts=parts)
+    return fields
 
 
 def _rounded(value: float | None) -> float | None:

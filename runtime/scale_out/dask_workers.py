@@ -25,6 +25,7 @@ from c2t.runtime.output.describe_file import (
     OpenDescribing,
 )
 from c2t.runtime.output.parts.plan import ranges_left
+from c2t.runtime.output.record import record_fields
 from c2t.runtime.scale_out.cluster import ClusterError, Place, open_client
 from c2t.runtime.scale_out.job import (
     Answer,
@@ -244,6 +245,7 @@ def _description(record: Any) -> Description:
         cell_type_confidence=record.cell_type_confidence,
         genes_used=record.genes_used,
         error=record.error,
+        fields=record_fields(record),
     )
 
 

@@ -72,7 +72,21 @@ class UnreadRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CellResult(msgspec.Struct):
-    """What the model says of one cell: the fields of an output file of `c2t describe`."""
+    """What the model says of one cell: the fields of an output file of `c2t describe`.
+
+    Args:
+        cell: Its id.
+        text: The description; null where there is an error.
+        confidence: Mean probability of the text's tokens, 0 to 1.
+        cell_type_confidence: The same over the words that name the cell type.
+        genes_used: Genes of the cell that the model saw.
+        error: Why there is no description.
+        cell_type: The words of the text. So are tissue, disease, sex and age; null where it does
+            not say them.
+        cell_type_ontology_term_id: Of the term with that name, or "unknown"; null where there are
+            no words, or the bundle has no names of terms. So are the others.
+        pathways: Those that the text names, joined by "; ".
+    """
 
     cell: str
     text: str | None
@@ -80,6 +94,17 @@ class CellResult(msgspec.Struct):
     cell_type_confidence: float | None
     genes_used: int
     error: str | None
+    cell_type: str | None = None
+    cell_type_ontology_term_id: str | None = None
+    tissue: str | None = None
+    tissue_ontology_term_id: str | None = None
+    disease: str | None = None
+    disease_ontology_term_id: str | None = None
+    sex: str | None = None
+    sex_ontology_term_id: str | None = None
+    age: str | None = None
+    development_stage_ontology_term_id: str | None = None
+    pathways: str | None = None
 
 
 class DescribeResponse(msgspec.Struct):
