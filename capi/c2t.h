@@ -156,6 +156,10 @@ C2T_API double c2t_result_confidence(const c2t_result *result, size_t cell);
 C2T_API double c2t_result_cell_type_confidence(const c2t_result *result, size_t cell);
 /* Genes that the model saw. */
 C2T_API int64_t c2t_result_genes_used(const c2t_result *result, size_t cell);
+/* What the text says: the value of "cell_type", "tissue", "disease", "sex", "age" or "pathways", or
+ * an id: "cell_type_ontology_term_id", likewise tissue, disease, sex and development_stage. NULL where
+ * the text does not say it, or the service is older than this function. */
+C2T_API const char *c2t_result_field(const c2t_result *result, size_t cell, const char *name);
 /* What is doubtful about the request as a whole. */
 C2T_API size_t c2t_result_warnings(const c2t_result *result);
 C2T_API const char *c2t_result_warning(const c2t_result *result, size_t warning);

@@ -9,6 +9,7 @@ typedef struct {
     const char *id, *text, *error;
     double confidence, cell_type_confidence;
     int64_t genes_used;
+    const json_node *line;
 } described;
 
 struct c2t_result {
@@ -25,6 +26,7 @@ static int read_cell(const json_document *document, const json_node *node, descr
     cell->error = c2t_json_text(document, node, "error", NULL);
     cell->confidence = c2t_json_number(document, node, "confidence", NAN);
     cell->cell_type_confidence = c2t_json_number(document, node, "cell_type_confidence", NAN);
+    cell->line = node;
     cell->genes_used = c2t_json_integer(document, node, "genes_used");
     return cell->id != NULL && (cell->text == NULL) != (cell->error == NULL) && cell->genes_used >= 0;
 }
@@ -75,7 +77,7 @@ void c2t_result_free(c2t_result *result) {
 }
 
 static const described *cell_of(const c2t_result *result, size_t cell) {
-    static const described none = {NULL, NULL, NULL, NAN, NAN, -1};
+    static const described none = {NULL, NULL, NULL, NAN, NAN, -1, NULL};
     return result != NULL && cell < result->count ? &result->cells[cell] : &none;
 }
 
@@ -95,6 +97,10 @@ double c2t_result_cell_type_confidence(const c2t_result *result, size_t cell) {
 }
 int64_t c2t_result_genes_used(const c2t_result *result, size_t cell) {
     return cell_of(result, cell)->genes_used;
+}
+const char *c2t_result_field(const c2t_result *result, size_t cell, const char *name) {
+    const json_node *line = cell_of(result, cell)->line;
+    return line == NULL || name == NULL ? NULL : c2t_json_text(&result->document, line, name, NULL);
 }
 size_t c2t_result_warnings(const c2t_result *result) { return result ? result->warning_count : 0; }
 const char *c2t_result_warning(const c2t_result *result, size_t warning) {

@@ -59,6 +59,19 @@ def describe(
     write_obs: Annotated[
         bool, typer.Option("--write-obs", help="Write a copy of the cells with the descriptions.")
     ] = False,
+    cellxgene: Annotated[
+        bool,
+        typer.Option(
+            "--cellxgene",
+            help="Also write CELLxGENE's columns of ontology ids into the copy of the cells.",
+        ),
+    ] = False,
+    replace_columns: Annotated[
+        bool,
+        typer.Option(
+            "--replace-columns", help="Where the cells have them already, replace them in the copy."
+        ),
+    ] = False,
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
     restart: Annotated[
@@ -120,6 +133,9 @@ def describe(
     if dask is not None and profile:
         problem = "--profile shows where the time went here, but with --dask the work is elsewhere"
         raise UsageError(problem, hint="leave one of them out")
+    if replace_columns and not cellxgene:
+        problem = "--replace-columns is about the columns of --cellxgene, which was not given"
+        raise UsageError(problem, hint="leave it out, or add --cellxgene")
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
@@ -130,6 +146,8 @@ def describe(
         cells=cells,
         output=output,
         write_obs=write_obs,
+        cellxgene=cellxgene,
+        replace_columns=replace_columns,
         force=force,
         restart=restart,
         profile=profile,

@@ -50,6 +50,11 @@ Confidence = Callable[[Sequence[tuple[int, int]]], float | None]  # of spans of 
 class Terms(Protocol):
     """Names of ontology terms."""
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that have names."""
+        ...
+
     def id_of(self, field: str, name: str) -> str | None:
         """The id of a name in a field; "unknown"; None where the field has no names."""
         ...

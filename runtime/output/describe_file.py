@@ -23,6 +23,12 @@ from c2t.runtime.describe.describer import (
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import profile_text
 from c2t.runtime.output.audited import DescribeAudit
+from c2t.runtime.output.cellxgene import (
+    SchemaColumns,
+    check_outputs,
+    check_schema_columns,
+    schema_columns,
+)
 from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
 from c2t.runtime.output.write import (
     Run,
@@ -76,6 +82,8 @@ class DescribeFileOptions:
             None: see `write_obs`.
         write_obs: Write a copy of `cells` with the descriptions. With neither this nor `output`,
             lines of JSON go to the stream.
+        cellxgene: Copies of the cells also get the columns of CELLxGENE's schema.
+        replace_columns: Where the cells have those columns already, replace them in the copy.
         force: Replace existing outputs.
         profile: Report where the time went.
         restart: Describe everything again, whatever an interrupted run left.
@@ -86,6 +94,8 @@ class DescribeFileOptions:
     cells: Path
     output: Path | None = None
     write_obs: bool = False
+    cellxgene: bool = False
+    replace_columns: bool = False
     force: bool = False
     restart: bool = False
     profile: bool = False
@@ -113,6 +123,9 @@ def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
         OutputError: An output that cannot or must not be written.
     """
     check_cells_path(options.cells)
+    if options.cellxgene:
+        outputs = [".h5ad"] if options.write_obs else []
+        check_outputs([*outputs, *([options.output] if options.output else [])])
     if options.output is not None and options.output.suffix == PARTS_SUFFIX:
         if options.write_obs:
             problem = f"{options.output} is a folder of parts, which goes with no copy of the cells"
@@ -163,6 +176,11 @@ def describe_file(
         check_options(bundle, options.describing)
     else:
         generation_settings(bundle.manifest.generation, options.describing)
+    schema = None
+    if options.cellxgene:
+        columns = schema_columns(bundle)
+        labels = check_schema_columns(options.cells, columns, replace=options.replace_columns)
+        schema = SchemaColumns(columns=columns, labels=labels)
     audited = DescribeAudit(audit, options.cells, reason=audit_reason, chunk_cells=CHUNK_CELLS)
     bundle.check_hashes(at_most=SMALL_FILE)
     with open_cells(options.cells, bundle, options.reading) as reader:
@@ -217,8 +235,11 @@ def describe_file(
                         advance=advance,
                         check=check,
                         kept=audited.kept,
+                        schema=schema,
                     )
             audited.stop(done)
+            for warning in schema.warnings if schema else []:
+                report(f"warning: {warning}")
             if options.profile:
                 for line in describing.profile().splitlines():
                     report(line)

@@ -18,7 +18,8 @@ import numpy as np
 from c2t.runtime.cells.formats.attributes import attribute
 from c2t.runtime.cells.formats.hdf5 import H5PY_ERRORS, child, from_h5py, has, one_line, open_hdf5
 from c2t.runtime.cells.formats.table import H5Table
-from c2t.runtime.output.h5ad_elements import Categorical, write_element
+from c2t.runtime.output.categories import Categories
+from c2t.runtime.output.h5ad_elements import write_element
 from c2t.runtime.output.record import FIELD_COLUMNS, Record
 from c2t.runtime.system.errors import OutputError
 
@@ -27,10 +28,8 @@ CONFIDENCE = "c2t_confidence"
 CELL_TYPE_CONFIDENCE = "c2t_cell_type_confidence"
 ERROR = "c2t_error"
 PREFIX = "c2t_"
-COLUMNS = (
-    *(DESCRIPTION, CONFIDENCE, CELL_TYPE_CONFIDENCE, ERROR),
-    *(f"{PREFIX}{name}" for name in FIELD_COLUMNS),
-)
+SAID = tuple(f"{PREFIX}{name}" for name in FIELD_COLUMNS)
+COLUMNS = (DESCRIPTION, CONFIDENCE, CELL_TYPE_CONFIDENCE, ERROR, *SAID)
 ABOUT = "c2t"
 
 
@@ -62,7 +61,7 @@ def _check_tables(file: Any, source: Path) -> None:
         hint = "write .jsonl, .csv or .parquet, or save the file again with a newer anndata"
         raise OutputError(problem, hint=hint)
     _ = H5Table(obs, "/obs").rows
-    _column_order(obs)
+    column_order(obs)
     if not (uns is None or isinstance(uns, h5py.Group)):
         problem = f"{source} holds no group where /uns should be, so nothing can be added to it"
         raise OutputError(problem, hint="write .jsonl, .csv or .parquet")
@@ -76,7 +75,8 @@ def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[s
     """Write a copy of the file of cells with their descriptions, and with its permissions.
 
     Cells without a record keep an empty description and NaN as their confidence. What a text says
-    is categorical, so that it can be plotted; what it does not say is missing.
+    is categorical, so that it can be plotted; what it does not say is missing. Where no text says
+    anything, there are no such columns.
 
     Args:
         source: The `.h5ad` file that was described; see `check_obs`.
@@ -107,21 +107,27 @@ def _add(source: Path, path: Path, records: Iterable[Record], about: dict[str, A
     with h5py.File(path, "r+") as file:
         _check_tables(file, source)
         obs = file["obs"]
-        for name, values in _columns(H5Table(obs, "/obs").rows, records).items():
+        columns = _columns(H5Table(obs, "/obs").rows, records, stale=any(n in obs for n in SAID))
+        for name, values in columns.items():
             write_element(obs, name, values)
-        order = _column_order(obs)
-        # A column that is not listed here is ignored by readers.
-        order += [name for name in COLUMNS if name not in order]
-        obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype())
+        order = column_order(obs)
+        set_column_order(obs, [*order, *(name for name in columns if name not in order)])
         if "uns" not in file:
             write_element(file, "uns", {})
         write_element(file["uns"], ABOUT, _without_nul(about))
 
 
-def _column_order(obs: Any) -> list[str]:
+def column_order(obs: Any) -> list[str]:
     """Names of the columns in their order, as the file states it."""
     stated = attribute(obs, "column-order", "/obs", empty=True)
     return [] if stated is None else [str(name) for name in np.atleast_1d(stated).tolist()]
+
+
+def set_column_order(obs: Any, names: list[str]) -> None:
+    """State the columns in their order; readers ignore a column that is not listed."""
+    import h5py
+
+    obs.attrs["column-order"] = np.array(names, dtype=h5py.string_dtype())
 
 
 def _without_nul(value: Any) -> Any:
@@ -131,12 +137,19 @@ def _without_nul(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-def _columns(length: int, records: Iterable[Record]) -> dict[str, Any]:
+def _columns(length: int, records: Iterable[Record], *, stale: bool) -> dict[str, Any]:
+    """The columns by name.
+
+    Args:
+        length: Rows of obs.
+        records: What goes into them.
+        stale: The file has columns of what texts say, of an earlier run: they are to be replaced.
+    """
     description = np.full(length, "", dtype=object)
     error = np.full(length, "", dtype=object)
     confidence = np.full(length, np.nan)
     cell_type_confidence = np.full(length, np.nan)
-    fields = {name: _Categories(length) for name in FIELD_COLUMNS}
+    fields = {name: Categories(length) for name in FIELD_COLUMNS}
     for record in records:
         description[record.row] = _without_nul(record.text or "")
         error[record.row] = _without_nul(record.error or "")
@@ -145,28 +158,13 @@ def _columns(length: int, records: Iterable[Record]) -> dict[str, Any]:
         if record.cell_type_confidence is not None:
             cell_type_confidence[record.row] = record.cell_type_confidence
         for name, column in fields.items():
-            column.set(record.row, getattr(record, name))
-    values = (description, confidence, cell_type_confidence, error)
-    categories = (column.sorted() for column in fields.values())
-    return dict(zip(COLUMNS, (*values, *categories), strict=True))
-
-
-class _Categories:
-    """A column of few different texts, filled row by row."""
-
-    def __init__(self, length: int) -> None:
-        self._codes = np.full(length, -1, np.int32)
-        self._code_of: dict[str, int] = {}
-
-    def set(self, row: int, value: str | None) -> None:
-        """Set the value of a row."""
-        if value is not None:
-            self._codes[row] = self._code_of.setdefault(_without_nul(value), len(self._code_of))
-
-    def sorted(self) -> Categorical:
-        """The column; its categories in the order of the alphabet, as pandas has them."""
-        names = sorted(self._code_of)
-        new = np.full(len(names) + 1, -1, np.int32)  # the last one is that of a missing value
-        for place, name in enumerate(names):
-            new[self._code_of[name]] = place
-        return Categorical(tuple(names), new[self._codes])
+            column.set(record.row, _without_nul(getattr(record, name)))
+    columns: dict[str, Any] = {
+        DESCRIPTION: description,
+        CONFIDENCE: confidence,
+        CELL_TYPE_CONFIDENCE: cell_type_confidence,
+        ERROR: error,
+    }
+    if stale or any(map(len, fields.values())):
+        columns |= {f"{PREFIX}{name}": column.sorted() for name, column in fields.items()}
+    return columns

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.describe.description import Description
 from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.cellxgene import SchemaColumns
 from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
 from c2t.runtime.output.record import Record, make_record
@@ -174,6 +175,7 @@ def describe_to_files(
     advance: Callable[[int, int], AbstractContextManager[Advance]] = no_progress,
     check: Callable[[], None] = lambda: None,
     kept: Callable[[Iterator[Record]], None] = lambda records: None,
+    schema: SchemaColumns | None = None,
 ) -> Summary:
     """Describe the cells that no earlier run described, then write the outputs.
 
@@ -186,6 +188,7 @@ def describe_to_files(
         advance: Given the cells to do and those done before, shows progress.
         check: Raises a `C2TError` at the end if what described the cells was not what it should be.
         kept: Given the cells that an earlier run has described, if there are some.
+        schema: Columns that copies of the cells get besides.
 
     Raises:
         OutputError: A journal of another run is in the way, the file of cells changed meanwhile,
@@ -215,7 +218,7 @@ def describe_to_files(
             mark.cells.check_unchanged(run.cells, hint="run again with --restart")
             errors = Counter(record.error for record in journal.records() if record.error)
             about = run.about | {"cells": len(run.rows), "cells_with_errors": errors.total()}
-            _write_all(run.cells, targets, journal, about, force=force)
+            _write_all(run.cells, targets, journal, about, force=force, schema=schema)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(journal.done, len(run.rows)) from stop
         except SystemExit as end:
@@ -268,7 +271,13 @@ def numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, De
 
 
 def _write_all(
-    cells: Path, targets: tuple[Path, ...], journal: Journal, about: dict[str, Any], *, force: bool
+    cells: Path,
+    targets: tuple[Path, ...],
+    journal: Journal,
+    about: dict[str, Any],
+    *,
+    force: bool,
+    schema: SchemaColumns | None,
 ) -> None:
     """Write every output; they appear together, so that a run that fails here can be repeated."""
     with (
@@ -279,6 +288,8 @@ def _write_all(
             with naming(str(target)):
                 write = OUTPUT_FORMATS[target.suffix].write
                 write(cells, temporary, journal.records(), about)
+                if schema is not None and target.suffix == OBS_SUFFIX:
+                    schema.write(temporary, journal.records())
 
 
 @contextmanager

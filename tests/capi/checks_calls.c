@@ -22,6 +22,9 @@ void check_stream(void) {
     CHECK(c2t_result_error(plain, 0) == NULL && c2t_result_genes_used(plain, 0) > 10);
     CHECK(c2t_result_confidence(plain, 0) > 0 && c2t_result_confidence(plain, 0) <= 1);
     CHECK(c2t_result_text(plain, CELLS) == NULL && c2t_result_id(plain, CELLS) == NULL);
+    CHECK(c2t_result_field(plain, CELLS, "cell_type") == NULL);
+    CHECK(c2t_result_field(plain, 0, NULL) == NULL && c2t_result_field(NULL, 0, "tissue") == NULL);
+    CHECK(c2t_result_field(plain, 0, "no such field") == NULL);
     CHECK(isnan(c2t_result_confidence(plain, CELLS)) && c2t_result_genes_used(plain, CELLS) == -1);
     CHECK(strlen(c2t_service_info(service, "bundle_digest")) == 64);
     CHECK(strcmp(c2t_service_info(service, "bundle_name"), "tiny") == 0);

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from c2t.runtime.output.record import FIELD_COLUMNS
 from c2t.runtime.serve.room.messages import (
     CELLS_MAX,
     CellResult,
@@ -88,4 +89,10 @@ def cell_responses(place: int, result: CellResult) -> dict[str, Any]:
         "CellTypeConfidence": float(NONE if of_type is None else of_type),
         "GenesUsed": result.genes_used,
         "Error": result.error or "",
+        **{_identifier(name): getattr(result, name) or "" for name in FIELD_COLUMNS},
     }
+
+
+def _identifier(column: str) -> str:
+    """What SiLA calls a column: "CellType" for "cell_type"."""
+    return "".join(word.capitalize() for word in column.split("_"))

@@ -15,7 +15,7 @@ from fake_descriptions import AWKWARD, FakeModel, N, make_run, write
 from c2t.runtime.cells.options import read_ids
 from c2t.runtime.output.formats import OUTPUT_FORMATS, OutputFormat
 from c2t.runtime.output.journal import journal_path
-from c2t.runtime.output.record import Record
+from c2t.runtime.output.record import FIELD_COLUMNS, Record
 from c2t.runtime.output.text_files import write_csv
 from c2t.runtime.output.write import (
     DescribeInterrupted,
@@ -36,6 +36,7 @@ def test_jsonl(cells: Path, tmp_path: Path) -> None:
         "cell_type_confidence",
         "genes_used",
         "error",
+        *FIELD_COLUMNS,
     ]
     assert [record["cell"] for record in records] == [f"cell{i}" for i in range(N)]
     assert records[5]["text"] == AWKWARD
@@ -46,6 +47,7 @@ def test_jsonl(cells: Path, tmp_path: Path) -> None:
         "cell_type_confidence": None,
         "genes_used": 0,
         "error": "no counts",
+        **dict.fromkeys(FIELD_COLUMNS),
     }
     assert (summary.cells, summary.failed, summary.resumed) == (N, 1, 0)
     assert not journal_path(tmp_path / "out.jsonl").exists()

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.describe.caption import cell_type_span
 from c2t.runtime.output.record import Record
 from c2t.runtime.serve.jobs.picture.blob import NONE, Columns, read_blob, write_blob
 from c2t.runtime.serve.jobs.picture.vectors import principal_places
@@ -87,10 +86,8 @@ class _Results:
             self._confidence[place] = record.confidence
         if record.cell_type_confidence is not None:
             self._cell_type_confidence[place] = record.cell_type_confidence
-        span = cell_type_span(record.text)
-        name = record.text[slice(*span)].strip()[:TEXT_MAX] if span else ""
-        if name:
-            self._cell_type[place] = self._code(name)
+        if record.cell_type:
+            self._cell_type[place] = self._code(record.cell_type[:TEXT_MAX])
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], list[str]]:
         """The columns, and the cell types: the most frequent first."""

@@ -266,18 +266,19 @@ def test_vectors_are_as_many_as_the_cells_that_have_results(tmp_path: Path, cut:
 
 def test_more_cell_types_than_codes_are_one(tmp_path: Path) -> None:
     count = CELL_TYPES_MAX + 10
-    texts = ["consists of a T cell."] * 3 + [f"consists of a type{n}." for n in range(count - 3)]
+    types = ["T cell"] * 3 + [f"type{n}" for n in range(count - 3)]
     records = (
         Record(
             row=row,
             cell=str(row),
-            text=text,
+            text=f"It is a {cell_type}.",
             confidence=None,
             cell_type_confidence=None,
             genes_used=1,
             error=None,
+            cell_type=cell_type,
         )
-        for row, text in enumerate(texts)
+        for row, cell_type in enumerate(types)
     )
     write_blob(tmp_path / FROM_FILE, Columns(cells=count, arrays={}))
     write_columns(tmp_path / "columns", tmp_path, records, count=count, width=8)

@@ -42,6 +42,17 @@ def intermediate(place: int, result: CellResult) -> dict:
         "CellTypeConfidence": number(result.cell_type_confidence),
         "GenesUsed": result.genes_used,
         "Error": result.error or "",
+        "CellType": result.cell_type or "",
+        "CellTypeOntologyTermId": result.cell_type_ontology_term_id or "",
+        "Tissue": result.tissue or "",
+        "TissueOntologyTermId": result.tissue_ontology_term_id or "",
+        "Disease": result.disease or "",
+        "DiseaseOntologyTermId": result.disease_ontology_term_id or "",
+        "Sex": result.sex or "",
+        "SexOntologyTermId": result.sex_ontology_term_id or "",
+        "Age": result.age or "",
+        "DevelopmentStageOntologyTermId": result.development_stage_ontology_term_id or "",
+        "Pathways": result.pathways or "",
     }
 
 

@@ -2,7 +2,8 @@
 
 import { Problem, jobPath, request } from "../api.js";
 
-const FIELDS = ["cell", "text", "confidence", "cell_type_confidence", "genes_used", "error"];
+const SAID = ["cell_type", "tissue", "disease", "sex"].flatMap((name) => [name, `${name}_ontology_term_id`]);
+const FIELDS = ["cell", "text", "confidence", "cell_type_confidence", "genes_used", "error", ...SAID, "age", "development_stage_ontology_term_id", "pathways"];
 const NUMBERS = new Set(["confidence", "cell_type_confidence"]);
 const FEW = 2_000; // cells that are fetched one by one; more are read in one go
 

@@ -8,6 +8,16 @@ const FREQUENT = 4;
 const EXAMPLES = 5;
 const SHARES = 6;
 
+// What a text says besides the type, and the column with the id of its term.
+const SAID = [
+  ["tissue", "Tissue", "tissue_ontology_term_id"],
+  ["disease", "Disease", "disease_ontology_term_id"],
+  ["sex", "Sex", "sex_ontology_term_id"],
+  ["age", "Age", "development_stage_ontology_term_id"],
+  ["pathways", "Pathways", null],
+];
+const isTerm = (id) => Boolean(id) && id !== "unknown";
+
 /** Write about a cell. `go(step)` leads to its neighbours in the table. */
 export async function readCell(box, { data, texts, row, colourOf, go }) {
   const heading = make("h2", { tabindex: -1, class: "cell-id" }, `Cell ${number(row + 1)}`);
@@ -30,13 +40,14 @@ export async function readCell(box, { data, texts, row, colourOf, go }) {
     if (record.cell_type_confidence !== null) fact("of the type", bar(record.cell_type_confidence), score(record.cell_type_confidence));
   }
   fact("Genes used", number(record.genes_used));
+  for (const [name, title, id] of SAID) if (record[name]) fact(title, record[name], ...(isTerm(record[id]) ? [make("span", { class: "term-id" }, ` ${record[id]}`)] : []));
   for (const column of data.categorical) {
     if (column === CELL_TYPE) continue;
     fact(column.replace(/^obs:/, ""), data.category(column, row) ?? "–");
   }
   fill(
     body,
-    type !== null && make("p", { class: "type-line" }, swatch(colourOf(row)), type),
+    type !== null && make("p", { class: "type-line" }, swatch(colourOf(row)), type, isTerm(record.cell_type_ontology_term_id) && make("span", { class: "term-id" }, record.cell_type_ontology_term_id)),
     record.error === null
       ? make("p", { class: "written" }, ...marked(record.text, type, "strong"))
       : make("div", { class: "problem" }, make("p", {}, "This cell has no text."), make("p", { class: "hint" }, record.error)),

@@ -20,6 +20,7 @@ pytest.importorskip("uvicorn")
 
 from page_browser import OpenPage, Watched
 
+from c2t.runtime.output.record import FIELD_COLUMNS
 from c2t.runtime.serve.jobs.picture.blob import NONE, Columns, write_blob
 
 CELLS = 5000
@@ -231,7 +232,8 @@ AWKWARD: list[dict[str, Any]] = [
 
 
 def test_csv_is_written_as_python_writes_it(page: Watched) -> None:
-    records = [{**record, "genes_used": 5, "error": None} for record in AWKWARD]
+    said = dict.fromkeys(FIELD_COLUMNS) | {"cell_type": 'T cell, "CD4"', "pathways": "a; b"}
+    records = [{**record, "genes_used": 5, "error": None, **said} for record in AWKWARD]
     code = (
         "const { csvLine } = await load('results/export');"
         " return JSON.parse(given).map(csvLine).join('');"
