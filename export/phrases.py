@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from c2t.runtime.describe.caption import cell_type_span
+from c2t.runtime.fields.caption import sentences
+from c2t.runtime.fields.paper import CELL_TYPE, PAPER_RULES
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, PhraseTable, build_phrase_table
 from c2t.runtime.system.errors import CheckpointError
 
@@ -46,11 +47,17 @@ def phrase_table(lines: Iterable[str], tokenizer: Tokenizer, end_token: int | No
     fragments: list[list[int]] = []
     end = [] if end_token is None else [end_token]
     for line in lines:
-        if cell_type_span(line):
+        if _names_cell_type(line):
             captions.append(tokenizer.encode(line, add_special_tokens=False).ids + end)
         else:  # in a caption, a space stands before it
             fragments.append(tokenizer.encode(f" {line}", add_special_tokens=False).ids)
     return build_phrase_table(captions, fragments)
+
+
+def _names_cell_type(line: str) -> bool:
+    """Whether it has the sentence that says the cell type, whatever that is."""
+    number = PAPER_RULES.sentences.index(CELL_TYPE)
+    return any(which == number for which, _, _ in sentences(line, PAPER_RULES))
 
 
 def write_phrases(source: Path, folder: Path, tokenizer: Tokenizer, end_token: int | None) -> None:

@@ -219,9 +219,10 @@ class Worker:
         except BundleError as error:
             return _without_text(cell, GenerationFailure(error.problem, cause="decoder"))
         ids, probabilities = outcome.token_ids, outcome.probabilities
-        if ids and ids[-1] in self._end:
+        ended = bool(ids) and ids[-1] in self._end
+        if ended:
             ids, probabilities = ids[:-1], probabilities[:-1]
-        fields = self._read_fields(text, ids, probabilities)
+        fields = self._read_fields(text, ids, probabilities, whole=ended or not self._end)
         cell_type = fields.get("cell_type")
         description = Description(
             cell=cell.name,
@@ -241,7 +242,7 @@ class Worker:
         return description
 
     def _read_fields(
-        self, text: str, token_ids: Sequence[int], probabilities: Sequence[float]
+        self, text: str, token_ids: Sequence[int], probabilities: Sequence[float], *, whole: bool
     ) -> Fields:
         """The fields of a text; where none is found, its tokens are not looked at."""
         ends: list[int] | None = None
@@ -254,7 +255,7 @@ class Worker:
                 ends = token_ends(text, token_ids, self._begun)
             return span_confidence(spans, ends, probabilities)
 
-        return self._fields.read(text, confidence)
+        return self._fields.read(text, confidence, whole=whole)
 
     def _begun(self, token_ids: Sequence[int]) -> str:
         """The beginning of a text."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from c2t.runtime.fields.rules import FieldRules, Sentence
 from c2t.runtime.fields.sentence import OCCURRENCES_MAX, Body, Said
 
+_MARKS = re.compile(r"[().]")
+_NEAR = 32  # characters around a full stop that are looked at
 TEXT_MAX = 1 << 16  # characters of a text that is looked at; captions have some 500
 _BLANKS = str.maketrans("\t\n\r\v\f\u00a0", "      ")
 
@@ -15,8 +18,16 @@ Begin = tuple[int, int, int]  # where a sentence begins, where its beginning end
 Read = Callable[[int, Body], dict[str, Said | None] | None]
 
 
-def sentences(text: str, rules: FieldRules) -> Iterator[tuple[int, Body, int]]:
+def sentences(
+    text: str, rules: FieldRules, *, whole: bool = True
+) -> Iterator[tuple[int, Body, int]]:
     """The sentences of a caption that its rules know, in the order of the text.
+
+    Args:
+        text: The caption.
+        rules: What it is read by.
+        whole: Whether its writer came to an end. Else what touches the end of the text may be half
+            of something, also before a full stop ("2.").
 
     Yields:
         Number of the sentence in the rules, its body, and where in the text the body begins.
@@ -30,23 +41,26 @@ def sentences(text: str, rules: FieldRules) -> Iterator[tuple[int, Body, int]]:
         until = len(text) if following is None else following[0]
         part = text[at:until].rstrip()
         end = sentence_end(part, rules.abbreviations)
+        at_last = end is None or (not whole and end == len(part) - 1)
         body = Body(
             text=part,
             lower=lower[at : at + len(part)],
             end=len(part) if end is None else end,
-            cut=end is None and following is None,
+            cut=following is None and at_last,
         )
         yield which, body, at
 
 
-def read_caption(text: str, rules: FieldRules, read: Read) -> dict[str, list[Said]]:
+def read_caption(
+    text: str, rules: FieldRules, read: Read, *, whole: bool = True
+) -> dict[str, list[Said]]:
     """Every value that a caption says, by field; fields of which it says none are left out.
 
     A sentence that comes twice must say the same, unless its rules let it repeat.
     """
     said: dict[str, list[Said]] = {}
     once: dict[int, list[dict[str, Said | None]]] = {}
-    for which, body, at in sentences(text, rules):
+    for which, body, at in sentences(text, rules, whole=whole):
         found = read(which, body)
         if found is None:
             continue
@@ -92,16 +106,23 @@ def _places(lower: str, literal: str) -> Iterator[int]:
 
 
 def sentence_end(text: str, abbreviations: Iterable[str] = ()) -> int | None:
-    """Where the full stop of the first sentence is: before an upper-case letter, or at last."""
-    place = text.find(".")
-    while place >= 0:
-        rest = text[place + 1 :]
-        after = rest.lstrip()
-        if not after:
+    """Where the full stop of the first sentence is: before an upper-case letter, or at last.
+
+    One in brackets, behind an initial or behind an abbreviation ends no sentence.
+    """
+    short_words = {word.lower() for word in abbreviations}
+    depth = 0
+    for mark in _MARKS.finditer(text):
+        place = mark.start()
+        if text[place] != ".":
+            depth = max(0, depth + (1 if text[place] == "(" else -1))
+        elif depth:
+            continue
+        elif not (following := text[place + 1 : place + 1 + _NEAR]).strip():
             return place
-        word = text[:place].rpartition(" ")[2].lstrip("(")
-        short = word in abbreviations or (len(word) == 1 and word.isupper() and word not in "AI")
-        if rest[0].isspace() and after[0].isupper() and not short:
-            return place
-        place = text.find(".", place + 1)
+        elif following[0].isspace() and following.lstrip()[0].isupper():
+            word = text[max(0, place - _NEAR) : place].rpartition(" ")[2].lstrip("(")
+            initial = len(word) == 1 and word.isupper() and word not in "AI"
+            if not (initial or word.lower() in short_words):
+                return place
     return None

@@ -20,6 +20,12 @@ _CLAUSES = (
     *("whose", "where"),
 )
 
+# Of the names with a comma. So a definition without an article is not taken for a name's end.
+_NOT_IN_NAMES = (
+    *(" that ", " which ", " whose ", " is ", " are ", " has ", " have ", " and ", " with "),
+    *(" in ", " from ", " by ", " for ", " to ", " derived "),
+)
+
 CELL_TYPE = Sentence(
     begins=("This sample consists of ", "consists of "),
     steps=(
@@ -28,7 +34,7 @@ CELL_TYPE = Sentence(
             field="cell_type",
             ends=tuple(f", {word} " for word in _CLAUSES),
             may_end=(",", ";"),
-            never=(" that ", " which ", " whose ", " is ", " are ", " has ", " have "),
+            never=_NOT_IN_NAMES,
         ),
     ),
 )

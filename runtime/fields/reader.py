@@ -84,18 +84,21 @@ class FieldReader:
         self._kept: dict[tuple[int, str, int, bool], dict[str, Said | None] | None] = {}
         self._ids: dict[tuple[str, str], str | None] = {}
 
-    def read(self, text: str | None, confidence: Confidence | None = None) -> Fields:
+    def read(
+        self, text: str | None, confidence: Confidence | None = None, *, whole: bool = True
+    ) -> Fields:
         """The fields of a caption.
 
         Args:
             text: The caption; None has no fields.
             confidence: Says how sure the model was of stretches of it.
+            whole: Whether its writer came to an end, see `c2t.runtime.fields.caption.sentences`.
 
         Returns:
             Every field of the rules by name; None where the caption does not say it, or can be
             read in several ways.
         """
-        found = self._said(text) if text else {}
+        found = self._said(text, whole=whole) if text else {}
         fields: dict[str, Field | None] = dict.fromkeys(self.names)
         for name, values in found.items():
             spans = tuple((value.start, value.end) for value in values)
@@ -135,8 +138,8 @@ class FieldReader:
             return True
         return self.terms is not None and self.terms.knows(field, name)
 
-    def _said(self, text: str) -> dict[str, list[Said]]:
-        return read_caption(text, self.rules, self._sentence)
+    def _said(self, text: str, *, whole: bool = True) -> dict[str, list[Said]]:
+        return read_caption(text, self.rules, self._sentence, whole=whole)
 
     def _sentence(self, which: int, body: Body) -> dict[str, Said | None] | None:
         key = (which, body.text, body.end, body.cut)

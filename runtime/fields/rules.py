@@ -45,7 +45,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
             that nothing is known ("donor").
         ends: What surely ends the value. The rest of the sentence is then not looked at.
         may_end: What ends the value if it then is a known name.
-        never: What no value holds.
+        never: What no value holds that has a possible end inside.
     """
 
     after: Alternatives = ()

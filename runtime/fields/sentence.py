@@ -217,7 +217,7 @@ def _before_ends(step: Step, body: Body, begin: int, known: Known) -> Said | Non
     ]
     longest = max(named, key=lambda said: said.end, default=None)
     by_end = _said(body, begin, sure)
-    if by_end and any(text.lower() in by_end.words.lower() for text in step.never):
+    if by_end and before and any(text.lower() in by_end.words.lower() for text in step.never):
         by_end = None
     if body.cut and sure == body.end:
         return None

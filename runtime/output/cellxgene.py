@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.cells.formats.hdf5 import has, open_hdf5
+from c2t.runtime.cells.formats.hdf5 import child, has, open_hdf5
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.fields.open import open_fields
 from c2t.runtime.fields.reader import UNKNOWN
@@ -122,7 +122,8 @@ def check_schema_columns(source: Path, columns: Iterable[str], *, replace: bool)
         return ()
     with closing(open_hdf5(source)) as file:
         obs = file["obs"] if has(file, "obs", "/obs") else {}
-        there = [name for name in columns if name in obs]
+        # A link would stay in the copy; see `check_obs`.
+        there = [name for name in columns if child(obs, name, f"/obs/{name}") is not None]
         labels = tuple(name for name in LABELS if name in obs)
     if there and not replace:
         problem = f"{source} has columns of its own that would be replaced: {', '.join(there)}"
