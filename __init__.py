@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from c2t.runtime.bundle.bundle import Bundle
     from c2t.runtime.cells.options import CellOptions
+    from c2t.runtime.describe.annotator import AnnotateOptions
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.describe.description import Description
+    from c2t.runtime.describe.labelled_cell import LabelledCell
     from c2t.runtime.describe.model import Model
     from c2t.runtime.describe.model import open_model as open
     from c2t.runtime.system.errors import C2TError
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnnotateOptions",
     "Bundle",
     "C2TError",
     "CellOptions",
     "DescribeOptions",
     "Description",
+    "LabelledCell",
     "Model",
     "__version__",
     "open",
@@ -28,11 +32,13 @@ __all__ = [
 
 # Where the public names are. They load on first use: `import c2t` itself stays instant.
 _PUBLIC = {
+    "AnnotateOptions": "c2t.runtime.describe.annotator:AnnotateOptions",
     "Bundle": "c2t.runtime.bundle.bundle:Bundle",
     "C2TError": "c2t.runtime.system.errors:C2TError",
     "CellOptions": "c2t.runtime.cells.options:CellOptions",
     "DescribeOptions": "c2t.runtime.describe.describer:DescribeOptions",
     "Description": "c2t.runtime.describe.description:Description",
+    "LabelledCell": "c2t.runtime.describe.labelled_cell:LabelledCell",
     "Model": "c2t.runtime.describe.model:Model",
     "open": "c2t.runtime.describe.model:open_model",
 }

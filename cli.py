@@ -31,6 +31,7 @@ from c2t.runtime.command_line.run import (
     say,
 )
 from c2t.runtime.commands import audit as audit_commands
+from c2t.runtime.commands.annotate import annotate
 from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
@@ -92,6 +93,7 @@ def demo(
 
 _command(export)
 _command(describe)
+_command(annotate)
 _command(serve)
 _command(calibrate)
 _command(build)

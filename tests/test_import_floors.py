@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
-    ("runtime.serve.room", "runtime.scale_out"),
+    ("runtime.serve.room", "runtime.scale_out", "runtime.annotate"),
     ("runtime.serve.jobs",),
     ("runtime.serve.http", "runtime.serve.sila", "runtime.serve.stdio"),
     ("runtime.commands", "runtime.serve", "export", "calibration"),

@@ -11,7 +11,7 @@ import gc
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,8 +19,10 @@ from typing import Any
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
+from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.system.errors import EngineError
@@ -117,6 +119,51 @@ class Model:
                 for chunk in reader.chunks()
                 for place, row in enumerate(chunk.index)
             )
+
+    def annotate(
+        self,
+        cells: Any,
+        labels: Sequence[str],
+        options: AnnotateOptions | None = None,
+        *,
+        reading: CellOptions | None = None,
+    ) -> Iterator[LabelledCell]:
+        """Compare given labels for cells, in the order of the cells.
+
+        Args:
+            cells: As for `describe`.
+            labels: Different labels, in the words that captions use.
+            options: How to compare them; None: with the model's own engine and threads.
+            reading: As for `describe`.
+
+        Yields:
+            One result a cell: the most probable label, the probability of each among all, and
+            the mass that the model gives to all of them. A cell that cannot be annotated carries
+            an `error`; the others go on.
+
+        Raises:
+            C2TError: A label that is empty, there twice, or that the tokenizer cannot write.
+            CellFileError: The file as a whole cannot be read as counts over known genes.
+            EngineError: No engine runs here, or the model is closed.
+        """
+        annotator = self.annotator(labels, options)
+        with self._reader(cells, reading) as reader:
+            yield from annotator.annotate(reader)
+
+    def annotator(self, labels: Sequence[str], options: AnnotateOptions | None = None) -> Annotator:
+        """An annotator of some labels, over engines that are opened once; threads may share it.
+
+        Raises:
+            C2TError: See `annotate`.
+            EngineError: No engine runs here, or the model is closed.
+        """
+        if options is None:
+            mine = self.options
+            options = AnnotateOptions(
+                threads=mine.threads, prepack=mine.prepack, engine=mine.engine
+            )
+        describer = self.describer(options.describing())
+        return Annotator(describer, self.bundle, labels, options=options)
 
     def describer(self, options: DescribeOptions | None = None) -> Describer:
         """The describer of these options; made once, over engines that are opened once.

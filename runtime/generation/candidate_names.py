@@ -22,7 +22,7 @@ from c2t.runtime.generation.candidate_trie import CandidateTrie
 from c2t.runtime.system.errors import C2TError
 
 Float64 = NDArray[np.float64]
-NAME_LETTERS_MAX = 200  # the longest name of the Cell Ontology has about 130
+NAME_LETTERS_MAX = 300  # the longest name of the Cell Ontology has 190
 GOES_ON = " a"  # what follows a field's end: a space and a word
 
 

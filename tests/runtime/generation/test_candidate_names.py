@@ -56,7 +56,7 @@ def test_articles_and_ends_add_up() -> None:
         ([" T cell"], "spaces or signs"),
         (["T\ncell"], "spaces or signs"),
         (["T  cell"], "spaces or signs"),
-        (["T" * 500], "at most 200"),
+        (["T" * 500], "at most 300"),
         (["T cell<|eot_id|>"], "keeps for itself"),
     ],
 )

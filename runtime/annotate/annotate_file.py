@@ -1,0 +1,308 @@
+"""One file of cells and a list of labels into files of probabilities: `c2t annotate` as a function.
+
+One decision: a run is not resumed. It takes about as long as writing the texts of the cells, and
+its outputs appear together, whole, when the last cell is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import c2t
+from c2t.runtime.annotate.calibration import (
+    Calibration,
+    fit_calibration,
+    load_calibration,
+    save_calibration,
+)
+from c2t.runtime.annotate.doubts import caption_names, doubts
+from c2t.runtime.annotate.labels import Labels, read_labels
+from c2t.runtime.annotate.outputs import (
+    FORMATS,
+    MATRIX_FORMATS,
+    Output,
+    check_output,
+    json_lines,
+)
+from c2t.runtime.annotate.results import Results
+from c2t.runtime.annotate.truth import TrueLabels, true_labels
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.cells.formats.place import check_cells_path
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
+from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
+from c2t.runtime.describe.describer import Describer, check_options
+from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.system.errors import C2TError, OutputError
+from c2t.runtime.system.files import atomic_files, check_target
+from c2t.runtime.system.progress import progress_bar
+
+# Files of a bundle up to this many bytes are hashed before the cells are looked at with them.
+SMALL_FILE = 32 << 20
+HashProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateFileOptions:
+    """What to annotate and where to write it.
+
+    Args:
+        cells: The file of cells.
+        labels: See `c2t.runtime.annotate.labels.read_labels`.
+        ontology: See there.
+        output: The file to write; its suffix says the format. None: lines of JSON to the stream.
+        matrix: The probability of every label: `.csv` or `.parquet`.
+        top: Labels of each cell in tables and lines of JSON.
+        calibration: A calibration to use.
+        calibrate_on: Column with the true labels of some cells; a calibration is fitted on them.
+        label_map: JSON: a value of that column -> the label.
+        save_calibration: Where to write it.
+        force: Replace existing outputs.
+        reading: How to read the cells, and which.
+        annotating: How to compare labels.
+    """
+
+    cells: Path
+    labels: str
+    ontology: Path | None = None
+    output: Path | None = None
+    matrix: Path | None = None
+    top: int = 3
+    calibration: Path | None = None
+    calibrate_on: str | None = None
+    label_map: Path | None = None
+    save_calibration: Path | None = None
+    force: bool = False
+    reading: CellOptions = field(default_factory=CellOptions)
+    annotating: AnnotateOptions = field(default_factory=AnnotateOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateSummary:
+    """How a run ended.
+
+    Attributes:
+        cells: Cells of the run.
+        failed: Those of them that have an error.
+        error: The most frequent error, if there is one.
+        error_cells: How many cells have it.
+        labels: Labels that were compared.
+        temperature: In force.
+        calibration: What was fitted in this run.
+        seconds: Time of the run.
+        outputs: The files written.
+    """
+
+    cells: int
+    failed: int
+    error: str | None
+    error_cells: int
+    labels: int
+    temperature: float
+    calibration: Calibration | None
+    seconds: float
+    outputs: tuple[str, ...]
+
+
+def _no_bar(total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda amount: None)
+
+
+def check_paths(options: AnnotateFileOptions) -> None:
+    """Refuse paths that would make the run fail; needs no bundle.
+
+    Raises:
+        CellFileError: The cells are not there, or no file.
+        OutputError: An output that cannot or must not be written.
+    """
+    check_cells_path(options.cells)
+    cells, force = options.cells, options.force
+    if options.output is not None:
+        check_output(options.output, FORMATS, cells=cells, force=force)
+    if options.matrix is not None:
+        check_output(options.matrix, MATRIX_FORMATS, cells=cells, force=force)
+    if options.save_calibration is not None:
+        check_target(options.save_calibration, force=force)
+    named = [path for path in (options.output, options.matrix, options.save_calibration) if path]
+    if len({path.absolute() for path in named}) < len(named):
+        problem = f"{named[-1]} is to be written twice"
+        raise OutputError(problem, hint="give every output a name of its own")
+
+
+def annotate_file(
+    bundle: Bundle,
+    options: AnnotateFileOptions,
+    *,
+    stream: IO[bytes],
+    report: Callable[[str], None],
+    hash_progress: HashProgress = _no_bar,
+) -> AnnotateSummary:
+    """Compare labels for the cells of a file.
+
+    Args:
+        bundle: The bundle, whose hashes need not be checked yet.
+        options: What and where.
+        stream: Takes the lines of JSON when there is no file to write.
+        report: Told what was found out, a sentence at a time.
+        hash_progress: Given the number of bytes to hash, shows progress.
+
+    Raises:
+        BundleError: A file of the bundle is not as it was written; or its captions do not name
+            cell types where the labels would be read.
+        LabelError: Labels that cannot be compared.
+        CalibrationFileError: A calibration that cannot be used or fitted.
+        CellFileError: The file cannot be read as counts over known genes.
+        OutputError: A place that cannot be written.
+        EngineError: No engine runs here.
+    """
+    started = time.monotonic()
+    check_paths(options)
+    check_options(bundle, options.annotating.describing())
+    labels = read_labels(options.labels, options.ontology)
+    report(f"{len(labels.labels):,} labels of {labels.source}")
+    bundle.check_hashes(at_most=SMALL_FILE)
+    calibration = None
+    if options.calibration is not None:
+        calibration = load_calibration(options.calibration, labels.names, bundle)
+        report(calibration.sentence)
+    known = caption_names(bundle, options.annotating.place)
+    with open_cells(options.cells, bundle, options.reading) as reader:
+        truth = _truth(reader, labels, options, report)
+        mark = CellsMark.of(options.cells)
+        report(reader.counts_report.sentence)
+        report(reader.gene_report.sentence)
+        for warning in reader.warnings:
+            report(f"warning: {warning}")
+        sizes = [entry.bytes for entry in bundle.manifest.files.values()]
+        with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
+            bundle.check_hashes(above=SMALL_FILE, progress=hashed)
+        annotating = options.annotating
+        if calibration is not None:
+            annotating = replace(annotating, temperature=calibration.temperature)
+        describer = Describer(bundle, annotating.describing())
+        annotator = Annotator(describer, bundle, labels.names, options=annotating)
+        for doubt in doubts(annotator.names, known):
+            report(f"warning: {doubt}")
+        report(describer.reason)
+        results = Results(
+            reader.cell_ids,
+            reader.cell_index,
+            labels,
+            temperature=annotating.temperature,
+            engine=describer.engines.label,
+        )
+        with progress_bar("annotating", reader.n_cells, unit="cells") as step:
+            for cell in annotator.annotate(reader):
+                results.add(cell)
+                step(1)
+        bundle.check_unchanged()
+        mark.check_unchanged(options.cells, hint="run again")
+        fitted = None
+        if truth is not None and len(results.errors) < len(results.ids):
+            fitted = _fit(results, truth, bundle, options)
+            report(fitted.sentence)
+            results.temperature = fitted.temperature
+        about = _about(bundle, reader, results)
+    return _write(results, options, about, stream=stream, started=started, fitted=fitted)
+
+
+def _truth(
+    reader: CellReader,
+    labels: Labels,
+    options: AnnotateFileOptions,
+    report: Callable[[str], None],
+) -> TrueLabels | None:
+    if options.calibrate_on is None:
+        return None
+    truth = true_labels(reader, options.calibrate_on, labels, label_map=options.label_map)
+    report(truth.sentence)
+    return truth
+
+
+def _fit(
+    results: Results, truth: TrueLabels, bundle: Bundle, options: AnnotateFileOptions
+) -> Calibration:
+    usable = truth.places >= 0
+    usable[list(results.errors)] = False
+    return fit_calibration(
+        results.log_probabilities[usable].astype("float64"),
+        truth.places[usable],
+        results.labels.names,
+        bundle=bundle,
+        source=f"{options.cells.name}, obs {options.calibrate_on!r}",
+    )
+
+
+def _about(bundle: Bundle, reader: CellReader, results: Results) -> dict[str, Any]:
+    """Provenance to be stored with the results."""
+    return {
+        "bundle": bundle.manifest.name,
+        "bundle_sha256": bundle.digest,
+        "precision": bundle.manifest.precision,
+        "c2t_version": c2t.__version__,
+        "engine": results.engine,
+        "labels_from": results.labels.source,
+        "temperature": results.temperature,
+        "counts": reader.counts_report.sentence,
+        "genes": reader.gene_report.sentence,
+        "cells": len(results.ids),
+        "cells_with_errors": len(results.errors),
+    }
+
+
+def _write(
+    results: Results,
+    options: AnnotateFileOptions,
+    about: dict[str, Any],
+    *,
+    stream: IO[bytes],
+    started: float,
+    fitted: Calibration | None,
+) -> AnnotateSummary:
+    output = Output(results=results, cells=options.cells, top=options.top, about=about)
+    wanted = [(options.output, FORMATS), (options.matrix, MATRIX_FORMATS)]
+    targets = [(path, formats[path.suffix].write) for path, formats in wanted if path is not None]
+    paths = [path for path, _ in targets]
+    error, error_cells = results.common_error()
+    try:
+        with atomic_files(paths, force=options.force) as temporaries:
+            for (_, write), temporary in zip(targets, temporaries, strict=True):
+                write(output, temporary)
+        if fitted is not None and options.save_calibration is not None:
+            save_calibration(fitted, options.save_calibration, force=options.force)
+            paths.append(options.save_calibration)
+    except OSError as cause:
+        names = ", ".join(map(str, paths))
+        problem = f"cannot write {names}: {cause.strerror or cause}"
+        raise OutputError(problem, hint="mend that and run the same command again") from cause
+    if options.output is None:
+        stream.writelines(json_lines(output))
+    return AnnotateSummary(
+        cells=len(results.ids),
+        failed=len(results.errors),
+        error=error,
+        error_cells=error_cells,
+        labels=len(results.labels.labels),
+        temperature=results.temperature,
+        calibration=fitted,
+        seconds=round(time.monotonic() - started, 3),
+        outputs=tuple(map(str, paths)),
+    )
+
+
+def refuse_if_all_failed(done: AnnotateSummary, cells: Path) -> None:
+    """Refuse to call a run a success in which no cell was annotated.
+
+    Raises:
+        C2TError: None was.
+    """
+    if done.failed < done.cells:
+        return
+    most = "all" if done.error_cells == done.cells else f"{done.error_cells:,}"
+    problem = f"no cell of {cells} could be annotated; {most} of the {done.cells:,}: {done.error}"
+    raise C2TError(problem, hint="name other counts or genes with --layer and --gene-column")

@@ -1,0 +1,128 @@
+"""What is doubtful about labels, given what the bundle's training captions say.
+
+One decision: the bundle's phrase table knows how captions go on after their opening. A label that
+they never name is compared all the same, but the model has not learned to say it ("CD14+ Mono" is
+improbable although the cell is one), so it is said, with the nearest name that captions have.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.text_encoder import open_encoder
+from c2t.runtime.bundle.text_tokenizer import decode_text
+from c2t.runtime.generation.candidate_names import NAME_LETTERS_MAX, CandidateNames, NamePlace
+from c2t.runtime.generation.phrase_table import PHRASES_NAME, PhraseTable, load_phrase_table
+from c2t.runtime.system.errors import BundleError
+
+KNOWN_MAX = 5000  # names that are looked for
+TOKENS_MAX = 64  # of a name
+SHOWN = 5
+LEAST_LIKENESS = 0.45  # of a name that is worth a hint
+
+
+class CaptionNames:
+    """The names that training captions say at a place.
+
+    Args:
+        table: The bundle's phrase table.
+        bundle: Has the tokenizer.
+        place: Where captions name it.
+
+    Raises:
+        BundleError: Captions do not begin with the place's opening: the labels' probabilities
+            would mean nothing.
+    """
+
+    def __init__(self, table: PhraseTable, bundle: Bundle, place: NamePlace) -> None:
+        self._table = table
+        self._tokenizer = bundle.tokenizer
+        self._place = place
+        opening = open_encoder(bundle.file("tokenizer.json")).encode(place.opening)
+        state = self._walk(table.start, opening)
+        if state is None:
+            problem = f"the captions of {bundle.path} do not begin with {place.opening!r}"
+            hint = "labels are read behind these words; the model says cell types in another way"
+            raise BundleError(problem, hint=hint)
+        self._after_opening = state
+
+    def says(self, names: CandidateNames) -> list[bool]:
+        """For each name, whether captions say it."""
+        each = len(names.trie.paths) // len(names)
+        said = [self._walk(self._after_opening, path) is not None for path in names.trie.paths]
+        return [any(said[first : first + each]) for first in range(0, len(said), each)]
+
+    def all(self) -> list[str]:
+        """Names that captions say, up to the first that ends a field; at most `KNOWN_MAX`."""
+        found: dict[str, None] = {}
+        articles = tuple(f" {article} " for article in self._place.articles if article)
+        ends = tuple(end[:1] for end in self._place.ends)
+        for text in self._texts(self._after_opening, ends):
+            for article in articles:
+                if text.startswith(article):
+                    found[text.removeprefix(article)] = None
+            if len(found) >= KNOWN_MAX:
+                break
+        return list(found)
+
+    def _texts(self, state: int, ends: tuple[str, ...]) -> Iterator[str]:
+        """What can follow a state, up to what ends a field."""
+        open_paths: list[tuple[int, tuple[int, ...]]] = [(state, ())]
+        while open_paths:
+            state, path = open_paths.pop()
+            first, end = self._table.first_edge[state : state + 2]
+            for edge in range(first, end):
+                longer = (*path, int(self._table.token[edge]))
+                text = decode_text(self._tokenizer, longer, whole=False)
+                stops = [at for mark in ends if (at := text.find(mark)) >= 0]
+                if stops:
+                    yield text[: min(stops)]
+                elif len(longer) < TOKENS_MAX and len(text) < NAME_LETTERS_MAX:
+                    open_paths.append((int(self._table.target[edge]), longer))
+
+    def _walk(self, state: int, tokens: Sequence[int]) -> int | None:
+        """The state after some tokens, None where captions do not go on so."""
+        table = self._table
+        for token in tokens:
+            first, end = table.first_edge[state : state + 2]
+            edges = (table.token[first:end] == token).nonzero()[0]
+            if not len(edges):
+                return None
+            state = int(table.target[first + edges[0]])
+        return state
+
+
+def caption_names(bundle: Bundle, place: NamePlace | None = None) -> CaptionNames | None:
+    """What the bundle knows of its training captions; None if nothing.
+
+    Raises:
+        BundleError: See `CaptionNames`; or its phrase table is damaged.
+    """
+    if PHRASES_NAME not in bundle.manifest.files:
+        return None
+    table = load_phrase_table(bundle.file(PHRASES_NAME), bundle.manifest.decoder.vocabulary_size)
+    return CaptionNames(table, bundle, place or NamePlace()) if table.states > 1 else None
+
+
+def doubts(names: CandidateNames, known: CaptionNames | None) -> list[str]:
+    """What the user should know about labels, a sentence each."""
+    if known is None:
+        return []
+    strange = [name for name, said in zip(names.names, known.says(names), strict=True) if not said]
+    if not strange:
+        return []
+    every = {name.casefold(): name for name in known.all()}
+    shown = "; ".join(_with_nearest(name, every) for name in strange[:SHOWN])
+    more = f"; and {len(strange) - SHOWN:,} more" if len(strange) > SHOWN else ""
+    problem = (
+        f"{len(strange):,} of {len(names):,} labels are not among the names that the training "
+        f"captions say, so they may score badly: {shown}{more}"
+    )
+    return [problem]
+
+
+def _with_nearest(name: str, every: dict[str, str]) -> str:
+    nearest = difflib.get_close_matches(name.casefold(), every, n=1, cutoff=LEAST_LIKENESS)
+    return f"{name!r} (captions say {every[nearest[0]]!r})" if nearest else f"{name!r}"

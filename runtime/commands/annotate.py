@@ -1,0 +1,162 @@
+"""`c2t annotate`: its options, and what it says when it is done."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c2t.runtime.command_line.options import (
+    BundleArgument,
+    CellChoiceOption,
+    EngineOption,
+    ForceOption,
+    GeneColumnOption,
+    JsonOption,
+    LabelMapOption,
+    LayerOption,
+    LimitOption,
+    MinCoverageOption,
+    OntologyOption,
+    OrganismOption,
+    ThreadsOption,
+    TrustOption,
+)
+from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
+from c2t.runtime.commands.describe import Values
+from c2t.runtime.engines.table import EngineName
+
+
+def annotate(
+    bundle: BundleArgument,
+    cells: Annotated[Path, typer.Argument(metavar="CELLS.h5ad", help="The cells to annotate.")],
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|TERM",
+            help="A label a line, a .csv with a column called label (and id), or a term such as "
+            "CL:0000542: it and all below it.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write .jsonl, .csv, .parquet or .h5ad; without it, JSON lines are printed.",
+        ),
+    ] = None,
+    matrix: Annotated[
+        Path | None,
+        typer.Option(help="Also write the probability of every label: .csv or .parquet."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Most probable labels of each cell.")] = 3,
+    ontology: OntologyOption = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Use a temperature that was fitted and saved before.")
+    ] = None,
+    calibrate_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Fit a temperature on cells whose label stands in this column."
+        ),
+    ] = None,
+    label_map: LabelMapOption = None,
+    save_calibration: Annotated[
+        Path | None, typer.Option(help="Write the fitted temperature, for other files of cells.")
+    ] = None,
+    limit: LimitOption = None,
+    choice: CellChoiceOption = None,
+    layer: LayerOption = None,
+    counts_are: Annotated[
+        Values, typer.Option(help="What its values are; auto looks at them.")
+    ] = Values.auto,
+    gene_column: GeneColumnOption = None,
+    min_coverage: MinCoverageOption = 0.1,
+    organism: OrganismOption = None,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
+    threads: ThreadsOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells scored at the same time.")] = 16,
+    prepack: Annotated[
+        bool | None,
+        typer.Option(
+            help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
+        ),
+    ] = None,
+    engine: EngineOption = EngineName.auto,
+    trust: TrustOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Compare given labels for each cell: how probable each is.
+
+    The decoder reads every label where its captions name the cell type. Of each cell: the most
+    probable labels, their probabilities among all that were given, and the mass that the model
+    gives to all of them together. A small mass says that none may be right.
+    """
+    for given, needed, names in (
+        (save_calibration, calibrate_on, "--save-calibration needs --calibrate-on"),
+        (label_map, calibrate_on, "--label-map needs --calibrate-on"),
+    ):
+        if given is not None and needed is None:
+            raise UsageError(names, hint="name the column with the true labels of the cells")
+    if calibration is not None and calibrate_on is not None:
+        problem = "--calibration uses a temperature, and --calibrate-on fits another"
+        raise UsageError(problem, hint="leave one of them out")
+    if json and output is None:
+        problem = "--json prints the summary, but the labels are printed already"
+        raise UsageError(problem, hint="name a file with -o")
+    from c2t.runtime.annotate.annotate_file import (
+        AnnotateFileOptions,
+        annotate_file,
+        check_paths,
+        refuse_if_all_failed,
+    )
+    from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.describe.annotator import AnnotateOptions
+
+    options = AnnotateFileOptions(
+        cells=cells,
+        labels=labels,
+        ontology=ontology,
+        output=output,
+        matrix=matrix,
+        top=top,
+        calibration=calibration,
+        calibrate_on=calibrate_on,
+        label_map=label_map,
+        save_calibration=save_calibration,
+        force=force,
+        reading=CellOptions(
+            layer=layer,
+            values=counts_are.value,
+            gene_column=gene_column,
+            min_coverage=min_coverage,
+            organism=organism,
+            cells=None if choice is None else read_ids(choice),
+            limit=limit,
+            filter_pass=filter_pass,
+        ),
+        annotating=AnnotateOptions(
+            threads=threads, batch_size=batch_size, prepack=prepack, engine=engine.value
+        ),
+    )
+    check_paths(options)  # before the gigabytes of a bundle are hashed
+    done = annotate_file(
+        open_bundle(bundle, verify=False, trust=trust),
+        options,
+        stream=sys.stdout.buffer,
+        report=say,
+        hash_progress=hash_progress,
+    )
+    if json:
+        print_json(done)
+    failed = f", {done.failed:,} of them with an error" if done.failed else ""
+    where = f": {', '.join(done.outputs)}" if done.outputs else ""
+    say(f"annotated {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
+    refuse_if_all_failed(done, cells)
