@@ -20,7 +20,6 @@ from c2t.runtime.annotate.calibration import (
     load_calibration,
     save_calibration,
 )
-from c2t.runtime.annotate.doubts import caption_names, doubts
 from c2t.runtime.annotate.labels import Labels, read_labels
 from c2t.runtime.annotate.outputs import (
     FORMATS,
@@ -170,7 +169,6 @@ def annotate_file(
     if options.calibration is not None:
         calibration = load_calibration(options.calibration, labels.names, bundle)
         report(calibration.sentence)
-    known = caption_names(bundle, options.annotating.place)
     with open_cells(options.cells, bundle, options.reading) as reader:
         truth = _truth(reader, labels, options, report)
         mark = CellsMark.of(options.cells)
@@ -186,7 +184,7 @@ def annotate_file(
             annotating = replace(annotating, temperature=calibration.temperature)
         describer = Describer(bundle, annotating.describing())
         annotator = Annotator(describer, bundle, labels.names, options=annotating)
-        for doubt in doubts(annotator.names, known):
+        for doubt in annotator.doubts:
             report(f"warning: {doubt}")
         report(describer.reason)
         results = Results(
@@ -202,6 +200,11 @@ def annotate_file(
                 step(1)
         bundle.check_unchanged()
         mark.check_unchanged(options.cells, hint="run again")
+        if doubtful := results.doubtful():
+            report(
+                f"warning: in {doubtful:,} of {len(results.ids):,} cells the model would rather "
+                "say something else than any of the labels (mass below 0.5)"
+            )
         fitted = None
         if truth is not None and len(results.errors) < len(results.ids):
             fitted = _fit(results, truth, bundle, options)

@@ -1,7 +1,8 @@
 """The labels that cells are to be compared with: read from a file, or a branch of an ontology.
 
 One decision: labels are the words that the decoder reads, and are never changed: not to a synonym,
-nor to what the training captions say. What is doubtful about one is said (`doubts.py`).
+nor to what the training captions say. What is doubtful about one is said
+(`c2t.runtime.describe.caption_names`).
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from c2t.runtime.system.text_tables import gigabytes
 
 # Batches of other cells change the last bits of a probability: digits beyond these mean nothing.
 DIGITS = 5
+DOUBTFUL = 0.5  # mass below which the model would rather say something else
 
 
 @dataclass(eq=False)
@@ -75,6 +76,12 @@ class Results:
         """The most frequent error, and how many cells have it."""
         counted = Counter(self.errors.values()).most_common(1)
         return counted[0] if counted else (None, 0)
+
+    def doubtful(self) -> int:
+        """Cells in which the labels together have less than half of the probability."""
+        with np.errstate(under="ignore"):
+            mass = np.exp(self.log_probabilities).sum(axis=1)
+        return int((mass < DOUBTFUL).sum())  # NaN is not less
 
     def cells(self) -> Iterator[LabelledCell]:
         """The cells again."""
@@ -146,7 +153,8 @@ def _first(cell: LabelledCell, labels: Labels) -> dict[str, Any]:
     if labels.ids:
         values["id"] = None if cell.best is None else labels.labels[cell.best].id
     values["probability"] = None if cell.best is None else _share(cell, cell.best)
-    values["mass"] = None if cell.mass is None else round(cell.mass, DIGITS)
+    # Not rounded to a number of decimals: a small mass says how far off the labels are.
+    values["mass"] = None if cell.mass is None else float(f"{cell.mass:.{DIGITS}g}")
     return values
 
 

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.caption_names import caption_names, doubts
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.labelled_cell import LabelledCell
@@ -78,6 +80,7 @@ class Annotator:
         names: Their token paths.
 
     Raises:
+        BundleError: The bundle's captions do not name cell types where labels would be read.
         C2TError: A label that is empty, there twice, or that the tokenizer cannot write; a
             temperature that is none.
         EngineError: The decoder has too few positions for the longest label.
@@ -98,10 +101,16 @@ class Annotator:
             raise C2TError(problem, hint="give a number above 0; 1 changes nothing")
         self.names: CandidateNames = candidate_names(bundle, labels, self.options.place)
         self.labels = self.names.names
+        self._known = caption_names(bundle, self.names.place)
         self._describer = describer
         self._bundle = bundle
         self._check_length()
         self._idle: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+
+    @cached_property
+    def doubts(self) -> list[str]:
+        """What the user should know about the labels, a sentence each."""
+        return doubts(self.names, self._known)
 
     def annotate(self, cells: CellReader | Iterable[EncodedCells]) -> Iterator[LabelledCell]:
         """Compare the labels for each cell, in the order of the cells.

@@ -141,12 +141,17 @@ class Model:
             the mass that the model gives to all of them. A cell that cannot be annotated carries
             an `error`; the others go on.
 
+        Warns:
+            UserWarning: What is doubtful about the cells, or about the labels.
+
         Raises:
             C2TError: A label that is empty, there twice, or that the tokenizer cannot write.
             CellFileError: The file as a whole cannot be read as counts over known genes.
             EngineError: No engine runs here, or the model is closed.
         """
         annotator = self.annotator(labels, options)
+        for doubt in annotator.doubts:
+            warnings.warn(doubt, stacklevel=2)
         with self._reader(cells, reading) as reader:
             yield from annotator.annotate(reader)
 

@@ -62,7 +62,7 @@ class CandidateScorer:
         """Log probability of each path of a trie for each cell.
 
         Args:
-            vectors: Cell vectors [K,D] of B cells, all with the same K.
+            vectors: Cell vectors [K,D] of B cells; their K may differ.
             trie: The candidates.
 
         Returns:
@@ -80,8 +80,8 @@ class CandidateScorer:
     def _score_together(self, vectors: Sequence[Float32], trie: CandidateTrie) -> Float64:
         """As `score`, of at most as many cells as there are rows."""
         each = max(1, min(self._rows // len(vectors), trie.runs // NODES_PER_ROW))
-        prompt = self._prompts.length(len(vectors[0])) + len(trie.opening)
-        cache = self._room(prompt + trie.depth)
+        prompts = [self._prompts.length(len(of_cell)) + len(trie.opening) for of_cell in vectors]
+        cache = self._room(max(prompts) + trie.depth)
         of_nodes = np.zeros((len(vectors), trie.nodes))
         tokens, nodes = trie.first
         zeros = np.zeros(len(tokens), dtype=np.int64)
@@ -91,24 +91,28 @@ class CandidateScorer:
         since = time.perf_counter()
         if each > 1:
             sources = [row // each * each for row in range(len(vectors) * each)]
-            cache.gather([*sources, *range(len(sources), cache.rows)], 0, prompt)
+            cache.gather([*sources, *range(len(sources), cache.rows)], 0, max(prompts))
         steps = self._planned(trie, each)
         for step in steps:
-            self._run(cache, step, prompt=prompt, of_nodes=of_nodes)
+            self._run(cache, step, first=np.repeat(prompts, each), of_nodes=of_nodes)
         self._clock.add("score", since)
         self._clock.count("steps", len(steps) + len(vectors))
         of_nodes[np.isnan(of_nodes).any(axis=1)] = np.nan
         return trie.path_scores(of_nodes)
 
     def _run(
-        self, cache: KeyValueCache, planned: TrieStep, *, prompt: int, of_nodes: Float64
+        self, cache: KeyValueCache, planned: TrieStep, *, first: Int64, of_nodes: Float64
     ) -> None:
-        """Run one step for all cells, and note the probabilities of the nodes after it."""
+        """Run one step for all cells, and note the probabilities of the nodes after it.
+
+        Args:
+            first: The cache position behind each batch row's opening.
+        """
         cells = len(of_nodes)
         each, length = planned.tokens.shape
         step = self._decoder.bind(cache, (0, cells * each), length, length)
         step.token_ids[:] = np.tile(planned.tokens, (cells, 1))
-        step.write_index[:] = np.tile(prompt + planned.starts, cells)
+        step.write_index[:] = first + np.tile(planned.starts, cells)
         step.position_ids[:] = step.write_index[:, None] + np.arange(length)
         step.logit_rows[:] = np.arange(length)
         logits = step.run()

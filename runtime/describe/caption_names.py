@@ -1,8 +1,9 @@
-"""What is doubtful about labels, given what the bundle's training captions say.
+"""The names that a bundle's training captions say, and what that makes doubtful about labels.
 
 One decision: the bundle's phrase table knows how captions go on after their opening. A label that
 they never name is compared all the same, but the model has not learned to say it ("CD14+ Mono" is
-improbable although the cell is one), so it is said, with the nearest name that captions have.
+improbable although the cell is one), so it is said, with the nearest name that captions have. It is
+never taken instead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.text_encoder import open_encoder
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.generation.candidate_names import NAME_LETTERS_MAX, CandidateNames, NamePlace
@@ -32,8 +34,7 @@ class CaptionNames:
         place: Where captions name it.
 
     Raises:
-        BundleError: Captions do not begin with the place's opening: the labels' probabilities
-            would mean nothing.
+        BundleError: See `caption_names`.
     """
 
     def __init__(self, table: PhraseTable, bundle: Bundle, place: NamePlace) -> None:
@@ -43,9 +44,7 @@ class CaptionNames:
         opening = open_encoder(bundle.file("tokenizer.json")).encode(place.opening)
         state = self._walk(table.start, opening)
         if state is None:
-            problem = f"the captions of {bundle.path} do not begin with {place.opening!r}"
-            hint = "labels are read behind these words; the model says cell types in another way"
-            raise BundleError(problem, hint=hint)
+            raise _other_opening(bundle, place)
         self._after_opening = state
 
     def says(self, names: CandidateNames) -> list[bool]:
@@ -94,16 +93,30 @@ class CaptionNames:
         return state
 
 
-def caption_names(bundle: Bundle, place: NamePlace | None = None) -> CaptionNames | None:
+def caption_names(bundle: Bundle, place: NamePlace) -> CaptionNames | None:
     """What the bundle knows of its training captions; None if nothing.
 
     Raises:
-        BundleError: See `CaptionNames`; or its phrase table is damaged.
+        BundleError: Captions do not begin with the place's opening: what is read behind it would
+            mean nothing.
     """
-    if PHRASES_NAME not in bundle.manifest.files:
-        return None
-    table = load_phrase_table(bundle.file(PHRASES_NAME), bundle.manifest.decoder.vocabulary_size)
-    return CaptionNames(table, bundle, place or NamePlace()) if table.states > 1 else None
+    files = bundle.manifest.files
+    if PHRASES_NAME in files:
+        vocabulary = bundle.manifest.decoder.vocabulary_size
+        table = load_phrase_table(bundle.file(PHRASES_NAME), vocabulary)
+        if table.states > 1:
+            return CaptionNames(table, bundle, place)
+    if GOLDEN_NAME in files and not bundle.manifest.origin.random_weights:
+        texts = [cell.text for cell in bundle.golden.cells if cell.text]
+        if texts and not any(text.startswith(place.opening) for text in texts):
+            raise _other_opening(bundle, place)
+    return None
+
+
+def _other_opening(bundle: Bundle, place: NamePlace) -> BundleError:
+    problem = f"the captions of {bundle.path} do not begin with {place.opening!r}"
+    hint = "labels are read behind these words; this model says cell types in another way"
+    return BundleError(problem, hint=hint)
 
 
 def doubts(names: CandidateNames, known: CaptionNames | None) -> list[str]:

@@ -1,0 +1,126 @@
+"""Labels from files and branches of ontologies: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from shared_data import shared
+
+from c2t.runtime.annotate.labels import Label, LabelError, read_labels
+from c2t.runtime.system.errors import C2TError
+
+TERMS = {
+    "CL:0000542": {"label": "lymphocyte", "ancestors": {"CL:0000738": 1}},
+    "CL:0000084": {"label": "T cell", "ancestors": {"CL:0000542": 1, "CL:0000738": 2}},
+    "CL:0000236": {"label": "B cell", "ancestors": {"CL:0000542": 1}},
+    "CL:0000738": {"label": "leukocyte", "ancestors": {}},
+    "CL:0000235": {"label": "macrophage", "ancestors": {"CL:0000738": 1}},
+    "CL:0000001": {
+        "label": "obsolete T cell",
+        "ancestors": {"CL:0000542": 1},
+        "deprecated": True,
+        "replaced_by": "CL:0000084",
+    },
+}
+
+
+@pytest.fixture
+def ontology(tmp_path: Path) -> Path:
+    path = tmp_path / "cl.json"
+    path.write_text(json.dumps(TERMS))
+    return path
+
+
+def written(tmp_path: Path, text: str | bytes, name: str = "labels.txt") -> str:
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return str(path)
+
+
+def test_a_label_a_line(tmp_path: Path) -> None:
+    text = "\ufeffB cell\r\n\r\n  CD4-positive,   alpha-beta T cell \nplatelet"
+    labels = read_labels(written(tmp_path, text))
+    assert labels.names == ("B cell", "CD4-positive, alpha-beta T cell", "platelet")
+    assert labels.ids is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.csv", 'ID,Label\nCL:1,"CD4-positive, alpha-beta T cell"\n,platelet\n\n'),
+        ("x.tsv", "name\tid\nCD4-positive, alpha-beta T cell\tCL:1\nplatelet\t\n"),
+        (
+            "x.csv",
+            'ontology_id,x,label\nCL:1,,"CD4-positive, alpha-beta T cell"\n,,platelet\n',
+        ),
+    ],
+)
+def test_tables(tmp_path: Path, name: str, text: str) -> None:
+    labels = read_labels(written(tmp_path, text, name))
+    assert labels.labels == (Label("CD4-positive, alpha-beta T cell", "CL:1"), Label("platelet"))
+    assert labels.ids == ("CL:1", "")
+
+
+def test_a_branch(ontology: Path) -> None:
+    labels = read_labels("CL:0000542", ontology)
+    assert labels.labels == (
+        Label("lymphocyte", "CL:0000542"),
+        Label("T cell", "CL:0000084"),
+        Label("B cell", "CL:0000236"),
+    )
+    assert read_labels("CL:0000236", ontology).names == ("B cell",)
+    assert read_labels("CL:0000001", ontology).names == ("T cell",)  # what replaces it
+
+
+def test_ids_in_a_file_are_named(tmp_path: Path, ontology: Path) -> None:
+    labels = read_labels(written(tmp_path, "CL:0000236\nplatelet\n"), ontology)
+    assert labels.labels == (Label("B cell", "CL:0000236"), Label("platelet"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "problem"),
+    [
+        ("", "x.txt", "has no labels"),
+        ("\n \n", "x.txt", "has no labels"),
+        ("label,id\n", "x.csv", "has no labels"),
+        ("", "x.csv", "has no labels"),
+        ("B cell\nT cell\nB  cell\n", "x.txt", "'B cell' twice"),
+        ("B cell\nb Cell\n", "x.txt", "the same label"),
+        ("label,id\nB cell,CL:1\n,CL:2\n", "x.csv", "empty label"),
+        ("B cell,CL:1\nT cell,CL:2\n", "x.csv", "no column called label"),
+        ("label\nCD4-positive, alpha-beta T cell\n", "x.csv", "row 2 of .* has 2 values"),
+        ("\n".join(f"label {n}" for n in range(1001)), "x.txt", "1,001 labels"),
+        ("T" * 400, "x.txt", "no caption could say"),
+        ("B\u202ecell", "x.txt", "no caption could say"),
+        (b"\xff\xfeB\x00", "x.txt", "not text in UTF-8"),
+        ("CL:9999999\n", "x.txt", "no term CL:9999999"),
+    ],
+)
+def test_refused(
+    tmp_path: Path, ontology: Path, text: str | bytes, name: str, problem: str
+) -> None:
+    with pytest.raises(LabelError, match=problem) as caught:
+        read_labels(written(tmp_path, text, name), ontology)
+    assert caught.value.hint
+
+
+def test_no_such_place(tmp_path: Path, ontology: Path) -> None:
+    with pytest.raises(LabelError, match="there is no file"):
+        read_labels(str(tmp_path / "none.txt"))
+    with pytest.raises(LabelError, match="no term CL:7777777"):
+        read_labels("CL:7777777", ontology)
+    with pytest.raises(C2TError, match="not a regular file"):
+        read_labels(str(tmp_path))
+    with pytest.raises(C2TError, match="there is no ontology file"):
+        read_labels("CL:0000542", tmp_path / "none.obo")
+
+
+def test_the_real_branch_of_lymphocytes() -> None:
+    pytest.importorskip("zstandard")
+    path = shared("ontologies/CL-ontology-v2026-03-26.json.zst")
+    labels = read_labels("CL:0000542", path)
+    assert len(labels.labels) > 300
+    assert {"B cell", "natural killer cell", "T cell"} <= set(labels.names)
+    assert not {"monocyte", "platelet"} & set(labels.names)

@@ -1,0 +1,57 @@
+"""The phrase table knows what captions name; strange labels are said, and never mapped."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_data import tiny_bundle
+
+from c2t.runtime.bundle.text_encoder import open_encoder
+from c2t.runtime.describe.caption_names import CaptionNames, doubts
+from c2t.runtime.generation.candidate_names import NamePlace, candidate_names
+from c2t.runtime.generation.phrase_table import build_phrase_table
+from c2t.runtime.system.errors import BundleError
+
+CAPTIONS = (
+    "This sample consists of a B cell, a lymphocyte with antigen receptors. It originates from it.",
+    "This sample consists of a CD14-positive monocyte, a phagocyte. It originates from the blood.",
+    "This sample consists of an erythrocyte. It originates from the blood of a normal donor.",
+    "This sample consists of a CD4-positive, alpha-beta T cell, a lymphocyte. It is there.",
+)
+
+
+def known(captions: tuple[str, ...] = CAPTIONS) -> CaptionNames:
+    bundle = tiny_bundle().bundle
+    encoder = open_encoder(bundle.file("tokenizer.json"))
+    table = build_phrase_table([(*encoder.encode(caption), 6) for caption in captions])
+    return CaptionNames(table, bundle, NamePlace())
+
+
+def test_names_of_captions() -> None:
+    assert sorted(known().all()) == [
+        "B cell",
+        "CD14-positive monocyte",
+        "CD4-positive",  # a comma ends a field here; that is only a hint's text
+        "erythrocyte",
+    ]
+
+
+def test_strange_labels_are_named_with_the_nearest() -> None:
+    labels = ["B cell", "CD14+ monocyte", "erythrocyte", "CD4-positive, alpha-beta T cell", "xyz"]
+    names = candidate_names(tiny_bundle().bundle, labels)
+    assert known().says(names) == [True, False, True, True, False]
+    (doubt,) = doubts(names, known())
+    assert "2 of 5 labels" in doubt
+    assert "'CD14+ monocyte' (captions say 'CD14-positive monocyte'); 'xyz'" in doubt
+    assert doubts(candidate_names(tiny_bundle().bundle, labels[:1]), known()) == []
+    assert doubts(names, None) == []
+
+
+def test_many_strange_labels_are_counted() -> None:
+    names = candidate_names(tiny_bundle().bundle, [f"q{number}" for number in range(9)])
+    (doubt,) = doubts(names, known())
+    assert doubt.endswith("and 4 more")
+
+
+def test_captions_with_another_opening_are_refused() -> None:
+    with pytest.raises(BundleError, match="do not begin with 'This sample consists of'"):
+        known(("Cell type: B cell. It is there.",))
