@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from c2t.export.decoders.families import decoder_family
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.parity.result import ParityResult, compare
 from c2t.runtime.bundle.manifest import Prompt
@@ -94,7 +95,9 @@ def _sequence(model: Cell2TextModel, prompt: Prompt, cell: torch.Tensor) -> torc
 
 
 def _expected(decoder: PreTrainedModel, rows: torch.Tensor) -> Expected:
-    result = decoder.base_model(inputs_embeds=rows[None], use_cache=True)
+    # A cache without a config keeps all positions, of layers with a sliding window, too.
+    cache = DynamicCache()
+    result = decoder.base_model(inputs_embeds=rows[None], past_key_values=cache, use_cache=True)
     caches = {}
     for index, layer in enumerate(result.past_key_values.layers):
         caches[f"key.{index}"] = layer.keys[0].numpy()
@@ -107,7 +110,8 @@ class _Decoder:
 
     def __init__(self, path: Path, decoder: PreTrainedModel, options: EngineOptions) -> None:
         self._session = open_session(path, options)
-        self._output_layer = decoder.get_output_embeddings()
+        self._decoder = decoder
+        self._logits = decoder_family(decoder.config.model_type).logits
         # "key.0", "value.0", ... -> heads and size of a head, from [B, KV, C, head_size]
         self._caches = {
             entry.name.removeprefix("past_"): (entry.shape[1], entry.shape[3])
@@ -140,7 +144,7 @@ class _Decoder:
                 wanted = _wanted(count, max(step))[: min(count, 3)]
                 yield compare(
                     logits[row, : len(wanted)],
-                    self._output_layer(answer.hidden[start + wanted]).numpy(),
+                    self._logits(self._decoder, answer.hidden[start + wanted]).numpy(),
                     graph="decoder",
                     name="logits",
                     case=f"{case}: cell {row}, {count} rows after {start}",

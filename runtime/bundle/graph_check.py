@@ -31,9 +31,10 @@ OPERATORS = {
     "": frozenset(
         (
             *("Add", "Attention", "Cast", "Concat", "DequantizeLinear", "Expand", "GatherND"),
-            *("Gelu", "Gemm", "Identity", "LayerNormalization", "MatMul", "Mul"),
-            *("QuantizeLinear", "RMSNormalization", "Relu", "Reshape", "RotaryEmbedding", "Shape"),
-            *("Sigmoid", "Slice", "Split", "TensorScatter", "Transpose", "Unsqueeze"),
+            *("Gelu", "Gemm", "Greater", "Identity", "LayerNormalization", "MatMul", "Mul"),
+            *("QuantizeLinear", "RMSNormalization", "Range", "Relu", "Reshape", "RotaryEmbedding"),
+            *("Shape", "Sigmoid", "Slice", "Split", "Sub", "Tanh", "TensorScatter", "Transpose"),
+            "Unsqueeze",
         )
     ),
     "com.microsoft": frozenset(("MatMulNBits",)),
