@@ -6,13 +6,14 @@ To add a family, write its file and its entry here. A decoder graph has the inpu
 
 from __future__ import annotations
 
-from c2t.export.decoders import llama, qwen2
+from c2t.export.decoders import llama, qwen2, qwen3
 from c2t.export.decoders.decoder_family import DecoderFamily
 from c2t.export.model.family import find_family
 
 _ALL = (
     llama.FAMILY,
     qwen2.FAMILY,
+    qwen3.FAMILY,
 )
 FAMILIES = {family.model_type: family for family in _ALL}
 PRESETS = {name: preset for family in _ALL for name, preset in family.presets.items()}
