@@ -6,12 +6,13 @@ To add a family, write its file and its entry here. A decoder graph has the inpu
 
 from __future__ import annotations
 
-from c2t.export.decoders import llama, qwen2, qwen3
+from c2t.export.decoders import llama, mistral, qwen2, qwen3
 from c2t.export.decoders.decoder_family import DecoderFamily
 from c2t.export.model.family import find_family
 
 _ALL = (
     llama.FAMILY,
+    mistral.FAMILY,
     qwen2.FAMILY,
     qwen3.FAMILY,
 )
