@@ -6,7 +6,7 @@ To add a family, write its file and its entry here. A decoder graph has the inpu
 
 from __future__ import annotations
 
-from c2t.export.decoders import gemma2, gpt_neox, llama, mistral, qwen2, qwen3
+from c2t.export.decoders import gemma2, gpt_neox, llama, mistral, phi3, qwen2, qwen3
 from c2t.export.decoders.decoder_family import DecoderFamily
 from c2t.export.model.family import find_family
 
@@ -17,6 +17,7 @@ _ALL = (
     qwen3.FAMILY,
     gpt_neox.FAMILY,
     gemma2.FAMILY,
+    phi3.FAMILY,
 )
 FAMILIES = {family.model_type: family for family in _ALL}
 PRESETS = {name: preset for family in _ALL for name, preset in family.presets.items()}
