@@ -34,7 +34,7 @@ def test_presets_are_configs_that_their_family_exports(
     ("find", "kind", "known"),
     [
         (encoders.encoder_family, "esm", "bert (Geneformer)"),
-        (decoders.decoder_family, "gpt2", "llama (Llama)"),
+        (decoders.decoder_family, "gpt2", "gpt_neox (GPT-NeoX)"),
         (decoders.decoder_family, None, "llama (Llama)"),
         (decoders.decoder_family, ["llama"], "llama (Llama)"),
         (projectors.projector_family, "qformer", "`mlp` or `perceiver`"),
