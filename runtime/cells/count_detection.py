@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.cells.formats.count_maps import LOCATION
-from c2t.runtime.cells.formats.store import CellStore
+from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.cells.options import Values
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, concatenate_rows
 from c2t.runtime.cells.values.cell_check import CellCheck, absent_columns, drop_absent

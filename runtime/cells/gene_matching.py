@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
-from c2t.runtime.cells.formats.store import Table
+from c2t.runtime.cells.formats.protocol import Table
 from c2t.runtime.cells.genes.agreement import check_agreement
 from c2t.runtime.cells.genes.antibodies import antibodies_said, out_of_line
 from c2t.runtime.cells.genes.coverage import expressed_columns, measure

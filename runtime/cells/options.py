@@ -21,6 +21,8 @@ class CellOptions:
     """How to read cells; the defaults find out by themselves.
 
     Args:
+        part: Of a source with several data sets, the one to take: a modality of `.h5mu` ("rna"
+            without it), a genome of a CellRanger 2 `.h5`, one of several matrices of a folder.
         layer: The matrix to take: "X", "raw", "layers/NAME" or NAME.
         values: What its values are, instead of judging them.
         gene_column: Column of the gene table with ids or symbols, "var_names" for its index.
@@ -37,6 +39,7 @@ class CellOptions:
         CellFileError: An option has a value that it cannot have.
     """
 
+    part: str | None = None
     layer: str | None = None
     values: Values = "auto"
     gene_column: str | None = None

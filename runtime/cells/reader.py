@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
 from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.count_detection import choose_counts
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.filter_pass import COLUMN, passed_cells
-from c2t.runtime.cells.formats.store import CellStore, open_store
+from c2t.runtime.cells.formats.opening import Opening
+from c2t.runtime.cells.formats.protocol import CellStore
+from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneOptions, match_genes
 from c2t.runtime.cells.genes.organism import read_statements
 from c2t.runtime.cells.genes.report import GeneReport, foreign_cells
@@ -38,19 +40,25 @@ class CellCounts:
     """The counts of the selected cells of a file, with the genes as the file names them.
 
     Args:
-        source: Path of an `.h5ad` file, or an AnnData object.
+        source: Path of a file or folder of cells (docs/formats.md), or an AnnData object.
         options: How to read it.
+        genes: The genes of the bundle, which text tables are turned by.
 
     Raises:
         CellFileError: No counts in it, damaged, or the selection is not in it.
     """
 
-    def __init__(self, source: Any, options: CellOptions | None = None) -> None:
+    def __init__(
+        self,
+        source: Any,
+        options: CellOptions | None = None,
+        genes: GeneVocabulary | None = None,
+    ) -> None:
         self.options = options or CellOptions()
-        self.store: CellStore = open_store(source)
+        self.store: CellStore = open_store(source, _opening(self.options, genes))
         try:
             every_id = self.store.obs.index()
-            self._warnings: list[str] = []
+            self._warnings = list(self.store.warnings)
             self.cell_index = self._select(every_id)
             self.cell_ids = [every_id[position] for position in self.cell_index.tolist()]
             chosen = choose_counts(self.store, layer=self.options.layer, values=self.options.values)
@@ -142,7 +150,7 @@ class CellReader(CellCounts):
     """Cells of a file, encoded for a bundle.
 
     Args:
-        source: Path of an `.h5ad` file, or an AnnData object.
+        source: Path of a file or folder of cells, or an AnnData object.
         genes: The genes that the bundle knows.
         gene_input: Longest sequence and special tokens.
         options: How to read it.
@@ -158,7 +166,7 @@ class CellReader(CellCounts):
         gene_input: GeneInput,
         options: CellOptions | None = None,
     ) -> None:
-        super().__init__(source, options)
+        super().__init__(source, options, genes)
         self.genes = genes
         self.gene_input = gene_input
         self.encode_seconds = 0.0  # spent on encoding so far; the rest of `chunks` is reading
@@ -252,7 +260,7 @@ def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) 
     """Open cells to be described by a bundle; `reader.warnings` says what the user should know.
 
     Args:
-        source: Path of an `.h5ad` file, or an AnnData object.
+        source: Path of a file or folder of cells, or an AnnData object.
         bundle: Has the genes, and says what the encoder takes.
         options: How to read them.
 
@@ -260,6 +268,16 @@ def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) 
         CellFileError: No counts, too few known genes, damaged, or the selection is not in it.
     """
     return CellReader(source, bundle.genes, bundle.manifest.gene_input, options)
+
+
+def _opening(options: CellOptions, genes: GeneVocabulary | None) -> Opening:
+    """How the source is opened."""
+    if genes is None:
+        return Opening(part=options.part)
+    return Opening(
+        part=options.part,
+        genes_known=lambda names: int((genes.lookup(names) != UNKNOWN).sum()),
+    )
 
 
 def _positions(

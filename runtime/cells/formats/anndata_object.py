@@ -21,6 +21,7 @@ class AnnDataStore:
     """The tables and matrices of an AnnData object."""
 
     silent_genes = True
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, adata: Any) -> None:
         self.name = "AnnData object"

@@ -31,6 +31,7 @@ class CountMaps:
 
     silent_genes = False
     name = "the request"
+    warnings: tuple[str, ...] = ()
     key = LOCATION
 
     def __init__(self, rows: SparseRows, genes: Sequence[str], ids: Sequence[str]) -> None:

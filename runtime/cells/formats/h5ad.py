@@ -7,8 +7,6 @@ touched, and each length, offset and column is checked before it is used: files 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +16,10 @@ from c2t.runtime.cells.formats.hdf5 import (
     child,
     has,
     naming,
-    open_hdf5,
     read_dataset,
 )
-from c2t.runtime.cells.formats.hdf5_kind import check_is_h5ad
 from c2t.runtime.cells.formats.matrix import open_matrix
+from c2t.runtime.cells.formats.protocol import Table
 from c2t.runtime.cells.formats.table import H5Table, as_strings
 from c2t.runtime.cells.sparse_rows import RowMatrix
 from c2t.runtime.system.errors import CellFileError
@@ -31,26 +28,26 @@ UNS_TEXTS_MAX = 8  # of one entry
 _TEXT_BYTES_MAX = 4096
 
 
-def is_path(source: Any) -> bool:
-    """Whether this is a path. What the file holds is checked when it is opened."""
-    return isinstance(source, (str, os.PathLike))
-
-
 class H5adStore:
-    """An `.h5ad` file, opened for reading only."""
+    """An AnnData group of an opened HDF5 file: the whole of an `.h5ad` file, or a part of another.
+
+    Args:
+        file: The h5py file, which `close` closes.
+        name: What messages call it.
+        root: The group; the file itself if None.
+        place: The group's place in the file, "" for the file itself.
+    """
 
     silent_genes = True
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._file = open_hdf5(path)
-        try:
-            check_is_h5ad(self._file, path)
-            self.obs = self._table("obs")
-            self._cells = self.obs.rows
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self, file: Any, name: str, root: Any = None, place: str = "") -> None:
+        self.name = name
+        self.warnings: tuple[str, ...] = ()
+        self._file = file
+        self.root = file if root is None else root
+        self._place = place
+        self.obs: Table = self._table("obs")
+        self._cells = self._table("obs").rows
 
     @property
     def locations(self) -> list[str]:
@@ -59,9 +56,9 @@ class H5adStore:
         with naming(f"{self.name}: the list of matrices"):
             names = layers if hasattr(layers, "keys") else ()
             locations = [f"layers/{name}" for name in names]
-        if self._has_old_raw or _has_matrix(raw, "X", "/raw/X"):
+        if self._has_old_raw or _has_matrix(raw, "X", f"{self._place}/raw/X"):
             locations.append("raw")
-        return [*locations, "X"] if _has_matrix(self._file, "X", "/X") else locations
+        return [*locations, "X"] if _has_matrix(self.root, "X", f"{self._place}/X") else locations
 
     def var(self, location: str) -> H5Table:
         """The table of genes of the matrix at a location."""
@@ -73,19 +70,20 @@ class H5adStore:
         """Open the matrix at a location."""
         path = location if location != "raw" else "raw.X" if self._has_old_raw else "raw/X"
         folder, _, name = path.partition("/")  # a layer's name may not hold a slash
-        parent, name = (self._get(folder), name) if name else (self._file, path)
+        parent, name = (self._get(folder), name) if name else (self.root, path)
         shape = self._cells, self.var(location).rows
-        with naming(f"/{path}"):
-            return open_matrix(parent, name, f"/{path}", shape)
+        key = f"{self._place}/{path}"
+        with naming(key):
+            return open_matrix(parent, name, key, shape)
 
     def log_base(self) -> float | None:
         """Base of the logarithm that `uns["log1p"]` says X was stored with, if any."""
         uns = self._get("uns")
-        stated = child(uns, "log1p", "/uns/log1p") if hasattr(uns, "keys") else None
+        stated = child(uns, "log1p", f"{self._place}/uns/log1p") if hasattr(uns, "keys") else None
         if stated is None:
             return None
         # For the natural logarithm, scanpy writes no base or an empty one.
-        key = "/uns/log1p/base"
+        key = f"{self._place}/uns/log1p/base"
         base = child(stated, "base", key) if hasattr(stated, "keys") else None
         with naming(key):
             # Numbers only: one string of a fixed length may be as long as memory.
@@ -99,7 +97,7 @@ class H5adStore:
         """An entry of `uns` that is a text, such as "organism"; "" if there is none."""
         import h5py
 
-        uns, key = self._get("uns"), f"/uns/{name}"
+        uns, key = self._get("uns"), f"{self._place}/uns/{name}"
         item = child(uns, name, key) if hasattr(uns, "keys") else None
         if not isinstance(item, h5py.Dataset):
             return ""
@@ -119,19 +117,20 @@ class H5adStore:
     @property
     def _has_old_raw(self) -> bool:
         """Whether `raw` lies where the first versions of anndata kept it."""
-        return has(self._file, "raw.X", "/raw.X")
+        return has(self.root, "raw.X", f"{self._place}/raw.X")
 
     def _get(self, name: str) -> Any:
-        return child(self._file, name, f"/{name}")
+        return child(self.root, name, f"{self._place}/{name}")
 
     def _table(self, key: str) -> H5Table:
         folder, _, name = key.rpartition("/")
-        item = child(self._get(folder) if folder else self._file, name, f"/{key}")
+        place = f"{self._place}/{key}"
+        item = child(self._get(folder) if folder else self.root, name, place)
         if item is None:
-            problem = f"{self.name} has no /{key}: not an .h5ad file"
+            problem = f"{self.name} has no {place}: not an .h5ad file"
             raise CellFileError(problem, hint="write the cells with anndata's `write_h5ad`")
         uns = self._get("uns")
-        return H5Table(item, f"/{key}", uns if hasattr(uns, "keys") else None)
+        return H5Table(item, place, uns if hasattr(uns, "keys") else None)
 
 
 def _has_matrix(group: Any, name: str, key: str) -> bool:

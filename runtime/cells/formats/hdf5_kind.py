@@ -1,4 +1,4 @@
-"""What an HDF5 file is that is no `.h5ad` file, with the command that makes one of it."""
+"""What an HDF5 file is that holds no cells as they are read, with the command that makes some."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from c2t.runtime.cells.formats.attributes import attribute
 from c2t.runtime.cells.formats.converters import with_installation
-from c2t.runtime.cells.formats.hdf5 import child, has, naming
+from c2t.runtime.cells.formats.hdf5 import child, naming
 from c2t.runtime.system.errors import CellFileError
 
 NAMES_SHOWN = 8
@@ -17,7 +17,7 @@ def check_is_h5ad(file: Any, path: Path) -> None:
     """Refuse an HDF5 file of another kind, and say which.
 
     Raises:
-        CellFileError: It is MuData, 10x, Loom, h5Seurat, or has no tables of cells and genes.
+        CellFileError: It is of 10x molecules, h5Seurat, or has no tables of cells and genes.
     """
     with naming(f"{path}: the list of its members"):
         names = set(file)
@@ -35,28 +35,10 @@ def check_is_h5ad(file: Any, path: Path) -> None:
 def _known_kind(file: Any, names: set[str], path: Path) -> tuple[str, str] | None:
     source = repr(str(path))
 
-    def scanpy(function: str) -> str:
-        return f"python -c \"import scanpy; scanpy.{function}({source}).write_h5ad('cells.h5ad')\""
-
-    if "mod" in names:
-        modalities = _members(file, "mod")
-        first = "rna" if "rna" in modalities else next(iter(modalities), "rna")
-        write = f"['mod/{first}']).write_h5ad('{first}.h5ad')"
-        code = f"import h5py, anndata; anndata.io.read_elem(h5py.File({source}){write}"
-        shown = ", ".join(modalities[:NAMES_SHOWN])
-        return f"MuData (.h5mu) with {shown}", f'take one modality: `python -c "{code}"`'
-    if {"matrix", "row_attrs", "col_attrs"} <= names:
-        return "a Loom file", f"convert it: `{scanpy('read_loom')}`"
-    if "matrix" in names and has(child(file, "matrix", "/matrix"), "barcodes", "/matrix"):
-        return "a 10x Genomics .h5 file", f"convert it: `{scanpy('read_10x_h5')}`"
-    for name in sorted(names):
-        group = child(file, name, f"/{name}")
-        if has(group, "barcodes", f"/{name}") and has(group, "gene_names", f"/{name}"):
-            return f"a 10x Genomics .h5 file of {name}", f"convert it: `{scanpy('read_10x_h5')}`"
     if {"barcode_idx", "feature_idx"} <= names:
         return (
             "the molecules of a 10x Genomics run (molecule_info.h5)",
-            "describe its filtered_feature_bc_matrix.h5, converted by scanpy's `read_10x_h5`",
+            "describe the filtered_feature_bc_matrix.h5 of the same run",
         )
     if {"assays", "cell.names"} <= names:
         return "an h5Seurat file", f"in R: `SeuratDisk::Convert({source}, dest = 'h5ad')`"

@@ -74,6 +74,10 @@ class CompressedRows:
         """The stored entries of rows [start, stop)."""
         return int(self._indptr[stop] - self._indptr[start])
 
+    def lengths(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The entries of each of the rows [start, stop)."""
+        return np.diff(self._indptr[start : stop + 1])
+
     def rows(self, start: int, stop: int) -> SparseRows:
         """Read rows [start, stop)."""
         span = slice(int(self._indptr[start]), int(self._indptr[stop]))
@@ -102,14 +106,14 @@ def open_matrix(parent: Any, name: str, key: str, expected: tuple[int, int]) -> 
     item = child(parent, name, key)
     if not isinstance(item, h5py.Group):
         dataset = checked_dataset(parent, name, key, dimensions=2)
-        _check_shape(dataset.shape, expected, key)
+        check_shape(dataset.shape, expected, key)
         return DenseMatrix(dataset, key)
     layout = _layout(item, key, expected)
     stated = [attribute(item, name, key) for name in ("shape", "h5sparse_shape")]
-    _check_shape(next((shape for shape in stated if shape is not None), expected), expected, key)
+    check_shape(next((shape for shape in stated if shape is not None), expected), expected, key)
     if layout == "csr":
-        return CompressedRows(key, expected, *_parts(item, key, expected[0]))
-    return TransposedRows(CompressedColumns(key, expected, *_parts(item, key, expected[1])))
+        return CompressedRows(key, expected, *sparse_parts(item, key, expected[0]))
+    return TransposedRows(CompressedColumns(key, expected, *sparse_parts(item, key, expected[1])))
 
 
 def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
@@ -126,7 +130,12 @@ def _layout(group: Any, key: str, expected: tuple[int, int]) -> str:
     raise CellFileError(problem, hint="write the file again with a current anndata")
 
 
-def _check_shape(shape: Any, expected: tuple[int, int], key: str) -> None:
+def check_shape(shape: Any, expected: tuple[int, int], key: str) -> None:
+    """Refuse a matrix that is stated to have another shape than its tables.
+
+    Raises:
+        CellFileError: Names both.
+    """
     stated = tuple(np.ravel(shape).tolist())
     if stated != expected:
         problem = f"{key} has shape {stated}, but there are {expected[0]:,} cells and "
@@ -134,7 +143,7 @@ def _check_shape(shape: Any, expected: tuple[int, int], key: str) -> None:
         raise CellFileError(problem, hint="the file is damaged; write it again from its source")
 
 
-def _parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, Any]:
+def sparse_parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, Any]:
     """The three members of a sparse group, checked: offsets read, indices and data as data sets.
 
     Args:
@@ -145,14 +154,36 @@ def _parts(group: Any, key: str, lines: int) -> tuple[NDArray[np.int64], Any, An
     offsets = checked_dataset(group, "indptr", f"{key}/indptr")
     indices = checked_dataset(group, "indices", f"{key}/indices")
     data = checked_dataset(group, "data", f"{key}/data")
+    return check_sparse_parts(offsets, indices, data, key, lines), indices, data
+
+
+def check_sparse_parts(
+    offsets: Any, indices: Any, data: Any, key: str, lines: int
+) -> NDArray[np.int64]:
+    """Refuse arrays that are no sparse matrix together; the offsets are read.
+
+    Args:
+        offsets: One-dimensional arrays of a file: where each line begins, ...
+        indices: ... the places of entries within their lines, ...
+        data: ... and their values.
+        key: The matrix's place in the file.
+        lines: Its rows (CSR) or columns (CSC).
+
+    Raises:
+        CellFileError: Names the place and the value.
+    """
     check_numbers(data.dtype, f"{key}/data")
     for name, dataset in (("indptr", offsets), ("indices", indices)):
         if dataset.dtype.kind not in "iu":
             problem = f"{key}/{name} holds {dataset.dtype}, not integers"
             raise CellFileError(problem, hint="write the file again with a current anndata")
+    for name, dataset in (("indptr", offsets), ("indices", indices), ("data", data)):
+        if len(dataset.shape) != 1:
+            problem = f"{key}/{name} has {len(dataset.shape)} dimensions, expected 1"
+            raise CellFileError(problem, hint="the file is damaged; write it again from its source")
     if len(indices) != len(data):
         problem = f"{key}: {len(indices):,} indices for {len(data):,} values"
         raise CellFileError(problem, hint="the file is damaged; write it again from its source")
     indptr = read_whole(offsets, f"{key}/indptr").astype(np.int64)
     check_offsets(indptr, lines, len(data), f"{key}/indptr")
-    return indptr, indices, data
+    return indptr

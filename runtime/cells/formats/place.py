@@ -1,4 +1,4 @@
-"""What stands at a path that should be a file of cells: a folder, an address, nothing.
+"""What stands at a path that should hold cells: a file, a folder, an address, nothing.
 
 `check_cells_path` comes before all work: it opens no HDF5 file.
 """
@@ -9,27 +9,40 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import NoReturn
 
-from c2t.runtime.cells.formats.converters import with_installation
-from c2t.runtime.cells.formats.signature import check_signature
+from c2t.runtime.cells.formats.archive_members import ZARR_NAMES, looked_through
+from c2t.runtime.cells.formats.forms import Form
+from c2t.runtime.cells.formats.signature import form_of_file
 from c2t.runtime.system.errors import CellFileError
 
 # Path() makes one slash of two.
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/+(.+)", re.IGNORECASE)
+MATRICES = (".mtx", ".mtx.gz")
+FILES_OF_CELLS = (".h5ad", ".h5ad.gz", ".h5", ".h5mu", ".loom")
 _FETCH = {"s3": "aws s3 cp {} .", "gs": "gsutil cp {} ."}
 
 
 def check_cells_path(path: Path) -> None:
-    """Refuse what is no readable HDF5 file, and say what it is.
+    """Refuse what cells cannot be read from, and say what it is.
 
     Raises:
-        CellFileError: Nothing is there, an address, a folder, a pipe, a file of another kind, or
-            one that may not be read.
+        CellFileError: See `find_form`.
+    """
+    find_form(path)
+
+
+def find_form(path: Path) -> Form:
+    """The form of what stands at a path.
+
+    Raises:
+        CellFileError: Nothing is there, an address, a folder without cells, a pipe, a file of
+            another kind, or one that may not be read.
     """
     if (address := _ADDRESS.fullmatch(path.as_posix())) is not None and not path.exists():
         raise _address_error(*address.groups())
     if path.is_dir():
-        raise _folder_error(path)
+        return _form_of_folder(path)
     if not path.exists():
         problem = f"no such file: {path}"
         raise CellFileError(problem, hint="check the path")
@@ -40,7 +53,7 @@ def check_cells_path(path: Path) -> None:
         problem = f"{path} may not be read"
         raise CellFileError(problem, hint="ask its owner for the right to, or copy it")
     try:
-        check_signature(path)
+        return form_of_file(path)
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror}"
         raise CellFileError(problem, hint="copy it to a local disk") from error
@@ -57,31 +70,34 @@ def _address_error(scheme: str, rest: str) -> CellFileError:
     return CellFileError(f"{scheme}://{rest} is an address, not a file here", hint=hint)
 
 
-def _folder_error(path: Path) -> CellFileError:
+def _form_of_folder(path: Path) -> Form:
     try:
         names = {entry.name for entry in path.iterdir()}
     except OSError:
         names = set()
-    python = (
-        'convert it: `python -c "import {}(' + repr(str(path)) + ").write_h5ad('cells.h5ad')\"`"
-    )
-    if names & {".zgroup", ".zattrs", ".zmetadata", "zarr.json"}:
-        return CellFileError(
-            f"{path} is a zarr store, not an .h5ad file",
-            hint=with_installation(python.format("anndata; anndata.read_zarr")),
-        )
-    if names & {"matrix.mtx", "matrix.mtx.gz"}:
-        return CellFileError(
-            f"{path} is a folder with a MatrixMarket matrix, not an .h5ad file",
-            hint=with_installation(python.format("scanpy; scanpy.read_10x_mtx")),
-        )
+    if names & ZARR_NAMES:
+        return Form.zarr
     if "manifest.json" in names:
-        return CellFileError(
+        return _refuse_folder(
             f"{path} is a bundle's folder, not an .h5ad file",
-            hint="give the bundle first and then the cells: `c2t describe BUNDLE CELLS.h5ad`",
+            "give the bundle first and then the cells: `c2t describe BUNDLE CELLS.h5ad`",
         )
-    inside = sorted(name for name in names if name.endswith(".h5ad"))
-    hint = f"give one .h5ad file of it: {shlex.quote(str(path / inside[0]))}" if inside else ""
-    return CellFileError(
-        f"{path} is a folder, not an .h5ad file", hint=hint or "give one .h5ad file"
+    inside = sorted(name for name in names if name.endswith(FILES_OF_CELLS))
+    matrices = sorted(name for name in names if name.endswith(MATRICES))
+    if matrices or (not inside and _holds_matrices(path)):
+        return Form.matrix_market
+    hint = f"give one file of cells of it: {shlex.quote(str(path / inside[0]))}" if inside else ""
+    return _refuse_folder(
+        f"{path} is a folder, not an .h5ad file",
+        hint or "give one .h5ad file, another file of cells, or the folder of a 10x matrix",
     )
+
+
+def _holds_matrices(path: Path) -> bool:
+    """Whether there are matrices in the folders below."""
+    names = looked_through(path).names()
+    return any(name.endswith(MATRICES) for name in names)
+
+
+def _refuse_folder(problem: str, hint: str) -> NoReturn:
+    raise CellFileError(problem, hint=hint)

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: said where it is no HDF5 file, with the command that helps.
+"""What a file is, by its first bytes: a form that is read here, or what helps with another one.
 
 One decision: the name is not believed. Most files that are mistaken for `.h5ad` have that suffix.
 """
@@ -12,11 +12,16 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2t.runtime.cells.formats.archive_members import form_of_archive
 from c2t.runtime.cells.formats.converters import with_installation
+from c2t.runtime.cells.formats.forms import Form
 from c2t.runtime.system.errors import CellFileError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+MATRIX_MARKET = b"%%MatrixMarket"
 HEAD_BYTES = 1024
+# A first line that is longer than the head, with so many words in it, names cells or genes.
+WORDS_OF_A_HEADER = 20
 _R_CONVERT = (
     "in R, `zellkonverter::writeH5AD(x, 'cells.h5ad')` writes a SingleCellExperiment; "
     "`as.SingleCellExperiment(x)` makes one of a Seurat object"
@@ -30,17 +35,19 @@ class FileKind:
     Args:
         what: "a gzip archive", for a sentence that begins with the path.
         hint: The command that helps.
+        form: What it is read as; None for what is not read.
     """
 
     what: str
     hint: str
+    form: Form | None = None
 
 
-def check_signature(path: Path) -> None:
-    """Refuse a file that is no HDF5 file, and say what it is.
+def form_of_file(path: Path) -> Form:
+    """The form of a file that cells are read from; what is something else is refused.
 
     Raises:
-        CellFileError: It is something else, or empty.
+        CellFileError: It is something else, or empty; says what.
         OSError: It cannot be read.
     """
     with path.open("rb") as stream:
@@ -54,10 +61,13 @@ def check_signature(path: Path) -> None:
                 break
             found = start == HDF5
             offset *= 2
-    if not found:
-        kind = file_kind(path, head)
-        problem = f"{path} is {kind.what}, not an .h5ad file"
-        raise CellFileError(problem, hint=with_installation(kind.hint))
+    if found:
+        return Form.hdf5
+    kind = file_kind(path, head)
+    if kind.form is not None:
+        return kind.form
+    problem = f"{path} is {kind.what}, not an .h5ad file"
+    raise CellFileError(problem, hint=with_installation(kind.hint))
 
 
 def file_kind(path: Path, head: bytes) -> FileKind:
@@ -73,12 +83,16 @@ def file_kind(path: Path, head: bytes) -> FileKind:
     for name, suffix, tool, start in _PACKED:
         if head.startswith(start):
             return _packed(path, head, name, suffix, tool)
-    if head.startswith(b"PK\x03\x04"):
+    if path.suffix.lower() == ".cloupe":
+        return FileKind("a file of the Loupe Browser (.cloupe)", _RUN)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zipped(path, head)
     if head[257:262] == b"ustar":
         return FileKind("a tar archive", f"unpack it: `tar xf {quoted}`")
     if (kind := _r_object(head)) is not None:
         return kind
+    if head.startswith(MATRIX_MARKET):
+        return FileKind("a MatrixMarket matrix", "", Form.matrix_market)
     for start, what, hint in _STARTS:
         if head.startswith(start):
             return FileKind(what, hint.format(path=quoted, python=repr(str(path))))
@@ -98,20 +112,27 @@ _PANDAS = (
     "anndata.AnnData(pandas.{reader}).write_h5ad('cells.h5ad')\"` makes one of a table of "
     "cells x genes (transpose it with `.T` if its rows are genes)"
 )
+_RUN = "give the counts of its run: filtered_feature_bc_matrix.h5, or the folder of that name"
+_COUNT = "count them first, with Cell Ranger, STARsolo or alevin-fry, and give the filtered matrix"
+_CYTOMETRY = (
+    "a flow cytometry file (.fcs)",
+    "it holds some proteins of each cell, and no genes: give the RNA counts of the cells",
+)
 _STARTS = (
     (
         b"version https://git-lfs",
         "a Git LFS pointer that stands for the file",
         "fetch the file itself: `git lfs pull`",
     ),
-    (
-        b"%%MatrixMarket",
-        "a MatrixMarket matrix without names of cells and genes",
-        (
-            "convert its folder: `python -c \"import scanpy; scanpy.read_10x_mtx('FOLDER')"
-            ".write_h5ad('cells.h5ad')\"`"
-        ),
-    ),
+    (b"FCS2.0", *_CYTOMETRY),
+    (b"FCS3.", *_CYTOMETRY),
+    (b"\x89PNG\r\n", "a picture (PNG)", _RUN),
+    (b"\xff\xd8\xff", "a picture (JPEG)", _RUN),
+    (b"II*\0", "a picture (TIFF)", _RUN),
+    (b"MM\0*", "a picture (TIFF)", _RUN),
+    (b"II+\0", "a picture (TIFF)", _RUN),
+    (b"BAM\x01", "aligned reads (BAM)", _COUNT),
+    (b"CRAM", "aligned reads (CRAM)", _COUNT),
     (b"PAR1", "a Parquet table", "`" + _PANDAS.replace("{reader}", "read_parquet({python})")),
     (b"ARROW1", "an Arrow table", "`" + _PANDAS.replace("{reader}", "read_feather({python})")),
     (
@@ -138,8 +159,16 @@ def _packed(path: Path, head: bytes, name: str, suffix: str, tool: str) -> FileK
     if inside[257:262] == b"ustar":
         return FileKind(f"a tar archive packed with {name}", f"unpack it: `tar xf {quoted}`")
     of = ""
-    if inside and not inside.startswith(HDF5):
-        of = f" of {file_kind(path.with_suffix(''), inside).what}"
+    if inside.startswith(HDF5):
+        if name == "gzip":
+            return FileKind("HDF5 packed with gzip", "", Form.packed_hdf5)
+    elif inside:
+        kind = file_kind(path.with_suffix(""), inside)
+        if name == "gzip" and kind.form in (Form.matrix_market, Form.table):
+            return kind
+        if inside.startswith(b"BAM\x01"):
+            return kind
+        of = f" of {kind.what}"
     if path.name.endswith(suffix):
         unpacked = str(path)[: -len(suffix)]
         return FileKind(
@@ -167,17 +196,11 @@ def _unpack_start(head: bytes, name: str) -> bytes:
 
 
 def _zipped(path: Path, head: bytes) -> FileKind:
-    """What a zip archive holds, by the name of its first member."""
-    length = int.from_bytes(head[26:28], "little")
-    first = head[30 : 30 + length].decode(errors="replace")
+    """What a zip archive holds, by the names of its members."""
+    form, first = form_of_archive(path)
     quoted = shlex.quote(str(path))
-    if first.rpartition("/")[2] in (".zgroup", ".zattrs", ".zarray", ".zmetadata", "zarr.json"):
-        folder = f"{path.stem}.zarr"
-        convert = f"import anndata; anndata.read_zarr({folder!r}).write_h5ad('cells.h5ad')"
-        return FileKind(
-            "a zipped zarr store",
-            f'convert it: `unzip {quoted} -d {shlex.quote(folder)} && python -c "{convert}"`',
-        )
+    if form is not None:
+        return FileKind(f"a zip archive with {form.value}", "", form)
     if first == "[Content_Types].xml":
         return FileKind(
             "an Excel workbook", "`" + _PANDAS.format(reader=f"read_excel({str(path)!r})")
@@ -223,18 +246,25 @@ def _text(path: Path, head: bytes) -> FileKind:
         )
     if start.startswith((b"{", b"[")):
         return FileKind("JSON text", again.replace("a page", "a message"))
-    line = head.partition(b"\n")[0]
-    for mark, name, separator in (
-        (b"\t", "tab", "\\t"),
-        (b",", "comma", ","),
-        (b";", "semicolon", ";"),
-    ):
-        if mark in line:
-            reader = f"read_csv({str(path)!r}, index_col=0, sep={separator!r})".replace(
-                "\\\\t", "\\t"
-            )
-            return FileKind(f"a text table ({name}-separated)", "`" + _PANDAS.format(reader=reader))
+    lines = head.removeprefix(b"\xef\xbb\xbf").splitlines()
+    lines = [line for line in lines if not line.startswith(b"#")]
+    line = lines[0] if lines else b""
+    for mark, name in ((b"\t", "tab"), (b",", "comma"), (b";", "semicolon"), (b" ", "space")):
+        if mark in line and (mark != b" " or _is_spaced_table(head)):
+            return FileKind(f"a text table ({name}-separated)", "", Form.table)
     return FileKind("a text file", "write the cells with anndata's `write_h5ad`")
+
+
+def _is_spaced_table(head: bytes) -> bool:
+    """Whether a text with spaces is a table of numbers, as R's `write.table` makes it."""
+    lines = head.splitlines()[1:-1] or head.splitlines()[1:]
+    if not lines:
+        return len(head.split()) > WORDS_OF_A_HEADER
+    fields = [line.replace(b'"', b"").split()[1:] for line in lines if line.strip()]
+    return bool(fields) and all(
+        of_line and all(field.replace(b".", b"", 1).isdigit() for field in of_line)
+        for of_line in fields
+    )
 
 
 def _decodes(head: bytes) -> bool:

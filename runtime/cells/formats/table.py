@@ -133,11 +133,11 @@ class H5Table:
         dataset = check_dataset(item, key)
         categories = attribute(dataset, "categories", key)
         if not isinstance(categories, h5py.Reference):
-            return _read_strings(dataset, key)
+            return read_texts(dataset, key)
         # How anndata 0.7 wrote a categorical column. A reference never leaves its file.
         place = f"{key} (categories)"
-        labels = _read_strings(check_dataset(self._item.file[categories], place), place)
-        return _labels(labels, read_whole(dataset, key), key)
+        labels = read_texts(check_dataset(self._item.file[categories], place), place)
+        return labels_of_codes(labels, read_whole(dataset, key), key)
 
     def _read_field(self, name: str, key: str) -> list[str]:
         """Read a column of a compound data set."""
@@ -149,19 +149,19 @@ class H5Table:
             raise CellFileError(problem, hint=_DAMAGED)
         place = f"{name}_categories"  # in `uns`: "bulk_labels_categories"
         if kind.kind not in "iu" or not has(self._legacy, place, f"/uns/{place}"):
-            return _read_strings(self._item, key, name)
-        labels = _read_strings(checked_dataset(self._legacy, place, f"/uns/{place}"), place)
+            return read_texts(self._item, key, name)
+        labels = read_texts(checked_dataset(self._legacy, place, f"/uns/{place}"), place)
         codes = np.concatenate([np.zeros(0, int), *read_portions(self._item, key, name)])
-        return _labels(labels, codes, key)
+        return labels_of_codes(labels, codes, key)
 
     def _grouped(self, group: Any, key: str) -> list[str]:
         """Read a column that is a group: categorical, or nullable with a mask."""
         if has(group, "codes", key):
             codes = checked_dataset(group, "codes", f"{key}/codes")
             labels = self._category_labels(group, f"{key}/categories")
-            return _labels(labels, read_whole(codes, f"{key}/codes"), key)
+            return labels_of_codes(labels, read_whole(codes, f"{key}/codes"), key)
         values = checked_dataset(group, "values", f"{key}/values")
-        text = _read_strings(values, f"{key}/values")
+        text = read_texts(values, f"{key}/values")
         if not has(group, "mask", key):
             return text
         masked = checked_dataset(group, "mask", f"{key}/mask")
@@ -178,7 +178,7 @@ class H5Table:
         item = child(group, "categories", key)
         if isinstance(item, h5py.Group) and not has(item, "codes", key):
             return self._grouped(item, key)
-        return _read_strings(check_dataset(item, key), key)
+        return read_texts(check_dataset(item, key), key)
 
     def _find_index_name(self) -> str:
         with naming(self.key):
@@ -193,8 +193,8 @@ class H5Table:
         raise CellFileError(problem, hint=_DAMAGED)
 
 
-def _read_strings(dataset: Any, key: str, field: str | None = None) -> list[str]:
-    """Read a column as strings."""
+def read_texts(dataset: Any, key: str, field: str | None = None) -> list[str]:
+    """Read a one-dimensional data set as strings."""
     return [text for part in read_portions(dataset, key, field) for text in as_strings(part)]
 
 
@@ -220,7 +220,12 @@ def _check_codes(labels: list[str], codes: NDArray[Any], key: str) -> None:
         raise CellFileError(problem, hint=_DAMAGED)
 
 
-def _labels(labels: list[str], codes: NDArray[Any], key: str) -> list[str]:
+def labels_of_codes(labels: list[str], codes: NDArray[Any], key: str) -> list[str]:
+    """The label of each code; "" for a negative one.
+
+    Raises:
+        CellFileError: A code has no label.
+    """
     _check_codes(labels, codes, key)
     return [labels[code] if code >= 0 else "" for code in codes.tolist()]
 

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,21 @@ from c2t.runtime.system.errors import CellFileError
 
 # About how many entries a block of rows may have: it is read and sorted as a whole.
 BLOCK_ENTRIES = ENTRIES_AT_A_TIME
+
+
+class ColumnSource(Protocol):
+    """Entries of a matrix that are read in portions, in the order in which they are stored."""
+
+    key: str
+    shape: tuple[int, int]
+    stored: int  # entries
+    dtype: np.dtype[Any]  # of the values
+
+    def read_rows(self, start: int, stop: int) -> NDArray[Any]:
+        """The row of each of the stored entries [start, stop)."""
+
+    def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
+        """Stored entries [start, stop): the row, column and value of each."""
 
 
 class CompressedColumns:
@@ -74,7 +89,7 @@ class CompressedColumns:
 class TransposedRows:
     """Rows of a matrix that is stored by columns; rearranged when rows are first asked for."""
 
-    def __init__(self, source: CompressedColumns) -> None:
+    def __init__(self, source: ColumnSource) -> None:
         self.key = source.key
         self.shape = source.shape
         self._source = source
@@ -115,7 +130,7 @@ class TransposedRows:
 class _RowBlocks:
     """All entries in blocks of rows, in a temporary file that is deleted with this object."""
 
-    def __init__(self, source: CompressedColumns) -> None:
+    def __init__(self, source: ColumnSource) -> None:
         cells, self._columns = source.shape
         slabs = range(0, source.stored, ENTRIES_AT_A_TIME)
         if len(slabs) > 1:

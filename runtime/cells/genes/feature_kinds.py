@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cells.formats.store import Table
+from c2t.runtime.cells.formats.protocol import Table
 from c2t.runtime.system.errors import CellFileError
 
 # "feature_types", and "feature_types-0" as AnnData's concatenate writes it.

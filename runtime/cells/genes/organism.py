@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.gene_vocabulary import UNKNOWN, GeneVocabulary
-from c2t.runtime.cells.formats.store import Table
+from c2t.runtime.cells.formats.protocol import Table
 from c2t.runtime.cells.genes.species import (
     Species,
     foreign_ids,

@@ -170,7 +170,8 @@ def test_truncated_and_foreign_files(tmp_path):
         read(tmp_path)
     assert "\n" not in caught.value.problem
     with pytest.raises(
-        CellFileError, match=r"cells are .+ or an AnnData object or the path of an .+, not list"
+        CellFileError,
+        match=r"cells are the path of a file, an AnnData object or maps of .+, not list",
     ):
         read([1, 2])
 
