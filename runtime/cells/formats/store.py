@@ -16,6 +16,7 @@ from c2t.runtime.cells.formats.forms import Form
 from c2t.runtime.cells.formats.hdf5_cells import open_hdf5_cells
 from c2t.runtime.cells.formats.mex.store import open_mex
 from c2t.runtime.cells.formats.opening import PLAIN, Opening, check_no_part
+from c2t.runtime.cells.formats.packed import open_packed
 from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.system.errors import CellFileError
@@ -23,6 +24,7 @@ from c2t.runtime.system.errors import CellFileError
 # What stands at a path, and what opens it.
 FILE_FORMATS: dict[Form, Callable[[Path, Opening], CellStore]] = {
     Form.hdf5: open_hdf5_cells,
+    Form.packed_hdf5: open_packed,
     Form.matrix_market: open_mex,
 }
 
