@@ -19,6 +19,7 @@ from c2t.runtime.cells.formats.opening import PLAIN, Opening, check_no_part
 from c2t.runtime.cells.formats.packed import open_packed
 from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.cells.formats.protocol import CellStore
+from c2t.runtime.cells.formats.text_table import open_text_table
 from c2t.runtime.system.errors import CellFileError
 
 # What stands at a path, and what opens it.
@@ -26,6 +27,7 @@ FILE_FORMATS: dict[Form, Callable[[Path, Opening], CellStore]] = {
     Form.hdf5: open_hdf5_cells,
     Form.packed_hdf5: open_packed,
     Form.matrix_market: open_mex,
+    Form.table: open_text_table,
 }
 
 
