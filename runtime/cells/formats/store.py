@@ -20,6 +20,7 @@ from c2t.runtime.cells.formats.packed import open_packed
 from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.cells.formats.text_table import open_text_table
+from c2t.runtime.cells.formats.zarr.store import open_zarr
 from c2t.runtime.system.errors import CellFileError
 
 # What stands at a path, and what opens it.
@@ -27,6 +28,7 @@ FILE_FORMATS: dict[Form, Callable[[Path, Opening], CellStore]] = {
     Form.hdf5: open_hdf5_cells,
     Form.packed_hdf5: open_packed,
     Form.matrix_market: open_mex,
+    Form.zarr: open_zarr,
     Form.table: open_text_table,
 }
 
