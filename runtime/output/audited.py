@@ -14,11 +14,12 @@ from c2t.runtime.audit.line import Action, Details
 from c2t.runtime.audit.texts import TextsHash
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.hashes import FileState, sha256_of
+from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.describe.description import Description
+from c2t.runtime.output.cells_mark import source_sha256, source_states
 from c2t.runtime.output.record import Record
 from c2t.runtime.output.write import Describe, Run, Summary
-from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.errors import CellFileError, OutputError
 
 SCOPE = "describe"
 
@@ -38,8 +39,8 @@ class DescribeAudit:
     ) -> None:
         self._trail = trail
         self._cells = cells
-        self._file = Path(os.path.realpath(cells))
-        self._state = FileState.of(self._file)  # before anything of it is read
+        self._file = cells
+        self._state = source_states(self._file)  # before anything of it is read
         self._sha256 = ""
         self._reason = reason
         self._chunk_cells = chunk_cells
@@ -50,7 +51,7 @@ class DescribeAudit:
         """The work begins; settings of the installation that changed get a line of their own."""
         if self._trail is None:
             return
-        self._sha256 = sha256_of(self._file)
+        self._sha256 = source_sha256(self._file)
         signer = bundle.trust.fingerprint if bundle.trust else ""
         settings = {
             "bundle": run.bundle,
@@ -130,8 +131,8 @@ class DescribeAudit:
         if self._trail is None:
             return
         try:
-            same = FileState.of(self._file) == self._state
-        except OSError:
+            same = source_states(self._file) == self._state
+        except (OSError, CellFileError):
             same = False
         if not same:
             problem = f"{self._cells} changed while it was described"

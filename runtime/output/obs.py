@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from c2t.runtime.cells.formats.attributes import attribute
+from c2t.runtime.cells.formats.forms import Form
 from c2t.runtime.cells.formats.hdf5 import H5PY_ERRORS, child, from_h5py, has, one_line, open_hdf5
+from c2t.runtime.cells.formats.hdf5_cells import kind_beside_h5ad
+from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.output.categories import Categories
 from c2t.runtime.output.h5ad_elements import write_element
 from c2t.runtime.output.record import FIELD_COLUMNS, Record
-from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.errors import CellFileError, OutputError
 
 DESCRIPTION = "c2t_description"
 CONFIDENCE = "c2t_confidence"
@@ -40,16 +43,27 @@ def check_obs(source: Path) -> None:
 
     Raises:
         CellFileError: The file is damaged, cut off or locked.
-        OutputError: It has the layout of anndata before 0.7, which has no columns to add to, or
-            something else stands where they go.
+        OutputError: It is of another format, or has the layout of anndata before 0.7, which has no
+            columns to add to, or something else stands where they go.
     """
-    import h5py
-
-    if not source.is_file() or not h5py.is_hdf5(source):
+    try:
+        form = find_form(source)
+    except CellFileError:
         return
+    if form is not Form.hdf5:
+        raise _no_copy(source, form.value)
     with closing(open_hdf5(source)) as file:
+        kind = kind_beside_h5ad(file, str(source))
+        if kind:
+            raise _no_copy(source, f"a file of {kind}")
         if has(file, "obs", "/obs"):
             _check_tables(file, source)
+
+
+def _no_copy(source: Path, kind: str) -> OutputError:
+    problem = f"results go into a copy of an .h5ad file, but {source} is {kind}"
+    hint = "write .csv or .parquet (`-o NAME.parquet`): a row a cell, with its name; or convert "
+    return OutputError(problem, hint=hint + "the cells to .h5ad first")
 
 
 def _check_tables(file: Any, source: Path) -> None:

@@ -16,12 +16,11 @@ import msgspec
 
 import c2t
 from c2t.runtime.bundle.bundle import open_bundle
-from c2t.runtime.bundle.hashes import FileState
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.model import Model
 from c2t.runtime.describe.worker import WINDOW_BATCHES
-from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.cells_mark import CellsMark, source_states
 from c2t.runtime.output.describe_file import CHUNK_CELLS, run_settings
 from c2t.runtime.output.record import Record, make_record
 from c2t.runtime.scale_out.job import Answer, Described, Failed, Job, Ready, rows_hash
@@ -48,8 +47,8 @@ class Work:
         self.job = job
         path = Path(job.cells)
         check_cells_path(path)
-        self._file = Path(os.path.realpath(path))
-        self._state = FileState.of(self._file)
+        self._file = path
+        self._state = source_states(self._file)
         if CellsMark.of(path) != job.cells_mark:
             problem = f"{path} is another file here: its length, hash or time of change differs"
             raise CellFileError(problem, hint=SAME_HINT)
@@ -127,8 +126,8 @@ class Work:
     def _check_unchanged(self) -> None:
         self._bundle.check_unchanged()
         try:
-            same = FileState.of(self._file) == self._state
-        except OSError:
+            same = source_states(self._file) == self._state
+        except (OSError, CellFileError):
             same = False
         if not same:
             problem = f"{self.job.cells} changed while it was described"

@@ -35,16 +35,32 @@ def open_hdf5_cells(path: Path, opening: Opening, name: str = "") -> CellStore:
 
 
 def _store(file: Any, path: Path, opening: Opening, name: str) -> CellStore:
-    with naming(f"{path}: the list of its members"):
-        names = set(file)
-    if "X" not in names or not {"obs", "var"} & names:
-        if is_mudata(file, names):
+    match kind_beside_h5ad(file, str(path)):
+        case "MuData":
             return open_modality(file, name, opening)
-        if is_loom(names):
+        case "Loom":
             check_no_part(opening, name)
             return LoomStore(file, name)
-        if is_tenx(file, names):
+        case "10x":
             return TenxStore(file, name, opening)
     check_is_h5ad(file, path)
     check_no_part(opening, name)
     return H5adStore(file, name)
+
+
+def kind_beside_h5ad(file: Any, said: str) -> str:
+    """The kind of an opened file with cells that is no `.h5ad` file; "" for that, and for others.
+
+    Args:
+        file: The h5py file.
+        said: What messages call it.
+    """
+    with naming(f"{said}: the list of its members"):
+        names = set(file)
+    if "X" in names and {"obs", "var"} & names:
+        return ""
+    if is_mudata(file, names):
+        return "MuData"
+    if is_loom(names):
+        return "Loom"
+    return "10x" if is_tenx(file, names) else ""
