@@ -29,6 +29,7 @@ from c2t.runtime.bundle.manifest import (
     Projector,
     TensorReference,
 )
+from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
 
@@ -122,7 +123,14 @@ def make_manifest(
         ),
         licences=loaded.licences,
         files=file_entries(folder, names),
+        species=_species(loaded),
     )
+
+
+def _species(loaded: LoadedCheckpoint) -> str:
+    """The species whose genes the vocabulary has."""
+    found = bundle_species(loaded.genes)
+    return "unknown" if found is None else found.name
 
 
 def creation_time() -> str:

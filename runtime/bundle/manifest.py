@@ -170,6 +170,7 @@ class Manifest:
     origin: Origin
     licences: tuple[Licence, ...]
     files: dict[str, FileEntry]  # every other file of the bundle, by its plain name
+    species: str = "human"  # whose genes and cells it knows; older bundles do not say it
 
     @property
     def prompt_length(self) -> int:

@@ -50,6 +50,7 @@ def sections(info: BundleInfo) -> list[Section]:
         ("digest", info.digest),
         ("format", f"{m.format_version}, ONNX opset {m.opset}"),
         ("precision", m.precision),
+        ("species", m.species),
         ("size", f"{gigabytes(info.bytes)} in {len(m.files)} files"),
         ("files", "all as written (SHA-256)" if info.files_checked else "present, sizes right"),
     ]
