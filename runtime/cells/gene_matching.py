@@ -30,8 +30,10 @@ from c2t.runtime.cells.genes.organism import (
     check_organism,
     foreign_columns,
 )
+from c2t.runtime.cells.genes.orthologues import Orthologues
 from c2t.runtime.cells.genes.report import (
     GeneReport,
+    carried_over,
     foreign_cells,
     make_report,
     not_recognised,
@@ -78,6 +80,7 @@ class GeneOptions:
         min_coverage: Least share of the expressed genes, and of the counts, that must be known,
             and, up to 1 %, of the bundle's genes that must have a column; 0 takes any.
         organism: What the user says the cells are: a species, or "any".
+        orthologues: Genes of the cells' species as genes of the bundle's; None where it is its own.
         statements: What the file says about the organism.
         kinds_table: Another table of genes, to look up what a feature is by its name.
         silent_genes: Whether genes that no cell has have a column too.
@@ -86,6 +89,7 @@ class GeneOptions:
     gene_column: str | None = None
     min_coverage: float = 0.10
     organism: str | None = None
+    orthologues: Orthologues | None = None
     statements: Sequence[Statement] = ()
     kinds_table: Table | None = None
     silent_genes: bool = True
@@ -115,10 +119,17 @@ def match_genes(
         problem = "the file has no genes: its matrix has 0 columns"
         raise CellFileError(problem, hint="write the file again with its genes")
     total = column_totals(sample)
-    ours = bundle_species(vocabulary)
+    home = bundle_species(vocabulary)
     names = _name_columns(table, index, options.gene_column)
+    through = options.orthologues
+    ours = home if through is None else through.species
     named = {
-        column: read_names(values, vocabulary, ours, silent_genes=options.silent_genes)
+        column: read_names(
+            values if through is None else through.translate(values),
+            vocabulary,
+            home,
+            silent_genes=options.silent_genes,
+        )
         for column, values in names.items()
     }
 
@@ -133,7 +144,10 @@ def match_genes(
     if ours is not None:
         columns = _columns_looked_at(names, named, column, ~foreign)
         statements = [*options.statements, *statements]
-        organism = check_organism(ours, statements, columns, allowed=options.organism)
+        told = None if through is None else ours
+        organism = check_organism(
+            ours, statements, columns, allowed=options.organism, told_species=told
+        )
         warnings += organism.warnings
         cell_errors = organism.cell_errors
     genes = {name: _of_genes(here.gene, is_gene) for name, here in named.items()}
@@ -165,6 +179,8 @@ def match_genes(
         foreign=foreign,
         min_coverage=options.min_coverage,
     )
+    if through is not None:
+        warnings.append(carried_over(through, coverage))
     report = replace(report, warnings=(*report.warnings, *warnings))
     return GeneMatch(
         column_gene=gene,

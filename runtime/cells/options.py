@@ -30,6 +30,9 @@ class CellOptions:
             know, and, up to 1 %, of the bundle's genes that must have a column; 0 takes any.
         organism: What the cells are, whatever the file says: the bundle's species ("human"), or
             "any" to describe cells of other species as if they were of it.
+        species: What the cells are, if their genes are to be taken as those of the bundle's
+            species, by `orthologues`.
+        orthologues: Path of a table of orthologues; see `c2t.runtime.cells.genes.orthologues`.
         cells: Only these cells: names (all cells of that name) or positions in the file.
         limit: At most this many cells, the first ones.
         filter_pass: Leave out cells whose `obs["filter_pass"]` is not 1, as Geneformer does;
@@ -45,6 +48,8 @@ class CellOptions:
     gene_column: str | None = None
     min_coverage: float = 0.10
     organism: str | None = None
+    species: str | None = None
+    orthologues: str | None = None
     cells: Sequence[str] | Sequence[int] | None = None
     limit: int | None = None
     filter_pass: bool = True
@@ -56,6 +61,12 @@ class CellOptions:
         if not 0 <= self.min_coverage <= 1:  # NaN is refused too
             problem = f"min_coverage is {self.min_coverage}"
             raise CellFileError(problem, hint="give a share from 0 to 1")
+        if self.orthologues is not None and self.species is None:
+            problem = f"orthologues of {self.orthologues} are given, but not of which species"
+            raise CellFileError(problem, hint="say it too: `--species mouse`")
+        if self.species is not None and self.organism is not None:
+            problem = f"--species {self.species} and --organism {self.organism} are both given"
+            raise CellFileError(problem, hint="give one of them")
         if self.limit is not None and self.limit < 0:
             problem = f"limit is {self.limit}"
             raise CellFileError(problem, hint="give a number of cells, or None for all")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
@@ -25,7 +26,13 @@ from c2t.runtime.cells.formats.opening import Opening
 from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.cells.gene_matching import GeneMatch, GeneOptions, match_genes
-from c2t.runtime.cells.genes.organism import read_statements
+from c2t.runtime.cells.genes.organism import bundle_species, read_statements
+from c2t.runtime.cells.genes.orthologues import (
+    GET_ONE,
+    Orthologues,
+    read_orthologues,
+    told_species,
+)
 from c2t.runtime.cells.genes.report import GeneReport, foreign_cells
 from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput
 from c2t.runtime.cells.options import CellOptions
@@ -235,16 +242,35 @@ class CellReader(CellCounts):
         return match_genes(table, self.genes, sample, self._gene_options())
 
     def _gene_options(self) -> GeneOptions:
+        through = self._orthologues()
         raw = self.counts_report.location == "raw" and "X" in self.store.locations
         return GeneOptions(
             gene_column=self.options.gene_column,
             min_coverage=self.options.min_coverage,
-            organism=self.options.organism,
+            organism=self.options.organism or (None if through else self.options.species),
+            orthologues=through,
             statements=read_statements(self.obs_columns, self.obs_column, self.store.uns_text),
             # `raw` often has names alone; what they are stands in `var`.
             kinds_table=self.store.var("X") if raw else None,
             silent_genes=self.store.silent_genes,
         )
+
+    def _orthologues(self) -> Orthologues | None:
+        """The table of orthologues, where the cells are said to be of another species.
+
+        Raises:
+            CellFileError: It is not given, or not readable.
+        """
+        if self.options.species is None:
+            return None
+        ours, theirs = bundle_species(self.genes), told_species(self.options.species)
+        if ours is None or theirs == ours:
+            return None
+        if self.options.orthologues is None:
+            problem = f"the bundle describes {ours.name} cells, and genes of {theirs.name} can be "
+            problem += "taken as theirs only by a table of orthologues"
+            raise CellFileError(problem, hint=GET_ONE)
+        return read_orthologues(Path(self.options.orthologues), theirs, ours)
 
     def _sample_counts(self) -> SparseRows:
         """The sample with a logarithm undone."""
@@ -274,6 +300,7 @@ def _opening(options: CellOptions, genes: GeneVocabulary | None) -> Opening:
     """How the source is opened."""
     if genes is None:
         return Opening(part=options.part)
+    # Symbols of a mouse are found too: their case is no matter here.
     return Opening(
         part=options.part,
         genes_known=lambda names: int((genes.lookup(names) != UNKNOWN).sum()),

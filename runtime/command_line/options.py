@@ -60,6 +60,28 @@ OrganismOption = Annotated[
         help="What the cells are, whatever the file says; any: describe other species all the same."
     ),
 ]
+SpeciesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the cells are, to take their genes as the bundle's: mouse, with --orthologues."
+    ),
+]
+OrthologuesOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Table of orthologues of that species: of Ensembl BioMart or MGI, or two columns.",
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which data set of a file with several: a modality of .h5mu (rna without it), a "
+        "genome, one of several matrices; of a text table cells-x-genes or genes-x-cells.",
+    ),
+]
 MaxNewTokensOption = Annotated[int | None, typer.Option(min=1, help="Longest text, in tokens.")]
 NumBeamsOption = Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Cells written at the same time.")]

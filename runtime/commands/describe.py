@@ -28,6 +28,9 @@ from c2t.runtime.command_line.options import (
     MinCoverageOption,
     NumBeamsOption,
     OrganismOption,
+    OrthologuesOption,
+    PartOption,
+    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
@@ -84,6 +87,9 @@ def describe(
     gene_column: GeneColumnOption = None,
     min_coverage: MinCoverageOption = 0.1,
     organism: OrganismOption = None,
+    species: SpeciesOption = None,
+    orthologues: OrthologuesOption = None,
+    part: PartOption = None,
     filter_pass: Annotated[
         bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
     ] = True,
@@ -157,6 +163,9 @@ def describe(
             gene_column=gene_column,
             min_coverage=min_coverage,
             organism=organism,
+            species=species,
+            orthologues=None if orthologues is None else str(orthologues),
+            part=part,
             cells=None if choice is None else read_ids(choice),
             limit=limit,
             filter_pass=filter_pass,

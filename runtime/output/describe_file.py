@@ -11,6 +11,7 @@ from typing import IO, Protocol
 import c2t
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
@@ -283,6 +284,13 @@ def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader
     settings["layer"] = reader.counts_report.location
     settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
     settings["gene column"] = reader.gene_report.column
+    reading = reader.options
+    if reading.part is not None:
+        settings["part"] = reading.part
+    if reading.species is not None:
+        settings["species"] = reading.species
+    if reading.orthologues is not None:
+        settings["orthologues"] = sha256_of(Path(reading.orthologues))
     return settings
 
 

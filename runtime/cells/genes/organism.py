@@ -121,6 +121,7 @@ def check_organism(
     columns: Sequence[NameColumn],
     *,
     allowed: str | None = None,
+    told_species: Species | None = None,
 ) -> OrganismReport:
     """Refuse cells of another species.
 
@@ -129,11 +130,13 @@ def check_organism(
         statements: What the file says in words.
         columns: Columns with names of genes: the one that is used, the index of the table, others.
         allowed: What the user says the cells are: a species, or "any" to take all.
+        told_species: The species that the cells were said to be of, instead of the bundle's; it is
+            `ours`, and what else the file says speaks against it.
 
     Raises:
         CellFileError: The file is of another species, or the user says so.
     """
-    told = _told(ours, allowed)
+    told = told_species is None and _told(ours, allowed)
     some, whole = _of_some_cells(ours, statements)
     other, same, warnings = _stated(ours, whole)
     other += _by_ids(ours, columns)
@@ -143,6 +146,10 @@ def check_organism(
             warnings += [f"{said}: taken as {ours.name}" for said in cases]
         else:
             other = cases
+    if other and told_species is not None:
+        problem = f"--species says {ours.name}, but these cells look like another species: "
+        hint = "give the species that they are of, with its orthologues, or leave --species out"
+        raise CellFileError(problem + "; ".join(other), hint=hint)
     if other and not told:
         problem = f"the bundle describes {ours.name} cells, but these look like another species: "
         problem += "; ".join(other)
@@ -156,9 +163,8 @@ def check_organism(
     if told:
         warnings.append(f"{'; '.join(other)}: taken as {ours.name} all the same")
         return OrganismReport(warnings=warnings, cell_errors={})
-    warnings.append(
-        f"{'; '.join(other)}: these get an error, since the bundle describes {ours.name} cells"
-    )
+    whose = "the bundle describes" if told_species is None else "--species says"
+    warnings.append(f"{'; '.join(other)}: these get an error, since {whose} {ours.name} cells")
     errors: dict[str, dict[str, str]] = {}
     for said in some:
         error = f"cell is of another species: {said.place} is `{said.text}`"

@@ -12,6 +12,7 @@ from c2t.runtime.bundle.gene_vocabulary import UNKNOWN
 from c2t.runtime.cells.genes.coverage import Coverage
 from c2t.runtime.cells.genes.feature_kinds import FeatureKinds
 from c2t.runtime.cells.genes.names import NamedGenes, excel_dates
+from c2t.runtime.cells.genes.orthologues import Orthologues
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.system.errors import CellFileError
 
@@ -158,6 +159,18 @@ def not_recognised(
             hint += f" (there are: {', '.join(table_columns[:12])})"
     hint += ", or `--min-coverage 0` to go on all the same"
     return CellFileError(coverage.problem(min_coverage), hint=hint)
+
+
+def carried_over(through: Orthologues, coverage: Coverage) -> str:
+    """What to say where genes of another species are taken as those of the bundle's."""
+    theirs = through.species.name
+    return (
+        f"{theirs} genes are taken as their one-to-one orthologues of {through.name}: "
+        f"{coverage.matched:,} of {coverage.expressed:,} expressed genes ({coverage.share:.0%}) "
+        f"and {coverage.counts:.0%} of the counts are carried over ({through.several:,} genes with "
+        "several partners, or none of their own, are left out); the model was trained on cells of "
+        f"its own species: of {theirs} cells its texts are guesses, to be checked"
+    )
 
 
 def _dates_said(names: Sequence[str], gene: NDArray[np.int32]) -> list[str]:
