@@ -1,4 +1,4 @@
-"""Files of descriptions from other formats of cells: what is marked, and what is refused at once."""
+"""Files of descriptions from other formats of cells: what is marked, what is refused at once."""
 
 from __future__ import annotations
 
