@@ -7,13 +7,14 @@ template decides, the fields in question are not said. A column with a hole is h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from c2t.runtime.fields.names import NAME_MAX
 from c2t.runtime.fields.rules import Sentence, Step
 
 READINGS_MAX = 256  # more ways than that, and the sentence says nothing
+STRANGE_WORDS_MAX = 3  # "young adult woman"
 OCCURRENCES_MAX = 64  # of one literal
 Known = Callable[[str, str], bool]  # field and name -> whether it is a known name
 
@@ -47,13 +48,21 @@ class Body:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to read a sentence: a value of each field it finds, and the optional steps taken."""
+    """One way to read a sentence.
+
+    Args:
+        values: A value of each field it finds.
+        taken: Optional steps in it.
+        follows: Whether it follows the rules, as far as can be told: not with a whole phrase where
+            a word of a closed list is expected.
+    """
 
     values: tuple[tuple[str, Said | None], ...] = ()
     taken: int = 0
+    follows: bool = True
 
     def and_says(self, field: str, said: Said | None, *, taken: bool) -> _Reading:
-        return _Reading((*self.values, (field, said)), self.taken + taken)
+        return replace(self, values=(*self.values, (field, said)), taken=self.taken + taken)
 
     def says(self, field: str) -> Said | None:
         """The value of a field; None where it says none, or two."""
@@ -72,7 +81,8 @@ def read_sentence(sentence: Sentence, body: Body, known: Known) -> dict[str, Sai
             return None
         if readings:
             fields = {step.field for step in sentence.steps if step.field}
-            return _agreed(_best(readings, sentence, known), fields)
+            best = _best(readings, sentence, known)
+            return _agreed(best, fields) if any(reading.follows for reading in best) else None
     return None
 
 
@@ -134,6 +144,9 @@ def _readings(
                 # Strange words where a closed list is expected say nothing.
                 said = None if step.only is not None else _said(body, begin, end)
                 reading = so_far.and_says(step.field, said, taken=step.optional)
+                words = len(body.text[begin:end].split())
+                if step.only is not None and words > STRANGE_WORDS_MAX:
+                    reading = replace(reading, follows=False)
                 yield from follow(place + 1, end, reading)
 
     def _free_ends(place: int, begin: int) -> Iterator[int]:

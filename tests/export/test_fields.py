@@ -27,8 +27,8 @@ CAPTIONS = [
         "patient during adulthood."
     ),
     (
-        "This sample consists of a T cell, CD8-high, a lymphocyte. It originates from the wall of an "
-        "artery of a patient with asthma, acute. This cell is associated with growth."
+        "This sample consists of a T cell, CD8-high, a lymphocyte. It originates from the wall of "
+        "an artery of a patient with asthma, acute. This cell is associated with growth."
     ),
     "a stretch of a definition, with a comma",
 ] * 5

@@ -90,6 +90,7 @@ def test_letter_case_and_line_breaks_do_not_count() -> None:
         ("It originates from the blood of a female with X during Y during Z.", "age"),
         ("It originates from the blood of a normal female with lupus.", "disease"),
         ("It originates from the blood of a patient.", "sex"),
+        ("It originates from the brain of a small core under control during Y.", "tissue"),
         ("It originates from the blood of a normal donor.", "sex"),
         ("It originates from the blood.", "tissue"),
     ],

@@ -1,0 +1,1 @@
+"""What captions say, field by field: against their decisions, and what reading them costs."""
