@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from more_files import bundle_with
 from tiny_data import BUNDLES
 
-from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.fields.open import open_fields
@@ -40,21 +39,6 @@ def written(folder: Path, rules: Any) -> Path:
     path = folder / RULES_NAME
     path.write_bytes(rules if isinstance(rules, bytes) else json.dumps(rules).encode())
     return path
-
-
-def bundle_with(folder: Path, **files: bytes) -> Bundle:
-    """A copy of the tiny bundle with more files, all of them listed."""
-    shutil.copytree(BUNDLES["mlp"], folder)
-    for name, content in files.items():
-        (folder / name.replace("_npz", ".npz").replace("_json", ".json")).write_bytes(content)
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    names = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
-    entries = file_entries(folder, names)
-    manifest["files"] = {
-        name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in entries.items()
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return open_bundle(folder)
 
 
 def test_rules_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -143,8 +127,10 @@ def test_a_bundles_own_rules_and_names(tmp_path: Path) -> None:
     table.save(tmp_path / TERMS_NAME)
     bundle = bundle_with(
         tmp_path / "bundle",
-        fields_json=json.dumps(OTHER).encode(),
-        terms_npz=(tmp_path / TERMS_NAME).read_bytes(),
+        {
+            RULES_NAME: json.dumps(OTHER).encode(),
+            TERMS_NAME: (tmp_path / TERMS_NAME).read_bytes(),
+        },
     )
     describer = Describer(bundle, DescribeOptions(threads=1, engine="cpu"))
     assert describer.fields.own
@@ -159,9 +145,9 @@ def test_a_bundles_own_rules_and_names(tmp_path: Path) -> None:
 
 def test_a_bundle_with_damaged_rules_or_names_is_refused_before_the_work(tmp_path: Path) -> None:
     options = DescribeOptions(threads=1, engine="cpu")
-    bundle = bundle_with(tmp_path / "a", fields_json=b"{}")
+    bundle = bundle_with(tmp_path / "a", {RULES_NAME: b"{}"})
     with pytest.raises(BundleError, match=RULES_NAME):
         Describer(bundle, options)
-    bundle = bundle_with(tmp_path / "b", terms_npz=b"PK\5\6" + b"\0" * 18)
+    bundle = bundle_with(tmp_path / "b", {TERMS_NAME: b"PK\5\6" + b"\0" * 18})
     with pytest.raises(BundleError, match=TERMS_NAME):
         Describer(bundle, options)
