@@ -85,11 +85,10 @@ def exactness(model: Model, cells: EncodedCells, labels: list[str]) -> dict[str,
     """Largest differences of log probabilities from those of one label and one cell at a time."""
     engines = model.describer().engines.clone()
     prompts = PromptRunner(engines.decoder, model.bundle.manifest.prompt)
-    together = np.array(
-        [cell.log_probabilities for cell in model.annotator(labels).annotate([cells])]
-    )
+    annotator = model.annotator(labels)
+    together = np.array([cell.log_probabilities for cell in annotator.annotate([cells])])
     alone = np.empty_like(together)
-    names = [candidate_names(model.bundle, [label]) for label in labels]
+    names = [candidate_names(model.bundle, [label], annotator.names.place) for label in labels]
     for place, tokens in enumerate(cells.tokens):
         vectors = engines.encoder.encode(tokens[None])[0].copy()
         for number, name in enumerate(names):

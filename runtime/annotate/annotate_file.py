@@ -20,7 +20,7 @@ from c2t.runtime.annotate.calibration import (
     load_calibration,
     save_calibration,
 )
-from c2t.runtime.annotate.labels import Labels, read_labels
+from c2t.runtime.annotate.labels import Labels, read_labels, with_ids
 from c2t.runtime.annotate.outputs import (
     FORMATS,
     MATRIX_FORMATS,
@@ -184,6 +184,7 @@ def annotate_file(
             annotating = replace(annotating, temperature=calibration.temperature)
         describer = Describer(bundle, annotating.describing())
         annotator = Annotator(describer, bundle, labels.names, options=annotating)
+        labels = with_ids(labels, describer.fields)
         for doubt in annotator.doubts:
             report(f"warning: {doubt}")
         report(describer.reason)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from c2t.calibration.metrics.ontology import Ontology
 from c2t.calibration.metrics.ontology_file import installed_ontology, read_ontology
+from c2t.runtime.fields.reader import UNKNOWN, FieldReader
 from c2t.runtime.generation.candidate_names import NAME_LETTERS_MAX
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import C2TError
@@ -125,6 +126,16 @@ def checked(labels: Iterable[Label], source: str) -> Labels:
             raise LabelError(problem, hint="leave one out: they would share one probability")
         first[label.name.casefold()] = label
     return Labels(found, source)
+
+
+def with_ids(labels: Labels, reader: FieldReader) -> Labels:
+    """The labels with ids of the bundle's table of terms, where they have none of their own."""
+
+    def named(label: Label) -> Label:
+        found = None if label.id else reader.id_of("cell_type", label.name)
+        return label if found in (None, UNKNOWN) else Label(label.name, found)
+
+    return Labels(tuple(map(named, labels.labels)), labels.source)
 
 
 def _lines(path: Path) -> list[Label]:

@@ -19,7 +19,12 @@ import numpy as np
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
-from c2t.runtime.describe.caption_names import caption_names, doubts
+from c2t.runtime.describe.caption_names import (
+    CELL_TYPE,
+    caption_names,
+    cell_type_place,
+    doubts,
+)
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.labelled_cell import LabelledCell
@@ -44,7 +49,8 @@ class AnnotateOptions:
         engine: One of `EngineName`; "auto" takes the best that works.
         temperature: What log probabilities are divided by before labels are compared; fitted by
             `c2t.runtime.annotate.calibration`.
-        place: Where a caption names what the labels name; None: where it names the cell type.
+        place: Where a caption names what the labels name; None: where it names the cell type, by
+            the bundle's rules for fields.
     """
 
     threads: int | None = None
@@ -99,9 +105,14 @@ class Annotator:
         if not (np.isfinite(temperature) and temperature > 0):
             problem = f"temperature is {temperature}"
             raise C2TError(problem, hint="give a number above 0; 1 changes nothing")
-        self.names: CandidateNames = candidate_names(bundle, labels, self.options.place)
+        rules = describer.fields.rules
+        place = self.options.place
+        listed: Sequence[str] = ()
+        if place is None:
+            place, listed = cell_type_place(rules), rules.known.get(CELL_TYPE, ())
+        self.names: CandidateNames = candidate_names(bundle, labels, place)
         self.labels = self.names.names
-        self._known = caption_names(bundle, self.names.place)
+        self._known = caption_names(bundle, place, listed)
         self._describer = describer
         self._bundle = bundle
         self._check_length()

@@ -38,7 +38,7 @@ class NamePlace:
 
     opening: str = "This sample consists of"
     articles: tuple[str, ...] = ("a", "an")
-    ends: tuple[str, ...] = (",", ".")
+    ends: tuple[str, ...] = (",", ";", ".")
 
 
 class CandidateNames:

@@ -56,11 +56,11 @@ class CandidateTrie:
     """
 
     def __init__(self, opening: Sequence[int], paths: Sequence[Sequence[int]]) -> None:
-        if not paths or not all(paths):
+        if not len(paths) or not all(map(len, paths)):
             problem = "a trie needs paths of at least one token"
             raise ValueError(problem)
         self.opening = tuple(opening)
-        self.paths = tuple(map(tuple, paths))
+        self.paths = tuple(tuple(map(int, path)) for path in paths)
         self._children: list[dict[int, int]] = [{}]
         self._token = [-1]
         self._depth = [-1]

@@ -26,6 +26,12 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def texts(column: h5py.Group) -> list[str]:
+    """A categorical column; "" for a missing value."""
+    names = [*column["categories"].asstr()[:], ""]
+    return [names[code] for code in column["codes"][:]]
+
+
 def test_without_a_file_the_records_are_printed(bundle: Path, cells: Path, labels: Path) -> None:
     done = run_c2t("annotate", bundle, cells, "--labels", labels, "--limit", 7, "--top", 2)
     assert done.returncode == 0, done.stderr
@@ -67,8 +73,7 @@ def test_every_format_says_the_same(
         assert file["uns/c2t_labels/labels"].asstr()[:].tolist() == NAMES
         assert file["uns/c2t_labels/ids"].asstr()[:].tolist()[0] == "CL:0000084"
         obs = {name: file[f"obs/{name}"][:] for name in ("c2t_label_probability", "c2t_label_mass")}
-        said = file["obs/c2t_label"].asstr()[:]
-        ids = file["obs/c2t_label_id"].asstr()[:]
+        said, ids = (texts(file[f"obs/{name}"]) for name in ("c2t_label", "c2t_label_id"))
         assert "c2t_label" in file["obs"].attrs["column-order"]
     assert shares.shape == (20, 4)
     for number, line in enumerate(expected):
@@ -99,10 +104,20 @@ def test_anndata_reads_the_copy(
     done = call_c2t("annotate", bundle, cells, "--labels", labels, "-o", out, *chosen)
     assert done.returncode == 0, done.stderr
     read = anndata.read_h5ad(out)
-    assert (read.obs["c2t_label"] != "").to_numpy().nonzero()[0].tolist() == [2, 7]
+    assert read.obs["c2t_label"].notna().to_numpy().nonzero()[0].tolist() == [2, 7]
+    assert read.obs["c2t_label"].dtype == "category"
     shares = read.obsm["c2t_label_probabilities"]
     assert np.isfinite(shares).all(axis=1).nonzero()[0].tolist() == [2, 7]
     assert list(read.uns["c2t_labels"]["labels"]) == NAMES
+    # The copy again, with labels that have no ids.
+    few, again = tmp_path / "few.txt", tmp_path / "again.h5ad"
+    few.write_text("T cell\nB cell\n")
+    done = call_c2t("annotate", bundle, out, "--labels", few, "-o", again)
+    assert done.returncode == 0, done.stderr
+    read = anndata.read_h5ad(again)
+    assert read.obs["c2t_label_id"].isna().all()
+    assert read.obsm["c2t_label_probabilities"].shape == (20, 2)
+    assert list(read.obs.columns).count("c2t_label") == 1
 
 
 def test_calibrate_on_one_file_and_use_it_for_another(

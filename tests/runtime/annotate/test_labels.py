@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from shared_data import shared
 
-from c2t.runtime.annotate.labels import Label, LabelError, read_labels
+from c2t.runtime.annotate.labels import Label, LabelError, read_labels, with_ids
+from c2t.runtime.fields.paper import PAPER_RULES
+from c2t.runtime.fields.reader import FieldReader
 from c2t.runtime.system.errors import C2TError
 
 TERMS = {
@@ -115,6 +117,30 @@ def test_no_such_place(tmp_path: Path, ontology: Path) -> None:
         read_labels(str(tmp_path))
     with pytest.raises(C2TError, match="there is no ontology file"):
         read_labels("CL:0000542", tmp_path / "none.obo")
+
+
+class _Terms:
+    fields = frozenset({"cell_type"})
+
+    def id_of(self, field: str, name: str) -> str:
+        return {"B cell": "CL:0000236", "T cell": "CL:0000084"}.get(name, "unknown")
+
+    def knows(self, field: str, name: str) -> bool:
+        return self.id_of(field, name) != "unknown"
+
+
+def test_ids_of_the_bundles_table_where_there_are_none(tmp_path: Path) -> None:
+    text = "label,id\nB cell,mine:1\nT cell,\nxyz,\n"
+    labels = with_ids(
+        read_labels(written(tmp_path, text, "x.csv")), FieldReader(PAPER_RULES, _Terms())
+    )
+    assert labels.labels == (
+        Label("B cell", "mine:1"),
+        Label("T cell", "CL:0000084"),
+        Label("xyz"),
+    )
+    bare = with_ids(read_labels(written(tmp_path, "B cell")), FieldReader(PAPER_RULES))
+    assert bare.ids is None
 
 
 def test_the_real_branch_of_lymphocytes() -> None:

@@ -6,7 +6,9 @@ import pytest
 from tiny_data import tiny_bundle
 
 from c2t.runtime.bundle.text_encoder import open_encoder
-from c2t.runtime.describe.caption_names import CaptionNames, doubts
+from c2t.runtime.describe.caption_names import CaptionNames, cell_type_place, doubts
+from c2t.runtime.fields.paper import CELL_TYPE, NO_RULES, ORIGIN, PAPER_RULES
+from c2t.runtime.fields.rules import FieldRules, Sentence, Step
 from c2t.runtime.generation.candidate_names import NamePlace, candidate_names
 from c2t.runtime.generation.phrase_table import build_phrase_table
 from c2t.runtime.system.errors import BundleError
@@ -44,6 +46,36 @@ def test_strange_labels_are_named_with_the_nearest() -> None:
     assert "'CD14+ monocyte' (captions say 'CD14-positive monocyte'); 'xyz'" in doubt
     assert doubts(candidate_names(tiny_bundle().bundle, labels[:1]), known()) == []
     assert doubts(names, None) == []
+
+
+def test_names_that_the_rules_list() -> None:
+    names = candidate_names(tiny_bundle().bundle, ["B cell", "B cells", "platelet"])
+    listed = CaptionNames(None, tiny_bundle().bundle, NamePlace(), ["B cell", "macrophage"])
+    assert listed.says(names) == [True, False, False]
+    (doubt,) = doubts(names, listed)
+    assert "'B cells' (captions say 'B cell')" in doubt
+    assert listed.all() == ["B cell", "macrophage"]
+
+
+def test_the_place_by_the_papers_rules() -> None:
+    assert cell_type_place(PAPER_RULES) == NamePlace()
+
+
+def test_the_place_by_other_rules() -> None:
+    other = Sentence(
+        begins=("Cell type: ",), steps=(Step(field="cell_type", after=("",), ends=(" in ",)),)
+    )
+    rules = FieldRules(version=1, sentences=(other,))
+    assert cell_type_place(rules) == NamePlace(
+        opening="Cell type:", articles=("",), ends=(" ", ".")
+    )
+
+
+def test_captions_without_a_cell_type_first_are_refused() -> None:
+    with pytest.raises(BundleError, match="do not begin with the name of a cell type"):
+        cell_type_place(NO_RULES)
+    with pytest.raises(BundleError, match="do not begin with the name of a cell type"):
+        cell_type_place(FieldRules(version=1, sentences=(ORIGIN, CELL_TYPE)))
 
 
 def test_many_strange_labels_are_counted() -> None:

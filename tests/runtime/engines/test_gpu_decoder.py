@@ -21,10 +21,12 @@ from c2t.runtime.engines.gpu.decoder import DeviceDecoder
 from c2t.runtime.engines.gpu.open import upload_token_table
 from c2t.runtime.engines.gpu.step import RECORDED_BANS
 from c2t.runtime.generation.beam_search import BeamSearch
+from c2t.runtime.generation.candidate_trie import CandidateTrie
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
 from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.scoring import CandidateScorer
 from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 from c2t.runtime.system.errors import EngineError
 
@@ -91,6 +93,22 @@ def test_texts_of_the_cpu_engine(
     assert sum(f.steps for f in found) < sum(p.steps for p in plain) or not drafts
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_scores_of_the_cpu_engine(
+    decoder: TinyDecoder, on_device: DeviceDecoder, rows: int
+) -> None:
+    draw = np.random.default_rng(0)
+    trie = CandidateTrie((1, 2), [draw.integers(4, 8, draw.integers(1, 7)) for _ in range(20)])
+    vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(4)]
+    expected, found = (
+        CandidateScorer(engine, PromptRunner(engine, decoder.prompt), rows=rows, capacity=40).score(
+            vectors, trie
+        )
+        for engine in (decoder.engine, on_device)
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_beams_of_the_cpu_engine(decoder: TinyDecoder, on_device: DeviceDecoder) -> None:

@@ -20,7 +20,7 @@ def test_paths_say_the_names() -> None:
     opening = decode_text(bundle.tokenizer, names.trie.opening)
     assert opening == "This sample consists of"
     said = [decode_text(bundle.tokenizer, path) for path in names.trie.paths]
-    assert said == [f" {a} {name}{end}" for name in NAMES for a in ("a", "an") for end in ",."]
+    assert said == [f" {a} {name}{end}" for name in NAMES for a in ("a", "an") for end in ",;."]
     whole = open_encoder(bundle.file("tokenizer.json")).encode(f"{opening} a T cell, a lymphocyte")
     assert whole[: len(names.trie.opening) + len(names.trie.paths[0])] == (
         *names.trie.opening,
@@ -41,7 +41,8 @@ def test_names_are_disjoint_and_add_up() -> None:
 
 
 def test_articles_and_ends_add_up() -> None:
-    names = candidate_names(tiny_bundle().bundle, ["erythrocyte", "T cell"])
+    place = NamePlace(ends=(",", "."))
+    names = candidate_names(tiny_bundle().bundle, ["erythrocyte", "T cell"], place)
     scores = np.log([[0.1, 0.02, 0.3, 0.04, 0.2, 0.01, 0.001, 0.002]])
     np.testing.assert_allclose(np.exp(names.combine(scores)), [[0.46, 0.213]])
 
