@@ -24,6 +24,7 @@ CELL_TYPE: FieldName = "cell_type"
 ARTICLES = ("a", "an")
 KNOWN_MAX = 5000  # names that are looked for
 TOKENS_MAX = 64  # of a name
+VISITS_MAX = 50_000  # states of the phrase table: a stranger's may go on for ever
 SHOWN = 5
 LEAST_LIKENESS = 0.45  # of a name that is worth a hint
 
@@ -112,7 +113,9 @@ class CaptionNames:
         table = self._table
         assert table is not None
         open_paths: list[tuple[int, tuple[int, ...]]] = [(state, ())]
-        while open_paths:
+        for _ in range(VISITS_MAX):
+            if not open_paths:
+                return
             state, path = open_paths.pop()
             first, end = table.first_edge[state : state + 2]
             for edge in range(first, end):

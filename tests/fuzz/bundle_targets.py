@@ -19,6 +19,7 @@ from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_gr
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.describe.annotator import Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.engines.built.folder import plan_sets
@@ -32,6 +33,7 @@ LOADED = (
     *("c2t.kernels.gene_embedding.tables", "onnxruntime", "safetensors.numpy", "onnx.numpy_helper"),
 )
 CELLS = ((2, 10, 11, 12, 3), (2, 40, 3))
+LABELS = ("T cell", "erythrocyte", "xyz")
 OTHER_FILES = (
     *("genes.npz", "tokenizer.json", "gene_embedding.safetensors", "golden.json", PHRASES_NAME),
     *("tokenizer.json", "genes.npz"),
@@ -39,11 +41,14 @@ OTHER_FILES = (
 
 
 def use_bundle(folder: Path) -> None:
-    """Open, describe two cells, look at the genes, verify."""
+    """Open, describe two cells, compare labels for them, look at the genes, verify."""
     bundle = open_bundle(folder)
     options = DescribeOptions(threads=1, engine="cpu")
     describer = Describer(bundle, options)
     list(describer.describe([EncodedCells.of_tokens(CELLS)]))
+    annotator = Annotator(describer, bundle, LABELS)
+    list(annotator.annotate([EncodedCells.of_tokens(CELLS)]))
+    _ = annotator.doubts
     bundle.genes.lookup(["ENSG00000000001", "GENE1"])
     verify_golden_cells(bundle, "cpu")
 

@@ -34,6 +34,7 @@ KINDS = {
     "h5ad-bytes": "cell_targets",
     "pickles": "text_targets",
     "ontologies": "text_targets",
+    "labels": "text_targets",
     "journal": "text_targets",
     "checkpoints": "checkpoint_targets",
 }

@@ -24,6 +24,7 @@ CASES = {
     "h5ad-bytes": 20,
     "pickles": 60,
     "ontologies": 40,
+    "labels": 40,
     "journal": 20,
     "checkpoints": 8,
 }

@@ -1,4 +1,4 @@
-"""Broken small files: pickled dictionaries, ontologies, label maps, journals."""
+"""Broken small files: pickled dictionaries, ontologies, label maps, labels, journals."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from c2t.calibration.evaluate.true_labels import read_label_map
 from c2t.calibration.metrics.ontology_file import read_ontology
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
 from c2t.export.checkpoint.gene_dictionaries.pickled_dictionary import read_pickled_dictionary
+from c2t.runtime.annotate.calibration import load_calibration
+from c2t.runtime.annotate.labels import read_labels
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.journal import Journal, RunMark
 from c2t.runtime.output.record import Record
@@ -249,10 +251,47 @@ def use_journal(path: Path) -> None:
         assert [record.row for record in journal.records()] == list(range(5))
 
 
+LABELS = 'label,id\nT cell,CL:0000084\n"CD4-positive, alpha-beta T cell",\nerythrocyte,x\n'
+CALIBRATION = {
+    **{"version": 1, "bundle": "x", "bundle_sha256": "b" * 64, "labels": ["a", "b"]},
+    **{"temperature": 1.5, "cells": 40, "accuracy": 0.9, "macro_accuracy": 0.8, "source": "x"},
+    "before": {"ece": 0.1, "loss": 0.5, "reliability": [[0.5, 0.4, 40]]},
+    "after": {"ece": 0.01, "loss": 0.4, "reliability": [[0.5, 0.5, 40]]},
+}
+
+
+class _Bundle:
+    """All that a calibration is compared with."""
+
+    digest = "b" * 64
+
+
+def _make_labels(folder: Path, random: Random) -> tuple[Callable[[Path], Any], Path]:
+    if random.random() < 0.4:
+        path = folder / "calibration.json"
+        path.write_bytes(encode(change_json(CALIBRATION, random), random))
+        return use_calibration, path
+    path = folder / f"labels{random.choice(('.csv', '.tsv', '.txt'))}"
+    content = LABELS if random.random() < 0.7 else LABELS.replace(",", "\t")
+    path.write_bytes(change_bytes(content.encode(), random))
+    return use_labels, path
+
+
+def use_labels(path: Path) -> None:
+    """Read them; ids are looked up in no ontology."""
+    read_labels(str(path), path.parent / "none.obo")
+
+
+def use_calibration(path: Path) -> None:
+    """Read it for the labels that it was fitted with, and say what it is."""
+    _ = load_calibration(path, ("a", "b"), _Bundle()).sentence  # type: ignore[arg-type]
+
+
 def targets() -> list[Target]:
     """Of this file."""
     return [
         Target(name="pickles", make=_make_pickle, use=use_pickle),
+        Target(name="labels", make=_make_labels, use=lambda given: given[0](given[1])),
         Target(
             name="ontologies",
             make=_make_ontology,
