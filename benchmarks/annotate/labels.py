@@ -81,8 +81,11 @@ def judge(model: Model, cells: EncodedCells, truth: list[str], labels: list[str]
     }
 
 
-def exactness(model: Model, cells: EncodedCells, labels: list[str]) -> dict[str, float]:
+def exactness(
+    bundle: Bundle, cells: EncodedCells, labels: list[str], describing: DescribeOptions
+) -> dict[str, Any]:
     """Largest differences of log probabilities from those of one label and one cell at a time."""
+    model = Model(bundle, describing)
     engines = model.describer().engines.clone()
     prompts = PromptRunner(engines.decoder, model.bundle.manifest.prompt)
     annotator = model.annotator(labels)
@@ -95,6 +98,7 @@ def exactness(model: Model, cells: EncodedCells, labels: list[str]) -> dict[str,
             scorer = CandidateScorer(engines.decoder, prompts, rows=1)
             alone[place, number] = name.combine(scorer.score([vectors], name.trie))[0, 0]
     return {
+        "engine": engines.label,
         "cells": len(cells),
         "labels": len(labels),
         "largest_difference": float(np.abs(together - alone).max()),
@@ -165,16 +169,23 @@ def main() -> None:
     joined = EncodedCells.joined(chosen)
     tokens = [joined.tokens[place] for place in draw.permutation(len(joined))]
     labels = [*every, *MORE_LABELS]
-    with Model(bundle, DescribeOptions(threads=options.threads)) as model:
-        document["exactness"] = exactness(model, EncodedCells.of_tokens(tokens[:8]), labels)
+    some = EncodedCells.of_tokens(tokens[:8])
+    # Weights that are not copied are not given to our step kernel: ONNX Runtime runs all.
+    document["exactness"] = [
+        exactness(bundle, some, labels, DescribeOptions(threads=options.threads, prepack=prepack))
+        for prepack in (None, False)
+    ]
     few = EncodedCells.of_tokens(tokens[: options.timed_cells])
     document["cost"] = cost(bundle, few, labels, options)
     targets += [
         target(
-            "scores of one label alone, within 1e-4 (times)",
-            1e-4 / max(document["exactness"]["largest_difference"], 1e-12),
+            f"scores of one label alone, {found['engine']}: 1e-4 over the largest difference",
+            1e-4 / max(found["largest_difference"], 1e-12),
             1.0,
-        ),
+        )
+        for found in document["exactness"]
+    ]
+    targets += [
         target(
             "30 labels, times faster than half the speed of writing",
             2 / document["cost"]["annotate_over_describe"],

@@ -79,7 +79,7 @@ def read_labels(wanted: str, ontology: Path | None = None) -> Labels:
         wanted: Path of a file (`.csv` and `.tsv` have a header; any other has a label a line), or
             the id of a term: then it and all below it.
         ontology: File with the terms; None: the installed one. A line of a file that is an id is
-            looked up there, too.
+            looked up there, too. Ids beside labels are looked up if a file is given.
 
     Raises:
         LabelError: No such file or term, no labels, too many, one twice, or one that no caption
@@ -95,7 +95,10 @@ def read_labels(wanted: str, ontology: Path | None = None) -> Labels:
     if ids:
         opened = _open_ontology(ids[0], ontology)
         labels = [_named(opened, label) for label in labels]
-    return checked(labels, str(path))
+    found = checked(labels, str(path))
+    if ontology is not None and not ids:
+        _check_ids(found, read_ontology(ontology))
+    return found
 
 
 def checked(labels: Iterable[Label], source: str) -> Labels:
@@ -217,6 +220,14 @@ def _named(ontology: Ontology, label: Label) -> Label:
         raise _unknown(ontology, label.name)
     term = ontology.terms[number]
     return Label(_tidy(term.label), term.id)
+
+
+def _check_ids(labels: Labels, ontology: Ontology) -> None:
+    """Refuse ids of this ontology that it does not have."""
+    prefixes = {term.id.partition(":")[0] for term in ontology.terms}
+    for term in labels.ids or ():
+        if term.partition(":")[0] in prefixes and ontology.find(term) is None:
+            raise _unknown(ontology, term)
 
 
 def _branch(ontology: Ontology, root: str) -> list[Label]:

@@ -98,6 +98,7 @@ def test_ids_in_a_file_are_named(tmp_path: Path, ontology: Path) -> None:
         ("B\u202ecell", "x.txt", "no caption could say"),
         (b"\xff\xfeB\x00", "x.txt", "not text in UTF-8"),
         ("CL:9999999\n", "x.txt", "no term CL:9999999"),
+        ("label,id\nB cell,mine:1\nT cell,CL:9999999\n", "x.csv", "no term CL:9999999"),
     ],
 )
 def test_refused(
