@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.fields"),
         *("export.model", "export.graphs", "calibration.metrics"),
     ),
+    ("runtime.explain",),
     (
         *("runtime.describe", "runtime.build", "runtime.command_line"),
         *("calibration.ranges", "calibration.results"),

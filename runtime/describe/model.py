@@ -25,6 +25,8 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
+from c2t.runtime.explain.evidence import CellEvidence
+from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 from c2t.runtime.trust.variable import trusted_by_default
@@ -169,6 +171,39 @@ class Model:
             )
         describer = self.describer(options.describing())
         return Annotator(describer, self.bundle, labels, options=options)
+
+    def explain(
+        self,
+        cells: Any,
+        options: ExplainOptions | None = None,
+        *,
+        describing: DescribeOptions | None = None,
+        reading: CellOptions | None = None,
+    ) -> Iterator[CellEvidence]:
+        """Find the genes that the texts of cells rest on, in the order of the cells.
+
+        Args:
+            cells: As for `describe`.
+            options: Which words, and how many runs a cell may take.
+            describing: How the texts are written; as the model does by default.
+            reading: As for `describe`.
+
+        Yields:
+            One a cell; see `c2t.runtime.explain.evidence`. A cell that has nothing to explain
+            carries an `error`; the others go on.
+
+        Raises:
+            CellFileError: The file as a whole cannot be read as counts over known genes.
+            C2TError: The bundle's texts have no such field, or it cannot write the label.
+            EngineError: No engine runs here, or the model is closed.
+        """
+        from c2t.runtime.describe.explainer import EXPLAIN_CHUNK, Explainer
+        from c2t.runtime.explain.gene_names import GeneNames
+
+        with self._reader(cells, reading) as reader:
+            names = GeneNames(self.bundle.genes, reader)
+            explainer = Explainer(self.bundle, self.describer(describing), options, names=names)
+            yield from explainer.explain(reader.chunks(chunk_cells=EXPLAIN_CHUNK))
 
     def describer(self, options: DescribeOptions | None = None) -> Describer:
         """The describer of these options; made once, over engines that are opened once.

@@ -1,0 +1,64 @@
+"""What leaving out any gene of a rank does: what it does to the words beside the gene itself.
+
+One decision: every gene that is left out is a control of its neighbours. The shift at a rank is a
+median over them, so that the few that are evidence themselves do not count; random genes, evenly
+spread, are always among them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+REACH = 4  # genes on each side
+REACH_COMPLETE = 15
+NORMAL_MAD = 1.4826  # standard deviations of a normal distribution in a median deviation
+# An engine rounds in float32: log probabilities differ by about so much with the batch.
+ENGINE_NOISE = 2e-6
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Control:
+    """What was measured on controls.
+
+    Args:
+        shift: What leaving out a gene of each rank moves, [genes], in log probability.
+        noise: Standard deviation of the controls around it, robustly.
+    """
+
+    shift: Float64
+    noise: float
+
+
+def make_control(places: Indices, effects: Float64, genes: int) -> Control:
+    """The shift over all ranks.
+
+    Args:
+        places: Places of the controls, ascending, [C].
+        effects: Their effects [C].
+        genes: How many places there are.
+    """
+    complete = len(places) == genes
+    reach = REACH_COMPLETE if complete else REACH
+    medians = np.empty(len(places))
+    apart = np.empty(len(places))
+    for index in range(len(places)):
+        first, end = max(0, index - reach), index + reach + 1
+        medians[index] = np.median(effects[first:end])
+        # A gene is no control of itself: of nine, one in nine would be the median.
+        others = np.delete(effects[first:end], index - first)
+        apart[index] = effects[index] - np.median(others) if len(others) else 0.0
+    shift = np.interp(np.arange(genes), places, medians)
+    noise = NORMAL_MAD * float(np.median(np.abs(apart)))
+    return Control(shift=shift, noise=max(noise, ENGINE_NOISE))
+
+
+def spread_places(genes: int, count: int, random: np.random.Generator) -> Indices:
+    """Random places, one in each of `count` equally long stretches, ascending."""
+    ends = np.linspace(0, genes, count + 1).astype(np.int64)
+    return random.integers(ends[:-1], ends[1:])
