@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
@@ -49,6 +50,7 @@ class Explainer:
         describer: Writes the texts; its engines score them.
         options: What to explain, and the budget.
         names: Of the genes; None: as the bundle has them.
+        advance: Told of runs that are done; threads call it.
 
     Raises:
         C2TError: The bundle's texts have no such field.
@@ -61,11 +63,13 @@ class Explainer:
         options: ExplainOptions | None = None,
         *,
         names: GeneNames | None = None,
+        advance: Callable[[int], None] = lambda runs: None,
     ) -> None:
         self.options = options or ExplainOptions()
         self._bundle, self._describer = bundle, describer
         check_explaining(bundle, describer, self.options)
         self._names = names or GeneNames(bundle.genes)
+        self._advance = advance
         self._lock = threading.Lock()
         self._idle: list[WordScorer] = []
 
@@ -106,7 +110,7 @@ class Explainer:
             written=said.words if said else None,
             genes_used=description.genes_used,
         )
-        genes = np.flatnonzero([self._names.is_gene(token) for token in tokens.tolist()])
+        genes = self._genes(tokens)
         problem = description.error
         if problem is None and said is None:
             problem = f"the text does not say one {options.field.replace('_', ' ')}"
@@ -115,26 +119,58 @@ class Explainer:
         if problem is not None or said is None:
             return replace(nothing, error=problem)
         try:
-            words = self._words(description, said)
-            with self._scorer() as scorer:
-                found = Search(
-                    tokens,
-                    genes,
-                    blank_token=self._bundle.manifest.gene_input.pad_token,
-                    options=options,
-                    score=lambda inputs: scorer.score(inputs, words),
-                ).run()
+            words = self.words(description, said)
+            found = self.search(tokens, words)
         except NotFiniteError:
             return replace(nothing, error="the engine's logits are not finite")
         except C2TError as error:
             return replace(nothing, error=error.problem)
         return self._evidence(nothing, words, found, tokens[genes])
 
-    def _words(self, description: Description, said: Field) -> ScoredWords:
+    def words(self, description: Description, said: Field) -> ScoredWords:
+        """What is scored for a cell.
+
+        Args:
+            description: Of the cell.
+            said: What it says in the field.
+
+        Raises:
+            C2TError: The label cannot be written there.
+        """
         label = self.options.label
         if label is None:
             return written_words(self._bundle, description, said)
         return named_words(self._bundle, description.text or "", said, label=label)
+
+    def search(self, tokens: GeneTokenArray, words: ScoredWords) -> Found:
+        """Look for the evidence of one cell.
+
+        Args:
+            tokens: Its gene tokens [S].
+            words: What is scored.
+
+        Raises:
+            NotFiniteError: A score is not a number.
+            EngineError: A run failed.
+        """
+        with self.scorer() as scorer:
+
+            def score(inputs: GeneTokenArray) -> NDArray[np.float64]:
+                scores = scorer.score(inputs, words)
+                self._advance(len(inputs))
+                return scores
+
+            return Search(
+                tokens,
+                self._genes(tokens),
+                blank_token=self._bundle.manifest.gene_input.pad_token,
+                options=self.options,
+                score=score,
+            ).run()
+
+    def _genes(self, tokens: GeneTokenArray) -> NDArray[np.int64]:
+        """Positions of a cell's tokens that are genes."""
+        return np.flatnonzero([self._names.is_gene(token) for token in tokens.tolist()])
 
     def _evidence(
         self, nothing: CellEvidence, words: ScoredWords, found: Found, genes: GeneTokenArray
@@ -177,7 +213,7 @@ class Explainer:
         )
 
     @contextmanager
-    def _scorer(self) -> Iterator[WordScorer]:
+    def scorer(self) -> Iterator[WordScorer]:
         """Borrow a scorer: one that is idle, else a new one over the same weights."""
         with self._lock:
             scorer = self._idle.pop() if self._idle else None

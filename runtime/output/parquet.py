@@ -23,7 +23,7 @@ def write_parquet(
     Raises:
         OutputError: pyarrow is not installed.
     """
-    pyarrow, parquet = _import_pyarrow()
+    pyarrow, parquet = import_pyarrow()
     text, number = pyarrow.string(), pyarrow.float64()
     kinds = (text, text, number, number, pyarrow.int32(), text, *([text] * len(FIELD_COLUMNS)))
     schema = pyarrow.schema(
@@ -42,7 +42,7 @@ def read_parquet(path: Path, first: int = 0) -> Iterator[Record]:
     Raises:
         OutputError: It cannot be read, or pyarrow is not installed.
     """
-    pyarrow, parquet = _import_pyarrow()
+    pyarrow, parquet = import_pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
             rows = itertools.count(first)
@@ -62,10 +62,10 @@ def check_parquet(cells: Path) -> None:
     Raises:
         OutputError: pyarrow is not installed.
     """
-    _import_pyarrow()
+    import_pyarrow()
 
 
-def _import_pyarrow() -> tuple[Any, Any]:
+def import_pyarrow() -> tuple[Any, Any]:
     """Import pyarrow and its Parquet part.
 
     Raises:

@@ -29,12 +29,12 @@ def write_csv(cells: Path, path: Path, records: Iterable[Record], about: dict[st
     Values that hold commas, quotes or line breaks are quoted. Missing values are empty.
     """
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(_PlainNewlines(stream))
+        writer = csv.writer(PlainNewlines(stream))
         writer.writerow(FIELDS)
         writer.writerows([getattr(record, name) for name in FIELDS] for record in records)
 
 
-class _PlainNewlines:
+class PlainNewlines:
     """Takes the lines of a CSV writer and ends them with a plain newline.
 
     The writer quotes the characters of its line ends. Told to end lines with a plain newline, it
