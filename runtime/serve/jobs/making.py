@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import msgspec
 
 import c2t
-from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.describe.describer import check_options
 from c2t.runtime.serve.jobs.audit_lines import JobAudit
 from c2t.runtime.serve.jobs.errors import JobsFullError, renamed
 from c2t.runtime.serve.jobs.folders import Folders, check_name, storing
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
+from c2t.runtime.serve.jobs.inputs.one_file import check_one_file
 from c2t.runtime.serve.jobs.inputs.request import CELLS_NAME, JobRequest
 from c2t.runtime.serve.jobs.inputs.uploads import ByteBudget, Upload, too_large
 from c2t.runtime.serve.jobs.options import JobOptions
@@ -108,7 +108,7 @@ class JobMaker:
             path = folder.input / name
             with refusing(self._room.audit):
                 try:
-                    check_cells_path(path)
+                    check_one_file(path)
                 except C2TError as error:
                     raise renamed(error, path, name) from error
                 return self._admit(job_id, request, how.key, digest=digest, size=size)
@@ -140,7 +140,7 @@ class JobMaker:
         try:
             with request.cells(folder, self._allowed) as link:
                 try:
-                    check_cells_path(link)
+                    check_one_file(link)
                 except C2TError as error:
                     raise renamed(error, link, place.name) from error
             return self._admit(job_id, request, how.key)

@@ -28,6 +28,10 @@ from c2t.runtime.system.portable.open_flags import BINARY
 
 LINES_HINT = "ask for jsonl, csv or parquet"
 ENTRY = 8  # bytes, little-endian
+# Names of files that are no `.h5ad` files; of others the content decides when it is asked for.
+NO_H5AD = (
+    *(".h5", ".h5mu", ".loom", ".gz", ".zip", ".csv", ".tsv", ".txt", ".tab", ".mtx", ".zarr"),
+)
 
 
 class LineIndex:
@@ -116,17 +120,19 @@ def result_path(folder: JobFolder, name: str, kind: ResultFormat) -> Path:
     return folder.results / (f"{stem}.c2t{suffix}" if suffix == OBS_SUFFIX else f"{stem}{suffix}")
 
 
-def available_formats(source: str) -> tuple[ResultFormat, ...]:
+def available_formats(source: str, name: str) -> tuple[ResultFormat, ...]:
     """The formats that results of such cells can have here.
 
     Args:
         source: How the cells came; see `JobState`.
+        name: The file's. Only a copy of an `.h5ad` file takes descriptions.
     """
     formats: list[ResultFormat] = ["jsonl", "csv"]
     with contextlib.suppress(OutputError):
         OUTPUT_FORMATS[".parquet"].check(Path())
         formats.append("parquet")
-    return (*formats, "h5ad") if source != "cells" else tuple(formats)
+    other = source == "cells" or name.lower().endswith(NO_H5AD)
+    return tuple(formats) if other else (*formats, "h5ad")
 
 
 def check_unchanged(folder: JobFolder, cells: Path) -> None:
@@ -159,6 +165,7 @@ def write_results(
         OutputError: HDF5 cannot add to the file of cells, or the journal is damaged.
         StorageError: The disk is full.
     """
+    OUTPUT_FORMATS[target.suffix].check(cells)
     with storing(target.name):
         folder.results.mkdir(mode=0o700, exist_ok=True)
         with atomic_file(target, force=True) as temporary:

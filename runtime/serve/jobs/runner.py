@@ -230,7 +230,9 @@ class Runner:
             cancelled=lambda: self._closing or entry.cancel,
         )
         self._audit.done(entry)
-        self._end(entry, "done", about=about, formats=available_formats(request.source))
+        self._end(
+            entry, "done", about=about, formats=available_formats(request.source, request.name)
+        )
 
     def _end(self, entry: JobEntry, state: Status, *, later: bool = False, **changes: Any) -> None:
         ended = now()
@@ -238,7 +240,7 @@ class Runner:
             self._audit.ended(entry, state, str(changes.get("problem", "")), later=later)
         entry.bytes = entry.folder.bytes()
         if state != "done" and entry.state.done:
-            changes.setdefault("formats", available_formats(entry.state.source))
+            changes.setdefault("formats", available_formats(entry.state.source, entry.state.name))
         expires = ended + timedelta(seconds=self._options.keep_seconds)
         self._registry.change(entry, state=state, ended=ended, expires=expires, **changes)
 

@@ -26,6 +26,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How to read a file of cells, and which of its cells. As of `c2t describe`."""
 
+    part: Name | None = None
     layer: Name | None = None
     gene_column: Name | None = None
     cells: Annotated[tuple[Name, ...], Meta(max_length=IDS_MAX)] | None = None
@@ -35,6 +36,7 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     def options(self, settings: Settings) -> CellOptions:
         """The same for the reader of cells, with the settings that are about reading."""
         return CellOptions(
+            part=self.part,
             layer=self.layer,
             values=settings.counts_are,
             gene_column=self.gene_column,

@@ -1,4 +1,4 @@
-"""Files of descriptions from other formats of cells: what is marked, what is refused at once."""
+"""Results of other formats of cells: how their files are marked, and what is refused at once."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ export function handleForm(open) {
   }
 
   async function describePath(path) {
-    const { layer, limit, ...others } = options();
+    const { part, layer, limit, ...others } = options();
     const settings = Object.fromEntries(Object.entries(others).map(([name, value]) => [name, ["max_new_tokens", "num_beams"].includes(name) ? Number(value) : value]));
-    const reading = { ...(layer && { layer }), ...(limit && { limit: Number(limit) }) };
+    const reading = { ...(part && { part }), ...(layer && { layer }), ...(limit && { limit: Number(limit) }) };
     byId("new-problem").hidden = true;
     try {
       const headers = { "Content-Type": "application/json" };
