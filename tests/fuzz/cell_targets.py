@@ -42,13 +42,18 @@ def _make_bytes(folder: Path, random: Random) -> Path:
 def _make_structure(folder: Path, random: Random) -> Path:
     path = folder / "cells.h5ad"
     path.write_bytes(random.choice(_FILES))
+    change_structure(path, random)
+    return path
+
+
+def change_structure(path: Path, random: Random) -> None:
+    """Delete, exchange, retype or link some of what an HDF5 file holds."""
     with h5py.File(path, "r+") as file:
         for _ in range(random.choice((1, 1, 2, 3))):
             names: list[str] = []
             file.visit(names.append)
             if names:
                 _change(file, random.choice(names), random)
-    return path
 
 
 def _change(file: h5py.File, name: str, random: Random) -> None:

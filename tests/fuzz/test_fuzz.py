@@ -22,6 +22,11 @@ CASES = {
     "built": 20,
     "h5ad-structure": 20,
     "h5ad-bytes": 20,
+    "hdf5-formats": 20,
+    "hdf5-formats-bytes": 20,
+    "mex": 20,
+    "tables": 20,
+    "zarr": 20,
     "pickles": 60,
     "ontologies": 40,
     "labels": 40,
@@ -30,6 +35,8 @@ CASES = {
 }
 SLOW = {"checkpoints": pytest.mark.slow}
 NEEDS = {"graphs": "onnx", "built": "onnx", "checkpoints": "torch", "ontologies": "obonet"}
+NEEDS |= {name: "anndata" for name in ("hdf5-formats", "hdf5-formats-bytes", "mex", "tables")}
+NEEDS |= {"zarr": "zarr"}
 NEEDS |= {name: "onnx" for name in ("manifest", "manifest-used", "bundle-files")}
 
 
