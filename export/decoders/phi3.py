@@ -43,6 +43,7 @@ SETTINGS = rotary_config.SETTINGS | {
     "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "attention_dropout",
     "resid_pdrop", "embd_pdrop", "sliding_window", "partial_rotary_factor",
     "original_max_position_embeddings",  # read with longrope only
+    "pad_token_id",
 }  # fmt: skip
 # No Phi-3 has biases, and transformers reads no field for them.
 NEUTRAL = {"rotary_pct": 1.0}
@@ -82,8 +83,12 @@ def check_config(config: Phi3Config) -> None:
 
 
 def translate(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of newer saves as those that are read here; see `translate_rope`."""
-    return without_null(rotary_config.translate_rope(fields), "head_dim", "partial_rotary_factor")
+    """Fields of newer saves as those that are read here; see `translate_rope`.
+
+    Nothing is padded. The class's own padding token, 32000, is outside of smaller vocabularies.
+    """
+    fields = without_null(rotary_config.translate_rope(fields), "head_dim", "partial_rotary_factor")
+    return {**fields, "pad_token_id": None}
 
 
 def restore_buffers(model: Phi3ForCausalLM) -> None:

@@ -21,7 +21,10 @@ _PREFIXES = {
     "llama.": DECODER,  # adapters made when the decoder alone was wrapped
 }
 # What names start with in adapters of which the decoder itself was wrapped.
-_DECODER_ITSELF = ("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")
+_DECODER_ITSELF = (
+    *("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head."),
+    *("gpt_neox.", "embed_out."),
+)
 _DOUBLED = re.compile(r"^(cell_encoder|decoder|cell_to_embedding)\.(?=\1\.)")
 # DistributedDataParallel, torch.compile, FSDP, activation checkpointing: anywhere in a name.
 _WRAPPERS = re.compile(

@@ -41,7 +41,9 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
     if not tokenizer.chat_template:
         problem = "the decoder's tokenizer has no chat template"
         raise CheckpointError(
-            problem, hint="use the folder of the Instruct model, or pass --chat-template FILE"
+            problem,
+            hint="use the folder of the Instruct model; a base model, like Pythia, has none: pass "
+            "that of the training run, --chat-template FILE",
         )
     placeholder_id = _placeholder_id(tokenizer, settings.placeholder_token)
     prompts = _Prompts(tokenizer, settings)
@@ -71,7 +73,9 @@ def _placeholder_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     ids = encode(tokenizer, token)
     if len(ids) != 1:
         problem = f"the tokenizer has no token {token!r} for the placeholders"
-        raise CheckpointError(problem, hint="pass the placeholder token of the training run")
+        raise CheckpointError(
+            problem, hint="pass that of the training run: --placeholder-token TOKEN"
+        )
     return ids[0]
 
 
@@ -100,6 +104,11 @@ class _Prompts:
             hint = "take another one: --chat-template NAME or FILE"
             if "strftime_now" in error or "date_string" in error:
                 hint = "it insists on a date: pass the date to write, --date"
+            elif "role" in error.lower():  # Gemma's and Mistral's own take no system message
+                hint = (
+                    "it may take no system message: pass the template of the training run, which "
+                    "says where that message stands: --chat-template FILE"
+                )
             raise CheckpointError(problem, hint=hint)
         return text
 
