@@ -86,7 +86,7 @@ def annotate(
         bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
     ] = True,
     threads: ThreadsOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cells scored at the same time.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells scored at the same time.")] = 8,
     prepack: Annotated[
         bool | None,
         typer.Option(

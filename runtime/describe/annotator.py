@@ -54,7 +54,7 @@ class AnnotateOptions:
     """
 
     threads: int | None = None
-    batch_size: int = 16
+    batch_size: int = 8
     prepack: bool | None = None
     engine: str = EngineName.auto
     temperature: float = 1.0

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from c2t.runtime.engine_protocol import Int32, Int64
 
 ROOT = 0
+STEP_TOKENS_MAX = 32  # as for drafts: engines that are built for named shapes take no more
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,8 @@ class CandidateTrie:
     def _chain(self, program: list[tuple[int, bool]], at: int) -> int:
         """How many nodes from one on follow each other."""
         end = at + 1
-        while end < len(program) and self._parent[program[end][0]] == program[end - 1][0]:
+        most = min(len(program), at + STEP_TOKENS_MAX)
+        while end < most and self._parent[program[end][0]] == program[end - 1][0]:
             end += 1
         return end - at
 

@@ -53,6 +53,13 @@ def test_one_row_runs_nothing_twice() -> None:
     assert runs == trie.runs == 9  # 1, 12, 123, 124 | 7, 79, 799, 7999, 79999
 
 
+def test_long_paths_run_in_several_steps() -> None:
+    """Plans of TensorRT take no more tokens at once than they were built for."""
+    trie = CandidateTrie((), [tuple(range(100))])
+    lengths = [step.tokens.shape[1] for step in trie.steps(1)]
+    assert lengths == [32, 32, 32, 3]
+
+
 def test_paths_of_one_token_need_no_run() -> None:
     trie = CandidateTrie((5,), [(1,), (2,)])
     assert (trie.runs, trie.depth) == (0, 0)
