@@ -9,6 +9,7 @@ Sources: Sennrich et al., 2016 (BPE); the byte alphabet of GPT-2; `models.BPE` o
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -23,8 +24,10 @@ from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError, first_line
 
 TEXT_LETTERS_MAX = 4096  # joining takes the square of a piece's length
+KEPT_MAX = 1 << 14  # pieces whose tokens are kept
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 WORD_MARK = "▁"
+_WORDS = re.compile(f"{WORD_MARK}*[^{WORD_MARK}]+|{WORD_MARK}+")
 
 
 class TextEncoder(Protocol):
@@ -89,11 +92,22 @@ class BytePairEncoder:
         self._byte_fallback = byte_fallback
         self._whole_pieces = whole_pieces
         self._refused = refused
+        self._kept: dict[str, tuple[int, ...]] = {}
 
     def encode(self, text: str) -> tuple[int, ...]:
         """See `TextEncoder.encode`."""
         _check(text, self._refused)
-        return tuple(token for piece in self._split(text) for token in self._piece(piece))
+        return tuple(token for piece in self._split(text) for token in self._kept_piece(piece))
+
+    def _kept_piece(self, piece: str) -> tuple[int, ...]:
+        """The tokens of a piece; names have few different words."""
+        tokens = self._kept.get(piece)
+        if tokens is None:
+            tokens = tuple(self._piece(piece))
+            if len(self._kept) >= KEPT_MAX:
+                self._kept.clear()
+            self._kept[piece] = tokens
+        return tokens
 
     def _piece(self, piece: str) -> Iterator[int]:
         if self._whole_pieces and piece in self._vocabulary:
@@ -159,12 +173,15 @@ def open_encoder(path: Path) -> TextEncoder:
     refused = frozenset(token.content for token in file.added_tokens or [] if token.content.strip())
     split = _splitter(file)
     model = file.model
+    ranks = _ranks(model, path.name)
+    if split in _MARKING and not any(map(_joins_words, ranks)):
+        split = _in_words(split)
     plain = not (model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix)
     if model.type != "BPE" or not plain or split is None or not isinstance(model.vocab, dict):
         return _LibraryEncoder(content, refused)
     return BytePairEncoder(
         model.vocab,
-        _ranks(model, path.name),
+        ranks,
         split,
         byte_fallback=model.byte_fallback,
         whole_pieces=model.ignore_merges,
@@ -200,11 +217,9 @@ def _splitter(file: _File) -> Callable[[str], Iterator[str]] | None:
     """How a text becomes pieces, None for a kind that is not known here."""
     normal, before = file.normalizer, file.pre_tokenizer
     kinds = _parts(normal, "normalizers"), _parts(before, "pretokenizers")
-    if kinds[1] == [] and kinds[0] == [
-        {"type": "Prepend", "prepend": WORD_MARK},
-        {"type": "Replace", "pattern": {"String": " "}, "content": WORD_MARK},
-    ]:
-        return _marked  # Llama 2
+    for known, marked in _WITH_MARKS:
+        if kinds == known:
+            return marked
     if kinds[0] == []:
         composed = False
     elif kinds[0] == [{"type": "NFC"}]:
@@ -254,10 +269,55 @@ def _parts(stage: Any, name: str) -> list[Any] | None:
     return [stage]
 
 
-def _marked(text: str) -> Iterator[str]:
-    """A text as one piece, each of its words with a mark before it."""
+def _all_marked(text: str) -> Iterator[str]:
+    """A text as one piece, a mark before each of its words."""
     if text:
         yield WORD_MARK + text.replace(" ", WORD_MARK)
+
+
+def _once_marked(text: str) -> Iterator[str]:
+    """The same, but a text that begins with a space gets no further mark."""
+    marked = text.replace(" ", WORD_MARK)
+    if marked:
+        yield marked if marked.startswith(WORD_MARK) else WORD_MARK + marked
+
+
+def _joins_words(merge: tuple[str, str]) -> bool:
+    """Whether a merge reaches from one word into the next."""
+    inner = "".join(merge).lstrip(WORD_MARK)
+    return WORD_MARK in inner
+
+
+def _in_words(split: Callable[[str], Iterator[str]]) -> Callable[[str], Iterator[str]]:
+    """The same text in words, each with its marks: where no merge joins two, nothing changes."""
+
+    def words(text: str) -> Iterator[str]:
+        for piece in split(text):
+            yield from _WORDS.findall(piece)
+
+    return words
+
+
+def _inner_marked(text: str) -> Iterator[str]:
+    """The same without a mark before the first word."""
+    if text:
+        yield text.replace(" ", WORD_MARK)
+
+
+_REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": WORD_MARK}
+_SPLIT = {
+    **{"type": "Split", "pattern": {"String": " "}},
+    **{"behavior": "MergedWithPrevious", "invert": False},
+}
+_METASPACE = {"type": "Metaspace", "replacement": WORD_MARK, "split": False}
+_MARKING = (_all_marked, _once_marked, _inner_marked)
+# Normalizers and pre-tokenizers, and what they make of a text.
+_WITH_MARKS: tuple[tuple[Any, Callable[[str], Iterator[str]]], ...] = (
+    (([{"type": "Prepend", "prepend": WORD_MARK}, _REPLACE], []), _all_marked),  # Llama 2
+    (([], [_METASPACE | {"prepend_scheme": "first"}]), _once_marked),  # Mistral
+    (([], [_METASPACE | {"prepend_scheme": "always"}]), _once_marked),
+    (([_REPLACE], [_SPLIT]), _inner_marked),  # Gemma 2: no space is left to split at
+)
 
 
 def _byte_letters() -> list[str]:

@@ -20,6 +20,7 @@ TEXTS = (
     "  two  spaces\t\n\r\n and a line's end; it's THE'S 'll '",
     "αβ T-cell (human) ²³ 1234567 ½ x² naïve café e\u0301 日本語 😀 _under_score 'S",
     "CD45RA+CD27-/CD28(low) IgG1κ 5-HT3A, p<0.05",
+    "cel cel el c sa el  el c Tel cel",
     "",
     " ",
 )
@@ -46,15 +47,34 @@ def split(pattern: str) -> dict[str, Any]:
     }
 
 
-def llama2() -> dict[str, Any]:
-    """A tokenizer of the kind of Llama 2: marks for spaces, bytes for rare letters."""
+LLAMA2 = [
+    {"type": "Prepend", "prepend": "▁"},
+    {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+]
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+AT_SPACES = {
+    **{"type": "Split", "pattern": {"String": " "}},
+    **{"behavior": "MergedWithPrevious", "invert": False},
+}
+
+
+def with_marks(
+    normal: list[dict[str, Any]],
+    before: dict[str, Any] | None,
+    more: tuple[tuple[str, str], ...] = (),
+) -> dict[str, Any]:
+    """A tokenizer with marks for spaces, and bytes for rare letters."""
     words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁Tcelsam,iof"]
-    merges = [("▁", "c"), ("e", "l"), ("▁c", "el"), ("▁cel", "l"), ("▁", "T"), ("s", "a")]
-    words += [left + right for left, right in merges]
-    normal = [
-        {"type": "Prepend", "prepend": "▁"},
-        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    merges = [
+        *more[1:],
+        ("▁", "c"),
+        ("e", "l"),
+        ("▁c", "el"),
+        ("▁cel", "l"),
+        ("▁", "T"),
+        ("s", "a"),
     ]
+    words += [left + right for left, right in merges]
     model = {
         **{"type": "BPE", "dropout": None, "unk_token": "<unk>", "fuse_unk": True},
         **{"continuing_subword_prefix": None, "end_of_word_suffix": None, "byte_fallback": True},
@@ -62,8 +82,8 @@ def llama2() -> dict[str, Any]:
         "merges": [" ".join(merge) for merge in merges],
     }
     return tokenizer_file(
-        normalizer={"type": "Sequence", "normalizers": normal},
-        pre_tokenizer=None,
+        normalizer={"type": "Sequence", "normalizers": normal} if normal else None,
+        pre_tokenizer=before,
         model=model,
         added_tokens=[],
     )
@@ -81,7 +101,10 @@ KINDS = {
     "gpt2": tokenizer_file(),
     "llama3": tokenizer_file(pre_tokenizer=split(LLAMA3)),
     "qwen2": tokenizer_file(pre_tokenizer=split(QWEN2), normalizer={"type": "NFC"}),
-    "llama2": llama2(),
+    "llama2": with_marks(LLAMA2, None),
+    "joined words": with_marks(LLAMA2, None, more=(("e", "l"), ("el", "▁"), ("el▁", "c"))),
+    "mistral": with_marks([], METASPACE),
+    "gemma2": with_marks(LLAMA2[1:], AT_SPACES),
     "whole pieces": whole_pieces(),
 }
 
