@@ -26,6 +26,7 @@ from c2t.runtime.annotate.outputs import (
     MATRIX_FORMATS,
     Output,
     check_output,
+    json_line,
     json_lines,
 )
 from c2t.runtime.annotate.results import Results
@@ -195,9 +196,13 @@ def annotate_file(
             temperature=annotating.temperature,
             engine=describer.engines.label,
         )
+        streaming = options.output is None and options.calibrate_on is None
         with progress_bar("annotating", reader.n_cells, unit="cells") as step:
             for cell in annotator.annotate(reader):
                 results.add(cell)
+                if streaming:
+                    stream.write(json_line(cell, labels, options.top))
+                    stream.flush()
                 step(1)
         bundle.check_unchanged()
         mark.check_unchanged(options.cells, hint="run again")
@@ -284,7 +289,7 @@ def _write(
         names = ", ".join(map(str, paths))
         problem = f"cannot write {names}: {cause.strerror or cause}"
         raise OutputError(problem, hint="mend that and run the same command again") from cause
-    if options.output is None:
+    if options.output is None and fitted is not None:  # else they were written one by one
         stream.writelines(json_lines(output))
     return AnnotateSummary(
         cells=len(results.ids),

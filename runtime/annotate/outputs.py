@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 
 from c2t.runtime.annotate.into_h5ad import write_h5ad
+from c2t.runtime.annotate.labels import Labels
 from c2t.runtime.annotate.results import Results, columns, flat_record, nested_record
+from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.output.obs import check_obs
 from c2t.runtime.output.parquet import ROW_GROUP, check_parquet
 from c2t.runtime.system.errors import OutputError
@@ -55,9 +57,13 @@ def write_jsonl(output: Output, path: Path) -> None:
 
 def json_lines(output: Output) -> Iterable[bytes]:
     """The lines of JSON, each with its newline."""
-    labels = output.results.labels
     for cell in output.results.cells():
-        yield msgspec.json.encode(nested_record(cell, labels, output.top)) + b"\n"
+        yield json_line(cell, output.results.labels, output.top)
+
+
+def json_line(cell: LabelledCell, labels: Labels, top: int) -> bytes:
+    """One cell as a line of JSON, newline included."""
+    return msgspec.json.encode(nested_record(cell, labels, top)) + b"\n"
 
 
 def write_csv(output: Output, path: Path) -> None:

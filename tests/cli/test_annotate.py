@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from cli_process import Command, random_cells, run_c2t
+from cli_process import C2T, ENVIRONMENT, Command, random_cells, run_c2t
 
 LABELS = "label,id\nT cell,CL:0000084\nB cell,CL:0000236\nerythrocyte,\nplatelet,CL:0000233\n"
 NAMES = ["T cell", "B cell", "erythrocyte", "platelet"]
@@ -206,3 +207,31 @@ def test_no_cell_that_can_be_annotated(
     done = call_c2t("annotate", bundle, cells, "--labels", labels, "--cells", "cell3")
     assert done.returncode == 1
     assert "no cell of" in done.stderr
+
+
+def test_lines_come_while_cells_are_annotated(bundle: Path, cells: Path, labels: Path) -> None:
+    """A reader that goes away after the first line ends the run, without an error."""
+    words = [str(C2T), "annotate", str(bundle), str(cells), "--labels", str(labels)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["cell"] == "cell0"
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said
+
+
+def test_no_cell_can_be_annotated_and_a_temperature_is_wanted(
+    call_c2t: Command, bundle: Path, labels: Path, tmp_path: Path
+) -> None:
+    adata = random_cells(8)[3:4].copy()  # an empty cell
+    adata.obs["type"] = "T cell"
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    fit = ("--calibrate-on", "type", "--save-calibration", tmp_path / "c.json")
+    done = call_c2t("annotate", bundle, path, "--labels", labels, *fit)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith("error: ")
+    assert not (tmp_path / "c.json").exists()
