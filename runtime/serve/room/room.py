@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, TimeoutError
+from contextlib import contextmanager
 from functools import partial
 
 from c2t.runtime.bundle.text_tokenizer import decode_text
@@ -127,13 +128,31 @@ class EngineRoom:
         """
         with refusing(self.audit):
             self._check_room(len(request.cells))
-            read = self._reader.read(
-                [cell.counts for cell in request.cells],
-                _names(request.cells),
-                _reading(request.settings),
-            )
+            read = self.read(request.cells, _reading(request.settings))
             audit = self._audit_of(request)
             return self._submit(read, request.settings, stream=stream, wake=wake, audit=audit)
+
+    def read(self, cells: Sequence[CountedCell], options: CellOptions) -> ReadCells:
+        """Read cells of a request.
+
+        Raises:
+            CellFileError: The cells as a whole cannot be read as counts over known genes.
+        """
+        return self._reader.read([cell.counts for cell in cells], _names(cells), options)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Something other than a description is under way: `drain` waits for it.
+
+        Raises:
+            StoppingError: The service is about to stop.
+        """
+        self._check_stopping()
+        self._enter()
+        try:
+            yield
+        finally:
+            self._enter(-1)
 
     def describe_unread(
         self,
@@ -276,11 +295,14 @@ class EngineRoom:
         self._stopping = True
         self._queues.close()
 
-    def _check_room(self, cells: int) -> None:
+    def _check_stopping(self) -> None:
         if self._stopping:
             self.observer.rejected("stopping")
             problem = "the service is about to stop"
             raise StoppingError(problem, hint="send the cells again when it is back")
+
+    def _check_room(self, cells: int) -> None:
+        self._check_stopping()
         waiting = self._queues.waiting_urgent
         if waiting + cells > self.limits.waiting_cells and waiting:
             self.observer.rejected("overloaded")

@@ -1,0 +1,217 @@
+"""Labels compared and texts explained, for cells of requests and of jobs.
+
+One decision: one analysis runs at a time, in the thread that asks for it, beside the workers that
+write texts. Explaining a cell takes as long as some hundred texts: more at a time would only slow
+all others down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TypeVar
+
+import msgspec
+
+from c2t.runtime.audit.line import Action, Details
+from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.explainer import Explainer
+from c2t.runtime.explain.gene_names import GeneNames
+from c2t.runtime.explain.options import ExplainOptions
+from c2t.runtime.serve.room.analysis_messages import (
+    AnnotateRequest,
+    AnnotateResponse,
+    CountsAre,
+    EvidenceResult,
+    EvidenceSettings,
+    ExplainRequest,
+    ExplainResponse,
+    evidence_result,
+    label_result,
+)
+from c2t.runtime.serve.room.audit import SCOPE, refusing
+from c2t.runtime.serve.room.limits import JobCancelled, OverloadedError
+from c2t.runtime.serve.room.messages import CountedCell
+from c2t.runtime.serve.room.room import EngineRoom
+
+WAITING_MAX = 8  # analyses that wait for their turn
+LOOK_INTERVAL = 0.1  # how late a waiting one notices that nobody wants it, in seconds
+
+T = TypeVar("T")
+Unwanted = Callable[[], bool]  # whether nobody waits for the answer any more
+
+
+class Analyses:
+    """Compares labels and explains texts with a room's model.
+
+    Args:
+        room: Its model, reader and audit trail.
+    """
+
+    def __init__(self, room: EngineRoom) -> None:
+        self._room = room
+        self._turn = threading.Semaphore()
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    def annotate(
+        self, request: AnnotateRequest, *, unwanted: Unwanted = lambda: False
+    ) -> AnnotateResponse:
+        """Compare labels for the cells of a request.
+
+        Args:
+            request: Cells and labels.
+            unwanted: Asked between cells.
+
+        Raises:
+            C2TError: Labels that cannot be compared; cells that cannot be read; too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        with refusing(self._room.audit), self._turned(unwanted):
+            cells, warnings = self._read(request.cells, request.settings)
+            annotator = self._room.model.annotator(request.labels)
+            results = [
+                label_result(cell, request.top)
+                for cell in _until(annotator.annotate([cells]), unwanted)
+            ]
+            response = AnnotateResponse(results, [*warnings, *annotator.doubts])
+            self._record(request, response, "labels were compared")
+        return response
+
+    def explain(
+        self, request: ExplainRequest, *, unwanted: Unwanted = lambda: False
+    ) -> ExplainResponse:
+        """Explain the texts of the cells of a request.
+
+        Args:
+            request: Cells, and what to explain.
+            unwanted: Asked after every run.
+
+        Raises:
+            C2TError: The texts have no such field; cells that cannot be read; too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        with refusing(self._room.audit), self._turned(unwanted):
+            cells, warnings = self._read(request.cells, request.settings)
+            results = self._evidence([cells], request.evidence, self._names, unwanted)
+            response = ExplainResponse(results, list(warnings))
+            self._record(request, response, "texts were explained")
+        return response
+
+    def explain_cell(
+        self,
+        reader: CellReader,
+        place: int,
+        settings: EvidenceSettings,
+        *,
+        unwanted: Unwanted = lambda: False,
+    ) -> EvidenceResult:
+        """Explain the text of one cell of a file.
+
+        Args:
+            reader: The open file.
+            place: Among its chosen cells.
+            settings: What to explain.
+            unwanted: Asked after every run.
+
+        Raises:
+            C2TError: The texts have no such field; the file cannot be read; too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        with refusing(self._room.audit), self._turned(unwanted):
+            names = GeneNames(self._room.model.bundle.genes, reader)
+            chunks = reader.chunks(place, place + 1)
+            (result,) = self._evidence(chunks, settings, names, unwanted)
+            self._record(settings, result, f"the text of cell {place + 1} was explained")
+        return result
+
+    @cached_property
+    def _names(self) -> GeneNames:
+        return GeneNames(self._room.model.bundle.genes)
+
+    def _read(
+        self, cells: Sequence[CountedCell], settings: CountsAre
+    ) -> tuple[EncodedCells, Sequence[str]]:
+        options = CellOptions(
+            values=settings.counts_are,
+            min_coverage=settings.min_coverage,
+            organism=settings.organism,
+        )
+        read = self._room.read(cells, options)
+        return read.cells, read.warnings
+
+    def _evidence(
+        self,
+        chunks: Iterable[EncodedCells],
+        settings: EvidenceSettings,
+        names: GeneNames,
+        unwanted: Unwanted,
+    ) -> list[EvidenceResult]:
+        def advance(runs: int) -> None:
+            if unwanted():
+                raise JobCancelled
+
+        model = self._room.model
+        options = ExplainOptions(
+            field=settings.field, label=settings.label, runs=settings.runs, seed=settings.seed
+        )
+        explainer = Explainer(
+            model.bundle, model.describer(), options, names=names, advance=advance
+        )
+        return [
+            evidence_result(cell, settings.genes)
+            for cell in _until(explainer.explain(chunks), unwanted)
+        ]
+
+    @contextmanager
+    def _turned(self, unwanted: Unwanted) -> Iterator[None]:
+        """Wait for the turn, and keep the room open meanwhile."""
+        with self._room.busy():
+            with self._lock:
+                if self._waiting > WAITING_MAX:
+                    self._room.observer.rejected("overloaded")
+                    problem = f"{self._waiting} analyses wait already"
+                    hint = "send it again in 10 s"
+                    raise OverloadedError(problem, hint=hint, retry_after=10)
+                self._waiting += 1
+            try:
+                while not self._turn.acquire(timeout=LOOK_INTERVAL):
+                    if unwanted():
+                        raise JobCancelled
+                try:
+                    yield
+                finally:
+                    self._turn.release()
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+
+    def _record(self, request: msgspec.Struct, response: msgspec.Struct, result: str) -> None:
+        """A line of the audit trail, before the answer is given."""
+        if not self._room.audit.on:
+            return
+        bundle = self._room.model.bundle
+        details = Details(
+            scope=SCOPE,
+            input=type(request).__name__,
+            input_sha256=hashlib.sha256(msgspec.json.encode(request)).hexdigest(),
+            bundle=bundle.digest,
+            signer=bundle.trust.fingerprint if bundle.trust else "",
+            engine=self._room.model.describer().engines.label,
+            text_sha256=hashlib.sha256(msgspec.json.encode(response)).hexdigest(),
+            result=result,
+        )
+        self._room.audit.record(Action.request, details)
+
+
+def _until(items: Iterable[T], unwanted: Unwanted) -> Iterator[T]:
+    """Items, as long as somebody wants them."""
+    for item in items:
+        if unwanted():
+            raise JobCancelled
+        yield item
