@@ -10,8 +10,10 @@ from c2t.calibration.results.calibration import Sensitivity
 from c2t.runtime.system.svg import (
     AMBER,
     BLUE,
+    FONT_SIZE,
     GREY,
     INK,
+    LINE_HEIGHT,
     Attributes,
     Markup,
     bar,
@@ -20,13 +22,16 @@ from c2t.runtime.system.svg import (
     line,
     picture,
     text,
+    text_width,
+    wrapped,
 )
 
 # The judged bundle, and the one it is compared with.
 COLOURS = (BLUE, AMBER)
-FONT_SIZE = 12.5
-CHARACTER = 6.6  # mean width of a letter, in pixels
-LABEL_CHARACTERS = 36
+LABEL_WIDTH = 300  # pixels, after which a name goes on in the next line
+LETTERS = FONT_SIZE * LINE_HEIGHT
+NO_LABEL = "no label"
+MANY_COLUMNS = 16  # more are drawn narrower, to fit on a page
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,12 @@ class BarRow:
 
 def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
     """Dots with whiskers on an axis from 0 to 1, one line a figure."""
-    left, width, step = _label_room([row.name for row in rows]), 560, 30
-    height = step * len(rows) + 28
-    marks = _share_axis(left, width, height - 22)
+    names, width = RowLabels([row.name for row in rows], least=30), 560
+    left = names.room
+    marks = _share_axis(left, width, names.height + 6)
     for number, row in enumerate(rows):
-        y = step * number + 18
-        marks.append(_label(row.name, (left - 10, y + 4), "end"))
+        y = names.middle(number) + 3
+        marks += names.marks(number, 3)
         for series, interval in enumerate(row.intervals):
             if interval is None:
                 continue
@@ -72,28 +77,27 @@ def interval_chart(rows: Sequence[IntervalRow]) -> Markup:
             marks.append(dot((x, at), 4.5, colour, title=title))
         first = next((interval for interval in row.intervals if interval is not None), None)
         if first is not None:
-            marks.append(_label(percent(first), (left + width + 16, y + 4), "start"))
-    return picture((left + width + 190, height), marks, font_size=FONT_SIZE)
+            marks.append(text(percent(first), (left + width + 16, y + 4)))
+    return picture((left + width + 190, names.height + 28), marks, font_size=FONT_SIZE)
 
 
 def bar_chart(rows: Sequence[BarRow]) -> Markup:
     """Horizontal bars on an axis from 0 to 1, one line a label, a bar for each series."""
-    left, width = _label_room([row.name for row in rows]), 560
     series = max((len(row.shares) for row in rows), default=1)
     thick = 16 if series == 1 else 9
-    step = thick * series + 10
-    height = step * len(rows) + 28
-    marks = _share_axis(left, width, height - 22)
+    names, width = RowLabels([row.name for row in rows], least=thick * series + 10), 560
+    left = names.room
+    marks = _share_axis(left, width, names.height + 6)
     for number, row in enumerate(rows):
-        top = step * number + 6
-        marks.append(_label(row.name, (left - 10, top + thick * series / 2 + 4), "end"))
+        middle = names.middle(number)
+        top = middle - thick * series / 2
+        marks += names.marks(number)
         for place, share in enumerate(row.shares):
             size = max(width * _clamped(share), 1.0), thick - 1
             title = f"{row.name}: {100 * share:.1f} %"
             marks.append(bar((left, top + place * thick), size, COLOURS[place], title=title))
-        y = top + thick * series / 2 + 4
-        marks.append(_label(row.remark, (left + width + 16, y), "start", GREY))
-    return picture((left + width + 190, height), marks, font_size=FONT_SIZE)
+        marks.append(text(row.remark, (left + width + 16, middle + 4), GREY))
+    return picture((left + width + 190, names.height + 28), marks, font_size=FONT_SIZE)
 
 
 def heat_map(
@@ -106,33 +110,37 @@ def heat_map(
         columns: Predicted labels; "" is a text without a label.
         counts: (row, column) -> cells; a missing pair is 0.
     """
-    size = 38
-    left, top = _label_room(rows), round(_label_room(columns) * 0.72) + 12
-    marks = []
-    for place, name in enumerate(columns):
-        x = left + size * place + size / 2 + 4
-        marks.append(_label(name, (x, top - 8), "start", turned=-45))
+    size = 38 if len(columns) <= MANY_COLUMNS else 30
+    names = RowLabels([row or NO_LABEL for row in rows], least=size)
+    above = [_turned_lines(column or NO_LABEL) for column in columns]
+    # A name that is turned by half a right angle is 0.71 of its length high.
+    longest = max((text_width(line, FONT_SIZE) for lines in above for line in lines), default=0)
+    left, top = names.room, round(longest * 0.71) + 24
+    marks: list[Markup] = []
+    for place, (column, lines) in enumerate(zip(columns, above, strict=True)):
+        for number, words in enumerate(lines):
+            x = left + size * place + size / 2 + 4 + number * LETTERS * 1.41
+            marks.append(text(words, (x, top - 8), turned=-45, title=column))
     for number, row in enumerate(rows):
-        y = top + size * number
+        y = top + names.middle(number) - size / 2
         whole = sum(counts.get((row, column), 0) for column in columns)
-        marks.append(_label(row, (left - 10, y + size / 2 + 4), "end"))
+        marks += names.marks(number, top)
         for place, column in enumerate(columns):
             count = counts.get((row, column), 0)
             share = count / whole if whole else 0.0
             x = left + size * place
             # Right answers are blue and wrong ones red, so that errors stand out.
             fill = _shade("#1d4ed8" if row == column else "#dc2626", share)
-            said = column or "no label"
+            said = column or NO_LABEL
             title = f"{row}: {said} in {count:,} of {whole:,} cells"
             box = (size - 2, size - 2)
             marks.append(bar((x + 1, y + 1), box, fill, radius=3, title=title))
             if count:
                 ink = "#ffffff" if share > 0.5 else INK
                 centre = x + size / 2, y + size / 2 + 4
-                marks.append(_label(_short(count), centre, "middle", ink, size=11))
-    # Turned names stick out on the right.
-    width = left + size * len(columns) + round(_label_room(columns) * 0.72)
-    return picture((width, top + size * len(rows) + 8), marks, font_size=FONT_SIZE)
+                marks.append(text(_short(count), centre, ink, anchor="middle", size=11))
+    width = left + size * len(columns)
+    return picture((width, top + names.height + 8), marks, font_size=FONT_SIZE)
 
 
 def histogram(values: Sequence[int], end: int) -> Markup:
@@ -142,7 +150,7 @@ def histogram(values: Sequence[int], end: int) -> Markup:
     for value in values:
         bins[min(value // span, len(bins) - 1)] += 1
     width, height, left, most = 34, 150, 44, max(*bins, 1)
-    marks = []
+    marks: list[Markup] = []
     for number, count in enumerate(bins):
         tall = height * count / most
         first, last = number * span, (number + 1) * span - 1
@@ -150,11 +158,12 @@ def histogram(values: Sequence[int], end: int) -> Markup:
         x, title = left + number * width, f"tokens {where}: {count:,} cells"
         marks.append(bar((x, 14 + height - tall), (width - 3, tall), COLOURS[0], title=title))
         if number % 4 == 0:
-            marks.append(_label(str(first), (x + width / 2 - 2, height + 32), "middle", GREY))
+            at = x + width / 2 - 2, height + 32
+            marks.append(text(str(first), at, GREY, anchor="middle"))
     base = 14.5 + height
     marks.append(line((left - 4, base), (left + width * len(bins), base), GREY))
-    marks.append(_label(f"{most:,}", (left - 10, 20), "end", GREY))
-    marks.append(_label("0", (left - 10, 18 + height), "end", GREY))
+    marks.append(text(f"{most:,}", (left - 10, 20), GREY, anchor="end"))
+    marks.append(text("0", (left - 10, 18 + height), GREY, anchor="end"))
     size = left + width * len(bins) + 30, height + 42
     return picture(size, marks, font_size=FONT_SIZE)
 
@@ -183,34 +192,65 @@ def percent(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
+class RowLabels:
+    """Names before the rows of a chart: whole, in as many lines as they need.
+
+    Args:
+        names: From top to bottom.
+        least: Height of a row whose name has one line.
+
+    Attributes:
+        room: Pixels to the left of the chart.
+        height: Of all rows.
+    """
+
+    def __init__(self, names: Sequence[str], *, least: float) -> None:
+        self._names = [name or NO_LABEL for name in names]
+        self._lines = [wrapped(name, LABEL_WIDTH, FONT_SIZE) for name in self._names]
+        widths = [text_width(line, FONT_SIZE) for lines in self._lines for line in lines]
+        self.room = round(max(widths, default=0)) + 16
+        self._tops = [0.0]
+        for lines in self._lines:
+            self._tops.append(self._tops[-1] + max(least, len(lines) * LETTERS + 8))
+        self.height = self._tops[-1]
+
+    def middle(self, number: int) -> float:
+        """Distance of the middle of a row from the top of the first."""
+        return (self._tops[number] + self._tops[number + 1]) / 2
+
+    def marks(self, number: int, top: float = 0) -> list[Markup]:
+        """The lines of a row's name."""
+        lines = self._lines[number]
+        first = top + self.middle(number) + 4 - (len(lines) - 1) * LETTERS / 2
+        return [
+            text(
+                words,
+                (self.room - 10, first + place * LETTERS),
+                anchor="end",
+                title=self._names[number],
+            )
+            for place, words in enumerate(lines)
+        ]
+
+
+def _turned_lines(name: str) -> list[str]:
+    """A name above a column, in at most two lines: more would run into the next column's."""
+    whole = text_width(name, FONT_SIZE)
+    width = max(LABEL_WIDTH, whole / 2)
+    lines = wrapped(name, width, FONT_SIZE)
+    while len(lines) > 2:
+        width *= 1.1
+        lines = wrapped(name, width, FONT_SIZE)
+    return lines
+
+
 def _share_axis(left: float, width: float, bottom: float) -> list[Markup]:
-    marks = []
+    marks: list[Markup] = []
     for tick in range(0, 101, 20):
         x = left + width * tick / 100
         marks.append(line((x, 4), (x, bottom)))
-        marks.append(_label(f"{tick} %", (x, bottom + 16), "middle", GREY))
+        marks.append(text(f"{tick} %", (x, bottom + 16), GREY, anchor="middle"))
     return marks
-
-
-def _label(
-    words: str,
-    at: tuple[float, float],
-    anchor: str,
-    colour: str = INK,
-    *,
-    size: float | None = None,
-    turned: float = 0,
-) -> Markup:
-    """Words, cut where they are too long; the title has all of them."""
-    shown = words or "no label"
-    if len(shown) > LABEL_CHARACTERS:
-        shown = shown[: LABEL_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    return text(shown, at, colour, anchor=anchor, size=size, turned=turned, title=words)
-
-
-def _label_room(names: Sequence[str]) -> int:
-    longest = max((min(len(name or "no label"), LABEL_CHARACTERS) for name in names), default=0)
-    return round(longest * CHARACTER) + 16
 
 
 def _clamped(share: float) -> float:

@@ -6,10 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from c2t.runtime.system.svg import BLUE, GREY, SILVER, bar, picture, text
+from c2t.runtime.system.svg import (
+    BLUE,
+    FONT_SIZE,
+    GREY,
+    LINE_HEIGHT,
+    SILVER,
+    bar,
+    picture,
+    text,
+    text_width,
+    wrapped,
+)
 
 OURS, OTHERS = BLUE, SILVER
 WIDTH, LEFT, BAR, STEP, GAP = 860, 220, 18, 26, 46
+NOTES = 11  # height of the letters of the notes
 ROOM = 190  # after the longest bar, for its words
 
 
@@ -77,8 +89,14 @@ def bench_picture(document: dict[str, Any]) -> str:
 
 def bar_picture(title: str, notes: str, groups: Sequence[BarGroup]) -> str:
     """Groups of bars, one under another, as an SVG document."""
-    marks = [text(title, (24, 34), size=18, bold=True), text(notes, (24, 56), GREY, size=11)]
-    y = 76
+    marks = [text(title, (24, 34), size=18, bold=True)]
+    y = 56.0
+    for words in wrapped(notes, WIDTH - 48, NOTES):
+        marks.append(text(words, (24, y), GREY, size=NOTES))
+        y += NOTES * LINE_HEIGHT
+    names = [one.name for group in groups for one in group.bars]
+    left = max(LEFT, *(round(text_width(name, FONT_SIZE)) + 24 for name in names), 0)
+    y += 7
     for group in groups:
         y += 22
         marks.append(text(group.title, (24, y), size=13, bold=True))
@@ -88,9 +106,9 @@ def bar_picture(title: str, notes: str, groups: Sequence[BarGroup]) -> str:
             length = max(1.0, one.value / longest * (WIDTH - LEFT - ROOM))
             colour = OURS if group.all_ours or one.name.startswith("c2t") else OTHERS
             middle = y + BAR - 5
-            marks.append(text(one.name, (LEFT - 10, middle), anchor="end"))
-            marks.append(bar((LEFT, y), (length, BAR), colour, radius=3))
-            marks.append(text(one.words, (LEFT + length + 8, middle), GREY))
+            marks.append(text(one.name, (left - 10, middle), anchor="end"))
+            marks.append(bar((left, y), (length, BAR), colour, radius=3))
+            marks.append(text(one.words, (left + length + 8, middle), GREY))
             y += STEP
         y += GAP - STEP
     return picture((WIDTH, y), marks, whole_file=True)

@@ -6,7 +6,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from c2t.runtime.system.svg import BLUE, Markup, bar, dot, element, line, picture, text
+from c2t.runtime.system.svg import (
+    BLUE,
+    Markup,
+    bar,
+    dot,
+    element,
+    line,
+    picture,
+    text,
+    text_width,
+    wrapped,
+)
 
 HOSTILE = '<script>alert("&")</script>'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,3 +57,32 @@ def test_numbers_are_short() -> None:
     mark = text("x", (1 / 3, 20.0), turned=-45)
     assert 'x="0.33" y="20"' in mark
     assert 'transform="rotate(-45 0.33 20)"' in mark
+
+
+def test_a_picture_grows_until_its_texts_lie_inside() -> None:
+    marks = [
+        text("to the left", (10, 20), anchor="end"),
+        text("to the right", (90, 20)),
+        text("turned", (50, 5), turned=-45),
+    ]
+    root = ElementTree.fromstring(picture((100, 30), marks))
+    left, top, width, height = map(int, str(root.get("viewBox")).split())
+    assert left <= 10 - 11 * 5
+    assert top < -20
+    assert left + width >= 90 + 12 * 5
+    assert top + height == 30
+    assert (root.get("width"), root.get("height")) == (str(width), str(height))
+    alone = ElementTree.fromstring(picture((100, 30), marks, whole_file=True))
+    assert alone[0].get("x") == str(left)  # the paper lies under all of it
+
+
+@pytest.mark.parametrize("words", ["", "a", "two words", "W" * 200, "x-" * 50, "  spaced   out  "])
+def test_lines_hold_every_letter_and_are_narrow(words: str) -> None:
+    lines = wrapped(words, 100, 12)
+    assert "".join(lines).replace(" ", "") == words.replace(" ", "")
+    assert all(text_width(line, 12) <= 100 for line in lines)
+    assert lines
+
+
+def test_words_stay_whole_where_they_can() -> None:
+    assert wrapped("natural killer cell", 110, 12) == ["natural killer", "cell"]
