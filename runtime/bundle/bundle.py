@@ -37,6 +37,7 @@ from c2t.runtime.bundle.manifest import (
 )
 from c2t.runtime.bundle.manifest_file import parse_manifest
 from c2t.runtime.bundle.tensors import BUNDLE_DTYPES, Int8Rows, map_tensor
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, UnsureRule, read_rule
 from c2t.runtime.system.checked_read import read_bounded, read_json
 from c2t.runtime.system.errors import BundleError
 
@@ -246,6 +247,17 @@ class Bundle:
         from c2t.runtime.bundle.text_tokenizer import open_tokenizer
 
         return open_tokenizer(self.file("tokenizer.json"))
+
+    @cached_property
+    def unsure_rule(self) -> UnsureRule | None:
+        """How likely a named cell type is right; None where the bundle does not state it.
+
+        Raises:
+            BundleError: Its file cannot be right.
+        """
+        if UNSURE_NAME not in self.manifest.files:
+            return None
+        return read_rule(self.file(UNSURE_NAME))
 
     @cached_property
     def golden(self) -> GoldenCells:

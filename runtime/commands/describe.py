@@ -123,6 +123,14 @@ def describe(
     audit_key: AuditKeyOption = None,
     audit_head: AuditHeadOption = None,
     audit_reason: AuditReasonOption = "",
+    unsure_below: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBABILITY|auto",
+            help="Mark cells whose cell type is less likely right. auto: the bundle's own "
+            "threshold.  [default: that, if the bundle states one]",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show at the end where the time went.")
     ] = False,
@@ -179,6 +187,7 @@ def describe(
             drafts=drafts,
             prepack=prepack,
             engine=engine.value,
+            unsure_below=_threshold(unsure_below),
         ),
     )
     elsewhere = None
@@ -214,3 +223,21 @@ def describe(
         )
         hint = "other counts or genes of the file are named with --layer, --counts-are and "
         raise CellFileError(problem, hint=f"{hint}--gene-column; see `c2t describe --help`")
+
+
+def _threshold(text: str | None) -> float | str | None:
+    """What `--unsure-below` says.
+
+    Raises:
+        UsageError: Neither a number from 0 to 1 nor "auto".
+    """
+    if text is None or text == "auto":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number <= 1:
+        problem = f"--unsure-below is {text!r}"
+        raise UsageError(problem, hint='give a probability from 0 to 1, such as 0.8, or "auto"')
+    return number

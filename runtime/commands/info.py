@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.unsure_rule import UnsureRule
 from c2t.runtime.system.text_tables import Section, gigabytes
 
 
@@ -19,6 +20,7 @@ class BundleInfo:
         files_checked: Whether the hash of every file was compared, or only names and sizes.
         signer: Fingerprint of the trusted key that has signed it; None: nobody asked for one.
         manifest: All that the bundle says of itself.
+        unsure: Its rule for unsure cells; None if it states none.
     """
 
     path: str
@@ -27,6 +29,7 @@ class BundleInfo:
     files_checked: bool
     signer: str | None
     manifest: Manifest
+    unsure: UnsureRule | None = None
 
 
 def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
@@ -38,6 +41,7 @@ def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
         files_checked=files_checked,
         signer=bundle.trust.fingerprint if bundle.trust else None,
         manifest=bundle.manifest,
+        unsure=bundle.unsure_rule,
     )
 
 
@@ -63,6 +67,7 @@ def sections(info: BundleInfo) -> list[Section]:
         Section("model", _model(m)),
         Section("prompt", _prompt(m)),
         Section("generation", _generation(m)),
+        *([] if info.unsure is None else [Section("unsure cells", _unsure(info.unsure))]),
         Section("made from", _origin(m)),
         Section("licences", _licences(m)),
     ]
@@ -109,6 +114,25 @@ def _generation(m: Manifest) -> list[tuple[str, str]]:
         ("new tokens", f"at most {settings.max_new_tokens}"),
         ("repeats", f"no {ngrams} tokens twice" if ngrams else "allowed"),
         ("end tokens", ", ".join(map(str, settings.eos_token_ids)) or "none"),
+    ]
+
+
+def _unsure(rule: UnsureRule) -> list[tuple[str, str]]:
+    files = "\n".join(
+        f"{file.cells:,} cells of {file.file}, by {file.label_column}"
+        + (f" ({file.which})" if file.which else "")
+        for file in rule.fitted_on
+    )
+    measured = (
+        f"{100 * rule.answered:.1f} % answered, {100 * rule.answered_right:.1f} % of those right "
+        f"({100 * rule.right:.1f} % of all); calibration error {rule.ece_before:.3f}, of the "
+        f"probability {rule.ece_after:.3f}"
+    )
+    return [
+        ("unsure", f"cell types that are right with less than {rule.threshold:g}"),
+        ("fitted for", f"{100 * rule.target:g} % right, {rule.method}, {rule.date}"),
+        ("fitted on", files),
+        ("unseen cells", measured),
     ]
 
 

@@ -22,6 +22,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import Profile, profile
+from c2t.runtime.describe.unsure import unsure_mark
 from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, check_engine_name, choose_engines
@@ -55,6 +56,7 @@ class DescribeOptions:
             steps. Greedy search only.
         prepack: See `c2t.runtime.engine_protocol.EngineOptions`.
         engine: One of `EngineName`; "auto" takes the best that works.
+        unsure_below: See `c2t.runtime.describe.unsure.unsure_mark`.
     """
 
     max_new_tokens: int | None = None
@@ -65,6 +67,7 @@ class DescribeOptions:
     drafts: bool = True
     prepack: bool | None = None
     engine: str = EngineName.auto
+    unsure_below: float | str | None = None
 
 
 class Describer:
@@ -104,6 +107,7 @@ class Describer:
         self.clock = clock or StageClock()
         since = time.perf_counter()
         self._bundle = bundle
+        self._mark = unsure_mark(bundle, self.options.unsure_below)
         request = engine_request(bundle, self.options)
         chosen = chosen or choose_engines(bundle, self.options.engine, request, self.clock)
         self.engines, self.reason = chosen.engines, chosen.reason
@@ -206,6 +210,7 @@ class Describer:
                 drafter=self._drafter.clone() if self._drafter else None,
                 fields=self.fields,
                 clock=self.clock,
+                mark=self._mark,
             )
 
     def _load_drafter(self) -> Drafter | None:
@@ -223,10 +228,11 @@ def check_options(bundle: Bundle, options: DescribeOptions) -> None:
     """Refuse settings that this bundle cannot describe with, before anything large is opened.
 
     Raises:
-        C2TError: A number that is too small.
+        C2TError: A number that is too small, or a threshold that the bundle does not state.
         EngineError: The engine does not work here; or see `check_sizes`.
     """
     check_engine_name(options.engine)
+    unsure_mark(bundle, options.unsure_below)
     check_sizes(bundle, options)
 
 

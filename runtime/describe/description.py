@@ -21,6 +21,10 @@ class Description:
         cell_type_confidence: The same of the words that name the cell type; None where the text
             names none.
         genes_used: Genes that the encoder saw.
+        cell_type_probability: Probability that the cell type is right; None where the bundle states
+            none, or the text names no cell type.
+        unsure: Whether that is below the threshold in force, or there is no cell type; None where
+            no threshold is in force.
         error: Why there is no text; None where there is one.
         tokens: Text tokens, the EOS token included.
         steps: Decoder runs that wrote them.
@@ -37,6 +41,8 @@ class Description:
     cell_type_confidence: float | None
     genes_used: int
     error: str | None
+    cell_type_probability: float | None = None
+    unsure: bool | None = None
     tokens: tuple[int, ...] = ()
     steps: int = 0
     fields: Fields = field(default_factory=dict)

@@ -28,6 +28,7 @@ from c2t.runtime.describe.confidence import (
     token_ends,
 )
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.unsure import UnsureMark
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.fields.reader import FieldReader, Fields
 from c2t.runtime.generation.beam_search import BeamSearch
@@ -129,6 +130,7 @@ class Worker:
         drafter: The worker's own drafter, if there is one.
         fields: Reads the fields of texts; workers share it.
         clock: Records the stages.
+        mark: Marks unsure cells; None: none is marked.
 
     Raises:
         EngineError: Settings that the decoder cannot hold.
@@ -144,8 +146,10 @@ class Worker:
         drafter: DraftSource | None,
         fields: FieldReader,
         clock: StageClock,
+        mark: UnsureMark | None = None,
     ) -> None:
         self.engines = engines
+        self._mark = mark
         self.batch_size = batch_size
         self.clock = clock
         self.gene_input = bundle.manifest.gene_input
@@ -212,25 +216,29 @@ class Worker:
         if isinstance(outcome, GenerationFailure):
             if outcome.cause == "decoder":
                 self._decoder_watch.failed(outcome.error)
-            return _without_text(cell, outcome)
+            return _without_text(cell, outcome, self._mark)
         self._decoder_watch.worked()
         try:
             text = decode_text(self._tokenizer, outcome.token_ids)
         except BundleError as error:
-            return _without_text(cell, GenerationFailure(error.problem, cause="decoder"))
+            failure = GenerationFailure(error.problem, cause="decoder")
+            return _without_text(cell, failure, self._mark)
         ids, probabilities = outcome.token_ids, outcome.probabilities
         ended = bool(ids) and ids[-1] in self._end
         if ended:
             ids, probabilities = ids[:-1], probabilities[:-1]
         fields = self._read_fields(text, ids, probabilities, whole=ended or not self._end)
-        cell_type = fields.get("cell_type")
+        cell_type, mark = fields.get("cell_type"), self._mark
+        of_type = cell_type.confidence if cell_type else None
         description = Description(
             cell=cell.name,
             text=text,
             confidence=text_confidence(probabilities),
-            cell_type_confidence=cell_type.confidence if cell_type else None,
+            cell_type_confidence=of_type,
             genes_used=cell.genes_used,
             error=None,
+            cell_type_probability=None if mark is None else mark.probability(of_type),
+            unsure=None if mark is None else mark.is_unsure(of_type),
             tokens=outcome.token_ids,
             steps=outcome.steps,
             fields=fields,
@@ -416,7 +424,9 @@ def _numbered(chunks: Iterable[EncodedCells]) -> Iterator[WaitingCell]:
             key += 1
 
 
-def _without_text(cell: WaitingCell, failure: GenerationFailure) -> Description:
+def _without_text(
+    cell: WaitingCell, failure: GenerationFailure, mark: UnsureMark | None
+) -> Description:
     return Description(
         cell=cell.name,
         text=None,
@@ -424,5 +434,6 @@ def _without_text(cell: WaitingCell, failure: GenerationFailure) -> Description:
         cell_type_confidence=None,
         genes_used=cell.genes_used,
         error=failure.error,
+        unsure=None if mark is None else True,
         engine_failed=failure.cause != "cell",
     )

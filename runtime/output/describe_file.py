@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import c2t
 from c2t.runtime.audit.trail import AuditTrail
@@ -23,6 +23,7 @@ from c2t.runtime.describe.describer import (
 )
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import profile_text
+from c2t.runtime.describe.unsure import other_settings, unsure_mark
 from c2t.runtime.output.audited import DescribeAudit
 from c2t.runtime.output.cellxgene import (
     SchemaColumns,
@@ -31,6 +32,7 @@ from c2t.runtime.output.cellxgene import (
     schema_columns,
 )
 from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
+from c2t.runtime.output.record import UNSURE_KEY
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -177,6 +179,7 @@ def describe_file(
         check_options(bundle, options.describing)
     else:
         generation_settings(bundle.manifest.generation, options.describing)
+        unsure_mark(bundle, options.describing.unsure_below)
     schema = None
     if options.cellxgene:
         columns = schema_columns(bundle)
@@ -189,6 +192,8 @@ def describe_file(
         report(reader.gene_report.sentence)
         for warning in reader.warnings:
             report(f"warning: {warning}")
+        for sentence in _about_unsure(bundle, options.describing):
+            report(sentence)
         sizes = [entry.bytes for entry in bundle.manifest.files.values()]
         with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
             bundle.check_hashes(above=SMALL_FILE, progress=hashed)
@@ -247,6 +252,17 @@ def describe_file(
         return done
 
 
+def _about_unsure(bundle: Bundle, describing: DescribeOptions) -> Iterator[str]:
+    """What is said about the cells that are marked unsure."""
+    mark = unsure_mark(bundle, describing.unsure_below)
+    if mark is None:
+        return
+    yield mark.sentence
+    warning = other_settings(mark, generation_settings(bundle.manifest.generation, describing))
+    if warning is not None:
+        yield f"warning: {warning}"
+
+
 class _Here:
     """Cells are described by this process."""
 
@@ -278,9 +294,12 @@ def make_run(cells: Path, reader: CellReader, describer: Describer, *, bundle: B
 
 
 def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader) -> dict[str, str]:
-    """All settings that change a text, by name."""
+    """All settings that change a text or how it is marked, by name."""
     generation = generation_settings(bundle.manifest.generation, describing)
     settings = {name: str(value) for name, value in asdict(generation).items()}
+    mark = unsure_mark(bundle, describing.unsure_below)
+    if mark is not None:
+        settings["unsure below"] = f"{mark.below:g} ({mark.about['compared']})"
     settings["layer"] = reader.counts_report.location
     settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
     settings["gene column"] = reader.gene_report.column
@@ -296,7 +315,7 @@ def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader
 
 def _run(options: DescribeFileOptions, reader: CellReader, *, bundle: Bundle, engine: str) -> Run:
     generation = generation_settings(bundle.manifest.generation, options.describing)
-    about = {
+    about: dict[str, Any] = {
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.digest,
         "precision": bundle.manifest.precision,
@@ -310,6 +329,9 @@ def _run(options: DescribeFileOptions, reader: CellReader, *, bundle: Bundle, en
         "counts": reader.counts_report.sentence,
         "genes": reader.gene_report.sentence,
     }
+    mark = unsure_mark(bundle, options.describing.unsure_below)
+    if mark is not None:
+        about[UNSURE_KEY] = mark.about
     return Run(
         cells=options.cells,
         rows=reader.cell_index,

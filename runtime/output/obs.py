@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.output.categories import Categories
 from c2t.runtime.output.h5ad_elements import write_element
-from c2t.runtime.output.record import FIELD_COLUMNS, Record
+from c2t.runtime.output.record import FIELD_COLUMNS, UNSURE_KEY, Record
 from c2t.runtime.system.errors import CellFileError, OutputError
 
 DESCRIPTION = "c2t_description"
@@ -33,6 +33,9 @@ ERROR = "c2t_error"
 PREFIX = "c2t_"
 SAID = tuple(f"{PREFIX}{name}" for name in FIELD_COLUMNS)
 COLUMNS = (DESCRIPTION, CONFIDENCE, CELL_TYPE_CONFIDENCE, ERROR, *SAID)
+# Added where a threshold for unsure cells is in force.
+CELL_TYPE_PROBABILITY, UNSURE = "c2t_cell_type_probability", "c2t_unsure"
+UNSURE_COLUMNS = (CELL_TYPE_PROBABILITY, UNSURE)
 ABOUT = "c2t"
 
 
@@ -80,7 +83,10 @@ def _check_tables(file: Any, source: Path) -> None:
         problem = f"{source} holds no group where /uns should be, so nothing can be added to it"
         raise OutputError(problem, hint="write .jsonl, .csv or .parquet")
     # Links stay as they are in the copy: what they lead to would be written, in another file.
-    for parent, key, names in ((file, "", ("obs", "uns")), (obs, "/obs", COLUMNS)):
+    for parent, key, names in (
+        (file, "", ("obs", "uns")),
+        (obs, "/obs", (*COLUMNS, *UNSURE_COLUMNS)),
+    ):
         for name in names:
             child(parent, name, f"{key}/{name}")
 
@@ -121,14 +127,28 @@ def _add(source: Path, path: Path, records: Iterable[Record], about: dict[str, A
     with h5py.File(path, "r+") as file:
         _check_tables(file, source)
         obs = file["obs"]
-        columns = _columns(H5Table(obs, "/obs").rows, records, stale=any(n in obs for n in SAID))
+        columns = _columns(
+            H5Table(obs, "/obs").rows,
+            records,
+            stale=any(n in obs for n in SAID),
+            marked=UNSURE_KEY in about,
+        )
         for name, values in columns.items():
             write_element(obs, name, values)
-        order = column_order(obs)
+        order = [name for name in column_order(obs) if not _is_left(obs, name, columns)]
         set_column_order(obs, [*order, *(name for name in columns if name not in order)])
         if "uns" not in file:
             write_element(file, "uns", {})
         write_element(file["uns"], ABOUT, _without_nul(about))
+
+
+def _is_left(obs: Any, name: str, columns: Mapping[str, Any]) -> bool:
+    """Whether a column is an earlier description's, which this one does not write; removes it."""
+    if name not in UNSURE_COLUMNS or name in columns:
+        return False
+    if name in obs:
+        del obs[name]
+    return True
 
 
 def column_order(obs: Any) -> list[str]:
@@ -151,19 +171,25 @@ def _without_nul(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-def _columns(length: int, records: Iterable[Record], *, stale: bool) -> dict[str, Any]:
+def _columns(
+    length: int, records: Iterable[Record], *, stale: bool, marked: bool
+) -> dict[str, Any]:
     """The columns by name.
 
     Args:
         length: Rows of obs.
         records: What goes into them.
         stale: The file has columns of what texts say, of an earlier run: they are to be replaced.
+        marked: A threshold for unsure cells is in force.
     """
     description = np.full(length, "", dtype=object)
     error = np.full(length, "", dtype=object)
     confidence = np.full(length, np.nan)
     cell_type_confidence = np.full(length, np.nan)
     fields = {name: Categories(length) for name in FIELD_COLUMNS}
+    probability = np.full(length, np.nan)
+    # What was not described has no sure answer either, so that `~obs.c2t_unsure` never keeps it.
+    unsure = np.ones(length, dtype=bool)
     for record in records:
         description[record.row] = _without_nul(record.text or "")
         error[record.row] = _without_nul(record.error or "")
@@ -173,12 +199,17 @@ def _columns(length: int, records: Iterable[Record], *, stale: bool) -> dict[str
             cell_type_confidence[record.row] = record.cell_type_confidence
         for name, column in fields.items():
             column.set(record.row, _without_nul(getattr(record, name)))
+        if record.cell_type_probability is not None:
+            probability[record.row] = record.cell_type_probability
+        unsure[record.row] = record.unsure is not False
     columns: dict[str, Any] = {
         DESCRIPTION: description,
         CONFIDENCE: confidence,
         CELL_TYPE_CONFIDENCE: cell_type_confidence,
         ERROR: error,
     }
+    if marked:
+        columns |= {CELL_TYPE_PROBABILITY: probability, UNSURE: unsure}
     if stale or any(map(len, fields.values())):
         columns |= {f"{PREFIX}{name}": column.sorted() for name, column in fields.items()}
     return columns

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from c2t.runtime.output.record import FIELD_COLUMNS, FIELDS, Record
+from c2t.runtime.output.record import FIELD_COLUMNS, FIELDS, UNSURE_FIELDS, Record, fields_of
 from c2t.runtime.system.errors import OutputError, first_line
 
 ROW_GROUP = 16_384  # records of one row group: some tens of megabytes of text at most
@@ -25,14 +25,16 @@ def write_parquet(
     """
     pyarrow, parquet = import_pyarrow()
     text, number = pyarrow.string(), pyarrow.float64()
-    kinds = (text, text, number, number, pyarrow.int32(), text, *([text] * len(FIELD_COLUMNS)))
+    kinds = [text, text, number, number, pyarrow.int32(), text, *([text] * len(FIELD_COLUMNS))]
+    kind_of = dict(zip((*FIELDS, *UNSURE_FIELDS), (*kinds, number, pyarrow.bool_()), strict=True))
+    fields = fields_of(about)
     schema = pyarrow.schema(
-        list(zip(FIELDS, kinds, strict=True)), metadata={"c2t": msgspec.json.encode(about)}
+        [(name, kind_of[name]) for name in fields], metadata={"c2t": msgspec.json.encode(about)}
     )
     stream = iter(records)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         while group := list(itertools.islice(stream, ROW_GROUP)):
-            columns = {name: [getattr(record, name) for record in group] for name in FIELDS}
+            columns = {name: [getattr(record, name) for record in group] for name in fields}
             writer.write_table(pyarrow.table(columns, schema=schema))
 
 
@@ -46,7 +48,9 @@ def read_parquet(path: Path, first: int = 0) -> Iterator[Record]:
     try:
         with parquet.ParquetFile(path) as file:
             rows = itertools.count(first)
-            for batch in file.iter_batches(columns=list(FIELDS)):
+            there = set(file.schema_arrow.names)
+            fields = [*FIELDS, *(name for name in UNSURE_FIELDS if name in there)]
+            for batch in file.iter_batches(columns=fields):
                 for values in batch.to_pylist():
                     yield Record(row=next(rows), **values)
     except (OSError, pyarrow.ArrowException) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from c2t.runtime.describe.description import Description
@@ -24,6 +25,9 @@ FIELDS = (
     *("cell", "text", "confidence", "cell_type_confidence", "genes_used", "error"),
     *FIELD_COLUMNS,
 )
+# Written as well where a threshold for unsure cells is in force.
+UNSURE_FIELDS = ("cell_type_probability", "unsure")
+UNSURE_KEY = "unsure"  # of what a run says about itself, where one is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,9 @@ class Record:
         cell_type_ontology_term_id: Of the term with that name, or "unknown"; None where there are
             no words, or the bundle has no names of this field. So are the others.
         pathways: Those that the text names, joined by "; ".
+        cell_type_probability: Probability that the cell type is right; None where the bundle states
+            none, or no cell type is named.
+        unsure: Whether the cell has no answer at or above the threshold; None without a threshold.
     """
 
     row: int
@@ -63,6 +70,22 @@ class Record:
     age: str | None = None
     development_stage_ontology_term_id: str | None = None
     pathways: str | None = None
+    cell_type_probability: float | None = None
+    unsure: bool | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that are written, in their order."""
+        return FIELDS if self.unsure is None else (*FIELDS, *UNSURE_FIELDS)
+
+
+def fields_of(about: Mapping[str, object]) -> tuple[str, ...]:
+    """The fields that a file has.
+
+    Args:
+        about: What the run is; it says whether a threshold for unsure cells is in force.
+    """
+    return (*FIELDS, *UNSURE_FIELDS) if UNSURE_KEY in about else FIELDS
 
 
 def make_record(row: int, described: Description) -> Record:
@@ -76,6 +99,8 @@ def make_record(row: int, described: Description) -> Record:
         cell_type_confidence=None if failed else _rounded(described.cell_type_confidence),
         genes_used=int(described.genes_used),
         error=described.error or None,
+        cell_type_probability=None if failed else _rounded(described.cell_type_probability),
+        unsure=described.unsure,
         **({} if failed else field_columns(described.fields)),
     )
 

@@ -9,12 +9,12 @@ from typing import IO, Any
 
 import msgspec
 
-from c2t.runtime.output.record import FIELDS, Record
+from c2t.runtime.output.record import Record, fields_of
 
 
 def json_line(record: Record) -> bytes:
     """One record as a line of JSON, newline included."""
-    return msgspec.json.encode({name: getattr(record, name) for name in FIELDS}) + b"\n"
+    return msgspec.json.encode({name: getattr(record, name) for name in record.fields}) + b"\n"
 
 
 def write_jsonl(cells: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
@@ -30,8 +30,14 @@ def write_csv(cells: Path, path: Path, records: Iterable[Record], about: dict[st
     """
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(PlainNewlines(stream))
-        writer.writerow(FIELDS)
-        writer.writerows([getattr(record, name) for name in FIELDS] for record in records)
+        fields = fields_of(about)
+        writer.writerow(fields)
+        writer.writerows([_cell(getattr(record, name)) for name in fields] for record in records)
+
+
+def _cell(value: Any) -> Any:
+    """A value as CSV has it: true and false as in JSON, which R and pandas read as well."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 class PlainNewlines:

@@ -246,6 +246,8 @@ def _description(record: Any) -> Description:
         genes_used=record.genes_used,
         error=record.error,
         fields=record_fields(record),
+        cell_type_probability=record.cell_type_probability,
+        unsure=record.unsure,
     )
 
 

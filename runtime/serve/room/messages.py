@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     counts_are: Literal["auto", "counts", "log1p", "normalized"] = "auto"
     min_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.1
     organism: Annotated[str, Meta(max_length=64)] | None = None
+    unsure_below: Annotated[float, Meta(ge=0, le=1)] | Literal["auto"] | None = None
 
 
 class DescribeRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,6 +87,9 @@ class CellResult(msgspec.Struct):
         cell_type_ontology_term_id: Of the term with that name, or "unknown"; null where there are
             no words, or the bundle has no names of terms. So are the others.
         pathways: Those that the text names, joined by "; ".
+        cell_type_probability: Probability that the cell type is right; only where a threshold for
+            unsure cells is in force.
+        unsure: Whether the cell has no answer at or above that threshold; likewise.
     """
 
     cell: str
@@ -105,6 +109,8 @@ class CellResult(msgspec.Struct):
     age: str | None = None
     development_stage_ontology_term_id: str | None = None
     pathways: str | None = None
+    cell_type_probability: float | msgspec.UnsetType | None = msgspec.UNSET
+    unsure: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class DescribeResponse(msgspec.Struct):
@@ -124,13 +130,13 @@ class Problem(msgspec.Struct):
 def cell_result(description: Description) -> CellResult:
     """A description as a door sends it."""
     record = make_record(0, description)
-    return CellResult(**{name: getattr(record, name) for name in CellResult.__struct_fields__})
+    return CellResult(**{name: getattr(record, name) for name in record.fields})
 
 
 def describe_options(settings: Settings, base: DescribeOptions) -> DescribeOptions:
     """The options of a request: those of the service, with the request's settings."""
     changes: dict[str, Any] = {"drafts": settings.drafts and base.drafts}
-    for name in ("max_new_tokens", "num_beams", "no_repeat_ngram_size"):
+    for name in ("max_new_tokens", "num_beams", "no_repeat_ngram_size", "unsure_below"):
         value = getattr(settings, name)
         if value is not None:
             changes[name] = value

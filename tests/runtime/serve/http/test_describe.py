@@ -242,3 +242,24 @@ def test_a_client_that_goes_takes_its_cells_along(
 def cancelled(service: Service) -> float:
     labels = {"outcome": "cancelled"}
     return service.metrics.registry.get_sample_value("c2t_cells_total", labels) or 0.0
+
+
+def test_unsure_cells_are_marked_as_by_describe(service: Service) -> None:
+    """Random weights name no cell type, so no cell has a sure answer; without a threshold, none."""
+    values = counts(3)
+    plain = ask(service, DescribeRequest(cells=counted_cells(values)))
+    assert all("unsure" not in cell for cell in plain.json()["cells"])
+    settings = Settings(unsure_below=0.5)
+    found = ask(service, DescribeRequest(cells=counted_cells(values), settings=settings))
+    cells = found.json()["cells"]
+    assert [(c["cell_type_probability"], c["unsure"]) for c in cells] == [(None, True)] * 3
+    assert [c["text"] for c in cells] == [c["text"] for c in plain.json()["cells"]]
+
+
+@pytest.mark.parametrize("below", ["auto", 1.5, "often"])
+def test_thresholds_that_are_none_are_refused(service: Service, below: object) -> None:
+    body = {"cells": [CELL], "settings": {"unsure_below": below}}
+    answer = ask(service, body)
+    assert answer.status_code == 422
+    if below == "auto":
+        assert "states no threshold for unsure cells" in answer.text

@@ -38,6 +38,8 @@ export async function readCell(box, { data, texts, row, colourOf, go }) {
   if (record.error === null) {
     fact("Confidence", bar(record.confidence), score(record.confidence));
     if (record.cell_type_confidence !== null) fact("of the type", bar(record.cell_type_confidence), score(record.cell_type_confidence));
+    if (typeof record.cell_type_probability === "number") fact("right with", bar(record.cell_type_probability), score(record.cell_type_probability));
+    if (record.unsure === true) fact("Answer", "unsure: below the threshold of this bundle or job");
   }
   fact("Genes used", number(record.genes_used));
   for (const [name, title, id] of SAID) if (record[name]) fact(title, record[name], ...(isTerm(record[id]) ? [make("span", { class: "term-id" }, ` ${record[id]}`)] : []));
