@@ -19,10 +19,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("kernels",),
     ("runtime.system",),
     ("runtime.trust", "runtime.audit"),
-    ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol"),
+    ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol", "calibration.metrics"),
     (
         *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.fields"),
-        *("export.model", "export.graphs", "calibration.metrics"),
+        *("export.model", "export.graphs", "calibration.labels", "calibration.confidence"),
     ),
     ("runtime.explain",),
     (

@@ -1,27 +1,17 @@
-"""Reads the true labels of cells: columns of the file, renamed by a label map.
-
-Each data set has its own names ("CD14+ Mono"); captions use one name for each kind of cell. A JSON
-file maps them, for the cell type alone: {"CD14+ Mono": "CD14-positive monocyte"}, or by field:
-
-    {"cell_type": {"labels": {"CD14+ Mono": "CD14-positive monocyte"},
-                   "terms": {"CD14-positive monocyte": "CL:0001054"}},
-     "tissue": {"every_cell": "blood"}}
-"""
+"""Reads the true labels of cells: columns of the file, renamed by a label map."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-import msgspec
-
+from c2t.calibration.labels.label_map import FIELDS, check_known
+from c2t.calibration.labels.label_map import FieldMap as FieldMap
+from c2t.calibration.labels.label_map import read_label_map as read_label_map
 from c2t.calibration.metrics.labels import TrueLabels
 from c2t.calibration.metrics.ontology import Ontology
 from c2t.runtime.cells.reader import CellCounts
-from c2t.runtime.system.checked_read import read_json
 from c2t.runtime.system.errors import EvaluationError
 
-FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 # Where CELLxGENE's schema keeps them.
 USUAL_COLUMNS = {
     "cell_type": "cell_type",
@@ -32,53 +22,6 @@ USUAL_COLUMNS = {
 }
 # CELLxGENE's words for an unknown label. A cell with one of them is not judged.
 UNKNOWN = {"", "unknown", "na", "nan"}
-# A map has a line for each label of a data set, which makes kilobytes.
-LABEL_MAP_BYTES_MAX = 64 << 20
-
-
-class FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The map of one field.
-
-    Args:
-        labels: Label of the data set -> name that captions use; other labels stay as they are.
-        terms: Name that captions use -> id of its term, where the ontology has another name.
-        every_cell: Label of all cells, for a file without a column for the field.
-    """
-
-    labels: dict[str, str] = {}
-    terms: dict[str, str] = {}
-    every_cell: str | None = None
-
-
-def read_label_map(path: Path | None) -> dict[str, FieldMap]:
-    """Read a label map.
-
-    Raises:
-        EvaluationError: The file is missing, or not such a map.
-    """
-    if path is None:
-        return {}
-    hint = 'give JSON such as {"CD14+ Mono": "CD14-positive monocyte"}'
-    document = read_json(
-        path,
-        dict[str, str | FieldMap],
-        bytes_max=LABEL_MAP_BYTES_MAX,
-        error=EvaluationError,
-        hint=hint,
-        what="a label map",
-    )
-    labels = {name: value for name, value in document.items() if isinstance(value, str)}
-    maps = {name: value for name, value in document.items() if isinstance(value, FieldMap)}
-    if not maps:
-        return {"cell_type": FieldMap(labels=labels)}
-    if labels:
-        problem = f"{path} is not a label map: {next(iter(labels))!r} is a label among fields"
-        raise EvaluationError(problem, hint=hint)
-    unknown = sorted(set(maps).difference(FIELDS))
-    if unknown:
-        problem = f"{path} has maps for {', '.join(unknown)}"
-        raise EvaluationError(problem, hint=f"the fields are: {', '.join(FIELDS)}")
-    return maps
 
 
 def read_true_labels(
@@ -96,8 +39,8 @@ def read_true_labels(
         ontologies: Field -> ontology, which names labels that are ids of terms.
 
     Raises:
-        EvaluationError: A named column, or the one of cell types, is missing; or no cell has a
-            label.
+        EvaluationError: A named column, or the one of cell types, is missing; no cell has a label;
+            or the map has labels that no cell of the file has.
     """
     fields = []
     for name in FIELDS:
@@ -108,6 +51,8 @@ def read_true_labels(
             column = "the label map"
         elif column in cells.obs_columns:
             labels = cells.obs_column(column)
+            if set(mapped.labels) - set(labels):
+                check_known(mapped.labels, _every_label(cells, column), column=column)
         elif wanted is not None or name == "cell_type":
             raise _missing(cells, name, column)
         else:
@@ -116,11 +61,27 @@ def read_true_labels(
         meaning = {label: _name(label, mapped, ontology) for label in set(labels)}
         names = tuple(meaning[label] for label in labels)
         if any(name is not None for name in names):
-            fields.append(TrueLabels(field=name, column=column, names=names, terms=mapped.terms))
+            fields.append(
+                TrueLabels(
+                    field=name,
+                    column=column,
+                    names=names,
+                    terms=mapped.terms,
+                    own=tuple(labels),
+                    renamed=tuple(mapped.labels),
+                    assigned=tuple(mapped.assigned),
+                )
+            )
         elif wanted is not None or name == "cell_type":
             problem = f"no cell of {cells.name} has a label in obs[{column!r}]"
             raise EvaluationError(problem, hint=f"choose {_option(name)} from {_columns(cells)}")
     return fields
+
+
+def _every_label(cells: CellCounts, column: str) -> set[str]:
+    """Labels of all cells of the file: a map for all of them is good for some of them."""
+    store = getattr(cells, "store", None)
+    return set(cells.obs_column(column) if store is None else store.obs.column(column))
 
 
 def _name(label: str, mapped: FieldMap, ontology: Ontology | None) -> str | None:

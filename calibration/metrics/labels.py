@@ -16,12 +16,18 @@ class TrueLabels:
         column: Column of the file, or "the label map".
         names: [B] as captions write them; None where the label is unknown.
         terms: Name that captions use -> id of its term, where the ontology has another name.
+        own: [B] as the file writes them, before a label map.
+        renamed: Labels of the file that a label map names.
+        assigned: Those of them whose names were assigned on counts.
     """
 
     field: str
     column: str
     names: tuple[str | None, ...]
     terms: dict[str, str] = dataclasses.field(default_factory=dict)
+    own: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = ()
 
 
 def normalise_label(label: str) -> str:
