@@ -18,7 +18,15 @@ import c2t
 from c2t.calibration.calibrate_options import CalibrateOptions
 from c2t.calibration.checks import check_calibration
 from c2t.calibration.chosen_cells import ChosenCells, choose_cells
-from c2t.calibration.evaluate.quality_gate import QualityGate
+from c2t.calibration.evaluate.quality_gate import GateResult, QualityGate
+from c2t.calibration.evaluate.unsure_bundle import write_rule
+from c2t.calibration.evaluate.unsure_fit import (
+    check_labels_are_named,
+    fit_unsure,
+    fitted_on,
+    judged_cells,
+    rule_sentence,
+)
 from c2t.calibration.quantise.calibration_plan import CalibrationPlan, make_plan
 from c2t.calibration.quantise.integer_kernels import profile_kernels
 from c2t.calibration.quantise.quantised_bundle import bytes_of, complete_manifest
@@ -32,10 +40,12 @@ from c2t.calibration.trials import Trials
 from c2t.runtime.bundle.bundle import Bundle, GoldenCells
 from c2t.runtime.bundle.manifest import GOLDEN_NAME, GRAPHS
 from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, UnsureRule
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.unsure import text_settings
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.errors import CalibrationError
+from c2t.runtime.system.errors import CalibrationError, EvaluationError
 from c2t.runtime.system.files import atomic_folder
 from c2t.runtime.system.portable.memory import peak_memory
 from c2t.runtime.system.progress import progress_bar
@@ -114,6 +124,7 @@ class _Calibration:
         if result.evaluation is not None:
             for warning in result.evaluation.warnings:
                 self.report(f"warning: {warning}")
+        unsure = self._fit_unsure(bundle, chosen, result)
         kept = _write_golden(bundle, golden, threads=options.threads)
         self.report(f"{kept} of {len(golden.cells)} golden cells keep their text")
         # Then two runs write the same bytes, as exports do.
@@ -138,6 +149,7 @@ class _Calibration:
             comparison=result.comparison,
             evaluation=result.evaluation,
             examples=result.examples,
+            unsure=unsure,
             kernels=_kernels(bundle, trials, left_out, chosen.cells[0]),
             bytes=bytes_of(bundle),
             source_bytes=bytes_of(self.source),
@@ -148,6 +160,47 @@ class _Calibration:
         self.report("hashing the files")
         complete_manifest(bundle)
         return done
+
+    def _fit_unsure(
+        self, bundle: Bundle, chosen: ChosenCells, result: GateResult
+    ) -> UnsureRule | None:
+        """State how likely this bundle's cell types are right, where the held-out cells say so.
+
+        The float32 bundle's rule is not copied: to quantise changes how sure a model is.
+        """
+        options, records = self.options, judged_cells(result.records)
+        if options.unsure_target is None or not records:
+            self._report_unstated("there are no labels" if not records else "")
+            return None
+        column = chosen.gate.columns["cell_type"] or ""
+        try:
+            if options.label_map is None:
+                check_labels_are_named(records)
+            file = fitted_on(
+                options.cells,
+                len(records),
+                column=column,
+                label_map=options.label_map,
+                which=f"those held out for the gate, seed {options.seed}",
+            )
+            rule = fit_unsure(
+                bundle,
+                records,
+                [file],
+                target=options.unsure_target,
+                generation=text_settings(bundle.manifest.generation),
+            )
+        except EvaluationError as error:
+            self._report_unstated(error.problem)
+            return None
+        write_rule(self.folder, rule)
+        self.report(rule_sentence(rule))
+        return rule
+
+    def _report_unstated(self, reason: str) -> None:
+        if reason or UNSURE_NAME in self.source.manifest.files:
+            why = f": {reason}" if reason else ""
+            self.report(f"the bundle states no threshold for unsure cells{why}")
 
     def _plan(self, chosen: ChosenCells) -> CalibrationPlan:
         options = self.options

@@ -27,6 +27,8 @@ class CalibrateOptions:
         estimator: How thresholds of activations are found.
         smooth: Search smoothing factors (SmoothQuant).
         tolerance: Limits of the gate.
+        unsure_target: Share of right cell types that the bundle's threshold for unsure cells is
+            fitted for, on the cells of the gate, where they have labels; None: fit none.
         divergence_linears: Number of the noisiest linears whose KL divergence is measured; None:
             all linears of a small model, a few of a large one, where each takes minutes.
         seed: Seed of every choice.
@@ -47,6 +49,7 @@ class CalibrateOptions:
     estimator: Estimator = Estimator.mse
     smooth: bool = True
     tolerance: Tolerance = field(default_factory=Tolerance)
+    unsure_target: float | None = 0.95
     divergence_linears: int | None = None
     seed: int = 0
     threads: int | None = None

@@ -69,6 +69,15 @@ def calibrate(
     accuracy_tolerance: AccuracyToleranceOption = 100 * Tolerance.accuracy,
     similarity_tolerance: SimilarityToleranceOption = 100 * Tolerance.similarity,
     least_agreement: LeastAgreementOption = 100 * Tolerance.agreement,
+    unsure_target: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Right ones among cells that are not unsure, in percent; fitted on the labels of "
+            "the held-out cells.",
+        ),
+    ] = 95,
     divergence_products: Annotated[
         int | None,
         typer.Option(
@@ -98,6 +107,10 @@ def calibrate(
     Ranges of activations are collected on some of the cells, the result is judged on others. When
     it falls too far behind the float32 bundle, sensitive parts stay float32; when that does not
     help, nothing is written.
+
+    Where the held-out cells have labels, the bundle states how likely its cell types are right,
+    and below what they are unsure: see `c2t describe --unsure-below`. A float32 bundle's own
+    threshold is not taken over, for to quantise changes how sure a model is.
     """
     stage = import_stage("c2t.calibration.calibrate", extra="calibrate")
     from c2t.calibration.calibrate_options import CalibrateOptions
@@ -121,6 +134,7 @@ def calibrate(
             similarity=similarity_tolerance,
             agreement=least_agreement,
         ),
+        unsure_target=unsure_target / 100,
         divergence_linears=divergence_products,
         seed=seed,
         threads=threads,

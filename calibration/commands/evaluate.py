@@ -39,6 +39,8 @@ from c2t.runtime.system.errors import EvaluationError
 
 if TYPE_CHECKING:
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
+    from c2t.calibration.results.evaluation import CellRecord
+    from c2t.runtime.bundle.bundle import Bundle
 
 
 def evaluate(
@@ -69,6 +71,12 @@ def evaluate(
         str | None, typer.Option(help="Column of ages.  [default: development_stage, if there]")
     ] = None,
     label_map: LabelMapOption = None,
+    propose_label_map: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a proposed label map to look at and edit: .tsv or .csv."
+        ),
+    ] = None,
     ontology: OntologyOption = None,
     uberon: Annotated[Path | None, typer.Option(help="The same for tissues.")] = None,
     mondo: Annotated[Path | None, typer.Option(help="The same for diseases.")] = None,
@@ -106,6 +114,18 @@ def evaluate(
     accuracy_tolerance: AccuracyToleranceOption = 100 * Tolerance.accuracy,
     similarity_tolerance: SimilarityToleranceOption = 100 * Tolerance.similarity,
     least_agreement: LeastAgreementOption = 100 * Tolerance.agreement,
+    fit_unsure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NEW_BUNDLE",
+            help="Write a copy of BUNDLE that states how likely a cell type is right, fitted on "
+            "these cells, and below what it is unsure.",
+        ),
+    ] = None,
+    unsure_target: Annotated[
+        float,
+        typer.Option(min=0, max=100, help="Right ones among cells that are not unsure, percent."),
+    ] = 95,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -114,6 +134,14 @@ def evaluate(
     In the paper's own figures: accuracy and macro figures of the labels that the texts name,
     ontology similarity, BLEU and ROUGE where there are reference captions. Against another bundle
     also how far the two agree.
+
+    Labels that the texts name otherwise ("CD14+ Mono") count as wrong until --label-map says what
+    they mean. --propose-label-map writes a proposal with its evidence; nothing of it is used
+    before you give it back.
+
+    The confidence of the cell types is judged too. --fit-unsure makes it a probability of being
+    right, with a threshold for `c2t describe --unsure-below auto`. Fit on cells that the model was
+    not trained on, and quote figures of others. The new bundle has to be signed anew.
     """
     import_stage("c2t.calibration.evaluate.evaluate", extra="evaluate")
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
@@ -154,6 +182,7 @@ def evaluate(
             engine=engine.value,
         ),
         bootstrap=BootstrapOptions(resamples=resamples, seed=seed),
+        propose=propose_label_map is not None,
     )
     tolerance = None
     if gate:
@@ -163,15 +192,36 @@ def evaluate(
         tolerance = Tolerance.of_percent(
             accuracy=accuracy_tolerance, similarity=similarity_tolerance, agreement=least_agreement
         )
-    report = _Report(folder=output, force=force, json=json, tolerance=tolerance)
+    report = _Report(
+        folder=output,
+        proposal=propose_label_map,
+        fitted=fit_unsure,
+        target=unsure_target / 100,
+        force=force,
+        json=json,
+        tolerance=tolerance,
+    )
     _run([bundle] if against is None else [bundle, against], options, report, trust=trust)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Report:
-    """Where the figures go, and the gate that they must pass; None: no folder, no gate."""
+    """Where the results go, and the gate that they must pass; None: not wanted.
+
+    Args:
+        folder: Of the figures.
+        proposal: File of a proposed label map.
+        fitted: The bundle with a rule for unsure cells.
+        target: Of that rule.
+        force: Replace what is there.
+        json: Print figures as JSON.
+        tolerance: The gate.
+    """
 
     folder: Path | None
+    proposal: Path | None
+    fitted: Path | None
+    target: float
     force: bool
     json: bool
     tolerance: Tolerance | None
@@ -183,6 +233,9 @@ def _run(
     """Judge, and show or write the figures; refuse early whatever can be refused early."""
     from c2t.calibration.evaluate.evaluate import evaluate_bundle
     from c2t.calibration.evaluate.truth import read_truth
+    from c2t.calibration.evaluate.unsure_bundle import check_copy_target
+    from c2t.calibration.evaluate.unsure_fit import check_enough
+    from c2t.calibration.labels.proposal_file import check_proposal_target, write_proposal
     from c2t.calibration.report.evaluation_table import evaluation_text
     from c2t.calibration.results.gate import gate_failures
     from c2t.runtime.bundle.bundle import open_bundle
@@ -193,10 +246,16 @@ def _run(
         # Pages need Jinja, and tables for the terminal do not.
         writer = import_stage("c2t.calibration.report.evaluation_report", extra="evaluate")
         writer.check_report_target(report.folder, force=report.force)
+    if report.proposal is not None:
+        check_proposal_target(report.proposal, force=report.force)
     judged, *others = [open_bundle(path, verify=False, trust=trust) for path in paths]
+    if report.fitted is not None:
+        check_copy_target(judged, report.fitted, force=report.force)
     for opened in (judged, *others):
         check_options(opened, options.describing)
     truth = read_truth(options)
+    if report.fitted is not None:
+        check_enough(truth)
     for opened in (judged, *others):
         with hash_progress(opened.bytes) as advance:
             opened.check_hashes(progress=advance)
@@ -212,9 +271,61 @@ def _run(
     if writer is not None:
         writer.write_report(report.folder, evaluation, records, force=report.force)
         say(f"wrote {report.folder}; look at {report.folder / writer.PAGE}")
+    if report.proposal is not None and evaluation.proposal is not None:
+        write_proposal(report.proposal, evaluation.proposal.lines, force=report.force)
+        say(f"{evaluation.proposal.sentence}")
+        say(f"wrote {report.proposal}: look at its lines, then give it with --label-map")
+    if report.fitted is not None:
+        _fit(judged, options, report, records)
     if report.tolerance is not None:
         failures = gate_failures(evaluation, report.tolerance)
         if failures:
             problem = f"{paths[0]} does not pass the gate: {'; '.join(failures)}"
             raise EvaluationError(problem, hint="calibrate it anew, or allow more")
         say("the gate is passed")
+
+
+def _fit(
+    bundle: Bundle, options: EvaluateOptions, report: _Report, records: list[CellRecord]
+) -> None:
+    """Fit a rule for unsure cells, and write the bundle that states it."""
+    from c2t.calibration.evaluate.true_labels import USUAL_COLUMNS
+    from c2t.calibration.evaluate.unsure_bundle import write_with_rule
+    from c2t.calibration.evaluate.unsure_fit import (
+        check_labels_are_named,
+        fit_unsure,
+        fitted_on,
+        judged_cells,
+        rule_sentence,
+    )
+    from c2t.runtime.describe.describer import generation_settings
+    from c2t.runtime.describe.unsure import text_settings
+    from c2t.runtime.trust.statement import SIGNATURE_NAME
+
+    assert report.fitted is not None
+    used = judged_cells(records)
+    if options.label_map is None:
+        check_labels_are_named(used)
+    file = fitted_on(
+        options.cells,
+        len(used),
+        column=options.columns.get("cell_type") or USUAL_COLUMNS["cell_type"],
+        label_map=options.label_map,
+        which=_which(options),
+    )
+    generation = generation_settings(bundle.manifest.generation, options.describing)
+    rule = fit_unsure(
+        bundle, used, [file], target=report.target, generation=text_settings(generation)
+    )
+    write_with_rule(bundle, report.fitted, rule, force=report.force)
+    say(rule_sentence(rule))
+    signed = (bundle.path / SIGNATURE_NAME).exists()
+    anew = "; it is not signed as the old one is: use `c2t sign`" if signed else ""
+    say(f"wrote {report.fitted}{anew}")
+
+
+def _which(options: EvaluateOptions) -> str:
+    """Which cells of the file were judged, in words; "" for all."""
+    reading = options.reading
+    words = [] if reading.cells is None else [f"{len(reading.cells):,} that were named"]
+    return ", ".join(words + ([] if reading.limit is None else [f"the first {reading.limit:,}"]))

@@ -46,6 +46,9 @@ def make_records(
                 if against_fields is None
                 else {name: field.said[cell] for name, field in against_fields.items()},
                 first_divergence=divergence,
+                cell_type_confidence=description.cell_type_confidence,
+                cell_type_probability=description.cell_type_probability,
+                unsure=description.unsure,
             )
         )
     return records

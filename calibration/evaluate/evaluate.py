@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 import c2t
+from c2t.calibration.confidence.score import CertaintyScore, score_certainty
 from c2t.calibration.evaluate.cell_records import choose_examples, make_records
 from c2t.calibration.evaluate.comparison import compare, vocabularies_differ
 from c2t.calibration.evaluate.described_cells import DescribedCells, describe_cells, force_cells
@@ -15,6 +17,9 @@ from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
 from c2t.calibration.evaluate.evaluation_warnings import field_warnings, reference_warnings
 from c2t.calibration.evaluate.predicted_labels import LabelReader
 from c2t.calibration.evaluate.truth import PREFIXES, Truth, read_truth
+from c2t.calibration.labels.naming import Terms
+from c2t.calibration.labels.note import LabelMapNote, note_map
+from c2t.calibration.labels.scores import LabelProposal, any_renamed, propose
 from c2t.calibration.metrics.bootstrap import Bootstrap
 from c2t.calibration.metrics.field_score import JudgedField, judge_field
 from c2t.calibration.metrics.text_metrics import score_texts
@@ -81,6 +86,15 @@ def evaluate_bundle(
     )
     warnings += field_warnings(judged.fields, truth.unfit, PREFIXES)
     warnings += reference_warnings(truth.references)
+    note = _note(judged, truth, options)
+    if note is not None and note.assigned:
+        warnings.append(note.sentence)
+    proposal = _proposal(judged, truth, options)
+    if proposal is not None and options.label_map is None and any_renamed(proposal):
+        warnings.append(
+            f"{proposal.sentence}. The figures here stay as they are: write the proposal with "
+            "--propose-label-map, look at it, and give it with --label-map"
+        )
     evaluation = Evaluation(
         c2t_version=c2t.__version__,
         cells_file=options.cells.name,
@@ -93,6 +107,8 @@ def evaluate_bundle(
         comparison=comparison,
         warnings=tuple(warnings),
         examples=choose_examples(records, options.examples),
+        label_map=note,
+        proposal=proposal,
     )
     return evaluation, records
 
@@ -150,6 +166,66 @@ def _judge(described: DescribedCells, truth: Truth, bootstrap: Bootstrap) -> _Ju
     return _Judged(described=described, fields=fields)
 
 
+def _note(judged: _Judged, truth: Truth, options: EvaluateOptions) -> LabelMapNote | None:
+    if options.label_map is None or "cell_type" not in judged.fields:
+        return None
+    true = next(true for true in truth.labels if true.field == "cell_type")
+    return note_map(true, judged.fields["cell_type"].said, options.label_map.name)
+
+
+def _proposal(judged: _Judged, truth: Truth, options: EvaluateOptions) -> LabelProposal | None:
+    """A label map for the cell types, where one is needed or asked for."""
+    if "cell_type" not in judged.fields or (options.label_map and not options.propose):
+        return None
+    true = next(true for true in truth.labels if true.field == "cell_type")
+    if not true.own:
+        return None
+    own = [
+        None if name is None else label for name, label in zip(true.names, true.own, strict=True)
+    ]
+    proposal = propose(
+        own,
+        judged.fields["cell_type"].said,
+        column=true.column,
+        terms=Terms(
+            ontology=truth.ontologies.get("cell_type"),
+            id_of=functools.partial(judged.described.describer.fields.id_of, "cell_type"),
+        ),
+    )
+    return proposal if proposal and (options.propose or any_renamed(proposal)) else None
+
+
+def _certainty(judged: _Judged) -> CertaintyScore | None:
+    field = judged.fields.get("cell_type")
+    if field is None:
+        return None
+    chosen = [
+        cell
+        for cell, description in enumerate(judged.described.descriptions)
+        if description.text is not None and np.isfinite(field.right[cell])
+    ]
+    descriptions = [judged.described.descriptions[cell] for cell in chosen]
+    if not descriptions:
+        return None
+    nan = float("nan")
+    stated = [d.cell_type_probability for d in descriptions]
+    return score_certainty(
+        np.array(
+            [
+                nan if d.cell_type_confidence is None else d.cell_type_confidence
+                for d in descriptions
+            ]
+        ),
+        field.right[chosen],
+        stated=None
+        if all(p is None for p in stated)
+        else np.array([nan if p is None else p for p in stated]),
+        unsure=None
+        if descriptions[0].unsure is None
+        else np.array([float(bool(d.unsure)) for d in descriptions]),
+    )
+
+
 def _compare(
     judged: DescribedCells, other: DescribedCells, bootstrap: Bootstrap, options: EvaluateOptions
 ) -> Comparison:
@@ -181,6 +257,7 @@ def _scores(
         seconds=described.seconds,
         fields={name: field.score for name, field in judged.fields.items()},
         texts=texts,
+        certainty=_certainty(judged),
     )
 
 

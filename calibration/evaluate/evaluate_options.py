@@ -27,6 +27,7 @@ class EvaluateOptions:
         describing: How to describe them.
         bootstrap: How intervals are computed.
         examples: How many cells to show.
+        propose: Propose a label map also where one is given, or none seems needed.
     """
 
     cells: Path
@@ -40,3 +41,4 @@ class EvaluateOptions:
     describing: DescribeOptions = field(default_factory=DescribeOptions)
     bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
     examples: int = 12
+    propose: bool = False

@@ -32,12 +32,14 @@ class GateResult:
         comparison: Texts and tokens of the two bundles.
         evaluation: All figures; None without labels.
         examples: Some cells with both texts.
+        records: All cells; empty without labels.
     """
 
     failures: tuple[str, ...]
     comparison: Comparison
     evaluation: Evaluation | None
     examples: tuple[CellRecord, ...]
+    records: tuple[CellRecord, ...] = ()
 
 
 class QualityGate:
@@ -77,7 +79,7 @@ class QualityGate:
             self._described = self._describe(self._reference, "describing (float32)")
         if self._truth is None:
             return self._agreement(judged, self._described)
-        evaluation, _ = evaluate_bundle(
+        evaluation, records = evaluate_bundle(
             judged, self._options, truth=self._truth, against=self._described, report=report
         )
         assert evaluation.comparison is not None
@@ -86,6 +88,7 @@ class QualityGate:
             comparison=evaluation.comparison,
             evaluation=evaluation,
             examples=evaluation.examples,
+            records=tuple(records),
         )
 
     def _agreement(self, judged: Bundle, reference: DescribedCells) -> GateResult:

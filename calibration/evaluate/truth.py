@@ -7,7 +7,7 @@ describe all cells may take hours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
 from c2t.calibration.evaluate.true_labels import read_label_map, read_true_labels
@@ -38,12 +38,14 @@ class Truth:
         similarities: Field -> similarities of its ontology's terms.
         unfit: Fields whose ontology has no term for any label.
         references: [B] reference captions; None for a cell without one.
+        ontologies: By field, also those without a term for any label.
     """
 
     labels: list[TrueLabels]
     similarities: dict[str, OntologySimilarity]
     unfit: list[str]
     references: list[str | None]
+    ontologies: Mapping[str, Ontology] = field(default_factory=dict)
 
 
 def read_truth(options: EvaluateOptions) -> Truth:
@@ -70,6 +72,7 @@ def read_truth(options: EvaluateOptions) -> Truth:
             similarities=similarities,
             unfit=unfit,
             references=_references(cells, captions, options.reference_column),
+            ontologies=ontologies,
         )
 
 
@@ -98,7 +101,9 @@ def _similarities(
             # An ontology that the user named must fit; an installed one need not. No ontology of
             # diseases has a term for "normal".
             healthy = {name for name in true.names if name} == {NORMAL}
-            if options.ontologies.get(true.field) is not None and not healthy:
+            # Who asks which map would help gets an answer, not an error that asks for a map.
+            wanted = options.ontologies.get(true.field) is not None and not options.propose
+            if wanted and not healthy:
                 raise
             unfit.append(true.field)
             continue

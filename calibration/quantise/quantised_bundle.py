@@ -20,11 +20,12 @@ from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import GRAPHS, MANIFEST_NAME, Decoder, FileEntry
 from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.system.progress import progress_bar
 
 GENE_TABLES = "gene_embedding.safetensors"
-# Not copied: they describe the float32 graphs.
-LEFT_BEHIND = ("parity.json",)
+# Not copied: they describe the float32 graphs, and how sure those are.
+LEFT_BEHIND = ("parity.json", UNSURE_NAME)
 
 
 def write_quantised_bundle(

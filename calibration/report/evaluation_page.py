@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from c2t.calibration.metrics.bootstrap import Interval
 from c2t.calibration.metrics.field_score import FieldScore
+from c2t.calibration.report.certainty_part import (
+    CertaintyPart,
+    ProposalPart,
+    certainty_part,
+    proposal_part,
+)
 from c2t.calibration.report.charts import (
     COLOURS,
     BarRow,
@@ -69,6 +75,8 @@ class EvaluationPart:
     figures: Markup
     figures_note: str
     fields: list[FieldPart]
+    certainty: CertaintyPart | None
+    proposal: ProposalPart | None
     comparison: ComparisonPart | None
     examples: list[Example]
 
@@ -105,6 +113,8 @@ def evaluation_part(evaluation: Evaluation) -> EvaluationPart:
             # A matrix of one label shows nothing that the accuracy does not.
             if len(score.labels) > 1 or name == "cell_type"
         ],
+        certainty=certainty_part(evaluation),
+        proposal=proposal_part(evaluation.proposal, used=evaluation.label_map is not None),
         comparison=None
         if evaluation.comparison is None
         else comparison_part(evaluation.comparison),
@@ -260,6 +270,8 @@ def _details(evaluation: Evaluation) -> Rows:
         if score.similarity is not None:
             text += f"; {score.similarity.ontology}, {score.similarity.cells:,} cells"
         rows.append((_words(name), text))
+    if evaluation.label_map is not None:
+        rows.append(("label map", evaluation.label_map.sentence))
     rows += [(name.replace("_", " "), value) for name, value in evaluation.generation.items()]
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from c2t.calibration.metrics.bootstrap import Interval
+from c2t.calibration.report.certainty_part import certainty_rows, says_nothing
 from c2t.calibration.report.charts import percent
 from c2t.calibration.results.evaluation import Evaluation, SystemScores
 from c2t.runtime.system.text_tables import Section, render, table
@@ -11,6 +12,9 @@ from c2t.runtime.system.text_tables import Section, render, table
 def evaluation_text(evaluation: Evaluation) -> str:
     """Figures with their intervals; beside them, the other bundle's and the differences."""
     parts = [_heading(evaluation), table(_head(evaluation), _rows(evaluation)).rstrip("\n") + "\n"]
+    certainty = evaluation.judged.certainty
+    if certainty is not None and not says_nothing(evaluation):
+        parts.append(render([Section("Confidence of the cell type", certainty_rows(certainty))]))
     comparison = evaluation.comparison
     if comparison is not None:
         lines = [("identical texts", percent(comparison.identical_texts))]

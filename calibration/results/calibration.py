@@ -11,6 +11,7 @@ import msgspec
 
 from c2t.calibration.results.evaluation import CellRecord, Comparison, Evaluation
 from c2t.calibration.results.gate import Tolerance
+from c2t.runtime.bundle.unsure_rule import UnsureRule
 
 REPORT_NAME = "calibration.json"
 _FORMAT_NAMES = {"linear": "product", "linears": "products"}
@@ -117,6 +118,7 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
         comparison: With the float32 bundle on the held-out cells.
         evaluation: Both bundles judged by labels, on the same cells; None without labels.
         examples: Some of these cells with both texts.
+        unsure: The rule for unsure cells that the bundle states; None if it states none.
         kernels: What ONNX Runtime ran, by graph.
         bytes: Size of the bundle without this report.
         source_bytes: Size of the float32 bundle.
@@ -148,3 +150,4 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
     source_bytes: int
     seconds: dict[str, float]
     peak_memory_bytes: int
+    unsure: UnsureRule | None = None

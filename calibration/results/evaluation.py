@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from c2t.calibration.confidence.score import CertaintyScore
+from c2t.calibration.labels.note import LabelMapNote
+from c2t.calibration.labels.scores import LabelProposal
 from c2t.calibration.metrics.bootstrap import BootstrapOptions, Interval
 from c2t.calibration.metrics.field_score import FieldScore
 
@@ -22,6 +25,7 @@ class SystemScores:
         seconds: Time to describe the cells.
         fields: Scores by field.
         texts: Scores against reference captions by metric; empty if there are none.
+        certainty: Its confidence against the labels; None if no text names a cell type.
     """
 
     bundle: str
@@ -33,6 +37,7 @@ class SystemScores:
     seconds: float
     fields: dict[str, FieldScore]
     texts: dict[str, Interval]
+    certainty: CertaintyScore | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,9 @@ class CellRecord:
     against_text: str | None = None
     against_said: dict[str, str | None] | None = None
     first_divergence: int | None = None
+    cell_type_confidence: float | None = None
+    cell_type_probability: float | None = None
+    unsure: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +111,8 @@ class Evaluation:
         comparison: Texts and tokens of the two.
         warnings: Sentences that qualify the figures.
         examples: Some cells, wrong ones first.
+        label_map: What the figures owe to a label map; None without one.
+        proposal: What labels may mean that texts name otherwise; None if none are.
     """
 
     c2t_version: str
@@ -116,3 +126,5 @@ class Evaluation:
     comparison: Comparison | None
     warnings: tuple[str, ...]
     examples: tuple[CellRecord, ...]
+    label_map: LabelMapNote | None = None
+    proposal: LabelProposal | None = None

@@ -12,6 +12,7 @@ from cli_process import make_cells, set_golden
 from read_page import Page
 from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
+from unsure_rules import bundle_with, make_rule
 
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
@@ -227,3 +228,49 @@ def test_labels_are_taken_in_turn(bundle, cells, tmp_path):
     assert "true: common" in page.words
     # Figures, a field's two charts, and the sensitivity of linears.
     assert page.elements.count("svg") >= 4
+
+
+def test_a_float32_rule_is_left_behind(bundle, cells, tmp_path):
+    """To quantise changes how sure a model is; and nothing is fitted without labels."""
+    stating = open_bundle(bundle_with(make_rule(), bundle.path, tmp_path / "stating"))
+    said = []
+    calibrate_bundle(stating, options(cells, tmp_path / "int8"), report=said.append)
+    done = open_bundle(tmp_path / "int8")
+    assert done.unsure_rule is None
+    assert any("states no threshold for unsure cells: there are no labels" in line for line in said)
+
+
+def test_held_out_labels_give_the_bundle_a_rule(bundle, tmp_path, monkeypatch):
+    plain = Describer.describe
+
+    def describe(self, chunks, **more):
+        rng = np.random.default_rng(0)
+        for description in plain(self, chunks, **more):
+            sure = float(rng.uniform(0.4, 1))
+            name = "B cell" if rng.uniform() < sure else "T cell"
+            if description.text is not None:
+                text = f"This sample consists of a {name}, well."
+                description = replace(description, text=text, cell_type_confidence=sure)
+            yield description
+
+    path = make_cells(tmp_path / "labelled.h5ad", 150)
+    adata = anndata.read_h5ad(path)
+    adata.obs["cell_type"] = ["B cell"] * len(adata)
+    adata.write_h5ad(path)
+    monkeypatch.setattr(Describer, "describe", describe)
+    wanted = options(path, tmp_path / "int8", gate_cells=120, unsure_target=0.8)
+    report = calibrate_bundle(bundle, wanted)
+    monkeypatch.undo()
+    done = open_bundle(tmp_path / "int8")
+    rule = done.unsure_rule
+    assert rule is not None
+    assert rule == report.unsure
+    assert rule.target == 0.8
+    assert "held out for the gate" in rule.fitted_on[0].which
+    assert rule.cells == rule.fitted_on[0].cells <= 120
+    few = options(path, tmp_path / "few", gate_cells=20, cells_count=20)
+    monkeypatch.setattr(Describer, "describe", describe)
+    said = []
+    calibrate_bundle(bundle, few, report=said.append)
+    assert open_bundle(tmp_path / "few").unsure_rule is None
+    assert any("too few to fit on" in line for line in said)
