@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 from pathlib import Path
 
 from safetensors.torch import save
@@ -29,6 +30,7 @@ from c2t.runtime.bundle.manifest import (
     Projector,
     TensorReference,
 )
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
@@ -84,6 +86,8 @@ def write_tables(loaded: LoadedCheckpoint, folder: Path) -> None:
         write_phrases(
             phrases, folder, Tokenizer.from_str(loaded.tokenizer_json), _end_token(loaded)
         )
+    if loaded.captions.unsure is not None:
+        shutil.copyfile(loaded.captions.unsure, folder / UNSURE_NAME)
 
 
 def _end_token(loaded: LoadedCheckpoint) -> int | None:

@@ -41,6 +41,7 @@ from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bund
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.text_tokenizer import decode_text
+from c2t.runtime.bundle.unsure_rule import read_rule
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
@@ -157,6 +158,8 @@ def check_before_loading(
     if outline.captions.phrases is not None:
         read_phrases(outline.captions.phrases)
     check_fields(outline.captions)
+    if outline.captions.unsure is not None:
+        read_rule(outline.captions.unsure)
     reference = () if options.reference is None else read_reference(options.reference, outline)
     sequences, source = example_sequences(outline, options.cells)
     check_space(folder, float32_bytes(outline))

@@ -4,6 +4,7 @@ config.json            format, projector, emb_layer, top_k, messages, generation
 geneformer/            config.json, model.safetensors of the encoder, whatever its family
 projector.safetensors
 llama/                 config.json, model.safetensors of the decoder, and its tokenizer's files
+unsure.json            if there: a rule for unsure cells, see `c2t.runtime.bundle.unsure_rule`
 genes.npz              see `c2t.export.checkpoint.gene_dictionaries.vocabulary`
 """
 
@@ -51,6 +52,7 @@ from c2t.export.model.loaded_checkpoint import (
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import projector_family
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.files import atomic_folder
 
@@ -167,6 +169,7 @@ def _caption_files(folder: Path, options: CheckpointOptions) -> CaptionFiles:
         phrases=options.phrases or own(PHRASES),
         fields=options.fields or own(FIELDS),
         terms=(*([terms] if terms else []), *(options.ontology or ())),
+        unsure=own(UNSURE_NAME),
     )
 
 

@@ -12,6 +12,7 @@ from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 
 USER_MESSAGE = "Gene expression embeddings: "
 PLACEHOLDER_TOKEN = "<|reserved_special_token_1|>"
@@ -29,15 +30,17 @@ class CaptionFiles:
         phrases: Captions to make the phrase table of, see `c2t.export.phrases`.
         fields: Rules by which they become fields, see `c2t.export.field_rules`.
         terms: Where names in them get ids from, see `c2t.export.term_table`.
+        unsure: A rule for unsure cells that was fitted to this very checkpoint.
     """
 
     phrases: Path | None = None
     fields: Path | None = None
     terms: tuple[Path, ...] = ()
+    unsure: Path | None = None
 
     def named(self) -> dict[str, Path]:
         """Each file by a name that is unique."""
-        named = {PHRASES: self.phrases, FIELDS: self.fields}
+        named = {PHRASES: self.phrases, FIELDS: self.fields, UNSURE_NAME: self.unsure}
         found = {name: path for name, path in named.items() if path is not None}
         for number, path in enumerate(self.terms):
             taken = path.name in found

@@ -15,7 +15,8 @@ import scipy.sparse
 from c2t.calibration.metrics.labels import normalise_label
 from c2t.examples.demo import captions, describe_pbmc
 from c2t.examples.demo.captions import Donor, caption_parts, caption_text, read_caption_table
-from c2t.examples.demo.held_out import is_held_out
+from c2t.examples.demo.held_out import is_for_fitting, is_held_out
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, read_rule
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.describe.caption import caption_fields
 
@@ -91,3 +92,23 @@ def test_committed_checkpoint_loads_with_its_captions(table: captions.CaptionTab
         assert found, text
         assert found[1] == captions.article(found[2])
         assert found[2] in table.definitions
+
+
+def test_the_threshold_is_fitted_on_cells_that_no_figure_is_quoted_of() -> None:
+    names = [f"cell{i}" for i in range(20_000)]
+    held = [name for name in names if is_held_out(name)]
+    fitting = [name for name in held if is_for_fitting(name)]
+    # The second byte is no part of the first: both halves are like each other.
+    assert 0.45 < len(fitting) / len(held) < 0.55
+
+
+def test_the_checkpoint_states_what_was_measured() -> None:
+    rule = read_rule(describe_pbmc.CHECKPOINT / UNSURE_NAME)
+    path = describe_pbmc.HERE / "unsure_results.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert results["threshold"] == rule.threshold
+    assert results["fitted_on_cells"] == rule.cells == sum(f.cells for f in rule.fitted_on)
+    held = results["held_out"]
+    assert all(one["answered_right"] > one["right"] > one["unsure_right"] for one in held.values())
+    assert held["all"]["answered_right"] == pytest.approx(rule.target, abs=0.01)
+    assert held["all"]["ece_of_the_probability"] < 0.02 < held["all"]["ece_of_the_confidence"]

@@ -6,11 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_models import TinySizes, tiny_cell, tiny_checkpoint
+from unsure_rules import make_rule
 
+from c2t.export.checkpoint import folder as folder_module
 from c2t.export.checkpoint.folder import load_checkpoint_folder, save_checkpoint
 from c2t.export.checkpoint.open import load_checkpoint
 from c2t.export.checkpoint.options import CheckpointOptions
-from c2t.runtime.system.errors import CheckpointError, OutputError
+from c2t.export.pipeline import ExportOptions, export_bundle
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
+from c2t.runtime.system.checked_read import json_bytes
+from c2t.runtime.system.errors import BundleError, CheckpointError, OutputError
 
 SIZES = {
     "mlp": TinySizes(),
@@ -164,3 +169,29 @@ def test_missing_and_damaged_files(tmp_path, name):
     path.unlink()
     with pytest.raises(CheckpointError):
         load_checkpoint_folder(tmp_path / "saved")
+
+
+def test_a_rule_for_unsure_cells_goes_into_the_bundle(tmp_path):
+    saved = tmp_path / "saved"
+    save(tiny_checkpoint(TinySizes()), saved)
+    plain = export_bundle(to_bundle(saved, tmp_path / "plain"))
+    assert plain.unsure_rule is None
+    (saved / UNSURE_NAME).write_bytes(json_bytes(make_rule()))
+    bundle = export_bundle(to_bundle(saved, tmp_path / "stating"))
+    assert bundle.unsure_rule == make_rule()
+    assert UNSURE_NAME in bundle.manifest.origin.files
+    bundle.check_hashes()
+
+
+def test_a_damaged_rule_is_refused_before_the_weights(tmp_path, monkeypatch):
+    saved = tmp_path / "saved"
+    save(tiny_checkpoint(TinySizes()), saved)
+    (saved / UNSURE_NAME).write_text('{"version": 1}')
+    monkeypatch.setattr(folder_module, "_read_weights", lambda *_: pytest.fail("read weights"))
+    with pytest.raises(BundleError, match=UNSURE_NAME):
+        export_bundle(to_bundle(saved, tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def to_bundle(saved, output) -> ExportOptions:
+    return ExportOptions(output=output, checkpoint=CheckpointOptions(folder=saved), golden_cells=1)
