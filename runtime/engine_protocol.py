@@ -81,6 +81,16 @@ class EncoderEngine(Protocol):
         """
         ...
 
+    def encode_with_hidden(self, tokens: Int32) -> tuple[Float32, Float32]:
+        """The same, and the encoder's own output [B,k,H] that the projector has read.
+
+        k is what the encoder's graph keeps: the first min(S, rows) gene tokens.
+
+        Raises:
+            EngineError: A run failed.
+        """
+        ...
+
     def clone(self) -> EncoderEngine:
         """The same weights with buffers of its own, for another thread."""
         ...

@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import BEAMS_MAX, Generation
+from c2t.runtime.bundle.manifest import BEAMS_MAX, GeneInput, Generation
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.unsure import unsure_mark
 from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
-from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.choose import ChosenEngines, check_engine_name, choose_engines
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.fields.open import open_fields
@@ -56,6 +56,8 @@ class DescribeOptions:
             steps. Greedy search only.
         prepack: See `c2t.runtime.engine_protocol.EngineOptions`.
         engine: One of `EngineName`; "auto" takes the best that works.
+        embedding: Whether descriptions have the cell's embedding
+            (`c2t.runtime.describe.embedding`). A queue asks cell by cell instead.
         unsure_below: See `c2t.runtime.describe.unsure.unsure_mark`.
     """
 
@@ -67,6 +69,7 @@ class DescribeOptions:
     drafts: bool = True
     prepack: bool | None = None
     engine: str = EngineName.auto
+    embedding: bool = False
     unsure_below: float | str | None = None
 
 
@@ -143,6 +146,20 @@ class Describer:
         described = self._by_one(timed) if self.most_workers == 1 else self._by_several(timed)
         return described if going_on else _unless_all_fail(described)
 
+    @property
+    def gene_input(self) -> GeneInput:
+        """How a cell becomes the encoder's input."""
+        return self._bundle.manifest.gene_input
+
+    def write(self, vectors: Float32) -> str | None:
+        """The text of cell vectors [K, D], which need not be one cell's; None if none is written.
+
+        Raises:
+            EngineError: The engine fails, and has never worked.
+        """
+        with self.worker() as worker:
+            return worker.write(vectors)
+
     def profile(self) -> Profile:
         """What the work so far cost, stage by stage; the times of workers add up."""
         return profile(self.clock)
@@ -210,6 +227,7 @@ class Describer:
                 drafter=self._drafter.clone() if self._drafter else None,
                 fields=self.fields,
                 clock=self.clock,
+                embeds=self.options.embedding,
                 mark=self._mark,
             )
 

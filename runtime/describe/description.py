@@ -32,7 +32,8 @@ class Description:
             as far as the bundle's rules know them; None for what it does not say, or says in a
             way that can be read twice. Empty where there is no text.
         engine_failed: Whether the error is one of the engine, which may be no fault of the cell.
-        embedding: [D] float32, the mean of the cell vectors, where it was asked for.
+        embedding: [H] float32, where it was asked for and the encoder took the cell; see
+            `c2t.runtime.describe.embedding`.
     """
 
     cell: str

@@ -7,10 +7,11 @@ batch, however long the file is, and stopping early stops everything.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from c2t.runtime.describe.confidence import (
     token_ends,
 )
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.embedding import embedding_of
 from c2t.runtime.describe.unsure import UnsureMark
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.fields.reader import FieldReader, Fields
@@ -36,6 +38,7 @@ from c2t.runtime.generation.drafts import DraftSource
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
+    FixedCells,
     GeneratedSequence,
     GenerationFailure,
     Outcome,
@@ -62,7 +65,7 @@ class WaitingCell:
         tokens: Its gene tokens [S].
         genes_used: Gene tokens that are genes.
         error: Why it cannot be described; None where it can.
-        embed: Keep the mean of its cell vectors.
+        embed: Keep its embedding.
     """
 
     key: Hashable
@@ -99,10 +102,14 @@ class Inbox(Protocol):
 
 
 class ChunkInbox:
-    """The cells of chunks; their keys are 0, 1, 2, ... in the order of the cells."""
+    """The cells of chunks; their keys are 0, 1, 2, ... in the order of the cells.
 
-    def __init__(self, chunks: Iterable[EncodedCells]) -> None:
-        self._cells = _numbered(chunks)
+    Args:
+        embed: Keep the embedding of each.
+    """
+
+    def __init__(self, chunks: Iterable[EncodedCells], *, embed: bool = False) -> None:
+        self._cells = _numbered(chunks, embed)
 
     def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
         """See `Inbox.take`."""
@@ -130,6 +137,7 @@ class Worker:
         drafter: The worker's own drafter, if there is one.
         fields: Reads the fields of texts; workers share it.
         clock: Records the stages.
+        embeds: Whether all descriptions of chunks have the cell's embedding.
         mark: Marks unsure cells; None: none is marked.
 
     Raises:
@@ -146,6 +154,7 @@ class Worker:
         drafter: DraftSource | None,
         fields: FieldReader,
         clock: StageClock,
+        embeds: bool = False,
         mark: UnsureMark | None = None,
     ) -> None:
         self.engines = engines
@@ -153,6 +162,7 @@ class Worker:
         self.batch_size = batch_size
         self.clock = clock
         self.gene_input = bundle.manifest.gene_input
+        self.embeds = embeds
         self.encoder_watch, self._decoder_watch = _EngineWatch(), _EngineWatch()
         self._tokenizer = bundle.tokenizer
         self._fields = fields
@@ -181,7 +191,7 @@ class Worker:
         """Describe the cells of chunks, in their order. One run at a time."""
         done: dict[Hashable, Description] = {}
         following = 0
-        for key, description in self.run(ChunkInbox(chunks)):
+        for key, description in self.run(ChunkInbox(chunks, embed=self.embeds)):
             done[key] = description
             while following in done:
                 yield done.pop(following)
@@ -206,6 +216,24 @@ class Worker:
             key, outcome = following
             yield key, self._finish(*prompts.pop(key), outcome)
 
+    def write(self, vectors: Float32) -> str | None:
+        """The text of cell vectors [K, D], which need not be one cell's; None if none is written.
+
+        Raises:
+            EngineError: The engine has failed for the first few, so it is at fault, not they.
+        """
+        text: str | None = None
+        with self.engines.exclusive():
+            outcomes = list(self._search.run(FixedCells([PromptedCell(0, vectors)])))
+        for _, outcome in outcomes:
+            if isinstance(outcome, GenerationFailure):
+                self._decoder_watch.failed(outcome.error)
+                continue
+            self._decoder_watch.worked()
+            with contextlib.suppress(BundleError):
+                text = decode_text(self._tokenizer, outcome.token_ids)
+        return text
+
     def _finish(
         self,
         cell: WaitingCell,
@@ -216,13 +244,13 @@ class Worker:
         if isinstance(outcome, GenerationFailure):
             if outcome.cause == "decoder":
                 self._decoder_watch.failed(outcome.error)
-            return _without_text(cell, outcome, self._mark)
+            return replace(_without_text(cell, outcome, self._mark), embedding=embedding)
         self._decoder_watch.worked()
         try:
             text = decode_text(self._tokenizer, outcome.token_ids)
         except BundleError as error:
             failure = GenerationFailure(error.problem, cause="decoder")
-            return _without_text(cell, failure, self._mark)
+            return replace(_without_text(cell, failure, self._mark), embedding=embedding)
         ids, probabilities = outcome.token_ids, outcome.probabilities
         ended = bool(ids) and ids[-1] in self._end
         if ended:
@@ -333,7 +361,7 @@ class _Prompts:
         self._inbox.wrote(key, token_ids)
 
     def pop(self, key: Hashable) -> tuple[WaitingCell, Float32 | None]:
-        """The cell of a key, which is finished, and the mean of its cell vectors [D]."""
+        """The cell of a key, which is finished, and its embedding [H]."""
         return self._cells.pop(key), self._embeddings.pop(key, None)
 
     def _sort(
@@ -359,7 +387,12 @@ class _Prompts:
         worker = self._worker
         try:
             tokens = np.stack([cell.tokens for cell in cells]).astype(np.int32, copy=False)
-            vectors = worker.engines.encoder.encode(tokens)
+            encoder = worker.engines.encoder
+            hidden: Float32 | None = None
+            if any(cell.embed for cell in cells):
+                vectors, hidden = encoder.encode_with_hidden(tokens)
+            else:
+                vectors = encoder.encode(tokens)
         except C2TError as error:
             if len(cells) == 1:
                 worker.encoder_watch.failed(error.problem)
@@ -370,10 +403,11 @@ class _Prompts:
                     self._encode([cell], ready)
             return
         worker.encoder_watch.worked()
-        for cell, of_cell in zip(cells, vectors, strict=True):
+        for place, (cell, of_cell) in enumerate(zip(cells, vectors, strict=True)):
             ready.append(PromptedCell(cell.key, of_cell))
-            if cell.embed:
-                self._embeddings[cell.key] = of_cell.mean(axis=0, dtype=np.float32)
+            if cell.embed and hidden is not None:
+                embedding = embedding_of(cell.tokens, hidden[place], worker.gene_input)
+                self._embeddings[cell.key] = embedding
 
 
 class _EngineWatch:
@@ -414,13 +448,13 @@ def cache_capacity(manifest: Manifest, generation: Generation, *, draft: int = 0
     return min(capacity + draft, manifest.decoder.max_positions)
 
 
-def _numbered(chunks: Iterable[EncodedCells]) -> Iterator[WaitingCell]:
+def _numbered(chunks: Iterable[EncodedCells], embed: bool) -> Iterator[WaitingCell]:
     key = 0
     for chunk in chunks:
         for name, tokens, used, error in zip(
             chunk.ids, chunk.tokens, chunk.genes_used, chunk.errors, strict=True
         ):
-            yield WaitingCell(key, str(name), tokens, int(used), error)
+            yield WaitingCell(key, str(name), tokens, int(used), error, embed)
             key += 1
 
 

@@ -68,6 +68,16 @@ class OnnxRuntimeEncoder:
         Raises:
             EngineError: A graph run failed.
         """
+        vectors: Float32 = self._encode(tokens)[0].numpy()
+        return vectors
+
+    def encode_with_hidden(self, tokens: Int32) -> tuple[Float32, Float32]:
+        """See `c2t.runtime.engine_protocol.EncoderEngine.encode_with_hidden`."""
+        vectors, hidden = self._encode(tokens)
+        return vectors.numpy(), hidden.numpy()
+
+    def _encode(self, tokens: Int32) -> tuple[Any, Any]:
+        """Cell vectors and the encoder's output, as OrtValues."""
         since = time.perf_counter()
         batch, length = tokens.shape
         embeddings = self._embeddings.view((batch, length, self._tables.hidden_size))
@@ -83,8 +93,7 @@ class OnnxRuntimeEncoder:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
         self._clock.add("projector", since)
-        result: Float32 = vectors.numpy()
-        return result
+        return vectors, hidden
 
     def clone(self) -> OnnxRuntimeEncoder:
         """The same sessions, which several threads may run, with a buffer of its own."""

@@ -71,16 +71,27 @@ class DeviceEncoder:
         Raises:
             EngineError: A run failed.
         """
+        return self._timed(tokens, with_hidden=False)[0]
+
+    def encode_with_hidden(self, tokens: NDArray[np.int32]) -> tuple[Float32, Float32]:
+        """See `c2t.runtime.engine_protocol.EncoderEngine.encode_with_hidden`."""
+        vectors, hidden = self._timed(tokens, with_hidden=True)
+        return vectors, hidden
+
+    def _timed(self, tokens: NDArray[np.int32], *, with_hidden: bool) -> list[Float32]:
+        """Cell vectors and, where they are wanted, the encoder's output."""
         since = time.perf_counter()
         try:
-            vectors = self._encode(np.ascontiguousarray(tokens, np.int32))
+            tensors = self._encode(np.ascontiguousarray(tokens, np.int32))
+            arrays = [_downloaded(tensor) for tensor in tensors[: 1 + with_hidden]]
         except C2TError as error:
             doing = f"encoder failed on {tokens.shape[0]} cells of {tokens.shape[1]} genes"
             raise engine_error(error, doing) from error
         self._clock.add("encoder", since)
-        return vectors
+        return arrays
 
-    def _encode(self, tokens: NDArray[np.int32]) -> Float32:
+    def _encode(self, tokens: NDArray[np.int32]) -> tuple[DeviceTensor, DeviceTensor]:
+        """Cell vectors and the encoder's output, which stay on the device until the next run."""
         (batch, length), sizes = tokens.shape, self._manifest
         rows = sizes.encoder.rows
         kept = length if rows is None else min(length, rows)
@@ -113,12 +124,17 @@ class DeviceEncoder:
             bound.enqueue()
             bound.close()
         self._device.synchronize()
-        stored = download(result.address, result.shape, STORAGE[dtype])
-        if dtype == "bfloat16":
-            return (stored.astype(np.uint32) << 16).view(np.float32)
-        return stored.astype(np.float32, copy=False)
+        return result, hidden
 
     @staticmethod
     def _tensor(memory: DeviceBuffer, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
         size = int(np.prod(shape)) * STORAGE[dtype].itemsize
         return DeviceTensor(memory.address(size), shape, dtype)
+
+
+def _downloaded(tensor: DeviceTensor) -> Float32:
+    """A tensor of the device as float32 of the host."""
+    stored = download(tensor.address, tensor.shape, STORAGE[tensor.dtype])
+    if tensor.dtype == "bfloat16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32, copy=False)

@@ -91,7 +91,7 @@ def describe_job(
         with _Results(folder, run, progress) as results:
             progress.begins(path)
             if not has_plane:
-                results.keep_vectors(bundle.manifest.decoder.hidden_size)
+                results.keep_vectors(bundle.manifest.gene_input.hidden_size)
             described = room.describe_job(
                 reader.chunks(results.done, chunk_cells=CHUNK_CELLS),
                 request.settings,
@@ -137,7 +137,7 @@ class _Results:
         """Keep a short vector of each cell too.
 
         Args:
-            width: D, the embeddings' length.
+            width: H, the embeddings' length.
         """
         with storing(RESULTS):
             file = VectorFile(self._folder.picture / VECTORS, width, done=self.done)

@@ -348,7 +348,7 @@ class Jobs:
             made, took = entry.picture
             fresh = ended or since - made < max(COLUMNS_EVERY, COLUMNS_SHARE * took)
             if not (fresh and target.exists()):
-                width = self._room.model.bundle.manifest.decoder.hidden_size
+                width = self._room.model.bundle.manifest.gene_input.hidden_size
                 with storing("the columns"):
                     write_columns(
                         target,

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli_process import make_cells
 from fakes.cuda_driver import FakeDevice, FakeDriver, FakeGraph
 from fakes.step_kernel import FakeStepKernel
 from tiny_bundle import make_bundle
+from tiny_data import tiny_cell
 from tiny_models import TinySizes
 
 from c2t.kernels.errors import KernelError
@@ -54,6 +56,18 @@ def test_golden_cells_have_their_texts(driver: FakeDriver, tiny_bundle_folder: P
     assert found.cells > 0
     assert found.differences == ()
     assert found.engine == "host 1 (no GPU, sm_00; fp32 weights, float32 between layers)"
+
+
+def test_embeddings_are_those_of_the_cpu(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    cells = EncodedCells.of_tokens([tiny_cell(length, seed=length) for length in (5, 20, 48)])
+    device, host = (
+        list(Describer(bundle, DescribeOptions(engine=engine, embedding=True)).describe([cells]))
+        for engine in ("cuda", "cpu")
+    )
+    for one, other in zip(device, host, strict=True):
+        assert one.text == other.text
+        np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-5)
 
 
 def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:

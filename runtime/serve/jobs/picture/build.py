@@ -37,7 +37,7 @@ def write_columns(
         picture: The picture's folder.
         records: The job's results.
         count: How many these are; the first ones of the job.
-        width: D, the embeddings' length.
+        width: H, the embeddings' length.
 
     Raises:
         OutputError: What was kept for the picture is damaged.

@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float32]
 
 
 def projection(width: int) -> FloatArray | None:
-    """The matrix [D, 64] that embeddings are multiplied by; None: they are short enough.
+    """The matrix [H, 64] that embeddings are multiplied by; None: they are short enough.
 
     Signs, scaled so that lengths stay (Achlioptas, 2003).
     """
@@ -42,7 +42,7 @@ class VectorFile:
 
     Args:
         path: The file, float32 [cells, k]; k follows from the embeddings' length.
-        width: D, their length.
+        width: H, their length.
         done: Cells that have results. What an earlier run wrote beyond them is cut off; what it
             did not get onto the disk before a power cut is NaN.
     """
@@ -74,7 +74,7 @@ class VectorFile:
         """Add the next cell.
 
         Args:
-            embedding: [D]; None for a cell that the encoder did not take.
+            embedding: [H]; None for a cell that the encoder did not take.
         """
         if embedding is None:
             vector = np.full(self._width, np.nan, "<f4")
@@ -93,7 +93,7 @@ def principal_places(path: Path, width: int, cells: int) -> tuple[FloatArray, Fl
 
     Args:
         path: Written by `VectorFile`.
-        width: D, the embeddings' length.
+        width: H, the embeddings' length.
         cells: How many to take.
 
     Returns:

@@ -176,7 +176,7 @@ def test_a_job_has_the_texts_of_describe_and_embeddings(room: EngineRoom) -> Non
     found = list(job)
     assert [cell_result(f) for f in found] == described(room.model, values)
     vectors = np.stack([f.embedding for f in found])
-    assert vectors.shape == (300, room.model.bundle.manifest.decoder.hidden_size)
+    assert vectors.shape == (300, room.model.bundle.manifest.gene_input.hidden_size)
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
     assert vectors.std(axis=0).min() > 0

@@ -1,0 +1,1 @@
+"""Embeddings and groups, measured on labelled cells."""
