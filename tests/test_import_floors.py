@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("runtime.explain",),
     (
-        *("runtime.describe", "runtime.build", "runtime.command_line"),
+        *("runtime.describe", "runtime.build", "runtime.command_line", "runtime.groups"),
         *("calibration.ranges", "calibration.results"),
         *("export.decoders", "export.encoders", "export.projectors"),
     ),

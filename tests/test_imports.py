@@ -21,17 +21,21 @@ import c2t
 ROOT = Path(c2t.__file__).parent
 NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "peft", "scanpy")
 # No command that describes loads them, whatever else is installed: c2t[cpu] does not bring them.
-NOT_LEAN = ("anndata", "huggingface_hub", "pandas", "scipy", "tokenizers", "zarr")
+NOT_LEAN = (
+    *("anndata", "huggingface_hub", "igraph", "pandas", "scipy", "sklearn", "tokenizers", "zarr"),
+)
 # These take long to load, and only reading or writing cells needs them.
 LATE = (
     "anndata",
     "cryptography",
     "h5py",
+    "igraph",
     "onnxruntime",
     "pandas",
     "pyarrow",
     "rich",
     "scipy",
+    "sklearn",
     "tokenizers",
 )
 

@@ -1,0 +1,1 @@
+"""Groups of cells, given by a column or found by Leiden, and one answer for each."""

@@ -1,0 +1,69 @@
+"""Groups that a column of `obs` gives: users' own clusters.
+
+One decision: a cell without a value is in no group. It is counted and said, never put anywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from c2t.runtime.groups.labels import NO_GROUP, GroupLabels, label_codes
+from c2t.runtime.groups.options import LEIDEN
+from c2t.runtime.system.errors import CellFileError
+
+SHOWN = 5  # names of columns in a hint
+# A consensus of fewer cells than this, on average, says hardly more than the cells.
+FEW_CELLS = 2
+
+
+def check_column(name: str, columns: Sequence[str], file: str) -> None:
+    """Refuse a column that is not there.
+
+    Raises:
+        CellFileError: Names those that are meant perhaps.
+    """
+    if name in columns:
+        return
+    near = difflib.get_close_matches(name, columns, n=SHOWN, cutoff=0.5)
+    folded = [column for column in columns if column.casefold() == name.casefold()]
+    shown = list(dict.fromkeys((*folded, *near))) or sorted(columns)[:SHOWN]
+    among = ", ".join(shown) if shown else "none"
+    meant = "near ones are" if near or folded else "there are"
+    problem = f"{file} has no column {name!r} in obs to group by"
+    raise CellFileError(
+        problem, hint=f"{meant}: {among}; or `--group-by {LEIDEN}` computes clusters"
+    )
+
+
+def column_groups(name: str, values: Sequence[str]) -> GroupLabels:
+    """The groups of a column.
+
+    Args:
+        name: The column.
+        values: Of the chosen cells, as text; "" where there is none.
+
+    Raises:
+        CellFileError: No cell has a value.
+    """
+    labels = label_codes(values)
+    if not labels.names:
+        problem = f"obs[{name!r}] has no value for any of the {len(values):,} chosen cells"
+        raise CellFileError(problem, hint="choose another column, or other cells")
+    return labels
+
+
+def column_warnings(name: str, labels: GroupLabels) -> list[str]:
+    """What is doubtful about the groups of a column, a sentence each."""
+    warnings = []
+    missing = int((labels.codes == NO_GROUP).sum())
+    grouped, count = len(labels.codes) - missing, len(labels.names)
+    if missing:
+        has, is_ = ("cell has", "is") if missing == 1 else ("cells have", "are")
+        warnings.append(f"{missing:,} {has} no value in obs[{name!r}] and {is_} in no group")
+    if count > 1 and grouped < FEW_CELLS * count:
+        warnings.append(
+            f"obs[{name!r}] has {count:,} groups for {grouped:,} cells: a consensus of so few "
+            "cells says little"
+        )
+    return warnings

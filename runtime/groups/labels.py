@@ -1,0 +1,45 @@
+"""Which cell is in which group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_GROUP = -1
+
+
+@dataclass(frozen=True, eq=False)
+class GroupLabels:
+    """The group of each cell.
+
+    Args:
+        names: Of the groups that have cells.
+        codes: [cells] int32, each cell's place among them; -1: it is in no group.
+    """
+
+    names: Sequence[str]
+    codes: NDArray[np.int32]
+
+
+def label_codes(values: Iterable[str]) -> GroupLabels:
+    """Groups of equal values, in the order of their names; "" is no value.
+
+    Names that are whole numbers are ordered as numbers: 2 comes before 10.
+    """
+    places: dict[str, int] = {}
+    codes = np.array(
+        [places.setdefault(value, len(places)) if value else NO_GROUP for value in values], np.int32
+    )
+    names = sorted(places, key=_order)
+    new = np.empty(len(names) + 1, np.int32)
+    new[[places[name] for name in names]] = np.arange(len(names), dtype=np.int32)
+    new[NO_GROUP] = NO_GROUP  # the last place
+    return GroupLabels(names, new[codes])
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    number = name.isascii() and name.isdigit() and len(name) < 19
+    return (0, int(name), name) if number else (1, 0, name)
