@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,6 +36,9 @@ from c2t.runtime.command_line.options import (
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
 from c2t.runtime.engines.table import EngineName
+
+if TYPE_CHECKING:
+    from c2t.runtime.groups.options import GroupOptions
 
 
 class Values(enum.StrEnum):
@@ -131,6 +134,43 @@ def describe(
             "threshold.  [default: that, if the bundle states one]",
         ),
     ] = None,
+    embedding: Annotated[
+        bool,
+        typer.Option(
+            "--embedding",
+            help="Write each cell's embedding as well: the mean of the encoder's output over the "
+            "cell's highest ranks. .h5ad: obsm X_c2t, NaN for cells without one; .parquet: a "
+            "column.",
+        ),
+    ] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|leiden",
+            help="One answer a group, in NAME.groups.csv and in the cells' output. A column of "
+            "obs; leiden, where obs has none of that name: clusters of the embedding.",
+        ),
+    ] = None,
+    min_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="A group whose most frequent cell type has less is mixed.  [default: 0.4]",
+        ),
+    ] = None,
+    resolution: Annotated[
+        float | None,
+        typer.Option(
+            help="Of leiden; more gives more and smaller groups. The seed is fixed.  [default: 2.5]"
+        ),
+    ] = None,
+    group_text: Annotated[
+        bool,
+        typer.Option(
+            help="Write one text a group from the mean of its cell vectors; not with --dask."
+        ),
+    ] = True,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show at the end where the time went.")
     ] = False,
@@ -150,6 +190,7 @@ def describe(
     if replace_columns and not cellxgene:
         problem = "--replace-columns is about the columns of --cellxgene, which was not given"
         raise UsageError(problem, hint="leave it out, or add --cellxgene")
+    groups = _group_options(group_by, min_share, resolution, text=group_text)
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
@@ -189,6 +230,8 @@ def describe(
             engine=engine.value,
             unsure_below=_threshold(unsure_below),
         ),
+        embedding=embedding,
+        groups=groups,
     )
     elsewhere = None
     if dask is not None:
@@ -216,6 +259,13 @@ def describe(
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""
     say(f"described {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
+    if done.without_embedding:
+        count = done.without_embedding
+        say(
+            f"{count:,} {'cell has' if count == 1 else 'cells have'} no embedding: NaN stands there"
+        )
+    if done.groups:
+        say(done.groups)
     if done.failed == done.cells:
         most = "all" if done.error_cells == done.cells else f"{done.error_cells:,}"
         problem = (
@@ -223,6 +273,30 @@ def describe(
         )
         hint = "other counts or genes of the file are named with --layer, --counts-are and "
         raise CellFileError(problem, hint=f"{hint}--gene-column; see `c2t describe --help`")
+
+
+def _group_options(
+    by: str | None, min_share: float | None, resolution: float | None, *, text: bool
+) -> GroupOptions | None:
+    """How cells are grouped.
+
+    Raises:
+        UsageError: Options of groups without groups, or a resolution for a column.
+    """
+    from c2t.runtime.groups.options import LEIDEN, MIN_SHARE, GroupOptions
+
+    given = {"--min-share": min_share, "--resolution": resolution}
+    for name, value in given.items():
+        if value is not None and by is None:
+            problem = f"{name} is about groups, but there are none"
+            raise UsageError(problem, hint="add --group-by COLUMN, or leave it out")
+    if by is None:
+        return None
+    if resolution is not None and by != LEIDEN:
+        problem = f"--resolution is about clusters that are computed, not about the column {by!r}"
+        raise UsageError(problem, hint=f"pass --group-by {LEIDEN}, or leave --resolution out")
+    share = MIN_SHARE if min_share is None else min_share
+    return GroupOptions(by=by, min_share=share, resolution=resolution, text=text)
 
 
 def _threshold(text: str | None) -> float | str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -22,8 +22,10 @@ from c2t.runtime.describe.describer import (
     generation_settings,
 )
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.embedding import embedding_sentence
 from c2t.runtime.describe.profile import profile_text
 from c2t.runtime.describe.unsure import other_settings, unsure_mark
+from c2t.runtime.groups.options import GroupOptions
 from c2t.runtime.output.audited import DescribeAudit
 from c2t.runtime.output.cellxgene import (
     SchemaColumns,
@@ -31,8 +33,12 @@ from c2t.runtime.output.cellxgene import (
     check_schema_columns,
     schema_columns,
 )
+from c2t.runtime.output.formats import OBS_SUFFIX
+from c2t.runtime.output.grouping import Grouping, GroupTexts, prepare_grouping
+from c2t.runtime.output.groups_file import groups_path
+from c2t.runtime.output.obs_extras import check_embedding_place
 from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
-from c2t.runtime.output.record import UNSURE_KEY
+from c2t.runtime.output.record import EMBEDDING_KEY, UNSURE_KEY
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -41,6 +47,7 @@ from c2t.runtime.output.write import (
     plan_outputs,
 )
 from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.files import check_target
 from c2t.runtime.system.progress import Advance, progress_bar
 
 # Cells that are read and encoded at once: few enough that the first text appears soon.
@@ -48,6 +55,7 @@ CHUNK_CELLS = 256
 # Files of a bundle up to this many bytes (genes, tokenizer, graphs without weights) are hashed
 # before the cells are looked at with them.
 SMALL_FILE = 32 << 20
+HOLD_EMBEDDING = (".h5ad", ".parquet", PARTS_SUFFIX)
 
 
 class Describing(Protocol):
@@ -57,11 +65,13 @@ class Describing(Protocol):
         label: The engine.
         reason: One sentence on why it was chosen.
         hint: What would make it better; "" for nothing.
+        describer: What describes here; None: the cells are described elsewhere.
     """
 
     label: str
     reason: str
     hint: str
+    describer: Describer | None
 
     def describe(self, start: int) -> Iterator[Description]:
         """Describe the chosen cells from `start` on, in their order."""
@@ -92,6 +102,8 @@ class DescribeFileOptions:
         restart: Describe everything again, whatever an interrupted run left.
         reading: How to read the cells, and which.
         describing: How to describe them.
+        embedding: Write the cells' embeddings, where the format can hold them.
+        groups: How to group the cells; None: not at all.
     """
 
     cells: Path
@@ -104,6 +116,8 @@ class DescribeFileOptions:
     profile: bool = False
     reading: CellOptions = field(default_factory=CellOptions)
     describing: DescribeOptions = field(default_factory=DescribeOptions)
+    embedding: bool = False
+    groups: GroupOptions | None = None
 
 
 OpenDescribing = Callable[
@@ -129,6 +143,37 @@ def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
     if options.cellxgene:
         outputs = [".h5ad"] if options.write_obs else []
         check_outputs([*outputs, *([options.output] if options.output else [])])
+    _check_extras(options)
+    targets = _check_outputs(options)
+    if options.groups is not None and targets[0].suffix != PARTS_SUFFIX:
+        check_target(groups_path(targets[0]), force=options.force)
+    return targets
+
+
+def _check_extras(options: DescribeFileOptions) -> None:
+    """Refuse groups and embeddings that have no place to go.
+
+    Raises:
+        OutputError: Lines that are printed have none; an embedding has none in texts and tables.
+        C2TError: Numbers of the groups that mean nothing.
+    """
+    output, copies = options.output, options.write_obs
+    if options.groups is not None:
+        options.groups.check()
+        if output is None and not copies:
+            problem = (
+                "groups have an answer when all cells are described, and lines are printed before"
+            )
+            raise OutputError(problem, hint="name a file with -o, or pass --write-obs")
+    if options.embedding and not copies and (output is None or output.suffix not in HOLD_EMBEDDING):
+        where = "printed lines hold" if output is None else f"{output} holds"
+        problem = f"{where} no embedding"
+        raise OutputError(problem, hint=f"write {', '.join(HOLD_EMBEDDING)}, or pass --write-obs")
+    if options.embedding and (copies or (output is not None and output.suffix == OBS_SUFFIX)):
+        check_embedding_place(options.cells)
+
+
+def _check_outputs(options: DescribeFileOptions) -> tuple[Path, ...]:
     if options.output is not None and options.output.suffix == PARTS_SUFFIX:
         if options.write_obs:
             problem = f"{options.output} is a folder of parts, which goes with no copy of the cells"
@@ -175,6 +220,8 @@ def describe_file(
         DescribeInterrupted: Ctrl-C; what was described is kept.
     """
     targets = check_paths(options)
+    if options.embedding:
+        options = replace(options, describing=replace(options.describing, embedding=True))
     if elsewhere is None:
         check_options(bundle, options.describing)
     else:
@@ -194,6 +241,13 @@ def describe_file(
             report(f"warning: {warning}")
         for sentence in _about_unsure(bundle, options.describing):
             report(sentence)
+        grouping = None
+        if options.groups is not None:
+            grouping = prepare_grouping(options.groups, reader, report=report)
+            report(grouping.sentence)
+            for warning in grouping.warnings:
+                report(f"warning: {warning}")
+            options = _embedding_for(grouping, options)
         sizes = [entry.bytes for entry in bundle.manifest.files.values()]
         with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
             bundle.check_hashes(above=SMALL_FILE, progress=hashed)
@@ -204,6 +258,9 @@ def describe_file(
                 report(f"hint: {describing.hint}")
             run = _run(options, reader, bundle=bundle, engine=describing.label)
             audited.start(run, bundle, describing.label)
+            if grouping is not None and grouping.options.text and describing.describer is not None:
+                texts = GroupTexts(describing.describer, reader, report)
+                grouping = replace(grouping, texts=texts)
 
             def check() -> None:
                 bundle.check_unchanged()
@@ -230,6 +287,7 @@ def describe_file(
                         advance=advance,
                         check=check,
                         kept=audited.kept,
+                        grouping=grouping,
                     )
                 else:
                     done = describe_to_files(
@@ -242,6 +300,7 @@ def describe_file(
                         check=check,
                         kept=audited.kept,
                         schema=schema,
+                        grouping=grouping,
                     )
             audited.stop(done)
             for warning in schema.warnings if schema else []:
@@ -250,6 +309,21 @@ def describe_file(
                 for line in describing.profile().splitlines():
                     report(line)
         return done
+
+
+def _embedding_for(grouping: Grouping, options: DescribeFileOptions) -> DescribeFileOptions:
+    """The options, with embeddings kept if the groups are computed from them.
+
+    Raises:
+        OutputError: Parts keep them only where they are written.
+    """
+    if grouping.given is not None:
+        return options
+    parts = options.output is not None and options.output.suffix == PARTS_SUFFIX
+    if parts and not options.embedding:
+        problem = "clusters are computed from the embeddings, which these parts would not hold"
+        raise OutputError(problem, hint="add --embedding, or group by a column of obs")
+    return replace(options, describing=replace(options.describing, embedding=True))
 
 
 def _about_unsure(bundle: Bundle, describing: DescribeOptions) -> Iterator[str]:
@@ -267,6 +341,7 @@ class _Here:
     """Cells are described by this process."""
 
     def __init__(self, describer: Describer, reader: CellReader) -> None:
+        self.describer: Describer | None = describer
         self._describer, self._reader = describer, reader
         self.label, self.hint = describer.engines.label, describer.engines.hint
         self.reason = describer.reason
@@ -300,6 +375,8 @@ def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader
     mark = unsure_mark(bundle, describing.unsure_below)
     if mark is not None:
         settings["unsure below"] = f"{mark.below:g} ({mark.about['compared']})"
+    if describing.embedding:
+        settings["embedding"] = "kept"
     settings["layer"] = reader.counts_report.location
     settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
     settings["gene column"] = reader.gene_report.column
@@ -332,6 +409,12 @@ def _run(options: DescribeFileOptions, reader: CellReader, *, bundle: Bundle, en
     mark = unsure_mark(bundle, options.describing.unsure_below)
     if mark is not None:
         about[UNSURE_KEY] = mark.about
+    if options.embedding:
+        about[EMBEDDING_KEY] = {
+            "is": embedding_sentence(bundle.manifest),
+            "size": bundle.manifest.gene_input.hidden_size,
+            "cells_without": "NaN",
+        }
     return Run(
         cells=options.cells,
         rows=reader.cell_index,
@@ -339,4 +422,5 @@ def _run(options: DescribeFileOptions, reader: CellReader, *, bundle: Bundle, en
         options=run_settings(bundle, options.describing, reader),
         about=about,
         c2t_version=c2t.__version__,
+        embedding=options.describing.embedding,
     )

@@ -23,7 +23,16 @@ from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.output.categories import Categories
 from c2t.runtime.output.h5ad_elements import write_element
-from c2t.runtime.output.record import FIELD_COLUMNS, UNSURE_KEY, Record
+from c2t.runtime.output.obs_extras import (
+    GROUP_COLUMNS,
+    EmbeddingRows,
+    GroupValues,
+    Watcher,
+    check_obsm,
+    forget_embedding,
+    told,
+)
+from c2t.runtime.output.record import EMBEDDING_KEY, FIELD_COLUMNS, GROUPS_KEY, UNSURE_KEY, Record
 from c2t.runtime.system.errors import CellFileError, OutputError
 
 DESCRIPTION = "c2t_description"
@@ -85,10 +94,11 @@ def _check_tables(file: Any, source: Path) -> None:
     # Links stay as they are in the copy: what they lead to would be written, in another file.
     for parent, key, names in (
         (file, "", ("obs", "uns")),
-        (obs, "/obs", (*COLUMNS, *UNSURE_COLUMNS)),
+        (obs, "/obs", (*COLUMNS, *UNSURE_COLUMNS, *GROUP_COLUMNS)),
     ):
         for name in names:
             child(parent, name, f"{key}/{name}")
+    check_obsm(file)
 
 
 def write_obs(source: Path, path: Path, records: Iterable[Record], about: dict[str, Any]) -> None:
@@ -127,12 +137,22 @@ def _add(source: Path, path: Path, records: Iterable[Record], about: dict[str, A
     with h5py.File(path, "r+") as file:
         _check_tables(file, source)
         obs = file["obs"]
+        length = H5Table(obs, "/obs").rows
+        watchers: list[Watcher] = []
+        groups = GroupValues(length) if GROUPS_KEY in about else None
+        if groups is not None:
+            watchers.append(groups)
+        if EMBEDDING_KEY in about:
+            watchers.append(EmbeddingRows(file, length, about[EMBEDDING_KEY]["size"]))
+        else:
+            forget_embedding(file)
         columns = _columns(
-            H5Table(obs, "/obs").rows,
-            records,
+            length,
+            told(records, watchers),
             stale=any(n in obs for n in SAID),
             marked=UNSURE_KEY in about,
         )
+        columns |= {} if groups is None else groups.columns()
         for name, values in columns.items():
             write_element(obs, name, values)
         order = [name for name in column_order(obs) if not _is_left(obs, name, columns)]
@@ -144,7 +164,7 @@ def _add(source: Path, path: Path, records: Iterable[Record], about: dict[str, A
 
 def _is_left(obs: Any, name: str, columns: Mapping[str, Any]) -> bool:
     """Whether a column is an earlier description's, which this one does not write; removes it."""
-    if name not in UNSURE_COLUMNS or name in columns:
+    if name not in (*UNSURE_COLUMNS, *GROUP_COLUMNS) or name in columns:
         return False
     if name in obs:
         del obs[name]

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from c2t.runtime.describe.description import Description
 from c2t.runtime.fields.reader import JOINED, Field, Fields
 
@@ -28,6 +31,15 @@ FIELDS = (
 # Written as well where a threshold for unsure cells is in force.
 UNSURE_FIELDS = ("cell_type_probability", "unsure")
 UNSURE_KEY = "unsure"  # of what a run says about itself, where one is
+# Written as well where cells are grouped.
+GROUP_FIELDS = (
+    "group",
+    "group_cell_type",
+    "group_cell_type_ontology_term_id",
+    "group_share",
+)
+GROUPS_KEY = "groups"  # likewise
+EMBEDDING_KEY = "embedding"  # likewise, where formats that can hold it write the embedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +62,8 @@ class Record:
         cell_type_probability: Probability that the cell type is right; None where the bundle states
             none, or no cell type is named.
         unsure: Whether the cell has no answer at or above the threshold; None without a threshold.
+        embedding: Of the cell, float32, little-endian; None where it was not asked for, or the
+            encoder did not take the cell.
     """
 
     row: int
@@ -72,6 +86,7 @@ class Record:
     pathways: str | None = None
     cell_type_probability: float | None = None
     unsure: bool | None = None
+    embedding: bytes | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -85,11 +100,40 @@ def fields_of(about: Mapping[str, object]) -> tuple[str, ...]:
     Args:
         about: What the run is; it says whether a threshold for unsure cells is in force.
     """
-    return (*FIELDS, *UNSURE_FIELDS) if UNSURE_KEY in about else FIELDS
+    fields = (*FIELDS, *UNSURE_FIELDS) if UNSURE_KEY in about else FIELDS
+    return (*fields, *GROUP_FIELDS) if GROUPS_KEY in about else fields
 
 
-def make_record(row: int, described: Description) -> Record:
-    """Turn a description into what is written about it."""
+@dataclass(frozen=True, kw_only=True)
+class GroupedRecord(Record):
+    """One cell's line of the output, with its group's answer.
+
+    Attributes:
+        group: The group's name; None for a cell in no group.
+        group_cell_type: The group's consensus, "mixed", or None where none of it is described.
+        group_cell_type_ontology_term_id: Of that; "unknown" where there is no consensus or no id.
+        group_share: Share of the group's most frequent cell type.
+    """
+
+    group: str | None = None
+    group_cell_type: str | None = None
+    group_cell_type_ontology_term_id: str | None = None
+    group_share: float | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that are written, in their order."""
+        return (*super().fields, *GROUP_FIELDS)
+
+
+def make_record(row: int, described: Description, *, embedding: bool = False) -> Record:
+    """Turn a description into what is written about it.
+
+    Args:
+        row: The cell's row.
+        described: What the model says.
+        embedding: Keep the embedding, too.
+    """
     failed = bool(described.error)
     return Record(
         row=row,
@@ -101,6 +145,7 @@ def make_record(row: int, described: Description) -> Record:
         error=described.error or None,
         cell_type_probability=None if failed else _rounded(described.cell_type_probability),
         unsure=described.unsure,
+        embedding=_embedding_bytes(described) if embedding else None,
         **({} if failed else field_columns(described.fields)),
     )
 
@@ -129,6 +174,18 @@ def record_fields(record: Record) -> Fields:
         sure = record.cell_type_confidence if name == "cell_type" else None
         fields[name] = Field(words=words, ontology_id=term, confidence=sure, parts=parts)
     return fields
+
+
+def embedding_array(record: Record) -> NDArray[np.float32] | None:
+    """The embedding [H] of a record, if it has one."""
+    return None if record.embedding is None else np.frombuffer(record.embedding, "<f4")
+
+
+def _embedding_bytes(described: Description) -> bytes | None:
+    vector = described.embedding
+    if vector is None or not np.isfinite(vector).all():
+        return None
+    return np.asarray(vector, "<f4").tobytes()
 
 
 def _rounded(value: float | None) -> float | None:

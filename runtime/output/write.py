@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,8 +23,10 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.cellxgene import SchemaColumns
 from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
+from c2t.runtime.output.grouping import Grouped, Grouping
+from c2t.runtime.output.groups_file import groups_path, write_groups
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
-from c2t.runtime.output.record import Record, make_record
+from c2t.runtime.output.record import EMBEDDING_KEY, GROUPS_KEY, Record, make_record
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
@@ -79,6 +81,7 @@ class Run:
         options: Everything else that changes the result, by name.
         about: Provenance to be stored with the descriptions: strings and numbers by name.
         c2t_version: Version of this package.
+        embedding: Whether the cells' embeddings are kept.
     """
 
     cells: Path
@@ -87,6 +90,7 @@ class Run:
     options: dict[str, str]
     about: dict[str, Any]
     c2t_version: str
+    embedding: bool = False
 
     def mark(self) -> RunMark:
         """The run's mark in the journal."""
@@ -112,6 +116,8 @@ class Summary:
         resumed: Those that an earlier run had described.
         seconds: Time of this run.
         outputs: The files written.
+        groups: How many groups there are, and how many have an answer; "" where none were asked.
+        without_embedding: Cells without one, where they were to be written.
     """
 
     cells: int
@@ -121,6 +127,8 @@ class Summary:
     resumed: int
     seconds: float
     outputs: tuple[str, ...]
+    groups: str = ""
+    without_embedding: int = 0
 
 
 def plan_outputs(
@@ -176,6 +184,7 @@ def describe_to_files(
     check: Callable[[], None] = lambda: None,
     kept: Callable[[Iterator[Record]], None] = lambda records: None,
     schema: SchemaColumns | None = None,
+    grouping: Grouping | None = None,
 ) -> Summary:
     """Describe the cells that no earlier run described, then write the outputs.
 
@@ -189,6 +198,7 @@ def describe_to_files(
         check: Raises a `C2TError` at the end if what described the cells was not what it should be.
         kept: Given the cells that an earlier run has described, if there are some.
         schema: Columns that copies of the cells get besides.
+        grouping: Groups the cells; its table lies beside the first output.
 
     Raises:
         OutputError: A journal of another run is in the way, the file of cells changed meanwhile,
@@ -197,7 +207,8 @@ def describe_to_files(
         DescribeEnded: SystemExit, which a signal was turned into.
     """
     started = time.monotonic()
-    for target in targets:
+    table = None if grouping is None else groups_path(targets[0])
+    for target in targets if table is None else (*targets, table):
         remove_litter(target)
     mark = run.mark()
     rows = run.rows.tolist()
@@ -208,7 +219,7 @@ def describe_to_files(
         try:
             with advance(len(run.rows), resumed) as step:
                 for row, described in numbered(run, describe, resumed):
-                    journal.append(make_record(row, described))
+                    journal.append(make_record(row, described, embedding=run.embedding))
                     step(1)
             try:
                 check()
@@ -216,9 +227,18 @@ def describe_to_files(
                 journal.remove()  # nobody knows which of its texts are right
                 raise
             mark.cells.check_unchanged(run.cells, hint="run again with --restart")
-            errors = Counter(record.error for record in journal.records() if record.error)
+            errors, without = Counter[str](), 0
+            for record in journal.records():
+                errors.update([record.error] if record.error else ())
+                without += record.embedding is None
             about = run.about | {"cells": len(run.rows), "cells_with_errors": errors.total()}
-            _write_all(run.cells, targets, journal, about, force=force, schema=schema)
+            grouped = None
+            if grouping is not None:
+                grouped = grouping.group(journal.records, len(run.rows))
+                about |= {GROUPS_KEY: grouped.about}
+            _write_all(
+                run.cells, targets, journal, about, force=force, schema=schema, grouped=grouped
+            )
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(journal.done, len(run.rows)) from stop
         except SystemExit as end:
@@ -227,7 +247,13 @@ def describe_to_files(
             if journal.done == 0 < len(run.rows):
                 journal.remove()
         journal.remove()
-    return summarize(run, errors, started, resumed, targets)
+    outputs = targets if table is None else (*targets, table)
+    done = summarize(run, errors, started, resumed, outputs)
+    return replace(
+        done,
+        groups=grouped.sentence if grouped else "",
+        without_embedding=without if EMBEDDING_KEY in run.about else 0,
+    )
 
 
 def describe_to_stream(run: Run, stream: IO[bytes], describe: Describe) -> Summary:
@@ -278,18 +304,24 @@ def _write_all(
     *,
     force: bool,
     schema: SchemaColumns | None,
+    grouped: Grouped | None,
 ) -> None:
     """Write every output; they appear together, so that a run that fails here can be repeated."""
+    places = list(targets) if grouped is None else [*targets, groups_path(targets[0])]
     with (
-        naming(", ".join(map(str, targets))),
-        atomic_files(targets, force=force) as temporaries,
+        naming(", ".join(map(str, places))),
+        atomic_files(places, force=force) as temporaries,
     ):
-        for target, temporary in zip(targets, temporaries, strict=True):
+        for target, temporary in zip(targets, temporaries, strict=False):
             with naming(str(target)):
                 write = OUTPUT_FORMATS[target.suffix].write
-                write(cells, temporary, journal.records(), about)
+                records = journal.records()
+                write(cells, temporary, grouped.records(records) if grouped else records, about)
                 if schema is not None and target.suffix == OBS_SUFFIX:
                     schema.write(temporary, journal.records())
+        if grouped is not None:
+            with naming(str(places[-1])):
+                write_groups(temporaries[-1], grouped.groups)
 
 
 @contextmanager

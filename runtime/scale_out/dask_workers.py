@@ -17,6 +17,7 @@ from typing import Any
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.describer import Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.table import GPU_ORDER, EngineName
 from c2t.runtime.output.describe_file import (
@@ -25,7 +26,7 @@ from c2t.runtime.output.describe_file import (
     OpenDescribing,
 )
 from c2t.runtime.output.parts.plan import ranges_left
-from c2t.runtime.output.record import record_fields
+from c2t.runtime.output.record import embedding_array, record_fields
 from c2t.runtime.scale_out.cluster import ClusterError, Place, open_client
 from c2t.runtime.scale_out.job import (
     Answer,
@@ -89,6 +90,7 @@ class DaskWorkers:
     """
 
     def __init__(self, client: Any, job: Job, cells: int, report: Callable[[str], None]) -> None:
+        self.describer: Describer | None = None
         self._client, self._cells = client, cells
         self._name = f"c2t-{secrets.token_hex(8)}"
         self._resources = self._choose_resources(job.describing.engine)
@@ -248,6 +250,7 @@ def _description(record: Any) -> Description:
         fields=record_fields(record),
         cell_type_probability=record.cell_type_probability,
         unsure=record.unsure,
+        embedding=embedding_array(record),
     )
 
 

@@ -101,7 +101,8 @@ class Work:
             rows = self._reader.cell_index[start:stop].tolist()
             described = self._describer.describe(chunks, going_on=self._has_worked)
             pairs = zip(rows, described, strict=True)
-            records = [make_record(row, description) for row, description in pairs]
+            keep = self.job.describing.embedding
+            records = [make_record(row, cell, embedding=keep) for row, cell in pairs]
             self._check_unchanged()
             self._has_worked |= any(record.text is not None for record in records)
         return records

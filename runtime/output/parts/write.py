@@ -20,8 +20,15 @@ import msgspec
 
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.describe.description import Description
+from c2t.runtime.output.grouping import Grouped, Grouping
+from c2t.runtime.output.groups_file import write_groups
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
-from c2t.runtime.output.parquet import check_parquet, read_parquet, write_parquet
+from c2t.runtime.output.parquet import (
+    check_parquet,
+    read_parquet,
+    write_cell_groups,
+    write_parquet,
+)
 from c2t.runtime.output.parts.manifest import (
     ERRORS_KEPT,
     MANIFEST,
@@ -32,7 +39,7 @@ from c2t.runtime.output.parts.manifest import (
 )
 from c2t.runtime.output.parts.plan import PART_CELLS, Part, PartPlan
 from c2t.runtime.output.parts.progress import PROGRESS, PartsProgress
-from c2t.runtime.output.record import Record, make_record
+from c2t.runtime.output.record import GROUPS_KEY, Record, make_record
 from c2t.runtime.output.write import (
     Describe,
     DescribeEnded,
@@ -50,6 +57,7 @@ from c2t.runtime.system.progress import Advance
 from c2t.runtime.system.temporaries import remove_litter
 
 PARTS_SUFFIX = ".parts"
+GROUPS, CELL_GROUPS = "groups.csv", "cell_groups.parquet"
 _JOURNALS = ".part-*.parquet.partial"
 
 
@@ -75,6 +83,7 @@ def describe_to_parts(
     check: Callable[[], None] = lambda: None,
     kept: Callable[[Iterator[Record]], None] = lambda records: None,
     part_cells: int = PART_CELLS,
+    grouping: Grouping | None = None,
 ) -> Summary:
     """Describe the cells that no earlier run described into parts, then write the manifest.
 
@@ -87,6 +96,8 @@ def describe_to_parts(
         check: Raises a `C2TError` after a part if what described it was not what it should be.
         kept: Given the cells that an earlier run has described, if there are some.
         part_cells: Cells of a part.
+        grouping: Groups the cells when all parts are in place: a table of the groups, and one of
+            each cell's group.
 
     Raises:
         OutputError: Parts of another run are in the way, the file of cells changed meanwhile, or
@@ -109,6 +120,11 @@ def describe_to_parts(
             with advance(len(run.rows), resumed) as step:
                 work.write_all(numbered(run, describe, resumed), step, check)
             mark.cells.check_unchanged(run.cells, hint="run again with --restart")
+            grouped = None
+            if grouping is not None:
+                grouped = grouping.group(work.records, len(run.rows))
+                run = replace(run, about=run.about | {GROUPS_KEY: grouped.about})
+                _write_grouped(folder, run, grouped, work.records())
             _write_manifest(folder, run, mark, progress.entries)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(work.done, len(run.rows)) from stop
@@ -120,7 +136,8 @@ def describe_to_parts(
                 progress.remove()
         progress.remove()
     done = summarize(run, errors_of(progress.entries), started, resumed, (folder / MANIFEST,))
-    return replace(done, failed=sum(entry.failed for entry in progress.entries))
+    done = replace(done, failed=sum(entry.failed for entry in progress.entries))
+    return done if grouped is None else replace(done, groups=grouped.sentence)
 
 
 class _Parts:
@@ -162,7 +179,7 @@ class _Parts:
         for part in self._plan.after(len(self._progress.entries)):
             with self._journal(part) as journal:
                 for row, description in itertools.islice(described, part.cells - journal.done):
-                    journal.append(make_record(row, description))
+                    journal.append(make_record(row, description, embedding=self._run.embedding))
                     self.done += 1
                     step(1)
                 try:
@@ -225,8 +242,23 @@ def _write_manifest(folder: Path, run: Run, mark: RunMark, entries: list[PartEnt
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
+def _write_grouped(folder: Path, run: Run, grouped: Grouped, records: Iterator[Record]) -> None:
+    """Write the groups, and which cell is in which: parts are not written again."""
+    for name in (GROUPS, CELL_GROUPS):
+        path = folder / name
+        remove_litter(path)
+        with naming(str(path)), atomic_file(path, force=True) as temporary:
+            if name == GROUPS:
+                write_groups(temporary, grouped.groups)
+            else:
+                write_cell_groups(temporary, grouped.records(records), run.about)
+
+
 def _remove_files(folder: Path, *, journals: bool) -> None:
     """Remove a manifest, then the parts, and nothing else."""
-    patterns = (MANIFEST, "part-*.parquet", *([_JOURNALS] if journals else []))
+    patterns = (
+        *(MANIFEST, "part-*.parquet", GROUPS, CELL_GROUPS),
+        *([_JOURNALS] if journals else []),
+    )
     for path in [path for pattern in patterns for path in sorted(folder.glob(pattern))]:
         path.unlink()

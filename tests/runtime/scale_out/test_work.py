@@ -20,6 +20,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.output.describe_file import DescribeFileOptions, describe_file
+from c2t.runtime.output.record import embedding_array
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.scale_out.cluster import ClusterError, Place, parse_place
 from c2t.runtime.scale_out.job import Failed, Job, Ready, decode_answer, make_job
@@ -55,6 +56,24 @@ def described(bundle: Path, cells: Path, reading: CellOptions) -> bytes:
         report=lambda sentence: None,
     )
     return stream.getvalue()
+
+
+def test_records_have_the_embedding_where_the_job_keeps_it(bundle: Path, cells: Path) -> None:
+    job = job_of(bundle, cells)
+    describing = replace(job.describing, embedding=True)
+    settings = job.settings | {"embedding": "kept"}
+    work = Work(msgspec.structs.replace(job, describing=describing, settings=settings))
+    plain = Work(job)
+    for record, without in zip(work.records(0, 8), plain.records(0, 8), strict=True):
+        vector = embedding_array(record)
+        assert (vector is None) == (record.error is not None)
+        assert without == replace(record, embedding=None)
+    answer = decode_answer(describe_range(work.job.encoded(), 0, 2))
+    assert [record.embedding for record in answer.records] == [
+        record.embedding for record in work.records(0, 2)
+    ]
+    work.close()
+    plain.close()
 
 
 @pytest.mark.parametrize(
