@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.output.describe_file import CHUNK_CELLS, make_run
+from c2t.runtime.output.grouping import prepare_grouping
 from c2t.runtime.output.journal import Journal
-from c2t.runtime.output.record import Record, make_record
+from c2t.runtime.output.record import GROUPS_KEY, Record, make_record
 from c2t.runtime.output.write import Run
 from c2t.runtime.serve.jobs.errors import JobError, StorageError, renamed
 from c2t.runtime.serve.jobs.folders import ROOM_HINT, JobFolder, storing
+from c2t.runtime.serve.jobs.groups import keep_groups
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
 from c2t.runtime.serve.jobs.inputs.request import JobRequest
 from c2t.runtime.serve.jobs.picture.blob import write_blob
@@ -86,7 +89,12 @@ def describe_job(
     ):
         describer = room.model.describer(room.describe_options(request.settings))
         run = make_run(path, reader, describer, bundle=bundle)
+        options = request.reading.groups()
+        grouping = None if options is None else prepare_grouping(options, reader)
+        if grouping is not None and grouping.given is None:
+            run = replace(run, embedding=True, options={**run.options, "embedding": "kept"})
         has_plane, left_out = _look(folder, request, run)
+        left_out += grouping.warnings if grouping is not None else ()
         progress.opened(reader, run.about, left_out)
         with _Results(folder, run, progress) as results:
             progress.begins(path)
@@ -96,13 +104,18 @@ def describe_job(
                 reader.chunks(results.done, chunk_cells=CHUNK_CELLS),
                 request.settings,
                 cancelled=cancelled,
-                embed=not has_plane,
+                embed=run.embedding or not has_plane,
             )
             with closing(described):  # type: ignore[type-var]  # a generator
                 results.keep(described)
             results.check(room)
             results.sync()
-            return run.about | {"cells": results.done, "cells_with_errors": results.failed}
+            about = run.about | {"cells": results.done, "cells_with_errors": results.failed}
+            if grouping is not None:
+                grouped = grouping.group(results.records, results.done)
+                keep_groups(folder, grouped)
+                about |= {GROUPS_KEY: grouped.about}
+            return about
 
 
 class _Results:
@@ -133,6 +146,10 @@ class _Results:
         """Cells that have results."""
         return self._journal.done
 
+    def records(self) -> Iterator[Record]:
+        """What is kept, in the order of the cells."""
+        return self._journal.records()
+
     def keep_vectors(self, width: int) -> None:
         """Keep a short vector of each cell too.
 
@@ -159,7 +176,8 @@ class _Results:
                 # First the vector: a resumed job asks the journal which cells are left.
                 if self._vectors is not None:
                     self._vectors.append(description.embedding)
-                self._journal.append(make_record(row, description))
+                record = make_record(row, description, embedding=self._run.embedding)
+                self._journal.append(record)
         if engine_failed and self.failed == self.done and not begun_before:
             self._forget()
             problem = f"no cell could be described: {engine_failed}"

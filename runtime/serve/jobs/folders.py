@@ -82,6 +82,11 @@ class JobFolder:
         return self.picture / "columns_so_far"
 
     @property
+    def groups(self) -> Path:
+        """The groups of the cells, where they were asked for; see `groups.py`."""
+        return self.path / "groups"
+
+    @property
     def results(self) -> Path:
         """Folder of the files that were asked for."""
         return self.path / "results"

@@ -20,6 +20,7 @@ from c2t.runtime.serve.jobs.errors import (
     renamed,
 )
 from c2t.runtime.serve.jobs.folders import Folders, storing
+from c2t.runtime.serve.jobs.groups import write_group_results
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
 from c2t.runtime.serve.jobs.inputs.request import JobRequest
 from c2t.runtime.serve.jobs.inputs.uploads import ByteBudget, Upload
@@ -366,6 +367,9 @@ class Jobs:
         folder, count = entry.folder, cells_done(entry.folder)
         about = (entry.stored.about or {}) | {"cells": count}
         about |= {"cells_with_errors": entry.state.failed_cells}
+        if kind == "groups":
+            write_group_results(folder, target)
+            return
         if kind != "h5ad":
             write_results(folder, Path(entry.state.name), target, count, about)
             return

@@ -178,6 +178,7 @@ class JobMaker:
         options = self._room.describe_options(request.settings)
         check_options(self._room.model.bundle, options)
         request.reading.options(request.settings)
+        request.reading.groups()
 
     def _check_places(self) -> None:
         waiting = sum(entry.waits for entry in self._registry.entries())

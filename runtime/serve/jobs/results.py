@@ -17,9 +17,11 @@ from typing import Any, Self
 
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
+from c2t.runtime.output.groups_file import GROUPS_SUFFIX
 from c2t.runtime.output.journal import RunMark, read_line
-from c2t.runtime.output.record import Record
+from c2t.runtime.output.record import GROUPS_KEY, Record
 from c2t.runtime.serve.jobs.folders import JobFolder, storing
+from c2t.runtime.serve.jobs.groups import read_groups
 from c2t.runtime.serve.jobs.state import ResultFormat
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
@@ -110,7 +112,7 @@ def read_records(folder: JobFolder, first: int, count: int) -> Iterator[Record]:
 
 def result_suffix(kind: ResultFormat) -> str:
     """The suffix of a file of results."""
-    return f".{kind}"
+    return GROUPS_SUFFIX if kind == "groups" else f".{kind}"
 
 
 def result_path(folder: JobFolder, name: str, kind: ResultFormat) -> Path:
@@ -120,19 +122,21 @@ def result_path(folder: JobFolder, name: str, kind: ResultFormat) -> Path:
     return folder.results / (f"{stem}.c2t{suffix}" if suffix == OBS_SUFFIX else f"{stem}{suffix}")
 
 
-def available_formats(source: str, name: str) -> tuple[ResultFormat, ...]:
+def available_formats(source: str, name: str, *, grouped: bool = False) -> tuple[ResultFormat, ...]:
     """The formats that results of such cells can have here.
 
     Args:
         source: How the cells came; see `JobState`.
         name: The file's. Only a copy of an `.h5ad` file takes descriptions.
+        grouped: Whether the cells are grouped.
     """
     formats: list[ResultFormat] = ["jsonl", "csv"]
     with contextlib.suppress(OutputError):
         OUTPUT_FORMATS[".parquet"].check(Path())
         formats.append("parquet")
-    other = source == "cells" or name.lower().endswith(NO_H5AD)
-    return tuple(formats) if other else (*formats, "h5ad")
+    if source != "cells" and not name.lower().endswith(NO_H5AD):
+        formats.append("h5ad")
+    return (*formats, "groups") if grouped else tuple(formats)
 
 
 def check_unchanged(folder: JobFolder, cells: Path) -> None:
@@ -169,5 +173,7 @@ def write_results(
     with storing(target.name):
         folder.results.mkdir(mode=0o700, exist_ok=True)
         with atomic_file(target, force=True) as temporary:
-            records = read_records(folder, 0, count)
+            records: Iterator[Record] = read_records(folder, 0, count)
+            if GROUPS_KEY in about:
+                records = read_groups(folder).records(records)
             OUTPUT_FORMATS[target.suffix].write(cells, temporary, records, about)

@@ -230,9 +230,9 @@ class Runner:
             cancelled=lambda: self._closing or entry.cancel,
         )
         self._audit.done(entry)
-        self._end(
-            entry, "done", about=about, formats=available_formats(request.source, request.name)
-        )
+        grouped = request.reading.group_by is not None
+        formats = available_formats(request.source, request.name, grouped=grouped)
+        self._end(entry, "done", about=about, formats=formats)
 
     def _end(self, entry: JobEntry, state: Status, *, later: bool = False, **changes: Any) -> None:
         ended = now()

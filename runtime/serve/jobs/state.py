@@ -13,18 +13,23 @@ import msgspec
 from msgspec import Meta
 
 from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.groups.options import LEIDEN, MIN_SHARE, RESOLUTION_MAX, GroupOptions
 from c2t.runtime.serve.room.messages import Settings
+from c2t.runtime.system.errors import C2TError
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled")
-ResultFormat = Literal["jsonl", "csv", "parquet", "h5ad"]
+ResultFormat = Literal["jsonl", "csv", "parquet", "h5ad", "groups"]
 IDS_MAX = 200_000  # cells that a job may ask for by name
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """How to read a file of cells, and which of its cells. As of `c2t describe`."""
+    """How to read a file of cells, which of its cells, and how to group them.
+
+    As of `c2t describe`.
+    """
 
     part: Name | None = None
     layer: Name | None = None
@@ -32,6 +37,24 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     cells: Annotated[tuple[Name, ...], Meta(max_length=IDS_MAX)] | None = None
     limit: Annotated[int, Meta(ge=1)] | None = None
     filter_pass: bool = True
+    group_by: Name | None = None
+    min_share: Annotated[float, Meta(ge=0, le=1)] = MIN_SHARE
+    resolution: Annotated[float, Meta(gt=0, le=RESOLUTION_MAX)] | None = None
+
+    def groups(self) -> GroupOptions | None:
+        """How the cells are grouped; None: not at all.
+
+        Raises:
+            C2TError: A resolution without clusters that are computed.
+        """
+        if self.resolution is not None and self.group_by != LEIDEN:
+            problem = f"`resolution` is {self.resolution:g}, but no clusters are computed"
+            raise C2TError(problem, hint=f'set `group_by` to "{LEIDEN}", or leave it out')
+        if self.group_by is None:
+            return None
+        return GroupOptions(
+            by=self.group_by, min_share=self.min_share, resolution=self.resolution, text=False
+        )
 
     def options(self, settings: Settings) -> CellOptions:
         """The same for the reader of cells, with the settings that are about reading."""

@@ -50,6 +50,7 @@ RESULT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
     "h5ad": FILE_TYPE,
+    "groups": "text/csv; charset=utf-8",
 }
 WRITE_BYTES = 1 << 20  # an upload goes to the disk in pieces of this size
 LINES = 256  # results that are read from the disk at a time

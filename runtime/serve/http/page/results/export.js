@@ -12,12 +12,13 @@ export const FORMATS = {
   jsonl: { title: "JSON lines", words: "a cell a line" },
   parquet: { title: "Parquet", words: "typed columns" },
   h5ad: { title: "H5AD", words: "your file, texts in obs" },
+  groups: { title: "Groups", words: "an answer for each group" },
 };
 
 /** Save what the service makes of all cells. */
 export async function saveAll(job, format) {
   const answer = await request(jobPath(job.id, `/results?format=${format}`));
-  save(await answer.blob(), nameIn(answer.headers.get("Content-Disposition")) ?? `${stem(job.name)}.${format}`);
+  save(await answer.blob(), nameIn(answer.headers.get("Content-Disposition")) ?? `${stem(job.name)}.${format === "groups" ? "groups.csv" : format}`);
 }
 
 /** Save some cells as `c2t describe` writes CSV. */
