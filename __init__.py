@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from c2t.runtime.describe.labelled_cell import LabelledCell
     from c2t.runtime.describe.model import Model
     from c2t.runtime.describe.model import open_model as open
+    from c2t.runtime.explain.options import ExplainOptions
     from c2t.runtime.system.errors import C2TError
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "CellOptions",
     "DescribeOptions",
     "Description",
+    "ExplainOptions",
     "LabelledCell",
     "Model",
     "__version__",
@@ -38,6 +40,7 @@ _PUBLIC = {
     "CellOptions": "c2t.runtime.cells.options:CellOptions",
     "DescribeOptions": "c2t.runtime.describe.describer:DescribeOptions",
     "Description": "c2t.runtime.describe.description:Description",
+    "ExplainOptions": "c2t.runtime.explain.options:ExplainOptions",
     "LabelledCell": "c2t.runtime.describe.labelled_cell:LabelledCell",
     "Model": "c2t.runtime.describe.model:Model",
     "open": "c2t.runtime.describe.model:open_model",

@@ -113,7 +113,7 @@ class Explainer:
         genes = self._genes(tokens)
         problem = description.error
         if problem is None and said is None:
-            problem = f"the text does not say one {options.field.replace('_', ' ')}"
+            problem = f"no {options.field.replace('_', ' ')} can be read from the text"
         if problem is None and len(genes) < LEAST_GENES:
             problem = f"cell has {len(genes)} gene: there is nothing to leave out"
         if problem is not None or said is None:

@@ -44,17 +44,16 @@ def make_control(places: Indices, effects: Float64, genes: int) -> Control:
         genes: How many places there are.
     """
     complete = len(places) == genes
-    reach = REACH_COMPLETE if complete else REACH
-    medians = np.empty(len(places))
-    apart = np.empty(len(places))
-    for index in range(len(places)):
-        first, end = max(0, index - reach), index + reach + 1
-        medians[index] = np.median(effects[first:end])
-        # A gene is no control of itself: of nine, one in nine would be the median.
-        others = np.delete(effects[first:end], index - first)
-        apart[index] = effects[index] - np.median(others) if len(others) else 0.0
-    shift = np.interp(np.arange(genes), places, medians)
-    noise = NORMAL_MAD * float(np.median(np.abs(apart)))
+    widest = REACH_COMPLETE if complete else REACH
+    windows = []
+    for index in range(len(places)):  # narrower towards the ends, so that little is one-sided
+        reach = min(widest, max(REACH, min(index, len(places) - 1 - index)))
+        windows.append(slice(max(0, index - reach), index + reach + 1))
+    # A median stands at the median place: genes are denser on one side of a group that moved.
+    middle = [float(np.median(places[window])) for window in windows]
+    medians = [float(np.median(effects[window])) for window in windows]
+    shift = np.interp(np.arange(genes), middle, medians)
+    noise = NORMAL_MAD * float(np.median(np.abs(effects - shift[places])))
     return Control(shift=shift, noise=max(noise, ENGINE_NOISE))
 
 
