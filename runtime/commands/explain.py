@@ -144,7 +144,13 @@ def explain(
         shown = True
 
     check_explain_paths(options)  # before the gigabytes of a bundle are hashed
-    done = explain_file(open_checked(bundle, trust), options, pass_on=pass_on, report=say)
+    done = explain_file(
+        open_checked(bundle, trust),
+        options,
+        pass_on=pass_on,
+        report=say,
+        progress=output is not None or not sys.stdout.isatty(),
+    )
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     groups = f" of {done.groups:,} groups" if done.groups else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""

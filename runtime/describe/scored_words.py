@@ -6,7 +6,7 @@ One decision: the end of the field belongs to the words. Without it "B cell" wou
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.text_tokenizer import decode_text
@@ -38,7 +38,7 @@ def written_words(bundle: Bundle, description: Description, field: Field) -> Sco
     first = bisect_right(ends, start)
     # The first token that goes on behind the words; at the end of the text, the one that ends it.
     last = min(bisect_right(ends, end), len(tokens) - 1)
-    if not first < bisect_left(ends, end) + 1 <= last + 1:
+    if first > last:
         problem = f"the words {field.words!r} hold no token of their own"
         raise C2TError(problem, hint="explain another field, or a label")
     trie = CandidateTrie(tokens[:first], [tokens[first : last + 1]])

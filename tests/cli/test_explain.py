@@ -12,7 +12,10 @@ from cli_process import Command, random_cells
 from explain_bundle import with_rules
 from tiny_data import BUNDLES
 
+from c2t.runtime.explain.evidence import CellEvidence, GeneEvidence, Together
+from c2t.runtime.fields.paper import NO_RULES
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS
+from c2t.runtime.output.evidence.tables import evidence_table
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +163,42 @@ def test_a_bundle_without_fields(call_c2t: Command, cells: Path, tmp_path: Path)
     }
     assert "no cell of" in done.stderr
     assert "hint: look at their texts with `c2t describe`" in done.stderr
+
+
+def test_a_bundle_whose_texts_have_no_fields(
+    call_c2t: Command, cells: Path, tmp_path: Path
+) -> None:
+    folder = with_rules(shutil.copytree(BUNDLES["mlp"], tmp_path / "tiny"), NO_RULES)
+    done = call_c2t("explain", folder, cells, "--limit", 2, "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        "error: the texts of this bundle have no field 'cell_type'",
+        "hint: its rules read no fields",
+    ]
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_tables_for_people(call_c2t: Command, bundle: Path, cells: Path) -> None:
+    found = lines(call_c2t("explain", bundle, cells, "--limit", 4).stdout)
+    read = {
+        name: tuple(GeneEvidence(**gene) for gene in cell["genes"])
+        for cell in found
+        for name in [cell["cell"]]
+    }
+    for cell in found:
+        together = cell["together"] and Together(**cell["together"])
+        evidence = CellEvidence(**{**cell, "genes": read[cell["cell"]], "together": together})
+        table = evidence_table(evidence, 3)
+        if cell["error"] is not None:
+            assert table == f"{cell['cell']}: {cell['error']}\n"
+            continue
+        first, _, random, head, *rows = table.splitlines()
+        assert first.startswith(f'{cell["cell"]}: "')
+        assert random.startswith("without the 10 strongest: ")
+        assert head.split() == [
+            *("gene", "id", "rank", "evidence", "effect", "probability", "direction")
+        ]
+        assert [row.split()[1] for row in rows] == [gene["gene_id"] for gene in cell["genes"][:3]]
 
 
 def test_an_existing_file_stays(

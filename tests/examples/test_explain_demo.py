@@ -1,4 +1,4 @@
-"""Evidence of the demonstration model on real cells: known markers, and more than random genes do."""
+"""Evidence of the demonstration model on real cells: known markers, and more than random ones."""
 
 from __future__ import annotations
 

@@ -129,6 +129,7 @@ def explain_file(
     *,
     pass_on: Callable[[Evidence], None],
     report: Callable[[str], None],
+    progress: bool = True,
 ) -> Explained:
     """Explain cells or groups of a file.
 
@@ -137,6 +138,7 @@ def explain_file(
         options: What to explain.
         pass_on: Takes each cell's or group's evidence where there is no file to write.
         report: Told what the user should know.
+        progress: Show how far the runs are; not where what is passed on goes to the same terminal.
 
     Raises:
         C2TError: A setting that is too small, no such field, or a label that cannot be written.
@@ -155,7 +157,8 @@ def explain_file(
         describer = Describer(bundle, options.describing)
         runs = options.explaining.runs
         bar = progress_bar("explaining", runs * reader.n_cells, unit="runs")
-        with bar if options.output is not None or sampled else nullcontext(_ignore) as advance:
+        about = _about(bundle, options, describer)
+        with bar if progress or sampled else nullcontext(_ignore) as advance:
             names = GeneNames(bundle.genes, reader)
             explainer = Explainer(
                 bundle, describer, options.explaining, names=names, advance=advance
@@ -163,10 +166,12 @@ def explain_file(
             report(f"{reader.n_cells:,} cells, at most {runs:,} runs each; {describer.reason}")
             tally = _Tally(runs, advance)
             cells = tally.pass_on(explainer.explain(reader.chunks(chunk_cells=EXPLAIN_CHUNK)))
-            found: Iterable[Evidence] = cells
             if sampled:
-                found = _by_group(cells, reader, sizes, sampled)
-            _deliver(found, options, pass_on, about=_about(bundle, options, describer))
+                groups = list(_by_group(cells, reader, sizes, sampled))
+            else:
+                _deliver(cells, options, pass_on, about=about)
+        if sampled:  # when the bar is gone
+            _deliver(groups, options, pass_on, about=about)
     return Explained(
         cells=tally.cells,
         failed=tally.errors.total(),
