@@ -22,10 +22,14 @@ from c2t.runtime.command_line.options import (
     LimitOption,
     MinCoverageOption,
     OrganismOption,
+    OrthologuesOption,
+    PartOption,
+    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
 from c2t.runtime.command_line.run import UsageError, open_checked, say
+from c2t.runtime.commands.describe import Values
 from c2t.runtime.engines.table import EngineName
 
 TABLE_GENES = 20  # of a table in a terminal
@@ -68,9 +72,18 @@ def explain(
         int | None, typer.Option(min=1, help="Only the strongest genes.  [default: 20 in tables]")
     ] = None,
     layer: LayerOption = None,
+    counts_are: Annotated[
+        Values, typer.Option(help="What its values are; auto looks at them.")
+    ] = Values.auto,
     gene_column: GeneColumnOption = None,
     min_coverage: MinCoverageOption = 0.1,
     organism: OrganismOption = None,
+    species: SpeciesOption = None,
+    orthologues: OrthologuesOption = None,
+    part: PartOption = None,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
     engine: EngineOption = EngineName.auto,
@@ -121,11 +134,16 @@ def explain(
         top=top,
         reading=CellOptions(
             layer=layer,
+            values=counts_are.value,
             gene_column=gene_column,
             min_coverage=min_coverage,
             organism=organism,
+            species=species,
+            orthologues=None if orthologues is None else str(orthologues),
+            part=part,
             cells=ids,
             limit=limit,
+            filter_pass=filter_pass,
         ),
         describing=DescribeOptions(threads=threads, batch_size=batch_size, engine=engine.value),
         explaining=ExplainOptions(field=field, label=label, runs=runs, seed=seed),
