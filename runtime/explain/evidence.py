@@ -46,7 +46,7 @@ class GeneEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Together:
-    """The strongest genes left out together, held against as many random ones.
+    """The genes that speak most for the words left out together, held against as many random ones.
 
     Args:
         genes: How many.

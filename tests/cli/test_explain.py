@@ -194,7 +194,7 @@ def test_tables_for_people(call_c2t: Command, bundle: Path, cells: Path) -> None
             continue
         first, _, random, head, *rows = table.splitlines()
         assert first.startswith(f'{cell["cell"]}: "')
-        assert random.startswith("without the 10 strongest: ")
+        assert random.startswith("without the 10 strongest for it: ")
         assert head.split() == [
             *("gene", "id", "rank", "evidence", "effect", "probability", "direction")
         ]

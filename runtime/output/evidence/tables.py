@@ -28,7 +28,7 @@ def cell_table(evidence: CellEvidence, top: int | None) -> str:
     together = evidence.together
     if together is not None:
         lines.append(
-            f"without the {together.genes} strongest: {together.probability:.4g}; "
+            f"without the {together.genes} strongest for it: {together.probability:.4g}; "
             f"without {together.genes} random genes: {together.control:.4g}"
         )
     rows: list[tuple[str, ...]] = [
