@@ -15,6 +15,7 @@ from c2t.runtime.fields.rules import Sentence, Step
 
 READINGS_MAX = 256  # more ways than that, and the sentence says nothing
 STRANGE_WORDS_MAX = 3  # "young adult woman"
+TRIALS_MAX = 1 << 14  # steps that are tried at a place; a caption takes some dozens
 OCCURRENCES_MAX = 64  # of one literal
 Known = Callable[[str, str], bool]  # field and name -> whether it is a known name
 
@@ -76,7 +77,11 @@ def read_sentence(sentence: Sentence, body: Body, known: Known) -> dict[str, Sai
     A field is None where the sentence says nothing of it, or can be read in several ways.
     """
     for strict in (True, False):
-        readings = list(islice(_readings(sentence.steps, body, known, strict), READINGS_MAX + 1))
+        found = _readings(sentence.steps, body, known, strict)
+        try:
+            readings = list(islice(found, READINGS_MAX + 1))
+        except _TooManyTrialsError:
+            return None
         if len(readings) > READINGS_MAX:
             return None
         if readings:
@@ -84,6 +89,10 @@ def read_sentence(sentence: Sentence, body: Body, known: Known) -> dict[str, Sai
             best = _best(readings, sentence, known)
             return _agreed(best, fields) if any(reading.follows for reading in best) else None
     return None
+
+
+class _TooManyTrialsError(Exception):
+    """Rules and text go together in more ways than are worth a look."""
 
 
 def _best(readings: list[_Reading], sentence: Sentence, known: Known) -> list[_Reading]:
@@ -107,9 +116,18 @@ def _agreed(readings: list[_Reading], fields: Iterable[str]) -> dict[str, Said |
 def _readings(
     steps: tuple[Step, ...], body: Body, known: Known, strict: bool
 ) -> Iterator[_Reading]:
-    """Every way in which the steps fit the whole sentence."""
+    """Every way in which the steps fit the whole sentence.
+
+    Raises:
+        _TooManyTrialsError: The search takes too long, as rules of a stranger can make it.
+    """
+    trials = 0
 
     def follow(place: int, at: int, so_far: _Reading) -> Iterator[_Reading]:
+        nonlocal trials
+        trials += 1
+        if trials > TRIALS_MAX:
+            raise _TooManyTrialsError
         if place == len(steps):
             if at == body.end:
                 yield so_far

@@ -25,6 +25,9 @@ from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.engines.built.folder import plan_sets
 from c2t.runtime.engines.built.half_graphs import open_half_graphs
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME, load_step_weights
+from c2t.runtime.fields.paper import PAPER_RULES
+from c2t.runtime.fields.rules import RULES_NAME, rules_bytes
+from c2t.runtime.fields.terms import TERMS_NAME, make_table
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, build_phrase_table
 
 LOADED = (
@@ -32,11 +35,15 @@ LOADED = (
     "c2t.runtime.bundle.text_tokenizer",
     *("c2t.kernels.gene_embedding.tables", "onnxruntime", "safetensors.numpy", "onnx.numpy_helper"),
 )
+CAPTION = (
+    "This sample consists of a B cell, CD19-high, a lymphocyte. It originates from the wall of a "
+    "vein of a normal female with X during Y. This cell is associated with Z."
+)
 CELLS = ((2, 10, 11, 12, 3), (2, 40, 3))
 LABELS = ("T cell", "erythrocyte", "xyz")
 OTHER_FILES = (
     *("genes.npz", "tokenizer.json", "gene_embedding.safetensors", "golden.json", PHRASES_NAME),
-    *("tokenizer.json", "genes.npz"),
+    *("tokenizer.json", "genes.npz", RULES_NAME, TERMS_NAME),
 )
 
 
@@ -49,6 +56,7 @@ def use_bundle(folder: Path) -> None:
     annotator = Annotator(describer, bundle, LABELS)
     list(annotator.annotate([EncodedCells.of_tokens(CELLS)]))
     _ = annotator.doubts
+    describer.fields.read(CAPTION)
     bundle.genes.lookup(["ENSG00000000001", "GENE1"])
     verify_golden_cells(bundle, "cpu")
 
@@ -106,6 +114,11 @@ def _make_file(folder: Path, random: Random) -> Path:
     if name == PHRASES_NAME:
         np.savez(place / name, **_phrases(random))
         content = (place / name).read_bytes()
+    elif name == TERMS_NAME:
+        np.savez(place / name, **_terms(random))
+        content = (place / name).read_bytes()
+    elif name == RULES_NAME:
+        content = rules_bytes(PAPER_RULES.with_known({"tissue": ("lung", "blood")}))
     else:
         content = (place / name).read_bytes()
     if name.endswith(".json") and random.random() < 0.85:
@@ -132,6 +145,14 @@ def _phrases(random: Random) -> dict[str, Any]:
     names = ("first_edge", "token", "target", "count", "shorter")
     arrays = {name: getattr(table, name) for name in names}
     return _change_arrays(arrays | {"start": np.array([table.start], np.int32)}, random)
+
+
+def _terms(random: Random) -> dict[str, Any]:
+    """Arrays of a small table of names, one of them changed."""
+    table = make_table({("cell_type", f"type {n}"): f"CL:{n:07d}" for n in range(9)})
+    arrays = {name: getattr(table, name) for name in ("hash", "prefix", "number")}
+    arrays["prefixes"] = np.array(table.prefixes, "S16")
+    return _change_arrays(arrays | {"fields": np.array(sorted(table.fields), "S16")}, random)
 
 
 def _change_arrays(arrays: dict[str, Any], random: Random) -> dict[str, Any]:

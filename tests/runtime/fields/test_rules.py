@@ -110,6 +110,16 @@ def test_rules_that_cannot_be_followed_are_refused(rules: Any, tmp_path: Path) -
     assert caught.value.hint
 
 
+def test_hostile_rules_end_soon(tmp_path: Path) -> None:
+    """Rules that fit a text in 64 to the 14th ways, but never to its end."""
+    names = ("cell_type", "tissue", "disease", "age")
+    steps = [{"after": [" "], "field": names[n % 4], "optional": True} for n in range(15)]
+    last = {"after": ["never"], "field": "sex", "only": {"x": None}}
+    rules = changed("sentences", 0, to={"begins": ["It is"], "steps": [*steps, last]})
+    reader = FieldReader(read_rules(written(tmp_path, rules)))
+    assert set(reader.read("It is" + " a" * 60 + " never.").values()) == {None}
+
+
 def test_rules_of_a_newer_form_and_large_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="this c2t reads form 1"):
         read_rules(written(tmp_path, {**OTHER, "version": RULES_VERSION + 1, "more": {}}))
