@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import re
+from dataclasses import asdict
 
 import anndata
 import numpy as np
@@ -16,9 +17,12 @@ from c2t.calibration.metrics.labels import normalise_label
 from c2t.examples.demo import captions, describe_pbmc
 from c2t.examples.demo.captions import Donor, caption_parts, caption_text, read_caption_table
 from c2t.examples.demo.held_out import is_for_fitting, is_held_out
+from c2t.export.field_rules import learned_rules
+from c2t.export.term_table import term_table
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, read_rule
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.describe.caption import caption_fields
+from c2t.runtime.fields.reader import FieldReader
 
 TEMPLATE = re.compile(
     r"This sample consists of (a|an) ([^,.]+), [^.]+\. It originates from the [^.]+ of a[^.]*\. "
@@ -112,3 +116,36 @@ def test_the_checkpoint_states_what_was_measured() -> None:
     assert all(one["answered_right"] > one["right"] > one["unsure_right"] for one in held.values())
     assert held["all"]["answered_right"] == pytest.approx(rule.target, abs=0.01)
     assert held["all"]["ece_of_the_probability"] < 0.02 < held["all"]["ece_of_the_confidence"]
+
+
+def test_the_checkpoint_has_the_tables_ids(table: captions.CaptionTable) -> None:
+    stored = json.loads((describe_pbmc.CHECKPOINT / "terms.json").read_text(encoding="utf-8"))
+    assert stored == table.terms
+    for entry in table.sets.values():
+        assert entry["tissue"] in stored["tissue"]
+        assert entry["disease"] in stored["disease"]
+
+
+def test_fields_are_the_decisions_that_made_the_captions(table: captions.CaptionTable) -> None:
+    lines = (describe_pbmc.CHECKPOINT / "phrases.txt").read_text(encoding="utf-8").splitlines()
+    rules = learned_rules(lines)
+    assert rules is not None
+    terms, _ = term_table([describe_pbmc.CHECKPOINT / "terms.json"])
+    reader = FieldReader(rules, terms)
+    pathways = sorted(table.pathways)
+    for entry in table.sets.values():
+        for donor, cell_type in itertools.product(
+            captions.all_donors(entry), dict.fromkeys(entry["labels"].values())
+        ):
+            pair = (pathways[len(cell_type)], pathways[0])
+            found = reader.read(caption_text(caption_parts(table, cell_type, donor, pair)))
+            said = {name: field and field.words for name, field in found.items()}
+            assert said == {
+                "cell_type": cell_type,
+                **asdict(donor),
+                "pathways": "; ".join(table.pathways[name] for name in pair),
+            }
+            for name in ("cell_type", "tissue", "disease"):
+                field = found[name]
+                assert field is not None
+                assert field.ontology_id == table.terms[name][field.words]
