@@ -64,7 +64,7 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     read_label_map(options.label_map)
     if options.ontology is not None:
         read_ontology(options.ontology)
-    with CellCounts(options.cells, options.reading) as cells:
+    with CellCounts(options.cells, options.reading, source.genes) as cells:
         check_cell_count(cells.n_cells)
         column = label_column(cells, options)
     if column is not None:

@@ -42,7 +42,7 @@ def _quantised(value: str) -> Precision:
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A float32 bundle.")],
     cells: Annotated[
-        Path, typer.Argument(metavar="CELLS.h5ad", help="Cells like those to be described.")
+        Path, typer.Argument(metavar="CELLS", help="Cells like those to be described.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     precision: Annotated[

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to judge.")],
     cells: Annotated[
-        Path, typer.Argument(metavar="LABELLED.h5ad", help="Cells with their labels in `obs`.")
+        Path, typer.Argument(metavar="LABELLED", help="Cells with their labels in `obs`.")
     ],
     against: Annotated[
         Path | None, typer.Option(help="Another bundle, judged too and compared with.")

@@ -34,6 +34,7 @@ from c2t.runtime.cells.genes.orthologues import (
     told_species,
 )
 from c2t.runtime.cells.genes.report import GeneReport, foreign_cells
+from c2t.runtime.cells.genes.species import species_of_id
 from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
@@ -298,8 +299,11 @@ def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) 
 
 def _opening(options: CellOptions, genes: GeneVocabulary | None) -> Opening:
     """How the source is opened."""
-    if genes is None:
-        return Opening(part=options.part)
+    if genes is None:  # only ids are known to be genes
+        return Opening(
+            part=options.part,
+            genes_known=lambda names: sum(species_of_id(name) is not None for name in names),
+        )
     # Symbols of a mouse are found too: their case is no matter here.
     return Opening(
         part=options.part,

@@ -54,6 +54,10 @@ MinCoverageOption = Annotated[
         min=0, max=1, help="Least share of genes and counts that must be known; 0: take any."
     ),
 ]
+CELLS_HELP = (
+    "Cells: .h5ad, .h5ad.gz, 10x .h5, .h5mu, .loom, .zarr, a folder or zip with a matrix (MEX), or "
+    "a text table (.csv, .tsv)."
+)
 OrganismOption = Annotated[
     str | None,
     typer.Option(

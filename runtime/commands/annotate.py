@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from c2t.runtime.command_line.options import (
+    CELLS_HELP,
     BundleArgument,
     CellChoiceOption,
     EngineOption,
@@ -34,7 +35,7 @@ from c2t.runtime.engines.table import EngineName
 
 def annotate(
     bundle: BundleArgument,
-    cells: Annotated[Path, typer.Argument(metavar="CELLS.h5ad", help="The cells to annotate.")],
+    cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
     labels: Annotated[
         str,
         typer.Option(

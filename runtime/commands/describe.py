@@ -11,6 +11,7 @@ import typer
 
 from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
+    CELLS_HELP,
     AuditHeadOption,
     AuditKeyOption,
     AuditOption,
@@ -52,7 +53,7 @@ class Values(enum.StrEnum):
 
 def describe(
     bundle: BundleArgument,
-    cells: Annotated[Path, typer.Argument(metavar="CELLS.h5ad", help="The cells to describe.")],
+    cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -51,7 +51,7 @@ def test_version() -> None:
         ("nonsense", "no such command 'nonsense'", "see `c2t --help`"),
         ("info", "missing argument 'BUNDLE'", "see `c2t info --help`"),
         ("info --nonsense x", "no such option: --nonsense", "see `c2t info --help`"),
-        ("describe x", "missing argument 'CELLS.h5ad'", "see `c2t describe --help`"),
+        ("describe x", "missing argument 'CELLS'", "see `c2t describe --help`"),
         ("describe x y --limit many", "'--limit': ", "see `c2t describe --help`"),
         ("describe x y --limit=many", "'many'", "see `c2t describe --help`"),
     ],

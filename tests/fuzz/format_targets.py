@@ -142,7 +142,9 @@ def _perhaps_zipped(path: Path, random: Random) -> Path:
         packed.write_bytes(change_bytes(packed.read_bytes(), random))
     elif random.random() < 0.3:
         with zipfile.ZipFile(packed, "a") as archive:
-            name = random.choice(("../x.mtx", "/x.mtx.gz", "a/../../zarr.json", "\0.mtx", "x" * 99))
+            name = random.choice(
+                ("../x.mtx", "/x.mtx.gz", "a/../../zarr.json", "\x01.mtx", "x" * 99)
+            )
             archive.writestr(name, "x")
     return packed
 

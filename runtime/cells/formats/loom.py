@@ -17,6 +17,7 @@ from c2t.runtime.cells.formats.hdf5 import (
     has,
     naming,
     read_dataset,
+    row_count,
 )
 from c2t.runtime.cells.formats.table import as_strings, read_texts
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, check_numbers, dense_to_rows
@@ -145,11 +146,12 @@ class AttributeTable:
 
     def _read(self, name: str) -> list[str]:
         key = f"{self.key}/{name}"
-        values = read_texts(checked_dataset(self._group, name, key), key)
-        if len(values) != self.rows:
-            problem = f"{key} has {len(values):,} values for {self.rows:,} rows of the matrix"
+        dataset = checked_dataset(self._group, name, key)
+        count = row_count(dataset, key)
+        if count != self.rows:
+            problem = f"{key} has {count:,} values for {self.rows:,} rows of the matrix"
             raise CellFileError(problem, hint="the file is damaged; write it again")
-        return values
+        return read_texts(dataset, key)
 
     def _one_dimensional(self) -> list[str]:
         """Attributes with one value for each; graphs and planes have several."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from c2t.runtime.cells.formats.droplets import droplets_said
 from c2t.runtime.cells.formats.hdf5 import (
+    ROWS_MAX,
     checked_dataset,
     child,
     has,
@@ -19,7 +18,7 @@ from c2t.runtime.cells.formats.hdf5 import (
     read_whole,
     row_count,
 )
-from c2t.runtime.cells.formats.matrix import CompressedRows, check_shape, sparse_parts
+from c2t.runtime.cells.formats.matrix import CompressedRows, sparse_parts
 from c2t.runtime.cells.formats.names_table import NamesTable
 from c2t.runtime.cells.formats.opening import Opening, check_no_part, choose_part
 from c2t.runtime.cells.formats.table import read_texts
@@ -74,10 +73,13 @@ class TenxStore:
             said = f"{name} has the cells of {len(found):,} genomes"
             self._place = choose_part(found, opening, said)
         self._group = child(file, self._place, f"/{self._place}")
-        barcodes = self._texts(self._group, "barcodes", f"/{self._place}/barcodes")
+        features, cells = self._stated_shape()
+        barcodes = self._texts(self._group, "barcodes", f"/{self._place}/barcodes", cells)
         self.obs = NamesTable("obs", barcodes)
-        self._var = NamesTable("var", *self._features())
-        self._matrix = self._open_matrix()
+        self._var = NamesTable("var", *self._features(features))
+        key = f"/{self._place}"
+        parts = sparse_parts(self._group, key, cells)
+        self._matrix = CompressedRows(key, (cells, features), *parts)
         empty = sum(
             int((self._matrix.lengths(start, min(start + (1 << 20), len(barcodes))) == 0).sum())
             for start in range(0, len(barcodes), 1 << 20)
@@ -109,39 +111,42 @@ class TenxStore:
         """Close the file."""
         self._file.close()
 
-    def _texts(self, group: Any, name: str, key: str) -> list[str]:
-        return read_texts(checked_dataset(group, name, key), key)
+    def _texts(self, group: Any, name: str, key: str, count: int) -> list[str]:
+        """So many texts; their number is looked at before they are read."""
+        dataset = checked_dataset(group, name, key)
+        found = row_count(dataset, key)
+        if found != count:
+            problem = f"{key} has {found:,} values, but the matrix has {count:,}"
+            raise CellFileError(problem, hint="the file is damaged; copy it again")
+        return read_texts(dataset, key)
 
-    def _features(self) -> tuple[list[str], dict[str, list[str]]]:
+    def _features(self, count: int) -> tuple[list[str], dict[str, list[str]]]:
         """The names of the features, and what else is known of them."""
         key = f"/{self._place}"
         if not has(self._group, "features", key):
-            genes = self._texts(self._group, "gene_names", f"{key}/gene_names")
-            columns = {"gene_ids": self._texts(self._group, "genes", f"{key}/genes")}
+            genes = self._texts(self._group, "gene_names", f"{key}/gene_names", count)
+            columns = {"gene_ids": self._texts(self._group, "genes", f"{key}/genes", count)}
             if self._place != "matrix":
-                columns["genome"] = [self._place] * len(genes)
-        else:
-            features = child(self._group, "features", f"{key}/features")
-            genes = self._texts(features, "name", f"{key}/features/name")
-            columns = {
-                column: self._texts(features, stored, f"{key}/features/{stored}")
-                for column, stored in _FEATURES.items()
-                if has(features, stored, f"{key}/features")
-            }
-        for column, values in columns.items():
-            if len(values) != len(genes):
-                problem = f"{key}: {len(values):,} {column} for {len(genes):,} names of features"
-                raise CellFileError(problem, hint="the file is damaged; copy it again")
+                columns["genome"] = [self._place] * count
+            return genes, columns
+        features = child(self._group, "features", f"{key}/features")
+        genes = self._texts(features, "name", f"{key}/features/name", count)
+        columns = {
+            column: self._texts(features, stored, f"{key}/features/{stored}", count)
+            for column, stored in _FEATURES.items()
+            if has(features, stored, f"{key}/features")
+        }
         return genes, columns
 
-    def _open_matrix(self) -> CompressedRows:
-        key = f"/{self._place}"
-        cells, features = self.obs.rows, self._var.rows
-        stated = checked_dataset(self._group, "shape", f"{key}/shape")
-        if row_count(stated, f"{key}/shape") != 2:
-            problem = f"{key}/shape has {len(stated):,} numbers, expected 2"
+    def _stated_shape(self) -> tuple[int, int]:
+        """Features, cells."""
+        key = f"/{self._place}/shape"
+        stated = checked_dataset(self._group, "shape", key)
+        if row_count(stated, key) != 2:
+            problem = f"{key} has {len(stated):,} numbers, expected 2"
             raise CellFileError(problem, hint="the file is damaged; copy it again")
-        shape = read_whole(stated, f"{key}/shape")
-        check_shape(np.asarray(shape[::-1]), (cells, features), key)
-        parts = sparse_parts(self._group, key, cells)
-        return CompressedRows(key, (cells, features), *parts)
+        features, cells = read_whole(stated, key).tolist()
+        if not all(type(size) is int and 0 <= size <= ROWS_MAX for size in (features, cells)):
+            problem = f"{key} says {features} features and {cells} cells"
+            raise CellFileError(problem, hint="the file is damaged; copy it again")
+        return features, cells
