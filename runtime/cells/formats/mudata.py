@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from c2t.runtime.cells.formats.h5ad import H5adStore
-from c2t.runtime.cells.formats.hdf5 import child, has, naming
+from c2t.runtime.cells.formats.hdf5 import child, naming
 from c2t.runtime.cells.formats.opening import Opening, choose_part
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.system.errors import CellFileError
@@ -41,9 +41,14 @@ def open_modality(file: Any, name: str, opening: Opening) -> H5adStore:
         said += f", none of them `{USUAL}`"
     part = choose_part(found, opening, said, usual=USUAL)
     place = f"/mod/{part}"
-    store = H5adStore(file, name, child(modalities, part, place), place)
-    if has(file, "obs", "/obs"):
-        whole = H5Table(child(file, "obs", "/obs"), "/obs")
+    group = child(modalities, part, place)
+    if not hasattr(group, "keys"):
+        problem = f"{place} leads nowhere, or is no group"
+        raise CellFileError(problem, hint="the file is damaged; write it again from its source")
+    store = H5adStore(file, name, group, place)
+    stored = child(file, "obs", "/obs")
+    if stored is not None:
+        whole = H5Table(stored, "/obs")
         store.obs = ModalityCells(
             H5Table(child(store.root, "obs", f"{place}/obs"), f"{place}/obs"), whole
         )

@@ -167,8 +167,8 @@ def spatial(file: h5py.File) -> None:
 # How it is made, what it is, the hint.
 HDF5 = {
     "MuData": (groups("mod/atac", "mod/prot"), "2 modalities, none of them `rna`", "--part atac"),
-    "10x 3": (groups("matrix/barcodes", "matrix/features"), "/matrix/barcodes is not a", "damaged"),
-    "10x 2": (groups("hg19/barcodes", "hg19/gene_names"), "/hg19/barcodes is not a", "damaged"),
+    "10x 3": (groups("matrix/barcodes", "matrix/features"), "/matrix/shape is missing", "damaged"),
+    "10x 2": (groups("hg19/barcodes", "hg19/gene_names"), "/hg19/shape is missing", "damaged"),
     "Loom": (groups("matrix", "row_attrs", "col_attrs"), "/matrix is not a data set", "damaged"),
     "molecules": (groups("barcode_idx", "feature_idx"), "molecule_info.h5", "filtered_feature"),
     "h5Seurat": (groups("assays", "cell.names"), "is an h5Seurat file", "SeuratDisk::Convert("),
