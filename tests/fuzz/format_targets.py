@@ -17,6 +17,9 @@ from changes import change_bytes, change_json, encode
 from child import Target
 from make_cells import adata
 
+from c2t.runtime.cells.genes.orthologues import read_orthologues
+from c2t.runtime.cells.genes.species import SPECIES
+
 _PREPARED: dict[str, Path] = {}
 _JSON = (".zarray", ".zattrs", ".zgroup", "zarr.json")
 HDF5 = ("10x", "10x 2", "MuData", "Loom")
@@ -149,6 +152,20 @@ def _perhaps_zipped(path: Path, random: Random) -> Path:
     return packed
 
 
+def _make_orthologues(folder: Path, random: Random) -> Path:
+    kinds = ("Gene stable ID", "Human gene stable ID", "Human gene name", "Human homology type")
+    rows = [(f"ENSMUSG{n:011d}", f"ENSG{n:011d}", f"G{n}", "ortholog_one2one") for n in range(40)]
+    text = "".join("\t".join(row) + "\n" for row in (kinds, *rows)).encode()
+    path = folder / "orthologues.tsv"
+    path.write_bytes(_break_text(text, random))
+    return path
+
+
+def _use_orthologues(path: Path) -> None:
+    human, mouse = SPECIES[:2]
+    read_orthologues(path, mouse, human).translate(["ENSMUSG00000000001", "Cd3e"])
+
+
 def targets() -> list[Target]:
     """Of this file."""
     loads = ("c2t.runtime.cells.formats.store", "scipy.sparse", "zipfile", "gzip")
@@ -159,7 +176,8 @@ def targets() -> list[Target]:
         "tables": (_make_texts(TABLES), TABLES),
         "zarr": (_make_zarr, ZARR),
     }
-    return [
+    formats = [
         Target(name=name, make=make, use=use_cells, prepare=_prepare(names), loads=loads)
         for name, (make, names) in made.items()
     ]
+    return [*formats, Target(name="orthologues", make=_make_orthologues, use=_use_orthologues)]

@@ -37,6 +37,7 @@ KINDS = {
     "mex": "format_targets",
     "tables": "format_targets",
     "zarr": "format_targets",
+    "orthologues": "format_targets",
     "pickles": "text_targets",
     "ontologies": "text_targets",
     "labels": "text_targets",

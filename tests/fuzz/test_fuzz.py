@@ -27,6 +27,7 @@ CASES = {
     "mex": 20,
     "tables": 20,
     "zarr": 20,
+    "orthologues": 40,
     "pickles": 60,
     "ontologies": 40,
     "labels": 40,
@@ -35,7 +36,10 @@ CASES = {
 }
 SLOW = {"checkpoints": pytest.mark.slow}
 NEEDS = {"graphs": "onnx", "built": "onnx", "checkpoints": "torch", "ontologies": "obonet"}
-NEEDS |= {name: "anndata" for name in ("hdf5-formats", "hdf5-formats-bytes", "mex", "tables")}
+NEEDS |= {
+    name: "anndata"
+    for name in ("hdf5-formats", "hdf5-formats-bytes", "mex", "tables", "orthologues")
+}
 NEEDS |= {"zarr": "zarr"}
 NEEDS |= {name: "onnx" for name in ("manifest", "manifest-used", "bundle-files")}
 

@@ -25,6 +25,7 @@ LINE_BYTES_MAX = 4096
 # "1 1 1\n" has 6 bytes, and no number that is written in a matrix has more than 30.
 ENTRY_BYTES_MAX = 100
 _BLANKS = (b"\n\n", b"\n\r", b"\n ", b"\n\t")  # where a line may have nothing but blanks
+MANY_ENTRIES = 20_000_000
 ENTRY_BYTES = 12  # in the temporary file
 _AGAIN = "it is damaged; download it again, or write it again from its source"
 
@@ -98,6 +99,12 @@ class MatrixText:
         """
         header = self.header
         check_room(self.key, header.entries * ENTRY_BYTES)
+        if header.entries > MANY_ENTRIES:
+            warnings.warn(
+                f"{self.key} is a text: its {header.entries:,} entries are read first, which takes "
+                "minutes; the .h5 or .h5ad file of the same cells needs no such step",
+                stacklevel=2,
+            )
         spilled = SpilledEntries(self.key, "<i4" if header.whole else "<f4")
         for rows, columns, values in self.entries():
             if header.whole and ((values != np.floor(values)) | (np.abs(values) >= 1 << 31)).any():

@@ -6,6 +6,7 @@ The number of lines is known from the matrix before they are read, so that is wh
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from typing import IO
 
 from c2t.runtime.cells.formats.names_table import NamesTable
@@ -29,8 +30,41 @@ _HEADERS = frozenset(
 _FEATURE_COLUMNS = ("gene_ids", "gene_symbols", "feature_types")
 
 
-def read_lines(stream: IO[bytes], key: str, most: int) -> list[list[str]]:
-    """Read the fields of all lines; empty ones at the end are left out.
+@dataclass(frozen=True)
+class NameLines:
+    """The lines of a file of names. They are split when they are used: millions of them are kept.
+
+    Args:
+        key: The file.
+        separator: Between the fields of a line.
+        lines: Without their ends.
+    """
+
+    key: str
+    separator: str
+    lines: list[str]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def fields(self, number: int) -> list[str]:
+        """The fields of a line.
+
+        Raises:
+            CellFileError: Its quotes do not fit, or it has too many.
+        """
+        text = self.lines[number]
+        fields = (
+            _fields(text, self.separator, self.key) if '"' in text else text.split(self.separator)
+        )
+        if len(fields) > COLUMNS_MAX:
+            problem = f"{self.key}, line {number + 1:,} has {len(fields):,} fields"
+            raise CellFileError(problem, hint="give a file with one name a line")
+        return fields
+
+
+def read_lines(stream: IO[bytes], key: str, most: int) -> NameLines:
+    """Read all lines; empty ones at the end are left out.
 
     Args:
         stream: The text.
@@ -40,82 +74,75 @@ def read_lines(stream: IO[bytes], key: str, most: int) -> list[list[str]]:
     Raises:
         CellFileError: It has more, is no UTF-8, or is damaged.
     """
-    found: list[list[str]] = []
+    found: list[str] = []
     held = 0
-    separator = "," if ".csv" in key.lower() else "\t"
     for number, line in enumerate(lines(stream, key, longest=NAME_LINE_BYTES_MAX)):
         held += len(line) + 64
         if number > most + 1 or held > NAMES_BYTES_MAX:
             problem = f"{key} has more than {most:,} names, which the matrix has"
             raise CellFileError(problem, hint="take the names of the same run as the matrix")
         try:
-            text = line.decode().removeprefix("\ufeff" if number == 0 else "")
+            found.append(line.decode().removeprefix("\ufeff" if number == 0 else ""))
         except UnicodeDecodeError as error:
             problem = f"{key}, line {number + 1:,}: {error}"
             raise CellFileError(problem, hint="write the names in UTF-8") from error
-        fields = _fields(text, separator, key)
-        if len(fields) > COLUMNS_MAX:
-            problem = f"{key}, line {number + 1:,} has {len(fields):,} fields"
-            raise CellFileError(problem, hint="give a file with one name a line")
-        found.append(fields)
-    while found and not any(found[-1]):
+    while found and not found[-1].strip():
         found.pop()
-    return found
+    return NameLines(key, "," if ".csv" in key.lower() else "\t", found)
 
 
-def features_table(found: list[list[str]], count: int, key: str) -> NamesTable:
+def features_table(found: NameLines, count: int) -> NamesTable:
     """The table of features.
 
     Args:
         found: The lines of the file.
         count: Features of the matrix.
-        key: The file.
 
     Raises:
         CellFileError: There are more or fewer names.
     """
-    header, rows = _split(found, count, key)
-    width = max((len(row) for row in rows), default=1)
-    columns = [[row[n] if n < len(row) else "" for row in rows] for n in range(width)]
+    header, columns = _columns(found, count)
     if header is not None:
         return NamesTable("var", columns[0], dict(_named(header, columns)))
-    if width == 1:
+    if len(columns) == 1:
         return NamesTable("var", columns[0])
     named = dict(zip(_FEATURE_COLUMNS, columns, strict=False))
     return NamesTable("var", named.pop("gene_symbols"), named)
 
 
-def cells_table(found: list[list[str]], count: int, key: str) -> NamesTable:
+def cells_table(found: NameLines, count: int) -> NamesTable:
     """The table of cells; columns beside the names are taken where a header calls them.
 
     Raises:
         CellFileError: There are more or fewer names.
     """
-    header, rows = _split(found, count, key)
-    names = [row[0] if row else "" for row in rows]
-    if header is None:
+    if len(found) == count:
+        names = [
+            line if found.separator not in line and '"' not in line else found.fields(number)[0]
+            for number, line in enumerate(found.lines)
+        ]
         return NamesTable("obs", names)
-    columns = [[row[n] if n < len(row) else "" for row in rows] for n in range(len(header))]
-    return NamesTable("obs", names, dict(_named(header, columns)))
+    header, columns = _columns(found, count)
+    return NamesTable("obs", columns[0], dict(_named(header or [], columns)))
 
 
-def fits(found: list[list[str]], count: int) -> bool:
+def fits(found: NameLines, count: int) -> bool:
     """Whether lines are so many names, with or without a header."""
-    return len(found) == count or (len(found) == count + 1 and _is_header(found[0]))
+    if len(found) == count:
+        return True
+    return len(found) == count + 1 and found.fields(0)[0].strip().lower() in _HEADERS
 
 
-def _is_header(fields: list[str]) -> bool:
-    return not fields or fields[0].strip().lower() in _HEADERS
-
-
-def _split(
-    found: list[list[str]], count: int, key: str
-) -> tuple[list[str] | None, list[list[str]]]:
-    """The header, where there is one, and the other lines."""
+def _columns(found: NameLines, count: int) -> tuple[list[str] | None, list[list[str]]]:
+    """The header, where there is one, and the columns of the other lines."""
     if not fits(found, count):
-        problem = f"{key} has {len(found):,} names, but the matrix has {count:,}"
+        problem = f"{found.key} has {len(found):,} names, but the matrix has {count:,}"
         raise CellFileError(problem, hint="take the names of the same run as the matrix")
-    return (None, found) if len(found) == count else (found[0], found[1:])
+    header = None if len(found) == count else found.fields(0)
+    rows = [found.fields(number) for number in range(header is not None, len(found))]
+    width = max(map(len, rows), default=1)
+    width = width if header is None else max(len(header), 1)
+    return header, [[row[n] if n < len(row) else "" for row in rows] for n in range(width)]
 
 
 def _named(header: list[str], columns: list[list[str]]) -> list[tuple[str, list[str]]]:
@@ -127,8 +154,6 @@ def _named(header: list[str], columns: list[list[str]]) -> list[tuple[str, list[
 
 
 def _fields(text: str, separator: str, key: str) -> list[str]:
-    if '"' not in text:
-        return text.split(separator)
     try:
         return next(csv.reader([text], delimiter=separator), [""])
     except csv.Error as error:

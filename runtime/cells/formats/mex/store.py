@@ -14,7 +14,13 @@ from c2t.runtime.cells.formats.mex.find import (
     open_mex_members,
 )
 from c2t.runtime.cells.formats.mex.matrix_market import Header, MatrixText
-from c2t.runtime.cells.formats.mex.names import cells_table, features_table, fits, read_lines
+from c2t.runtime.cells.formats.mex.names import (
+    NameLines,
+    cells_table,
+    features_table,
+    fits,
+    read_lines,
+)
 from c2t.runtime.cells.formats.names_table import NamesTable
 from c2t.runtime.cells.formats.opening import Opening
 from c2t.runtime.cells.formats.streams import reading, unpacked
@@ -45,7 +51,7 @@ class MexStore:
     silent_genes = True
 
     def __init__(self, path: Path, members: Members, files: MexFiles) -> None:
-        self.name = path.name
+        self.name = path.resolve().name
         self._members = members
         with closing(_OpenText(members, files.matrix)) as text:
             header = text.header
@@ -55,12 +61,12 @@ class MexStore:
             by_rows = _cells_are_rows(header, genes, cells, files)
             shape = header.rows, header.columns
             n_cells, n_genes = shape if by_rows else shape[::-1]
-            self._var = features_table(genes, n_genes, files.genes)
-            self.obs = cells_table(cells, n_cells, files.cells)
+            self._var = features_table(genes, n_genes)
+            self.obs = cells_table(cells, n_cells)
             del genes, cells
             spilled = text.read(cells_are_rows=by_rows)
         self._matrix: RowMatrix = spilled.matrix((n_cells, n_genes))
-        said = f"{path.name}/{files.matrix}" if path.name != files.matrix else _with_folder(path)
+        said = f"{self.name}/{files.matrix}" if self.name != files.matrix else _with_folder(path)
         self.warnings = droplets_said(said, empty=spilled.empty_rows, barcodes=n_cells)
         if files.left_out:
             self.warnings += (
@@ -91,14 +97,12 @@ class MexStore:
     def close(self) -> None:
         """Do nothing: the temporary file goes with the matrix."""
 
-    def _names(self, name: str, most: int) -> list[list[str]]:
+    def _names(self, name: str, most: int) -> NameLines:
         with reading(name), self._members.open(name) as stream:
             return read_lines(unpacked(stream), name, most)
 
 
-def _cells_are_rows(
-    header: Header, genes: list[list[str]], cells: list[list[str]], files: MexFiles
-) -> bool:
+def _cells_are_rows(header: Header, genes: NameLines, cells: NameLines, files: MexFiles) -> bool:
     """Which way a matrix lies: by the numbers of names.
 
     Raises:

@@ -36,7 +36,7 @@ class Tree:
     """
 
     def __init__(self, path: Path) -> None:
-        self.name = path.name
+        self.name = path.resolve().name
         self._members: Members = FolderMembers(path) if path.is_dir() else ZipMembers(path)
         self._root = "" if path.is_dir() else self._root_of_archive()
         self._nodes: dict[str, dict[str, Any]] = {}

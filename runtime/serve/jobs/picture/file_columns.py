@@ -21,6 +21,7 @@ from c2t.runtime.cells.formats.hdf5 import (
     open_hdf5,
     read_dataset,
 )
+from c2t.runtime.cells.formats.hdf5_cells import kind_beside_h5ad
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.serve.jobs.picture.blob import NONE, Columns
 from c2t.runtime.system.errors import CellFileError
@@ -54,6 +55,9 @@ def file_columns(path: Path, rows: NDArray[np.int64]) -> tuple[Columns, list[str
     if h5py.is_hdf5(path):
         file = open_hdf5(path)
         try:
+            # Rows of other kinds are not those of their tables of cells: MuData's are a modality's.
+            if kind_beside_h5ad(file, path.name):
+                return Columns(cells=len(rows), arrays={}, categories={}, scatter=None), []
             scatter = _add_plane(file, rows, arrays, left_out)
             _add_labels(file, rows, arrays, categories, left_out)
         finally:

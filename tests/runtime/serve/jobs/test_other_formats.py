@@ -11,6 +11,7 @@ from make_formats import FORMATS, write_mex
 from serve_jobs import finish, lines_of
 
 from c2t.runtime.serve.jobs.jobs import Jobs
+from c2t.runtime.serve.jobs.picture.file_columns import file_columns
 from c2t.runtime.serve.jobs.state import JobState
 from c2t.runtime.system.errors import C2TError, CellFileError
 
@@ -51,6 +52,13 @@ def test_other_format_under_the_name_of_an_h5ad(jobs: Jobs, cells: Path, tmp_pat
     job = finish(jobs, sent(jobs, FORMATS["10x"](tmp_path, some), "cells.h5ad"))
     with pytest.raises(C2TError, match=r"results go into a copy of an \.h5ad file"):
         jobs.results(job.id, "h5ad")
+
+
+@pytest.mark.parametrize("name", ["MuData", "Loom", "10x"])
+def test_picture_takes_no_labels_of_other_rows(name: str, cells: Path, tmp_path: Path) -> None:
+    path = FORMATS[name](tmp_path, counted(cells)[:6].copy())
+    columns, left_out = file_columns(path, np.arange(6))
+    assert (columns.arrays, columns.scatter, left_out) == ({}, None, [])
 
 
 def test_matrix_alone_is_refused_at_once(jobs: Jobs, cells: Path, tmp_path: Path) -> None:
