@@ -90,7 +90,7 @@ class DescribeFileOptions:
     """What to describe and where to write it.
 
     Args:
-        cells: The `.h5ad` file.
+        cells: The file or folder of cells.
         output: The file to write, its suffix says the format, or a folder of parts (`.parts`).
             None: see `write_obs`.
         write_obs: Write a copy of `cells` with the descriptions. With neither this nor `output`,

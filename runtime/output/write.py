@@ -75,7 +75,7 @@ class Run:
     """What is described, and what a resumed run must have in common with the first.
 
     Attributes:
-        cells: The `.h5ad` file.
+        cells: The file or folder of cells.
         rows: Its rows to describe [cells], increasing.
         bundle: Digest of the bundle.
         options: Everything else that changes the result, by name.
@@ -137,7 +137,7 @@ def plan_outputs(
     """Decide which files to write, and refuse at once what could only fail at the end.
 
     Args:
-        cells: The `.h5ad` file to be described.
+        cells: The file or folder of cells to be described.
         output: The file to write; its suffix says the format.
         write_obs: Also write a copy of `cells` with the descriptions. It is called `NAME.c2t.h5ad`
             and lies where the output lies, or beside `cells`.
