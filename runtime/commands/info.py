@@ -19,6 +19,7 @@ class BundleInfo:
         bytes: Size of all its files.
         files_checked: Whether the hash of every file was compared, or only names and sizes.
         signer: Fingerprint of the trusted key that has signed it; None: nobody asked for one.
+        species: Whose genes and cells it knows; bundles that do not say it know human ones.
         manifest: All that the bundle says of itself.
         unsure: Its rule for unsure cells; None if it states none.
     """
@@ -28,6 +29,7 @@ class BundleInfo:
     bytes: int
     files_checked: bool
     signer: str | None
+    species: str
     manifest: Manifest
     unsure: UnsureRule | None = None
 
@@ -40,6 +42,7 @@ def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
         bytes=bundle.bytes,
         files_checked=files_checked,
         signer=bundle.trust.fingerprint if bundle.trust else None,
+        species=bundle.manifest.species,
         manifest=bundle.manifest,
         unsure=bundle.unsure_rule,
     )

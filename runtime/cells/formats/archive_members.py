@@ -156,8 +156,8 @@ class ZipMembers:
         check_list(path)
         with reading_zip(path):
             self._archive = zipfile.ZipFile(path)
-        infos = (info for info in self._archive.infolist() if not info.is_dir())
-        self._infos = {info.filename: info for info in infos}
+        infos = self._archive.infolist()  # a damaged one may have members without a name
+        self._infos = {i.filename: i for i in infos if i.filename and i.filename[-1] != "/"}
         self._folders: dict[str, set[str]] | None = None
 
     def names(self) -> list[str]:
