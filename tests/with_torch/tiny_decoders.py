@@ -60,12 +60,14 @@ def tiny_config(family: str, **changes: Any) -> PretrainedConfig:
     return FAMILIES[family].config(**(SIZES | OWN[family] | changes))
 
 
-def tiny_decoder_of(family: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A random decoder whose norms and biases are off their trivial values."""
+def tiny_decoder_of(
+    family: str, *, seed: int = 0, spread: float = 0.05, **changes: Any
+) -> PreTrainedModel:
+    """A random decoder whose norms and biases are off their trivial values by `spread`."""
     torch.manual_seed(seed)
     model = FAMILIES[family].module(tiny_config(family, **changes)).eval()
     for parameter in model.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
+        parameter.data += spread * torch.randn_like(parameter)
     FAMILIES[family].restore_buffers(model)
     return model.requires_grad_(False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from family_bundles import family_checkpoint, family_folders, sizes_for
+from family_bundles import SIZES, family_checkpoint, family_folders
 from reference_checkpoints import MERGED, PROMPT, load, save_adapter
 from tiny_models import ReferenceLayout, tiny_cell
 
@@ -33,7 +33,7 @@ def one_thread() -> None:
 
 @torch.no_grad()
 def logits(loaded: LoadedCheckpoint) -> torch.Tensor:
-    cell = tiny_cell(24, sizes_for(loaded.model.decoder.config.model_type))
+    cell = tiny_cell(24, SIZES)
     return loaded.model(cell[None], torch.arange(20, 30)[None], PROMPT)
 
 
@@ -57,7 +57,7 @@ def test_a_full_state_and_our_own_folder(tmp_path: Path, family: str) -> None:
     original = family_checkpoint(family)
     torch.save(ReferenceLayout(original.model).state_dict(), tmp_path / "best.pt")
     folders = family_folders(tmp_path, family)
-    loaded = load(folders, sizes_for(family), checkpoint=tmp_path / "best.pt")
+    loaded = load(folders, SIZES, checkpoint=tmp_path / "best.pt")
     assert torch.equal(logits(loaded), logits(original))
     again = tmp_path / "saved"
     save_checkpoint(
@@ -87,7 +87,7 @@ def test_an_adapter(tmp_path: Path, family: str) -> None:
     assert (expected - plain).abs().max() > 0.01
     loaded = load(
         family_folders(tmp_path, family),
-        sizes_for(family),
+        SIZES,
         adapter=folder,
         checkpoint=tmp_path / "base.pt",
     )
@@ -107,7 +107,7 @@ def test_an_old_save_of_pythia_holds_masks(tmp_path: Path) -> None:
         state[f"{own}rotary_emb.inv_freq"] = torch.ones(2)
     torch.save(state, tmp_path / "best.pt")
     folders = family_folders(tmp_path, "gpt_neox")
-    loaded = load(folders, sizes_for("gpt_neox"), checkpoint=tmp_path / "best.pt")
+    loaded = load(folders, SIZES, checkpoint=tmp_path / "best.pt")
     assert torch.equal(logits(loaded), logits(original))
 
 
@@ -117,4 +117,4 @@ def test_a_decoder_s_folder_of_another_family(tmp_path: Path) -> None:
     torch.save(ReferenceLayout(original.model).state_dict(), tmp_path / "best.pt")
     folders = family_folders(tmp_path, "llama")
     with pytest.raises(Exception, match=r"q_proj.bias \[32\]: has no place in the decoder"):
-        load(folders, sizes_for("llama"), checkpoint=tmp_path / "best.pt")
+        load(folders, SIZES, checkpoint=tmp_path / "best.pt")

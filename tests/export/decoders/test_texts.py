@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from family_bundles import family_checkpoint, sizes_for
+from family_bundles import SIZES, family_checkpoint
 from tiny_bundle import TinyBundle, write_bundle
 from tiny_models import tiny_cell
 
@@ -25,16 +25,15 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A bundle whose phrase table has two of PyTorch's texts."""
     folder = tmp_path_factory.mktemp(request.param)
     loaded = family_checkpoint(request.param, trained=True)
-    written = [reference(loaded, cell) for cell in cells(loaded)[:2]]
+    written = [reference(loaded, cell) for cell in cells()[:2]]
     phrases = folder / "phrases.txt"
     phrases.write_text("".join(loaded.tokenizer.decode(ids).strip() + "\n" for ids in written))
     (folder / "bundle").mkdir()
     return write_bundle(folder / "bundle", replace(loaded, phrases=phrases))
 
 
-def cells(loaded: LoadedCheckpoint) -> list[list[int]]:
-    sizes = sizes_for(loaded.model.decoder.config.model_type)
-    return [tiny_cell(length, sizes, seed=length).tolist() for length in LENGTHS]
+def cells() -> list[list[int]]:
+    return [tiny_cell(length, SIZES, seed=length).tolist() for length in LENGTHS]
 
 
 def reference(loaded: LoadedCheckpoint, cell: list[int], *, beams: int = 1) -> list[int]:
@@ -44,25 +43,25 @@ def reference(loaded: LoadedCheckpoint, cell: list[int], *, beams: int = 1) -> l
 
 def described(tiny: TinyBundle, **options: int) -> list[list[int]]:
     describer = Describer(tiny.bundle, DescribeOptions(threads=1, **options))
-    chunk = EncodedCells.of_tokens(cells(tiny.loaded))
+    chunk = EncodedCells.of_tokens(cells())
     return [list(found.tokens) for found in describer.describe([chunk])]
 
 
 def test_parity(tiny: TinyBundle) -> None:
-    results = check_parity(tiny.loaded, tiny.bundle.path, cells(tiny.loaded)[-2:])
+    results = check_parity(tiny.loaded, tiny.bundle.path, cells()[-2:])
     assert {result.graph for result in results} >= {"encoder", "projector", "decoder"}
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_texts_of_the_pytorch_model(tiny: TinyBundle, beams: int) -> None:
-    expected = [reference(tiny.loaded, cell, beams=beams) for cell in cells(tiny.loaded)]
+    expected = [reference(tiny.loaded, cell, beams=beams) for cell in cells()]
     assert len({tuple(ids) for ids in expected}) > 1
     assert described(tiny, num_beams=beams) == expected
 
 
 def test_texts_do_not_depend_on_drafts_or_batch(tiny: TinyBundle) -> None:
     assert PHRASES_NAME in tiny.bundle.manifest.files
-    expected = [reference(tiny.loaded, cell) for cell in cells(tiny.loaded)]
+    expected = [reference(tiny.loaded, cell) for cell in cells()]
     for drafts in (False, True):
         for batch_size in (1, 4):
             assert described(tiny, drafts=drafts, batch_size=batch_size) == expected
