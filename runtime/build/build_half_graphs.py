@@ -16,6 +16,7 @@ import msgspec
 
 import c2t
 from c2t.runtime.build.step_weights import write_step_weights
+from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import GRAPHS
@@ -75,11 +76,13 @@ def build_half_graphs(
         report: Called with each line for the user.
 
     Raises:
-        BundleError: There are none for a bundle of this precision, or no such dtype.
+        BundleError: There are none for a bundle of this precision or its decoder's attention, or no
+            such dtype.
         EngineError: Those that are there are damaged.
         OutputError: The folder cannot be written.
     """
     _check(bundle.manifest.precision, options.dtype)
+    check_attention(bundle.file(GRAPHS[-1]), "ONNX Runtime on CUDA", error=BundleError)
     identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype=options.dtype)
     cache = plan_cache(bundle, options.cache)
     folder = cache / identity.key

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import c2t
 from c2t.runtime.build.build_progress import WHOLE
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
+from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
@@ -44,7 +45,7 @@ from c2t.runtime.graphs.backend_variant import (
     write_variant,
 )
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.errors import BundleError, EngineError
 from c2t.runtime.system.files import atomic_folder
 from c2t.runtime.system.machine import Machine, look_at_machine
 from c2t.runtime.system.progress import progress_bar
@@ -100,7 +101,8 @@ def build_plans(
         report: Called with each line for the user.
 
     Raises:
-        BundleError: TensorRT cannot run a bundle of this precision, or there is no such dtype.
+        BundleError: TensorRT cannot run a bundle of this precision or its decoder's attention, or
+            there is no such dtype.
         EngineError: TensorRT is not installed, cannot build, or knows no such GPU.
         OutputError: The folder for plans cannot be written.
     """
@@ -111,6 +113,9 @@ def build_plans(
         raise EngineError(problem, hint="leave out --lean, or build with --target tensorrt")
     gpus = _gpus(library, options.gpus, look_at_machine())
     variant = _variant(bundle, library, options)
+    check_attention(
+        bundle.file(GRAPHS[-1]), library.name, error=BundleError, capacity=variant.cache_capacity
+    )
     identity = _identity(bundle, library, gpus, variant, options)
     cache = plan_cache(bundle, options.cache)
     folder = cache / identity.key

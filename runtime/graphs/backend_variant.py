@@ -16,6 +16,7 @@ from c2t.runtime.graphs.data_file import read_graph
 from c2t.runtime.graphs.half_attention import write_half_attention
 from c2t.runtime.graphs.half_precision import DTYPES, write_half_precision
 from c2t.runtime.graphs.weight_only import drop_activation_pairs
+from c2t.runtime.graphs.window_mask import drop_wide_masks
 from c2t.runtime.system.errors import BundleError
 
 # Precisions of bundles whose graphs are standard operators throughout.
@@ -81,6 +82,7 @@ def write_variant(source: Path, target: Path, variant: BackendVariant) -> int:
     if not variant.activations:
         drop_activation_pairs(model)
     capacity = variant.cache_capacity
+    drop_wide_masks(model, capacity)
     if variant.dtype == FLOAT32:
         write_half_attention(source, target, cache_capacity=capacity, model=model)
     else:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.tokens.cuda import DeviceTokenTable
+from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import EngineOptions, Engines
@@ -30,7 +31,7 @@ from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
 from c2t.runtime.engines.gpu.tensorrt_graph import TensorRTGraph
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.engines.tensorrt_library import Target
-from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.errors import C2TError, EngineError
 from c2t.runtime.system.timing import StageClock
 
 
@@ -72,9 +73,11 @@ def open_onnxruntime_engines(
             the CUDA provider.
 
     Raises:
-        EngineError: There is no GPU, a library is missing, or the GPU's memory is full.
+        EngineError: There is no GPU, a library is missing, the GPU's memory is full, or the
+            decoder's attention is one that is not run there.
         OutputError: The folder for plans cannot be made.
     """
+    check_attention(bundle.file("decoder.onnx"), "ONNX Runtime on a GPU", error=EngineError)
     device = _device(options)
     folder = options.graphs
     if plans is not None:

@@ -1,0 +1,190 @@
+"""Decoders of every family for other backends: built, or refused by what their attention needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from tiny_bundle import write_bundle
+from tiny_decoders import random_rows, tiny_decoder_of, write_tiny_graph
+from tiny_models import TinySizes, tiny_checkpoint
+from tolerance import FLOAT16, worst_difference
+
+from c2t.export.decoders.families import FAMILIES
+from c2t.export.model.model import Cell2TextModel
+from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
+from c2t.runtime.build.build_plans import BuildOptions, build_plans
+from c2t.runtime.bundle.attention import AttentionNeeds, attention_needs, check_attention
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.engines.built.plan_profiles import PlanUse
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
+from c2t.runtime.engines.tensorrt_library import Target
+from c2t.runtime.graphs.half_precision import write_half_precision
+from c2t.runtime.graphs.window_mask import drop_wide_masks
+from c2t.runtime.system.errors import BundleError, EngineError
+
+# Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
+SIZES = TinySizes(decoder_width=128, encoder_width=32)
+# A window as wide as the positions needs no mask; without caps Gemma-2 builds.
+PLAIN = {
+    "mistral": {"sliding_window": None},
+    "phi3": {"sliding_window": None, "partial_rotary_factor": 0.5},
+    "qwen3": {"head_dim": 32},
+    "gemma2": {"head_dim": 256, "sliding_window": 512, "attn_logit_softcapping": None},
+}
+# The first node that is no Llama's.
+OTHER = {
+    "qwen2": "layers.0.attention.qkv.add",
+    "qwen3": "layers.0.attention.q.norm",
+    "gpt_neox": "layers.0.attention.norm",
+    "gemma2": "embedding.scaled",
+}
+PLANS = BuildOptions(
+    target=Target.rtx, gpus=("sm_89",), use=PlanUse(rows=2, max_new_tokens=8, draft=4)
+)
+
+
+def bundle_of(folder: Path, family: str, **changes: object) -> Bundle:
+    loaded = tiny_checkpoint(SIZES)
+    own = {"vocab_size": len(loaded.tokenizer), "hidden_size": 128, "intermediate_size": 256}
+    decoder = tiny_decoder_of(family, **(own | changes))
+    model = Cell2TextModel(loaded.model.encoder, loaded.model.projector, decoder, top_k=8).eval()
+    folder.mkdir()
+    return write_bundle(folder, replace(loaded, model=model)).bundle
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_our_kernels_take_what_is_a_llama_and_name_what_is_not(tmp_path: Path, family: str) -> None:
+    path = write_tiny_graph(tiny_decoder_of(family, **PLAIN.get(family, {})), tmp_path)
+    if family in ("llama", "mistral"):
+        recognise_decoder(path)
+        return
+    # Phi-3 is a Llama with packed weights, unless it rotates a part of each head.
+    reason = "rotary_embedding_dim is 4, not None" if family == "phi3" else OTHER[family]
+    with pytest.raises(UnknownDecoderError, match=reason):
+        recognise_decoder(path)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "phi3"])
+def test_our_kernels_know_no_window(tmp_path: Path, family: str) -> None:
+    path = write_tiny_graph(tiny_decoder_of(family), tmp_path)
+    with pytest.raises(UnknownDecoderError, match="which the step kernel does not know"):
+        recognise_decoder(path)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_graphs(tmp_path: Path, family: str) -> None:
+    bundle = bundle_of(tmp_path / "bundle", family, **PLAIN.get(family, {}))
+    said: list[str] = []
+    options = HalfGraphsOptions(cache=tmp_path / "cache")
+    build_half_graphs(bundle, options, report=said.append)
+    known = family in ("llama", "mistral")
+    assert any("short steps stay with ONNX Runtime" in line for line in said) != known
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_numbers(tmp_path: Path, family: str) -> None:
+    """On ONNX Runtime's CPU provider, which has the same operators."""
+    model = tiny_decoder_of(family, spread=0.02, initializer_range=0.1)
+    single = write_tiny_graph(model, tmp_path)
+    half = tmp_path / "half.onnx"
+    write_half_precision(single, half)
+    onnx.checker.check_model(half, full_check=True)
+    rows = random_rows(model.config, 40).numpy()
+    found = []
+    for path, dtype in ((single, np.float32), (half, np.float16)):
+        session = onnxruntime.InferenceSession(path)
+        every = np.tile(np.arange(40), (2, 1))
+        inputs = {
+            "inputs_embeds": rows.astype(dtype),
+            "position_ids": every,
+            "write_index": np.zeros(2, np.int64),
+            "kv_length": np.full(2, 40),
+            "logit_rows": every,
+        }
+        for entry in session.get_inputs():
+            if entry.name.startswith("past_"):
+                shape = (2, entry.shape[1], 44, entry.shape[3])
+                inputs[entry.name] = np.zeros(shape, dtype)
+        found.append(session.run(["logits"], inputs)[0])
+    assert 0 < worst_difference(found[1], found[0]) < FLOAT16
+
+
+def test_what_attention_needs(tmp_path: Path) -> None:
+    path = write_tiny_graph(tiny_decoder_of("gemma2"), tmp_path)
+    assert attention_needs(path) == AttentionNeeds(softcap=5.0, window=24)
+    path = write_tiny_graph(tiny_decoder_of("mistral"), tmp_path)
+    assert attention_needs(path) == AttentionNeeds(softcap=0.0, window=24)
+    check_attention(path, "a library", error=EngineError, capacity=24)
+    for capacity in (25, None):
+        with pytest.raises(EngineError, match="see 24 positions only: not run with a library"):
+            check_attention(path, "a library", error=EngineError, capacity=capacity)
+    path = write_tiny_graph(tiny_decoder_of("qwen2"), tmp_path)
+    assert attention_needs(path) == AttentionNeeds(softcap=0.0, window=0)
+
+
+def test_masks_that_hide_nothing_are_dropped(tmp_path: Path) -> None:
+    path = write_tiny_graph(tiny_decoder_of("gemma2"), tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    assert drop_wide_masks(model, 25) == 0
+    assert drop_wide_masks(model, 24) == 2  # every other of three layers
+    kept = {node.op_type for node in model.graph.node}
+    assert not {"Range", "Greater", "Sub"} & kept
+    assert not [t.name for t in model.graph.initializer if t.name.startswith("window")]
+    onnx.save(model, path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def test_a_soft_cap_is_refused_by_name(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path / "bundle", "gemma2", sliding_window=512)
+    with pytest.raises(BundleError, match="caps its attention at 5: not run with ONNX") as caught:
+        build_half_graphs(bundle, HalfGraphsOptions(cache=tmp_path / "cache"))
+    assert "--engine cpu" in caught.value.hint
+    assert not (tmp_path / "cache").exists()
+
+
+class TestPlans:
+    """With the real TensorRT for RTX, for a GPU that is not here."""
+
+    @pytest.fixture(autouse=True)
+    def library(self) -> None:
+        pytest.importorskip(
+            "tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed", exc_type=ImportError
+        )
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    @pytest.mark.parametrize("gpu", ["sm_86", "sm_89", "sm_120"])
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_every_family_builds(
+        self,
+        tmp_path: Path,
+        quantised: Callable[..., Bundle],
+        family: str,
+        gpu: str,
+        precision: str,
+    ) -> None:
+        bundle = bundle_of(tmp_path / "bundle", family, **PLAIN.get(family, {}))
+        if precision == "int8":
+            bundle = quantised(bundle, tmp_path / "int8")
+        build_plans(bundle, replace(PLANS, gpus=(gpu,), cache=tmp_path / "cache"))
+
+    @pytest.mark.slow
+    def test_a_window_as_wide_as_the_cache_builds(self, tmp_path: Path) -> None:
+        bundle = bundle_of(tmp_path / "bundle", "mistral", sliding_window=300)
+        build_plans(bundle, replace(PLANS, cache=tmp_path / "cache"))
+
+    def test_what_attention_lacks_is_refused_by_name(self, tmp_path: Path) -> None:
+        options = replace(PLANS, cache=tmp_path / "cache")
+        bundle = bundle_of(tmp_path / "capped", "gemma2", sliding_window=512)
+        with pytest.raises(BundleError, match="caps its attention at 5: not run with"):
+            build_plans(bundle, options)
+        bundle = bundle_of(tmp_path / "narrow", "mistral")
+        with pytest.raises(BundleError, match=r"see 24 positions only: not run with .* for caches"):
+            build_plans(bundle, options)
+        assert not (tmp_path / "cache").exists()
