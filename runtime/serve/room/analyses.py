@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from c2t.runtime.audit.line import Action, Details
+from c2t.runtime.cells.counted_cells import ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.explainer import Explainer
+from c2t.runtime.describe.model import Model
 from c2t.runtime.explain.gene_names import GeneNames
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.serve.room.analysis_messages import (
@@ -34,10 +36,11 @@ from c2t.runtime.serve.room.analysis_messages import (
     evidence_result,
     label_result,
 )
-from c2t.runtime.serve.room.audit import SCOPE, refusing
+from c2t.runtime.serve.room.audit import SCOPE, RoomAudit, refusing
 from c2t.runtime.serve.room.limits import JobCancelled, OverloadedError
 from c2t.runtime.serve.room.messages import CountedCell
-from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.room.observer import Observer
+from c2t.runtime.system.errors import EngineError
 
 WAITING_MAX = 8  # analyses that wait for their turn
 LOOK_INTERVAL = 0.1  # how late a waiting one notices that nobody wants it, in seconds
@@ -46,18 +49,39 @@ T = TypeVar("T")
 Unwanted = Callable[[], bool]  # whether nobody waits for the answer any more
 
 
+class AnalysedRoom(Protocol):
+    """What analyses need of the room that they are in: see `EngineRoom`."""
+
+    model: Model
+    audit: RoomAudit
+    observer: Observer
+
+    def read(self, cells: Sequence[CountedCell], options: CellOptions) -> ReadCells:
+        """Read cells of a request."""
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Something is under way."""
+
+
 class Analyses:
-    """Compares labels and explains texts with a room's model.
+    """Compares labels and explains texts with a room's model. Threads may share it.
 
     Args:
         room: Its model, reader and audit trail.
     """
 
-    def __init__(self, room: EngineRoom) -> None:
+    def __init__(self, room: AnalysedRoom) -> None:
         self._room = room
         self._turn = threading.Semaphore()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Give up those that are under way or wait, and wait until they have left the model."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._waiting == 0)
 
     def annotate(
         self, request: AnnotateRequest, *, unwanted: Unwanted = lambda: False
@@ -77,7 +101,7 @@ class Analyses:
             annotator = self._room.model.annotator(request.labels)
             results = [
                 label_result(cell, request.top)
-                for cell in _until(annotator.annotate([cells]), unwanted)
+                for cell in self._until(annotator.annotate([cells]), unwanted)
             ]
             response = AnnotateResponse(results, [*warnings, *annotator.doubts])
             self._record(request, response, "labels were compared")
@@ -153,8 +177,7 @@ class Analyses:
         unwanted: Unwanted,
     ) -> list[EvidenceResult]:
         def advance(runs: int) -> None:
-            if unwanted():
-                raise JobCancelled
+            self._check(unwanted)
 
         model = self._room.model
         options = ExplainOptions(
@@ -165,14 +188,14 @@ class Analyses:
         )
         return [
             evidence_result(cell, settings.genes)
-            for cell in _until(explainer.explain(chunks), unwanted)
+            for cell in self._until(explainer.explain(chunks), unwanted)
         ]
 
     @contextmanager
     def _turned(self, unwanted: Unwanted) -> Iterator[None]:
         """Wait for the turn, and keep the room open meanwhile."""
         with self._room.busy():
-            with self._lock:
+            with self._changed:
                 if self._waiting > WAITING_MAX:
                     self._room.observer.rejected("overloaded")
                     problem = f"{self._waiting} analyses wait already"
@@ -181,15 +204,35 @@ class Analyses:
                 self._waiting += 1
             try:
                 while not self._turn.acquire(timeout=LOOK_INTERVAL):
-                    if unwanted():
-                        raise JobCancelled
+                    self._check(unwanted)
                 try:
+                    self._check(unwanted)
                     yield
                 finally:
                     self._turn.release()
             finally:
-                with self._lock:
+                with self._changed:
                     self._waiting -= 1
+                    self._changed.notify_all()
+
+    def _check(self, unwanted: Unwanted) -> None:
+        """End an analysis that nobody waits for.
+
+        Raises:
+            JobCancelled: Nobody wants the answer.
+            EngineError: The room was closed.
+        """
+        if unwanted():
+            raise JobCancelled
+        if self._closed:
+            problem = "the service stopped"
+            raise EngineError(problem, hint="send it again when it is back")
+
+    def _until(self, items: Iterable[T], unwanted: Unwanted) -> Iterator[T]:
+        """Items, as long as somebody wants them."""
+        for item in items:
+            self._check(unwanted)
+            yield item
 
     def _record(self, request: msgspec.Struct, response: msgspec.Struct, result: str) -> None:
         """A line of the audit trail, before the answer is given."""
@@ -207,11 +250,3 @@ class Analyses:
             result=result,
         )
         self._room.audit.record(Action.request, details)
-
-
-def _until(items: Iterable[T], unwanted: Unwanted) -> Iterator[T]:
-    """Items, as long as somebody wants them."""
-    for item in items:
-        if unwanted():
-            raise JobCancelled
-        yield item

@@ -22,6 +22,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import Model
+from c2t.runtime.serve.room.analyses import Analyses
 from c2t.runtime.serve.room.audit import NO_AUDIT, RequestAudit, RoomAudit, refusing
 from c2t.runtime.serve.room.limits import (
     JobCancelled,
@@ -56,6 +57,9 @@ class EngineRoom:
         limits: How much is taken at a time.
         observer: Told what happens.
         audit: The audit trail; without one, nothing is recorded.
+
+    Attributes:
+        analyses: Labels compared and texts explained, for all doors.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class EngineRoom:
         self._under_way = 0  # requests and jobs
         self._stopping = False
         self._speed = _Speed()
+        self.analyses = Analyses(self)
 
     def warm_up(self) -> None:
         """Open the engines and describe a cell: after this the room is ready.
@@ -294,6 +299,7 @@ class EngineRoom:
         """Take nothing new; cells that wait or are being written are given up."""
         self._stopping = True
         self._queues.close()
+        self.analyses.close()
 
     def _check_stopping(self) -> None:
         if self._stopping:

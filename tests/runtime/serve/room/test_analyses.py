@@ -13,7 +13,6 @@ from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.model import Model
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.serve.room import analyses as module
-from c2t.runtime.serve.room.analyses import Analyses
 from c2t.runtime.serve.room.analysis_messages import (
     AnnotateRequest,
     EvidenceSettings,
@@ -24,7 +23,7 @@ from c2t.runtime.serve.room.analysis_messages import (
 from c2t.runtime.serve.room.limits import JobCancelled, OverloadedError, StoppingError
 from c2t.runtime.serve.room.messages import CountedCell
 from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.errors import C2TError, EngineError
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def counted(model: Model, count: int) -> list[CountedCell]:
 
 def test_labels_are_those_of_the_model(model: Model, room: EngineRoom) -> None:
     cells, labels = counted(model, 3), ["B cell", "T cell", "monocyte"]
-    response = Analyses(room).annotate(AnnotateRequest(cells=cells, labels=labels, top=2))
+    response = room.analyses.annotate(AnnotateRequest(cells=cells, labels=labels, top=2))
     read = room.read(cells, module.CellOptions())
     expected = [label_result(cell, 2) for cell in model.annotator(labels).annotate([read.cells])]
     assert response.cells == expected
@@ -63,7 +62,7 @@ def test_labels_are_those_of_the_model(model: Model, room: EngineRoom) -> None:
 def test_evidence_is_that_of_the_model(model: Model, room: EngineRoom) -> None:
     cells = counted(model, 2)
     settings = EvidenceSettings(runs=64, genes=5)
-    response = Analyses(room).explain(ExplainRequest(cells=cells, evidence=settings))
+    response = room.analyses.explain(ExplainRequest(cells=cells, evidence=settings))
     read = room.read(cells, module.CellOptions())
     expected = [
         evidence_result(cell, 5)
@@ -80,17 +79,17 @@ def test_labels_that_cannot_be_compared_are_refused(
     model: Model, room: EngineRoom, labels: list[str]
 ) -> None:
     with pytest.raises(C2TError):
-        Analyses(room).annotate(AnnotateRequest(cells=counted(model, 1), labels=labels))
+        room.analyses.annotate(AnnotateRequest(cells=counted(model, 1), labels=labels))
 
 
 def test_a_field_that_texts_do_not_have_is_refused(model: Model, room: EngineRoom) -> None:
     request = ExplainRequest(cells=counted(model, 1), evidence=EvidenceSettings(field="mood"))
     with pytest.raises(C2TError, match="mood"):
-        Analyses(room).explain(request)
+        room.analyses.explain(request)
 
 
 def test_what_nobody_wants_is_given_up(model: Model, room: EngineRoom) -> None:
-    analyses = Analyses(room)
+    analyses = room.analyses
     request = AnnotateRequest(cells=counted(model, 2), labels=["B cell", "T cell"])
     with pytest.raises(JobCancelled):
         analyses.annotate(request, unwanted=lambda: True)
@@ -101,7 +100,7 @@ def test_one_at_a_time_and_not_too_many_wait(
     model: Model, room: EngineRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WAITING_MAX", 1)
-    analyses = Analyses(room)
+    analyses = room.analyses
     request = AnnotateRequest(cells=counted(model, 1), labels=["B cell", "T cell"])
     inside, gate = threading.Event(), threading.Event()
     plain = model.annotator
@@ -131,7 +130,42 @@ def test_one_at_a_time_and_not_too_many_wait(
     assert len(answers) == 2
 
 
+def test_a_room_that_is_closed_waits_until_they_have_left(
+    model: Model, room: EngineRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, gate = threading.Event(), threading.Event()
+    plain = model.annotator
+
+    def slow(*arguments: object) -> object:
+        inside.set()
+        assert gate.wait(60)
+        return plain(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "annotator", slow)
+    request = AnnotateRequest(cells=counted(model, 1), labels=["B cell", "T cell"])
+    problems: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(EngineError) as caught:
+            room.analyses.annotate(request)
+        problems.append(caught.value.problem)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]  # one of them waits
+    for thread in asking:
+        thread.start()
+    assert inside.wait(60)
+    closing = threading.Thread(target=room.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    gate.set()
+    for thread in (closing, *asking):
+        thread.join(60)
+        assert not thread.is_alive()
+    assert problems == ["the service stopped"] * 2
+
+
 def test_a_room_that_stops_takes_none(model: Model, room: EngineRoom) -> None:
     room.drain(1)
     with pytest.raises(StoppingError):
-        Analyses(room).annotate(AnnotateRequest(cells=counted(model, 1), labels=["B cell"]))
+        room.analyses.annotate(AnnotateRequest(cells=counted(model, 1), labels=["B cell"]))
