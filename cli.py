@@ -36,6 +36,7 @@ from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
 from c2t.runtime.commands.explain import explain
+from c2t.runtime.commands.report import report
 from c2t.runtime.commands.sign import sign
 from c2t.runtime.commands.verify import verify
 from c2t.runtime.serve.command import serve
@@ -96,6 +97,7 @@ _command(export)
 _command(describe)
 _command(annotate)
 _command(explain)
+_command(report)
 _command(serve)
 _command(calibrate)
 _command(build)

@@ -26,7 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("runtime.explain",),
     (
-        *("runtime.describe", "runtime.build", "runtime.command_line", "runtime.groups"),
+        *("runtime.describe", "runtime.build", "runtime.command_line"),
+        *("runtime.groups", "runtime.summary"),
         *("calibration.ranges", "calibration.results"),
         *("export.decoders", "export.encoders", "export.projectors"),
     ),
@@ -35,8 +36,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
-    ("runtime.serve.room", "runtime.scale_out", "runtime.annotate"),
-    ("runtime.serve.jobs",),
+    ("runtime.serve.room", "runtime.scale_out", "runtime.annotate", "runtime.report"),
+    ("runtime.serve.jobs", "runtime.scverse"),
     ("runtime.serve.http", "runtime.serve.sila", "runtime.serve.stdio"),
     ("runtime.commands", "runtime.serve", "export", "calibration"),
 )

@@ -42,6 +42,10 @@ class CalibrationError(C2TError):
     """Cells or a bundle that calibration cannot use, or a result that does not pass the gate."""
 
 
+class ReportError(C2TError):
+    """Results, labels or cells that no report or picture can be made of."""
+
+
 class OutputError(C2TError):
     """A place for results that cannot be written, or holds results of another run."""
 

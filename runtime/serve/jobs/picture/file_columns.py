@@ -14,24 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.cells.formats.hdf5 import (
-    check_dataset,
     child,
     has,
-    naming,
     open_hdf5,
-    read_dataset,
 )
 from c2t.runtime.cells.formats.hdf5_cells import kind_beside_h5ad
+from c2t.runtime.cells.formats.planes import PLANES, plane_places
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.serve.jobs.picture.blob import NONE, Columns
 from c2t.runtime.system.errors import CellFileError
 
-# The plane that people know their cells by comes first.
-PLANES = ("X_umap", "X_tsne", "X_draw_graph_fa", "X_phate")
 LABELS_MAX = 200  # of a column: more cannot be told apart by colour
 COLUMNS_MAX = 64
 TEXT_MAX = 256  # characters of a label or a column's name
-BLOCK = 262_144  # rows that are read at once
 PREFIX = "obs:"
 
 
@@ -73,7 +68,7 @@ def _add_plane(
     for name in PLANES:
         key = f"/obsm/{name}"
         try:
-            places = _places(file, name, key, rows)
+            places = plane_places(file, name, rows)
         except CellFileError as error:
             left_out.append(f"{key} is not drawn: {error.problem}")
             continue
@@ -81,34 +76,6 @@ def _add_plane(
             arrays["x"], arrays["y"] = places
             return f"obsm {name}"
     return None
-
-
-def _places(
-    file: Any, name: str, key: str, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    import h5py
-
-    item = child(child(file, "obsm", "/obsm"), name, key)
-    if item is None:
-        return None
-    if not isinstance(item, h5py.Dataset):
-        problem = f"{key} is no plain matrix"
-        raise CellFileError(problem)
-    dataset = check_dataset(item, key, dimensions=2)
-    with naming(key):
-        (length, width), kind = dataset.shape, dataset.dtype.kind
-    if kind not in "fiu" or width < 2 or length <= int(rows[-1]):
-        problem = f"it is {length:,} by {width:,} of type {dataset.dtype}"
-        raise CellFileError(problem)
-    places = np.full((2, len(rows)), np.nan, np.float32)
-    for start in range(0, length, BLOCK):
-        first, end = np.searchsorted(rows, (start, start + BLOCK))
-        if first < end:
-            part = read_dataset(dataset, (slice(start, start + BLOCK), slice(0, 2)), key)
-            with np.errstate(over="ignore"):
-                places[:, first:end] = part[rows[first:end] - start].astype(np.float32).T
-    places[:, ~np.isfinite(places).all(axis=0)] = np.nan
-    return places[0], places[1]
 
 
 def _add_labels(

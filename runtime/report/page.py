@@ -1,0 +1,325 @@
+"""The page of a report: one file, no script, nothing that is fetched.
+
+One decision: the order of a reader's questions. What was described? What are the cells? What is
+each type, and why? Does it agree with my labels? What is doubtful, what failed, how was it made?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import c2t
+from c2t.runtime.report.charts import histogram, legend, matrix, scatter, share_bar, swatch
+from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, section, table, tag, words
+from c2t.runtime.report.report import Report, TypePart, errors_in_all, term_link
+from c2t.runtime.system.svg import Markup, element
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+STYLE = Path(__file__).parent / "style.css"
+_GENES_MAX = 10
+_NUMBERS = ("cells", "share", "confidence")
+
+
+def make_page(report: Report) -> str:
+    """The whole page."""
+    parts = [part for part in _parts(report) if part is not None]
+    contents = element(
+        "nav",
+        {"aria-label": "Contents"},
+        element(
+            "ul",
+            None,
+            joined(
+                element("li", None, element("a", {"href": f"#{name}"}, title))
+                for title, name, _ in parts
+            ),
+        ),
+    )
+    head = element(
+        "head",
+        None,
+        element("meta", {"charset": "utf-8"}),
+        element("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}),
+        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        element("meta", {"name": "referrer", "content": "no-referrer"}),
+        element("title", None, words(report.title)),
+        # Our own file, and no markup in it.
+        element("style", None, Markup(STYLE.read_text(encoding="utf-8"))),
+    )
+    body = element(
+        "body",
+        None,
+        element("a", {"class": "skip", "href": "#main"}, "To the content"),
+        element("header", None, *_head(report), contents),
+        element(
+            "main",
+            {"id": "main"},
+            joined(section(title, name, content) for title, name, content in parts),
+        ),
+        element("footer", None, element("p", None, _foot())),
+    )
+    return f"<!DOCTYPE html>\n{element('html', {'lang': 'en'}, head, body)}\n"
+
+
+def _parts(report: Report) -> Iterator[tuple[str, str, Markup]]:
+    """Heading, name and content of each part."""
+    yield "The cells", "cells", _cells(report)
+    yield "Cell types", "types", _type_table(report)
+    yield "Each type", "each", joined(_type(part) for part in report.types)
+    if report.compared is not None:
+        yield "Against your own labels", "labels", _labels(report)
+    yield "Confidence", "confidence", _confidence(report)
+    if report.failed:
+        yield "Not described", "errors", _errors(report)
+    yield "How this was made", "made", _made(report)
+
+
+def _head(report: Report) -> list[Markup]:
+    results, failed = report.results, errors_in_all(report)
+    about = results.about
+    bundle = f" by the model {words(about['bundle'])}" if about.get("bundle") else ""
+    described = f"{count(len(results.cells))} cells described{bundle}"
+    written = results.written.strftime("%d %B %Y, %H:%M UTC")
+    lead = f"{described}. Results of {words(results.path.name)}, written {written}."
+    cards = [
+        ("cells", count(len(results.cells)), ""),
+        ("cell types", count(report.every_type), "" if not report.rarer else f"{report.rarer:,} rare ones"),
+    ]
+    if report.unsure is not None:
+        share = report.unsure / len(results.cells)
+        cards.append(("unsure", count(report.unsure), percent(share)))
+    cards.append(("not described", count(failed), percent(failed / len(results.cells))))
+    middle = _median_words(report)
+    if middle:
+        cards.append(("confidence in the type", middle, "median over cells"))
+    if report.compared is not None:
+        agreement = f"{report.compared.rand_index:.2f}"
+        cards.append(("agreement with your labels", agreement, "adjusted Rand index"))
+    made = [
+        element(
+            "div",
+            {"class": "card"},
+            element("dt", None, name),
+            tag("dd", "value", value),
+            *([tag("dd", "aside", remark)] if remark else []),
+        )
+        for name, value, remark in cards
+    ]
+    return [
+        element("h1", None, words(report.title)),
+        tag("p", "aside lead", lead),
+        element("dl", {"class": "cards"}, *made),
+    ]
+
+
+def _median_words(report: Report) -> str:
+    import numpy as np
+
+    values = report.results.cell_type_confidence
+    values = values[np.isfinite(values)]
+    return f"{float(np.median(values)):.3f}" if len(values) else ""
+
+
+def _cells(report: Report) -> Markup:
+    part = report.cells_part
+    names = legend(report.groups, report.rarer)
+    if part.places is None:
+        return joined([tag("p", "aside", f"No picture of the cells: {words(part.plane)}."), names])
+    from numpy import isfinite
+
+    lost = int((~isfinite(part.places).all(axis=1)).sum())
+    title = f"{count(len(part.places))} cells, coloured by described type"
+    said = f"{words(part.plane)}. A number lies on a cell near the middle of its type."
+    if lost:
+        said += f" {count(lost)} cells have no place."
+    picture = element(
+        "figure",
+        None,
+        element("div", {"class": "cells"}, scatter(part.places, report.groups, title=title)),
+        tag("figcaption", "aside", said),
+    )
+    return element("div", {"class": "picture"}, picture, names)
+
+
+def _type_table(report: Report) -> Markup:
+    has_terms = any(part.term is not None for part in report.types)
+    rows: list[list[str]] = []
+    for part in report.types:
+        named = joined([swatch(part.number, str(part.number + 1)), _plain(part.name)])
+        sure = "" if math.isnan(part.confidence) else f"{part.confidence:.3f}"
+        bar = share_bar(part.share, part.number)
+        rows.append([named, _term(part.term), count(part.cells), bar, percent(part.share), sure])
+    for name, cells, share in report.listed:
+        rows.append([words(name), "", count(cells), share_bar(share, -1), percent(share), ""])
+    head = ["type", "ontology id", "cells", "", "share", "confidence"]
+    if not has_terms:
+        for line in (head, *rows):
+            del line[1]
+    made = table(
+        head,
+        rows,
+        caption="Described types, the most frequent first. Confidence is the median over cells.",
+        kind="types",
+        numbers=[place for place, name in enumerate(head) if name in _NUMBERS],
+    )
+    if not report.unlisted:
+        return made
+    return joined([made, tag("p", "aside", f"and {report.unlisted:,} rarer types")])
+
+
+def _plain(name: str) -> Markup:
+    return element("span", None, words(name))
+
+
+def _term(term: str | None) -> str:
+    if term is None:
+        return ""
+    address = term_link(term)
+    if address is None:
+        return words(term)
+    return element("a", {"href": address, "rel": "noopener noreferrer"}, term)
+
+
+def _type(part: TypePart) -> Markup:
+    line = f"{count(part.cells)} cells, {percent(part.share)}"
+    heading: list[str] = [
+        swatch(part.number, str(part.number + 1)),
+        element("h3", None, words(part.name)),
+        tag("span", "aside", line),
+    ]
+    if part.term is not None:
+        heading.append(tag("span", "aside", _term(part.term)))
+    parts = [element("header", None, *heading)]
+    if part.text is not None:
+        parts.append(element("blockquote", None, words(part.text, TEXT_MAX)))
+        which = (
+            f"All {count(part.cells)} cells have this text."
+            if part.text_cells == part.cells > 1
+            else f"The text of {count(part.text_cells)} of the {count(part.cells)} cells."
+            if part.text_cells > 1
+            else "All texts differ; this is the one with the highest confidence."
+            if part.cells > 1
+            else "The text of this cell."
+        )
+        parts.append(tag("p", "aside", which))
+    if part.genes:
+        genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes[:_GENES_MAX]]
+        parts.append(_genes("Top genes", genes))
+    if part.evidence:
+        used = [(name, f"{value:+.2f}") for name, value in part.evidence[:_GENES_MAX]]
+        parts.append(_genes("Genes that the model's words rest on", used))
+    if part.also:
+        parts.append(element("ul", {"class": "says"}, joined(_also(part))))
+    return element("article", {"class": "type"}, *parts)
+
+
+def _also(part: TypePart) -> Iterator[Markup]:
+    """What else the texts of a type say, with the shares of its cells."""
+    for name, values in part.also:
+        if values:
+            title = element("strong", None, f"{name.replace('_', ' ').capitalize()}: ")
+            said = ", ".join(f"{words(value)} {percent(share)}" for value, share in values)
+            yield element("li", None, title, said)
+
+
+def _genes(title: str, genes: list[tuple[str, str]]) -> Markup:
+    said = joined(
+        element("li", None, tag("span", "gene", words(name, 40)), " ", tag("span", "aside", value))
+        for name, value in genes
+    )
+    listed = element("ul", {"class": "genes"}, said)
+    return element("div", {"class": "evidence"}, element("h4", None, title), listed)
+
+
+def _labels(report: Report) -> Markup:
+    compared = report.compared
+    assert compared is not None
+    caption = (
+        f"Percent of each own label's cells (line, column {words(report.label_column)} of "
+        f"{words(report.cells_part.name or '')}) that have each described type (column)."
+    )
+    said = (
+        f"The adjusted Rand index is {compared.rand_index:.2f}: 1 if the types part the cells as "
+        "the labels do, 0 for chance. Names play no part in it. "
+        f"{count(compared.same)} of {count(compared.cells)} labelled cells have a type of the very "
+        "name of their label"
+    )
+    if report.mapped:
+        said += f", {report.mapped:,} labels being renamed by the map that was given."
+    else:
+        said += "; two names of one type count as different here, unless a map of labels is given."
+    return joined([element("p", None, said), matrix(compared, caption=caption)])
+
+
+def _confidence(report: Report) -> Markup:
+    results = report.results
+    parts = [
+        element(
+            "p",
+            None,
+            "The mean probability that the model gave to the words it wrote. It is no measured "
+            "accuracy, unless the bundle was calibrated.",
+        )
+    ]
+    charts = [
+        element("figure", None, histogram(values, title=title), tag("figcaption", "aside", title))
+        for values, title in (
+            (results.cell_type_confidence, "Cells by their confidence in the cell type"),
+            (results.confidence, "Cells by their confidence in the whole text"),
+        )
+    ]
+    parts.append(element("div", {"class": "beside"}, *charts))
+    if report.unsure is not None:
+        said = f"{count(report.unsure)} cells are called unsure: below the threshold of the bundle."
+        parts.append(element("p", None, said))
+    if report.not_named:
+        said = f"The texts of {count(report.not_named)} cells name no cell type."
+        parts.append(element("p", None, said))
+    if report.least_sure:
+        rows = [
+            [words(cell.cell), words(cell.name), f"{cell.confidence:.3f}"]
+            for cell in report.least_sure
+        ]
+        head = ("cell", "type in its text", "confidence")
+        parts.append(table(head, rows, caption="The cells that are least sure.", numbers=(2,)))
+    return joined(parts)
+
+
+def _errors(report: Report) -> Markup:
+    rows = [[words(error, 400), count(cells)] for error, cells in report.failed]
+    caption = "Why cells have no description, and how many."
+    return table(("reason", "cells"), rows, caption=caption, numbers=(1,))
+
+
+def _made(report: Report) -> Markup:
+    results, part = report.results, report.cells_part
+    rows = [("results", results.path.name), ("file of cells", part.name or "not given")]
+    if results.left_out:
+        rows.append(("cells that were not asked for", f"{results.left_out:,}"))
+    rows += [(name, value) for name, value in _about(results.about)]
+    rows += [
+        ("fields", results.fields_from),
+        ("picture", part.plane),
+        ("top genes", part.genes_said),
+        ("c2t that made this page", c2t.__version__),
+    ]
+    lines = [[words(name.replace("_", " ")), words(value, 600)] for name, value in rows]
+    return table((), lines, kind="facts", caption="The run that wrote the descriptions.")
+
+
+def _about(about: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in about.items():
+        if isinstance(value, Mapping):
+            yield from _about(value, f"{before}{name}: ")
+        else:
+            yield f"{before}{name}", str(value)
+
+
+def _foot() -> str:
+    return (
+        f"Made by c2t {c2t.__version__} on this computer. The page needs no other file, runs no "
+        "script and fetches nothing. Descriptions are a model's: check what matters."
+    )

@@ -1,0 +1,273 @@
+"""What a report says, gathered from the results and the files beside them; nothing is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.report.cells import CellsAsked, CellsPart, read_cells
+from c2t.runtime.report.results import Results
+from c2t.runtime.summary.categories import (
+    FAILED,
+    NOT_NAMED,
+    UNSURE,
+    Categories,
+    categorise,
+    shares,
+)
+from c2t.runtime.summary.cross_table import CrossTable, cross_table
+from c2t.runtime.summary.palette import COLOURS
+from c2t.runtime.summary.top_genes import TopGene
+
+TYPES_MAX = 40  # that are told in full
+LISTED_MAX = 200  # that have a line in the table
+LEAST_SURE = 12
+ERRORS_MAX = 20
+# What a type's cells also say, in the order of the page.
+ALSO = ("tissue", "disease", "sex", "age")
+_TERM = re.compile(r"(CL|UBERON|MONDO|HsapDV|PATO|EFO|NCBITaxon|HANCESTRO):([0-9]{4,12})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypePart:
+    """A described type.
+
+    Attributes:
+        number: Its place among the types, from 0; the most frequent first.
+        name: As the texts say it.
+        cells: Its cells.
+        share: Of all cells of the results.
+        term: Ontology id that most of its cells have; None: none is known.
+        text: The text that most of its cells have, of those the one with the highest confidence.
+        text_cells: How many have this very text.
+        confidence: Median over its cells of the words that name the type; NaN: not stated.
+        also: Other fields: name, and the most frequent values with their shares.
+        genes: Its top genes; empty: none.
+        evidence: Genes that the model's words rest on, with what each adds; empty: none.
+    """
+
+    number: int
+    name: str
+    cells: int
+    share: float
+    term: str | None
+    text: str | None
+    text_cells: int
+    confidence: float
+    also: list[tuple[str, list[tuple[str, float]]]]
+    genes: list[TopGene]
+    evidence: list[tuple[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsureCell:
+    """A cell whose type has a low confidence."""
+
+    cell: str
+    name: str
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What a report is made of, besides the results.
+
+    Args:
+        cells: See `CellsAsked`.
+        label_map: What own labels are called in the texts.
+        evidence: By type, genes with what each adds; see `c2t.runtime.report.evidence`.
+        title: Heading; None: made from the name of the file.
+    """
+
+    cells: CellsAsked = field(default_factory=CellsAsked)
+    label_map: Mapping[str, str] | None = None
+    evidence: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    title: str | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Report:
+    """All that the page shows.
+
+    Attributes:
+        results: The descriptions.
+        groups: Cells by their type; the types that have a colour, the others have the code -1.
+        rarer: How many types have no colour.
+        types: The types that are told, the most frequent first.
+        listed: Name, cells and share of further types, at most 200 in all.
+        unlisted: How many types are neither.
+        cells_part: What the file of cells adds.
+        compared: Own labels against the types; None: no labels.
+        label_column: Where they are from.
+        mapped: How many labels a map renames.
+        unsure: Cells that the results call unsure; None: they do not say.
+        least_sure: The cells with the lowest confidence in their type.
+        failed: Errors with their numbers of cells.
+        title: Heading.
+    """
+
+    results: Results
+    groups: Categories
+    rarer: int
+    types: list[TypePart]
+    listed: list[tuple[str, int, float]]
+    unlisted: int
+    cells_part: CellsPart
+    compared: CrossTable | None
+    label_column: str
+    mapped: int
+    unsure: int | None
+    not_named: int
+    least_sure: list[UnsureCell]
+    failed: list[tuple[str, int]]
+    title: str
+
+    @property
+    def every_type(self) -> int:
+        """How many types there are."""
+        return len(self.types) + len(self.listed) + self.unlisted
+
+
+def make_report(
+    results: Results,
+    options: ReportOptions,
+    *,
+    advance: Callable[[int], None] = lambda amount: None,
+) -> Report:
+    """Gather a report.
+
+    Args:
+        results: The descriptions.
+        options: What else there is.
+        advance: Told how many cells were read for their genes since its last call.
+
+    Raises:
+        CellFileError: The file of cells cannot be read, or has no such column.
+        ReportError: The file of cells holds other cells.
+    """
+    names = results.types()
+    every = categorise(names)
+    told, _ = every.of_at_most(TYPES_MAX)
+    part = read_cells(results, options.cells, told, advance=advance)
+    groups, rarer = every.of_at_most(len(COLOURS))
+    failed = Counter(error for error in results.errors if error is not None)
+    counted = dict(zip(every.labels, every.counts.tolist(), strict=True))
+    listed = [
+        (every.labels[place], int(every.counts[place]), every.share(place))
+        for place in range(told.types, min(every.types, LISTED_MAX))
+    ]
+    column, compared = options.cells.labels or "", None
+    label_map = options.label_map or {}
+    if part.labels is not None:
+        compared = cross_table(part.labels, names, label_map)
+    return Report(
+        results=results,
+        groups=groups,
+        rarer=rarer,
+        types=_types(results, told, part.genes, options.evidence),
+        listed=listed,
+        unlisted=max(every.types - LISTED_MAX, 0),
+        cells_part=part,
+        compared=compared,
+        label_column=column,
+        mapped=len(set(part.labels or ()) & set(label_map)),
+        unsure=None if results.unsure is None else counted.get(UNSURE, 0),
+        not_named=counted.get(NOT_NAMED, 0),
+        least_sure=_least_sure(results, names),
+        failed=failed.most_common(ERRORS_MAX),
+        title=options.title or f"Cell descriptions: {results.path.stem}",
+    )
+
+
+def term_link(term: str) -> str | None:
+    """The address of an ontology's term, for a link that nothing fetches; None: no such id."""
+    found = _TERM.fullmatch(term)
+    return f"http://purl.obolibrary.org/obo/{found[1]}_{found[2]}" if found else None
+
+
+def errors_in_all(report: Report) -> int:
+    """Cells without a description."""
+    return sum(name == FAILED for name in report.results.types())
+
+
+def _types(
+    results: Results,
+    told: Categories,
+    genes: Sequence[list[TopGene]],
+    evidence: Mapping[str, Sequence[tuple[str, float]]],
+) -> list[TypePart]:
+    parts = []
+    order = np.argsort(told.codes, kind="stable")
+    bounds = np.searchsorted(told.codes[order], np.arange(told.types + 1))
+    for number in range(told.types):
+        rows = order[bounds[number] : bounds[number + 1]]
+        name = told.labels[number]
+        text, text_cells = _typical(results, rows)
+        parts.append(
+            TypePart(
+                number=number,
+                name=name,
+                cells=len(rows),
+                share=told.share(number),
+                term=_most(results.terms.get("cell_type"), rows),
+                text=text,
+                text_cells=text_cells,
+                confidence=_median(results.cell_type_confidence[rows]),
+                also=[
+                    (other, shares([results.fields[other][row] for row in rows.tolist()]))
+                    for other in ALSO
+                    if any(results.fields.get(other, ()))
+                ],
+                genes=genes[number] if number < len(genes) else [],
+                evidence=list(evidence.get(name, ())),
+            )
+        )
+    return parts
+
+
+def _typical(results: Results, rows: NDArray[np.int64]) -> tuple[str | None, int]:
+    """The text that most cells have; among equally frequent ones that of highest confidence."""
+    best: dict[str, float] = {}
+    counted = Counter[str]()
+    for row in rows.tolist():
+        text = results.texts[row]
+        if text is not None:
+            counted[text] += 1
+            confidence = results.confidence[row]
+            sure = float(confidence) if np.isfinite(confidence) else -1.0
+            best[text] = max(best.get(text, -1.0), sure)
+    if not counted:
+        return None, 0
+    text = max(counted, key=lambda one: (counted[one], best[one], one))
+    return text, counted[text]
+
+
+def _most(values: Sequence[str | None] | None, rows: NDArray[np.int64]) -> str | None:
+    counted = Counter(values[row] for row in rows.tolist()) if values else Counter()
+    del counted[None]
+    return counted.most_common(1)[0][0] if counted else None
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _least_sure(results: Results, names: Sequence[str | None]) -> list[UnsureCell]:
+    values = results.cell_type_confidence
+    order = np.argsort(np.where(np.isfinite(values), values, np.inf), kind="stable")
+    return [
+        UnsureCell(
+            cell=results.cells[place],
+            # What the text says, also where it is called unsure.
+            name=results.fields["cell_type"][place] or NOT_NAMED,
+            confidence=float(values[place]),
+        )
+        for place in order[:LEAST_SURE].tolist()
+        if np.isfinite(values[place]) and names[place] not in (FAILED,)
+    ]

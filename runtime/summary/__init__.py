@@ -1,0 +1,1 @@
+"""What the descriptions of many cells say together: types, top genes, comparisons, and colours."""
