@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from c2t.runtime.describe.model import Model
     from c2t.runtime.describe.model import open_model as open
     from c2t.runtime.explain.options import ExplainOptions
+    from c2t.runtime.scverse import pl, tl
     from c2t.runtime.system.errors import C2TError
 
 __version__ = "0.1.0"
@@ -30,6 +31,8 @@ __all__ = [
     "Model",
     "__version__",
     "open",
+    "pl",
+    "tl",
 ]
 
 # Where the public names are. They load on first use: `import c2t` itself stays instant.
@@ -44,6 +47,9 @@ _PUBLIC = {
     "LabelledCell": "c2t.runtime.describe.labelled_cell:LabelledCell",
     "Model": "c2t.runtime.describe.model:Model",
     "open": "c2t.runtime.describe.model:open_model",
+    # Modules: tools and plots for AnnData objects.
+    "pl": "c2t.runtime.scverse.pl:",
+    "tl": "c2t.runtime.scverse.tl:",
 }
 
 
@@ -52,4 +58,5 @@ def __getattr__(name: str) -> Any:
         message = f"module 'c2t' has no attribute {name!r}"
         raise AttributeError(message)
     module, _, attribute = _PUBLIC[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found

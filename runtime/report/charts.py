@@ -18,7 +18,7 @@ from c2t.runtime.summary.cross_table import CrossTable
 from c2t.runtime.summary.palette import COLOURS, GREY, colour
 from c2t.runtime.summary.plane import FloatArray, number_places
 from c2t.runtime.system.png import indexed_png
-from c2t.runtime.system.svg import Markup, bar, element, line, picture, text
+from c2t.runtime.system.svg import Attributes, Markup, bar, element, line, picture, text
 
 WIDTH, HEIGHT, MARGIN = 640, 560, 14
 POINTS_MAX = 20_000  # more become a picture of pixels: their shapes would take megabytes
@@ -41,7 +41,7 @@ def scatter(places: FloatArray, groups: Categories, *, title: str) -> Markup:
     for number, place in enumerate(number_places(at, numbered, least=19)):
         if np.isfinite(place).all():
             x, y = float(np.clip(place[0], 9, WIDTH - 9)), float(np.clip(place[1], 12, HEIGHT - 6))
-            where = {"x": x, "y": y + 4.5, "class": "on-cells"}
+            where: Attributes = {"x": x, "y": y + 4.5, "class": "on-cells"}
             marks.append(element("text", where, str(number + 1)))
     return _picture((WIDTH, HEIGHT), marks, title)
 
@@ -93,8 +93,9 @@ def histogram(values: NDArray[np.float64], *, title: str) -> Markup:
     marks.append(line((left - 4, base), (width - 12, base), "currentColor"))
     for share in (0, 0.25, 0.5, 0.75, 1):
         x, anchor = left + share * step * BINS, "end" if share == 1 else "middle"
-        marks.append(text(f"{low + share * (1 - low):.3g}", (x, base + 17), "currentColor",
-                          anchor=anchor))
+        marks.append(
+            text(f"{low + share * (1 - low):.3g}", (x, base + 17), "currentColor", anchor=anchor)
+        )
     return _picture((width, base + 26), marks, title)
 
 
@@ -125,7 +126,7 @@ def matrix(compared: CrossTable, *, caption: str) -> Markup:
         element("thead", None, element("tr", None, *top)),
         element("tbody", None, joined(lines)),
     )
-    around = {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": caption}
+    around: Attributes = {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": caption}
     return element("div", around, made)
 
 
@@ -203,12 +204,20 @@ def _pixels(at: FloatArray, groups: Categories) -> Markup:
     for dy, dx in [(0, 0), (0, 1), (1, 0), (1, 1)] if len(at) > 200_000 else _DISC:
         pixels[y + dy, x + dx] = value
     content = base64.b64encode(indexed_png(pixels, colours)).decode("ascii")
-    place = {"width": WIDTH, "height": HEIGHT, "href": f"data:image/png;base64,{content}"}
+    place: Attributes = {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "href": f"data:image/png;base64,{content}",
+    }
     return element("image", place)
 
 
-_DISC = [(y, x) for y in range(-1, 3) for x in range(-1, 3) if (y, x) not in
-         ((-1, -1), (-1, 2), (2, -1), (2, 2))]
+_DISC = [
+    (y, x)
+    for y in range(-1, 3)
+    for x in range(-1, 3)
+    if (y, x) not in ((-1, -1), (-1, 2), (2, -1), (2, 2))
+]
 
 
 def _picture(size: tuple[float, float], marks: Sequence[Markup], title: str) -> Markup:

@@ -86,7 +86,7 @@ def _head(report: Report) -> list[Markup]:
     lead = f"{described}. Results of {words(results.path.name)}, written {written}."
     cards = [
         ("cells", count(len(results.cells)), ""),
-        ("cell types", count(report.every_type), "" if not report.rarer else f"{report.rarer:,} rare ones"),
+        ("cell types", count(report.every_type), ""),
     ]
     if report.unsure is not None:
         share = report.unsure / len(results.cells)

@@ -1,0 +1,99 @@
+"""`c2t.tl.describe`: descriptions of the cells of an AnnData object, inside the object."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
+from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.model import Model
+from c2t.runtime.output.describe_file import make_run
+from c2t.runtime.scverse.columns import description_columns
+from c2t.runtime.scverse.target import KEY, ModelOrPath, fill, opened, ready
+from c2t.runtime.system.progress import tracked
+
+
+def describe(
+    adata: Any,
+    model: ModelOrPath,
+    *,
+    reading: CellOptions | None = None,
+    options: DescribeOptions | None = None,
+    key_added: str = KEY,
+    copy: bool = False,
+) -> Any:
+    """Describe the cells of an AnnData object in words.
+
+    Counts and genes are found as `c2t describe` finds them: in `X`, `raw` or a layer, by the values
+    themselves. Progress is shown on standard error. An object that is backed by a file is filled in
+    memory; its file stays as it is.
+
+    Args:
+        adata: Cells x genes; a view becomes an object of its own.
+        model: A bundle's path, or what `c2t.open` gave, which is quicker from the second call on.
+        reading: How to read the cells, and which; None: all cells. For instance
+            `c2t.CellOptions(layer="counts", gene_column="gene_ids", limit=100)`.
+        options: How to describe; None: the model's own.
+        key_added: Beginning of the names of what is added.
+        copy: Fill a copy and return it.
+
+    Returns:
+        The copy if `copy`, else None. Added are, with the usual key, for cells that were asked for:
+        `obs["c2t_description"]`, the text; `obs["c2t_confidence"]` and
+        `obs["c2t_cell_type_confidence"]`, 0 to 1; `obs["c2t_error"]`, "" where all is well;
+        `obs["c2t_cell_type"]`, `..."c2t_tissue"]`, what the text says, as categories; and
+        `uns["c2t"]`, how they were made.
+
+    Warns:
+        UserWarning: What is doubtful about the cells; how many have an error.
+
+    Raises:
+        CellFileError: No AnnData object, or no counts over known genes in it.
+        OutputError: An object that can take no results: a view of one that a file backs.
+        EngineError: No engine runs here, or the model is closed.
+
+    Examples:
+        >>> import anndata, c2t
+        >>> adata = anndata.read_h5ad("cells.h5ad")
+        >>> c2t.tl.describe(adata, "BUNDLE")
+        >>> adata.obs["c2t_cell_type"].value_counts()
+    """
+    target = ready(adata, copy=copy, key_added=key_added)
+    with opened(model, options) as mine:
+        reading = reading or CellOptions(filter_pass=False)
+        with open_cells(target, mine.bundle, reading) as reader:
+            for warning in reader.warnings:
+                warnings.warn(warning, stacklevel=2)
+            described = list(
+                tracked("describing", mine.describe(reader, options), reader.n_cells, unit="cells")
+            )
+            rows, about = reader.cell_index, _about(mine, reader, options)
+    columns = description_columns(rows, described, target.n_obs, key_added)
+    fill(target, columns, {}, (key_added, about))
+    if failed := _failed(described):
+        warnings.warn(failed, stacklevel=2)
+    return target if copy else None
+
+
+def _about(model: Model, reader: CellReader, options: DescribeOptions | None) -> dict[str, Any]:
+    """How the descriptions were made: what `c2t describe` writes, and when."""
+    run = make_run(Path(reader.name), reader, model.describer(options), bundle=model.bundle)
+    return {**run.about, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _failed(described: Sequence[Description]) -> str:
+    errors = Counter(d.error for d in described if d.error is not None)
+    if not errors:
+        return ""
+    error, cells = errors.most_common(1)[0]
+    return (
+        f"{errors.total():,} of {len(described):,} cells have an error instead of a description; "
+        f"{cells:,}: {error}"
+    )

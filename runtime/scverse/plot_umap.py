@@ -1,0 +1,211 @@
+"""`c2t.pl.umap`: the cells in a plane, by described type or by any column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2t.runtime.scverse.described import check_adata, column_of, described_types
+from c2t.runtime.scverse.figure import check_save, finish, needed, new_axes
+from c2t.runtime.scverse.target import KEY
+from c2t.runtime.summary.categories import SPECIAL, Categories, categorise
+from c2t.runtime.summary.palette import COLOURS, GREY, colour
+from c2t.runtime.summary.plane import FloatArray, number_places, principal_plane
+from c2t.runtime.system.errors import ReportError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE = (5.0, 4.6)  # inches of the data area
+_NEAR = 0.045  # of the area's width: how near to each other two numbers may be
+
+
+def umap(
+    adata: Any,
+    color: str | None = None,
+    *,
+    basis: str = "X_umap",
+    key: str = KEY,
+    size: float | None = None,
+    numbers: bool = True,
+    title: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> Axes:
+    """Draw the cells in a plane, coloured by described type.
+
+    The legend has whole names and shares. Numbers on the cells lead to it, for those who cannot
+    tell all colours apart. Grey are unsure cells, those with an error, and types beyond the first
+    20.
+
+    Args:
+        adata: With a plane in `obsm`, as scanpy's `sc.tl.umap` leaves it.
+        color: Column of `obs`; None: the described type. Numbers get a colour bar.
+        basis: Name in `obsm`. `"X_c2t"` and whatever has more than two columns: its first two
+            principal components, but the first two columns of `"X_pca"`.
+        key: What `key_added` was in `c2t.tl.describe`.
+        size: Area of a point, in square points; None: by the number of cells.
+        numbers: Write each type's number on its cells.
+        title: Above the picture; None: the column's name.
+        ax: Axes to draw on.
+        show: Show the figure; None: if there is a window for it, and neither `ax` nor `save`.
+        save: File to write, such as "cells.pdf".
+
+    Returns:
+        The axes.
+
+    Raises:
+        ReportError: No such column or plane, or no descriptions.
+        OutputError: A file that cannot be written.
+
+    Examples:
+        >>> c2t.pl.umap(adata)
+        >>> c2t.pl.umap(adata, "c2t_confidence", save="confidence.png")
+    """
+    check_adata(adata)
+    check_save(save)
+    column = color or f"{key}_cell_type"
+    places = _places(adata, basis)
+    numeric = _numbers(adata, column)
+    axes, given = new_axes(ax, SIZE)
+    # scanpy's size of points: what reads well from hundreds to a million cells.
+    area = size or float(np.clip(120_000 / max(len(places), 1), 0.4, 30))
+    if numeric is not None:
+        _draw_numbers(axes, places, numeric, area, column)
+    else:
+        _draw_types(axes, places, _groups(adata, column, key), area, numbers=numbers)
+    plane = basis.removeprefix("X_").upper()
+    kind = "" if adata.obsm[_name(adata, basis)].shape[1] == 2 else " PC"
+    axes.set(xticks=[], yticks=[], xlabel=f"{plane}{kind}1", ylabel=f"{plane}{kind}2")
+    axes.set_title(title if title is not None else column)
+    drawn: Axes = finish(axes, given=given, show=show, save=save)
+    return drawn
+
+
+def _name(adata: Any, basis: str) -> str:
+    for name in (basis, f"X_{basis}"):
+        if name in adata.obsm:
+            return name
+    problem = f"adata.obsm has no {basis!r}"
+    there = ", ".join(map(str, adata.obsm)) or "nothing"
+    raise ReportError(problem, hint=f"it has {there}; `scanpy.tl.umap` makes X_umap")
+
+
+def _places(adata: Any, basis: str) -> FloatArray:
+    """[cells, 2]; NaN for cells without a place."""
+    name = _name(adata, basis)
+    matrix = np.asarray(adata.obsm[name])
+    if matrix.ndim != 2 or matrix.shape[1] < 2 or matrix.dtype.kind not in "fiu":
+        problem = f"adata.obsm[{name!r}] is no matrix of numbers with two columns"
+        raise ReportError(problem, hint="name another one with `basis`")
+    if matrix.shape[1] == 2 or name == "X_pca":
+        return matrix[:, :2].astype(np.float64)
+    return principal_plane(lambda start, stop: matrix[start:stop], len(matrix))
+
+
+def _numbers(adata: Any, column: str) -> NDArray[np.float64] | None:
+    """The values of a column of numbers; None where it has names."""
+    if column not in adata.obs:
+        return None
+    values = adata.obs[column]
+    if getattr(values.dtype, "kind", "O") not in "fiu":
+        return None
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _groups(adata: Any, column: str, key: str) -> Categories:
+    """Each cell's group; -1 for cells that were not described, and for types beyond the colours."""
+    if column != f"{key}_cell_type":
+        groups = categorise(column_of(adata, column))
+        return groups.of_at_most(len(COLOURS))[0]
+    described = described_types(adata, key)
+    groups, _ = categorise(described.types).of_at_most(len(COLOURS))
+    codes = np.full(adata.n_obs, -1, np.int64)
+    codes[described.rows] = groups.codes
+    return Categories(labels=groups.labels, codes=codes, counts=groups.counts)
+
+
+def _draw_types(
+    axes: Any, places: FloatArray, groups: Categories, area: float, *, numbers: bool
+) -> None:
+    lines = needed("matplotlib.lines")
+    seen = np.isfinite(places).all(axis=1)
+    paint = [
+        *(colour(n) if label not in SPECIAL else GREY for n, label in enumerate(groups.labels)),
+        GREY,  # of code -1
+    ]
+    order = [-1, *reversed(range(groups.types, len(groups.labels))), *range(groups.types)]
+    for code in order:  # small groups lie on top
+        here = places[seen & (groups.codes == code)]
+        axes.scatter(here[:, 0], here[:, 1], s=area, c=paint[code], linewidths=0, rasterized=True)
+    if numbers:
+        _write_numbers(axes, places, groups)
+    total = int(groups.counts.sum()) + int((groups.codes == -1).sum())
+    handles = []
+    for number, (label, cells) in enumerate(
+        zip(groups.labels, groups.counts.tolist(), strict=True)
+    ):
+        before = f"{number + 1}  " if numbers and label not in SPECIAL else ""
+        words = f"{before}{label}  ({100 * cells / max(total, 1):.1f} %)"
+        handles.append(_handle(lines, paint[number], words))
+    if (groups.codes == -1).any():
+        rest = int((groups.codes == -1).sum())
+        handles.append(_handle(lines, GREY, f"others  ({100 * rest / total:.1f} %)"))
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0.0,
+        frameon=False,
+    )
+
+
+def _handle(lines: Any, paint: str, words: str) -> Any:
+    return lines.Line2D([], [], marker="o", linestyle="", markersize=7, color=paint, label=words)
+
+
+def _write_numbers(axes: Any, places: FloatArray, groups: Categories) -> None:
+    effects = needed("matplotlib.patheffects")
+    seen = np.isfinite(places).all(axis=1)
+    if not seen.any():
+        return
+    low, high = places[seen].min(axis=0), places[seen].max(axis=0)
+    room = np.where(high > low, high - low, 1.0)
+    codes = np.where(groups.codes < groups.types, groups.codes, -1)
+    at = number_places((places - low) / room, codes, least=_NEAR) * room + low
+    for number, place in enumerate(at.tolist()):
+        if np.isfinite(place).all():
+            axes.text(
+                *place,
+                str(number + 1),
+                ha="center",
+                va="center",
+                fontsize=10,
+                fontweight="bold",
+                path_effects=[effects.withStroke(linewidth=3, foreground="white")],
+            )
+
+
+def _draw_numbers(
+    axes: Any, places: FloatArray, values: NDArray[np.float64], area: float, label: str
+) -> None:
+    """Points by a colour scale that is even to the eye and to the colour-blind."""
+    there = np.isfinite(values)
+    missing = places[~there]
+    axes.scatter(missing[:, 0], missing[:, 1], s=area, c=GREY, linewidths=0, rasterized=True)
+    order = np.flatnonzero(there)
+    points = axes.scatter(
+        places[order, 0],
+        places[order, 1],
+        s=area,
+        c=values[order],
+        cmap="viridis",
+        linewidths=0,
+        rasterized=True,
+    )
+    beside = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
+    axes.figure.colorbar(points, cax=beside, label=label)
