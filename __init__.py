@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from c2t.runtime.describe.model import Model
     from c2t.runtime.describe.model import open_model as open
     from c2t.runtime.explain.options import ExplainOptions
+    from c2t.runtime.describe.notebook import Descriptions
     from c2t.runtime.scverse import pl, tl
     from c2t.runtime.system.errors import C2TError
 
@@ -28,6 +29,7 @@ __all__ = [
     "Description",
     "ExplainOptions",
     "LabelledCell",
+    "Descriptions",
     "Model",
     "__version__",
     "open",
@@ -45,6 +47,7 @@ _PUBLIC = {
     "Description": "c2t.runtime.describe.description:Description",
     "ExplainOptions": "c2t.runtime.explain.options:ExplainOptions",
     "LabelledCell": "c2t.runtime.describe.labelled_cell:LabelledCell",
+    "Descriptions": "c2t.runtime.describe.notebook:Descriptions",
     "Model": "c2t.runtime.describe.model:Model",
     "open": "c2t.runtime.describe.model:open_model",
     # Modules: tools and plots for AnnData objects.

@@ -49,3 +49,9 @@ class Description:
     fields: Fields = field(default_factory=dict)
     engine_failed: bool = False
     embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from c2t.runtime.describe.notebook import descriptions_html
+
+        return descriptions_html((self,))

@@ -57,6 +57,14 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.bundle!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from c2t.runtime.describe.notebook import model_html
+
+        with self._lock:
+            labels = [chosen.engines.label for _, _, chosen in self._engines]
+            return model_html(self.bundle, list(dict.fromkeys(labels)), closed=self._closed)
+
     def __enter__(self) -> Model:
         return self
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.describe.caption import caption_fields
 from c2t.runtime.describe.description import Description
 from c2t.runtime.scverse.figure import needed
 
-FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
+# CELLxGENE's schema has another name for the ids of ages.
+TERMS = {"age": "development_stage_ontology_term_id"}
 
 
 def description_columns(
@@ -36,15 +36,19 @@ def description_columns(
     def number(values: Sequence[float | None]) -> NDArray[np.float64]:
         return column([np.nan if v is None else v for v in values], np.nan, np.float64)
 
-    said = [caption_fields(d.text) if d.text is not None else None for d in described]
     columns: dict[str, Any] = {
         "description": column([d.text or "" for d in described], "", object),
         "confidence": number([d.confidence for d in described]),
         "cell_type_confidence": number([d.cell_type_confidence for d in described]),
         "error": pandas.Categorical(column([d.error or "" for d in described], "", object)),
     }
-    for name in FIELDS:
-        values = [None if s is None else getattr(s, name) for s in said]
-        if any(values):
-            columns[name] = pandas.Categorical(column(values, None, object))
+    for name in dict.fromkeys(name for d in described for name in d.fields):
+        found = [d.fields.get(name) for d in described]
+        words = [None if f is None else f.words for f in found]
+        terms = [None if f is None else f.ontology_id for f in found]
+        columns[name] = pandas.Categorical(column(words, None, object))
+        if any(terms):
+            columns[TERMS.get(name, f"{name}_ontology_term_id")] = pandas.Categorical(
+                column(terms, None, object)
+            )
     return {f"{key}_{name}": values for name, values in columns.items()}

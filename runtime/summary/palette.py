@@ -14,8 +14,9 @@ COLOURS = (
     *("#2d5a5a", "#5a87ff", "#004bb4", "#78e1b4", "#4be1f0", "#5aa55a", "#4b4b78", "#c34b2d"),
     *("#d2c35a", "#3c694b", "#69a5ff", "#0f8778"),
 )
-# What is no type: unsure, with an error, or one of too many types to be told apart.
-GREY = "#9ca3af"
+# What is no type: unsure, with an error, or one of too many types to be told apart. Of all greys it
+# lies farthest from the colours, for everybody.
+GREY = "#b4b4b4"
 
 
 def colour(number: int) -> str:

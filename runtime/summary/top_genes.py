@@ -62,7 +62,7 @@ def top_genes(
 
     Args:
         counts: Cells; all that are selected take part.
-        codes: [cells] the group of each selected cell, -1 for none.
+        codes: [cells] the group of each selected cell; any other number for none.
         groups: How many there are.
         most: Genes of a group.
         advance: Told how many cells were read since its last call.
@@ -78,7 +78,7 @@ def top_genes(
     sums = np.zeros((groups + 1, len(names)))
     seen = np.zeros((groups + 1, len(names)), np.int64)
     cells = np.zeros(groups + 1, np.int64)
-    codes = np.where(codes < 0, groups, codes)
+    codes = np.where((codes < 0) | (codes >= groups), groups, codes)
     done = 0
     for start in range(0, counts.n_cells, _CHUNK):
         for rows in counts.rows(start, start + _CHUNK):

@@ -1,0 +1,113 @@
+"""What a notebook shows of a model and of descriptions: small tables, on light and on dark.
+
+One decision: no colours of its own. Lines are the letters' colour, thinned, so that the notebook's
+theme is right whatever it is. All that comes from a bundle or from cells is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.describe.description import Description
+from c2t.runtime.system.svg import Markup, element
+from c2t.runtime.system.text_tables import visible
+
+if TYPE_CHECKING:
+    from c2t.runtime.bundle.bundle import Bundle
+
+SHOWN_MAX = 20  # descriptions of many
+TEXT_MAX = 600  # characters
+_CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;"
+_RULE = "border-bottom:1px solid rgba(128,128,128,.35);"
+
+
+class Descriptions(tuple[Description, ...]):
+    """Descriptions that a notebook shows as a table: `c2t.Descriptions(model.describe(cells))`."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return descriptions_html(self)
+
+
+def model_html(bundle: Bundle, engines: Sequence[str], *, closed: bool) -> str:
+    """A model: its bundle, what runs it, what it takes, and under which licences.
+
+    Args:
+        bundle: The bundle.
+        engines: Labels of the engines that are open.
+        closed: Whether the model was closed.
+    """
+    rows = list(_about(bundle.manifest))
+    state = "closed" if closed else ", ".join(engines) or "none opened yet"
+    rows.insert(2, ("engine", state))
+    if bundle.trust is not None:
+        rows.append(("signed", f"with the trusted key {bundle.trust.fingerprint[:16]}"))
+    lines = [
+        element(
+            "tr",
+            None,
+            element("th", {"style": _CELL + "font-weight:normal;opacity:.7"}, name),
+            element("td", {"style": _CELL}, _words(value)),
+        )
+        for name, value in rows
+    ]
+    title = element("strong", None, f"c2t model {_words(bundle.manifest.name)}")
+    return element("div", None, title, element("table", {"style": "margin-top:4px"}, *lines))
+
+
+def descriptions_html(descriptions: Sequence[Description]) -> str:
+    """Descriptions as a table, one cell a line; of many the first 20."""
+    head = element(
+        "tr",
+        None,
+        *(
+            element("th", {"style": _CELL + _RULE}, name)
+            for name in ("cell", "description", "confidence", "in its type")
+        ),
+    )
+    body = [_line(one) for one in descriptions[:SHOWN_MAX]]
+    parts: list[str] = [element("table", None, element("thead", None, head), _joined(body))]
+    more = len(descriptions) - SHOWN_MAX
+    if more > 0:
+        parts.append(element("p", {"style": "opacity:.7"}, f"and {more:,} more cells"))
+    return element("div", None, *parts)
+
+
+def _about(m: Manifest) -> Iterator[tuple[str, str]]:
+    genes, settings = m.gene_input, m.generation
+    yield "precision", m.precision
+    yield "size", f"encoder {m.encoder.model}; decoder {m.decoder.model}"
+    yield "takes", f"counts of genes; the first {genes.input_size:,} ranks of a cell"
+    texts = m.decoder.vocabulary_size
+    yield "vocabulary", f"{genes.vocabulary_size:,} gene tokens, {texts:,} text tokens"
+    yield "task", "describes a cell in words"
+    search = "greedy" if settings.num_beams == 1 else f"{settings.num_beams} beams"
+    yield "limits", f"at most {settings.max_new_tokens:,} text tokens a cell, {search}"
+    said = "; ".join(f"{x.part}: {x.licence}" for x in m.licences)
+    yield "licences", said or "none stated"
+    if m.origin.random_weights:
+        yield "warning", "random weights: for measuring only, its texts mean nothing"
+
+
+def _line(one: Description) -> Markup:
+    said = one.text if one.text is not None else f"error: {one.error}"
+    values = (one.cell, said, _share(one.confidence), _share(one.cell_type_confidence))
+    return element(
+        "tr", None, *(element("td", {"style": _CELL + _RULE}, _words(value)) for value in values)
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _words(value: object) -> str:
+    text = visible(str(value))
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _joined(lines: Iterable[Markup]) -> Markup:
+    return element("tbody", None, Markup("".join(lines)))

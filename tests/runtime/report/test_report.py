@@ -1,0 +1,316 @@
+"""What a report says, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from described_cells import (
+    LABELS,
+    TYPES,
+    add_obsm,
+    caption,
+    cells_file,
+    described_file,
+    lines_file,
+    record,
+    type_of,
+)
+
+from c2t.runtime.output.record import Record
+from c2t.runtime.report.cells import CellsAsked
+from c2t.runtime.report.page import POLICY, make_page
+from c2t.runtime.report.report import Report, ReportOptions, make_report, term_link
+from c2t.runtime.report.results import read_results
+from c2t.runtime.report.write import WriteReportOptions, write_report
+from c2t.runtime.system.errors import C2TError
+
+NASTY = "<script>alert(1)</script>"
+AWKWARD = (
+    NASTY,
+    '"><img src=x onerror=alert(2)>',
+    "</style><script>alert(3)</script>",
+    "' onload='alert(4)",
+    "&lt;script&gt;",
+    "\u202eevil\x1b[31m",
+    "]]><svg/onload=alert(5)>",
+    "javascript:alert(6)",
+)
+VOID = {"meta"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements, its attributes, its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def attributes(self, name: str) -> list[str]:
+        return [str(found[name]) for _, found in self.elements if name in found]
+
+
+def report(path: Path, /, **asked: Any) -> Report:
+    return make_report(read_results(path), ReportOptions(cells=CellsAsked(**asked)))
+
+
+def page_of(made: Report) -> Page:
+    text = make_page(made)
+    page = Page(text)
+    names = [name for name, _ in page.elements]
+    assert "script" not in names
+    assert not [n for _, found in page.elements for n in found if n.startswith("on")]
+    policies = page.attributes("http-equiv")
+    assert policies == ["Content-Security-Policy"]
+    assert POLICY in page.attributes("content")
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    for address in page.attributes("href"):
+        assert address.startswith(
+            ("#", "http://purl.obolibrary.org/obo/", "data:image/png;base64,")
+        )
+        assert not address.startswith("#") or address[1:] in ids
+    assert not page.attributes("src")
+    return page
+
+
+def test_types_shares_texts_and_genes(tmp_path: Path) -> None:
+    made = report(described_file(tmp_path), labels="own")
+    assert [part.name for part in made.types] == list(TYPES)
+    assert [part.cells for part in made.types] == [30, 20, 10]
+    for number, part in enumerate(made.types):
+        assert part.text == caption(part.name)
+        assert part.text_cells == part.cells
+        assert {g.name for g in part.genes[:3]} == {f"GENE{3 * number + n}" for n in range(3)}
+    assert made.cells_part.plane.startswith("obsm['X_umap']")
+    assert made.compared is not None
+    assert made.compared.rand_index == 1
+    assert made.compared.same == 0
+    page = page_of(made)
+    for words in (*TYPES, *LABELS.values(), "50 %", "GENE0", "tiny", "adjusted Rand index is 1.00"):
+        assert words in page.text
+    assert caption("B cell") in page.text
+
+
+def test_a_map_says_what_labels_mean(tmp_path: Path) -> None:
+    path = described_file(tmp_path)
+    options = ReportOptions(
+        cells=CellsAsked(labels="own"), label_map={label: name for name, label in LABELS.items()}
+    )
+    made = make_report(read_results(path), options)
+    assert made.compared is not None
+    assert made.compared.same == made.compared.cells == 60
+    assert "3 labels being renamed" in page_of(made).text
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_cells_are_found_by_their_names(tmp_path: Path, suffix: str) -> None:
+    described_file(tmp_path)
+    few = [record(n, f"cell{n}", type_of(n)) for n in (7, 3, 11, 5, 1, 2, 9, 8)]
+    lines = lines_file(tmp_path / f"r.{suffix}", few)
+    made = report(lines, path=tmp_path / "cells.h5ad", labels="own")
+    labels = [LABELS[type_of(n)] for n in (7, 3, 11, 5, 1, 2, 9, 8)]
+    assert made.cells_part.labels == labels
+    whole = report(tmp_path / "described.h5ad")
+    assert made.cells_part.places is not None
+    assert whole.cells_part.places is not None
+    np.testing.assert_array_equal(
+        made.cells_part.places, whole.cells_part.places[[7, 3, 11, 5, 1, 2, 9, 8]]
+    )
+
+
+def test_without_a_file_of_cells(tmp_path: Path) -> None:
+    lines = lines_file(tmp_path / "r.jsonl", [record(n, f"c{n}", type_of(n)) for n in range(9)])
+    page = page_of(report(lines))
+    assert "No picture of the cells: no file of cells was given." in page.text
+    assert "Top genes" not in page.text
+
+
+def test_components_where_there_is_no_plane(tmp_path: Path) -> None:
+    path = described_file(tmp_path, umap=False)
+    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    vectors[5] = np.nan
+    add_obsm(path, "X_c2t", vectors)
+    made = report(path)
+    assert "principal components of obsm['X_c2t']" in made.cells_part.plane
+    assert made.cells_part.places is not None
+    assert np.isnan(made.cells_part.places[5]).all()
+    assert "1 cells have no place" in page_of(made).text
+
+
+@pytest.mark.parametrize("shape", [(60,), (60, 1), (12, 2), (60, 2, 2)])
+def test_a_plane_that_cannot_be_used_is_left_out(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = described_file(tmp_path, umap=False)
+    add_obsm(path, "X_umap", np.zeros(shape, np.float32))
+    made = report(path)
+    assert made.cells_part.places is None
+    assert "No picture of the cells" in page_of(made).text
+
+
+def test_errors_and_unnamed_types_are_counted_apart(tmp_path: Path) -> None:
+    records: list[Record] = [record(n, f"cell{n}", type_of(n)) for n in range(60)]
+    for n in (4, 9):
+        records[n] = record(n, f"cell{n}", None, error="cell has no gene tokens")
+    records[11] = record(11, "cell11", None)
+    made = report(described_file(tmp_path, records=records))
+    assert made.failed == [("cell has no gene tokens", 2)]
+    assert made.not_named == 1
+    page = page_of(made)
+    assert "cell has no gene tokens" in page.text
+    assert "not described" in page.text
+    assert "The texts of 1 cells name no cell type." in page.text
+
+
+def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
+    ids = [AWKWARD[n % len(AWKWARD)] + str(n) for n in range(16)]
+    types = [AWKWARD[n % len(AWKWARD)] for n in range(16)]
+    records = [
+        Record(
+            row=n,
+            cell=ids[n],
+            text=None if n > 13 else caption(types[n]),
+            confidence=0.5,
+            cell_type_confidence=0.1,
+            genes_used=3,
+            error=types[n] if n > 13 else None,
+        )
+        for n in range(16)
+    ]
+    about = {name.replace("/", ""): NASTY for name in AWKWARD}
+    path = described_file(tmp_path, ids=ids, types=types, records=records, umap=False, about=about)
+    results = read_results(path)
+    object.__setattr__(results, "terms", {"cell_type": [*AWKWARD, *AWKWARD]})
+    made = make_report(
+        results,
+        ReportOptions(
+            cells=CellsAsked(labels="own"),
+            evidence={name: [(NASTY, 1.0)] for name in types},
+            title=NASTY,
+        ),
+    )
+    page = page_of(made)
+    assert NASTY in page.text
+    assert "\x1b" not in page.text
+    assert "\u202e" not in page.text
+
+
+def test_an_endless_text_is_cut(tmp_path: Path) -> None:
+    long = record(0, "c" * 5000, "T cell" + " x" * 50_000)
+    text = make_page(report(lines_file(tmp_path / "r.jsonl", [long, long])))
+    assert len(text) < 60_000
+
+
+def test_a_million_points_are_pixels(tmp_path: Path) -> None:
+    """With 25,000 here: more than 20,000 are drawn so, in a picture of one size."""
+    path = described_file(tmp_path, cells=25_000)
+    page = make_page(report(path, most_genes=0))
+    assert "data:image/png;base64," in page
+    assert "<path" not in page
+    assert len(page) < 400_000
+
+
+def test_many_types_are_told_and_listed_and_counted(tmp_path: Path) -> None:
+    records = [record(n, f"c{n}", f"kind {n % 500:03d}") for n in range(1500)]
+    made = report(lines_file(tmp_path / "r.jsonl", records))
+    assert (len(made.types), len(made.listed), made.unlisted) == (40, 160, 300)
+    assert made.rarer == 480
+    page = page_of(made)
+    assert "and 300 rarer types" in page.text
+    assert "480 rarer types" in page.text
+
+
+def test_links_of_ontology_ids() -> None:
+    assert term_link("CL:0000236") == "http://purl.obolibrary.org/obo/CL_0000236"
+    for term in ("unknown", "CL:1/../x", "javascript:0000", "CL:0000236 ", "XX:0000236"):
+        assert term_link(term) is None
+
+
+def refused(tmp_path: Path, results: Path, /, **asked: Any) -> str:
+    output = tmp_path / "page.html"
+    with pytest.raises(C2TError) as caught:
+        write_report(
+            WriteReportOptions(
+                results=results,
+                output=output,
+                about=ReportOptions(cells=CellsAsked(**asked)),
+            )
+        )
+    assert caught.value.hint
+    assert not output.exists()
+    return str(caught.value.problem)
+
+
+def test_bad_input_writes_nothing(tmp_path: Path) -> None:
+    path = described_file(tmp_path)
+    lines = lines_file(tmp_path / "r.jsonl", [record(0, "elsewhere", "B cell")])
+    assert "/obs/nope is missing" in refused(tmp_path, path, labels="nope")
+    assert "no column 'own' of labels" in refused(tmp_path, lines, labels="own")
+    assert "`elsewhere`" in refused(tmp_path, lines, path=tmp_path / "cells.h5ad")
+    assert "no such file" in refused(tmp_path, lines, path=tmp_path / "none.h5ad")
+    assert "no such file" in refused(tmp_path, tmp_path / "none.jsonl")
+
+
+def test_names_that_repeat_are_refused_unless_the_order_is_that_of_the_file(tmp_path: Path) -> None:
+    ids = ["a", "b", "a", "c", "d", "e"]
+    source = cells_file(tmp_path / "cells.h5ad", ids, [type_of(n) for n in range(6)])
+    in_order = [record(n, ids[n], type_of(n)) for n in range(4)]
+    lines = lines_file(tmp_path / "r.jsonl", in_order)
+    made = report(lines, path=source, labels="own")
+    assert made.cells_part.labels == [LABELS[type_of(n)] for n in range(4)]
+    other = lines_file(tmp_path / "o.jsonl", in_order[::-1])
+    assert "names of cells repeat" in refused(tmp_path, other, path=source)
+
+
+def test_a_page_is_replaced_only_with_force(tmp_path: Path) -> None:
+    path = described_file(tmp_path)
+    output = tmp_path / "page.html"
+    options = WriteReportOptions(results=path, output=output)
+    write_report(options)
+    before = output.read_text(encoding="utf-8")
+    with pytest.raises(C2TError, match="exists already"):
+        write_report(options)
+    write_report(WriteReportOptions(results=path, output=output, force=True))
+    assert output.read_text(encoding="utf-8") == before
+    with pytest.raises(C2TError, match="no name of a page"):
+        write_report(WriteReportOptions(results=path, output=tmp_path / "page.pdf"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "cells.h5ad",
+        "described.h5ad",
+        "page.html",
+    ]
+
+
+def test_the_results_stay_as_they_are(tmp_path: Path) -> None:
+    path = described_file(tmp_path)
+    before = path.read_bytes()
+    write_report(WriteReportOptions(results=path, output=tmp_path / "page.html"))
+    assert path.read_bytes() == before
+
+
+def test_a_page_needs_nothing_else(tmp_path: Path) -> None:
+    text = make_page(report(described_file(tmp_path), labels="own"))
+    assert not re.search(r"(?:src|url|@import|<link|<iframe|<object)\s*[=(]", text)
