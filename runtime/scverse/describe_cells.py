@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,10 @@ from typing import Any
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions
-from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import Model
 from c2t.runtime.output.describe_file import make_run
 from c2t.runtime.scverse.columns import description_columns
-from c2t.runtime.scverse.target import KEY, ModelOrPath, fill, opened, ready
+from c2t.runtime.scverse.target import KEY, ModelOrPath, failures, fill, opened, ready
 from c2t.runtime.system.progress import tracked
 
 
@@ -77,7 +74,7 @@ def describe(
             rows, about = reader.cell_index, _about(mine, reader, options)
     columns = description_columns(rows, described, target.n_obs, key_added)
     fill(target, columns, {}, (key_added, about))
-    if failed := _failed(described):
+    if failed := failures([one.error for one in described], "a description"):
         warnings.warn(failed, stacklevel=2)
     return target if copy else None
 
@@ -86,14 +83,3 @@ def _about(model: Model, reader: CellReader, options: DescribeOptions | None) ->
     """How the descriptions were made: what `c2t describe` writes, and when."""
     run = make_run(Path(reader.name), reader, model.describer(options), bundle=model.bundle)
     return {**run.about, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-def _failed(described: Sequence[Description]) -> str:
-    errors = Counter(d.error for d in described if d.error is not None)
-    if not errors:
-        return ""
-    error, cells = errors.most_common(1)[0]
-    return (
-        f"{errors.total():,} of {len(described):,} cells have an error instead of a description; "
-        f"{cells:,}: {error}"
-    )

@@ -6,7 +6,8 @@ is filled in one go. If the work is interrupted, the object is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def opened(model: ModelOrPath, options: DescribeOptions | None = None) -> Iterat
         raise CellFileError(problem, hint='give the path of a bundle, or `c2t.open("BUNDLE")`')
     with open_model(model, options) as mine:
         yield mine
+
+
+def failures(errors: Sequence[str | None], instead_of: str) -> str:
+    """A sentence about cells with errors; "" if there are none."""
+    counted = Counter(error for error in errors if error is not None)
+    if not counted:
+        return ""
+    error, cells = counted.most_common(1)[0]
+    return (
+        f"{counted.total():,} of {len(errors):,} cells have an error instead of {instead_of}; "
+        f"{cells:,}: {error}"
+    )
 
 
 def fill(

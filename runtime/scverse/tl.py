@@ -1,5 +1,6 @@
 """What `c2t.tl` offers: tools that fill an AnnData object."""
 
+from c2t.runtime.scverse.annotate_cells import annotate as annotate
 from c2t.runtime.scverse.describe_cells import describe as describe
 
-__all__ = ["describe"]
+__all__ = ["annotate", "describe"]
