@@ -23,8 +23,10 @@ NEEDS = {
     ),
     "anndata": (
         *("runtime/cells/formats/test_field_files.py", "runtime/cells/genes/test_field_genes.py"),
-        *("runtime/cells/values/test_field_values.py",),
+        *("runtime/cells/values/test_field_values.py", "runtime/scverse"),
     ),
+    "matplotlib": ("runtime/scverse/test_plots.py", "runtime/scverse/test_python_page.py"),
+    "scanpy": ("runtime/scverse/test_plots.py",),
     "scipy": ("runtime/bench/test_kernels.py",),
     "onnx": (
         *("gpu/test_checks.py", "gpu/test_measuring.py"),

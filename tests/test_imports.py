@@ -22,7 +22,8 @@ ROOT = Path(c2t.__file__).parent
 NEVER = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "peft", "scanpy")
 # No command that describes loads them, whatever else is installed: c2t[cpu] does not bring them.
 NOT_LEAN = (
-    *("anndata", "huggingface_hub", "igraph", "pandas", "scipy", "sklearn", "tokenizers", "zarr"),
+    *("anndata", "huggingface_hub", "igraph", "matplotlib", "pandas", "scipy", "sklearn"),
+    *("tokenizers", "zarr"),
 )
 # These take long to load, and only reading or writing cells needs them.
 LATE = (
@@ -30,6 +31,7 @@ LATE = (
     "cryptography",
     "h5py",
     "igraph",
+    "matplotlib",
     "onnxruntime",
     "pandas",
     "pyarrow",

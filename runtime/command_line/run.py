@@ -60,6 +60,7 @@ EXTRAS = {
     "transformers": "export",
     "scanpy": "demo",
     "prometheus_client": "serve",
+    "matplotlib": "scverse",
     "starlette": "serve",
     "uvicorn": "serve",
 }

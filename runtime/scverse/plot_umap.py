@@ -71,13 +71,14 @@ def umap(
     column = color or f"{key}_cell_type"
     places = _places(adata, basis)
     numeric = _numbers(adata, column)
+    groups = _groups(adata, column, key) if numeric is None else None
     axes, given = new_axes(ax, SIZE)
     # scanpy's size of points: what reads well from hundreds to a million cells.
     area = size or float(np.clip(120_000 / max(len(places), 1), 0.4, 30))
-    if numeric is not None:
+    if groups is not None:
+        _draw_types(axes, places, groups, area, numbers=numbers)
+    elif numeric is not None:
         _draw_numbers(axes, places, numeric, area, column)
-    else:
-        _draw_types(axes, places, _groups(adata, column, key), area, numbers=numbers)
     plane = basis.removeprefix("X_").upper()
     kind = "" if adata.obsm[_name(adata, basis)].shape[1] == 2 else " PC"
     axes.set(xticks=[], yticks=[], xlabel=f"{plane}{kind}1", ylabel=f"{plane}{kind}2")
