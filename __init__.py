@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from c2t.runtime.describe.annotator import AnnotateOptions
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.describe.description import Description
+    from c2t.runtime.describe.descriptions import Descriptions
     from c2t.runtime.describe.labelled_cell import LabelledCell
     from c2t.runtime.describe.model import Model
     from c2t.runtime.describe.model import open_model as open
@@ -30,6 +31,7 @@ __all__ = [
     "ExplainOptions",
     "LabelledCell",
     "Descriptions",
+    "LabelledCell",
     "Model",
     "__version__",
     "open",
@@ -46,8 +48,8 @@ _PUBLIC = {
     "DescribeOptions": "c2t.runtime.describe.describer:DescribeOptions",
     "Description": "c2t.runtime.describe.description:Description",
     "ExplainOptions": "c2t.runtime.explain.options:ExplainOptions",
+    "Descriptions": "c2t.runtime.describe.descriptions:Descriptions",
     "LabelledCell": "c2t.runtime.describe.labelled_cell:LabelledCell",
-    "Descriptions": "c2t.runtime.describe.notebook:Descriptions",
     "Model": "c2t.runtime.describe.model:Model",
     "open": "c2t.runtime.describe.model:open_model",
     # Modules: tools and plots for AnnData objects.

@@ -50,8 +50,14 @@ class Description:
     engine_failed: bool = False
     embedding: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def line(self) -> tuple[str, str, float | None, float | None]:
+        """What a table shows: the cell, its text or error, and how sure the model is of it."""
+        said = self.text if self.text is not None else f"error: {self.error}"
+        return self.cell, said, self.confidence, self.cell_type_confidence
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from c2t.runtime.describe.notebook import descriptions_html
+        from c2t.runtime.describe.notebook import cells_html
 
-        return descriptions_html((self,))
+        return cells_html([self.line])

@@ -6,30 +6,20 @@ theme is right whatever it is. All that comes from a bundle or from cells is esc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from c2t.runtime.bundle.manifest import Manifest
-from c2t.runtime.describe.description import Description
 from c2t.runtime.system.svg import Markup, element
 from c2t.runtime.system.text_tables import visible
 
 if TYPE_CHECKING:
     from c2t.runtime.bundle.bundle import Bundle
 
-SHOWN_MAX = 20  # descriptions of many
 TEXT_MAX = 600  # characters
+CellLine: TypeAlias = tuple[str, str, float | None, float | None]
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;"
 _RULE = "border-bottom:1px solid rgba(128,128,128,.35);"
-
-
-class Descriptions(tuple[Description, ...]):
-    """Descriptions that a notebook shows as a table: `c2t.Descriptions(model.describe(cells))`."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        return descriptions_html(self)
 
 
 def model_html(bundle: Bundle, engines: Sequence[str], *, closed: bool) -> str:
@@ -58,19 +48,17 @@ def model_html(bundle: Bundle, engines: Sequence[str], *, closed: bool) -> str:
     return element("div", None, title, element("table", {"style": "margin-top:4px"}, *lines))
 
 
-def descriptions_html(descriptions: Sequence[Description]) -> str:
-    """Descriptions as a table, one cell a line; of many the first 20."""
-    head = element(
-        "tr",
-        None,
-        *(
-            element("th", {"style": _CELL + _RULE}, name)
-            for name in ("cell", "description", "confidence", "in its type")
-        ),
-    )
-    body = [_line(one) for one in descriptions[:SHOWN_MAX]]
-    parts: list[str] = [element("table", None, element("thead", None, head), _joined(body))]
-    more = len(descriptions) - SHOWN_MAX
+def cells_html(cells: Sequence[CellLine], *, more: int = 0) -> str:
+    """Descriptions as a table, one cell a line.
+
+    Args:
+        cells: Id, text (or error), and the two confidences of each.
+        more: How many cells are not shown.
+    """
+    names = ("cell", "description", "confidence", "in its type")
+    head = element("tr", None, *(element("th", {"style": _CELL + _RULE}, name) for name in names))
+    body = element("tbody", None, Markup("".join(_line(cell) for cell in cells)))
+    parts: list[str] = [element("table", None, element("thead", None, head), body)]
     if more > 0:
         parts.append(element("p", {"style": "opacity:.7"}, f"and {more:,} more cells"))
     return element("div", None, *parts)
@@ -92,22 +80,17 @@ def _about(m: Manifest) -> Iterator[tuple[str, str]]:
         yield "warning", "random weights: for measuring only, its texts mean nothing"
 
 
-def _line(one: Description) -> Markup:
-    said = one.text if one.text is not None else f"error: {one.error}"
-    values = (one.cell, said, _share(one.confidence), _share(one.cell_type_confidence))
+def _line(cell: CellLine) -> Markup:
+    values = (*cell[:2], *map(_share, cell[2:]))
     return element(
         "tr", None, *(element("td", {"style": _CELL + _RULE}, _words(value)) for value in values)
     )
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _share(value: str | float | None) -> str:
+    return "" if value is None else f"{float(value):.3f}"
 
 
 def _words(value: object) -> str:
     text = visible(str(value))
     return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _joined(lines: Iterable[Markup]) -> Markup:
-    return element("tbody", None, Markup("".join(lines)))
