@@ -32,6 +32,12 @@ def report(
         str | None, typer.Option(help="Column of `obs` with your own labels, to compare with.")
     ] = None,
     label_map: LabelMapOption = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="NAME.groups.csv, which `describe --group-by` wrote."
+        ),
+    ] = None,
     genes: Annotated[int, typer.Option(min=0, max=50, help="Top genes of a type; 0: none.")] = 10,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     force: ForceOption = False,
@@ -62,6 +68,7 @@ def report(
             about=ReportOptions(
                 cells=CellsAsked(path=cells, labels=labels, most_genes=genes),
                 label_map=None if label_map is None else read_label_map(label_map),
+                groups=groups,
                 title=title,
             ),
         ),

@@ -20,6 +20,8 @@ from c2t.runtime.system.svg import Markup, element
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = Path(__file__).parent / "style.css"
 _GENES_MAX = 10
+GROUPS_MAX = 200  # that have a line
+GROUP_TEXTS_MAX = 40
 _NUMBERS = ("cells", "share", "confidence")
 
 
@@ -69,6 +71,8 @@ def _parts(report: Report) -> Iterator[tuple[str, str, Markup]]:
     yield "The cells", "cells", _cells(report)
     yield "Cell types", "types", _type_table(report)
     yield "Each type", "each", joined(_type(part) for part in report.types)
+    if report.lines:
+        yield "Groups of cells", "groups", _groups(report)
     if report.compared is not None:
         yield "Against your own labels", "labels", _labels(report)
     yield "Confidence", "confidence", _confidence(report)
@@ -232,6 +236,47 @@ def _genes(title: str, genes: list[tuple[str, str]]) -> Markup:
     )
     listed = element("ul", {"class": "genes"}, said)
     return element("div", {"class": "evidence"}, element("h4", None, title), listed)
+
+
+def _groups(report: Report) -> Markup:
+    """The answer of each group, and the texts that were written from mean vectors."""
+    shown = report.lines[:GROUPS_MAX]
+    unsure = any(line.unsure is not None for line in shown)
+    second = any(line.runner_up for line in shown)
+    rows = []
+    for line in shown:
+        share = line.share
+        row = [words(line.name), words(line.answer or "not described"), _term(line.term)]
+        row += [count(line.cells), "" if share is None else share_bar(share, -1)]
+        row.append("" if share is None else percent(share))
+        row += ["" if line.unsure is None else count(line.unsure)] if unsure else []
+        row += [words(line.runner_up)] if second else []
+        rows.append(row)
+    head = ["group", "answer of its cells", "ontology id", "cells", "", "share"]
+    head += ["unsure"] if unsure else []
+    head += ["runner-up"] if second else []
+    caption = "The groups, the largest first. The share is that of the most frequent answer."
+    parts = [
+        table(
+            head,
+            rows,
+            caption=caption,
+            kind="types",
+            numbers=[n for n, name in enumerate(head) if name in (*_NUMBERS, "unsure")],
+        )
+    ]
+    if len(report.lines) > len(shown):
+        rest = len(report.lines) - len(shown)
+        parts.append(tag("p", "aside", f"and {rest:,} smaller groups"))
+    texts = [line for line in shown if line.text][:GROUP_TEXTS_MAX]
+    if texts:
+        parts.append(element("h3", None, "Texts of groups"))
+        parts.append(tag("p", "aside", "Written from the mean of the vectors of a group's cells."))
+        for line in texts:
+            name = element("h4", None, f"{words(line.name)}: {words(line.answer)}")
+            quoted = element("blockquote", None, words(line.text, TEXT_MAX))
+            parts.append(element("article", {"class": "type"}, name, quoted))
+    return joined(parts)
 
 
 def _labels(report: Report) -> Markup:

@@ -6,11 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.report.cells import CellsAsked, CellsPart, read_cells
+from c2t.runtime.report.groups import GroupLine, group_lines
 from c2t.runtime.report.results import Results
 from c2t.runtime.summary.categories import (
     FAILED,
@@ -81,12 +83,14 @@ class ReportOptions:
         cells: See `CellsAsked`.
         label_map: What own labels are called in the texts.
         evidence: By type, genes with what each adds; see `c2t.runtime.report.evidence`.
+        groups: Table of groups that describing wrote; None: what the results say of groups.
         title: Heading; None: made from the name of the file.
     """
 
     cells: CellsAsked = field(default_factory=CellsAsked)
     label_map: Mapping[str, str] | None = None
     evidence: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    groups: Path | None = None
     title: str | None = None
 
 
@@ -101,6 +105,7 @@ class Report:
         types: The types that are told, the most frequent first.
         listed: Name, cells and share of further types, at most 200 in all.
         unlisted: How many types are neither.
+        lines: The groups of cells and their answers; empty: cells were not grouped.
         cells_part: What the file of cells adds.
         compared: Own labels against the types; None: no labels.
         label_column: Where they are from.
@@ -117,6 +122,7 @@ class Report:
     types: list[TypePart]
     listed: list[tuple[str, int, float]]
     unlisted: int
+    lines: list[GroupLine]
     cells_part: CellsPart
     compared: CrossTable | None
     label_column: str
@@ -151,6 +157,7 @@ def make_report(
         ReportError: The file of cells holds other cells.
     """
     names = results.types()
+    lines = group_lines(results, options.groups)
     every = categorise(names)
     told, _ = every.of_at_most(TYPES_MAX)
     part = read_cells(results, options.cells, told, advance=advance)
@@ -172,6 +179,7 @@ def make_report(
         types=_types(results, told, part.genes, options.evidence),
         listed=listed,
         unlisted=max(every.types - LISTED_MAX, 0),
+        lines=lines,
         cells_part=part,
         compared=compared,
         label_column=column,

@@ -28,6 +28,7 @@ TERM = "_ontology_term_id"
 WANTED = (
     *("cell", "text", "confidence", "cell_type_confidence", "cell_type_probability"),
     *("error", "genes_used", "unsure"),
+    *("group", "group_cell_type", "group_cell_type_ontology_term_id", "group_share"),
     *FIELDS,
     *(f"{name}{TERM}" for name in FIELDS),
 )
@@ -41,6 +42,15 @@ _READERS: dict[str, Callable[[Path, Sequence[str]], tuple[Iterable[Mapping[str, 
     ".parquet": read_parquet,
     ".parts": read_parts,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupAnswer:
+    """What a cell's group is said to be."""
+
+    name: str | None
+    term: str | None
+    share: float | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,6 +72,8 @@ class Results:
         terms: By name of the field, [n] ontology ids.
         unsure: [n] whether the file calls the cell's type unsure; None: it does not say.
         fields_from: Where the fields come from.
+        groups: [n] the group of each cell; None for a cell in none.
+        group_answers: [n] the answer of that group.
     """
 
     path: Path
@@ -78,6 +90,8 @@ class Results:
     terms: dict[str, list[str | None]]
     unsure: list[bool] | None
     fields_from: str
+    groups: list[str | None]
+    group_answers: list[GroupAnswer]
 
     def types(self) -> list[str | None]:
         """[n] what each cell is counted as: its type, or unsure, or not described."""
@@ -162,11 +176,31 @@ def _columns(path: Path, records: Iterable[Mapping[str, Any]], about: Any) -> Re
         terms={name: values[name + TERM] for name in FIELDS if name + TERM in names},
         unsure=values["unsure"] if "unsure" in names else None,
         fields_from=COLUMNS if stated else TEMPLATE,
+        groups=values["group"],
+        group_answers=_answers(values),
     )
 
 
+def _answers(values: Mapping[str, list[Any]]) -> list[GroupAnswer]:
+    columns = zip(
+        values["group_cell_type"],
+        values["group_cell_type_ontology_term_id"],
+        values["group_share"],
+        strict=True,
+    )
+    made: dict[tuple[Any, ...], GroupAnswer] = {}
+    answers = []
+    for name, term, share in columns:
+        known = None if math.isnan(share) else share
+        key = (name, term, known)
+        if key not in made:
+            made[key] = GroupAnswer(name=name, term=term, share=known)
+        answers.append(made[key])
+    return answers
+
+
 def _value(name: str, value: Any, made: _Columns) -> Any:
-    if name.endswith("confidence"):
+    if name.endswith(("confidence", "probability", "share")):
         return _number(value)
     if name == "unsure":
         return str(value).casefold() in ("true", "1", "1.0", "yes")
