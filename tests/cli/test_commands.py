@@ -21,7 +21,10 @@ from c2t.runtime.system.machine import look_at_machine
 def test_help_names_every_command() -> None:
     done = run_c2t("--help")
     assert done.returncode == 0
-    for command in ("demo", "export", "describe", "explain", "sign", "verify", "info", "doctor"):
+    for command in (
+        *("demo", "export", "describe", "annotate", "explain", "report", "sign", "verify"),
+        *("info", "doctor"),
+    ):
         assert f"\n  {command} " in done.stdout
         shown = run_c2t(command, "--help")
         assert shown.returncode == 0
