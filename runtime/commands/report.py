@@ -34,9 +34,7 @@ def report(
     label_map: LabelMapOption = None,
     groups: Annotated[
         Path | None,
-        typer.Option(
-            help="NAME.groups.csv, which `describe --group-by` wrote."
-        ),
+        typer.Option(help="NAME.groups.csv, which `describe --group-by` wrote."),
     ] = None,
     genes: Annotated[int, typer.Option(min=0, max=50, help="Top genes of a type; 0: none.")] = 10,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,

@@ -12,7 +12,8 @@ from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.model import Model
 from c2t.runtime.output.describe_file import make_run
-from c2t.runtime.scverse.columns import description_columns
+from c2t.runtime.output.record import make_record
+from c2t.runtime.scverse.columns import description_columns, stale_columns
 from c2t.runtime.scverse.target import KEY, ModelOrPath, failures, fill, opened, ready
 from c2t.runtime.system.progress import tracked
 
@@ -72,7 +73,10 @@ def describe(
                 tracked("describing", mine.describe(reader, options), reader.n_cells, unit="cells")
             )
             rows, about = reader.cell_index, _about(mine, reader, options)
-    columns = description_columns(rows, described, target.n_obs, key_added)
+    records = [make_record(int(row), one) for row, one in zip(rows, described, strict=True)]
+    columns = description_columns(records, target.n_obs, key_added)
+    for name in stale_columns([str(name) for name in target.obs.columns], columns, key_added):
+        del target.obs[name]
     fill(target, columns, {}, (key_added, about))
     if failed := failures([one.error for one in described], "a description"):
         warnings.warn(failed, stacklevel=2)

@@ -98,7 +98,7 @@ def fill(
 
     Args:
         adata: The object.
-        obs: Columns by name; what begins with the same key and is not among them stays.
+        obs: Columns by name.
         obsm: Matrices by name.
         uns: Name of the entry, and what it holds.
     """
@@ -107,5 +107,4 @@ def fill(
     for name, matrix in obsm.items():
         adata.obsm[name] = matrix
     name, entry = uns
-    before = adata.uns.get(name)
-    adata.uns[name] = {**(before if isinstance(before, Mapping) else {}), **entry}
+    adata.uns[name] = dict(entry)

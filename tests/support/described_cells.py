@@ -18,6 +18,7 @@ from c2t.runtime.output.text_files import write_csv, write_jsonl
 GENES = 30
 ABOUT = {"bundle": "tiny", "precision": "fp32", "engine": "cpu", "generation": {"num_beams": 1}}
 TYPES = ("B cell", "T cell", "monocyte")
+SAID = {"tissue": "blood", "disease": "normal", "sex": "female"}
 LABELS = {"B cell": "B", "T cell": "T lymph", "monocyte": "Mono"}
 
 
@@ -41,6 +42,7 @@ def record(row: int, cell: str, cell_type: str | None, *, error: str | None = No
         cell_type_confidence=None if failed or cell_type is None else 0.5 + 0.005 * (row % 90),
         genes_used=12,
         error=error,
+        **({} if failed or cell_type is None else SAID | {"cell_type": cell_type}),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from cli_process import Command, make_cells
-from described_cells import ABOUT, described_file, lines_file, record, type_of
+from described_cells import ABOUT, caption, described_file, type_of
 
 from c2t.runtime.report.results import COLUMNS, TEMPLATE, Results, read_results
 from c2t.runtime.summary.categories import FAILED, UNSURE
@@ -60,7 +61,9 @@ def test_what_describe_wrote_is_read(
 
 
 def test_fields_are_read_from_texts_where_no_column_has_them(tmp_path: Path) -> None:
-    found = read_results(lines_file(tmp_path / "r.jsonl", [record(0, "a", "B cell")]))
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"cell": "a", "text": caption("B cell"), "confidence": 0.5}))
+    found = read_results(path)
     assert found.fields["cell_type"] == ["B cell"]
     assert found.fields["tissue"] == ["blood"]
     assert found.fields["sex"] == ["female"]

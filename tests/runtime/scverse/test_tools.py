@@ -90,6 +90,17 @@ def test_a_path_is_opened_and_closed_and_a_model_stays_open(
     assert by_path.obs["c2t_description"].tolist() == by_model.obs["c2t_description"].tolist()
 
 
+def test_columns_of_an_earlier_description_do_not_stay(model: c2t.Model) -> None:
+    adata = random_cells(4)
+    adata.obs["c2t_disease"] = "lupus"
+    adata.obs["c2t_mine"] = adata.obs["other_disease"] = "mine"
+    adata.uns["c2t"] = {"mine": 1}
+    described(adata, model)
+    assert "c2t_disease" not in adata.obs or adata.obs["c2t_disease"].isna().all()
+    assert "mine" not in adata.uns["c2t"]
+    assert set(adata.obs["c2t_mine"]) == set(adata.obs["other_disease"]) == {"mine"}
+
+
 def test_a_copy_is_filled_and_the_object_stays(model: c2t.Model) -> None:
     adata = random_cells(4)
     made = described(adata, model, copy=True, key_added="mine")
