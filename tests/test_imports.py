@@ -206,6 +206,15 @@ def test_command_loads_no_torch_and_opens_no_socket(
     assert ("pyarrow" in modules) <= (suffix == "parquet")
 
 
+def test_reporting_needs_no_more_than_describing(work: Path, tmp_path: Path) -> None:
+    lines, page = tmp_path / "lines.jsonl", tmp_path / "page.html"
+    run_python(COMMAND, work / "bundle", work / "cells.h5ad", "-o", lines, folder=tmp_path)
+    code = COMMAND.replace('"describe"', '"report"')
+    modules = run_python(code, lines, "--cells", work / "cells.h5ad", "-o", page, folder=tmp_path)
+    assert page.is_file()
+    assert not loaded(modules, (*NEVER, *NOT_LEAN, "jinja2", "onnxruntime"))
+
+
 def test_network_is_really_denied_here(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"network: socket\."):
         run_python("import socket; socket.create_connection(('192.0.2.1', 9), 1)", folder=tmp_path)

@@ -211,7 +211,7 @@ def _type(part: TypePart) -> Markup:
         parts.append(tag("p", "aside", which))
     if part.genes:
         genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes[:_GENES_MAX]]
-        parts.append(_genes("Top genes", genes))
+        parts.append(_genes("Top genes, by difference of mean log counts", genes))
     if part.evidence:
         used = [(name, f"{value:+.2f}") for name, value in part.evidence[:_GENES_MAX]]
         parts.append(_genes("Genes that the model's words rest on", used))
