@@ -32,6 +32,9 @@ def report(
         str | None, typer.Option(help="Column of `obs` with your own labels, to compare with.")
     ] = None,
     label_map: LabelMapOption = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="What `c2t explain` wrote for these cells.")
+    ] = None,
     groups: Annotated[
         Path | None,
         typer.Option(help="NAME.groups.csv, which `describe --group-by` wrote."),
@@ -66,6 +69,7 @@ def report(
             about=ReportOptions(
                 cells=CellsAsked(path=cells, labels=labels, most_genes=genes),
                 label_map=None if label_map is None else read_label_map(label_map),
+                evidence=evidence,
                 groups=groups,
                 title=title,
             ),

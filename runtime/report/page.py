@@ -13,13 +13,19 @@ from typing import Any
 
 import c2t
 from c2t.runtime.report.charts import histogram, legend, matrix, scatter, share_bar, swatch
+from c2t.runtime.report.evidence import TypeEvidence
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, section, table, tag, words
 from c2t.runtime.report.report import Report, TypePart, errors_in_all, term_link
 from c2t.runtime.system.svg import Markup, element
 
+EVIDENCE_SAID = (
+    "median drop of the words' log probability when the gene is left out, beyond what any gene of "
+    "its rank moves, and the share of explained cells in which it is more than noise"
+)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = Path(__file__).parent / "style.css"
 _GENES_MAX = 10
+_AGAINST_MAX = 3
 GROUPS_MAX = 200  # that have a line
 GROUP_TEXTS_MAX = 40
 _NUMBERS = ("cells", "share", "confidence")
@@ -212,12 +218,21 @@ def _type(part: TypePart) -> Markup:
     if part.genes:
         genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes[:_GENES_MAX]]
         parts.append(_genes("Top genes, by difference of mean log counts", genes))
-    if part.evidence:
-        used = [(name, f"{value:+.2f}") for name, value in part.evidence[:_GENES_MAX]]
-        parts.append(_genes("Genes that the model's words rest on", used))
+    if part.evidence is not None:
+        parts.append(_evidence(part.evidence))
     if part.also:
         parts.append(element("ul", {"class": "says"}, joined(_also(part))))
     return element("article", {"class": "type"}, *parts)
+
+
+def _evidence(found: TypeEvidence) -> Markup:
+    """The genes for a type's words, and those against them."""
+    chosen = [gene for gene in found.genes if gene.evidence > 0][:_GENES_MAX]
+    chosen += [gene for gene in found.genes if gene.evidence < 0][:_AGAINST_MAX]
+    cells = "1 explained cell" if found.cells == 1 else f"{count(found.cells)} explained cells"
+    title = f"Genes that the model's words rest on, in {cells}"
+    used = [(gene.name, f"{gene.evidence:+.2f} in {percent(gene.share)}") for gene in chosen]
+    return _genes(title, used or [("none", "moved the words beyond the noise")])
 
 
 def _also(part: TypePart) -> Iterator[Markup]:
@@ -349,6 +364,7 @@ def _made(report: Report) -> Markup:
         ("fields", results.fields_from),
         ("picture", part.plane),
         ("top genes", part.genes_said),
+        ("evidence", EVIDENCE_SAID if any(one.evidence for one in report.types) else "not given"),
         ("c2t that made this page", c2t.__version__),
     ]
     lines = [[words(name.replace("_", " ")), words(value, 600)] for name, value in rows]

@@ -75,7 +75,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> tuple[Records, dict[str, 
         ReportError: It cannot be read, or has no descriptions.
         OutputError: pyarrow is not installed.
     """
-    file = _open_parquet(path)
+    file = open_parquet(path)
     stated = (file.schema_arrow.metadata or {}).get(b"c2t", b"{}")
     try:
         about = msgspec.json.decode(stated, type=dict[str, Any])
@@ -96,12 +96,18 @@ def read_parts(path: Path, wanted: Sequence[str]) -> tuple[Records, dict[str, An
 
     def records() -> Records:
         for file in files:
-            yield from _batches(_open_parquet(file), file, wanted)
+            yield from _batches(open_parquet(file), file, wanted)
 
     return records(), manifest.about
 
 
-def _open_parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Any:
+    """Open a Parquet file.
+
+    Raises:
+        ReportError: It cannot be read.
+        OutputError: pyarrow is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.report.cells import CellsAsked, CellsPart, read_cells
+from c2t.runtime.report.evidence import TypeEvidence, read_evidence
 from c2t.runtime.report.groups import GroupLine, group_lines
 from c2t.runtime.report.results import Results
 from c2t.runtime.summary.categories import (
@@ -25,6 +26,7 @@ from c2t.runtime.summary.categories import (
 from c2t.runtime.summary.cross_table import CrossTable, cross_table
 from c2t.runtime.summary.palette import COLOURS
 from c2t.runtime.summary.top_genes import TopGene
+from c2t.runtime.system.errors import ReportError
 
 TYPES_MAX = 40  # that are told in full
 LISTED_MAX = 200  # that have a line in the table
@@ -50,7 +52,7 @@ class TypePart:
         confidence: Median over its cells of the words that name the type; NaN: not stated.
         also: Other fields: name, and the most frequent values with their shares.
         genes: Its top genes; empty: none.
-        evidence: Genes that the model's words rest on, with what each adds; empty: none.
+        evidence: Genes that the model's words rest on; None: the type was not explained.
     """
 
     number: int
@@ -63,7 +65,7 @@ class TypePart:
     confidence: float
     also: list[tuple[str, list[tuple[str, float]]]]
     genes: list[TopGene]
-    evidence: list[tuple[str, float]]
+    evidence: TypeEvidence | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +84,14 @@ class ReportOptions:
     Args:
         cells: See `CellsAsked`.
         label_map: What own labels are called in the texts.
-        evidence: By type, genes with what each adds; see `c2t.runtime.report.evidence`.
+        evidence: File of evidence; see `c2t.runtime.report.evidence`.
         groups: Table of groups that describing wrote; None: what the results say of groups.
         title: Heading; None: made from the name of the file.
     """
 
     cells: CellsAsked = field(default_factory=CellsAsked)
     label_map: Mapping[str, str] | None = None
-    evidence: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    evidence: Path | None = None
     groups: Path | None = None
     title: str | None = None
 
@@ -158,6 +160,7 @@ def make_report(
     """
     names = results.types()
     lines = group_lines(results, options.groups)
+    evidence = _evidence(options.evidence, names)
     every = categorise(names)
     told, _ = every.of_at_most(TYPES_MAX)
     part = read_cells(results, options.cells, told, advance=advance)
@@ -176,7 +179,7 @@ def make_report(
         results=results,
         groups=groups,
         rarer=rarer,
-        types=_types(results, told, part.genes, options.evidence),
+        types=_types(results, told, part.genes, evidence),
         listed=listed,
         unlisted=max(every.types - LISTED_MAX, 0),
         lines=lines,
@@ -203,11 +206,21 @@ def errors_in_all(report: Report) -> int:
     return sum(name == FAILED for name in report.results.types())
 
 
+def _evidence(path: Path | None, names: Sequence[str | None]) -> dict[str, TypeEvidence]:
+    if path is None:
+        return {}
+    found = read_evidence(path)
+    if not set(found).intersection(name for name in names if name):
+        problem = f"{path} explains {next(iter(found))!r}, and the results have no such type"
+        raise ReportError(problem, hint="give the evidence of the same cells")
+    return found
+
+
 def _types(
     results: Results,
     told: Categories,
     genes: Sequence[list[TopGene]],
-    evidence: Mapping[str, Sequence[tuple[str, float]]],
+    evidence: Mapping[str, TypeEvidence],
 ) -> list[TypePart]:
     parts = []
     order = np.argsort(told.codes, kind="stable")
@@ -232,7 +245,7 @@ def _types(
                     if any(results.fields.get(other, ()))
                 ],
                 genes=genes[number] if number < len(genes) else [],
-                evidence=list(evidence.get(name, ())),
+                evidence=evidence.get(name),
             )
         )
     return parts

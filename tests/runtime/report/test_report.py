@@ -75,6 +75,19 @@ class Page(HTMLParser):
         return [str(found[name]) for _, found in self.elements if name in found]
 
 
+def nasty_evidence(path: Path, types: list[str]) -> Path:
+    lines = [
+        {
+            "cell": NASTY,
+            "words": name,
+            "genes": [{"gene_id": NASTY, "symbol": NASTY, "evidence": 1.0, "direction": "for"}],
+        }
+        for name in types
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
 def report(path: Path, /, **asked: Any) -> Report:
     return make_report(read_results(path), ReportOptions(cells=CellsAsked(**asked)))
 
@@ -209,7 +222,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         results,
         ReportOptions(
             cells=CellsAsked(labels="own"),
-            evidence={name: [(NASTY, 1.0)] for name in types},
+            evidence=nasty_evidence(tmp_path / "evidence.jsonl", types),
             title=NASTY,
         ),
     )
