@@ -6,16 +6,15 @@ each type, and why? Does it agree with my labels? What is doubtful, what failed,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import c2t
-from c2t.runtime.report.charts import histogram, legend, matrix, scatter, share_bar, swatch
-from c2t.runtime.report.evidence import TypeEvidence
+from c2t.runtime.report.charts import histogram, legend, matrix, scatter, share_bar
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, section, table, tag, words
-from c2t.runtime.report.report import Report, TypePart, errors_in_all, term_link
+from c2t.runtime.report.page_types import NUMBERS, term_words, type_article, type_table
+from c2t.runtime.report.report import Report, errors_in_all
 from c2t.runtime.system.svg import Markup, element
 
 EVIDENCE_SAID = (
@@ -24,11 +23,8 @@ EVIDENCE_SAID = (
 )
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = Path(__file__).parent / "style.css"
-_GENES_MAX = 10
-_AGAINST_MAX = 3
 GROUPS_MAX = 200  # that have a line
 GROUP_TEXTS_MAX = 40
-_NUMBERS = ("cells", "share", "confidence")
 
 
 def make_page(report: Report) -> str:
@@ -75,8 +71,8 @@ def make_page(report: Report) -> str:
 def _parts(report: Report) -> Iterator[tuple[str, str, Markup]]:
     """Heading, name and content of each part."""
     yield "The cells", "cells", _cells(report)
-    yield "Cell types", "types", _type_table(report)
-    yield "Each type", "each", joined(_type(part) for part in report.types)
+    yield "Cell types", "types", type_table(report)
+    yield "Each type", "each", joined(type_article(part) for part in report.types)
     if report.lines:
         yield "Groups of cells", "groups", _groups(report)
     if report.compared is not None:
@@ -154,105 +150,6 @@ def _cells(report: Report) -> Markup:
     return element("div", {"class": "picture"}, picture, names)
 
 
-def _type_table(report: Report) -> Markup:
-    has_terms = any(part.term is not None for part in report.types)
-    rows: list[list[str]] = []
-    for part in report.types:
-        named = joined([swatch(part.number, str(part.number + 1)), _plain(part.name)])
-        sure = "" if math.isnan(part.confidence) else f"{part.confidence:.3f}"
-        bar = share_bar(part.share, part.number)
-        rows.append([named, _term(part.term), count(part.cells), bar, percent(part.share), sure])
-    for name, cells, share in report.listed:
-        rows.append([words(name), "", count(cells), share_bar(share, -1), percent(share), ""])
-    head = ["type", "ontology id", "cells", "", "share", "confidence"]
-    if not has_terms:
-        for line in (head, *rows):
-            del line[1]
-    made = table(
-        head,
-        rows,
-        caption="Described types, the most frequent first. Confidence is the median over cells.",
-        kind="types",
-        numbers=[place for place, name in enumerate(head) if name in _NUMBERS],
-    )
-    if not report.unlisted:
-        return made
-    return joined([made, tag("p", "aside", f"and {report.unlisted:,} rarer types")])
-
-
-def _plain(name: str) -> Markup:
-    return element("span", None, words(name))
-
-
-def _term(term: str | None) -> str:
-    if term is None:
-        return ""
-    address = term_link(term)
-    if address is None:
-        return words(term)
-    return element("a", {"href": address, "rel": "noopener noreferrer"}, term)
-
-
-def _type(part: TypePart) -> Markup:
-    line = f"{count(part.cells)} cells, {percent(part.share)}"
-    heading: list[str] = [
-        swatch(part.number, str(part.number + 1)),
-        element("h3", None, words(part.name)),
-        tag("span", "aside", line),
-    ]
-    if part.term is not None:
-        heading.append(tag("span", "aside", _term(part.term)))
-    parts = [element("header", None, *heading)]
-    if part.text is not None:
-        parts.append(element("blockquote", None, words(part.text, TEXT_MAX)))
-        which = (
-            f"All {count(part.cells)} cells have this text."
-            if part.text_cells == part.cells > 1
-            else f"The text of {count(part.text_cells)} of the {count(part.cells)} cells."
-            if part.text_cells > 1
-            else "All texts differ; this is the one with the highest confidence."
-            if part.cells > 1
-            else "The text of this cell."
-        )
-        parts.append(tag("p", "aside", which))
-    if part.genes:
-        genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes[:_GENES_MAX]]
-        parts.append(_genes("Top genes, by difference of mean log counts", genes))
-    if part.evidence is not None:
-        parts.append(_evidence(part.evidence))
-    if part.also:
-        parts.append(element("ul", {"class": "says"}, joined(_also(part))))
-    return element("article", {"class": "type"}, *parts)
-
-
-def _evidence(found: TypeEvidence) -> Markup:
-    """The genes for a type's words, and those against them."""
-    chosen = [gene for gene in found.genes if gene.evidence > 0][:_GENES_MAX]
-    chosen += [gene for gene in found.genes if gene.evidence < 0][:_AGAINST_MAX]
-    cells = "1 explained cell" if found.cells == 1 else f"{count(found.cells)} explained cells"
-    title = f"Genes that the model's words rest on, in {cells}"
-    used = [(gene.name, f"{gene.evidence:+.2f} in {percent(gene.share)}") for gene in chosen]
-    return _genes(title, used or [("none", "moved the words beyond the noise")])
-
-
-def _also(part: TypePart) -> Iterator[Markup]:
-    """What else the texts of a type say, with the shares of its cells."""
-    for name, values in part.also:
-        if values:
-            title = element("strong", None, f"{name.replace('_', ' ').capitalize()}: ")
-            said = ", ".join(f"{words(value)} {percent(share)}" for value, share in values)
-            yield element("li", None, title, said)
-
-
-def _genes(title: str, genes: list[tuple[str, str]]) -> Markup:
-    said = joined(
-        element("li", None, tag("span", "gene", words(name, 40)), " ", tag("span", "aside", value))
-        for name, value in genes
-    )
-    listed = element("ul", {"class": "genes"}, said)
-    return element("div", {"class": "evidence"}, element("h4", None, title), listed)
-
-
 def _groups(report: Report) -> Markup:
     """The answer of each group, and the texts that were written from mean vectors."""
     shown = report.lines[:GROUPS_MAX]
@@ -261,7 +158,7 @@ def _groups(report: Report) -> Markup:
     rows = []
     for line in shown:
         share = line.share
-        row = [words(line.name), words(line.answer or "not described"), _term(line.term)]
+        row = [words(line.name), words(line.answer or "not described"), term_words(line.term)]
         row += [count(line.cells), "" if share is None else share_bar(share, -1)]
         row.append("" if share is None else percent(share))
         row += ["" if line.unsure is None else count(line.unsure)] if unsure else []
@@ -277,7 +174,7 @@ def _groups(report: Report) -> Markup:
             rows,
             caption=caption,
             kind="types",
-            numbers=[n for n, name in enumerate(head) if name in (*_NUMBERS, "unsure")],
+            numbers=[n for n, name in enumerate(head) if name in (*NUMBERS, "unsure")],
         )
     ]
     if len(report.lines) > len(shown):

@@ -31,7 +31,8 @@ def gene(name: str, evidence: float, direction: str, symbol: str | None = None) 
 
 CELLS = [
     {"cell": "a", "field": "cell_type", "words": "B cell", "error": None,
-     "genes": [gene("E1", 2.0, "for", "CD79A"), gene("E2", -0.5, "against"), gene("E3", 0.1, "none")]},
+     "genes": [gene("E1", 2.0, "for", "CD79A"), gene("E2", -0.5, "against"),
+               gene("E3", 0.1, "none")]},
     {"cell": "b", "field": "cell_type", "words": "B cell", "error": None,
      "genes": [gene("E1", 4.0, "for", "CD79A"), gene("E4", 1.0, "for", "MS4A1")]},
     {"cell": "c", "field": "cell_type", "words": "T cell", "error": None, "genes": []},
@@ -62,7 +63,7 @@ def write(path: Path, things: list[dict[str, Any]]) -> Path:
             writer.writeheader()
             writer.writerows(rows(things))
     else:
-        pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: c2t[parquet]")
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed: c2t[parquet]")
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(things)), path)
