@@ -2,5 +2,6 @@
 
 from c2t.runtime.scverse.annotate_cells import annotate as annotate
 from c2t.runtime.scverse.describe_cells import describe as describe
+from c2t.runtime.scverse.explain_cells import explain as explain
 
-__all__ = ["annotate", "describe"]
+__all__ = ["annotate", "describe", "explain"]
