@@ -93,7 +93,7 @@ def _evidence(found: TypeEvidence) -> Markup:
     chosen += [gene for gene in found.genes if gene.evidence < 0][:_AGAINST_MAX]
     cells = "1 explained cell" if found.cells == 1 else f"{count(found.cells)} explained cells"
     title = f"Genes that the model's words rest on, in {cells}"
-    used = [(gene.name, f"{gene.evidence:+.2f} in {percent(gene.share)}") for gene in chosen]
+    used = [(gene.name, f"{gene.evidence:+.2g} in {percent(gene.share)}") for gene in chosen]
     return _genes(title, used or [("none", "moved the words beyond the noise")])
 
 

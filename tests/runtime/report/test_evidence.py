@@ -108,7 +108,7 @@ def test_the_page_shows_it(tmp_path: Path) -> None:
     made = make_report(results, ReportOptions(cells=CellsAsked(most_genes=0), evidence=path))
     page = make_page(made)
     assert "words rest on, in 2 explained cells" in page
-    assert "+3.00 in 100 %" in page
+    assert "+3 in 100 %" in page
     assert "moved the words beyond the noise" in page  # of the T cell
     assert "in which it is more than noise" in page
 

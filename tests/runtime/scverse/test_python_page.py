@@ -27,7 +27,15 @@ PAGE = Path(c2t.__file__).parent / "docs" / "python.md"
 
 
 BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-MADE = ("cells.png", "labels.png", "described.h5ad", "report.html", "confidence.pdf", "genes.png")
+MADE = (
+    "cells.png",
+    "labels.png",
+    "described.h5ad",
+    "report.html",
+    "evidence.csv",
+    "confidence.pdf",
+    "genes.png",
+)
 
 
 def run(folder: Path, call_c2t: Command, *, types: object = None) -> dict[str, Any]:
@@ -38,7 +46,7 @@ def run(folder: Path, call_c2t: Command, *, types: object = None) -> dict[str, A
             done = call_c2t(*block.split()[1:], cwd=folder)
             assert done.returncode == 0, done.stderr
             continue
-        if "dotplot" in block and types is not None:
+        if 'groupby="c2t_cell_type"' in block and types is not None:
             names["adata"].obs["c2t_cell_type"] = types
         with warnings.catch_warnings():
             # Cells of the test that have an error, and labels that its bundle never learned.
@@ -54,7 +62,7 @@ def run(folder: Path, call_c2t: Command, *, types: object = None) -> dict[str, A
 def test_the_page_runs(
     tiny_bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_c2t: Command
 ) -> None:
-    assert [kind for kind, _ in BLOCKS] == ["python", "sh", "python", "python", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["python", "sh", *["python"] * 4]
     assert len([line for line in BLOCKS[0][1].splitlines() if line.strip()]) <= 10
     cells = random_cells(30)
     cells.obs["cell_type"] = ["a", "b", "c"] * 10

@@ -312,7 +312,7 @@ def test_notebooks_show_models_and_descriptions(model: c2t.Model, tiny_bundle_fo
 
 
 def test_the_names_are_public() -> None:
-    assert c2t.tl.__all__ == ["annotate", "describe"]
+    assert c2t.tl.__all__ == ["annotate", "describe", "explain"]
     assert c2t.pl.__all__ == ["compare", "confidence", "dotplot", "umap"]
     assert {"tl", "pl", "Descriptions"} <= set(c2t.__all__)
     for name in (*c2t.tl.__all__, *c2t.pl.__all__):
