@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2t.runtime.system.errors import OutputError, ReportError
+from c2t.runtime.system.text_tables import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +35,14 @@ def needed(name: str) -> Any:
             raise
         problem = f"this plot needs {package}, which is not installed"
         raise ReportError(problem, hint=HINT) from error
+
+
+def plain(words: object) -> str:
+    """A name as it is drawn: dollars are no formula, control characters are escapes.
+
+    Names come from files; matplotlib would take what stands between two dollars as mathematics.
+    """
+    return visible(str(words)).replace("\n", " ").replace("$", r"\$")
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Any, bool]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
-from c2t.runtime.scverse.figure import check_save, finish, new_axes
+from c2t.runtime.scverse.figure import check_save, finish, new_axes, plain
 from c2t.runtime.scverse.target import KEY
 from c2t.runtime.summary.cross_table import CrossTable, cross_table
 from c2t.runtime.summary.label_map import read_label_map
@@ -77,10 +77,10 @@ def compare(
     size = _CELL[0] * len(table.columns), _CELL[1] * len(table.rows)
     axes, given = new_axes(ax, size)
     _draw(axes, table, counts=counts)
-    axes.set_ylabel(labels)
+    axes.set_ylabel(plain(labels))
     axes.set_xlabel("described type")
     said = f"own labels against described types (adjusted Rand index {table.rand_index:.2f})"
-    axes.set_title(said if title is None else title, loc="left", fontsize="medium")
+    axes.set_title(plain(said if title is None else title), loc="left", fontsize="medium")
     drawn: Axes = finish(axes, given=given, show=show, save=save)
     return drawn
 
@@ -93,9 +93,12 @@ def _draw(axes: Any, table: CrossTable, *, counts: bool) -> None:
     total = table.counts.sum(axis=1)
     axes.set_yticks(
         range(len(table.rows)),
-        [f"{name}  ({cells:,})" for name, cells in zip(table.rows, total.tolist(), strict=True)],
+        [
+            f"{plain(name)}  ({cells:,})"
+            for name, cells in zip(table.rows, total.tolist(), strict=True)
+        ],
     )
-    axes.set_xticks(range(len(table.columns)), list(table.columns), rotation=90)
+    axes.set_xticks(range(len(table.columns)), list(map(plain, table.columns)), rotation=90)
     axes.set_xticks(np.arange(len(table.columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(table.rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)

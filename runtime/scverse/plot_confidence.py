@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
-from c2t.runtime.scverse.figure import check_save, finish, new_axes
+from c2t.runtime.scverse.figure import check_save, finish, new_axes, plain
 from c2t.runtime.scverse.target import KEY
 from c2t.runtime.summary.categories import SPECIAL, categorise
 from c2t.runtime.summary.palette import GREY, colour
@@ -83,13 +83,13 @@ def confidence(
     cells = groups.counts.tolist()
     axes.set_yticks(
         range(len(groups.labels)),
-        [f"{label}  ({n:,})" for label, n in zip(groups.labels, cells, strict=True)],
+        [f"{plain(label)}  ({n:,})" for label, n in zip(groups.labels, cells, strict=True)],
     )
     axes.set_ylim(len(groups.labels) - 0.5, -0.5)
-    axes.set_xlabel(name)
+    axes.set_xlabel(plain(name))
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.set_title("line: median" if title is None else title, loc="left", fontsize="medium")
+    axes.set_title("line: median" if title is None else plain(title), loc="left", fontsize="medium")
     drawn: Axes = finish(axes, given=given, show=show, save=save)
     return drawn

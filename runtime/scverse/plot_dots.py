@@ -15,7 +15,7 @@ import numpy as np
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
-from c2t.runtime.scverse.figure import check_save, finish, needed
+from c2t.runtime.scverse.figure import check_save, finish, needed, plain
 from c2t.runtime.scverse.target import KEY
 from c2t.runtime.summary.categories import SPECIAL, categorise
 from c2t.runtime.summary.top_genes import log_normalised, readable_names, top_genes
@@ -97,21 +97,37 @@ def dotplot(
             matrix[first + part.row_index()[keep], where[keep]] = values[keep]
             first += part.shape[0]
     inside = codes >= 0
-    column = groupby or f"{key}_cell_type"
+    column = plain(groupby or f"{key}_cell_type")
     small = anndata.AnnData(
         matrix[inside],
         obs=pandas.DataFrame(
-            {column: pandas.Categorical.from_codes(codes[inside], list(groups.labels))},
+            {column: pandas.Categorical.from_codes(codes[inside], _drawn(groups.labels))},
             index=[str(number) for number in range(int(inside.sum()))],
         ),
         var=pandas.DataFrame(index=shown),
     )
     drawn = scanpy.pl.dotplot(
-        small, shown, groupby=column, title=title, ax=ax, show=False, return_fig=False, **kwargs
+        small,
+        shown,
+        groupby=column,
+        title=None if title is None else plain(title),
+        ax=ax,
+        show=False,
+        return_fig=False,
+        **kwargs,
     )
     axes = drawn["mainplot_ax"]
     made: Axes = finish(axes, given=ax is not None, show=show, save=save, fit=False)
     return made
+
+
+def _drawn(labels: Sequence[str]) -> list[str]:
+    """Names as they are drawn; two that would look alike are told apart by their number."""
+    names = [plain(label) for label in labels]
+    return [
+        name if names.count(name) == 1 else f"{name} ({number + 1})"
+        for number, name in enumerate(names)
+    ]
 
 
 def _chosen(
@@ -147,7 +163,7 @@ def _chosen(
     if not 0 < len(columns) <= GENES_MAX:
         problem = f"there are {len(columns):,} genes to draw"
         raise ReportError(problem, hint=f"name 1 to {GENES_MAX} genes; the types need 3 cells each")
-    shown = [names[column] for column in columns]
+    shown = [plain(names[column]) for column in columns]
     # Two columns of one name are told apart by their number.
     return columns, [
         name if shown.count(name) == 1 else f"{name} (column {column})"

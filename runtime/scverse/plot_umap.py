@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
-from c2t.runtime.scverse.figure import check_save, finish, needed, new_axes
+from c2t.runtime.scverse.figure import check_save, finish, needed, new_axes, plain
 from c2t.runtime.scverse.target import KEY
 from c2t.runtime.summary.categories import SPECIAL, Categories, categorise
 from c2t.runtime.summary.palette import COLOURS, GREY, colour
@@ -82,7 +82,7 @@ def umap(
     plane = basis.removeprefix("X_").upper()
     kind = "" if adata.obsm[_name(adata, basis)].shape[1] == 2 else " PC"
     axes.set(xticks=[], yticks=[], xlabel=f"{plane}{kind}1", ylabel=f"{plane}{kind}2")
-    axes.set_title(title if title is not None else column)
+    axes.set_title(plain(title if title is not None else column))
     drawn: Axes = finish(axes, given=given, show=show, save=save)
     return drawn
 
@@ -146,27 +146,32 @@ def _draw_types(
     if numbers:
         _write_numbers(axes, places, groups)
     total = int(groups.counts.sum()) + int((groups.codes == -1).sum())
-    handles = []
+    handles, names = [], []
     for number, (label, cells) in enumerate(
         zip(groups.labels, groups.counts.tolist(), strict=True)
     ):
         before = f"{number + 1}  " if numbers and label not in SPECIAL else ""
         words = f"{before}{label}  ({100 * cells / max(total, 1):.1f} %)"
-        handles.append(_handle(lines, paint[number], words))
+        handles.append(_handle(lines, paint[number]))
+        names.append(words)
     if (groups.codes == -1).any():
         rest = int((groups.codes == -1).sum())
-        handles.append(_handle(lines, GREY, f"others  ({100 * rest / total:.1f} %)"))
-    axes.legend(
+        handles.append(_handle(lines, GREY))
+        names.append(f"others  ({100 * rest / total:.1f} %)")
+    legend = axes.legend(
         handles=handles,
+        labels=[" "] * len(handles),  # a name that begins with "_" would be left out
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0.0,
         frameon=False,
     )
+    for text, words in zip(legend.get_texts(), names, strict=True):
+        text.set_text(plain(words))
 
 
-def _handle(lines: Any, paint: str, words: str) -> Any:
-    return lines.Line2D([], [], marker="o", linestyle="", markersize=7, color=paint, label=words)
+def _handle(lines: Any, paint: str) -> Any:
+    return lines.Line2D([], [], marker="o", linestyle="", markersize=7, color=paint)
 
 
 def _write_numbers(axes: Any, places: FloatArray, groups: Categories) -> None:
@@ -209,4 +214,4 @@ def _draw_numbers(
         rasterized=True,
     )
     beside = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
-    axes.figure.colorbar(points, cax=beside, label=label)
+    axes.figure.colorbar(points, cax=beside, label=plain(label))

@@ -142,6 +142,27 @@ def test_another_basis(adata: Any) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:scanpy", "ignore::FutureWarning:anndata")
+@pytest.mark.parametrize("name", [r"$\nonsense{$ cell", "_hidden", "a\nb\x1b[31m", "$x$ & $y$"])
+def test_names_of_strangers_are_drawn_as_they_are(adata: Any, name: str, tmp_path: Path) -> None:
+    renamed(adata, "T cell", name)
+    adata.obs["own"] = adata.obs["own"].cat.rename_categories({"T lymph": name})
+    shown = name.replace("\n", " ").replace("\x1b", r"\x1b")
+    for numbers in (True, False):
+        axes = c2t.pl.umap(adata, numbers=numbers, title=name, save=tmp_path / "u.png")
+        assert f"{'2  ' if numbers else ''}{shown}  (33.3 %)" in [
+            text.replace(r"\$", "$") for text in texts(axes)
+        ]
+        all_inside(axes)
+    for axes in (
+        c2t.pl.compare(adata, "own", title=name, save=tmp_path / "c.png"),
+        c2t.pl.confidence(adata, title=name, save=tmp_path / "f.png"),
+        c2t.pl.dotplot(adata, title=name, save=tmp_path / "d.png"),
+    ):
+        names = [label.get_text().replace(r"\$", "$") for label in axes.get_yticklabels()]
+        assert [one for one in names if one.startswith(shown)]
+
+
 def test_compare_shows_counts_shares_and_whole_labels(adata: Any) -> None:
     renamed(adata, "monocyte", LONG)
     adata.obs["own"] = adata.obs["own"].cat.rename_categories({"Mono": LONG[::-1]})
