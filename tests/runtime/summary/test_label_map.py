@@ -45,3 +45,38 @@ def test_what_is_no_map_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="No such file"):
         read_label_map(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("map.csv", "label,name\nNK,natural killer cell\n"),
+        ("map.csv", "\ufefflabel;name;use\nNK;natural killer cell;yes\nB;;no\n\n"),
+        ("map.tsv", "Label\tontology_id\tName\nNK\tCL:0000623\tnatural killer cell\n"),
+    ],
+)
+def test_tables(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    assert read_label_map(path) == FLAT
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a,b\n", "no columns label and name"),
+        ("label,name\n", "maps no label"),
+        ("label,name\nNK,x\nNK,y\n", "line 3 .* again"),
+        ("label,name\n,x\n", "line 2 .* no label"),
+        ("label,name\nNK,\n", "no name for 'NK'"),
+        ("label,name,use\nNK,x,perhaps\n", "'perhaps' in the column use"),
+        ("label,name\nNK," + "x" * 200_000, "cannot be read"),
+        ("label,name\n\udcff,x", "cannot be read"),
+    ],
+)
+def test_slips_of_tables_are_refused(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "map.csv"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ReportError, match=words) as caught:
+        read_label_map(path)
+    assert caught.value.hint
