@@ -130,9 +130,10 @@ def matrix(compared: CrossTable, *, caption: str) -> Markup:
     return element("div", around, made)
 
 
-def share_bar(share: float, number: int) -> Markup:
-    """A share as a bar beside its figure."""
-    filled = f"width:{100 * share:.1f}%;background:{colour(number)}"
+def share_bar(share: float, number: int | None) -> Markup:
+    """A share as a bar beside its figure, in the colour of a type; None: in that of the page."""
+    paint = "var(--accent)" if number is None else colour(number)
+    filled = f"width:{100 * share:.1f}%;background:{paint}"
     return tag("span", "track", element("span", {"class": "fill", "style": filled}, ""))
 
 

@@ -159,7 +159,7 @@ def _groups(report: Report) -> Markup:
     for line in shown:
         share = line.share
         row = [words(line.name), words(line.answer or "not described"), term_words(line.term)]
-        row += [count(line.cells), "" if share is None else share_bar(share, -1)]
+        row += [count(line.cells), "" if share is None else share_bar(share, None)]
         row.append("" if share is None else percent(share))
         row += ["" if line.unsure is None else count(line.unsure)] if unsure else []
         row += [words(line.runner_up)] if second else []
@@ -230,7 +230,7 @@ def _confidence(report: Report) -> Markup:
     ]
     parts.append(element("div", {"class": "beside"}, *charts))
     if report.unsure is not None:
-        said = f"{count(report.unsure)} cells are called unsure: below the threshold of the bundle."
+        said = f"{count(report.unsure)} cells are called unsure: below the threshold of the run."
         parts.append(element("p", None, said))
     if report.not_named:
         said = f"The texts of {count(report.not_named)} cells name no cell type."
