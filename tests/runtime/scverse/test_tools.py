@@ -59,7 +59,7 @@ def test_the_columns_are_those_of_the_command(
                 == right.astype(object).where(right.notna(), "").tolist()
             ), name
     for name in written.uns["c2t"]:
-        if name not in ("cells", "cells_with_errors"):
+        if name not in ("cells", "cells_with_errors", "embedding"):
             assert adata.uns["c2t"][name] == written.uns["c2t"][name]
     assert adata.uns["c2t"]["date"].endswith("+00:00")
     for name in ("c2t_cell_type", "c2t_error"):
@@ -88,6 +88,27 @@ def test_a_path_is_opened_and_closed_and_a_model_stays_open(
     described(by_model, model)
     described(by_model, model)
     assert by_path.obs["c2t_description"].tolist() == by_model.obs["c2t_description"].tolist()
+
+
+def test_embeddings_are_the_encoders_own(
+    model: c2t.Model, tiny_bundle_folder: Path, call_c2t: Command, tmp_path: Path
+) -> None:
+    adata = random_cells(8)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    out = tmp_path / "out.h5ad"
+    given = ("--max-new-tokens", 6, "--embedding")
+    done = call_c2t("describe", tiny_bundle_folder, tmp_path / "cells.h5ad", "-o", out, *given)
+    assert done.returncode == 0, done.stderr
+    written = anndata.read_h5ad(out)
+    described(adata, model)
+    assert adata.obsm["X_c2t"].dtype == np.float32
+    np.testing.assert_allclose(adata.obsm["X_c2t"], written.obsm["X_c2t"], atol=1e-5)
+    assert np.isnan(adata.obsm["X_c2t"][3]).all()
+    assert adata.uns["c2t"]["embedding"] == written.uns["c2t"]["embedding"]
+    without = random_cells(4)
+    described(without, model, embedding=False)
+    assert not list(without.obsm)
+    assert "embedding" not in without.uns["c2t"]
 
 
 def test_columns_of_an_earlier_description_do_not_stay(model: c2t.Model) -> None:
