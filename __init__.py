@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from c2t.runtime.describe.model import Model
     from c2t.runtime.describe.model import open_model as open
     from c2t.runtime.explain.options import ExplainOptions
-    from c2t.runtime.describe.notebook import Descriptions
     from c2t.runtime.scverse import pl, tl
     from c2t.runtime.system.errors import C2TError
 
@@ -28,9 +27,8 @@ __all__ = [
     "CellOptions",
     "DescribeOptions",
     "Description",
-    "ExplainOptions",
-    "LabelledCell",
     "Descriptions",
+    "ExplainOptions",
     "LabelledCell",
     "Model",
     "__version__",
