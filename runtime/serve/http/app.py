@@ -18,6 +18,7 @@ from c2t.runtime.serve.http.openapi import make_openapi
 from c2t.runtime.serve.http.operation import Operation
 from c2t.runtime.serve.http.operations import (
     about_operations,
+    analysis_operations,
     describe_operations,
     job_operations,
 )
@@ -25,6 +26,7 @@ from c2t.runtime.serve.http.options import HttpOptions
 from c2t.runtime.serve.http.page_files import PageRoute, load_page
 from c2t.runtime.serve.http.readiness import Readiness
 from c2t.runtime.serve.http.routes.about import AboutRoutes
+from c2t.runtime.serve.http.routes.analyses import AnalysisRoutes
 from c2t.runtime.serve.http.routes.describe import DescribeRoute
 from c2t.runtime.serve.http.routes.jobs import JobRoutes
 from c2t.runtime.serve.http.wire.body import Bodies
@@ -59,7 +61,9 @@ def make_app(
     readiness, bodies = Readiness(room), Bodies(options)
     about = AboutRoutes(room, options, readiness=readiness, metrics=metrics, jobs=jobs)
     describe = DescribeRoute(room, options, readiness=readiness, bodies=bodies)
+    analysis = AnalysisRoutes(room.analyses, bodies=bodies, jobs=jobs)
     operations = describe_operations(describe)
+    operations += analysis_operations(analysis, jobs=jobs is not None)
     if jobs is not None:
         operations += job_operations(JobRoutes(jobs, room, options, bodies=bodies))
     operations += about_operations(about)

@@ -11,6 +11,11 @@ from c2t.runtime.serve.http.routes.about import (
     ModelMetadata,
     ServerMetadata,
 )
+from c2t.runtime.serve.http.routes.analyses import (
+    AnalysisRoutes,
+    CellEvidenceRequest,
+    CellLabelsRequest,
+)
 from c2t.runtime.serve.http.routes.describe import DescribeRoute, Done, Warned
 from c2t.runtime.serve.http.routes.job_forms import (
     KEY_MAX,
@@ -24,6 +29,13 @@ from c2t.runtime.serve.http.wire.body import JSON_TYPE
 from c2t.runtime.serve.http.wire.events import EVENTS_TYPE
 from c2t.runtime.serve.http.wire.problems import ProblemDetails
 from c2t.runtime.serve.jobs.state import JobEvent, JobState, Reading
+from c2t.runtime.serve.room.analysis_messages import (
+    AnnotateRequest,
+    AnnotateResponse,
+    EvidenceResult,
+    ExplainRequest,
+    ExplainResponse,
+)
 from c2t.runtime.serve.room.messages import DescribeRequest, DescribeResponse, Settings
 from c2t.runtime.serve.room.ticket import CellDone, TextPiece
 
@@ -66,6 +78,63 @@ def describe_operations(route: DescribeRoute) -> list[Operation]:
             sends={JSON_TYPE: DescribeResponse, EVENTS_TYPE: DESCRIBE_EVENTS},
             errors=(*BODY_ERRORS, 406, 424, 503),
         )
+    ]
+
+
+def analysis_operations(routes: AnalysisRoutes, *, jobs: bool) -> list[Operation]:
+    """What is asked beside descriptions.
+
+    Args:
+        routes: Answer it.
+        jobs: Whether there are jobs, too.
+    """
+    operations = [
+        Operation(
+            method="POST",
+            path="/v1/annotate",
+            answer=routes.annotate,
+            summary="Compare labels for cells",
+            description="How probable each of the given labels is for each cell. One analysis runs "
+            "at a time; a client that goes away takes its own along.",
+            takes={JSON_TYPE: AnnotateRequest},
+            sends={JSON_TYPE: AnnotateResponse},
+            errors=(*BODY_ERRORS, 424, 503),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/explain",
+            answer=routes.explain,
+            summary="Find the genes that texts rest on",
+            description="Genes are left out and the words scored again: this takes as long as some "
+            "hundred texts a cell.",
+            takes={JSON_TYPE: ExplainRequest},
+            sends={JSON_TYPE: ExplainResponse},
+            errors=(*BODY_ERRORS, 424, 503),
+        ),
+    ]
+    if not jobs:
+        return operations
+    errors = (*BODY_ERRORS, 404, 424, 503, 507)
+    return [
+        *operations,
+        Operation(
+            method="POST",
+            path="/v1/jobs/{id}/explain",
+            answer=routes.explain_cell,
+            summary="Find the genes that the text of a cell of a job rests on",
+            takes={JSON_TYPE: CellEvidenceRequest},
+            sends={JSON_TYPE: EvidenceResult},
+            errors=errors,
+        ),
+        Operation(
+            method="POST",
+            path="/v1/jobs/{id}/annotate",
+            answer=routes.annotate_cell,
+            summary="Compare labels for a cell of a job",
+            takes={JSON_TYPE: CellLabelsRequest},
+            sends={JSON_TYPE: AnnotateResponse},
+            errors=errors,
+        ),
     ]
 
 

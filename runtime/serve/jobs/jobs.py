@@ -7,23 +7,23 @@ that may wait, not in an event loop. The exceptions are named.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
-from c2t.runtime.output.text_files import json_line
+from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.serve.jobs.errors import (
     JobError,
-    JobNotFoundError,
     JobNotReadyError,
     renamed,
 )
 from c2t.runtime.serve.jobs.folders import Folders, storing
 from c2t.runtime.serve.jobs.groups import write_group_results
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
+from c2t.runtime.serve.jobs.inputs.reopen import open_cells_again
 from c2t.runtime.serve.jobs.inputs.request import JobRequest
 from c2t.runtime.serve.jobs.inputs.uploads import ByteBudget, Upload
+from c2t.runtime.serve.jobs.lines import Lines, read_lines, removed
 from c2t.runtime.serve.jobs.making import How, JobMaker
 from c2t.runtime.serve.jobs.options import JobOptions
 from c2t.runtime.serve.jobs.picture.build import write_columns
@@ -53,21 +53,6 @@ from c2t.runtime.system.errors import C2TError
 # Columns of a job that runs are made anew after this many seconds, and after this many times as
 # long as the last ones took.
 COLUMNS_EVERY, COLUMNS_SHARE = 2.0, 20.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lines:
-    """Results as lines of JSON, newlines included: those of `c2t describe`, byte for byte.
-
-    Attributes:
-        first: Place of the first cell among the job's.
-        count: How many lines.
-        lines: The lines; closing the iterator closes the file.
-    """
-
-    first: int
-    count: int
-    lines: Iterator[bytes]
 
 
 class Jobs:
@@ -293,7 +278,7 @@ class Jobs:
         there = cells_done(entry.folder)
         first = min(max(first, 0), there)
         number = there - first if count is None else min(max(count, 0), there - first)
-        return Lines(first=first, count=number, lines=_lines(entry, first, number))
+        return Lines(first=first, count=number, lines=read_lines(entry, first, number))
 
     def results(self, job_id: str, kind: ResultFormat) -> Path:
         """A file of all results of a job that ended. It is made when first asked for.
@@ -319,7 +304,7 @@ class Jobs:
         target = result_path(entry.folder, state.name, kind)
         with entry.files:
             if entry.removed:
-                raise _removed(job_id)
+                raise removed(job_id)
             if not target.exists():
                 self._write(entry, target, kind)
                 entry.bytes = entry.folder.bytes()
@@ -338,7 +323,7 @@ class Jobs:
         entry = self._registry.entry(job_id)
         with entry.files:
             if entry.removed:
-                raise _removed(job_id)
+                raise removed(job_id)
             ended = entry.state.has_ended  # before counting: the last cells may just be coming
             count = cells_done(entry.folder)
             if not count:
@@ -361,6 +346,16 @@ class Jobs:
                 entry.picture = since, time.monotonic() - since
                 entry.bytes = entry.folder.bytes()
             return target
+
+    def cells(self, job_id: str) -> AbstractContextManager[CellReader]:
+        """The cells of a job, read as it reads them, until the block ends.
+
+        Raises:
+            JobNotFoundError: There is none of that name.
+            C2TError: They cannot be read, or are others than those that were described.
+        """
+        entry = self._registry.entry(job_id)
+        return open_cells_again(entry.folder, self._allowed, self._room.model.bundle)
 
     def _write(self, entry: JobEntry, target: Path, kind: ResultFormat) -> None:
         """Write a file of results."""
@@ -387,16 +382,3 @@ class Jobs:
             problem = "the service is about to stop"
             raise StoppingError(problem, hint="send it again when it is back")
         return self._registry.entry(job_id)
-
-
-def _lines(entry: JobEntry, first: int, count: int) -> Iterator[bytes]:
-    try:
-        for record in read_records(entry.folder, first, count):
-            yield json_line(record)
-    except FileNotFoundError:
-        raise _removed(entry.state.id) from None
-
-
-def _removed(job_id: str) -> JobNotFoundError:
-    problem = f"job {job_id} was removed"
-    return JobNotFoundError(problem, hint="make it again")

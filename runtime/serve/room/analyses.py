@@ -40,7 +40,7 @@ from c2t.runtime.serve.room.audit import SCOPE, RoomAudit, refusing
 from c2t.runtime.serve.room.limits import JobCancelled, OverloadedError
 from c2t.runtime.serve.room.messages import CountedCell
 from c2t.runtime.serve.room.observer import Observer
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.errors import CellFileError, EngineError
 
 WAITING_MAX = 8  # analyses that wait for their turn
 LOOK_INTERVAL = 0.1  # how late a waiting one notices that nobody wants it, in seconds
@@ -147,12 +147,45 @@ class Analyses:
             C2TError: The texts have no such field; the file cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
+        check_place(reader, place)
         with refusing(self._room.audit), self._turned(unwanted):
             names = GeneNames(self._room.model.bundle.genes, reader)
             chunks = reader.chunks(place, place + 1)
             (result,) = self._evidence(chunks, settings, names, unwanted)
             self._record(settings, result, f"the text of cell {place + 1} was explained")
         return result
+
+    def annotate_cell(
+        self,
+        reader: CellReader,
+        place: int,
+        labels: Sequence[str],
+        *,
+        top: int,
+        unwanted: Unwanted = lambda: False,
+    ) -> AnnotateResponse:
+        """Compare labels for one cell of a file.
+
+        Args:
+            reader: The open file.
+            place: Among its chosen cells.
+            labels: As of `AnnotateRequest`.
+            top: Likewise.
+            unwanted: Asked before the work begins.
+
+        Raises:
+            C2TError: Labels that cannot be compared; the file cannot be read; too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        check_place(reader, place)
+        with refusing(self._room.audit), self._turned(unwanted):
+            annotator = self._room.model.annotator(labels)
+            chunks = reader.chunks(place, place + 1)
+            results = [label_result(cell, top) for cell in annotator.annotate(chunks)]
+            response = AnnotateResponse(results, annotator.doubts)
+            asked = [*labels, str(place)]
+            self._record(asked, response, f"labels were compared for cell {place + 1}")
+        return response
 
     @cached_property
     def _names(self) -> GeneNames:
@@ -234,14 +267,16 @@ class Analyses:
             self._check(unwanted)
             yield item
 
-    def _record(self, request: msgspec.Struct, response: msgspec.Struct, result: str) -> None:
+    def _record(
+        self, request: msgspec.Struct | list[str], response: msgspec.Struct, result: str
+    ) -> None:
         """A line of the audit trail, before the answer is given."""
         if not self._room.audit.on:
             return
         bundle = self._room.model.bundle
         details = Details(
             scope=SCOPE,
-            input=type(request).__name__,
+            input="a question",
             input_sha256=hashlib.sha256(msgspec.json.encode(request)).hexdigest(),
             bundle=bundle.digest,
             signer=bundle.trust.fingerprint if bundle.trust else "",
@@ -250,3 +285,14 @@ class Analyses:
             result=result,
         )
         self._room.audit.record(Action.request, details)
+
+
+def check_place(reader: CellReader, place: int) -> None:
+    """Refuse a place behind the last cell.
+
+    Raises:
+        CellFileError: There is no such cell.
+    """
+    if place >= reader.n_cells:
+        problem = f"there is no cell {place:,}"
+        raise CellFileError(problem, hint=f"there are {reader.n_cells:,}, counted from 0")

@@ -1,6 +1,7 @@
 // What is known of one cell, or of a group: its text first, everything else below.
 
 import { bar, cells, fill, make, marked, number, percent, score, swatch } from "../dom.js";
+import { askAbout } from "./asking.js";
 import { CELL_TYPE, medianOf } from "./dataset.js";
 
 const SAMPLE = 120; // cells of a group whose texts are read
@@ -19,7 +20,7 @@ const SAID = [
 const isTerm = (id) => Boolean(id) && id !== "unknown";
 
 /** Write about a cell. `go(step)` leads to its neighbours in the table. */
-export async function readCell(box, { data, texts, row, colourOf, go }) {
+export async function readCell(box, { job, data, texts, row, colourOf, go, signal }) {
   const heading = make("h2", { tabindex: -1, class: "cell-id" }, `Cell ${number(row + 1)}`);
   const body = make("div", { "aria-busy": "true" }, make("p", { class: "quiet" }, "Reading …"));
   const steps = make(
@@ -54,6 +55,7 @@ export async function readCell(box, { data, texts, row, colourOf, go }) {
       ? make("p", { class: "written" }, ...marked(record.text, type, "strong"))
       : make("div", { class: "problem" }, make("p", {}, "This cell has no text."), make("p", { class: "hint" }, record.error)),
     make("dl", { class: "facts" }, facts),
+    askAbout({ job, data, record, row, signal }),
   );
   body.setAttribute("aria-busy", "false");
   return heading;

@@ -176,7 +176,7 @@ export class Result {
     };
     try {
       const codes = this.data.codes.get(CELL_TYPE);
-      const heading = await readCell(byId("reading"), { ...this, row, colourOf: (of) => this.typeColour(codes[of]), go });
+      const heading = await readCell(byId("reading"), { ...this, row, signal: this.stopping.signal, colourOf: (of) => this.typeColour(codes[of]), go });
       if (row !== this.row) return;
       byId("reading").scrollTop = 0;
       if (matchMedia("(max-width: 860px)").matches) byId("reading").scrollIntoView({ block: "nearest" });

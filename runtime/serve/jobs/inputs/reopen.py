@@ -1,0 +1,36 @@
+"""The cells of a job that was described, opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.serve.jobs.errors import renamed
+from c2t.runtime.serve.jobs.folders import JobFolder
+from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
+from c2t.runtime.serve.jobs.inputs.request import JobRequest
+from c2t.runtime.serve.jobs.results import check_unchanged
+from c2t.runtime.system.errors import C2TError
+
+
+@contextmanager
+def open_cells_again(
+    folder: JobFolder, allowed: AllowedFolders, bundle: Bundle
+) -> Iterator[CellReader]:
+    """The cells of a job, read as it reads them, until the block ends.
+
+    Raises:
+        C2TError: They cannot be read, or are others than those that were described.
+    """
+    request = JobRequest.read(folder)
+    with request.cells(folder, allowed) as path:
+        try:
+            if request.path is not None:
+                check_unchanged(folder, path)
+            reader = request.open(path, bundle)
+        except C2TError as error:
+            raise renamed(error, path, request.name) from error
+        with reader:
+            yield reader
