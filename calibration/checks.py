@@ -7,13 +7,14 @@ from pathlib import Path
 from c2t.calibration.calibrate_options import CalibrateOptions
 from c2t.calibration.cell_selection import FEWEST_CELLS, check_cell_count
 from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
-from c2t.calibration.evaluate.true_labels import USUAL_COLUMNS, read_label_map
+from c2t.calibration.evaluate.true_labels import USUAL_COLUMNS
 from c2t.calibration.evaluate.truth import read_truth
-from c2t.calibration.metrics.ontology_file import read_ontology
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.precision import QUANTISED, Precision
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.labels.label_map import read_label_map
+from c2t.runtime.labels.ontology_file import read_ontology
 from c2t.runtime.system.errors import CalibrationError, OutputError
 from c2t.runtime.system.files import check_folder_target
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from c2t.calibration.metrics.ontology import Term
-from c2t.calibration.metrics.ontology_file import read_ontology
 from c2t.runtime.fields.names import NAME_MAX, plain_name
 from c2t.runtime.fields.paper import NORMAL
 from c2t.runtime.fields.rules import FIELD_NAMES
 from c2t.runtime.fields.terms import NORMAL_ID, TermTable, make_table, split_id
+from c2t.runtime.labels.ontology import Term
+from c2t.runtime.labels.ontology_file import read_ontology
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import CheckpointError
 

@@ -18,7 +18,7 @@ ROOT = Path(c2t.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("kernels",),
     ("runtime.system",),
-    ("runtime.trust", "runtime.audit"),
+    ("runtime.trust", "runtime.audit", "runtime.labels"),
     ("runtime.bundle", "runtime.graphs", "runtime.engine_protocol", "calibration.metrics"),
     (
         *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.fields"),

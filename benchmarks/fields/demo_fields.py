@@ -24,8 +24,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from c2t.calibration.metrics.ontology import Term
-from c2t.calibration.metrics.ontology_file import read_ontology
 from c2t.examples.demo.captions import (
     CaptionTable,
     Donor,
@@ -44,6 +42,8 @@ from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.fields.open import open_fields
 from c2t.runtime.fields.reader import JOINED, UNKNOWN, FieldReader
+from c2t.runtime.labels.ontology import Term
+from c2t.runtime.labels.ontology_file import read_ontology
 
 SEED = 18
 NAMES = ("cell_type", "tissue", "disease", "sex", "age", "pathways")

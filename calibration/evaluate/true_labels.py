@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from c2t.calibration.labels.label_map import FIELDS, check_known
-from c2t.calibration.labels.label_map import FieldMap as FieldMap
-from c2t.calibration.labels.label_map import read_label_map as read_label_map
 from c2t.calibration.metrics.labels import TrueLabels
-from c2t.calibration.metrics.ontology import Ontology
 from c2t.runtime.cells.reader import CellCounts
+from c2t.runtime.labels.label_map import FIELDS, UNKNOWN, FieldMap, check_known
+from c2t.runtime.labels.ontology import Ontology
 from c2t.runtime.system.errors import EvaluationError
 
 # Where CELLxGENE's schema keeps them.
@@ -21,7 +19,6 @@ USUAL_COLUMNS = {
     "age": "development_stage",
 }
 # CELLxGENE's words for an unknown label. A cell with one of them is not judged.
-UNKNOWN = {"", "unknown", "na", "nan"}
 
 
 def read_true_labels(

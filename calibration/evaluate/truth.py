@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
-from c2t.calibration.evaluate.true_labels import read_label_map, read_true_labels
+from c2t.calibration.evaluate.true_labels import read_true_labels
 from c2t.calibration.metrics.field_score import true_terms
 from c2t.calibration.metrics.labels import TrueLabels
-from c2t.calibration.metrics.ontology import Ontology
-from c2t.calibration.metrics.ontology_file import installed_ontology, read_ontology
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
 from c2t.calibration.metrics.text_metrics import (
     check_bert_model,
@@ -23,6 +21,9 @@ from c2t.calibration.metrics.text_metrics import (
 )
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.describe.caption import NORMAL
+from c2t.runtime.labels.label_map import read_label_map
+from c2t.runtime.labels.ontology import Ontology
+from c2t.runtime.labels.ontology_file import installed_ontology, read_ontology
 from c2t.runtime.system.errors import EvaluationError
 
 # The ontologies of the fields that have one, by the prefix of their ids.

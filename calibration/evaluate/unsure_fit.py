@@ -18,11 +18,12 @@ import c2t
 from c2t.calibration.confidence.fit import FEWEST_CELLS, fit_rule
 from c2t.calibration.confidence.polyline import Float64
 from c2t.calibration.evaluate.truth import Truth
-from c2t.calibration.metrics.labels import normalise_label, same_label
+from c2t.calibration.metrics.labels import same_label
 from c2t.calibration.results.evaluation import CellRecord
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.unsure_rule import RULE_VERSION, FittedOn, UnsureRule
+from c2t.runtime.labels.normalise import normalise_label
 from c2t.runtime.system.errors import EvaluationError
 
 # Share of cells whose label no text names, above which nothing is fitted without a label map.

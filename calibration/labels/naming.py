@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from c2t.calibration.metrics.labels import normalise_label
-from c2t.calibration.metrics.ontology import Ontology
+from c2t.runtime.labels.label_map import ASSIGNED
+from c2t.runtime.labels.normalise import normalise_label
+from c2t.runtime.labels.ontology import Ontology
 
 
 class Reason(StrEnum):
@@ -24,7 +25,7 @@ class Reason(StrEnum):
     words = "the same words"
     ontology = "a synonym in the ontology"
     short_form = "a short form"
-    assignment = "assignment"
+    assignment = ASSIGNED
     none = "no name"
 
 

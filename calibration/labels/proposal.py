@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2t.calibration.labels.naming import Namer, Naming, Reason, Terms
-from c2t.calibration.metrics.labels import normalise_label
+from c2t.runtime.labels.normalise import normalise_label
 from c2t.runtime.system.errors import EvaluationError
 
 # An assigned name is proposed for use if the texts of more than this share of the cells say it.

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from c2t.calibration.labels.label_map import LABEL, NAME, TABLE_SUFFIXES, TERM, USE, WHY
 from c2t.calibration.labels.proposal import LabelLine
+from c2t.runtime.labels.label_map import LABEL, NAME, TABLE_SUFFIXES, TERM, USE, WHY
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import check_target, write_text
 

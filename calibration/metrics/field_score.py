@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from c2t.calibration.metrics.accuracy import LabelScore, score_labels
 from c2t.calibration.metrics.bootstrap import Bootstrap, Interval
-from c2t.calibration.metrics.labels import TrueLabels, normalise_label
+from c2t.calibration.metrics.labels import TrueLabels
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
+from c2t.runtime.labels.normalise import normalise_label
 from c2t.runtime.system.errors import EvaluationError
 
 Float64 = NDArray[np.float64]

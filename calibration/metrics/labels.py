@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
+
+from c2t.runtime.labels.normalise import normalise_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,6 @@ class TrueLabels:
     own: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
     assigned: tuple[str, ...] = ()
-
-
-def normalise_label(label: str) -> str:
-    """Lower case, spaces folded, a trailing "cell" or "cells" dropped (the paper's rule)."""
-    folded = " ".join(label.lower().split())
-    return re.sub(r"\s*\bcells?$", "", folded)
 
 
 def same_label(true: str | None, said: str | None) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from c2t.calibration.metrics.ontology import Ontology
+from c2t.runtime.labels.ontology import Ontology
 
 ALPHA = 0.9
 SCORE_MIN = 1e-4

@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 from c2t.calibration.metrics.accuracy import Accuracy, score_labels
-from c2t.calibration.metrics.labels import normalise_label
 from c2t.examples.demo.held_out import is_held_out
 from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
@@ -28,6 +27,7 @@ from c2t.runtime.cells.reader import CellCounts, open_cells
 from c2t.runtime.describe.caption import caption_fields
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import Model
+from c2t.runtime.labels.normalise import normalise_label
 from c2t.runtime.output.record import make_record
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import CellFileError

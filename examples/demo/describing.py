@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from c2t.calibration.metrics.accuracy import score_labels
-from c2t.calibration.metrics.labels import normalise_label
 from c2t.examples.demo.model_parts import encode_padded, pad_batch, prompt_padded
 from c2t.export.model.model import Cell2TextModel, generation_config
 from c2t.runtime.bundle.manifest import Generation, Prompt
 from c2t.runtime.describe.caption import CaptionFields, caption_fields
+from c2t.runtime.labels.normalise import normalise_label
 
 FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 EMPTY_TEXT = np.zeros(1, dtype=np.int64)

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from c2t.calibration.metrics.ontology import Ontology
-from c2t.calibration.metrics.ontology_file import installed_ontology, read_ontology
 from c2t.runtime.fields.reader import UNKNOWN, FieldReader
 from c2t.runtime.generation.candidate_names import NAME_LETTERS_MAX
+from c2t.runtime.labels.ontology import Ontology
+from c2t.runtime.labels.ontology_file import installed_ontology, read_ontology
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import C2TError
 

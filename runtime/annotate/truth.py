@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.calibration.evaluate.true_labels import UNKNOWN, FieldMap, read_label_map
 from c2t.runtime.annotate.labels import LabelError, Labels
 from c2t.runtime.cells.reader import CellCounts
+from c2t.runtime.labels.label_map import UNKNOWN, FieldMap, read_label_map
 
 SHOWN = 5
 

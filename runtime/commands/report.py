@@ -48,10 +48,10 @@ def report(
     It shows the types with their texts, shares and genes, the cells in a picture, how your labels
     compare, and what was unsure or refused. It fetches nothing and runs no script.
     """
+    from c2t.runtime.labels.label_map import cell_type_names
     from c2t.runtime.report.cells import CellsAsked
     from c2t.runtime.report.report import ReportOptions
     from c2t.runtime.report.write import WriteReportOptions, write_report
-    from c2t.runtime.summary.label_map import read_label_map
     from c2t.runtime.system.progress import progress_bar
 
     if label_map is not None and labels is None:
@@ -68,7 +68,7 @@ def report(
             force=force,
             about=ReportOptions(
                 cells=CellsAsked(path=cells, labels=labels, most_genes=genes),
-                label_map=None if label_map is None else read_label_map(label_map),
+                label_map=None if label_map is None else cell_type_names(label_map),
                 evidence=evidence,
                 groups=groups,
                 title=title,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2t.runtime.labels.label_map import cell_type_names
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
 from c2t.runtime.scverse.figure import check_save, finish, new_axes, plain
 from c2t.runtime.scverse.target import KEY
 from c2t.runtime.summary.cross_table import CrossTable, cross_table
-from c2t.runtime.summary.label_map import read_label_map
 from c2t.runtime.system.errors import ReportError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def compare(
         raise ReportError(problem, hint="give a number of lines of at least 1")
     own = column_of(adata, labels)
     described = described_types(adata, key)
-    names = read_label_map(Path(label_map)) if isinstance(label_map, (str, Path)) else label_map
+    names = cell_type_names(Path(label_map)) if isinstance(label_map, (str, Path)) else label_map
     table = cross_table(
         [own[row] for row in described.rows.tolist()], described.types, names, most=most
     )

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from c2t.calibration.metrics.labels import normalise_label
 from c2t.examples.demo import captions, describe_pbmc
 from c2t.examples.demo.captions import Donor, caption_parts, caption_text, read_caption_table
 from c2t.examples.demo.held_out import is_for_fitting, is_held_out
@@ -23,6 +22,7 @@ from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, read_rule
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.describe.caption import caption_fields
 from c2t.runtime.fields.reader import FieldReader
+from c2t.runtime.labels.normalise import normalise_label
 
 TEMPLATE = re.compile(
     r"This sample consists of (a|an) ([^,.]+), [^.]+\. It originates from the [^.]+ of a[^.]*\. "

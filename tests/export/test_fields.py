@@ -158,7 +158,7 @@ def test_files_that_give_no_names_are_refused(names: Any, tmp_path: Path) -> Non
 
 
 def test_every_name_of_the_real_ontologies_gets_its_own_id(tmp_path: Path) -> None:
-    from c2t.calibration.metrics.ontology_file import read_ontology
+    from c2t.runtime.labels.ontology_file import read_ontology
 
     files = sorted(shared("ontologies").glob("*-ontology-*.json.zst"))
     table, counts = term_table(files)

@@ -17,12 +17,12 @@ import numpy as np
 from changes import change_bytes, change_json, encode
 from child import Target
 
-from c2t.calibration.evaluate.true_labels import read_label_map
-from c2t.calibration.metrics.ontology_file import read_ontology
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
 from c2t.export.checkpoint.gene_dictionaries.pickled_dictionary import read_pickled_dictionary
 from c2t.runtime.annotate.calibration import load_calibration
 from c2t.runtime.annotate.labels import read_labels
+from c2t.runtime.labels.label_map import read_label_map
+from c2t.runtime.labels.ontology_file import read_ontology
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.journal import Journal, RunMark
 from c2t.runtime.output.record import Record

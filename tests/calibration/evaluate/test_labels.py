@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from c2t.calibration.evaluate.predicted_labels import LabelReader
-from c2t.calibration.evaluate.true_labels import read_label_map, read_true_labels
-from c2t.calibration.metrics.ontology import Ontology, Term
+from c2t.calibration.evaluate.true_labels import read_true_labels
+from c2t.runtime.labels.label_map import read_label_map
+from c2t.runtime.labels.ontology import Ontology, Term
 from c2t.runtime.system.errors import EvaluationError
 
 ALPHA_BETA = "CD4-positive, alpha-beta T cell"

@@ -9,7 +9,7 @@ import pytest
 from c2t.calibration.labels.naming import Namer, Reason, Terms, words_key
 from c2t.calibration.labels.proposal import propose_lines
 from c2t.calibration.labels.scores import any_renamed, propose
-from c2t.calibration.metrics.ontology import Ontology, Term
+from c2t.runtime.labels.ontology import Ontology, Term
 from c2t.runtime.system.errors import EvaluationError
 
 ONTOLOGY = Ontology(

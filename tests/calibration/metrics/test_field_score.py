@@ -7,8 +7,8 @@ from c2t.calibration.evaluate.evaluation_warnings import field_warnings
 from c2t.calibration.evaluate.true_labels import TrueLabels
 from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
 from c2t.calibration.metrics.field_score import judge_field
-from c2t.calibration.metrics.ontology import Ontology, Term
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
+from c2t.runtime.labels.ontology import Ontology, Term
 from c2t.runtime.system.errors import EvaluationError
 
 CELLS = Ontology(

@@ -1,6 +1,7 @@
 import pytest
 
-from c2t.calibration.metrics.labels import normalise_label, same_label
+from c2t.calibration.metrics.labels import same_label
+from c2t.runtime.labels.normalise import normalise_label
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from shared_data import shared
 
-from c2t.calibration.metrics.ontology import Ontology, Term
-from c2t.calibration.metrics.ontology_file import read_ontology
 from c2t.calibration.metrics.ontology_similarity import OntologySimilarity
+from c2t.runtime.labels.ontology import Ontology, Term
+from c2t.runtime.labels.ontology_file import read_ontology
 
 
 def ontology(parents: dict[str, tuple[str, ...]]) -> Ontology:

@@ -102,7 +102,10 @@ def test_a_cell_of_a_job_is_asked_about(service: Service, job: str, model: c2t.M
     assert genes.status_code == 200, genes.text
     evidence = list(model.explain(anndata_of(counts(CELLS)), ExplainOptions(runs=64)))[2]
     assert genes.json()["words"] == evidence.words
-    assert genes.json()["genes"][0]["gene_id"] == evidence.genes[0].gene_id
+    assert genes.json()["cell"] == evidence.cell
+    assert [gene["gene_id"] for gene in genes.json()["genes"]] == [
+        gene.gene_id for gene in evidence.strongest(4)
+    ]
 
 
 @pytest.mark.parametrize(

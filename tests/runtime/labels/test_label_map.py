@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from c2t.calibration.labels.label_map import check_known, read_label_map
 from c2t.calibration.labels.note import note_map
 from c2t.calibration.labels.proposal import propose_lines
 from c2t.calibration.labels.proposal_file import check_proposal_target, write_proposal
 from c2t.calibration.metrics.labels import TrueLabels
+from c2t.runtime.labels.label_map import check_known, read_label_map
 from c2t.runtime.system.errors import EvaluationError, OutputError
 
 OWN = ["B"] * 3 + ['CD14+ Mono, "x"'] * 4 + ["odd\tone"] * 2

@@ -24,7 +24,6 @@ from typing import Any
 
 import msgspec
 
-from c2t.calibration.labels.naming import Reason
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import EvaluationError
 
@@ -33,6 +32,8 @@ FIELDS = ("cell_type", "tissue", "disease", "sex", "age")
 LABEL_MAP_BYTES_MAX = 64 << 20
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 LABEL, NAME, TERM, USE, WHY = "label", "name", "ontology_id", "use", "why"
+UNKNOWN = {"", "unknown", "na", "nan"}  # in lower case: values that are no label
+ASSIGNED = "assignment"  # in the column why: the name was assigned on counts
 _YES, _NO = ("yes", "true", "1", "y"), ("no", "false", "0", "n")
 _JSON_HINT = 'give JSON such as {"CD14+ Mono": "CD14-positive monocyte"}, or a .csv or .tsv table'
 _TABLE_HINT = "give columns label and name, as `c2t evaluate --propose-label-map` writes them"
@@ -72,6 +73,19 @@ def read_label_map(path: Path | None) -> dict[str, FieldMap]:
         problem = f"the label map {path} names no label"
         raise EvaluationError(problem, hint=hint)
     return maps
+
+
+def cell_type_names(path: Path) -> dict[str, str]:
+    """What a label map calls the cell types: label of the data set -> name.
+
+    Raises:
+        EvaluationError: As `read_label_map`; or it has no names of cell types.
+    """
+    names = read_label_map(path).get("cell_type", FieldMap()).labels
+    if not names:
+        problem = f"the label map {path} names no cell type"
+        raise EvaluationError(problem, hint=_JSON_HINT)
+    return names
 
 
 def check_known(labels: Iterable[str], known: set[str], *, column: str) -> None:
@@ -169,7 +183,7 @@ def _of_table(path: Path, content: bytes) -> dict[str, FieldMap]:
         labels[row[LABEL]] = name = row[NAME].strip()
         if row.get(TERM, "").strip():
             terms[name] = row[TERM].strip()
-        if row.get(WHY, "") == Reason.assignment:
+        if row.get(WHY, "") == ASSIGNED:
             assigned.append(row[LABEL])
     return {"cell_type": FieldMap(labels=labels, terms=terms, assigned=tuple(assigned))}
 

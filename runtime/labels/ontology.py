@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from c2t.calibration.metrics.labels import normalise_label
+from c2t.runtime.labels.normalise import normalise_label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ import json
 import pytest
 from shared_data import shared
 
-from c2t.calibration.metrics.ontology import Ontology, Term
-from c2t.calibration.metrics.ontology_file import installed_ontology, read_ontology
+from c2t.runtime.labels.ontology import Ontology, Term
+from c2t.runtime.labels.ontology_file import installed_ontology, read_ontology
 from c2t.runtime.system.errors import EvaluationError
 
 OBO = """format-version: 1.2

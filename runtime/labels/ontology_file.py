@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from c2t.calibration.metrics.ontology import Ontology, Term
+from c2t.runtime.labels.ontology import Ontology, Term
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import EvaluationError
 
