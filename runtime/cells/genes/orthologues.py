@@ -138,7 +138,11 @@ def _rows(path: Path) -> list[list[str]]:
             if not text.strip() or (not found and text.startswith("#")):
                 continue
             separator = separator or ("\t" if "\t" in text else ",")
-            fields = next(csv.reader([text], delimiter=separator), [])
+            try:
+                fields = next(csv.reader([text], delimiter=separator), [])
+            except csv.Error as error:
+                problem = f"{path}, after {len(found):,} lines: {error}"
+                raise CellFileError(problem, hint=GET_ONE) from error
             if len(fields) > COLUMNS_MAX or len(found) > ROWS_MAX:
                 problem = f"{path} has more than {COLUMNS_MAX} columns or {ROWS_MAX:,} lines"
                 raise CellFileError(problem, hint=GET_ONE)

@@ -202,6 +202,7 @@ BAD = {
     "binary": bytes(range(256)) * 20,
     "cut": gzip.compress(b"mouse\thuman\n" * 1000)[:40],
     "long": b"x" * (1 << 23),
+    "long field": b"mouse\thuman\n" + b'"' + b"x" * 200_000 + b"\ty\n",
     "wide": b"\t".join([b"mouse"] * 5000) + b"\n",
     "unpaired": b"mouse\thuman\n"
     + b"".join(b"ENSMUSG00000000001\tENSG%011d\n" % n for n in (1, 2)),
