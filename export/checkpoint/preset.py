@@ -99,9 +99,9 @@ def outline_preset(options: PresetOptions) -> CheckpointOutline:
             projecting = build_projector(projector)
         block = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(seed)) * _SPREAD
         return LoadedParts(
-            encoder=_random_part(encoder_family(encoder.model_type), encoder, block),
+            encoder=random_part(encoder_family(encoder.model_type), encoder, block),
             projector=projecting,
-            decoder=_random_part(decoder_family(decoder.model_type), decoder, block),
+            decoder=random_part(decoder_family(decoder.model_type), decoder, block),
             layout=f"preset {preset}, random, projector {kind}",
         )
 
@@ -174,7 +174,7 @@ def synthetic_tokenizer(vocabulary_size: int) -> PreTrainedTokenizerFast:
     return fast
 
 
-def _random_part(family: ModelFamily, config: PretrainedConfig, block: torch.Tensor) -> nn.Module:
+def random_part(family: ModelFamily, config: PretrainedConfig, block: torch.Tensor) -> nn.Module:
     """An encoder or decoder whose weights repeat the block of random numbers."""
     model = build_empty(family, config)
     _fill_randomly(model, block)
