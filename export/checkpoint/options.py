@@ -31,7 +31,10 @@ class CheckpointOptions:
         Path | None, typer.Option(help="Geneformer's folder: config.json and weights.")
     ] = None
     llama: Annotated[
-        Path | None, typer.Option(help="Llama's folder: config.json, weights, tokenizer.")
+        Path | None,
+        typer.Option(
+            help="The decoder's folder, a Llama or another: config.json, weights, tokenizer."
+        ),
     ] = None
     checkpoint: Annotated[
         Path | None,

@@ -85,6 +85,7 @@ class GraphRun:
     def __init__(self, path: Path, config: PretrainedConfig) -> None:
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
+        settings.log_severity_level = 3  # caches that are not bound in place are no news here
         self._session = onnxruntime.InferenceSession(path, settings)
         self._sizes = sizes_of(config)
 
