@@ -92,7 +92,7 @@ def test_settings(damaged: Path, tmp_path: Path, options: dict[str, object], mat
 
 @pytest.mark.parametrize(
     ("part", "model_type", "known"),
-    [("llama", "qwen3", "llama (Llama)"), ("geneformer", "esm", "bert (Geneformer)")],
+    [("llama", "gpt2", "gpt_neox (GPT-NeoX)"), ("geneformer", "esm", "bert (Geneformer)")],
 )
 def test_unknown_families_are_refused_by_name(
     damaged: Path, tmp_path: Path, part: str, model_type: str, known: str
