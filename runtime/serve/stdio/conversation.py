@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import RawIOBase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 import c2t
+from c2t.runtime.serve.room.analysis_messages import AnnotateRequest, ExplainRequest
 from c2t.runtime.serve.room.asking import let_in
-from c2t.runtime.serve.room.names_once import check_request
+from c2t.runtime.serve.room.names_once import check_names_once, check_request
 from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.room.ticket import Ticket
+from c2t.runtime.serve.stdio.analysis import Analysis
 from c2t.runtime.serve.stdio.failures import rpc_error
 from c2t.runtime.serve.stdio.lines import LongLine, read_lines
 from c2t.runtime.serve.stdio.outbox import Begun, Outbox
@@ -53,7 +56,7 @@ class StdioOptions:
 
     Args:
         line_bytes: Longest line that is read.
-        requests: Descriptions that may be under way at a time.
+        requests: Descriptions and analyses that may be under way at a time.
         unsent: Answers that may wait for the peer to read. Then no more of it is read.
     """
 
@@ -151,6 +154,8 @@ class Conversation:
         methods: dict[str, Callable[[Call], bytes | None]] = {
             "initialize": self._initialize,
             "describe": self._describe,
+            "annotate": self._annotate,
+            "explain": self._explain,
             "cancel": self._cancel,
             "shutdown": self._shut_down,
         }
@@ -184,6 +189,45 @@ class Conversation:
         return result_line(request, result)
 
     def _describe(self, call: Call) -> bytes | None:
+        request = self._new(call)
+        params = _params(call, DescribeParams)
+        request.stream = params.stream
+
+        def start() -> Ticket:
+            check_request(bytes(call.params), params)
+            wake = partial(self._outbox.wake, request)
+            return self._room.describe(params, stream=params.stream, wake=wake)
+
+        return self._begin(request, start)
+
+    def _annotate(self, call: Call) -> bytes | None:
+        request = self._new(call)
+        params = _params(call, AnnotateRequest)
+
+        def annotate(unwanted: Callable[[], bool]) -> Any:
+            check_names_once(bytes(call.params), params.cells, beside=0)
+            return self._room.analyses.annotate(params, unwanted=unwanted)
+
+        wake = partial(self._outbox.wake, request)
+        return self._begin(request, partial(Analysis, annotate, wake))
+
+    def _explain(self, call: Call) -> bytes | None:
+        request = self._new(call)
+        params = _params(call, ExplainRequest)
+
+        def explain(unwanted: Callable[[], bool]) -> Any:
+            check_names_once(bytes(call.params), params.cells, beside=0)
+            return self._room.analyses.explain(params, unwanted=unwanted)
+
+        wake = partial(self._outbox.wake, request)
+        return self._begin(request, partial(Analysis, explain, wake))
+
+    def _new(self, call: Call) -> Begun:
+        """A request that wants to be under way.
+
+        Raises:
+            RpcError: It has no id, the service is stopping, or too many are under way.
+        """
         request = Begun(_id_of(call), stream=False)
         if self._stopping:
             hint = "start the service again"
@@ -192,8 +236,14 @@ class Conversation:
             problem = f"{self._options.requests} requests are under way"
             hint = "wait for an answer, or send more cells in one request"
             raise RpcError(Code.OVERLOADED, problem, hint=hint, retry_after=1)
-        params = _params(call, DescribeParams)
-        request.stream = params.stream
+        return request
+
+    def _begin(self, request: Begun, start: Callable[[], Ticket | Analysis]) -> bytes | None:
+        """Start a request, which is answered later; what it is answered with now, if not.
+
+        Raises:
+            RpcError: It is refused.
+        """
         if not self._outbox.reserve(request):
             # Without this id, which would answer the other request.
             problem = f"the id {request.id!r} belongs to a request under way"
@@ -201,10 +251,7 @@ class Conversation:
             return error_line(None, error)
         begun = False
         try:
-            check_request(bytes(call.params), params)
-            ticket = self._room.describe(
-                params, stream=params.stream, wake=partial(self._outbox.wake, request)
-            )
+            ticket = start()
             begun = True
         except C2TError as error:
             raise rpc_error(error) from None

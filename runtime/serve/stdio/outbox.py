@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from io import RawIOBase
 
 from c2t.runtime.serve.room.ticket import TextPiece, Ticket
+from c2t.runtime.serve.stdio.analysis import Analysis
 from c2t.runtime.serve.stdio.failures import rpc_error
 from c2t.runtime.serve.stdio.wire import (
     CellParams,
     Id,
     ProgressParams,
+    RpcError,
     TextParams,
     error_line,
     notification_line,
@@ -35,19 +37,19 @@ LOOK_UP_SECONDS = 0.5 if sys.platform == "win32" else None
 
 @dataclass(eq=False)
 class Begun:
-    """A `describe` that has not been answered.
+    """A `describe`, `annotate` or `explain` that has not been answered.
 
     Attributes:
         id: Its id.
         stream: Whether the peer wants to hear of it meanwhile.
-        ticket: None until the room has given it.
+        ticket: What will have the answer; None until it is under way.
         done: Cells that are finished, of which the peer was told.
         told: Whether the peer was told of it at all.
     """
 
     id: Id
     stream: bool
-    ticket: Ticket | None = None
+    ticket: Ticket | Analysis | None = None
     done: int = 0
     told: bool = False
 
@@ -92,7 +94,7 @@ class Outbox:
             self._begun[request.id] = request
             return True
 
-    def begin(self, request: Begun, ticket: Ticket) -> None:
+    def begin(self, request: Begun, ticket: Ticket | Analysis) -> None:
         """The room has taken a request whose id is reserved."""
         with self._changed:
             request.ticket = ticket
@@ -190,7 +192,7 @@ class Outbox:
         if ticket is None or self._begun.get(request.id) is not request:
             return  # cancelled meanwhile
         finished = ticket.finished  # before `take`, which then leaves nothing
-        if request.stream:
+        if request.stream and isinstance(ticket, Ticket):
             yield from self._heard(request, ticket)
         if not finished:
             return
@@ -202,6 +204,8 @@ class Outbox:
             yield result_line(request.id, ticket.response())
         except C2TError as error:
             yield error_line(request.id, rpc_error(error))
+        except RpcError as error:
+            yield error_line(request.id, error)
 
     def _heard(self, request: Begun, ticket: Ticket) -> Iterator[bytes]:
         cells = 0
