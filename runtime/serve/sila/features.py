@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +17,7 @@ import c2t
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.room.room import EngineRoom
+from c2t.runtime.serve.sila.commands.analyse_now import AnalyseNow
 from c2t.runtime.serve.sila.commands.boxed import BoxedCommand, HeldBytes
 from c2t.runtime.serve.sila.commands.describe_cells import DescribeCells
 from c2t.runtime.serve.sila.commands.describe_file import DescribeFile
@@ -61,7 +63,10 @@ def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLim
         assert isinstance(command, BoxedCommand)
         command.function, command.follow = runner.run, runner.follow
         command.lifetime = limits.lifetime
-    prompt = {
+    analyse = AnalyseNow(room, errors=errors, held=held)
+    prompt: dict[str, Callable[..., Any]] = {
+        "AnnotateNow": analyse.annotate,
+        "ExplainNow": analyse.explain,
         "DescribeNow": DescribeNow(submitter, errors=errors).run,
         "GetResults": GetResults(jobs, runs, errors=errors).run,
     }

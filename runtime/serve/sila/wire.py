@@ -9,6 +9,16 @@ import msgspec
 from msgspec import Meta
 
 from c2t.runtime.output.record import FIELD_COLUMNS
+from c2t.runtime.serve.room.analysis_messages import (
+    ANNOTATED_MAX,
+    EXPLAINED_MAX,
+    AnnotateRequest,
+    CountsAre,
+    EvidenceResult,
+    EvidenceSettings,
+    ExplainRequest,
+    LabelResult,
+)
 from c2t.runtime.serve.room.messages import (
     CELLS_MAX,
     CellResult,
@@ -37,13 +47,56 @@ def read_request(cells: bytes, settings: str, cells_max: int | None = None) -> D
     Raises:
         C2TError: They are not as the feature says.
     """
-    hint = 'send a list of cells: [{"id": "c1", "counts": {"ENSG00000141510": 3}}]'
-    decoded = decode_json(cells, Cells, name="Cells", error=CellFileError, hint=hint)
-    check_names_once(cells, decoded, beside=0)
+    decoded = _read_cells(cells)
     if cells_max is not None and len(decoded) > cells_max:
         problem = f"the call has {len(decoded):,} cells, at most {cells_max:,} are described now"
         raise CellFileError(problem, hint="use Describe Cells")
     return DescribeRequest(cells=decoded, settings=read_text(settings, Settings, "Settings"))
+
+
+def read_annotate(parameters: dict[str, Any]) -> AnnotateRequest:
+    """The parameters of Annotate Now.
+
+    Raises:
+        C2TError: They are not as the feature says.
+    """
+    cells = _few(_read_cells(parameters["Cells"]), ANNOTATED_MAX, "are annotated now")
+    settings = read_text(parameters["Settings"], CountsAre, "Settings")
+    labels, top = parameters["Labels"], parameters["Top"]
+    try:
+        return msgspec.convert(
+            {"cells": cells, "labels": labels, "top": top, "settings": settings}, AnnotateRequest
+        )
+    except msgspec.ValidationError as error:
+        problem = f"Labels or Top: {error}"
+        raise C2TError(problem, hint="see the feature for what they may hold") from None
+
+
+def read_explain(parameters: dict[str, Any]) -> ExplainRequest:
+    """The parameters of Explain Now.
+
+    Raises:
+        C2TError: They are not as the feature says.
+    """
+    return ExplainRequest(
+        cells=_few(_read_cells(parameters["Cells"]), EXPLAINED_MAX, "are explained now"),
+        evidence=read_text(parameters["Evidence"], EvidenceSettings, "Evidence"),
+        settings=read_text(parameters["Settings"], CountsAre, "Settings"),
+    )
+
+
+def _read_cells(content: bytes) -> list[CountedCell]:
+    hint = 'send a list of cells: [{"id": "c1", "counts": {"ENSG00000141510": 3}}]'
+    cells = decode_json(content, Cells, name="Cells", error=CellFileError, hint=hint)
+    check_names_once(content, cells, beside=0)
+    return cells
+
+
+def _few(cells: list[CountedCell], most: int, done: str) -> list[CountedCell]:
+    if len(cells) > most:
+        problem = f"the call has {len(cells):,} cells, at most {most:,} {done}"
+        raise CellFileError(problem, hint="send fewer at a time, or give the command line a file")
+    return cells
 
 
 def read_text(text: str, kind: type[T], name: str) -> T:
@@ -57,8 +110,8 @@ def read_text(text: str, kind: type[T], name: str) -> T:
     return decode_json(content, kind, name=name, error=C2TError, hint=hint)
 
 
-def json_line(result: CellResult) -> bytes:
-    """A result as a line of JSON, newline included: the line of an output file."""
+def json_line(result: CellResult | LabelResult | EvidenceResult) -> bytes:
+    """A result as a line of JSON, newline included."""
     return msgspec.json.encode(result) + b"\n"
 
 
