@@ -74,7 +74,7 @@ JOURNEYS = (
             "export.checkpoint:build_part",
             "export.encoders:write_encoder_graph",
             "export.projectors:write_projector_graph",
-            "export.decoders:write_decoder_graph",
+            "export.decoders:write_cached_decoder",
             "export:write_tables",
             "export.parity:check_parity",
             "export:golden_cells",
