@@ -91,7 +91,7 @@ NumBeamsOption = Annotated[int | None, typer.Option(min=1, help="1 is greedy sea
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Cells written at the same time.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")]
 LabelMapOption = Annotated[
-    Path | None, typer.Option(help="JSON: a label of the file -> its name in the texts.")
+    Path | None, typer.Option(help="What labels mean: .csv or .tsv with label and name, or JSON.")
 ]
 OntologyOption = Annotated[
     Path | None, typer.Option(help="Cell Ontology, .obo or .json[.gz|.zst].  [default: installed]")
