@@ -1,6 +1,6 @@
 """The nodes of the one decoder graph that the step kernels compute, float32 or quantised.
 
-See `c2t.export.decoders.llama`, and `c2t.calibration.quantise.quantised_graph` for int8.
+See `c2t.export.decoders.layer_graph`, and `c2t.calibration.quantise.quantised_graph` for int8.
 """
 
 from __future__ import annotations

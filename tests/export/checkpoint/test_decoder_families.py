@@ -9,7 +9,7 @@ import peft
 import pytest
 import torch
 from family_bundles import SIZES, family_checkpoint, family_folders
-from reference_checkpoints import MERGED, PROMPT, load, save_adapter
+from reference_checkpoints import PROMPT, load, save_adapter
 from tiny_models import ReferenceLayout, tiny_cell
 
 from c2t.export.checkpoint.folder import save_checkpoint
@@ -22,6 +22,8 @@ OTHER_NAMES = {
     "gpt_neox": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
     "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
 }
+# Merging reorders the arithmetic, of logits up to 20.
+MERGED = {"rtol": 1e-4, "atol": 1e-4}
 LLAMA_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 EVERY = pytest.mark.parametrize("family", FAMILIES)
 
@@ -116,5 +118,5 @@ def test_a_decoder_s_folder_of_another_family(tmp_path: Path) -> None:
     original = family_checkpoint("qwen2")
     torch.save(ReferenceLayout(original.model).state_dict(), tmp_path / "best.pt")
     folders = family_folders(tmp_path, "llama")
-    with pytest.raises(Exception, match=r"q_proj.bias \[32\]: has no place in the decoder"):
+    with pytest.raises(Exception, match=r"q_proj.bias \[64\]: has no place in the decoder"):
         load(folders, SIZES, checkpoint=tmp_path / "best.pt")

@@ -11,7 +11,7 @@ from tiny_bundle import TinyBundle, write_bundle
 from tiny_models import tiny_cell
 
 from c2t.export.decoders.families import FAMILIES
-from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import CaptionFiles, LoadedCheckpoint
 from c2t.export.parity.check import check_parity
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -29,7 +29,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     phrases = folder / "phrases.txt"
     phrases.write_text("".join(loaded.tokenizer.decode(ids).strip() + "\n" for ids in written))
     (folder / "bundle").mkdir()
-    return write_bundle(folder / "bundle", replace(loaded, phrases=phrases))
+    return write_bundle(folder / "bundle", replace(loaded, captions=CaptionFiles(phrases=phrases)))
 
 
 def cells() -> list[list[int]]:
