@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import c2t
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import MANIFEST_NAME
 from c2t.runtime.bundle.manifest_file import parse_manifest, write_manifest
@@ -31,3 +35,11 @@ def with_rules(folder: Path, rules: FieldRules = RULES) -> Path:
     names = [*manifest.files, RULES_NAME]
     write_manifest(folder, replace(manifest, files=file_entries(folder, names)))
     return folder
+
+
+@contextmanager
+def model_with_fields(bundle: Path, folder: Path) -> Iterator[c2t.Model]:
+    """A model over a copy of a tiny bundle; nearly all of its texts say a cell type."""
+    there = with_rules(Path(shutil.copytree(bundle, folder / "with_fields")))
+    with c2t.open(there, c2t.DescribeOptions(threads=1, engine="cpu", batch_size=2)) as model:
+        yield model

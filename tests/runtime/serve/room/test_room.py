@@ -228,7 +228,8 @@ def test_settings_nobody_uses_make_room_for_others(model: c2t.Model, monkeypatch
             cells=counted_cells(counts(2)), settings=Settings(max_new_tokens=length)
         )
         room.describe(request).wait(60)
-    assert len(model._describers) <= 2
+    # Labels may have been compared with this model before: that describer is kept.
+    assert sum(options.max_new_tokens is not None for options in model._describers) <= 2
     for length in (7, 8):  # opened before the gate
         request = DescribeRequest(
             cells=counted_cells(counts(1)), settings=Settings(max_new_tokens=length)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from explain_bundle import model_with_fields
 from held_analyses import LABELS, HeldAnalyses, until_waiting
 from serve_cells import counted_cells, counts
 from stdio_peer import Hosted, describe_params
@@ -49,16 +51,22 @@ def test_labels_are_those_of_the_room(host: Hosted, room: EngineRoom) -> None:
     assert [len(cell["top"]) for cell in found["cells"]] == [2, 2, 2]
 
 
-def test_evidence_is_that_of_the_room(host: Hosted, room: EngineRoom) -> None:
-    values, evidence = counts(2), {"runs": 64, "genes": 5}
-    host.ask("why", "explain", describe_params(values, evidence=evidence))
-    found = host.answer("why")["result"]
-    request = ExplainRequest(
-        cells=counted_cells(values), evidence=EvidenceSettings(runs=64, genes=5)
-    )
-    assert found == msgspec.to_builtins(room.analyses.explain(request))
-    assert [cell["cell"] for cell in found["cells"]] == ["cell0", "cell1"]
-    assert all(cell["text"] for cell in found["cells"])
+def test_evidence_is_that_of_the_room(tiny_bundle_folder: Path, tmp_path: Path) -> None:
+    values, evidence = counts(4), {"runs": 64, "genes": 5}
+    with model_with_fields(tiny_bundle_folder, tmp_path) as model:
+        room = EngineRoom(model)
+        with Hosted(room) as host:
+            host.initialize()
+            host.ask("why", "explain", describe_params(values, evidence=evidence))
+            found = host.answer("why")["result"]
+        request = ExplainRequest(
+            cells=counted_cells(values), evidence=EvidenceSettings(runs=64, genes=5)
+        )
+        assert found == msgspec.to_builtins(room.analyses.explain(request))
+        room.close()
+    explained = [cell for cell in found["cells"] if cell["error"] is None]
+    assert len(explained) > 1
+    assert all(len(cell["genes"]) == 5 and 0 < cell["runs"] <= 64 for cell in explained)
 
 
 def test_other_requests_go_on(host: Hosted, held: HeldAnalyses) -> None:
