@@ -90,7 +90,7 @@ C2T_API int32_t c2t_last_retry_after(void);
  *   command        program of the child; "c2t", looked for in PATH
  *   argument       one more argument of the child; each call adds one
  *   start_timeout  seconds until the service must have opened the bundle; 300
- *   timeout        seconds that a description may take; 600; 0: as long as it takes
+ *   timeout        seconds that a request may take; 600; 0: as long as it takes
  *   close_timeout  seconds that the child may take to end before it is killed; 10
  *   stderr         what becomes of the child's standard error: "keep" its last line, for
  *                  c2t_last_problem (the default), or "pass" all of it on to our own, too
@@ -141,7 +141,21 @@ typedef int32_t (*c2t_stream)(void *user, size_t cell, size_t changed_from, cons
  * c2t_result_error. */
 C2T_API int32_t c2t_describe(c2t_service *service, const c2t_request *request, c2t_stream stream,
                              void *user, c2t_result **result);
-/* Let every c2t_describe of this service that is under way return C2T_ERROR_CANCELLED. */
+/* What a service can do beside describing; blocks. Cells and settings (counts_are, min_coverage and
+ * organism only) are the request's; params is a JSON object of all else, or NULL for none. Methods:
+ *   annotate   how probable labels are, at most 256 cells: {"labels": ["B cell", "T cell"], "top": 3}
+ *   explain    the genes that texts rest on, at most 16 cells: {"evidence": {"field": "cell_type",
+ *              "label": "B cell", "runs": 256, "genes": 30, "seed": 0}}, each of them or none. A
+ *              cell takes as long as some hundred descriptions: see the option timeout.
+ * *answer is what the service answers, a JSON object {"cells": [...], "warnings": [...]}, on one line:
+ * the fields of a cell are those of a line of `c2t annotate` or `c2t explain`. c2t_text_free is its
+ * end. Where it returns anything but C2T_OK, *answer is NULL; C2T_ERROR_SERVICE also says that a
+ * service is older than the method. One of them is done at a time, of all clients together. */
+C2T_API int32_t c2t_call(c2t_service *service, const char *method, const c2t_request *request,
+                         const char *params, char **answer);
+C2T_API void c2t_text_free(char *text);
+
+/* Let every c2t_describe and c2t_call of this service that is under way return C2T_ERROR_CANCELLED. */
 C2T_API int32_t c2t_cancel(c2t_service *service);
 
 /* A result: cells in the order of the request. Outside of it, functions return NULL, NaN or -1. */

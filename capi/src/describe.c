@@ -138,6 +138,17 @@ void c2t_leave(c2t_service *service, c2t_pending *pending) {
     c2t_json_free(&pending->answer);
 }
 
+int32_t c2t_send(c2t_service *service, c2t_pending *pending, const c2t_buffer *line,
+                 uint64_t deadline, c2t_stream stream, void *user) {
+    if (line->failed) return c2t_fail_memory();
+    if (line->size > service->line_limit)
+        return c2t_fail(C2T_ERROR_ARGUMENT, "send fewer cells at a time",
+                        "the request has %zu bytes; the service takes %zu", line->size,
+                        service->line_limit);
+    c2t_exchange(service, pending, line, deadline, stream, user);
+    return pending->failure.code == C2T_OK ? C2T_OK : c2t_report(&pending->failure);
+}
+
 /* Make the result, and tell the callback the ends that it has not heard. */
 static int32_t conclude(c2t_service *service, c2t_pending *pending, size_t cells, c2t_stream stream,
                         void *user, c2t_result **result) {
@@ -181,18 +192,9 @@ int32_t c2t_describe(c2t_service *service, const c2t_request *request, c2t_strea
     int32_t code = c2t_enter(service, &pending);
     if (code == C2T_OK) {
         c2t_request_line(request, pending.id, stream != NULL, &line);
-        if (line.failed) {
-            code = c2t_fail_memory();
-        } else if (line.size > service->line_limit) {
-            code = c2t_fail(C2T_ERROR_ARGUMENT, "send fewer cells at a time",
-                            "the request has %zu bytes; the service takes %zu", line.size,
-                            service->line_limit);
-        } else {
-            c2t_exchange(service, &pending, &line, deadline, stream, user);
-            code = pending.failure.code != C2T_OK
-                       ? c2t_report(&pending.failure)
-                       : conclude(service, &pending, request->count, stream, user, result);
-        }
+        code = c2t_send(service, &pending, &line, deadline, stream, user);
+        if (code == C2T_OK)
+            code = conclude(service, &pending, request->count, stream, user, result);
         c2t_leave(service, &pending);
     }
     c2t_buffer_free(&line);

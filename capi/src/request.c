@@ -193,13 +193,19 @@ void c2t_request_free(c2t_request *request) {
     free(request);
 }
 
-void c2t_request_line(const c2t_request *request, uint64_t id, int stream, c2t_buffer *line) {
-    int first = 1;
+/* Up to the params of a request. */
+static void begin_line(c2t_buffer *line, uint64_t id, const char *method) {
     c2t_buffer_text(line, "{\"jsonrpc\":\"2.0\",\"id\":");
     c2t_buffer_integer(line, id);
-    c2t_buffer_text(line, ",\"method\":\"describe\",\"params\":{\"stream\":");
-    c2t_buffer_text(line, stream ? "true" : "false");
-    c2t_buffer_text(line, ",\"settings\":{");
+    c2t_buffer_text(line, ",\"method\":");
+    c2t_buffer_string(line, method);
+    c2t_buffer_text(line, ",\"params\":{");
+}
+
+/* Settings and cells, which are the last of the params. */
+static void end_line(c2t_buffer *line, const c2t_request *request) {
+    int first = 1;
+    c2t_buffer_text(line, "\"settings\":{");
     for (size_t i = 0; i < C2T_SETTINGS; i++) {
         if (request->settings[i] == NULL) continue;
         if (!first) c2t_buffer_text(line, ",");
@@ -212,4 +218,18 @@ void c2t_request_line(const c2t_request *request, uint64_t id, int stream, c2t_b
     c2t_buffer_text(line, "},\"cells\":");
     c2t_buffer_add(line, request->cells.data, request->cells.size);
     c2t_buffer_text(line, "}}]}}\n");
+}
+
+void c2t_request_line(const c2t_request *request, uint64_t id, int stream, c2t_buffer *line) {
+    begin_line(line, id, "describe");
+    c2t_buffer_text(line, stream ? "\"stream\":true," : "\"stream\":false,");
+    end_line(line, request);
+}
+
+void c2t_request_call(const c2t_request *request, uint64_t id, const char *method,
+                      const c2t_buffer *members, c2t_buffer *line) {
+    begin_line(line, id, method);
+    c2t_buffer_add(line, members->data, members->size);
+    if (members->size > 0) c2t_buffer_text(line, ",");
+    end_line(line, request);
 }

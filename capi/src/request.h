@@ -23,5 +23,8 @@ struct c2t_request {
 
 /* The line that sends a request. Where memory is short, `line` says so. */
 void c2t_request_line(const c2t_request *request, uint64_t id, int stream, c2t_buffer *line);
+/* The same for another method. members: of its params, as they stand between the braces of an object. */
+void c2t_request_call(const c2t_request *request, uint64_t id, const char *method,
+                      const c2t_buffer *members, c2t_buffer *line);
 
 #endif

@@ -44,6 +44,9 @@ int32_t c2t_enter(c2t_service *service, c2t_pending *pending);
 /* Send a line and wait for the answer; tell `stream` of texts meanwhile. Fills in the failure. */
 void c2t_exchange(c2t_service *service, c2t_pending *pending, const c2t_buffer *line,
                   uint64_t deadline, c2t_stream stream, void *user);
+/* The same, of a line that may be too long or short of memory. Reports its failure. */
+int32_t c2t_send(c2t_service *service, c2t_pending *pending, const c2t_buffer *line,
+                 uint64_t deadline, c2t_stream stream, void *user);
 /* Tell of texts until there are no more. Returns C2T_OK, or C2T_ERROR_CANCELLED where the callback
  * wants it; the lock is held, except in the callback. */
 int32_t c2t_tell(c2t_service *service, c2t_pending *pending, c2t_stream stream, void *user);

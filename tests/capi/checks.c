@@ -68,7 +68,7 @@ int main(int count, char **arguments) {
         {"stream", check_stream},       {"arguments", check_arguments}, {"threads", check_threads},
         {"callbacks", check_callbacks}, {"cancel", check_cancel},       {"timeout", check_timeout},
         {"killed", check_killed},       {"again", check_again},         {"locale", check_locale},
-        {"hostile", check_hostile},
+        {"hostile", check_hostile},     {"call", check_call},
     };
     CHECK(count == 4);
     kind = arguments[2];

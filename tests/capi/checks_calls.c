@@ -111,6 +111,63 @@ void check_arguments(void) {
     OK(c2t_close(service));
 }
 
+/* How often a text has a part. */
+static int times(const char *text, const char *part) {
+    int number = 0;
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part)) number++;
+    return number;
+}
+
+void check_call(void) {
+    const int32_t wrong = C2T_ERROR_ARGUMENT;
+    const char *labels = "{\"labels\": [\"B cell\",\n \"T \\u0063ell\"],\r\n\t\"top\": 1}\n";
+    c2t_service *service = open_with(NULL, NULL);
+    c2t_request *request;
+    char *answer = (char *)"", *again;
+    OK(c2t_request_new(&request));
+    refused(c2t_call(service, "annotate", request, labels, &answer), wrong, "no cells");
+    CHECK(answer == NULL);
+    c2t_request_free(request);
+    request = cells(3, 0);
+    refused(c2t_call(NULL, "annotate", request, labels, &answer), wrong, "NULL");
+    refused(c2t_call(service, NULL, request, labels, &answer), wrong, "NULL");
+    refused(c2t_call(service, "annotate", NULL, labels, &answer), wrong, "NULL");
+    refused(c2t_call(service, "annotate", request, labels, NULL), wrong, "NULL");
+    refused(c2t_call(service, "shutdown", request, NULL, &answer), wrong, "shutdown");
+    refused(c2t_call(service, "\xff", request, NULL, &answer), wrong, "UTF-8");
+    refused(c2t_call(service, "annotate", request, "[]", &answer), wrong, "JSON object");
+    refused(c2t_call(service, "annotate", request, "{\"labels\": [}", &answer), wrong, "JSON object");
+    refused(c2t_call(service, "annotate", request, "{\"a\": \"\xff\"}", &answer), wrong, "JSON");
+    refused(c2t_call(service, "annotate", request, "{}} , {", &answer), wrong, "JSON object");
+    refused(c2t_call(service, "annotate", request, "{\"top\": 1, \"top\": 2}", &answer), wrong, "once");
+    refused(c2t_call(service, "annotate", request, "{\"cells\": []}", &answer), wrong, "cells");
+    refused(c2t_call(service, "annotate", request, NULL, &answer), wrong, "labels");
+    refused(c2t_call(service, "annotate", request, "", &answer), wrong, "JSON object");
+    refused(c2t_call(service, "explain", request, "{\"evidence\": {\"field\": \"mood\"}}", &answer),
+            wrong, "mood");
+    refused(c2t_call(service, "dream", request, "{}", &answer), C2T_ERROR_SERVICE, "dream");
+    CHECK(answer == NULL);
+
+    OK(c2t_call(service, "annotate", request, labels, &answer));
+    CHECK(strncmp(answer, "{\"cells\":[{\"cell\":\"cell0\",\"label\":\"", 34) == 0);
+    CHECK(times(answer, "\"cell\":") == 3 && times(answer, "\"top\":[{") == 3);
+    CHECK(times(answer, "\"label\":\"B cell\"") + times(answer, "\"label\":\"T cell\"") == 6);
+    CHECK(strchr(answer, '\n') == NULL && answer[strlen(answer) - 1] == '}');
+    OK(c2t_call(service, "annotate", request, labels, &again));
+    CHECK(strcmp(answer, again) == 0);
+    c2t_text_free(answer);
+    c2t_text_free(again);
+    OK(c2t_call(service, "explain", request, NULL, &answer));
+    CHECK(times(answer, "\"field\":\"cell_type\"") == 3);
+    printf("%s\n", answer);
+    c2t_text_free(answer);
+    OK(c2t_request_set(request, "num_beams", "2")); /* nothing is written here */
+    refused(c2t_call(service, "explain", request, NULL, &answer), wrong, "num_beams");
+    c2t_text_free(NULL);
+    c2t_request_free(request);
+    OK(c2t_close(service));
+}
+
 /* Numbers under the locale of the environment; what arrives is the test's matter. */
 void check_locale(void) {
     char shown[32];
@@ -169,6 +226,15 @@ void check_hostile(void) {
                code ? c2t_last_hint() : "");
         CHECK((code == C2T_OK) == (service != NULL));
         if (code != C2T_OK) continue;
+        if (getenv("METHOD")) {
+            char *answer;
+            code = c2t_call(service, getenv("METHOD"), request, getenv("PARAMS"), &answer);
+            printf("call %d %s\n", (int)code, code ? c2t_last_problem() : answer);
+            CHECK((code == C2T_OK) == (answer != NULL));
+            c2t_text_free(answer);
+            c2t_close(service);
+            continue;
+        }
         code = c2t_describe(service, request, i % 2 ? NULL : doubt, &so_far, &result);
         printf("describe %d %s | %s | %d\n", (int)code, code ? c2t_last_problem() : "",
                code ? c2t_last_hint() : "", (int)c2t_last_retry_after());

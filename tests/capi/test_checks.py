@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from capi_programs import CHECKS, need
 
-EVERYWHERE = ("arguments", "stream", "threads", "callbacks", "cancel", "timeout", "again")
+EVERYWHERE = ("arguments", "stream", "threads", "callbacks", "cancel", "timeout", "again", "call")
 Build = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -185,6 +185,7 @@ static int read_value(reader *r, uint32_t index, int depth) {
     size_t length = c2t_read_number(r->at, left, &node->number);
     if (length == 0) return bad(r, C2T_ERROR_PROTOCOL);
     node->type = JSON_NUMBER;
+    node->text = r->at;
     r->at += length;
     return 1;
 }
@@ -205,6 +206,29 @@ void c2t_json_free(json_document *document) {
     free(document->line);
     free(document->nodes);
     memset(document, 0, sizeof *document);
+}
+
+void c2t_json_write(const json_document *document, const json_node *node, c2t_buffer *out) {
+    int is_object = node->type == JSON_OBJECT;
+    switch (node->type) {
+    case JSON_NULL: c2t_buffer_text(out, "null"); return;
+    case JSON_FALSE: c2t_buffer_text(out, "false"); return;
+    case JSON_TRUE: c2t_buffer_text(out, "true"); return;
+    case JSON_STRING: c2t_buffer_string(out, node->text); return;
+    case JSON_NUMBER: c2t_buffer_add(out, node->text, strspn(node->text, "+-.0123456789Ee")); return;
+    default: break;
+    }
+    c2t_buffer_text(out, is_object ? "{" : "[");
+    for (uint32_t i = node->first; i; i = document->nodes[i].next) {
+        const json_node *value = &document->nodes[i];
+        if (i != node->first) c2t_buffer_text(out, ",");
+        if (is_object) {
+            c2t_buffer_string(out, value->key);
+            c2t_buffer_text(out, ":");
+        }
+        c2t_json_write(document, value, out);
+    }
+    c2t_buffer_text(out, is_object ? "}" : "]");
 }
 
 const json_node *c2t_json_member(const json_document *document, const json_node *object,
