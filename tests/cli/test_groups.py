@@ -9,11 +9,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from cell_libraries import pd
+from cell_libraries import needs_anndata, pd
 from cli_process import Command, random_cells
 
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.model import open_model
+
+pytestmark = needs_anndata
 
 
 @pytest.fixture(scope="module")

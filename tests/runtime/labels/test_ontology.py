@@ -42,6 +42,7 @@ name: part of
 
 
 def test_reads_obo(tmp_path):
+    pytest.importorskip("obonet", reason="obonet is not installed: c2t[evaluate]")
     path = tmp_path / "cl.obo"
     path.write_text(OBO)
     found = read_ontology(path)
@@ -139,6 +140,7 @@ def test_the_guide_is_optional(tmp_path, monkeypatch):
 
 
 def test_current_cell_ontology():
+    pytest.importorskip("zstandard", reason="zstandard is not installed: c2t[evaluate]")
     found = read_ontology(shared("ontologies/CL-ontology-v2026-03-26.json.zst"))
     number = found.find("T lymphocyte")
     assert found.terms[number].id == "CL:0000084"
