@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.serve.jobs.errors import (
     JobError,
     JobNotReadyError,
@@ -20,7 +19,7 @@ from c2t.runtime.serve.jobs.errors import (
 from c2t.runtime.serve.jobs.folders import Folders, storing
 from c2t.runtime.serve.jobs.groups import write_group_results
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
-from c2t.runtime.serve.jobs.inputs.reopen import open_cells_again
+from c2t.runtime.serve.jobs.inputs.reopen import cell_source
 from c2t.runtime.serve.jobs.inputs.request import JobRequest
 from c2t.runtime.serve.jobs.inputs.uploads import ByteBudget, Upload
 from c2t.runtime.serve.jobs.lines import Lines, read_lines, removed
@@ -45,6 +44,7 @@ from c2t.runtime.serve.jobs.state import (
     ResultFormat,
 )
 from c2t.runtime.serve.jobs.store import Store
+from c2t.runtime.serve.room.analyses import CellSource
 from c2t.runtime.serve.room.limits import StoppingError
 from c2t.runtime.serve.room.messages import DescribeRequest, Settings
 from c2t.runtime.serve.room.room import EngineRoom
@@ -347,15 +347,15 @@ class Jobs:
                 entry.bytes = entry.folder.bytes()
             return target
 
-    def cells(self, job_id: str) -> AbstractContextManager[CellReader]:
-        """The cells of a job, read as it reads them, until the block ends.
+    def cells(self, job_id: str) -> CellSource:
+        """The cells of a job, to ask about one of them.
 
         Raises:
             JobNotFoundError: There is none of that name.
-            C2TError: They cannot be read, or are others than those that were described.
+            C2TError: Somebody has changed what is kept of it.
         """
-        entry = self._registry.entry(job_id)
-        return open_cells_again(entry.folder, self._allowed, self._room.model.bundle)
+        folder = self._registry.entry(job_id).folder
+        return cell_source(job_id, folder, self._allowed, self._room.model.bundle)
 
     def _write(self, entry: JobEntry, target: Path, kind: ResultFormat) -> None:
         """Write a file of results."""

@@ -11,6 +11,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from c2t.runtime.cells.counted_cells import ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.explainer import Explainer
 from c2t.runtime.describe.model import Model
 from c2t.runtime.explain.gene_names import GeneNames
@@ -38,7 +40,7 @@ from c2t.runtime.serve.room.analysis_messages import (
 )
 from c2t.runtime.serve.room.audit import SCOPE, RoomAudit, refusing
 from c2t.runtime.serve.room.limits import JobCancelled, OverloadedError
-from c2t.runtime.serve.room.messages import CountedCell
+from c2t.runtime.serve.room.messages import CountedCell, Settings
 from c2t.runtime.serve.room.observer import Observer
 from c2t.runtime.system.errors import CellFileError, EngineError
 
@@ -61,6 +63,32 @@ class AnalysedRoom(Protocol):
 
     def busy(self) -> AbstractContextManager[None]:
         """Something is under way."""
+
+    def describe_options(self, settings: Settings) -> DescribeOptions:
+        """The options of a request with these settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSource:
+    """A file that was described.
+
+    Args:
+        name: What the audit trail calls it.
+        settings: How its texts were written.
+        open: Opens it as it was read then.
+    """
+
+    name: str
+    settings: Settings
+    open: Callable[[], AbstractContextManager[CellReader]]
+
+
+class _Asked(msgspec.Struct):
+    """A question about a cell of a file, for its hash in the audit trail."""
+
+    source: str
+    place: int
+    about: EvidenceSettings | list[str]
 
 
 class Analyses:
@@ -104,7 +132,7 @@ class Analyses:
                 for cell in self._until(annotator.annotate([cells]), unwanted)
             ]
             response = AnnotateResponse(results, [*warnings, *annotator.doubts])
-            self._record(request, response, "labels were compared")
+            self._record(request, response, "labels were compared", _cells_of(request))
         return response
 
     def explain(
@@ -124,40 +152,40 @@ class Analyses:
             cells, warnings = self._read(request.cells, request.settings)
             results = self._evidence([cells], request.evidence, self._names, unwanted)
             response = ExplainResponse(results, list(warnings))
-            self._record(request, response, "texts were explained")
+            self._record(request, response, "texts were explained", _cells_of(request))
         return response
 
     def explain_cell(
         self,
-        reader: CellReader,
+        source: CellSource,
         place: int,
-        settings: EvidenceSettings,
+        evidence: EvidenceSettings,
         *,
         unwanted: Unwanted = lambda: False,
     ) -> EvidenceResult:
-        """Explain the text of one cell of a file.
+        """Explain the text of one cell of a file, written as that file's texts are.
 
         Args:
-            reader: The open file.
+            source: The file.
             place: Among its chosen cells.
-            settings: What to explain.
+            evidence: What to explain.
             unwanted: Asked after every run.
 
         Raises:
             C2TError: The texts have no such field; the file cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        check_place(reader, place)
-        with refusing(self._room.audit), self._turned(unwanted):
+        options = self._room.describe_options(source.settings)
+        with self._cell(source, place, unwanted) as (reader, cell):
             names = GeneNames(self._room.model.bundle.genes, reader)
-            chunks = reader.chunks(place, place + 1)
-            (result,) = self._evidence(chunks, settings, names, unwanted)
-            self._record(settings, result, f"the text of cell {place + 1} was explained")
+            (result,) = self._evidence([cell], evidence, names, unwanted, options)
+            asked = _Asked(source.name, place, evidence)
+            self._record(asked, result, f"the text of {result.cell} was explained", source.name)
         return result
 
     def annotate_cell(
         self,
-        reader: CellReader,
+        source: CellSource,
         place: int,
         labels: Sequence[str],
         *,
@@ -167,7 +195,7 @@ class Analyses:
         """Compare labels for one cell of a file.
 
         Args:
-            reader: The open file.
+            source: The file.
             place: Among its chosen cells.
             labels: As of `AnnotateRequest`.
             top: Likewise.
@@ -177,15 +205,31 @@ class Analyses:
             C2TError: Labels that cannot be compared; the file cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        check_place(reader, place)
-        with refusing(self._room.audit), self._turned(unwanted):
+        with self._cell(source, place, unwanted) as (_, cell):
             annotator = self._room.model.annotator(labels)
-            chunks = reader.chunks(place, place + 1)
-            results = [label_result(cell, top) for cell in annotator.annotate(chunks)]
+            results = [label_result(labelled, top) for labelled in annotator.annotate([cell])]
             response = AnnotateResponse(results, annotator.doubts)
-            asked = [*labels, str(place)]
-            self._record(asked, response, f"labels were compared for cell {place + 1}")
+            asked = _Asked(source.name, place, list(labels))
+            said = f"labels were compared for {results[0].cell}"
+            self._record(asked, response, said, source.name)
         return response
+
+    @contextmanager
+    def _cell(
+        self, source: CellSource, place: int, unwanted: Unwanted
+    ) -> Iterator[tuple[CellReader, EncodedCells]]:
+        """An open file and one of its cells, when it is this analysis's turn.
+
+        Raises:
+            CellFileError: There is no such cell, or the file cannot be read.
+        """
+        with refusing(self._room.audit), self._turned(unwanted), source.open() as reader:
+            if place >= reader.n_cells:
+                problem = f"there is no cell {place:,}"
+                hint = f"there are {reader.n_cells:,}, counted from 0"
+                raise CellFileError(problem, hint=hint)
+            (cell,) = reader.chunks(place, place + 1)
+            yield reader, cell
 
     @cached_property
     def _names(self) -> GeneNames:
@@ -208,6 +252,7 @@ class Analyses:
         settings: EvidenceSettings,
         names: GeneNames,
         unwanted: Unwanted,
+        describing: DescribeOptions | None = None,
     ) -> list[EvidenceResult]:
         def advance(runs: int) -> None:
             self._check(unwanted)
@@ -216,13 +261,17 @@ class Analyses:
         options = ExplainOptions(
             field=settings.field, label=settings.label, runs=settings.runs, seed=settings.seed
         )
-        explainer = Explainer(
-            model.bundle, model.describer(), options, names=names, advance=advance
-        )
-        return [
-            evidence_result(cell, settings.genes)
-            for cell in self._until(explainer.explain(chunks), unwanted)
-        ]
+        describing = describing or model.options
+        describer = model.describer(describing)
+        explainer = Explainer(model.bundle, describer, options, names=names, advance=advance)
+        try:
+            return [
+                evidence_result(cell, settings.genes)
+                for cell in self._until(explainer.explain(chunks), unwanted)
+            ]
+        finally:
+            if describing != model.options:
+                model.forget(describing)
 
     @contextmanager
     def _turned(self, unwanted: Unwanted) -> Iterator[None]:
@@ -268,7 +317,7 @@ class Analyses:
             yield item
 
     def _record(
-        self, request: msgspec.Struct | list[str], response: msgspec.Struct, result: str
+        self, request: msgspec.Struct, response: msgspec.Struct, result: str, cells: str
     ) -> None:
         """A line of the audit trail, before the answer is given."""
         if not self._room.audit.on:
@@ -276,7 +325,7 @@ class Analyses:
         bundle = self._room.model.bundle
         details = Details(
             scope=SCOPE,
-            input="a question",
+            input=cells,
             input_sha256=hashlib.sha256(msgspec.json.encode(request)).hexdigest(),
             bundle=bundle.digest,
             signer=bundle.trust.fingerprint if bundle.trust else "",
@@ -287,12 +336,5 @@ class Analyses:
         self._room.audit.record(Action.request, details)
 
 
-def check_place(reader: CellReader, place: int) -> None:
-    """Refuse a place behind the last cell.
-
-    Raises:
-        CellFileError: There is no such cell.
-    """
-    if place >= reader.n_cells:
-        problem = f"there is no cell {place:,}"
-        raise CellFileError(problem, hint=f"there are {reader.n_cells:,}, counted from 0")
+def _cells_of(request: AnnotateRequest | ExplainRequest) -> str:
+    return f"{len(request.cells):,} cells of a request"

@@ -1,25 +1,29 @@
 """`POST /v1/annotate`, `POST /v1/explain`, and evidence of a cell of a job.
 
-What is asked is done in a thread. A client that goes away takes its question along.
+A client that goes away takes its question along.
+
+One decision: threads of their own. Of all doors together one analysis is done at a time; those that
+wait for their turn must not take the event loop's own threads from results, uploads and texts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.serve.http.wire.answers import json_response
 from c2t.runtime.serve.http.wire.body import JSON_TYPE, Bodies, check_type, decode
 from c2t.runtime.serve.http.wire.listener import Listener
 from c2t.runtime.serve.jobs.jobs import Jobs
-from c2t.runtime.serve.room.analyses import Analyses, Unwanted
+from c2t.runtime.serve.room.analyses import WAITING_MAX, Analyses, CellSource, Unwanted
 from c2t.runtime.serve.room.analysis_messages import (
     LABELS_MAX,
     AnnotateRequest,
@@ -32,7 +36,16 @@ from c2t.runtime.serve.room.analysis_messages import (
 from c2t.runtime.serve.room.limits import JobCancelled
 from c2t.runtime.serve.room.names_once import check_names_once
 
+# One is under way, others wait; one more is there to be refused.
+THREADS = WAITING_MAX + 2
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Work(Protocol):
+    """What is done in a thread."""
+
+    def __call__(self, *, unwanted: Unwanted) -> msgspec.Struct:
+        """Do it, while somebody wants it."""
 
 
 class CellEvidenceRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +79,7 @@ class AnalysisRoutes:
 
     def __init__(self, analyses: Analyses, *, bodies: Bodies, jobs: Jobs | None) -> None:
         self._analyses, self._bodies, self._jobs = analyses, bodies, jobs
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="c2t-http-analysis")
         self._annotate = msgspec.json.Decoder(AnnotateRequest)
         self._explain = msgspec.json.Decoder(ExplainRequest)
         self._evidence_of = msgspec.json.Decoder(CellEvidenceRequest)
@@ -73,51 +87,41 @@ class AnalysisRoutes:
 
     async def annotate(self, request: Request) -> Response:
         """`POST /v1/annotate`."""
-        asked, listener = await self._read(request, self._annotate), Listener(request)
-        return await _answer(
-            listener, lambda unwanted: self._analyses.annotate(asked, unwanted=unwanted)
-        )
+        asked = await self._read(request, self._annotate)
+        return await self._answer(request, partial(self._analyses.annotate, asked))
 
     async def explain(self, request: Request) -> Response:
         """`POST /v1/explain`."""
-        asked, listener = await self._read(request, self._explain), Listener(request)
-        return await _answer(
-            listener, lambda unwanted: self._analyses.explain(asked, unwanted=unwanted)
-        )
+        asked = await self._read(request, self._explain)
+        return await self._answer(request, partial(self._analyses.explain, asked))
 
     async def explain_cell(self, request: Request) -> Response:
         """`POST /v1/jobs/{id}/explain`."""
         asked = await self._read(request, self._evidence_of)
 
-        def explain(reader: CellReader, unwanted: Unwanted) -> EvidenceResult:
+        def explain(*, unwanted: Unwanted) -> EvidenceResult:
+            source = self._source(request)
             return self._analyses.explain_cell(
-                reader, asked.place, asked.evidence, unwanted=unwanted
+                source, asked.place, asked.evidence, unwanted=unwanted
             )
 
-        return await self._of_job(request, explain)
+        return await self._answer(request, explain)
 
     async def annotate_cell(self, request: Request) -> Response:
         """`POST /v1/jobs/{id}/annotate`."""
         asked = await self._read(request, self._labels_of)
 
-        def annotate(reader: CellReader, unwanted: Unwanted) -> AnnotateResponse:
+        def annotate(*, unwanted: Unwanted) -> AnnotateResponse:
+            source = self._source(request)
             return self._analyses.annotate_cell(
-                reader, asked.place, asked.labels, top=asked.top, unwanted=unwanted
+                source, asked.place, asked.labels, top=asked.top, unwanted=unwanted
             )
 
-        return await self._of_job(request, annotate)
+        return await self._answer(request, annotate)
 
-    async def _of_job(
-        self, request: Request, work: Callable[[CellReader, Unwanted], msgspec.Struct]
-    ) -> Response:
-        jobs, job_id = self._jobs, request.path_params["id"]
-        assert jobs is not None  # else there is no such path
-
-        def read_and_work(unwanted: Unwanted) -> msgspec.Struct:
-            with jobs.cells(job_id) as reader:
-                return work(reader, unwanted)
-
-        return await _answer(Listener(request), read_and_work)
+    def _source(self, request: Request) -> CellSource:
+        assert self._jobs is not None  # else there is no such path
+        return self._jobs.cells(request.path_params["id"])
 
     async def _read(self, request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         check_type(request, JSON_TYPE)
@@ -127,15 +131,17 @@ class AnalysisRoutes:
             check_names_once(body, cells, beside=0)
         return asked
 
+    async def _answer(self, request: Request, work: Work) -> Response:
+        """Do the work in a thread, for as long as the client is there.
 
-async def _answer(listener: Listener, work: Callable[[Unwanted], msgspec.Struct]) -> Response:
-    """Do the work in a thread, for as long as the client is there.
-
-    Raises:
-        ClientDisconnect: It has gone.
-    """
-    with listener:
-        try:
-            return json_response(await asyncio.to_thread(work, lambda: listener.gone))
-        except JobCancelled:
-            raise ClientDisconnect from None
+        Raises:
+            ClientDisconnect: It has gone.
+        """
+        with Listener(request) as listener:
+            run = copy_context().run  # who asks, for the audit trail
+            call = partial(work, unwanted=lambda: listener.gone)
+            try:
+                loop = asyncio.get_running_loop()
+                return json_response(await loop.run_in_executor(self._threads, run, call))
+            except JobCancelled:
+                raise ClientDisconnect from None

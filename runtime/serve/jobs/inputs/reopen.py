@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import CellReader
@@ -12,19 +13,35 @@ from c2t.runtime.serve.jobs.folders import JobFolder
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
 from c2t.runtime.serve.jobs.inputs.request import JobRequest
 from c2t.runtime.serve.jobs.results import check_unchanged
+from c2t.runtime.serve.room.analyses import CellSource
 from c2t.runtime.system.errors import C2TError
 
 
+def cell_source(
+    job_id: str, folder: JobFolder, allowed: AllowedFolders, bundle: Bundle
+) -> CellSource:
+    """The cells of a job; they are opened when somebody asks about one.
+
+    Raises:
+        C2TError: Somebody has changed the job's request.
+    """
+    request = JobRequest.read(folder)
+    return CellSource(
+        name=f"job {job_id}, {request.name}",
+        settings=request.settings,
+        open=partial(_open, request, folder, allowed, bundle),
+    )
+
+
 @contextmanager
-def open_cells_again(
-    folder: JobFolder, allowed: AllowedFolders, bundle: Bundle
+def _open(
+    request: JobRequest, folder: JobFolder, allowed: AllowedFolders, bundle: Bundle
 ) -> Iterator[CellReader]:
-    """The cells of a job, read as it reads them, until the block ends.
+    """The cells, read as the job reads them, until the block ends.
 
     Raises:
         C2TError: They cannot be read, or are others than those that were described.
     """
-    request = JobRequest.read(folder)
     with request.cells(folder, allowed) as path:
         try:
             if request.path is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from http_service import JSON, Service, problem, serving, wait_until
@@ -13,6 +16,7 @@ from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.serve.http.metrics import Metrics
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.jobs.options import JobOptions
+from c2t.runtime.serve.room.analyses import WAITING_MAX
 from c2t.runtime.serve.room.room import EngineRoom
 
 CELLS = 5
@@ -143,3 +147,55 @@ def test_places_and_jobs_that_are_not_there(service: Service, job: str) -> None:
         "/v1/jobs/nothing/annotate", json={"place": 0, "labels": LABELS}, headers=JSON
     )
     assert nowhere.status_code == 404
+
+
+def test_a_cell_is_explained_as_its_job_has_written_it(service: Service, model: c2t.Model) -> None:
+    sent = service.client.post(
+        "/v1/jobs",
+        json={"cells": cells(2), "settings": {"max_new_tokens": 3}},
+        headers=JSON,
+    )
+    identity = sent.json()["id"]
+    wait_until(lambda: service.client.get(f"/v1/jobs/{identity}").json()["state"] == "done")
+    lines = service.client.get(f"/v1/jobs/{identity}/results").text.splitlines()
+    found = service.client.post(
+        f"/v1/jobs/{identity}/explain", json={"place": 1, "evidence": QUICK}, headers=JSON
+    ).json()
+    assert found["text"] == json.loads(lines[1])["text"]
+    usual = list(model.describe(anndata_of(counts(2))))[1]
+    assert found["text"] != usual.text
+
+
+def test_questions_that_wait_hold_up_nothing_else(
+    service: Service, job: str, model: c2t.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, gate = threading.Event(), threading.Event()
+    plain = model.annotator
+
+    def slow(*arguments: object) -> object:
+        inside.set()
+        assert gate.wait(60)
+        return plain(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "annotator", slow)
+    body = {"cells": cells(1), "labels": LABELS}
+    # As many as may wait: more than the threads that an event loop has on two cores.
+    with ThreadPoolExecutor(WAITING_MAX + 1) as pool:
+        asked = [
+            pool.submit(service.client.post, "/v1/annotate", json=body, headers=JSON, timeout=90)
+            for _ in range(WAITING_MAX + 1)
+        ]
+        try:
+            assert inside.wait(60)
+            wait_until(lambda: service.room.analyses._waiting == WAITING_MAX + 1)
+            described = service.client.post(
+                "/v1/describe", json={"cells": cells(8)}, headers=JSON, timeout=30
+            )
+            assert described.status_code == 200
+            file = service.client.get(
+                f"/v1/jobs/{job}/results", params={"format": "csv"}, timeout=30
+            )
+            assert file.status_code == 200
+        finally:
+            gate.set()
+        assert [answer.result().status_code for answer in asked] == [200] * len(asked)
