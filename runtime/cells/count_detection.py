@@ -22,6 +22,8 @@ from c2t.runtime.system.errors import CellFileError
 
 PREFERRED = ("layers/counts", "raw", "X", LOCATION)
 _SAMPLE_CELLS, _SAMPLE_PORTIONS, _SAMPLE_ENTRIES = 512, 16, 1 << 23
+_WIDER = 2  # times as many genes: the others hold a choice of them
+_KEEP_ORDER: tuple[Kind, ...] = ("counts", "log1p")  # of a cell's genes, which is all that matters
 _EMPTY_SHARE = 0.1  # of the cells looked at: with more, another matrix may hold them
 
 
@@ -110,10 +112,14 @@ def choose_counts(
         sample = drop_absent(sample, absent)
         finding = judge(sample, stated_base=stated, silent_genes=store.silent_genes)
         seen[location] = _Seen(matrix, sample, absent, finding)
-        if seen[location].finding.kind == "counts" and values == "auto":
+        counts = finding.kind == "counts" and values == "auto"
+        if counts and (layer or not _raw_is_wider(store, seen)):
             break
     findings = {location: one.finding for location, one in seen.items()}
     wanted: list[tuple[Kind, ...]] = [("counts",), ("corrected",), ("log1p",), ("proportional",)]
+    raw = findings.get("raw")
+    if values == "auto" and raw and raw.kind in _KEEP_ORDER and _raw_is_wider(store, seen):
+        seen = {"raw": seen["raw"]}
     nothing = all(finding.kind == "nothing" for finding in findings.values())
     if nothing and (layer or set(seen) == set(store.locations)):
         wanted = [("nothing",)]  # each cell gets an error of its own: it is empty, or holds NaN
@@ -139,6 +145,22 @@ def choose_counts(
                     matrix=one.matrix, sample=one.sample, report=report, check=check
                 )
     raise _no_counts(store, findings)
+
+
+def _raw_is_wider(store: CellStore, seen: dict[str, _Seen]) -> bool:
+    """Whether `raw` has so many more genes than what was seen that those are a choice of them.
+
+    That is how scanpy leaves an object: the variable genes in X and layers, all genes in `raw`.
+    With 500 of 13,714 genes, half of the cells of pbmc3k were described as another type.
+    """
+    others = [one.matrix.shape[1] for location, one in seen.items() if location != "raw"]
+    if not others or "raw" not in store.locations:
+        return False
+    try:
+        matrix = seen["raw"].matrix if "raw" in seen else store.matrix("raw")
+    except CellFileError:  # a damaged one is no reason to refuse another
+        return False
+    return matrix.shape[1] >= _WIDER * max(others)
 
 
 def _open(store: CellStore, location: str, *, named: bool) -> RowMatrix:
@@ -208,7 +230,14 @@ def _report(
     undone = ""
     if base is not None:
         undone = ", undone" if base == float(np.e) else f" (base {base:g}), undone"
-    rest = "".join(f"; {s} holds {f.description}" for s, f in findings.items() if s != location)
+    others = {place: other for place, other in findings.items() if place != location}
+    # Counts are passed over for one reason only, unless the user says what values are.
+    counts = {place for place, other in others.items() if other.kind == "counts"}
+    narrow = counts if values == "auto" else set()
+    rest = "".join(
+        f"; {place} holds {other.description}{', of far fewer genes' * (place in narrow)}"
+        for place, other in others.items()
+    )
     return CountsReport(
         location=location,
         kind=kind,

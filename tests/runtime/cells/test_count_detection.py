@@ -200,3 +200,18 @@ def test_rounded_tpm_are_recognised_in_real_cells():
 def test_real_counts_are_recognised(name):
     with opened(shared(f"cells/{name}.h5ad")) as cells:
         assert (cells.counts_report.location, cells.counts_report.kind) == ("X", "counts")
+
+
+def test_raw_is_taken_where_the_others_hold_a_choice_of_its_genes():
+    # As scanpy leaves an object: counts of the variable genes in a layer, all genes in raw.
+    cells = adata(sp.csr_matrix(logged()))
+    cells.layers["counts"] = sp.csr_matrix(counts())
+    cells.raw = cells
+    some = cells[:, :20].copy()
+    report = opened(some).counts_report
+    assert (report.location, report.kind) == ("raw", "log1p")
+    assert "layers/counts holds raw counts, of far fewer genes" in report.sentence
+    assert opened(some, layer="counts").counts_report.location == "layers/counts"
+    assert opened(cells[:, :60].copy()).counts_report.location == "layers/counts"
+    some.raw = adata(z_scores(counts()))  # no order of genes to be had from it
+    assert opened(some).counts_report.location == "layers/counts"
