@@ -6,6 +6,7 @@ macro accuracy). And the figures are those of cells that the temperature was not
 cells are divided into five, and each fifth is judged by a temperature of the others.
 
 Sources: Guo et al., 2017 (temperature scaling; expected calibration error, ECE, of 15 bins).
+Platt, 1999 (targets that are not quite certain, so that a fit on separable cells has an end).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ CELLS_MIN = 30
 FOLDS = 5
 BINS = 15
 HOTTEST = 100.0  # and its inverse the coldest
+NEAR_BOUND = 1.01  # a search that ends so near to one of the two has found no minimum
+LEAST = -745.0  # log of the smallest positive double
 FILE_BYTES_MAX = 4 << 20
 VERSION = 1
 _HINT = "fit one again with `c2t annotate --calibrate-on COLUMN --save-calibration FILE`"
@@ -111,7 +114,7 @@ def fit_calibration(
         source: Where the labels of the cells are from, for reports.
 
     Raises:
-        CalibrationFileError: Too few cells, or all of one kind.
+        CalibrationFileError: Too few cells, all of one kind, or no temperature fits them.
     """
     if len(truth) < CELLS_MIN:
         problem = f"{len(truth):,} cells of {source} have one of the labels"
@@ -120,6 +123,11 @@ def fit_calibration(
     if len(set(truth.tolist())) < 2:
         problem = f"all {len(truth):,} labelled cells of {source} are {labels[int(truth[0])]!r}"
         raise CalibrationFileError(problem, hint="fit on cells of several kinds")
+    best = best_temperature(log_probabilities, truth)
+    if not _is_usable(best):
+        problem = f"no temperature fits the {len(truth):,} labelled cells of {source}"
+        hint = "their labels are not what the model says; compare them without --calibrate-on"
+        raise CalibrationFileError(problem, hint=hint)
     # Neighbouring cells of a file may be alike: they are dealt out at random, always the same.
     fold = np.random.default_rng(0).permutation(len(truth)) % FOLDS
     held_out = np.empty_like(log_probabilities)
@@ -132,7 +140,7 @@ def fit_calibration(
         bundle=bundle.manifest.name,
         bundle_sha256=bundle.digest,
         labels=tuple(labels),
-        temperature=best_temperature(log_probabilities, truth),
+        temperature=best,
         cells=len(truth),
         accuracy=float(right.mean()),
         macro_accuracy=float(np.mean([right[truth == n].mean() for n in np.unique(truth)])),
@@ -143,10 +151,31 @@ def fit_calibration(
 
 
 def best_temperature(log_probabilities: Float64, truth: NDArray[np.int64]) -> float:
-    """The temperature with the least mean loss; the loss is convex in its inverse."""
+    """The temperature with the least mean loss; the loss is convex in its inverse.
+
+    The true label of n cells is taken for right with 1 - 1 / (n + 2), the rest is shared by the
+    others (Platt): where every cell is right, the loss would otherwise fall on and on with the
+    temperature. Labels that cannot be take no share.
+
+    Args:
+        log_probabilities: [B,N].
+        truth: [B] place of the true label.
+
+    Returns:
+        1 where a single label leaves nothing to fit; a bound where there is no minimum.
+    """
+    cells, labels = log_probabilities.shape
+    if labels < 2:
+        return 1.0
     shifted = log_probabilities - log_probabilities.max(axis=1, keepdims=True)
-    shifted = np.maximum(shifted, -745.0)
-    wanted = shifted[np.arange(len(truth)), truth].mean()
+    shifted = np.maximum(shifted, LEAST)
+    own = shifted[np.arange(cells), truth]
+    possible = shifted > LEAST
+    possible[np.arange(cells), truth] = False
+    count = possible.sum(axis=1)
+    others = np.where(possible, shifted, 0.0).sum(axis=1) / np.maximum(count, 1)
+    unsure = 1 / (cells + 2)
+    wanted = np.where(count > 0, (1 - unsure) * own + unsure * others, own).mean()
     low, high = 1 / HOTTEST, HOTTEST  # of the inverse temperature
     for _ in range(60):
         middle = float(np.sqrt(low * high))
@@ -156,6 +185,11 @@ def best_temperature(log_probabilities: Float64, truth: NDArray[np.int64]) -> fl
         else:
             high = middle
     return float(1 / np.sqrt(low * high))
+
+
+def _is_usable(temperature: float) -> bool:
+    """Whether it can be a minimum: not a bound of the search, as an endless fall would give."""
+    return NEAR_BOUND / HOTTEST < temperature < HOTTEST / NEAR_BOUND
 
 
 def figures(probabilities: Float64, truth: NDArray[np.int64]) -> Figures:
@@ -198,9 +232,7 @@ def load_calibration(path: Path, labels: Sequence[str], bundle: Bundle) -> Calib
         what="a calibration of labels",
     )
     temperature = calibration.temperature
-    if calibration.version != VERSION or not (
-        np.isfinite(temperature) and 1 / HOTTEST <= temperature <= HOTTEST
-    ):
+    if calibration.version != VERSION or not _is_usable(temperature):
         problem = f"{path} has version {calibration.version} and temperature {temperature}"
         raise CalibrationFileError(problem, hint=_HINT)
     if calibration.bundle_sha256 != bundle.digest:

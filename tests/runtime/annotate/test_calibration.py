@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tiny_data import tiny_bundle
 
 from c2t.runtime.annotate.calibration import (
@@ -62,6 +63,34 @@ def test_labels_that_cannot_be() -> None:
     truth = np.array([1] * 40 + [0] * 40)
     assert np.isfinite(best_temperature(scores, truth))
     assert np.isfinite(figures(among_labels(scores, 1.0), truth).loss)
+
+
+@pytest.mark.parametrize("gap", [0.5, 5.0])
+def test_separable_cells_do_not_become_certain(gap: float) -> None:
+    """Every cell is right: the plain loss falls on and on, down to a temperature of 0."""
+    truth = np.arange(40) % len(LABELS)
+    scores = np.where(np.arange(len(LABELS)) == truth[:, None], 0.0, -gap) - 4.0
+    fitted = fit_calibration(scores, truth, LABELS, bundle=tiny_bundle().bundle, source="cells")
+    best = among_labels(scores, fitted.temperature).max(axis=1)
+    assert best == pytest.approx(1 - 1 / 42, abs=1e-3)
+
+
+def test_a_single_label_leaves_nothing_to_fit() -> None:
+    assert best_temperature(np.full((40, 1), -3.0), np.zeros(40, dtype=np.int64)) == 1.0
+
+
+def test_a_temperature_at_a_bound_is_refused(tmp_path: Path) -> None:
+    """The labels are the least probable ones: the loss falls with every higher temperature."""
+    bundle = tiny_bundle().bundle
+    scores, truth = drawn(100, 2.0)
+    with pytest.raises(CalibrationFileError, match="no temperature fits the 100 labelled cells"):
+        fit_calibration(scores, scores.argmin(axis=1), LABELS, bundle=bundle, source="cells")
+    path = tmp_path / "calibration.json"
+    calibration = fit_calibration(scores, truth, LABELS, bundle=bundle, source="cells")
+    for bound in (0.01, 100.0):
+        save_calibration(replace(calibration, temperature=bound), path, force=True)
+        with pytest.raises(CalibrationFileError, match=f"temperature {bound}"):
+            load_calibration(path, LABELS, bundle)
 
 
 def test_too_few_or_alike() -> None:
