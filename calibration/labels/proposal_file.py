@@ -11,6 +11,7 @@ from c2t.calibration.labels.proposal import LabelLine
 from c2t.runtime.labels.label_map import LABEL, NAME, TABLE_SUFFIXES, TERM, USE, WHY
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import check_target, write_text
+from c2t.runtime.system.plain_newlines import PlainNewlines
 
 COLUMNS = (LABEL, NAME, TERM, USE, WHY, "evidence", "cells", "share", "second", "second_share")
 
@@ -35,7 +36,7 @@ def write_proposal(path: Path, lines: Iterable[LabelLine], *, force: bool = Fals
     """
     stream = io.StringIO(newline="")
     mark = TABLE_SUFFIXES[path.suffix.lower()]
-    writer = csv.writer(stream, delimiter=mark, lineterminator="\n")
+    writer = csv.writer(PlainNewlines(stream), delimiter=mark)
     writer.writerow(COLUMNS)
     for line in lines:
         writer.writerow(

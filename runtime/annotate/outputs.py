@@ -20,6 +20,7 @@ from c2t.runtime.output.obs import check_obs
 from c2t.runtime.output.parquet import ROW_GROUP, check_parquet
 from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import check_target
+from c2t.runtime.system.plain_newlines import PlainNewlines
 
 MATRIX_CELL = "cell_id"  # a label may be called "cell"
 
@@ -149,7 +150,7 @@ def _plain(value: float) -> float | None:
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(PlainNewlines(stream))
         writer.writerow(header)
         writer.writerows(rows)
 

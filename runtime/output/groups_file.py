@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from c2t.runtime.groups.consensus import Group
-from c2t.runtime.output.text_files import PlainNewlines
+from c2t.runtime.system.plain_newlines import PlainNewlines
 
 GROUPS_SUFFIX = ".groups.csv"
 COLUMNS = (

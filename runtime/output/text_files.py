@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
 from c2t.runtime.output.record import Record, fields_of
+from c2t.runtime.system.plain_newlines import PlainNewlines
 
 
 def json_line(record: Record) -> bytes:
@@ -38,18 +39,3 @@ def write_csv(cells: Path, path: Path, records: Iterable[Record], about: dict[st
 def _cell(value: Any) -> Any:
     """A value as CSV has it: true and false as in JSON, which R and pandas read as well."""
     return str(value).lower() if isinstance(value, bool) else value
-
-
-class PlainNewlines:
-    """Takes the lines of a CSV writer and ends them with a plain newline.
-
-    The writer quotes the characters of its line ends. Told to end lines with a plain newline, it
-    leaves a carriage return within a text as it is, and readers see two lines.
-    """
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def write(self, line: str) -> int:
-        """Write one line."""
-        return self._stream.write(line.removesuffix("\r\n") + "\n")

@@ -15,8 +15,8 @@ import msgspec
 
 from c2t.runtime.output.evidence.rows import Evidence, as_object, as_rows
 from c2t.runtime.output.parquet import import_pyarrow
-from c2t.runtime.output.text_files import PlainNewlines
 from c2t.runtime.system.errors import OutputError
+from c2t.runtime.system.plain_newlines import PlainNewlines
 
 # The file, what to write, its columns, the most genes of each, provenance.
 Write = Callable[[Path, Iterable[Evidence], dict[str, str], int | None, dict[str, Any]], None]

@@ -17,6 +17,13 @@ OWN = ["B"] * 3 + ['CD14+ Mono, "x"'] * 4 + ["odd\tone"] * 2
 SAID = ["B cell"] * 3 + ["CD14-positive monocyte"] * 4 + ["a", "b"]
 
 
+def test_a_proposal_with_a_carriage_return_is_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "map.csv"
+    write_proposal(path, propose_lines(["B\rx"] * 3, ["B cell"] * 3))
+    assert read_label_map(path)["cell_type"].labels == {"B\rx": "B cell"}
+    assert b"\r\n" not in path.read_bytes()
+
+
 @pytest.mark.parametrize("suffix", [".tsv", ".csv"])
 def test_a_proposal_is_read_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"map{suffix}"
