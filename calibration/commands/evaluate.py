@@ -240,6 +240,7 @@ def _run(
     from c2t.calibration.results.gate import gate_failures
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.describe.describer import check_options
+    from c2t.runtime.output.not_cells import check_not_cells
 
     writer = None
     if report.folder is not None:
@@ -247,6 +248,7 @@ def _run(
         writer = import_stage("c2t.calibration.report.evaluation_report", extra="evaluate")
         writer.check_report_target(report.folder, force=report.force)
     if report.proposal is not None:
+        check_not_cells(report.proposal, options.cells)
         check_proposal_target(report.proposal, force=report.force)
     judged, *others = [open_bundle(path, verify=False, trust=trust) for path in paths]
     if report.fitted is not None:

@@ -38,6 +38,7 @@ from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
 from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.progress import progress_bar
@@ -127,6 +128,7 @@ def check_paths(options: AnnotateFileOptions) -> None:
     if options.matrix is not None:
         check_output(options.matrix, MATRIX_FORMATS, cells=cells, force=force)
     if options.save_calibration is not None:
+        check_not_cells(options.save_calibration, cells)
         check_target(options.save_calibration, force=force)
     named = [path for path in (options.output, options.matrix, options.save_calibration) if path]
     if len({path.absolute() for path in named}) < len(named):

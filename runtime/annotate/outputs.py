@@ -16,6 +16,7 @@ from c2t.runtime.annotate.into_h5ad import write_h5ad
 from c2t.runtime.annotate.labels import Labels
 from c2t.runtime.annotate.results import Results, columns, flat_record, nested_record
 from c2t.runtime.describe.labelled_cell import LabelledCell
+from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.obs import check_obs
 from c2t.runtime.output.parquet import ROW_GROUP, check_parquet
 from c2t.runtime.system.errors import OutputError
@@ -137,9 +138,7 @@ def check_output(path: Path, formats: dict[str, OutputFormat], *, cells: Path, f
         problem = f"{path} has no suffix that says what to write"
         *others, last = formats
         raise OutputError(problem, hint=f"end its name in {', '.join(others)} or {last}")
-    if path.exists() and cells.exists() and path.samefile(cells):
-        problem = f"{path} is the file of cells itself, which stays as it is"
-        raise OutputError(problem, hint="choose another name")
+    check_not_cells(path, cells)
     check_target(path, force=force)
     formats[path.suffix].check(cells)
 

@@ -36,6 +36,7 @@ from c2t.runtime.output.cellxgene import (
 from c2t.runtime.output.formats import OBS_SUFFIX
 from c2t.runtime.output.grouping import Grouping, GroupTexts, prepare_grouping
 from c2t.runtime.output.groups_file import groups_path
+from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.obs_extras import check_embedding_place
 from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
 from c2t.runtime.output.record import EMBEDDING_KEY, UNSURE_KEY
@@ -146,7 +147,9 @@ def check_paths(options: DescribeFileOptions) -> tuple[Path, ...]:
     _check_extras(options)
     targets = _check_outputs(options)
     if options.groups is not None and targets[0].suffix != PARTS_SUFFIX:
-        check_target(groups_path(targets[0]), force=options.force)
+        table = groups_path(targets[0])
+        check_not_cells(table, options.cells)
+        check_target(table, force=options.force)
     return targets
 
 

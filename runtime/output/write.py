@@ -26,6 +26,7 @@ from c2t.runtime.output.formats import OBS_SUFFIX, OUTPUT_FORMATS
 from c2t.runtime.output.grouping import Grouped, Grouping
 from c2t.runtime.output.groups_file import groups_path, write_groups
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
+from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.record import EMBEDDING_KEY, GROUPS_KEY, Record, make_record
 from c2t.runtime.output.text_files import json_line
 from c2t.runtime.system.errors import C2TError, OutputError
@@ -161,9 +162,7 @@ def plan_outputs(
         targets.append(folder / f"{cells.name.removesuffix(OBS_SUFFIX)}.c2t{OBS_SUFFIX}")
     places = []
     for target in targets:
-        if target.exists() and cells.exists() and target.samefile(cells):
-            problem = f"{target} is the file of cells itself, which stays as it is"
-            raise OutputError(problem, hint="choose another name for the copy")
+        check_not_cells(target, cells)
         place = check_target(target, force=force)
         if place.suffix != target.suffix:
             problem = f"{target} is a link to {place}, whose name does not end in {target.suffix}"

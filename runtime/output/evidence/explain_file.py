@@ -30,6 +30,7 @@ from c2t.runtime.explain.groups import (
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.output.evidence.files import check_format
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS, Evidence
+from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.system.errors import C2TError, CellFileError
 from c2t.runtime.system.files import atomic_file, check_target
 from c2t.runtime.system.progress import progress_bar
@@ -119,6 +120,7 @@ def check_explain_paths(options: ExplainFileOptions) -> None:
     """
     if options.output is not None:
         check_format(options.output)
+        check_not_cells(options.output, options.cells)
         check_target(options.output, force=options.force)
     check_cells_path(options.cells)
 
