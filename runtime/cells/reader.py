@@ -121,6 +121,11 @@ class CellCounts:
                 rows = self._matrix.rows(begin, end)
                 yield rows if len(here) == end - begin else rows.take(here - begin)
 
+    def keep(self, places: Sequence[int]) -> None:
+        """Select some of the selected cells, by their places among them, ascending."""
+        self.cell_index = self.cell_index[list(places)]
+        self.cell_ids = [self.cell_ids[place] for place in places]
+
     def close(self) -> None:
         """Close the file."""
         self.store.close()
@@ -193,6 +198,14 @@ class CellReader(CellCounts):
         except BaseException:
             self.close()
             raise
+
+    def keep(self, places: Sequence[int]) -> None:
+        """See `CellCounts.keep`."""
+        super().keep(places)
+        errors = self._of_other_species
+        self._of_other_species = {
+            new: errors[old] for new, old in enumerate(places) if old in errors
+        }
 
     @property
     def gene_report(self) -> GeneReport:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import c2t
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
-from c2t.runtime.cells.reader import CellCounts, CellReader, open_cells
+from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
 from c2t.runtime.describe.explainer import EXPLAIN_CHUNK, Explainer
 from c2t.runtime.explain.evidence import CellEvidence
@@ -28,6 +28,7 @@ from c2t.runtime.explain.groups import (
     sample_groups,
 )
 from c2t.runtime.explain.options import ExplainOptions
+from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.evidence.files import check_format
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS, Evidence
 from c2t.runtime.output.not_cells import check_not_cells
@@ -144,14 +145,16 @@ def explain_file(
 
     Raises:
         C2TError: A setting that is too small, no such field, or a label that cannot be written.
+        BundleError: A file of the bundle changed meanwhile.
         CellFileError: The file cannot be read as counts over known genes, or has no such column.
-        OutputError: A place that cannot be written.
+        OutputError: A place that cannot be written, or the file of cells changed meanwhile.
         EngineError: No engine runs here.
     """
     check_explain_paths(options)
     check_options(bundle, options.describing)
-    sizes, sampled, reading = _groups(bundle, options)
-    with open_cells(options.cells, bundle, reading) as reader:
+    mark = CellsMark.of(options.cells)  # before anything of it is read
+    with open_cells(options.cells, bundle, options.reading) as reader:
+        sizes, sampled = _keep_groups(reader, options)
         for sentence in (reader.counts_report.sentence, reader.gene_report.sentence):
             report(sentence)
         for warning in reader.warnings:
@@ -160,6 +163,11 @@ def explain_file(
         runs = options.explaining.runs
         bar = progress_bar("explaining", runs * reader.n_cells, unit="runs")
         about = _about(bundle, options, describer)
+
+        def check() -> None:
+            bundle.check_unchanged()
+            mark.check_unchanged(options.cells, hint="run again")
+
         with bar if progress or sampled else nullcontext(_ignore) as advance:
             names = GeneNames(bundle.genes, reader)
             explainer = Explainer(
@@ -171,9 +179,9 @@ def explain_file(
             if sampled:
                 groups = list(_by_group(cells, reader, sizes, sampled))
             else:
-                _deliver(cells, options, pass_on, about=about)
+                _deliver(cells, options, pass_on, about=about, check=check)
         if sampled:  # when the bar is gone
-            _deliver(groups, options, pass_on, about=about)
+            _deliver(groups, options, pass_on, about=about, check=check)
     return Explained(
         cells=tally.cells,
         failed=tally.errors.total(),
@@ -194,48 +202,51 @@ def _deliver(
     pass_on: Callable[[Evidence], None],
     *,
     about: dict[str, object],
+    check: Callable[[], None],
 ) -> None:
+    """Write or pass on; `check` raises at the end if what is there came of changed files."""
     if options.output is None:
         for one in found:
             pass_on(one)
+        check()
         return
     columns = CELL_COLUMNS if options.group_by is None else GROUP_COLUMNS
     write = check_format(options.output)
     with atomic_file(options.output, force=options.force) as path:
         write(path, found, columns, options.top, about)
+        check()
 
 
-def _groups(
-    bundle: Bundle, options: ExplainFileOptions
-) -> tuple[dict[str, int], dict[str, list[int]], CellOptions]:
-    """Size of each group, positions in the file of its sample, and how to read these.
+def _keep_groups(
+    reader: CellReader, options: ExplainFileOptions
+) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Choose a sample of each group, the only cells that the reader keeps.
+
+    Returns:
+        The size of each group, and the positions in the file of its sample; nothing without groups.
 
     Raises:
         CellFileError: No such column, no cell in any group, or too many groups.
     """
-    column, reading = options.group_by, options.reading
+    column = options.group_by
     if column is None:
-        return {}, {}, reading
-    with CellCounts(options.cells, reading) as counts:
-        if column not in counts.obs_columns:
-            shown = ", ".join(counts.obs_columns[:12]) or "no columns"
-            problem = f"{counts.name} has no column {column!r} in `obs`"
-            raise CellFileError(problem, hint=f"it has {shown}")
-        labels = counts.obs_column(column)
-        positions = counts.cell_index.tolist()
-        name = counts.name
-    seed = options.explaining.seed
-    chosen = sample_groups(labels, most=options.per_group, seed=seed)
+        return {}, {}
+    if column not in reader.obs_columns:
+        shown = ", ".join(reader.obs_columns[:12]) or "no columns"
+        problem = f"{reader.name} has no column {column!r} in `obs`"
+        raise CellFileError(problem, hint=f"it has {shown}")
+    labels = reader.obs_column(column)
+    chosen = sample_groups(labels, most=options.per_group, seed=options.explaining.seed)
     if not chosen:
-        problem = f"no cell of {name} is in a group of {column!r}"
+        problem = f"no cell of {reader.name} is in a group of {column!r}"
         raise CellFileError(problem, hint="name another column with --group-by")
     if len(chosen) > GROUPS_MAX:
         problem = f"{column!r} has {len(chosen):,} groups; at most {GROUPS_MAX} are explained"
         raise CellFileError(problem, hint="name a column of types or clusters with --group-by")
-    sizes = Counter(labels)
+    positions = reader.cell_index.tolist()
     sampled = {group: [positions[cell] for cell in cells] for group, cells in chosen.items()}
-    every = sorted(position for cells in sampled.values() for position in cells)
-    return dict(sizes), sampled, replace(reading, cells=every, limit=None)
+    reader.keep(sorted(cell for cells in chosen.values() for cell in cells))
+    return dict(Counter(labels)), sampled
 
 
 def _by_group(
