@@ -6,6 +6,7 @@ its outputs appear together, whole, when the last cell is done.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -31,14 +32,18 @@ from c2t.runtime.annotate.outputs import (
 )
 from c2t.runtime.annotate.results import Results
 from c2t.runtime.annotate.truth import TrueLabels, true_labels
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
+from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.describe_file import run_settings
 from c2t.runtime.output.not_cells import check_not_cells
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.progress import progress_bar
@@ -143,6 +148,8 @@ def annotate_file(
     stream: IO[bytes],
     report: Callable[[str], None],
     hash_progress: HashProgress = _no_bar,
+    audit: AuditTrail | None = None,
+    audit_reason: str = "",
 ) -> AnnotateSummary:
     """Compare labels for the cells of a file.
 
@@ -152,6 +159,8 @@ def annotate_file(
         stream: Takes the lines of JSON when there is no file to write.
         report: Told what was found out, a sentence at a time.
         hash_progress: Given the number of bytes to hash, shows progress.
+        audit: Told what is done: see `c2t.runtime.output.audited_run`.
+        audit_reason: Why settings are others than before.
 
     Raises:
         BundleError: A file of the bundle is not as it was written; or its captions do not name
@@ -161,10 +170,12 @@ def annotate_file(
         CellFileError: The file cannot be read as counts over known genes.
         OutputError: A place that cannot be written.
         EngineError: No engine runs here.
+        AuditError: The audit trail takes no line.
     """
     started = time.monotonic()
     check_paths(options)
     check_options(bundle, options.annotating.describing())
+    audited = RunAudit(audit, options.cells, scope="annotate", reason=audit_reason)
     labels = read_labels(options.labels, options.ontology)
     report(f"{len(labels.labels):,} labels of {labels.source}")
     bundle.check_hashes(at_most=SMALL_FILE)
@@ -198,15 +209,26 @@ def annotate_file(
             temperature=annotating.temperature,
             engine=describer.engines.label,
         )
+        audited.start(
+            bundle,
+            engine=describer.engines.label,
+            cells=reader.n_cells,
+            version=c2t.__version__,
+            settings=_settings(bundle, options, reader, labels=labels),
+            files={"calibration": options.calibration, "label map": options.label_map},
+        )
         streaming = options.output is None and options.calibrate_on is None
         with progress_bar("annotating", reader.n_cells, unit="cells") as step:
             for cell in annotator.annotate(reader):
                 results.add(cell)
                 if streaming:
-                    stream.write(json_line(cell, labels, options.top))
+                    line = json_line(cell, labels, options.top)
+                    stream.write(line)
                     stream.flush()
+                    audited.printed(line)
                 step(1)
         bundle.check_unchanged()
+        audited.check_cells()
         mark.check_unchanged(options.cells, hint="run again")
         if doubtful := results.doubtful():
             report(
@@ -219,7 +241,14 @@ def annotate_file(
             report(fitted.sentence)
             results.temperature = fitted.temperature
         about = _about(bundle, reader, results)
-    return _write(results, options, about, stream=stream, started=started, fitted=fitted)
+    output = Output(results=results, cells=options.cells, top=options.top, about=about)
+    done = _write(output, options, started=started, fitted=fitted)
+    if options.output is None and fitted is not None:  # else they were written one by one
+        for line in json_lines(output):
+            stream.write(line)
+            audited.printed(line)
+    audited.stop(cells=done.cells, failed=done.failed, outputs=done.outputs)
+    return done
 
 
 def _truth(
@@ -249,6 +278,20 @@ def _fit(
     )
 
 
+def _settings(
+    bundle: Bundle, options: AnnotateFileOptions, reader: CellReader, *, labels: Labels
+) -> dict[str, str]:
+    """All that changes what comes out, by name."""
+    listed = json_bytes([[label.name, label.id] for label in labels.labels])
+    return {
+        **run_settings(bundle, options.annotating.describing(), reader),
+        "labels": f"{len(labels.labels)} of {labels.source}",
+        "labels sha256": hashlib.sha256(listed).hexdigest(),
+        "top": str(options.top),
+        **({} if options.calibrate_on is None else {"calibrate on": options.calibrate_on}),
+    }
+
+
 def _about(bundle: Bundle, reader: CellReader, results: Results) -> dict[str, Any]:
     """Provenance to be stored with the results."""
     return {
@@ -267,15 +310,13 @@ def _about(bundle: Bundle, reader: CellReader, results: Results) -> dict[str, An
 
 
 def _write(
-    results: Results,
+    output: Output,
     options: AnnotateFileOptions,
-    about: dict[str, Any],
     *,
-    stream: IO[bytes],
     started: float,
     fitted: Calibration | None,
 ) -> AnnotateSummary:
-    output = Output(results=results, cells=options.cells, top=options.top, about=about)
+    results = output.results
     wanted = [(options.output, FORMATS), (options.matrix, MATRIX_FORMATS)]
     targets = [(path, formats[path.suffix].write) for path, formats in wanted if path is not None]
     paths = [path for path, _ in targets]
@@ -291,8 +332,6 @@ def _write(
         names = ", ".join(map(str, paths))
         problem = f"cannot write {names}: {cause.strerror or cause}"
         raise OutputError(problem, hint="mend that and run the same command again") from cause
-    if options.output is None and fitted is not None:  # else they were written one by one
-        stream.writelines(json_lines(output))
     return AnnotateSummary(
         cells=len(results.ids),
         failed=len(results.errors),

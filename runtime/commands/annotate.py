@@ -8,8 +8,13 @@ from typing import Annotated
 
 import typer
 
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
     BundleArgument,
     CellChoiceOption,
     EngineOption,
@@ -96,6 +101,10 @@ def annotate(
     ] = None,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
+    audit_reason: AuditReasonOption = "",
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -156,14 +165,20 @@ def annotate(
             threads=threads, batch_size=batch_size, prepack=prepack, engine=engine.value
         ),
     )
-    check_paths(options)  # before the gigabytes of a bundle are hashed
-    done = annotate_file(
-        open_bundle(bundle, verify=False, trust=trust),
-        options,
-        stream=sys.stdout.buffer,
-        report=say,
-        hash_progress=hash_progress,
+    place = AuditPlace(
+        trail=audit, key=audit_key, head=audit_head, scope="annotate", subject=str(cells)
     )
+    with auditing(place) as trail:
+        check_paths(options)  # before the gigabytes of a bundle are hashed
+        done = annotate_file(
+            open_bundle(bundle, verify=False, trust=trust),
+            options,
+            stream=sys.stdout.buffer,
+            report=say,
+            hash_progress=hash_progress,
+            audit=trail,
+            audit_reason=audit_reason,
+        )
     if json:
         print_json(done)
     failed = f", {done.failed:,} of them with an error" if done.failed else ""

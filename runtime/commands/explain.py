@@ -12,7 +12,12 @@ from typing import Annotated
 
 import typer
 
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     EngineOption,
@@ -88,6 +93,10 @@ def explain(
     batch_size: BatchSizeOption = 8,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
+    audit_reason: AuditReasonOption = "",
     force: ForceOption = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print lines of JSON in a terminal, too.")
@@ -161,14 +170,20 @@ def explain(
         sys.stdout.flush()
         shown = True
 
-    check_explain_paths(options)  # before the gigabytes of a bundle are hashed
-    done = explain_file(
-        open_checked(bundle, trust),
-        options,
-        pass_on=pass_on,
-        report=say,
-        progress=output is not None or not sys.stdout.isatty(),
+    place = AuditPlace(
+        trail=audit, key=audit_key, head=audit_head, scope="explain", subject=str(cells)
     )
+    with auditing(place) as trail:
+        check_explain_paths(options)  # before the gigabytes of a bundle are hashed
+        done = explain_file(
+            open_checked(bundle, trust),
+            options,
+            pass_on=pass_on,
+            report=say,
+            progress=output is not None or not sys.stdout.isatty(),
+            audit=trail,
+            audit_reason=audit_reason,
+        )
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     groups = f" of {done.groups:,} groups" if done.groups else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_process import C2T, ENVIRONMENT, Command, make_cells
+from cli_process import C2T, ENVIRONMENT, Command, make_cells, random_cells
+from explain_bundle import with_rules
+from tiny_data import BUNDLES
 
 from c2t.runtime.audit.texts import TextsHash
 
@@ -67,6 +70,81 @@ def test_describe_says_what_it_did(
     call_c2t("describe", bundle, cells, *places, "--max-new-tokens", 3)
     changes = lines_of(trail)[7]["details"]["changes"]
     assert changes == {"max_new_tokens": {"previous": "16", "new": "3"}}
+
+
+def begun_and_done(trail: Path, scope: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The details of a run's two lines, the last of the trail."""
+    assert actions(trail)[-2:] == [(scope, "start"), (scope, "stop")]
+    start, stop = (line["details"] for line in lines_of(trail)[-2:])
+    return start, stop
+
+
+def test_annotate_says_what_it_did(
+    bundle: Path, cells: Path, tmp_path: Path, call_c2t: Command, places: tuple[Any, ...]
+) -> None:
+    out, matrix, trail = tmp_path / "out.jsonl", tmp_path / "m.csv", tmp_path / "trail"
+    labels = tmp_path / "labels.txt"
+    labels.write_text("T cell\nB cell\n")
+    call = ("annotate", bundle, cells, "--labels", labels, *places)
+    done = call_c2t(*call, "-o", out, "--matrix", matrix, "--audit-reason", "first use")
+    assert done.returncode == 0, done.stderr
+    configuration = lines_of(trail)[0]
+    assert configuration["action"] == "configuration"
+    assert configuration["details"]["reason"] == "first use"
+    start, stop = begun_and_done(trail, "annotate")
+    assert start["input_sha256"] == stop["input_sha256"] == sha256(cells)
+    assert start["bundle"] == sha256(bundle / "manifest.json")
+    assert start["engine"].startswith("onnxruntime-cpu")
+    assert start["settings"]["labels"].startswith("2 of ")
+    assert start["settings"]["layer"] == "X"
+    assert (stop["cells"], stop["failed"], stop["result"]) == (20, 2, "done")
+    assert stop["outputs"] == {str(out): sha256(out), str(matrix): sha256(matrix)}
+    # What is printed is hashed, too.
+    done = call_c2t(*call)
+    again, stop = begun_and_done(trail, "annotate")
+    assert stop["outputs"] == {"standard output": hashlib.sha256(done.stdout.encode()).hexdigest()}
+    assert again["settings"] == start["settings"]
+    labels.write_text("T cell\nplatelet\n")
+    call_c2t(*call, "-o", out, "--force")
+    other, _ = begun_and_done(trail, "annotate")
+    changed = {
+        name for name, value in other["settings"].items() if start["settings"][name] != value
+    }
+    assert changed == {"labels sha256"}
+    assert call_c2t(*call, "-o", out).returncode == 1  # it exists
+    assert actions(trail)[-1] == ("annotate", "refuse")
+    assert call_c2t("audit", "check", trail, *places[2:]).returncode == 0
+
+
+@pytest.mark.parametrize("group_by", [(), ("--group-by", "kind")])
+def test_explain_says_what_it_did(
+    tmp_path: Path,
+    call_c2t: Command,
+    places: tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    group_by: tuple[str, ...],
+) -> None:
+    bundle = with_rules(shutil.copytree(BUNDLES["mlp"], tmp_path / "tiny"))
+    made = random_cells(3)
+    made.obs["kind"] = ["a", "b", "a"]
+    cells, out, trail = tmp_path / "cells.h5ad", tmp_path / "out.csv", tmp_path / "trail"
+    made.write_h5ad(cells)
+    call = ("explain", bundle, cells, "--limit", 3, "--runs", 60, *group_by)
+    monkeypatch.setenv("C2T_AUDIT", str(trail))
+    done = call_c2t(*call, *places[2:], "-o", out)
+    assert done.returncode == 0, done.stderr
+    start, stop = begun_and_done(trail, "explain")
+    assert start["input_sha256"] == sha256(cells)
+    assert start["bundle"] == sha256(bundle / "manifest.json")
+    assert start["settings"]["runs"] == "60"
+    assert start["settings"].get("group by") == (group_by[1] if group_by else None)
+    assert stop["outputs"] == {str(out): sha256(out)}
+    assert (stop["cells"], stop["result"]) == (3, "done")
+    done = call_c2t(*call, *places[2:])
+    _, stop = begun_and_done(trail, "explain")
+    assert stop["outputs"] == {"standard output": hashlib.sha256(done.stdout.encode()).hexdigest()}
+    assert call_c2t(*call, *places[2:], "--field", "mood").returncode == 1
+    assert actions(trail)[-1] == ("explain", "refuse")
 
 
 def test_refusals_and_verify(

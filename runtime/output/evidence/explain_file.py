@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import c2t
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
@@ -28,8 +29,10 @@ from c2t.runtime.explain.groups import (
     sample_groups,
 )
 from c2t.runtime.explain.options import ExplainOptions
+from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
-from c2t.runtime.output.evidence.files import check_format
+from c2t.runtime.output.describe_file import run_settings
+from c2t.runtime.output.evidence.files import check_format, json_line
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS, Evidence
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.system.errors import C2TError, CellFileError
@@ -133,6 +136,8 @@ def explain_file(
     pass_on: Callable[[Evidence], None],
     report: Callable[[str], None],
     progress: bool = True,
+    audit: AuditTrail | None = None,
+    audit_reason: str = "",
 ) -> Explained:
     """Explain cells or groups of a file.
 
@@ -142,6 +147,8 @@ def explain_file(
         pass_on: Takes each cell's or group's evidence where there is no file to write.
         report: Told what the user should know.
         progress: Show how far the runs are; not where what is passed on goes to the same terminal.
+        audit: Told what is done: see `c2t.runtime.output.audited_run`.
+        audit_reason: Why settings are others than before.
 
     Raises:
         C2TError: A setting that is too small, no such field, or a label that cannot be written.
@@ -149,9 +156,11 @@ def explain_file(
         CellFileError: The file cannot be read as counts over known genes, or has no such column.
         OutputError: A place that cannot be written, or the file of cells changed meanwhile.
         EngineError: No engine runs here.
+        AuditError: The audit trail takes no line.
     """
     check_explain_paths(options)
     check_options(bundle, options.describing)
+    audited = RunAudit(audit, options.cells, scope="explain", reason=audit_reason)
     mark = CellsMark.of(options.cells)  # before anything of it is read
     with open_cells(options.cells, bundle, options.reading) as reader:
         sizes, sampled = _keep_groups(reader, options)
@@ -164,8 +173,22 @@ def explain_file(
         bar = progress_bar("explaining", runs * reader.n_cells, unit="runs")
         about = _about(bundle, options, describer)
 
+        audited.start(
+            bundle,
+            engine=describer.engines.label,
+            cells=reader.n_cells,
+            version=c2t.__version__,
+            settings=_settings(bundle, options, reader),
+            files={},
+        )
+
+        def passed(one: Evidence) -> None:
+            audited.printed(json_line(one, options.top))
+            pass_on(one)
+
         def check() -> None:
             bundle.check_unchanged()
+            audited.check_cells()
             mark.check_unchanged(options.cells, hint="run again")
 
         with bar if progress or sampled else nullcontext(_ignore) as advance:
@@ -179,10 +202,10 @@ def explain_file(
             if sampled:
                 groups = list(_by_group(cells, reader, sizes, sampled))
             else:
-                _deliver(cells, options, pass_on, about=about, check=check)
+                _deliver(cells, options, passed, about=about, check=check)
         if sampled:  # when the bar is gone
-            _deliver(groups, options, pass_on, about=about, check=check)
-    return Explained(
+            _deliver(groups, options, passed, about=about, check=check)
+    done = Explained(
         cells=tally.cells,
         failed=tally.errors.total(),
         error=tally.errors.most_common(1)[0][0] if tally.errors else None,
@@ -190,6 +213,8 @@ def explain_file(
         runs=tally.runs,
         outputs=() if options.output is None else (str(options.output),),
     )
+    audited.stop(cells=done.cells, failed=done.failed, outputs=done.outputs)
+    return done
 
 
 def _ignore(amount: int) -> None:
@@ -260,6 +285,18 @@ def _by_group(
     for group, positions in sampled.items():
         of_group = [by_position[position] for position in positions]
         yield group_evidence(group, sizes[group], of_group)
+
+
+def _settings(bundle: Bundle, options: ExplainFileOptions, reader: CellReader) -> dict[str, str]:
+    """All that changes what is found, by name."""
+    explaining = {name: str(value) for name, value in asdict(options.explaining).items()}
+    groups = {"group by": str(options.group_by), "per group": str(options.per_group)}
+    return {
+        **run_settings(bundle, options.describing, reader),
+        **explaining,
+        **(groups if options.group_by is not None else {}),
+        "top": str(options.top),
+    }
 
 
 def _about(bundle: Bundle, options: ExplainFileOptions, describer: Describer) -> dict[str, object]:
