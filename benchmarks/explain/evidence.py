@@ -1,8 +1,10 @@
 """Evidence on held-out cells: against random genes, and against full leave-one-out.
 
 One decision: the strongest ten are held against the mean of twenty sets of ten random genes of the
-cell; the agreement is measured over all of its genes. Seconds are of one thread, the search and the
-full leave-one-out of a cell one after the other.
+cell. What `c2t explain` gives is held against full leave-one-out by the ten strongest genes that
+both name (`shared_of_ten_strongest`). The rank correlations are of *estimates* for all genes, made
+here from the blanked groups: they say how good a guide the screen is, and no output holds them.
+Seconds are of one thread, the search and the full leave-one-out of a cell one after the other.
 
 python benchmarks/explain/evidence.py BUNDLE CELLS.h5ad ... -o benchmarks/results/explain.json
 """
@@ -30,6 +32,7 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.explainer import Explainer
 from c2t.runtime.explain.evidence import BEYOND
 from c2t.runtime.explain.options import RUNS_MAX, TOGETHER, ExplainOptions
+from c2t.runtime.explain.search import Found
 
 SEED = 0
 DRAWS = 20
@@ -98,7 +101,7 @@ def against_all(searching: Explainer, complete: Explainer, cell: Cell) -> dict[s
     seconds = (between - since, time.perf_counter() - between)
     evidence = every.evidence
     beyond = np.flatnonzero(np.abs(evidence) > BEYOND * every.control.noise)
-    ours = found.estimates() - found.control.shift
+    guessed = estimates(found)
     top = set(np.argsort(-evidence, kind="stable")[:TOGETHER].tolist())
     own = found.places[np.argsort(-found.evidence, kind="stable")[:TOGETHER]]
     return {
@@ -106,11 +109,23 @@ def against_all(searching: Explainer, complete: Explainer, cell: Cell) -> dict[s
         "genes": len(cell.tokens),
         "runs": [found.runs, every.runs],
         "seconds": [round(value, 3) for value in seconds],
-        "spearman_effects_of_all_genes": _spearman(found.estimates(), every.effects),
+        "spearman_estimated_effects_of_all_genes": _spearman(guessed, every.effects),
         "genes_beyond_noise": len(beyond),
-        "spearman_evidence_of_those": _spearman(ours[beyond], evidence[beyond]),
+        "spearman_estimated_evidence_of_those": _spearman(
+            (guessed - found.control.shift)[beyond], evidence[beyond]
+        ),
         "shared_of_ten_strongest": len(top.intersection(own.tolist())),
     }
+
+
+def estimates(found: Found) -> NDArray[np.float64]:
+    """Effects of all genes: as measured, else the shift and a gene's part of its group."""
+    effects = found.control.shift.copy()
+    slope = -np.expm1(found.base)  # of log probability over log odds
+    for group in found.groups:
+        effects[group.first : group.end] += slope * group.moved / group.size
+    effects[found.places] = found.effects
+    return effects
 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
@@ -163,15 +178,20 @@ def main() -> None:
         "cells_below_5_times": sum(row["times"] < 5 for row in cells_rows),
         "runs": median(cells_rows, "runs"),
     }
+    document["note"] = (
+        "The rank correlations are of estimates for all genes, made by the benchmark from the "
+        "blanked groups; no output of c2t holds them. What users get is held against full "
+        "leave-one-out by shared_of_ten_strongest."
+    )
     document["full_leave_one_out"] = {
         "cells": len(complete_rows),
         **{
             name: median(complete_rows, name)
             for name in (
                 "genes",
-                "spearman_effects_of_all_genes",
+                "spearman_estimated_effects_of_all_genes",
                 "genes_beyond_noise",
-                "spearman_evidence_of_those",
+                "spearman_estimated_evidence_of_those",
                 "shared_of_ten_strongest",
             )
         },
@@ -185,10 +205,10 @@ def main() -> None:
     }
     document["cells"] = cells_rows
     document["cells_with_full_leave_one_out"] = complete_rows
-    agreement = document["full_leave_one_out"]["spearman_effects_of_all_genes"]
+    agreement = document["full_leave_one_out"]["spearman_estimated_effects_of_all_genes"]
     targets = [
         target("ten strongest genes, times ten random ones", document["median"]["times"], 5.0),
-        target("Spearman with full leave-one-out, all genes", agreement, 0.8),
+        target("Spearman of estimates for all genes with full leave-one-out", agreement, 0.8),
     ]
     finish(document, targets, options.output)
 

@@ -39,7 +39,7 @@ class Found:
         effects: What the words lose without each, [N].
         controls: Whether each was a control, [N].
         control: What was measured on controls.
-        groups: What was blanked, for the genes that were not left out by themselves.
+        groups: What was blanked: where the screen looked. No figure that is given rests on it.
         together: The check.
         runs: Encoder runs.
     """
@@ -57,15 +57,6 @@ class Found:
     def evidence(self) -> Float64:
         """Effects beyond the shift [N]."""
         return self.effects - self.control.shift[self.places]
-
-    def estimates(self) -> Float64:
-        """Effects of all genes: as measured, else the shift and a gene's part of its group."""
-        effects = self.control.shift.copy()
-        slope = -np.expm1(self.base)  # of log probability over log odds
-        for group in self.groups:
-            effects[group.first : group.end] += slope * group.moved / group.size
-        effects[self.places] = self.effects
-        return effects
 
 
 class Search:
