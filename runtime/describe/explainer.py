@@ -29,6 +29,7 @@ from c2t.runtime.explain.evidence import (
     NONE,
     CellEvidence,
     GeneEvidence,
+    probability_effect,
 )
 from c2t.runtime.explain.gene_names import GeneNames
 from c2t.runtime.explain.options import ExplainOptions
@@ -194,7 +195,7 @@ class Explainer:
                     symbol=symbol,
                     rank=place + 1,
                     effect=effect,
-                    probability_effect=-base * float(np.expm1(-effect)),
+                    probability_effect=probability_effect(found.base, effect),
                     shift=float(control.shift[place]),
                     evidence=own,
                     direction=direction,

@@ -11,6 +11,7 @@ known. The *noise* is how far the controls scatter around the shift.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 BEYOND = 3.0  # a gene is evidence if it moves the words by more than so many times the noise
@@ -42,6 +43,19 @@ class GeneEvidence:
     evidence: float
     direction: str
     control: bool
+
+
+def probability_effect(base: float, effect: float) -> float:
+    """What probability words lose without a gene.
+
+    Args:
+        base: Log probability of the words, given the whole cell.
+        effect: What it loses without the gene.
+
+    Returns:
+        0 where both probabilities are too small for a double.
+    """
+    return math.exp(base) - math.exp(min(base - effect, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
