@@ -87,9 +87,8 @@ class Annotator:
 
     Raises:
         BundleError: The bundle's captions do not name cell types where labels would be read.
-        C2TError: A label that is empty, there twice, or that the tokenizer cannot write; a
-            temperature that is none.
-        EngineError: The decoder has too few positions for the longest label.
+        C2TError: A label that is empty, there twice, too long for the decoder, or that the
+            tokenizer cannot write; a temperature that is none.
     """
 
     def __init__(
@@ -202,7 +201,7 @@ class Annotator:
         most = manifest.decoder.max_positions
         if need > most:
             problem = f"the longest label needs {need:,} positions; the decoder has {most:,}"
-            raise EngineError(problem, hint="give shorter labels")
+            raise C2TError(problem, hint="give shorter labels")
 
 
 class _Lane:

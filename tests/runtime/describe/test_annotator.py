@@ -130,8 +130,9 @@ def test_no_temperature(model: c2t.Model, temperature: float) -> None:
 
 
 def test_label_longer_than_the_decoder(model: c2t.Model) -> None:
-    with pytest.raises(EngineError, match="positions"):
+    with pytest.raises(C2TError, match="positions") as caught:
         model.annotator(["qx" * 120 + str(number) for number in range(2)], ONE)
+    assert not isinstance(caught.value, EngineError)  # the engine is well: the labels are wrong
 
 
 def trained(folder: Path, copy: Path, text: str) -> Path:
