@@ -51,7 +51,8 @@ class Explainer:
         describer: Writes the texts; its engines score them.
         options: What to explain, and the budget.
         names: Of the genes; None: as the bundle has them.
-        advance: Told of runs that are done; threads call it.
+        advance: Told of runs that are done, a batch at a time; threads call it. What it raises ends
+            the work.
 
     Raises:
         C2TError: The bundle's texts have no such field.
@@ -157,9 +158,7 @@ class Explainer:
         with self.scorer() as scorer:
 
             def score(inputs: GeneTokenArray) -> NDArray[np.float64]:
-                scores = scorer.score(inputs, words)
-                self._advance(len(inputs))
-                return scores
+                return scorer.score(inputs, words, self._advance)
 
             return Search(
                 tokens,

@@ -66,8 +66,19 @@ class WordScorer:
                 engines.decoder, prompts, rows=rows, capacity=capacity, clock=clock
             )
 
-    def score(self, inputs: Tokens, words: ScoredWords) -> Float64:
+    def score(
+        self,
+        inputs: Tokens,
+        words: ScoredWords,
+        advance: Callable[[int], None] = lambda rows: None,
+    ) -> Float64:
         """Log probability [N] of the words, given each of N inputs [N,S]; NaN where not finite.
+
+        Args:
+            inputs: Gene tokens.
+            words: What is scored.
+            advance: Told of the inputs that are done, some rows at a time. What it raises ends the
+                work, with the engines free.
 
         Raises:
             EngineError: A run failed.
@@ -83,4 +94,5 @@ class WordScorer:
                     for of_input in self._engines.encoder.encode(rows[start : start + most])
                 ]
                 scores.append(words.combine(self._scorer.score(vectors, words.trie)))
+            advance(len(rows))
         return np.concatenate(scores)

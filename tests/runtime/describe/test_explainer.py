@@ -172,6 +172,34 @@ def test_cells_in_memory(folder: Path) -> None:
     assert found[-1].error is not None  # one gene, or a text that names nothing
 
 
+def test_an_end_is_asked_for_after_every_batch(folder: Path) -> None:
+    """Not once a stage, which has up to half of a cell's runs."""
+
+    class EnoughError(Exception):
+        pass
+
+    told: list[int] = []
+
+    def advance(runs: int) -> None:
+        told.append(runs)
+        if sum(told) > 10:
+            raise EnoughError
+
+    tokens = [tiny_cell(40, seed=seed) for seed in range(8)]
+    with c2t.open(folder, replace(ONE, batch_size=4)) as model:
+        explainer = Explainer(model.bundle, model.describer(), ALL, advance=advance)
+        with pytest.raises(EnoughError):
+            list(explainer.explain([EncodedCells.of_tokens(tokens)]))
+        assert told[:4] == [1, 4, 4, 4]
+        assert set(told[4:]) <= {1}  # the next cell may have begun, and ends as soon
+        # The engines are free, and all runs of a cell are told of.
+        told.clear()
+        explainer = Explainer(model.bundle, model.describer(), ALL, advance=told.append)
+        found = list(explainer.explain([EncodedCells.of_tokens(tokens)]))
+    assert sum(told) == sum(cell.runs for cell in found)
+    assert max(told) == 4
+
+
 def test_the_prompt_is_not_disturbed(folder: Path, cells: Path) -> None:
     """Texts after explaining are those before."""
     with c2t.open(folder, ONE) as model:
