@@ -23,6 +23,7 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.output.grouping import Grouped, Grouping
 from c2t.runtime.output.groups_file import write_groups
 from c2t.runtime.output.journal import Journal, RunMark, journal_path
+from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.parquet import (
     check_parquet,
     read_parquet,
@@ -65,9 +66,11 @@ def plan_folder(cells: Path, folder: Path, *, force: bool = False) -> Path:
     """Refuse at once a folder that cannot or must not be written.
 
     Raises:
-        OutputError: It is complete or holds something else, or there is no pyarrow.
+        OutputError: It is complete or holds something else, its table of groups is the file of
+            cells, or there is no pyarrow.
     """
     check_parquet(cells)
+    check_not_cells(folder / GROUPS, cells)
     if (folder / PROGRESS).is_file():
         return Path(folder)  # an earlier run's, which may be gone on with
     return check_folder_target(folder, force=force)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cell_libraries import needs_anndata
-from cli_process import random_cells
+from cli_process import random_cells, run_c2t
 from make_formats import write_zarr
 
 from c2t.runtime.annotate.annotate_file import AnnotateFileOptions
@@ -84,3 +84,24 @@ def test_the_table_of_groups(table: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="the file of cells itself"):
         check_describe(options)
     check_describe(replace(options, groups=None))
+
+
+def test_the_table_of_groups_among_parts(table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "out.parts"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    cells = table.rename(folder / "groups.csv")
+    with pytest.raises(OutputError, match="the file of cells itself"):
+        check_describe(DescribeFileOptions(cells=cells, output=folder, force=True))
+
+
+def test_a_proposed_label_map(table: Path, tiny_bundle_folder: Path) -> None:
+    before = table.read_bytes()
+    done = run_c2t(
+        *("evaluate", tiny_bundle_folder, table, "--label-column", "clu"),
+        *("--propose-label-map", table, "--force"),
+    )
+    assert done.returncode == 1
+    assert f"{table} is the file of cells itself" in done.stderr
+    assert table.read_bytes() == before
