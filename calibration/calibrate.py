@@ -45,7 +45,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.unsure import text_settings
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.errors import CalibrationError, EvaluationError
+from c2t.runtime.system.errors import C2TError, CalibrationError
 from c2t.runtime.system.files import atomic_folder
 from c2t.runtime.system.portable.memory import peak_memory
 from c2t.runtime.system.progress import progress_bar
@@ -166,7 +166,8 @@ class _Calibration:
     ) -> UnsureRule | None:
         """State how likely this bundle's cell types are right, where the held-out cells say so.
 
-        The float32 bundle's rule is not copied: to quantise changes how sure a model is.
+        The float32 bundle's rule is not copied: to quantise changes how sure a model is. Where no
+        rule can be fitted or written, the bundle states none, and that is said.
         """
         options, records = self.options, judged_cells(result.records)
         if options.unsure_target is None or not records:
@@ -190,10 +191,13 @@ class _Calibration:
                 target=options.unsure_target,
                 generation=text_settings(bundle.manifest.generation),
             )
-        except EvaluationError as error:
-            self._report_unstated(error.problem)
+            write_rule(self.folder, rule)
+        # Whatever goes wrong here, hours of calibration are not thrown away for it.
+        except (C2TError, ArithmeticError, ValueError) as error:
+            (self.folder / UNSURE_NAME).unlink(missing_ok=True)
+            said = error.problem if isinstance(error, C2TError) else str(error)
+            self._report_unstated(said or type(error).__name__)
             return None
-        write_rule(self.folder, rule)
         self.report(rule_sentence(rule))
         return rule
 

@@ -119,8 +119,10 @@ def find_threshold(probability: Float64, right: Float64, target: float) -> float
     last = int(reached[-1])
     if last == len(p) - 1:
         return 0.0
-    # Halfway to the first cell that is left out, so that rounding turns no cell.
-    return float(p[last] + p[last + 1]) / 2
+    # Halfway to the first cell that is left out, so that rounding turns no cell; two that have no
+    # number between them are told apart by the upper one.
+    middle = float(p[last] + p[last + 1]) / 2
+    return middle if middle > p[last + 1] else float(p[last])
 
 
 def unseen_probabilities(confidence: Float64, right: Float64) -> Float64:

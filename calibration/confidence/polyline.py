@@ -81,11 +81,17 @@ def fit_isotonic(confidence: Float64, right: Float64) -> Polyline:
         corners.append(float((x[first:last] * weight).sum() / weight.sum()))
         probabilities.append((wins + mean) / (float(weight.sum()) + 1))
     # To pull steps of few cells harder than their neighbours can turn their order.
-    ascending = np.maximum.accumulate(np.array(probabilities))
-    return Polyline(confidence=np.array(corners), probability=ascending)
+    return _distinct(np.array(corners), np.maximum.accumulate(np.array(probabilities)))
 
 
 FITS: dict[str, Fit] = {"platt": fit_platt, "isotonic": fit_isotonic}
+
+
+def _distinct(confidence: Float64, probability: Float64) -> Polyline:
+    """The polyline through corners, of which two that rounding made one count as one."""
+    inside = np.clip(np.maximum.accumulate(confidence), 0.0, 1.0)
+    keep = np.append(inside[1:] > inside[:-1], True)
+    return Polyline(confidence=inside[keep], probability=np.clip(probability[keep], 0.0, 1.0))
 
 
 def _logit(share: Float64) -> Float64:

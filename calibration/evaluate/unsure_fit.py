@@ -28,7 +28,6 @@ from c2t.runtime.system.errors import EvaluationError
 
 # Share of cells whose label no text names, above which nothing is fitted without a label map.
 UNNAMED_MAX = 0.1
-DIGITS = 6  # of the corners
 
 
 def fitted_on(
@@ -109,9 +108,11 @@ def fit_unsure(
     fit = fit_rule(confidence, right, target=target)
     return UnsureRule(
         version=RULE_VERSION,
-        confidence=tuple(round(float(x), DIGITS) for x in fit.line.confidence),
-        probability=tuple(round(float(y), DIGITS) for y in fit.line.probability),
-        threshold=round(fit.threshold, 4),
+        # Not rounded: confidences near 1 differ in their seventh digit, and the threshold lies
+        # between two cells.
+        confidence=tuple(fit.line.confidence.tolist()),
+        probability=tuple(fit.line.probability.tolist()),
+        threshold=fit.threshold,
         target=target,
         method=fit.method,
         fitted_on=tuple(files),

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import anndata
+import msgspec
 import numpy as np
 import pytest
 from cli_process import make_cells, set_golden
@@ -14,12 +15,15 @@ from tiny_bundle import make_bundle
 from tiny_models import tiny_cell
 from unsure_rules import bundle_with, make_rule
 
+from c2t.calibration import calibrate
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
 from c2t.calibration.evaluate.quality_gate import QualityGate
+from c2t.calibration.evaluate.unsure_fit import fit_unsure
 from c2t.calibration.results.gate import Tolerance
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
@@ -268,6 +272,24 @@ def test_held_out_labels_give_the_bundle_a_rule(bundle, tmp_path, monkeypatch):
     assert rule.target == 0.8
     assert "held out for the gate" in rule.fitted_on[0].which
     assert rule.cells == rule.fitted_on[0].cells <= 120
+
+    # What goes wrong with a rule never costs the bundle: one that cannot be read, or no fit.
+    def damaged(*args, **more):
+        return msgspec.structs.replace(fit_unsure(*args, **more), confidence=(0.5, 0.5))
+
+    def no_fit(*args, **more):
+        raise np.linalg.LinAlgError
+
+    for name, fit in (("damaged", damaged), ("none", no_fit)):
+        monkeypatch.setattr(calibrate, "fit_unsure", fit)
+        monkeypatch.setattr(Describer, "describe", describe)
+        said = []
+        wanted = options(path, tmp_path / name, gate_cells=120, unsure_target=0.8)
+        assert calibrate_bundle(bundle, wanted, report=said.append).unsure is None
+        monkeypatch.undo()
+        assert open_bundle(tmp_path / name).unsure_rule is None
+        assert not (tmp_path / name / UNSURE_NAME).exists()
+        assert any("states no threshold for unsure cells: " in line for line in said)
     few = options(path, tmp_path / "few", gate_cells=20, cells_count=20)
     monkeypatch.setattr(Describer, "describe", describe)
     said = []

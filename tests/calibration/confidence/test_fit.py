@@ -122,3 +122,33 @@ def test_scores_say_whose_probability_it_is() -> None:
     assert few is not None
     assert few.after is None
     assert score_certainty(np.full(3, np.nan), np.zeros(3)) is None
+
+
+def test_corners_that_differ_in_their_last_digits_stay_apart() -> None:
+    rng = np.random.default_rng(3)
+    confidence = 1 - rng.uniform(size=2000) ** 3 * 2e-6
+    right = (rng.uniform(size=2000) < 0.5 + (confidence - 1 + 2e-6) / 4e-6).astype(float)
+    line = fit_isotonic(confidence, right)
+    assert len(line.confidence) > 3
+    assert np.all(np.diff(line.confidence) > 0)
+    assert line.confidence[-1] <= 1
+
+
+def test_corners_that_rounding_makes_one_are_one() -> None:
+    below_one = np.nextafter(1.0, 0.0)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        confidence = rng.choice([below_one, 1.0, np.nextafter(below_one, 0.0)], 60)
+        line = fit_isotonic(confidence, (rng.uniform(size=60) < 0.6).astype(float))
+        assert np.all(np.diff(line.confidence) > 0)
+        assert line.confidence[-1] <= 1
+
+
+def test_threshold_between_neighbouring_numbers_leaves_out_what_it_should() -> None:
+    low = 0.7
+    high = np.nextafter(low, 1.0)
+    for below, above in ((low, high), (high, np.nextafter(high, 1.0))):
+        probability = np.repeat([below, above], 50)
+        right = np.repeat([0.0, 1.0], 50)
+        threshold = find_threshold(probability, right, 0.9)
+        assert (probability >= threshold).tolist() == (right == 1).tolist()

@@ -14,10 +14,16 @@ from cli_process import random_cells
 from tiny_bundle import make_bundle
 from unsure_rules import make_rule
 
-from c2t.calibration.evaluate.unsure_bundle import check_copy_target, write_with_rule
+from c2t.calibration.evaluate.unsure_bundle import (
+    check_copy_target,
+    write_rule,
+    write_with_rule,
+)
+from c2t.calibration.evaluate.unsure_fit import fit_unsure
+from c2t.calibration.results.evaluation import CellRecord
 from c2t.cli import app
 from c2t.runtime.bundle.bundle import open_bundle
-from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
+from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, read_rule
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.system.errors import OutputError
 
@@ -245,6 +251,36 @@ def test_a_bundle_is_not_changed_in_place(bundle: Path, tmp_path: Path) -> None:
     link.symlink_to(bundle)
     with pytest.raises(OutputError, match="is not changed in place"):
         check_copy_target(source, link, force=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rules_of_saturated_confidences_can_be_read(bundle: Path, tmp_path: Path, seed) -> None:
+    """Confidences near 1 that differ in the seventh digit, as trained models have them."""
+    rng = np.random.default_rng(seed)
+    confidence = 1 - rng.uniform(size=2000) ** 3 * 3e-6
+    shares = np.clip(0.2 + (confidence - 1 + 3e-6) / 3.75e-6, 0, 1)
+    cells = [
+        CellRecord(
+            cell=str(number),
+            text="A text.",
+            error=None,
+            true={"cell_type": "B cell"},
+            said={"cell_type": "B cell" if rng.uniform() < share else "T cell"},
+            similarity={},
+            cell_type_confidence=float(sure),
+        )
+        for number, (sure, share) in enumerate(zip(confidence, shares, strict=True))
+    ]
+    opened = open_bundle(bundle)
+    rule = fit_unsure(opened, cells, [], target=0.9, generation={})
+    assert rule.method == "isotonic"
+    write_rule(tmp_path, rule)
+    assert read_rule(tmp_path / UNSURE_NAME) == rule
+    # The threshold still divides the cells as it was fitted.
+    answered = np.array([rule.probability_of(float(x)) >= rule.threshold for x in confidence])
+    right = np.array([cell.said["cell_type"] == "B cell" for cell in cells])
+    assert 0 < answered.sum() < len(answered)
+    assert right[answered].mean() >= 0.9
 
 
 def test_anndata_reads_what_the_command_reads(labelled: Path) -> None:
