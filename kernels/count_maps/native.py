@@ -67,6 +67,8 @@ class CountMapReader:
 
     Attributes:
         names: The names by number, from 0 on. It only grows.
+        broken: Memory ran out while names were added, so `names` has some that the table lacks.
+            From then on nothing is read, for later numbers would mean other names.
     """
 
     def __init__(self, kernels: NativeKernels) -> None:
@@ -80,6 +82,7 @@ class CountMapReader:
             getattr(library, function).restype = result
             getattr(library, function).argtypes = arguments
         self.names: list[str] = []
+        self.broken = False
         self._library = library
         self._known: set[bytes] = set()
         self._lock = threading.Lock()
@@ -97,7 +100,12 @@ class CountMapReader:
 
         Args:
             cells: Of each, a JSON object, or anything else.
+
+        Raises:
+            MemoryError: Memory ran out.
         """
+        if self.broken:
+            return None
         texts = [np.frombuffer(cell, np.uint8) for cell in cells]
         if not all(len(text) for text in texts):
             return None
@@ -145,13 +153,21 @@ class CountMapReader:
 
     def _add(self, names: set[bytes]) -> None:
         with self._lock:
+            if self.broken:
+                return
             new = sorted(names - self._known)
-            ends = np.cumsum([len(name) for name in new], dtype=np.int64)
-            # The list first: whoever finds a name in the table must find it there, too.
-            self.names.extend(name.decode("ascii") for name in new)
-            self._known.update(new)
-            if self._library.c2t_names_add(self._table, b"".join(new), ends.ctypes.data, len(new)):
-                raise MemoryError
+            ends, text = np.cumsum([len(name) for name in new], dtype=np.int64), b"".join(new)
+            words = [name.decode("ascii") for name in new]
+            try:
+                # The list first: whoever finds a name in the table must find it there, too.
+                self.names.extend(words)
+                self._known.update(new)
+                if self._library.c2t_names_add(self._table, text, ends.ctypes.data, len(new)):
+                    raise MemoryError
+            except BaseException:
+                # The list has names that the table lacks: the next ones would have other numbers.
+                self.broken = True
+                raise
 
 
 def count_map_reader() -> CountMapReader | None:

@@ -119,3 +119,40 @@ def test_threads_may_share_a_reader(reader):
     requests = [[json.dumps(random_cell(rng)).encode() for _ in range(4)] for _ in range(100)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda cells: assert_same(reader, cells), requests))
+
+
+class FullMemory:
+    """The compiled library on a machine whose memory is full when names are added."""
+
+    def __init__(self, library) -> None:
+        self.library = library
+
+    def __getattr__(self, name: str):
+        return getattr(self.library, name)
+
+    def c2t_names_add(self, *_) -> int:
+        return 1
+
+
+def test_after_memory_ran_out_no_gene_is_taken_for_another(reader):
+    assert_same(reader, [b'{"MS4A1":1}'])
+    plain = reader._library
+    reader._library = FullMemory(plain)
+    with pytest.raises(MemoryError):
+        reader.read([b'{"CD3E":5}'])
+    reader._library = plain
+    for cell in (b'{"LYZ":7}', b'{"CD3E":5}', b'{"MS4A1":1}'):
+        assert reader.read([cell]) is None  # left to a reader without numbers
+
+
+def test_memory_that_runs_out_while_the_list_grows_is_no_shift_either(reader):
+    class FullList(list):
+        def extend(self, names):
+            super().extend(list(names)[:1])
+            raise MemoryError
+
+    reader.names = FullList(reader.names)
+    with pytest.raises(MemoryError):
+        reader.read([b'{"CD3E":5,"CD4":1}'])
+    reader.names = list(reader.names)
+    assert reader.read([b'{"LYZ":7}']) is None

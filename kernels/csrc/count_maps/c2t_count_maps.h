@@ -36,7 +36,7 @@ C2T_EXPORT c2t_names* c2t_names_new(uint64_t seed);
 C2T_EXPORT void c2t_names_free(c2t_names* names);
 
 // Adds names that are not there yet: `bytes` holds them one behind the other, ends[i] is where name i ends.
-// Returns 0, or 1 if memory ran out. Threads may call this and c2t_count_maps at the same time.
+// Returns 0, or 1 if memory ran out: then the first of them are added, and the others are not. Threads may call this and c2t_count_maps at the same time.
 C2T_EXPORT int32_t c2t_names_add(c2t_names* names, const char* bytes, const int64_t* ends, int64_t count);
 
 // Returns a c2t_count_status.

@@ -13,12 +13,13 @@ struct c2t_names {
         return slots_[slot(name, bytes)];
     }
 
-    // The caller holds `mutex` alone.
+    // The caller holds `mutex` alone. If memory runs out, the table is as it was.
     void add(const char* name, size_t bytes) {
         if (find(name, bytes) >= 0) return;
         if (2 * (size() + 1) > slots_.size()) grow();
+        if (ends_.size() == ends_.capacity()) ends_.reserve(2 * ends_.size());
         const int32_t number = static_cast<int32_t>(size());
-        text_.insert(text_.end(), name, name + bytes);
+        text_.insert(text_.end(), name, name + bytes);  // the last that may throw
         ends_.push_back(text_.size());
         slots_[slot(name, bytes)] = number;
     }
@@ -56,7 +57,8 @@ private:
     }
 
     void grow() {
-        slots_.assign(2 * slots_.size(), -1);
+        std::vector<int32_t> more(2 * slots_.size(), -1);
+        slots_.swap(more);
         for (size_t n = 0; n < size(); ++n) {
             slots_[slot(text_.data() + ends_[n], ends_[n + 1] - ends_[n])] = static_cast<int32_t>(n);
         }
