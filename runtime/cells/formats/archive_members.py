@@ -26,7 +26,9 @@ LIST_BYTES_MAX = 256 << 20  # of a zip archive's list of members
 # Folders below the one that was given, and files in them, when matrices are looked for.
 DEPTH_MAX, LOOKED_AT_MAX = 3, 10_000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
+# The parts of an archive's end, and the beginning of each member in its list.
+_END, _END_64, _LOCATOR_64, _LISTED = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
+_RECORD_BYTES, _LOCATOR_BYTES, _LISTED_BYTES = 56, 20, 46  # of the last, at least
 ZARR_NAMES = frozenset((".zgroup", ".zattrs", ".zarray", ".zmetadata", "zarr.json"))
 # What zipfile raises on damaged archives.
 ZIP_ERRORS = (
@@ -226,24 +228,71 @@ def check_list(path: Path) -> None:
     """Refuse a zip archive whose list of members is too long to be read into memory.
 
     Raises:
-        CellFileError: It is, or there is none.
+        CellFileError: It is, or there is none, or it is not clear which one is meant.
     """
     with path.open("rb") as stream:
         length = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, length - (1 << 16) - 22))
+        begin = stream.seek(max(0, length - (1 << 16) - 22))
         tail = stream.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) < at + 22:
-        problem = f"{path} is a zip archive that is cut off: its list of members is missing"
-        raise CellFileError(problem, hint="download or copy it again")
-    count, listed = struct.unpack("<HI", tail[at + 10 : at + 16])
-    at_64 = tail.rfind(_END_64)
-    if at_64 >= 0 and len(tail) >= at_64 + 48:
-        count, listed = struct.unpack("<QQ", tail[at_64 + 32 : at_64 + 48])
-    if count > MEMBERS_MAX or (listed != 0xFFFFFFFF and listed > LIST_BYTES_MAX):
+        at = tail.rfind(_END)
+        if at < 0 or len(tail) < at + 22:
+            problem = f"{path} is a zip archive that is cut off: its list of members is missing"
+            raise CellFileError(problem, hint="download or copy it again")
+        count, listed = struct.unpack("<HI", tail[at + 10 : at + 16])
+        end = begin + at  # of the list, but for what follows
+        large = _large_record(stream, end)
+        if large is not None:
+            end -= _LOCATOR_BYTES + _RECORD_BYTES
+            if len(large) != _RECORD_BYTES:
+                problem = f"{path} is a zip archive whose end does not say where its list is"
+                raise CellFileError(problem, hint="the file is damaged; download or copy it again")
+            count, listed = struct.unpack("<QQ", large[32:48])
+        if listed <= LIST_BYTES_MAX and listed // _LISTED_BYTES > MEMBERS_MAX:
+            count = max(count, _listed_members(stream, end - listed, listed))
+    if count > MEMBERS_MAX or listed > LIST_BYTES_MAX:
         problem = f"{path} is a zip archive of {count:,} members in a list of {listed:,} bytes; "
         problem += f"at most {MEMBERS_MAX:,} are read"
         raise CellFileError(problem, hint="unpack it, and give the folder")
+
+
+def _large_record(stream: IO[bytes], end: int) -> bytes | None:
+    """The record of a large archive's end, which is looked for only where `zipfile` reads it.
+
+    Args:
+        stream: The archive.
+        end: Where its end in the first format begins.
+
+    Returns:
+        None: it has none. Empty: it should have, but there is none, or there are two.
+    """
+    place = end - _LOCATOR_BYTES
+    locator = _bytes_at(stream, place, _LOCATOR_BYTES)
+    if not locator.startswith(_LOCATOR_64):
+        return None
+    place -= _RECORD_BYTES
+    record = _bytes_at(stream, place, _RECORD_BYTES)
+    (stated,) = struct.unpack("<Q", locator[8:16])
+    # Newer versions of `zipfile` go where the locator points; where that is no record, before it.
+    twice = stated != place and _bytes_at(stream, stated, len(_END_64)) == _END_64
+    return record if record.startswith(_END_64) and not twice else b""
+
+
+def _bytes_at(stream: IO[bytes], place: int, count: int) -> bytes:
+    if not 0 <= place < 1 << 62:
+        return b""
+    stream.seek(place)
+    return stream.read(count)
+
+
+def _listed_members(stream: IO[bytes], place: int, length: int) -> int:
+    """How many members a list may have: `zipfile` reads all of it, whatever number is stated."""
+    found, rest = 0, b""
+    stream.seek(max(0, place))
+    while length > 0 and (block := stream.read(min(length, 1 << 22))):
+        length -= len(block)
+        found += (rest + block).count(_LISTED)
+        rest = block[-len(_LISTED) + 1 :]
+    return found
 
 
 @contextmanager

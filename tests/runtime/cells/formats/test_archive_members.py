@@ -77,6 +77,81 @@ def test_list_that_lies_about_its_size(tmp_path: Path) -> None:
         ZipMembers(path)
 
 
+def large(path: Path, count: int, comment: bytes = b"") -> bytearray:
+    """An archive whose end is in the format of large ones, as it is from 65,536 members on."""
+    with zipfile.ZipFile(path, "w") as made:
+        for number in range(count):
+            made.writestr(zipfile.ZipInfo(str(number)), b"")
+        made.comment = comment
+    content = bytearray(path.read_bytes())
+    at = content.rfind(b"PK\x05\x06")
+    if content[at - 20 : at - 16] == b"PK\x06\x07":
+        return content
+    end = bytes(content[at : at + 22])
+    listed, offset = struct.unpack("<II", end[12:20])
+    record = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, listed, offset
+    )
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, at, 1)
+    full = end[:8] + b"\xff" * 12 + end[20:]
+    return content[:at] + bytearray(record + locator + full) + content[at + 22 :]
+
+
+def fake_record(count: int = 1) -> bytes:
+    return struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, 46, 0)
+
+
+@pytest.mark.parametrize("made", ["small", "large"])
+@pytest.mark.parametrize("comment", [b"", b"made by hand", fake_record()], ids=len)
+def test_only_the_end_that_is_read_says_how_long_the_list_is(
+    made: str, comment: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.zip"
+    if made == "large":
+        path.write_bytes(large(path, 5, comment))
+    else:
+        with zipfile.ZipFile(archive(path, *map(str, range(5))), "a") as opened:
+            opened.comment = comment
+    assert ZipMembers(path).names() == list("01234")
+    monkeypatch.setattr(archive_members, "MEMBERS_MAX", 4)
+    with pytest.raises(CellFileError, match="a zip archive of 5 members"):
+        ZipMembers(path)
+
+
+def test_member_that_holds_a_record_is_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("a", fake_record(1 << 40))
+    assert ZipMembers(path).names() == ["a"]
+
+
+def test_locator_without_its_record_or_with_two(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    content = large(path, 5)
+    at = content.rfind(b"PK\x06\x06")
+    path.write_bytes(content[:at] + b"no" + content[at + 2 :])
+    with pytest.raises(CellFileError, match="does not say where its list is"):
+        ZipMembers(path)
+    content = large(tmp_path / "y.zip", 5)
+    elsewhere = fake_record() + bytes(content)
+    at = elsewhere.rfind(b"PK\x06\x07")
+    path.write_bytes(elsewhere[: at + 8] + struct.pack("<Q", 0) + elsewhere[at + 16 :])
+    with pytest.raises(CellFileError, match="does not say where its list is"):
+        ZipMembers(path)
+
+
+def test_list_that_lies_about_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path / "x.zip", *map(str, range(50)))
+    content = bytearray(path.read_bytes())
+    at = content.rfind(b"PK\x05\x06")
+    content[at + 8 : at + 12] = struct.pack("<HH", 1, 1)
+    path.write_bytes(bytes(content))
+    assert len(ZipMembers(path).names()) == 50
+    monkeypatch.setattr(archive_members, "MEMBERS_MAX", 40)
+    with pytest.raises(CellFileError, match="a zip archive of 50 members"):
+        ZipMembers(path)
+
+
 def test_members_that_are_not_read(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.zip", "a", method=zipfile.ZIP_BZIP2)
     with pytest.raises(CellFileError, match="a method that is not read"):
