@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from c2t.runtime.cells.formats.hdf5 import ROWS_MAX
 from c2t.runtime.cells.formats.names_table import NamesTable
 from c2t.runtime.cells.formats.opening import Opening
+from c2t.runtime.cells.formats.row_numbers import name_column, numbers_said
 from c2t.runtime.cells.formats.spilled import SpilledEntries
 from c2t.runtime.cells.formats.streams import lines, reading, unpacked
 from c2t.runtime.cells.formats.text_layout import Layout, Line, find_layout, split_line
@@ -69,15 +70,22 @@ class TextTableStore:
         beginnings = [split_line(line, layout, name, n + 2) for n, line in enumerate(some)]
         turned = _is_turned(layout, beginnings, opening, name)
         names, entries = _read(chain(some, rest), layout, name, turned=turned)
+        place = name_column([layout.corner, *layout.further], names, distinct=not turned)
+        beside = zip(layout.further, names[1:], strict=True)
         of_lines = NamesTable(
-            "var" if turned else "obs", names[0], dict(zip(layout.further, names[1:], strict=True))
+            "var" if turned else "obs",
+            names[place],
+            {title: column for n, (title, column) in enumerate(beside, 1) if n != place},
         )
         of_columns = NamesTable("obs" if turned else "var", layout.columns)
         self.obs, self._var = (of_columns, of_lines) if turned else (of_lines, of_columns)
         self._matrix: RowMatrix = entries.matrix((self.obs.rows, self._var.rows))
         way = "genes x cells" if turned else "cells x genes"
         said = f"{name} is read as a table of {way}: {self.obs.rows:,} cells"
-        self.warnings: tuple[str, ...] = (f"{said}, {self._var.rows:,} genes",)
+        self.warnings: tuple[str, ...] = (
+            f"{said}, {self._var.rows:,} genes",
+            *numbers_said(self.obs.index(), name),
+        )
 
     @property
     def locations(self) -> list[str]:

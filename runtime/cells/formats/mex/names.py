@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from c2t.runtime.cells.formats.names_table import NamesTable
+from c2t.runtime.cells.formats.row_numbers import name_column
 from c2t.runtime.cells.formats.streams import lines
 from c2t.runtime.system.errors import CellFileError
 
@@ -24,6 +25,7 @@ _HEADERS = frozenset(
         *("gene_name", "gene_names", "gene_symbol", "symbol", "symbols", "feature", "features"),
         *("feature_id", "feature_name", "ensembl_id", "barcode", "barcodes", "cell", "cells"),
         *("cell_id", "cell_ids", "cell_name", "cellid", "bc", "bc_wells", "cell_barcode"),
+        "unnamed: 0",
     )
 )
 # The columns of a file of features without a header, as scanpy's `read_10x_mtx` calls them.
@@ -103,7 +105,8 @@ def features_table(found: NameLines, count: int) -> NamesTable:
     """
     header, columns = _columns(found, count)
     if header is not None:
-        return NamesTable("var", columns[0], dict(_named(header, columns)))
+        place = name_column(header, columns, distinct=False)
+        return NamesTable("var", columns[place], _named(header, columns, place))
     if len(columns) == 1:
         return NamesTable("var", columns[0])
     named = dict(zip(_FEATURE_COLUMNS, columns, strict=False))
@@ -123,7 +126,9 @@ def cells_table(found: NameLines, count: int) -> NamesTable:
         ]
         return NamesTable("obs", names)
     header, columns = _columns(found, count)
-    return NamesTable("obs", columns[0], dict(_named(header or [], columns)))
+    header = header or []
+    place = name_column(header, columns, distinct=True)
+    return NamesTable("obs", columns[place], _named(header, columns, place))
 
 
 def fits(found: NameLines, count: int) -> bool:
@@ -141,16 +146,20 @@ def _columns(found: NameLines, count: int) -> tuple[list[str] | None, list[list[
     header = None if len(found) == count else found.fields(0)
     rows = [found.fields(number) for number in range(header is not None, len(found))]
     width = max(map(len, rows), default=1)
-    width = width if header is None else max(len(header), 1)
+    if header is not None:
+        if rows and all(len(row) == len(header) + 1 for row in rows):  # as R writes names of rows
+            header = ["", *header]
+        width = max(len(header), 1)
     return header, [[row[n] if n < len(row) else "" for row in rows] for n in range(width)]
 
 
-def _named(header: list[str], columns: list[list[str]]) -> list[tuple[str, list[str]]]:
-    return [
-        (name or f"column {n + 1}", column)
+def _named(header: list[str], columns: list[list[str]], names: int) -> dict[str, list[str]]:
+    """The columns beside the names, and beside numbers of lines that stand before them."""
+    return {
+        name or f"column {n + 1}": column
         for n, (name, column) in enumerate(zip(header, columns, strict=False))
-        if n > 0
-    ]
+        if n not in (0, names)
+    }
 
 
 def _fields(text: str, separator: str, key: str) -> list[str]:

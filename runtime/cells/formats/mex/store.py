@@ -23,6 +23,7 @@ from c2t.runtime.cells.formats.mex.names import (
 )
 from c2t.runtime.cells.formats.names_table import NamesTable
 from c2t.runtime.cells.formats.opening import Opening
+from c2t.runtime.cells.formats.row_numbers import numbers_said
 from c2t.runtime.cells.formats.streams import reading, unpacked
 from c2t.runtime.cells.sparse_rows import RowMatrix
 from c2t.runtime.system.errors import CellFileError
@@ -68,6 +69,7 @@ class MexStore:
         self._matrix: RowMatrix = spilled.matrix((n_cells, n_genes))
         said = f"{self.name}/{files.matrix}" if self.name != files.matrix else _with_folder(path)
         self.warnings = droplets_said(said, empty=spilled.empty_rows, barcodes=n_cells)
+        self.warnings += numbers_said(self.obs.index(), files.cells)
         if files.left_out:
             self.warnings += (
                 f"took {files.matrix}; {files.left_out} beside it holds the empty droplets too",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cell_libraries import needs_anndata
 from make_cells import GENES, IDS, SYMBOLS, adata, counts, read, tokens
-from make_formats import counts_of, matrix_text, put, write_mex, write_parse, zipped
+from make_formats import counts_of, ids_of, matrix_text, put, write_mex, write_parse, zipped
 
 from c2t.runtime.cells.formats.mex import matrix_market
 from c2t.runtime.cells.formats.store import open_store
@@ -273,3 +273,48 @@ def test_temporary_file_is_gone_with_the_reader(tmp_path: Path) -> None:
 
     gc.collect()
     assert handle.closed
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("header", ['"","x"', '"","cell_type","x"', '"x"', "Unnamed: 0,x"])
+def test_numbers_of_lines_are_no_barcodes(header: str, first: int, tmp_path: Path) -> None:
+    """As R's `write.csv`, `write.table`, and pandas write a table of barcodes."""
+    folder = write_mex(tmp_path, adata())
+    (folder / "barcodes.tsv.gz").unlink()
+    barcodes = adata().obs_names.tolist()
+    label = '"T",' if "cell_type" in header else ""
+    lines = "".join(f'"{n}",{label}"{name}"\n' for n, name in enumerate(barcodes, first))
+    put(folder / "barcodes.csv", f"{header}\n{lines}")
+    reader = read(folder)
+    assert reader.cell_ids == barcodes
+    assert not any("numbers of lines" in said for said in reader.warnings)
+    if label:
+        assert reader.obs_column("cell_type") == ["T"] * 40
+
+
+@pytest.mark.parametrize("header", ['""', '"","cell_type"', "barcode"])
+def test_numbers_of_lines_without_barcodes_are_said(header: str, tmp_path: Path) -> None:
+    folder = write_mex(tmp_path, adata())
+    (folder / "barcodes.tsv.gz").unlink()
+    label = ',"T"' if "cell_type" in header else ""
+    put(folder / "barcodes.csv", header + "\n" + "".join(f'"{n}"{label}\n' for n in range(1, 41)))
+    reader = read(folder)
+    assert reader.cell_ids == [str(n) for n in range(1, 41)]
+    assert "barcodes.csv names the cells 1, 2, …: numbers of lines, no names" in reader.warnings
+
+
+def test_numbers_with_a_gap_or_a_name_stay_names(tmp_path: Path) -> None:
+    folder = write_mex(tmp_path, adata())
+    (folder / "barcodes.tsv.gz").unlink()
+    for header, numbers in (("cell_id,x", range(1, 41)), (",x", range(2, 42))):
+        lines = "".join(f"{n},{name}\n" for n, name in zip(numbers, adata().obs_names, strict=True))
+        put(folder / "barcodes.csv", f"{header}\n{lines}")
+        assert read(folder).cell_ids == [str(n) for n in numbers]
+
+
+def test_numbers_of_lines_are_no_genes(tmp_path: Path) -> None:
+    folder = write_mex(tmp_path, adata())
+    (folder / "features.tsv.gz").unlink()
+    lines = "".join(f'"{n}","{name}"\n' for n, name in enumerate(ids_of(adata()), 1))
+    put(folder / "features.csv", f'"","x"\n{lines}')
+    assert tokens(read(folder)) == expected()

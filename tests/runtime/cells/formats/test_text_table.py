@@ -65,6 +65,23 @@ def test_columns_in_front_of_counts(tmp_path: Path) -> None:
     assert tokens(read(path)) == expected()
 
 
+@pytest.mark.parametrize("corner", ["", None, "Unnamed: 0"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_of_lines_are_no_names(corner: str | None, first: int, tmp_path: Path) -> None:
+    names, labels = adata().obs_names.tolist(), ["T", "B"] * 20
+    numbered = adata()
+    numbered.obs_names = [str(n) for n in range(first, 40 + first)]
+    front = {"cell_type": labels, "barcode": names}
+    reader = read(write_table(tmp_path / "a.csv", numbered, corner=corner, front=front))
+    assert reader.cell_ids == names
+    assert reader.obs_column("cell_type") == labels
+    assert tokens(reader) == expected()
+    plain = read(write_table(tmp_path / "b.csv", numbered, corner=corner))
+    assert plain.cell_ids == numbered.obs_names.tolist()
+    said = f"b.csv names the cells {first}, {first + 1}, …: numbers of lines, no names"
+    assert said in plain.warnings
+
+
 def test_remarks_marks_and_windows(tmp_path: Path) -> None:
     text = write_table(tmp_path / "a.csv", adata()).read_text()
     put(tmp_path / "a.csv", "\ufeff" + "##made by somebody, 2026\n" + text.replace("\n", "\r\n"))
