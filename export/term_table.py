@@ -98,8 +98,10 @@ def term_table(files: Sequence[Path]) -> tuple[TermTable, TermCounts]:
         {key: found for key, found in synonyms.items() if key not in labels}
     )
     ids = more | ids | ALWAYS | own
+    # That "normal" has an id makes no diseases known: of the others a table may have none.
+    fields = {field for field, _ in (*labels, *synonyms, *own)} | {"sex"}
     counts = TermCounts(names=len(ids), shared=shared + shared_synonyms, obsolete=obsolete)
-    return make_table(ids), counts
+    return make_table(ids, fields=fields), counts
 
 
 def _field(term: Term) -> str | None:

@@ -8,7 +8,7 @@ UBERON and MONDO take some 3 MB, open within milliseconds, and are found by bise
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,7 +41,8 @@ class TermTable:
         prefix: [N] uint8, which of `prefixes` the id has.
         number: [N] uint32, the id's number.
         prefixes: Such as "CL".
-        fields: The fields that have names here. Of another one, nothing is known.
+        fields: The fields that are known: a name that is not here has no term. Of another field
+            single names may be here, such as the disease "normal".
     """
 
     hash: NDArray[np.uint64]
@@ -54,17 +55,15 @@ class TermTable:
         return len(self.hash)
 
     def id_of(self, field: str, name: str) -> str | None:
-        """The id of the term with this name; "unknown"; None where the field has no names."""
-        if field not in self.fields:
-            return None
+        """The id of the term with this name; "unknown"; None where the field is not known."""
         place = self._place(field, name)
         if place is None:
-            return UNKNOWN
+            return UNKNOWN if field in self.fields else None
         return f"{self.prefixes[self.prefix[place]]}:{self.number[place]:0{DIGITS}d}"
 
     def knows(self, field: str, name: str) -> bool:
         """Whether a term of the field has this name."""
-        return field in self.fields and self._place(field, name) is not None
+        return self._place(field, name) is not None
 
     def save(self, path: Path) -> None:
         """Write `terms.npz`."""
@@ -99,11 +98,14 @@ def split_id(term: str) -> tuple[str, int] | None:
     return prefix, int(digits)
 
 
-def make_table(ids: Mapping[tuple[str, str], str]) -> TermTable:
+def make_table(
+    ids: Mapping[tuple[str, str], str], *, fields: Iterable[str] | None = None
+) -> TermTable:
     """The table of names as they are compared.
 
     Args:
         ids: Field and plain name -> id; `split_id` must know its form.
+        fields: Those that are known as a whole; None: all that have names.
     """
     by_hash: dict[int, str] = {}
     twice: set[int] = set()
@@ -120,7 +122,7 @@ def make_table(ids: Mapping[tuple[str, str], str]) -> TermTable:
         prefix=np.array([prefixes.index(known[key][0]) for key in order], dtype=np.uint8),
         number=np.array([known[key][1] for key in order], dtype=np.uint32),
         prefixes=prefixes,
-        fields=frozenset(field for field, _ in ids),
+        fields=frozenset((field for field, _ in ids) if fields is None else fields),
     )
 
 

@@ -123,6 +123,20 @@ def test_names_beat_synonyms_and_what_is_shared_or_obsolete_is_left_out(obo: Pat
     assert (counts.shared, counts.obsolete) == (1, 1)
 
 
+def test_a_table_without_diseases_says_nothing_of_them(obo: Path, tmp_path: Path) -> None:
+    table, _ = term_table([obo])
+    table.save(tmp_path / TERMS_NAME)
+    for made in (table, load_terms(tmp_path / TERMS_NAME)):
+        assert made.id_of("disease", "asthma") is None
+        assert made.id_of("disease", "normal") == "PATO:0000461"
+        assert made.knows("disease", "normal")
+        assert made.id_of("sex", "unheard of") == "unknown"
+    with_diseases, _ = term_table([obo, own(tmp_path, {"disease": {"asthma": "MONDO:0004979"}})])
+    assert with_diseases.id_of("disease", "asthma") == "MONDO:0004979"
+    assert with_diseases.id_of("disease", "influenza") == "unknown"
+    assert with_diseases.id_of("disease", "normal") == "PATO:0000461"
+
+
 def test_own_names_go_before_an_ontologys(obo: Path, tmp_path: Path) -> None:
     first = own(tmp_path, {"cell_type": {"T cell": "CL:0000625", "naive T cells": "CL:0000898"}})
     second = own(tmp_path, {"cell_type": {"T cell": "CL:0000001"}}, "second.json")
