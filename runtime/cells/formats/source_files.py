@@ -11,7 +11,7 @@ from pathlib import Path
 
 from c2t.runtime.cells.formats.archive_members import FolderMembers
 from c2t.runtime.cells.formats.forms import Form
-from c2t.runtime.cells.formats.mex.find import find_mex, open_mex_members
+from c2t.runtime.cells.formats.mex.find import find_mex, open_mex_members, possible_files
 from c2t.runtime.cells.formats.opening import Opening
 from c2t.runtime.cells.formats.place import find_form
 from c2t.runtime.system.errors import CellFileError
@@ -42,7 +42,8 @@ def _of_matrix(path: Path) -> list[Path]:
         try:
             found = find_mex(members, given, Opening())
         except CellFileError:
-            # Several matrices, of which an option takes one; or names that are missing.
-            return [members.path / name for name in members.names()]
+            # Several matrices, of which an option takes one; or names that are missing. Whatever
+            # else lies there is none of them: it may be the output.
+            return [members.path / name for name in possible_files(members, given)]
     names = (found.matrix, found.genes, found.cells)
     return sorted(members.path / name for name in names)

@@ -59,6 +59,31 @@ def test_mark_tells_a_change(name: str, tmp_path: Path) -> None:
         file.write_bytes(content)
 
 
+def test_mark_of_a_folder_of_several_matrices(tmp_path: Path) -> None:
+    """One is chosen by an option; which, a mark does not know. The output may lie among them."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for sample in ("s1_", "s2_"):
+        for file in made("MEX", tmp_path / sample).iterdir():
+            file.rename(run / f"{sample}{file.name}")
+    files = sorted(run.iterdir())
+    assert len(files) == 6
+    mark, states, digest = CellsMark.of(run), source_states(run), source_sha256(run)
+    assert len(states) == 6
+    for name in ("out.jsonl", ".out.jsonl.partial", "out.h5ad", "results.csv"):
+        put(run / name, "{}\n")
+    assert CellsMark.of(run) == mark
+    assert source_states(run) == states
+    assert source_sha256(run) == digest
+    mark.check_unchanged(run, hint="x")
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(OutputError, match="changed while it was described"):
+            mark.check_unchanged(run, hint="x")
+        file.write_bytes(content)
+
+
 def test_mark_of_a_matrix_that_is_given_as_a_file(tmp_path: Path) -> None:
     folder = made("MEX", tmp_path)
     mark = CellsMark.of(folder / "matrix.mtx.gz")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def find_mex(members: Members, given: str | None, opening: Opening) -> MexFiles:
     if given is not None:
         check_no_part(opening, given)
         return _with_names(members.path, given, names)
-    matrices = [name for name in names if name.endswith(MATRICES) and not _is_hidden(name)]
+    matrices = _matrices(names)
     if not matrices:
         problem = f"{members.path} has no matrix: no file in it ends in .mtx or .mtx.gz"
         raise CellFileError(problem, hint="give the folder with matrix.mtx.gz")
@@ -95,6 +96,26 @@ def find_mex(members: Members, given: str | None, opening: Opening) -> MexFiles:
     else:
         matrix = _choose(members.path, matrices, opening)
     return _with_names(members.path, matrix, names, left_out)
+
+
+def possible_files(members: Members, given: str | None) -> list[str]:
+    """The matrices that `find_mex` may choose from, and their names, sorted.
+
+    Args:
+        members: From `open_mex_members`.
+        given: The matrix that was given as a file.
+    """
+    names, found = members.names(), set()
+    for matrix in _matrices(names) if given is None else [given]:
+        found.add(matrix)
+        with suppress(CellFileError):  # its names are missing
+            files = _with_names(members.path, matrix, names)
+            found |= {files.genes, files.cells}
+    return sorted(found)
+
+
+def _matrices(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.endswith(MATRICES) and not _is_hidden(name)]
 
 
 def _choose(path: Path, matrices: Sequence[str], opening: Opening) -> str:
