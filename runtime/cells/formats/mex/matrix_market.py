@@ -74,7 +74,7 @@ class MatrixText:
         for block in self._remaining():
             read += len(block)
             numbers = _numbers(block, self.key)
-            if len(numbers) % 3 or len(numbers) // 3 != _lines_with_text(block):
+            if not _three_a_line(block, len(numbers)):
                 self._fail("has lines without exactly a row, a column and a value")
             numbers = numbers.reshape(-1, 3)
             found += len(numbers)
@@ -190,11 +190,20 @@ def _numbers(block: bytes, key: str) -> NDArray[Any]:
             raise CellFileError(problem, hint=_AGAIN) from error
 
 
-def _lines_with_text(block: bytes) -> int:
-    """Lines of a block that are not empty."""
+def _three_a_line(block: bytes, numbers: int) -> bool:
+    """Whether each line of a block that is not empty has three numbers of so many in all."""
     if any(blank in block for blank in _BLANKS) or block[:1].isspace():
-        return sum(1 for line in block.split(b"\n") if line.strip())
-    return block.count(b"\n") + (not block.endswith(b"\n"))
+        lines = [line for line in map(bytes.split, block.split(b"\n")) if line]
+        return numbers == 3 * len(lines) and all(len(line) == 3 for line in lines)
+    letters = np.frombuffer(block, np.uint8)
+    blank = letters <= ord(" ")
+    first = np.flatnonzero(blank[:-1] & ~blank[1:]) + 1  # of each number but the first one
+    ends = np.flatnonzero(letters == ord("\n"))
+    ends = ends if block.endswith(b"\n") else np.append(ends, len(block))
+    if numbers != 3 * len(ends) or len(first) + 1 != numbers:
+        return False
+    # A line ends behind the beginning of its third number, and before that of the next line.
+    return bool((first[1::3] < ends).all() and (first[2::3] > ends[:-1]).all())
 
 
 def _shown(line: bytes) -> str:

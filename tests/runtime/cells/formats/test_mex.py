@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zipfile
 from pathlib import Path
 
@@ -153,6 +154,23 @@ def test_any_order_of_entries(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 HEADER = "%%MatrixMarket matrix coordinate integer general\n"
+GOOD = {
+    "plain": "1 1 3\n2 1 4\n",
+    "no last end": "1 1 3\n2 1 4",
+    "Windows": "1 1 3\r\n2 1 4\r\n",
+    "blanks": "1  1\t3 \n2 1 4 \t\n",
+    "empty lines": "1 1 3\n\n  \n 2 1 4\n\n",
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_ways_to_write_entries(kind: str) -> None:
+    content = f"{HEADER}80 40 2\n{GOOD[kind]}".encode()
+    read_entries = matrix_market.MatrixText(io.BytesIO(content), "m").entries()
+    found = [entry for portion in read_entries for entry in zip(*portion, strict=True)]
+    assert found == [(0, 0, 3), (1, 0, 4)]
+
+
 BAD = {
     "array": ("%%MatrixMarket matrix array real general\n80 40\n1\n", "of another kind"),
     "pattern": (HEADER.replace("integer", "pattern") + "80 40 1\n1 1\n", "(`pattern`)"),
@@ -174,6 +192,11 @@ BAD = {
     "no integer": (HEADER + "80 40 1\n1 1 2.5\n", "some are none"),
     "large": (HEADER + "80 40 1\n1 1 5000000000\n", "too large"),
     "two numbers": (HEADER + "80 40 2\n1 1\n1 2 2 2\n3 3\n", "exactly a row, a column"),
+    "two and four": (HEADER + "80 40 2\n1 1\n5 2 1 7\n", "exactly a row, a column"),
+    "four and two": (HEADER + "80 40 3\n1 1 1\n5 2 1 7\n1 1", "exactly a row, a column"),
+    "two, four, empty": (HEADER + "80 40 2\n1 1\n\n5 2 1 7\n", "exactly a row, a column"),
+    "one line": (HEADER + "80 40 2\n1 1 1 2 2 2\n", "exactly a row, a column"),
+    "three lines": (HEADER + "80 40 1\n1\n1\n1\n", "exactly a row, a column"),
     "word": (HEADER + "80 40 1\n1 1 many\n", "no number"),
     "other sizes": (HEADER + "79 40 1\n1 1 1\n", "79 rows and 40 columns"),
 }
