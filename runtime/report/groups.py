@@ -1,7 +1,7 @@
 """The groups of `c2t describe --group-by`: columns of the cells, and the table beside them.
 
-One decision: the table must be that of the results. Every group of the cells is in it, with as many
-cells, or it is of another run and refused.
+One decision: the table must be that of the results. It has the groups of the cells and no others,
+each with as many cells and the same answer, or it is of another run and refused.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def group_lines(results: Results, table: Path | None) -> list[GroupLine]:
         lines = _of_columns(results, counted)
     else:
         lines = _read(table)
-        _check(table, lines, counted)
+        _check(table, lines, _of_columns(results, counted))
     return sorted(lines, key=lambda line: -line.cells)
 
 
@@ -83,16 +83,38 @@ def _of_columns(results: Results, counted: Mapping[str, int]) -> list[GroupLine]
     return lines
 
 
-def _check(table: Path, lines: list[GroupLine], counted: Mapping[str, int]) -> None:
-    stated = {line.name: line.cells for line in lines}
+def _check(table: Path, lines: list[GroupLine], own: list[GroupLine]) -> None:
+    """Refuse a table that is not of these results.
+
+    Args:
+        table: The file.
+        lines: What it says.
+        own: What the columns of the results say.
+    """
+    if not own:
+        problem = f"{table} has groups, and the results say no cell's group: nothing to compare"
+        hint = "leave --groups out, or give the results of the run that grouped the cells"
+        raise ReportError(problem, hint=hint)
+    stated = {line.name: line for line in lines}
     if len(stated) < len(lines):
         problem = f"{table} has a group twice"
         raise ReportError(problem, hint=HINT)
-    for name, cells in counted.items():
-        if stated.get(name) != cells:
-            here = f"{stated[name]:,} cells" if name in stated else "no line"
-            problem = f"{table} has {here} for the group {name!r}; the results have {cells:,} cells"
-            raise ReportError(problem, hint="it is of another run: " + HINT)
+    hint = "it is of another run: " + HINT
+    answered = any(line.answer for line in own)  # else the results have no column of answers
+    for line in own:
+        found = stated.pop(line.name, None)
+        if found is None or found.cells != line.cells:
+            here = "no line" if found is None else f"{found.cells:,} cells"
+            problem = f"{table} has {here} for the group {line.name!r}; "
+            problem += f"the results have {line.cells:,} cells"
+            raise ReportError(problem, hint=hint)
+        if answered and found.answer != line.answer:
+            problem = f"{table} says {found.answer!r} of the group {line.name!r}; "
+            problem += f"the results say {line.answer!r}"
+            raise ReportError(problem, hint=hint)
+    if stated:
+        problem = f"{table} has the group {next(iter(stated))!r}, which no cell of the results has"
+        raise ReportError(problem, hint=hint)
 
 
 def _read(table: Path) -> list[GroupLine]:

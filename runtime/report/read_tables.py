@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from c2t.runtime.output.parts.manifest import check_parts
+from c2t.runtime.output.parts.manifest import CELL_GROUPS, check_parts
+from c2t.runtime.output.record import GROUP_FIELDS, GROUPS_KEY
 from c2t.runtime.system.errors import OutputError, ReportError, first_line
 
 LINE_BYTES_MAX = 4 << 20  # of one cell
@@ -87,9 +89,11 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> tuple[Records, dict[str, 
 def read_parts(path: Path, wanted: Sequence[str]) -> tuple[Records, dict[str, Any]]:
     """The records of all parts, in the order of the cells; each part is compared with its hash.
 
+    Where the cells were grouped, each record has its cell's group.
+
     Raises:
         OutputError: A part is missing or differs, or pyarrow is not installed.
-        ReportError: A part cannot be read.
+        ReportError: A part cannot be read, or the groups are those of other cells.
     """
     manifest = check_parts(path)
     files = [path / part.file for part in manifest.parts]
@@ -98,7 +102,20 @@ def read_parts(path: Path, wanted: Sequence[str]) -> tuple[Records, dict[str, An
         for file in files:
             yield from _batches(open_parquet(file), file, wanted)
 
-    return records(), manifest.about
+    if GROUPS_KEY not in manifest.about:
+        return records(), manifest.about
+    grouped = path / CELL_GROUPS
+    groups = _batches(open_parquet(grouped), grouped, ("cell", *GROUP_FIELDS), needed={"cell"})
+    return _with_groups(records(), groups, grouped), manifest.about
+
+
+def _with_groups(records: Records, groups: Records, path: Path) -> Records:
+    """The records, each with the group of its cell; both are in the order of the cells."""
+    for record, group in zip_longest(records, groups):
+        if record is None or group is None or record["cell"] != group["cell"]:
+            problem = f"{path} has the groups of other cells than the parts beside it"
+            raise ReportError(problem, hint="copy the folder again, or describe again with --force")
+        yield {**record, **group}
 
 
 def open_parquet(path: Path) -> Any:
@@ -121,12 +138,19 @@ def open_parquet(path: Path) -> Any:
         raise ReportError(problem, hint=HINT) from error
 
 
-def _batches(file: Any, path: Path, wanted: Sequence[str]) -> Records:
+def _batches(
+    file: Any,
+    path: Path,
+    wanted: Sequence[str],
+    *,
+    needed: Set[str] = frozenset({"cell", "text"}),
+) -> Records:
     import pyarrow
 
     names = set(file.schema_arrow.names)
-    if not {"cell", "text"} <= names:
-        problem = f"{path} has no descriptions: it has no columns `cell` and `text`"
+    if not needed <= names:
+        lacking = " and ".join(f"`{name}`" for name in sorted(needed))
+        problem = f"{path} has no descriptions: it has no columns {lacking}"
         raise ReportError(problem, hint=HINT)
     try:
         for batch in file.iter_batches(columns=[name for name in wanted if name in names]):

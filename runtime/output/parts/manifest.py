@@ -20,6 +20,7 @@ from c2t.runtime.system.errors import OutputError
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "c2t parts 1"
+GROUPS, CELL_GROUPS = "groups.csv", "cell_groups.parquet"  # beside the parts of grouped cells
 ERRORS_KEPT = 10  # the most frequent ones of a part, with their numbers
 REPAIR_HINT = "copy the folder again from its source, or describe again with --force"
 

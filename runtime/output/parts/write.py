@@ -31,7 +31,9 @@ from c2t.runtime.output.parquet import (
     write_parquet,
 )
 from c2t.runtime.output.parts.manifest import (
+    CELL_GROUPS,
     ERRORS_KEPT,
+    GROUPS,
     MANIFEST,
     MANIFEST_FORMAT,
     PartEntry,
@@ -58,7 +60,6 @@ from c2t.runtime.system.progress import Advance
 from c2t.runtime.system.temporaries import remove_litter
 
 PARTS_SUFFIX = ".parts"
-GROUPS, CELL_GROUPS = "groups.csv", "cell_groups.parquet"
 _JOURNALS = ".part-*.parquet.partial"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,16 @@ from described_cells import (
     record,
     type_of,
 )
+from report_pages import NASTY, page_of, report
 
 from c2t.runtime.output.record import Record
 from c2t.runtime.report.cells import CellsAsked
-from c2t.runtime.report.page import POLICY, make_page
-from c2t.runtime.report.report import Report, ReportOptions, make_report, term_link
+from c2t.runtime.report.page import make_page
+from c2t.runtime.report.report import ReportOptions, make_report, term_link
 from c2t.runtime.report.results import read_results
 from c2t.runtime.report.write import WriteReportOptions, write_report
 from c2t.runtime.system.errors import C2TError
 
-NASTY = "<script>alert(1)</script>"
 AWKWARD = (
     NASTY,
     '"><img src=x onerror=alert(2)>',
@@ -41,38 +40,6 @@ AWKWARD = (
     "]]><svg/onload=alert(5)>",
     "javascript:alert(6)",
 )
-VOID = {"meta"}
-
-
-class Page(HTMLParser):
-    """A page taken apart: its elements, its attributes, its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    def attributes(self, name: str) -> list[str]:
-        return [str(found[name]) for _, found in self.elements if name in found]
 
 
 def nasty_evidence(path: Path, types: list[str]) -> Path:
@@ -86,30 +53,6 @@ def nasty_evidence(path: Path, types: list[str]) -> Path:
     ]
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
-
-
-def report(path: Path, /, **asked: Any) -> Report:
-    return make_report(read_results(path), ReportOptions(cells=CellsAsked(**asked)))
-
-
-def page_of(made: Report) -> Page:
-    text = make_page(made)
-    page = Page(text)
-    names = [name for name, _ in page.elements]
-    assert "script" not in names
-    assert not [n for _, found in page.elements for n in found if n.startswith("on")]
-    policies = page.attributes("http-equiv")
-    assert policies == ["Content-Security-Policy"]
-    assert POLICY in page.attributes("content")
-    ids = page.attributes("id")
-    assert len(ids) == len(set(ids))
-    for address in page.attributes("href"):
-        assert address.startswith(
-            ("#", "http://purl.obolibrary.org/obo/", "data:image/png;base64,")
-        )
-        assert not address.startswith("#") or address[1:] in ids
-    assert not page.attributes("src")
-    return page
 
 
 def test_types_shares_texts_and_genes(tmp_path: Path) -> None:
@@ -328,77 +271,3 @@ def test_the_results_stay_as_they_are(tmp_path: Path) -> None:
 def test_a_page_needs_nothing_else(tmp_path: Path) -> None:
     text = make_page(report(described_file(tmp_path), labels="own"))
     assert not re.search(r"(?:src|url|@import|<link|<iframe|<object)\s*[=(]", text)
-
-
-GROUPS = (
-    "group,cells,errors,unsure,state,cell_type,cell_type_ontology_term_id,share,runner_up,"
-    "runner_up_ontology_term_id,runner_up_share,text_of_mean_vectors\n"
-)
-
-
-def grouped(tmp_path: Path) -> Path:
-    """Lines of ten cells in two groups, one cell in none."""
-    path = tmp_path / "grouped.jsonl"
-    lines = []
-    for n in range(10):
-        group = None if n == 9 else "b" if n < 3 else "a"
-        made = {
-            "cell": f"c{n}",
-            "text": caption(type_of(n)),
-            "error": None,
-            "group": group,
-            "group_cell_type": group and ("B cell" if group == "a" else "mixed"),
-            "group_cell_type_ontology_term_id": group and "CL:0000236",
-            "group_share": group and 0.5,
-        }
-        lines.append(json.dumps(made))
-    path.write_text("\n".join(lines))
-    return path
-
-
-def test_groups_of_the_columns(tmp_path: Path) -> None:
-    made = report(grouped(tmp_path))
-    assert [(line.name, line.cells, line.answer, line.share) for line in made.lines] == [
-        ("a", 6, "B cell", 0.5),
-        ("b", 3, "mixed", 0.5),
-    ]
-    page = page_of(made)
-    assert "Groups of cells" in page.text
-    assert "http://purl.obolibrary.org/obo/CL_0000236" in page.attributes("href")
-
-
-def test_groups_of_the_table(tmp_path: Path) -> None:
-    table = tmp_path / "grouped.groups.csv"
-    table.write_text(
-        f"{GROUPS}a,6,0,2,consensus,B cell,CL:0000236,0.5,T cell,CL:0000084,0.25,{NASTY}\n"
-        "b,3,0,0,mixed,mixed,unknown,0.4,,,,\n"
-    )
-    made = make_report(read_results(grouped(tmp_path)), ReportOptions(groups=table))
-    assert [line.unsure for line in made.lines] == [2, 0]
-    page = page_of(made)
-    assert "T cell 25 %" in page.text
-    assert NASTY in page.text
-    assert "Texts of groups" in page.text
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("a,b\n1,2\n", "is no table of groups"),
-        (f"{GROUPS}a,5,0,2,consensus,B cell,,0.5,,,,\nb,3,0,0,mixed,mixed,,0.4,,,,\n", "5 cells"),
-        (f"{GROUPS}a,6,0,2,consensus,B cell,,0.5,,,,\n", "no line"),
-        (f"{GROUPS}" + "a,6,0,2,consensus,B cell,,0.5,,,,\n" * 2, "twice"),
-        (f"{GROUPS}a,six,0,2,consensus,B cell,,0.5,,,,\n", "cannot be read"),
-        (f"{GROUPS}a\n", "no line|cannot be read|has 0 cells"),
-        ("group,cells,cell_type,share\n\xff", "cannot be read|no line"),
-    ],
-)
-def test_groups_of_another_run_are_refused(tmp_path: Path, content: str, words: str) -> None:
-    table = tmp_path / "groups.csv"
-    table.write_bytes(content.encode("latin-1"))
-    results = read_results(grouped(tmp_path))
-    with pytest.raises(C2TError, match=words) as caught:
-        make_report(results, ReportOptions(groups=table))
-    assert "groups.csv" in str(caught.value.hint)
-    with pytest.raises(C2TError, match="No such file"):
-        make_report(results, ReportOptions(groups=tmp_path / "none.csv"))
