@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2t.runtime.explain.evidence import AGAINST, FOR, CellEvidence, GeneEvidence
+from c2t.runtime.labels.no_value import NO_VALUE
 
 GROUPS_MAX = 200
-# What tables of cells write where a cell is in no group.
-NO_GROUP = frozenset({"", "nan", "NaN", "None", "<NA>"})
+NO_GROUP = NO_VALUE  # as `describe --group-by` has it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def column_groups(name: str, values: Sequence[str]) -> GroupLabels:
 
     Args:
         name: The column.
-        values: Of the chosen cells, as text; "" where there is none.
+        values: Of the chosen cells, as text; one of `NO_VALUE` where there is none.
 
     Raises:
         CellFileError: No cell has a value.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.labels.no_value import NO_VALUE
+
 NO_GROUP = -1
 
 
@@ -25,13 +27,17 @@ class GroupLabels:
 
 
 def label_codes(values: Iterable[str]) -> GroupLabels:
-    """Groups of equal values, in the order of their names; "" is no value.
+    """Groups of equal values, in the order of their names; those of `NO_VALUE` are none.
 
     Names that are whole numbers are ordered as numbers: 2 comes before 10.
     """
     places: dict[str, int] = {}
     codes = np.array(
-        [places.setdefault(value, len(places)) if value else NO_GROUP for value in values], np.int32
+        [
+            NO_GROUP if value in NO_VALUE else places.setdefault(value, len(places))
+            for value in values
+        ],
+        np.int32,
     )
     names = sorted(places, key=_order)
     new = np.empty(len(names) + 1, np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from c2t.runtime.explain.groups import NO_GROUP, sample_groups
 from c2t.runtime.groups.column import check_column, column_groups, column_warnings
 from c2t.runtime.groups.options import GroupOptions
 from c2t.runtime.system.errors import C2TError, CellFileError
@@ -35,6 +36,25 @@ def test_missing_values_are_in_no_group_and_said() -> None:
     assert labels.codes.tolist() == [0, -1, 1, 0, -1, 1]
     assert column_warnings("batch", labels) == [
         "2 cells have no value in obs['batch'] and are in no group"
+    ]
+
+
+@pytest.mark.parametrize("word", sorted(NO_GROUP))
+def test_words_for_no_value_are_those_of_explain(word: str) -> None:
+    values = ["a", word, "b", word, "a", "b"]
+    labels = column_groups("batch", values)
+    assert list(labels.names) == list(sample_groups(values, most=9, seed=0)) == ["a", "b"]
+    assert labels.codes.tolist() == [0, -1, 1, -1, 0, 1]
+    assert column_warnings("batch", labels) == [
+        "2 cells have no value in obs['batch'] and are in no group"
+    ]
+    with pytest.raises(CellFileError, match="has no value"):
+        column_groups("batch", [word] * 3)
+
+
+def test_a_word_that_looks_like_no_value_is_a_group() -> None:
+    assert list(column_groups("batch", ["nano", "Na", "none", "0"]).names) == [
+        *("0", "Na", "nano", "none")
     ]
 
 
