@@ -61,6 +61,8 @@ class PartsManifest(msgspec.Struct, frozen=True, kw_only=True):
         settings: All settings that change a text.
         about: Provenance: bundle, engine, how counts and genes were read.
         parts: In the order of the cells.
+        beside: SHA-256 of the other files of the run, by name. Manifests before groups were hashed
+            have none.
     """
 
     format: str
@@ -73,6 +75,7 @@ class PartsManifest(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     about: dict[str, Any]
     parts: tuple[PartEntry, ...]
+    beside: dict[str, str] = {}
 
 
 def errors_of(entries: Iterable[PartEntry]) -> Counter[str]:
@@ -110,9 +113,12 @@ def check_part(folder: Path, entry: PartEntry) -> None:
     Raises:
         OutputError: It is missing, or its content is another.
     """
-    path = folder / entry.file
+    _check_file(folder / entry.file, entry.sha256, length=entry.bytes)
+
+
+def _check_file(path: Path, sha256: str, *, length: int | None = None) -> None:
     try:
-        same = path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
+        same = length in (None, path.stat().st_size) and sha256_of(path) == sha256
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror}"
         raise OutputError(problem, hint=REPAIR_HINT) from error
@@ -122,10 +128,10 @@ def check_part(folder: Path, entry: PartEntry) -> None:
 
 
 def check_parts(folder: Path) -> PartsManifest:
-    """Read a manifest, and compare every part with it.
+    """Read a manifest, and compare every part and every file beside them with it.
 
     Raises:
-        OutputError: Names the first part that is missing or differs.
+        OutputError: Names the first file that is missing or differs.
     """
     manifest = read_manifest(folder)
     following = 0
@@ -135,6 +141,11 @@ def check_parts(folder: Path) -> PartsManifest:
             raise OutputError(problem, hint=REPAIR_HINT)
         check_part(folder, entry)
         following += entry.rows
+    for name, sha256 in manifest.beside.items():
+        if name not in (GROUPS, CELL_GROUPS):
+            problem = f"{folder / MANIFEST} names {name!r}, which is no file of such a folder"
+            raise OutputError(problem, hint=REPAIR_HINT)
+        _check_file(folder / name, sha256)
     if following != manifest.rows:
         problem = f"the parts of {folder} hold {following:,} of {manifest.rows:,} cells"
         raise OutputError(problem, hint=REPAIR_HINT)

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -125,11 +125,14 @@ def describe_to_parts(
                 work.write_all(numbered(run, describe, resumed), step, check)
             mark.cells.check_unchanged(run.cells, hint="run again with --restart")
             grouped = None
+            beside = []
+            for name in (GROUPS, CELL_GROUPS):  # of a run that was stopped before its manifest
+                (folder / name).unlink(missing_ok=True)
             if grouping is not None:
                 grouped = grouping.group(work.records, len(run.rows))
                 run = replace(run, about=run.about | {GROUPS_KEY: grouped.about})
-                _write_grouped(folder, run, grouped, work.records())
-            _write_manifest(folder, run, mark, progress.entries)
+                beside = _write_grouped(folder, run, grouped, work.records())
+            _write_manifest(folder, run, mark, progress.entries, beside=beside)
         except KeyboardInterrupt as stop:
             raise DescribeInterrupted(work.done, len(run.rows)) from stop
         except SystemExit as end:
@@ -139,7 +142,8 @@ def describe_to_parts(
                 _remove_files(folder, journals=True)
                 progress.remove()
         progress.remove()
-    done = summarize(run, errors_of(progress.entries), started, resumed, (folder / MANIFEST,))
+    written = (folder / MANIFEST, *beside)
+    done = summarize(run, errors_of(progress.entries), started, resumed, written)
     done = replace(done, failed=sum(entry.failed for entry in progress.entries))
     return done if grouped is None else replace(done, groups=grouped.sentence)
 
@@ -228,7 +232,9 @@ class _Parts:
         )
 
 
-def _write_manifest(folder: Path, run: Run, mark: RunMark, entries: list[PartEntry]) -> None:
+def _write_manifest(
+    folder: Path, run: Run, mark: RunMark, entries: list[PartEntry], *, beside: Sequence[Path]
+) -> None:
     manifest = PartsManifest(
         format=MANIFEST_FORMAT,
         c2t_version=run.c2t_version,
@@ -240,22 +246,26 @@ def _write_manifest(folder: Path, run: Run, mark: RunMark, entries: list[PartEnt
         settings=run.options,
         about=run.about,
         parts=tuple(entries),
+        beside={path.name: sha256_of(path) for path in beside},
     )
     path = folder / MANIFEST
     with naming(str(path)), atomic_file(path, force=True) as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
-def _write_grouped(folder: Path, run: Run, grouped: Grouped, records: Iterator[Record]) -> None:
+def _write_grouped(
+    folder: Path, run: Run, grouped: Grouped, records: Iterator[Record]
+) -> list[Path]:
     """Write the groups, and which cell is in which: parts are not written again."""
-    for name in (GROUPS, CELL_GROUPS):
-        path = folder / name
+    written = [folder / GROUPS, folder / CELL_GROUPS]
+    for path in written:
         remove_litter(path)
         with naming(str(path)), atomic_file(path, force=True) as temporary:
-            if name == GROUPS:
+            if path.name == GROUPS:
                 write_groups(temporary, grouped.groups)
             else:
                 write_cell_groups(temporary, grouped.records(records), run.about)
+    return written
 
 
 def _remove_files(folder: Path, *, journals: bool) -> None:

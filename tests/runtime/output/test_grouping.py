@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from c2t.runtime.groups.options import GroupOptions
 from c2t.runtime.output.grouping import Grouping, prepare_grouping
 from c2t.runtime.output.journal import journal_path
 from c2t.runtime.output.parquet import read_parquet
+from c2t.runtime.output.parts.manifest import check_parts
 from c2t.runtime.output.parts.write import describe_to_parts
 from c2t.runtime.output.record import EMBEDDING_KEY, embedding_array
 from c2t.runtime.output.write import DescribeInterrupted, describe_to_files
-from c2t.runtime.system.errors import C2TError
+from c2t.runtime.system.errors import C2TError, OutputError
 
 WIDTH = 3
 TYPES = ("B cell", "B cell", "T cell")
@@ -214,6 +216,54 @@ def test_parts_have_a_table_of_groups_and_one_of_cells(cells: Path, tmp_path: Pa
     again = tmp_path / "again.parts"
     describe_to_parts(run, again, TypedModel(), part_cells=5)
     assert not (again / "groups.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["groups.csv", "cell_groups.parquet"])
+def test_groups_of_parts_are_hashed_and_checked(cells: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "out.parts"
+    done = describe_to_parts(run_of(cells), folder, TypedModel(), part_cells=5, grouping=grouping())
+    files = [folder / one for one in ("manifest.json", "groups.csv", "cell_groups.parquet")]
+    assert done.outputs == tuple(map(str, files))
+    hashes = {file.name: sha256(file.read_bytes()).hexdigest() for file in files[1:]}
+    assert check_parts(folder).beside == hashes
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+    with pytest.raises(OutputError, match=f"{name} is not as it was written"):
+        check_parts(folder)
+    (folder / name).unlink()
+    with pytest.raises(OutputError, match=f"{name} cannot be read"):
+        check_parts(folder)
+    (folder / name).write_bytes(content)
+    manifest = json.loads(files[0].read_bytes())
+    files[0].write_text(json.dumps(manifest | {"beside": {"../../cells.h5ad": "0" * 64}}))
+    with pytest.raises(OutputError, match="is no file of such a folder"):
+        check_parts(folder)
+    # Manifests of before say nothing of them.
+    del manifest["beside"]
+    files[0].write_text(json.dumps(manifest))
+    assert check_parts(folder).beside == {}
+
+
+def test_groups_of_a_run_that_was_stopped_do_not_stay(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped before its manifest, and the next run does not group."""
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "out.parts"
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("c2t.runtime.output.parts.write._write_manifest", stop)
+        with pytest.raises(DescribeInterrupted):
+            describe_to_parts(
+                run_of(cells), folder, TypedModel(), part_cells=5, grouping=grouping()
+            )
+    assert (folder / "groups.csv").exists()
+    describe_to_parts(run_of(cells), folder, TypedModel(), part_cells=5)
+    assert not list(folder.glob("*groups*"))
 
 
 def test_texts_are_written_for_the_cells_of_each_group(cells: Path, tmp_path: Path) -> None:
