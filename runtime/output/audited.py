@@ -6,7 +6,7 @@ A line when the work begins, one for each chunk of cells, and one when the outpu
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,8 +47,15 @@ class DescribeAudit:
         self._all = TextsHash()
         self._chunk = TextsHash()
 
-    def start(self, run: Run, bundle: Bundle, engine: str) -> None:
-        """The work begins; settings of the installation that changed get a line of their own."""
+    def start(self, run: Run, bundle: Bundle, engine: str, *, more: Mapping[str, str]) -> None:
+        """The work begins; settings of the installation that changed get a line of their own.
+
+        Args:
+            run: What is described, with the settings that change a text.
+            bundle: With what.
+            engine: Its name.
+            more: Settings that change no text, and what else is written: groups, embeddings.
+        """
         if self._trail is None:
             return
         self._sha256 = source_sha256(self._file)
@@ -68,7 +75,7 @@ class DescribeAudit:
             bundle=run.bundle,
             signer=signer,
             engine=engine,
-            settings=run.options,
+            settings={**run.options, **more},
             cells=len(run.rows),
         )
         self._trail.record(Action.start, details)

@@ -260,10 +260,12 @@ def describe_file(
             if describing.hint:
                 report(f"hint: {describing.hint}")
             run = _run(options, reader, bundle=bundle, engine=describing.label)
-            audited.start(run, bundle, describing.label)
             if grouping is not None and grouping.options.text and describing.describer is not None:
                 texts = GroupTexts(describing.describer, reader, report)
                 grouping = replace(grouping, texts=texts)
+            more = {} if grouping is None else grouping.settings
+            more["embedding in the output"] = "yes" if options.embedding else "no"
+            audited.start(run, bundle, describing.label, more=more)
 
             def check() -> None:
                 bundle.check_unchanged()

@@ -101,6 +101,14 @@ class Grouping:
         return f"groups by {self._by}, resolution {self._resolution:g}"
 
     @property
+    def settings(self) -> dict[str, str]:
+        """All that the groups and their answers depend on, by name."""
+        settings = {"group by": self._by, "least share": f"{self.options.min_share:g}"}
+        if self.given is None:
+            settings["resolution"] = f"{self._resolution:g}"
+        return settings | {"texts of groups": "none" if self.texts is None else "written"}
+
+    @property
     def _by(self) -> str:
         own = self.given is not None
         return f"obs[{self.options.by!r}]" if own else "leiden of the encoder's embedding"

@@ -16,6 +16,8 @@ import pytest
 from cli_process import C2T, ENVIRONMENT, Command, make_cells, random_cells
 from explain_bundle import with_rules
 from tiny_data import BUNDLES
+from cell_libraries import needs_anndata
+from cli_process import C2T, ENVIRONMENT, Command, make_cells, random_cells
 
 from c2t.runtime.audit.texts import TextsHash
 
@@ -145,6 +147,58 @@ def test_explain_says_what_it_did(
     assert stop["outputs"] == {"standard output": hashlib.sha256(done.stdout.encode()).hexdigest()}
     assert call_c2t(*call, *places[2:], "--field", "mood").returncode == 1
     assert actions(trail)[-1] == ("explain", "refuse")
+
+
+@needs_anndata
+@pytest.mark.parametrize(
+    ("by", "more", "expected"),
+    [
+        (
+            "mark",
+            ("--min-share", 0.7, "--no-group-text"),
+            {"group by": "obs['mark']", "least share": "0.7", "texts of groups": "none"},
+        ),
+        (
+            "leiden",
+            ("--resolution", 0.5),
+            {
+                "group by": "leiden of the encoder's embedding",
+                "least share": "0.4",
+                "resolution": "0.5",
+                "texts of groups": "written",
+            },
+        ),
+    ],
+)
+def test_groups_and_embeddings_are_said(
+    bundle: Path,
+    tmp_path: Path,
+    call_c2t: Command,
+    places: tuple[Any, ...],
+    by: str,
+    more: tuple[Any, ...],
+    expected: dict[str, str],
+) -> None:
+    pytest.importorskip("pyarrow")
+    if by == "leiden":
+        pytest.importorskip("igraph")
+    adata = random_cells(12)
+    adata.obs["mark"] = ["a", "b"] * 6
+    cells, out = tmp_path / "marked.h5ad", tmp_path / "out.parts"
+    adata.write_h5ad(cells)
+    where = ("describe", bundle, cells, "-o", out)
+    done = call_c2t(*where, "--group-by", by, *more, "--embedding", *places)
+    assert done.returncode == 0, done.stderr
+    _, start, *_, stop = (line["details"] for line in lines_of(tmp_path / "trail"))
+    settings = start["settings"]
+    assert {name: settings.get(name) for name in expected} == expected
+    assert settings["embedding in the output"] == "yes"
+    written = (out / "manifest.json", out / "groups.csv", out / "cell_groups.parquet")
+    assert stop["outputs"] == {str(path): sha256(path) for path in written}
+    call_c2t("describe", bundle, cells, *places)
+    plain = next(x for x in reversed(lines_of(tmp_path / "trail")) if x["action"] == "start")
+    assert plain["details"]["settings"]["embedding in the output"] == "no"
+    assert not set(expected) & set(plain["details"]["settings"])
 
 
 def test_refusals_and_verify(
