@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cell_libraries import needs_anndata
 from cli_process import C2T, ENVIRONMENT, Command, make_cells, random_cells
 from explain_bundle import with_rules
 from tiny_data import BUNDLES
-from cell_libraries import needs_anndata
-from cli_process import C2T, ENVIRONMENT, Command, make_cells, random_cells
 
 from c2t.runtime.audit.texts import TextsHash
 
