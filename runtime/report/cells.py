@@ -26,7 +26,7 @@ from c2t.runtime.summary.top_genes import STATISTIC, TopGene, top_genes
 from c2t.runtime.system.errors import CellFileError, ReportError
 
 EMBEDDING = "X_c2t"
-_GAP_ROWS = 65_536
+_BLOCK_BYTES = 32 << 20  # of the embedding that are read at once
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -186,18 +186,23 @@ def _components(file: Any, rows: NDArray[np.int64]) -> FloatArray | None:
     dataset = check_dataset(item, key, dimensions=2)
     with naming(key):
         (length, width), kind = dataset.shape, dataset.dtype.kind
+        span = max(1, _BLOCK_BYTES // max(1, width * dataset.dtype.itemsize))
     if kind not in "fiu" or not 1 <= width <= 1 << 14 or length <= int(rows[-1]):
         problem = f"it is {length:,} by {width:,} of type {dataset.dtype}"
         raise CellFileError(problem)
 
     def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
         wanted = rows[start:stop]
-        parts = []
-        for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP_ROWS) + 1):
-            first = int(run[0])
-            block = read_dataset(dataset, slice(first, int(run[-1]) + 1), key)
-            parts.append(block[run - first])
-        return np.concatenate(parts)
+        found = np.empty((len(wanted), width), dataset.dtype)
+        done = 0
+        while done < len(wanted):
+            first = int(wanted[done])
+            # However far apart the cells lie, a block spans so many rows and no more.
+            end = int(np.searchsorted(wanted, first + span))
+            block = read_dataset(dataset, slice(first, int(wanted[end - 1]) + 1), key)
+            found[done:end] = block[wanted[done:end] - first]
+            done = end
+        return found
 
     return principal_plane(read, len(rows))
 

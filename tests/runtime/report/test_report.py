@@ -23,6 +23,7 @@ from described_cells import (
 from report_pages import NASTY, page_of, report
 
 from c2t.runtime.output.record import Record
+from c2t.runtime.report import cells as cells_module
 from c2t.runtime.report.cells import CellsAsked
 from c2t.runtime.report.page import make_page
 from c2t.runtime.report.report import ReportOptions, make_report, term_link
@@ -117,6 +118,28 @@ def test_components_where_there_is_no_plane(tmp_path: Path) -> None:
     assert made.cells_part.places is not None
     assert np.isnan(made.cells_part.places[5]).all()
     assert "1 cells have no place" in page_of(made).text
+
+
+def test_an_embedding_is_read_in_blocks_however_far_apart_the_cells_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = described_file(tmp_path, umap=False)
+    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    add_obsm(path, "X_c2t", vectors)
+    wanted = [*range(0, 20), *range(23, 60, 4)]
+    lines = lines_file(tmp_path / "some.jsonl", [record(n, f"cell{n}", type_of(n)) for n in wanted])
+    whole = report(lines, path=path).cells_part.places
+    read, spans = cells_module.read_dataset, []
+
+    def watched(dataset: Any, rows: slice, key: str) -> Any:
+        spans.append((rows.start, rows.stop))
+        return read(dataset, rows, key)
+
+    monkeypatch.setattr(cells_module, "read_dataset", watched)
+    monkeypatch.setattr(cells_module, "_BLOCK_BYTES", 7 * 8 * 4)
+    np.testing.assert_array_equal(report(lines, path=path).cells_part.places, whole)
+    assert max(stop - start for start, stop in spans) == 7
+    assert spans[:4] == [(0, 7), (7, 14), (14, 20), (23, 28)]
 
 
 @pytest.mark.parametrize("shape", [(60,), (60, 1), (12, 2), (60, 2, 2)])
