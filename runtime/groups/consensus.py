@@ -196,8 +196,9 @@ def _state(shares: tuple[Share, ...], described: int, min_share: float) -> State
         return "undescribed"
     first = shares[0]
     tie = len(shares) > 1 and shares[1].cells == first.cells
-    # The share is compared before it is rounded.
-    if tie or first.cells < min_share * described:
+    # The share is compared before it is rounded, and as a quotient: 14 of 25 is 0.56, while
+    # 0.56 * 25 is more than 14.
+    if tie or first.cells / described < min_share:
         return "mixed"
     return "consensus" if first.cell_type else "unnamed"
 

@@ -52,6 +52,15 @@ def test_below_the_least_share_a_group_is_mixed(
     assert group.share == pytest.approx(max(cells) / sum(cells), abs=1e-5)
 
 
+def test_a_share_exactly_at_the_limit_is_a_consensus_whatever_the_numbers() -> None:
+    for described in (25, 50, 100):
+        for cells in range(described // 2 + 1, described + 1):
+            answers = [say("B cell")] * cells + [say("T cell")] * (described - cells)
+            limit = float(f"{cells / described:.2f}")
+            assert group_of(answers, limit).state == "consensus", (cells, described)
+            assert group_of(answers, np.nextafter(limit, 2)).state == "mixed"
+
+
 def test_one_id_is_one_answer_by_its_most_frequent_name() -> None:
     group = group_of(
         [say("NK cell", "CL:0000623")] * 2
