@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from c2t.runtime.groups.labels import NO_GROUP, GroupLabels, label_codes
+from c2t.runtime.groups.labels import GroupLabels, few_cells, label_codes
 from c2t.runtime.groups.options import LEIDEN
 from c2t.runtime.system.errors import CellFileError
 
@@ -56,14 +56,8 @@ def column_groups(name: str, values: Sequence[str]) -> GroupLabels:
 def column_warnings(name: str, labels: GroupLabels) -> list[str]:
     """What is doubtful about the groups of a column, a sentence each."""
     warnings = []
-    missing = int((labels.codes == NO_GROUP).sum())
-    grouped, count = len(labels.codes) - missing, len(labels.names)
+    missing = len(labels.codes) - labels.grouped
     if missing:
         has, is_ = ("cell has", "is") if missing == 1 else ("cells have", "are")
         warnings.append(f"{missing:,} {has} no value in obs[{name!r}] and {is_} in no group")
-    if count > 1 and grouped < FEW_CELLS * count:
-        warnings.append(
-            f"obs[{name!r}] has {count:,} groups for {grouped:,} cells: a consensus of so few "
-            "cells says little"
-        )
-    return warnings
+    return warnings + few_cells(labels, f"obs[{name!r}]", least=FEW_CELLS)

@@ -25,6 +25,26 @@ class GroupLabels:
     names: Sequence[str]
     codes: NDArray[np.int32]
 
+    @property
+    def grouped(self) -> int:
+        """Cells that are in a group."""
+        return int(np.count_nonzero(self.codes != NO_GROUP))
+
+
+def few_cells(labels: GroupLabels, said: str, *, least: int) -> list[str]:
+    """A sentence where the groups have few cells, else none.
+
+    Args:
+        labels: The groups.
+        said: What has them.
+        least: Cells of a group, on average, below which its consensus says little.
+    """
+    count, grouped = len(labels.names), labels.grouped
+    if count < 2 or grouped >= least * count:
+        return []
+    sentence = f"{said} has {count:,} groups for {grouped:,} cells: a consensus of so few cells "
+    return [f"{sentence}says little"]
+
 
 def label_codes(values: Iterable[str]) -> GroupLabels:
     """Groups of equal values, in the order of their names; those of `NO_VALUE` are none.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.groups.components import ReadEmbeddings, principal_components
-from c2t.runtime.groups.labels import NO_GROUP, GroupLabels
+from c2t.runtime.groups.labels import NO_GROUP, GroupLabels, few_cells
 from c2t.runtime.system.errors import C2TError
 
 NEIGHBOURS = 15
@@ -26,6 +26,9 @@ SEED = 0
 # Runs of Leiden, each as long as it improves; the partition of highest modularity is taken, which
 # varies less than that of one run.
 RUNS = 8
+# Clusters of fewer cells than this, on average, are more likely of chance than of types. Of users'
+# own groups less is asked: `c2t.runtime.groups.column`.
+FEW_CELLS = 5
 _generator = threading.Lock()  # igraph has one generator of random numbers for all threads
 
 
@@ -64,6 +67,12 @@ def leiden_groups(embeddings: ReadEmbeddings, cells: int, *, resolution: float) 
     rank[order] = np.arange(len(order), dtype=np.int32)
     codes[usable] = rank[found]
     return GroupLabels([str(number) for number in range(len(sizes))], codes)
+
+
+def leiden_warnings(labels: GroupLabels) -> list[str]:
+    """What is doubtful about clusters, a sentence each."""
+    few = few_cells(labels, "leiden", least=FEW_CELLS)
+    return [f"{sentence}; a lower resolution gives fewer groups" for sentence in few]
 
 
 def leiden_settings(resolution: float) -> dict[str, Any]:

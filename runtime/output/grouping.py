@@ -20,7 +20,12 @@ from c2t.runtime.describe.mean_text import write_mean_texts
 from c2t.runtime.groups.column import check_column, column_groups, column_warnings
 from c2t.runtime.groups.consensus import CellAnswer, Group, make_groups
 from c2t.runtime.groups.labels import NO_GROUP, GroupLabels
-from c2t.runtime.groups.leiden import check_leiden, leiden_groups, leiden_settings
+from c2t.runtime.groups.leiden import (
+    check_leiden,
+    leiden_groups,
+    leiden_settings,
+    leiden_warnings,
+)
 from c2t.runtime.groups.options import LEIDEN, RESOLUTION, GroupOptions
 from c2t.runtime.output.record import GroupedRecord, Record, embedding_array
 from c2t.runtime.system.progress import progress_bar
@@ -135,6 +140,8 @@ class Grouping:
                 lambda: map(embedding_array, records()), cells, resolution=self._resolution
             )
             settings |= leiden_settings(self._resolution)
+            for warning in leiden_warnings(labels):
+                self.report(f"warning: {warning}")
         groups = make_groups(labels, map(self._answer, records()), min_share=self.options.min_share)
         if self.texts is not None:
             groups = self._with_texts(self.texts, labels, groups)

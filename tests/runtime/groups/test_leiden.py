@@ -12,7 +12,13 @@ import pytest
 
 from c2t.runtime.groups import components as components_module
 from c2t.runtime.groups.components import principal_components
-from c2t.runtime.groups.leiden import check_leiden, leiden_groups, leiden_settings
+from c2t.runtime.groups.labels import GroupLabels
+from c2t.runtime.groups.leiden import (
+    check_leiden,
+    leiden_groups,
+    leiden_settings,
+    leiden_warnings,
+)
 from c2t.runtime.system.errors import C2TError
 
 
@@ -55,6 +61,19 @@ def test_blobs_are_found_the_largest_first() -> None:
     assert list(labels.names) == ["0", "1", "2"]
     found = [set(labels.codes[a:b].tolist()) for a, b in ((0, 30), (30, 120), (120, 180))]
     assert found == [{2}, {0}, {1}]
+
+
+def test_clusters_of_few_cells_are_warned_about() -> None:
+    def labels(cells: int, groups: int) -> GroupLabels:
+        codes = np.arange(cells, dtype=np.int32) % groups
+        codes[-2:] = -1  # in none
+        return GroupLabels([str(n) for n in range(groups)], codes)
+
+    (warning,) = leiden_warnings(labels(42, 19))
+    assert warning.startswith("leiden has 19 groups for 40 cells: a consensus of so few cells")
+    assert "lower resolution" in warning
+    assert leiden_warnings(labels(97, 19)) == [] != leiden_warnings(labels(96, 19))
+    assert leiden_warnings(labels(4, 1)) == []
 
 
 def test_a_higher_resolution_gives_more() -> None:

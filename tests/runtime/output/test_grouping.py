@@ -218,6 +218,17 @@ def test_parts_have_a_table_of_groups_and_one_of_cells(cells: Path, tmp_path: Pa
     assert not (again / "groups.csv").exists()
 
 
+def test_clusters_of_few_cells_are_said(cells: Path, tmp_path: Path) -> None:
+    pytest.importorskip("igraph")
+    said: list[str] = []
+    options = GroupOptions(by="leiden", resolution=50)
+    computed = replace(grouping(), options=options, given=None, report=said.append)
+    run = run_of(cells, **EMBEDDED)
+    describe_to_files(run, (tmp_path / "o.csv",), TypedModel(), grouping=computed)
+    count = len(groups_of(tmp_path / "o.groups.csv"))
+    assert f"warning: leiden has {count} groups for {N - 1} cells" in said[-1]
+
+
 @pytest.mark.parametrize("name", ["groups.csv", "cell_groups.parquet"])
 def test_groups_of_parts_are_hashed_and_checked(cells: Path, tmp_path: Path, name: str) -> None:
     pytest.importorskip("pyarrow")
