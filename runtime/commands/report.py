@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from c2t.runtime.command_line.options import ForceOption, LabelMapOption
+from c2t.runtime.command_line.options import ForceOption, LabelMapOption, PartOption
 from c2t.runtime.command_line.run import UsageError, say
 from c2t.runtime.system.progress import Advance
 
@@ -28,6 +28,7 @@ def report(
             help="The file of cells, for genes, labels and places.  [default: RESULTS, if .h5ad]",
         ),
     ] = None,
+    part: PartOption = None,
     labels: Annotated[
         str | None, typer.Option(help="Column of `obs` with your own labels, to compare with.")
     ] = None,
@@ -67,7 +68,7 @@ def report(
             output=output,
             force=force,
             about=ReportOptions(
-                cells=CellsAsked(path=cells, labels=labels, most_genes=genes),
+                cells=CellsAsked(path=cells, part=part, labels=labels, most_genes=genes),
                 label_map=None if label_map is None else cell_type_names(label_map),
                 evidence=evidence,
                 groups=groups,

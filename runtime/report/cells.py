@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.cells.formats.hdf5 import check_dataset, child, naming, open_hdf5, read_dataset
+from c2t.runtime.cells.formats.h5ad import H5adStore
+from c2t.runtime.cells.formats.hdf5 import check_dataset, child, naming, read_dataset
 from c2t.runtime.cells.formats.planes import PLANES, plane_places
-from c2t.runtime.cells.formats.store import open_store
+from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellCounts
+from c2t.runtime.report.open_cells import open_described
 from c2t.runtime.report.results import Results
 from c2t.runtime.summary.categories import Categories
 from c2t.runtime.summary.plane import FloatArray, principal_plane
@@ -56,11 +58,14 @@ class CellsAsked:
 
     Args:
         path: The file of cells; None: the results, if they are an `.h5ad` file.
+        part: Of a file with several data sets, the one that was described; see
+            `c2t.runtime.cells.options.CellOptions`.
         labels: Column of `obs` with own labels.
         most_genes: Top genes of a group; 0: none.
     """
 
     path: Path | None = None
+    part: str | None = None
     labels: str | None = None
     most_genes: int = 10
 
@@ -87,12 +92,15 @@ def read_cells(
     path = asked.path
     if path is None:
         if results.path.suffix != ".h5ad":
+            if asked.part is not None:
+                problem = f"{results.path.name} has no part {asked.part!r}, nor cells"
+                raise ReportError(problem, hint="name the file of cells that has it: --cells FILE")
             if asked.labels is not None:
                 problem = f"{results.path.name} has no column {asked.labels!r} of labels"
                 raise ReportError(problem, hint="name the file of cells that has it: --cells FILE")
             return CellsPart()
         path = results.path
-    store = open_store(path)
+    store, chosen = open_described(results, path, asked.part)
     try:
         ids = store.obs.index()
         rows = _rows(results, path, ids)
@@ -100,15 +108,25 @@ def read_cells(
         if asked.labels is not None:
             every = store.obs.column(asked.labels)
             labels = [every[row] for row in rows.tolist()]
+        places, plane = _places(store, path, rows)
     finally:
         store.close()
-    places, plane = _places(path, rows)
     part = CellsPart(name=path.name, places=places, plane=plane, labels=labels)
     if not asked.most_genes or groups.types < 2:
         why = "not asked for" if not asked.most_genes else "there are not two types to compare"
         return replace(part, genes_said=why)
     try:
-        genes = _genes(path, rows, groups, len(ids), asked.most_genes, advance)
+        reading = CellOptions(
+            part=chosen,
+            cells=None if len(rows) == len(ids) else np.sort(rows).tolist(),
+            filter_pass=False,
+        )
+        code_of = np.full(len(ids), -2, np.int64)
+        code_of[rows] = groups.codes
+        with CellCounts(path, reading) as counts:
+            codes = code_of[counts.cell_index]
+            most = asked.most_genes
+            genes = top_genes(counts, codes, groups.types, most=most, advance=advance)
     except CellFileError as error:
         if asked.path is not None:
             raise
@@ -146,34 +164,31 @@ def _rows(results: Results, path: Path, ids: Sequence[str]) -> NDArray[np.int64]
     return np.array([place[cell] for cell in results.cells], np.int64)
 
 
-def _places(path: Path, rows: NDArray[np.int64]) -> tuple[FloatArray | None, str]:
+def _places(store: CellStore, path: Path, rows: NDArray[np.int64]) -> tuple[FloatArray | None, str]:
     """The plane of the file's own analysis, else the principal components of our embedding."""
-    import h5py
-
-    if not (path.is_file() and h5py.is_hdf5(path)):
+    if not isinstance(store, H5adStore):
         return None, f"{path.name} keeps no embedding"
     order = np.argsort(rows, kind="stable")
     said = f"{path.name} has neither obsm[{PLANES[0]!r}] nor obsm[{EMBEDDING!r}]"
-    with open_hdf5(path) as file:
-        for name in PLANES:
-            try:
-                found = plane_places(file, name, rows[order])
-            except CellFileError as error:
-                said = f"obsm[{name!r}] cannot be used: {error.problem}"
-                continue
-            if found is not None:
-                places = np.full((len(rows), 2), np.nan)
-                places[order] = np.stack(found, axis=1)
-                return places, f"obsm[{name!r}] of {path.name}"
+    for name in PLANES:
         try:
-            components = _components(file, rows[order])
+            found = plane_places(store.root, name, rows[order])
         except CellFileError as error:
-            return None, f"obsm[{EMBEDDING!r}] cannot be used: {error.problem}"
-        if components is None:
-            return None, said
-        places = np.full((len(rows), 2), np.nan)
-        places[order] = components
-        return places, f"first two principal components of obsm[{EMBEDDING!r}] of {path.name}"
+            said = f"obsm[{name!r}] cannot be used: {error.problem}"
+            continue
+        if found is not None:
+            places = np.full((len(rows), 2), np.nan)
+            places[order] = np.stack(found, axis=1)
+            return places, f"obsm[{name!r}] of {path.name}"
+    try:
+        components = _components(store.root, rows[order])
+    except CellFileError as error:
+        return None, f"obsm[{EMBEDDING!r}] cannot be used: {error.problem}"
+    if components is None:
+        return None, said
+    places = np.full((len(rows), 2), np.nan)
+    places[order] = components
+    return places, f"first two principal components of obsm[{EMBEDDING!r}] of {path.name}"
 
 
 def _components(file: Any, rows: NDArray[np.int64]) -> FloatArray | None:
@@ -205,19 +220,3 @@ def _components(file: Any, rows: NDArray[np.int64]) -> FloatArray | None:
         return found
 
     return principal_plane(read, len(rows))
-
-
-def _genes(
-    path: Path,
-    rows: NDArray[np.int64],
-    groups: Categories,
-    cells: int,
-    most: int,
-    advance: Callable[[int], None],
-) -> list[list[TopGene]]:
-    code_of = np.full(cells, -2, np.int64)
-    code_of[rows] = groups.codes
-    chosen = None if len(rows) == cells else np.sort(rows).tolist()
-    with CellCounts(path, CellOptions(cells=chosen, filter_pass=False)) as counts:
-        codes = code_of[counts.cell_index]
-        return top_genes(counts, codes, groups.types, most=most, advance=advance)
