@@ -28,7 +28,8 @@ from c2t.runtime.describe.caption_names import (
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.labelled_cell import LabelledCell
-from c2t.runtime.describe.worker import WINDOW_BATCHES, cache_capacity
+from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
+from c2t.runtime.describe.worker import cache_capacity
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.generation.candidate_names import CandidateNames, NamePlace, candidate_names

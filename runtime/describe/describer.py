@@ -22,8 +22,9 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import Profile, profile
+from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.describe.unsure import unsure_mark
-from c2t.runtime.describe.worker import WINDOW_BATCHES, Worker, cache_capacity
+from c2t.runtime.describe.worker import Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.choose import ChosenEngines, check_engine_name, choose_engines
 from c2t.runtime.engines.table import EngineName

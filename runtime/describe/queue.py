@@ -23,7 +23,8 @@ from typing import Protocol, TypeVar
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.describe.description import Description
-from c2t.runtime.describe.worker import WINDOW_BATCHES, WaitingCell
+from c2t.runtime.describe.inbox import WaitingCell
+from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.system.errors import EngineError
 
 K = TypeVar("K", bound=Hashable)
@@ -217,11 +218,11 @@ class _QueueInbox:
         self._taken: set[Future[Description]] = set()
 
     def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
-        """See `c2t.runtime.describe.worker.Inbox.take`; an empty queue ends the worker's run."""
+        """See `c2t.runtime.describe.inbox.Inbox.take`; an empty queue ends the worker's run."""
         return self._took(self._queue.take(most))
 
     def take_urgent(self, most: int) -> list[WaitingCell]:
-        """See `c2t.runtime.describe.worker.Inbox.take_urgent`."""
+        """See `c2t.runtime.describe.inbox.Inbox.take_urgent`."""
         return self._took(self._queue.take_urgent(most))
 
     def _took(self, cells: list[WaitingCell]) -> list[WaitingCell]:
@@ -234,7 +235,7 @@ class _QueueInbox:
         return cells
 
     def has_left(self, key: Hashable) -> bool:
-        """See `c2t.runtime.describe.worker.Inbox.has_left`."""
+        """See `c2t.runtime.describe.inbox.Inbox.has_left`."""
         future = _future(key)
         left = future.cancelled() or (self._queue.closed and future.cancel())
         if left:
@@ -242,7 +243,7 @@ class _QueueInbox:
         return left
 
     def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
-        """See `c2t.runtime.describe.worker.Inbox.wrote`."""
+        """See `c2t.runtime.describe.inbox.Inbox.wrote`."""
         future = _future(key)
         if future.began is None:
             future.began = (time.perf_counter(), len(token_ids))

@@ -19,7 +19,7 @@ from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.model import Model
-from c2t.runtime.describe.worker import WINDOW_BATCHES
+from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.output.cells_mark import CellsMark, source_states
 from c2t.runtime.output.describe_file import CHUNK_CELLS, run_settings
 from c2t.runtime.output.record import Record, make_record
