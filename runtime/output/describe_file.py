@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
-import c2t
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
@@ -22,7 +20,6 @@ from c2t.runtime.describe.describer import (
     generation_settings,
 )
 from c2t.runtime.describe.description import Description
-from c2t.runtime.describe.embedding import embedding_sentence
 from c2t.runtime.describe.profile import profile_text
 from c2t.runtime.describe.unsure import other_settings, unsure_mark
 from c2t.runtime.groups.options import GroupOptions
@@ -39,7 +36,7 @@ from c2t.runtime.output.groups_file import groups_path
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.obs_extras import check_embedding_place
 from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
-from c2t.runtime.output.record import EMBEDDING_KEY, UNSURE_KEY
+from c2t.runtime.output.run_settings import described_run
 from c2t.runtime.output.write import (
     Run,
     Summary,
@@ -259,7 +256,14 @@ def describe_file(
             report(describing.reason)
             if describing.hint:
                 report(f"hint: {describing.hint}")
-            run = _run(options, reader, bundle=bundle, engine=describing.label)
+            run = described_run(
+                options.cells,
+                reader,
+                options.describing,
+                bundle=bundle,
+                engine=describing.label,
+                embedding=options.embedding,
+            )
             if grouping is not None and grouping.options.text and describing.describer is not None:
                 texts = GroupTexts(describing.describer, reader, report)
                 grouping = replace(grouping, texts=texts)
@@ -369,63 +373,6 @@ def _here(bundle: Bundle, options: DescribeFileOptions, reader: CellReader) -> I
 
 def make_run(cells: Path, reader: CellReader, describer: Describer, *, bundle: Bundle) -> Run:
     """The run's identity: all that changes a description, and nothing that does not."""
-    options = DescribeFileOptions(cells=cells, describing=describer.options)
-    return _run(options, reader, bundle=bundle, engine=describer.engines.label)
-
-
-def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader) -> dict[str, str]:
-    """All settings that change a text or how it is marked, by name."""
-    generation = generation_settings(bundle.manifest.generation, describing)
-    settings = {name: str(value) for name, value in asdict(generation).items()}
-    mark = unsure_mark(bundle, describing.unsure_below)
-    if mark is not None:
-        settings["unsure below"] = f"{mark.below:g} ({mark.about['compared']})"
-    if describing.embedding:
-        settings["embedding"] = "kept"
-    settings["layer"] = reader.counts_report.location
-    settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
-    settings["gene column"] = reader.gene_report.column
-    reading = reader.options
-    if reading.part is not None:
-        settings["part"] = reading.part
-    if reading.species is not None:
-        settings["species"] = reading.species
-    if reading.orthologues is not None:
-        settings["orthologues"] = sha256_of(Path(reading.orthologues))
-    return settings
-
-
-def _run(options: DescribeFileOptions, reader: CellReader, *, bundle: Bundle, engine: str) -> Run:
-    generation = generation_settings(bundle.manifest.generation, options.describing)
-    about: dict[str, Any] = {
-        "bundle": bundle.manifest.name,
-        "bundle_sha256": bundle.digest,
-        "precision": bundle.manifest.precision,
-        "c2t_version": c2t.__version__,
-        "engine": engine,
-        "generation": {
-            "max_new_tokens": generation.max_new_tokens,
-            "num_beams": generation.num_beams,
-            "no_repeat_ngram_size": generation.no_repeat_ngram_size,
-        },
-        "counts": reader.counts_report.sentence,
-        "genes": reader.gene_report.sentence,
-    }
-    mark = unsure_mark(bundle, options.describing.unsure_below)
-    if mark is not None:
-        about[UNSURE_KEY] = mark.about
-    if options.embedding:
-        about[EMBEDDING_KEY] = {
-            "is": embedding_sentence(bundle.manifest),
-            "size": bundle.manifest.gene_input.hidden_size,
-            "cells_without": "NaN",
-        }
-    return Run(
-        cells=options.cells,
-        rows=reader.cell_index,
-        bundle=bundle.digest,
-        options=run_settings(bundle, options.describing, reader),
-        about=about,
-        c2t_version=c2t.__version__,
-        embedding=options.describing.embedding,
+    return described_run(
+        cells, reader, describer.options, bundle=bundle, engine=describer.engines.label
     )

@@ -20,8 +20,8 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.output.cells_mark import CellsMark
-from c2t.runtime.output.describe_file import run_settings
 from c2t.runtime.output.record import Record
+from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.errors import BundleError, C2TError, CellFileError, EngineError
 
 # Errors that keep their kind on their way from a worker.

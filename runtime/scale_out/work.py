@@ -21,8 +21,9 @@ from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.model import Model
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.output.cells_mark import CellsMark, source_states
-from c2t.runtime.output.describe_file import CHUNK_CELLS, run_settings
+from c2t.runtime.output.describe_file import CHUNK_CELLS
 from c2t.runtime.output.record import Record, make_record
+from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.scale_out.job import Answer, Described, Failed, Job, Ready, rows_hash
 from c2t.runtime.system.errors import BundleError, C2TError, CellFileError
 

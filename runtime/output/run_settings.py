@@ -1,0 +1,93 @@
+"""What a run is: all that changes a description, and nothing that does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import c2t
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.describer import DescribeOptions, generation_settings
+from c2t.runtime.describe.embedding import embedding_sentence
+from c2t.runtime.describe.unsure import unsure_mark
+from c2t.runtime.output.record import EMBEDDING_KEY, UNSURE_KEY
+from c2t.runtime.output.write import Run
+
+
+def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader) -> dict[str, str]:
+    """All settings that change a text or how it is marked, by name."""
+    generation = generation_settings(bundle.manifest.generation, describing)
+    settings = {name: str(value) for name, value in asdict(generation).items()}
+    mark = unsure_mark(bundle, describing.unsure_below)
+    if mark is not None:
+        settings["unsure below"] = f"{mark.below:g} ({mark.about['compared']})"
+    if describing.embedding:
+        settings["embedding"] = "kept"
+    settings["layer"] = reader.counts_report.location
+    settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
+    settings["gene column"] = reader.gene_report.column
+    reading = reader.options
+    if reading.part is not None:
+        settings["part"] = reading.part
+    if reading.species is not None:
+        settings["species"] = reading.species
+    if reading.orthologues is not None:
+        settings["orthologues"] = sha256_of(Path(reading.orthologues))
+    return settings
+
+
+def described_run(
+    cells: Path,
+    reader: CellReader,
+    describing: DescribeOptions,
+    *,
+    bundle: Bundle,
+    engine: str,
+    embedding: bool = False,
+) -> Run:
+    """The run's identity, and what it says of itself.
+
+    Args:
+        cells: The file of cells.
+        reader: Reads them.
+        describing: How they are described.
+        bundle: With what.
+        engine: What runs it.
+        embedding: Whether the embeddings are written.
+    """
+    generation = generation_settings(bundle.manifest.generation, describing)
+    about: dict[str, Any] = {
+        "bundle": bundle.manifest.name,
+        "bundle_sha256": bundle.digest,
+        "precision": bundle.manifest.precision,
+        "c2t_version": c2t.__version__,
+        "engine": engine,
+        "generation": {
+            "max_new_tokens": generation.max_new_tokens,
+            "num_beams": generation.num_beams,
+            "no_repeat_ngram_size": generation.no_repeat_ngram_size,
+        },
+        "counts": reader.counts_report.sentence,
+        "genes": reader.gene_report.sentence,
+    }
+    mark = unsure_mark(bundle, describing.unsure_below)
+    if mark is not None:
+        about[UNSURE_KEY] = mark.about
+    if embedding:
+        about[EMBEDDING_KEY] = {
+            "is": embedding_sentence(bundle.manifest),
+            "size": bundle.manifest.gene_input.hidden_size,
+            "cells_without": "NaN",
+        }
+    return Run(
+        cells=cells,
+        rows=reader.cell_index,
+        bundle=bundle.digest,
+        options=run_settings(bundle, describing, reader),
+        about=about,
+        c2t_version=c2t.__version__,
+        embedding=describing.embedding,
+    )
