@@ -25,11 +25,6 @@ class CaptionFields:
     age: str | None
 
 
-def cell_type_span(text: str, reader: FieldReader = PAPER) -> tuple[int, int] | None:
-    """Start and end (in characters) of the cell type in a caption, None if there is none."""
-    return reader.span(text, "cell_type")
-
-
 def caption_fields(text: str, reader: FieldReader = PAPER) -> CaptionFields:
     """Read the fields of a caption; values as written, surrounding spaces removed."""
     found = reader.read(text)

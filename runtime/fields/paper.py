@@ -67,4 +67,3 @@ PAPER_RULES = FieldRules(
     sentences=(CELL_TYPE, ORIGIN, PATHWAYS, MORE_PATHWAYS),
     abbreviations=ABBREVIATIONS,
 )
-NO_RULES = FieldRules(version=RULES_VERSION, sentences=())

@@ -112,11 +112,6 @@ class FieldReader:
             )
         return fields
 
-    def span(self, text: str, field: str) -> tuple[int, int] | None:
-        """Start and end of a field's words in a caption, in characters; None if it says none."""
-        values = self._said(text).get(field)
-        return (values[0].start, values[0].end) if values else None
-
     def id_of(self, field: str, name: str) -> str | None:
         """See `Terms.id_of`."""
         if self.terms is None:

@@ -13,7 +13,7 @@ from explain_bundle import with_rules
 from tiny_data import BUNDLES
 
 from c2t.runtime.explain.evidence import CellEvidence, GeneEvidence, Together
-from c2t.runtime.fields.paper import NO_RULES
+from c2t.runtime.fields.rules import RULES_VERSION, FieldRules
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS
 from c2t.runtime.output.evidence.tables import evidence_table
 
@@ -168,7 +168,8 @@ def test_a_bundle_without_fields(call_c2t: Command, cells: Path, tmp_path: Path)
 def test_a_bundle_whose_texts_have_no_fields(
     call_c2t: Command, cells: Path, tmp_path: Path
 ) -> None:
-    folder = with_rules(shutil.copytree(BUNDLES["mlp"], tmp_path / "tiny"), NO_RULES)
+    none = FieldRules(version=RULES_VERSION, sentences=())
+    folder = with_rules(shutil.copytree(BUNDLES["mlp"], tmp_path / "tiny"), none)
     done = call_c2t("explain", folder, cells, "--limit", 2, "-o", tmp_path / "out.csv")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [

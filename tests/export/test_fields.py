@@ -15,9 +15,9 @@ from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.export.term_table import term_table
 from c2t.runtime.fields.names import plain_name
 from c2t.runtime.fields.open import open_fields
-from c2t.runtime.fields.paper import NO_RULES, PAPER_RULES
+from c2t.runtime.fields.paper import PAPER_RULES
 from c2t.runtime.fields.reader import FieldReader
-from c2t.runtime.fields.rules import RULES_NAME, rules_bytes
+from c2t.runtime.fields.rules import RULES_NAME, RULES_VERSION, FieldRules, rules_bytes
 from c2t.runtime.fields.terms import TERMS_NAME, load_terms, split_id
 from c2t.runtime.system.errors import C2TError, CheckpointError
 
@@ -103,8 +103,9 @@ def test_captions_of_another_kind_teach_nothing(tmp_path: Path) -> None:
     assert learned_rules(["Cell sentence: MALAT1 B2M", "a lymphocyte"]) is None
     assert field_rules(None, None) is None
     path = tmp_path / RULES_NAME
-    path.write_bytes(rules_bytes(NO_RULES))
-    assert field_rules(path, None) == NO_RULES
+    none = FieldRules(version=RULES_VERSION, sentences=())
+    path.write_bytes(rules_bytes(none))
+    assert field_rules(path, None) == none
     path.write_text("{}")
     with pytest.raises(CheckpointError, match=RULES_NAME):
         field_rules(path, None)

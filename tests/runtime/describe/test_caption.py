@@ -1,4 +1,4 @@
-from c2t.runtime.describe.caption import caption_fields, cell_type_span
+from c2t.runtime.describe.caption import PAPER, caption_fields
 
 NORMAL = (
     "This sample consists of a natural killer cell, a lymphocyte that kills. It originates from "
@@ -26,11 +26,11 @@ def test_fields_of_an_ill_donor_and_a_tissue_with_of():
 
 
 def test_span_covers_the_cell_type_alone():
-    start, end = cell_type_span(ILL)
+    ((start, end),) = PAPER.read(ILL)["cell_type"].spans
     assert ILL[start:end] == "astrocyte"
 
 
 def test_a_text_without_the_template_has_no_fields():
     fields = caption_fields("Cell sentence: MALAT1 B2M TMSB4X")
     assert set(vars(fields).values()) == {None}
-    assert cell_type_span("") is None
+    assert PAPER.read("")["cell_type"] is None

@@ -7,7 +7,7 @@ from tiny_data import tiny_bundle
 
 from c2t.runtime.bundle.text_encoder import open_encoder
 from c2t.runtime.describe.caption_names import CaptionNames, cell_type_place, doubts
-from c2t.runtime.fields.paper import CELL_TYPE, NO_RULES, ORIGIN, PAPER_RULES
+from c2t.runtime.fields.paper import CELL_TYPE, ORIGIN, PAPER_RULES
 from c2t.runtime.fields.rules import FieldRules, Sentence, Step
 from c2t.runtime.generation.candidate_names import NamePlace, candidate_names
 from c2t.runtime.generation.phrase_table import build_phrase_table
@@ -73,7 +73,7 @@ def test_the_place_by_other_rules() -> None:
 
 def test_captions_without_a_cell_type_first_are_refused() -> None:
     with pytest.raises(BundleError, match="do not begin with the name of a cell type"):
-        cell_type_place(NO_RULES)
+        cell_type_place(FieldRules(version=1, sentences=()))
     with pytest.raises(BundleError, match="do not begin with the name of a cell type"):
         cell_type_place(FieldRules(version=1, sentences=(ORIGIN, CELL_TYPE)))
 

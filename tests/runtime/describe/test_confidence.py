@@ -8,7 +8,7 @@ import pytest
 
 from c2t.runtime.bundle.text_decoders import BYTE_OF_LETTER, ByteLevel
 from c2t.runtime.bundle.text_tokenizer import TextTokenizer, decode_text
-from c2t.runtime.describe.caption import cell_type_span
+from c2t.runtime.describe.caption import PAPER
 from c2t.runtime.describe.confidence import (
     BROKEN,
     byte_token_ends,
@@ -26,8 +26,8 @@ def words(*texts: str):
 
 
 def cell_type_confidence(text, ids, probabilities, decode):
-    span = cell_type_span(text)
-    spans = [span] if span else []
+    cell_type = PAPER.read(text).get("cell_type")
+    spans = cell_type.spans if cell_type else ()
     return span_confidence(spans, token_ends(text, ids, decode), probabilities)
 
 

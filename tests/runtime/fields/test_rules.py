@@ -14,9 +14,15 @@ from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.fields.open import open_fields
-from c2t.runtime.fields.paper import NO_RULES, PAPER_RULES
+from c2t.runtime.fields.paper import PAPER_RULES
 from c2t.runtime.fields.reader import FieldReader
-from c2t.runtime.fields.rules import RULES_NAME, RULES_VERSION, read_rules, rules_bytes
+from c2t.runtime.fields.rules import (
+    RULES_NAME,
+    RULES_VERSION,
+    FieldRules,
+    read_rules,
+    rules_bytes,
+)
 from c2t.runtime.fields.terms import TERMS_NAME, make_table
 from c2t.runtime.system.errors import BundleError
 
@@ -33,6 +39,9 @@ OTHER = {
         }
     ],
 }
+
+
+NO_RULES = FieldRules(version=RULES_VERSION, sentences=())
 
 
 def written(folder: Path, rules: Any) -> Path:
