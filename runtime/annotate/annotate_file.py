@@ -41,8 +41,8 @@ from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
-from c2t.runtime.output.describe_file import run_settings
 from c2t.runtime.output.not_cells import check_not_cells
+from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target

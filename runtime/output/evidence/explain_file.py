@@ -31,10 +31,10 @@ from c2t.runtime.explain.groups import (
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
-from c2t.runtime.output.describe_file import run_settings
 from c2t.runtime.output.evidence.files import check_format, json_line
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS, Evidence
 from c2t.runtime.output.not_cells import check_not_cells
+from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.errors import C2TError, CellFileError
 from c2t.runtime.system.files import atomic_file, check_target
 from c2t.runtime.system.progress import progress_bar
