@@ -62,7 +62,7 @@ def body(values: np.ndarray) -> bytes:
 def lines(results: list[CellResult]) -> bytes:
     """Results as `c2t describe` writes them."""
     return b"".join(
-        json_line(Record(row=row, **msgspec.structs.asdict(result)))
+        json_line(Record(row=row, **_given(result)))
         for row, result in enumerate(results)
     )
 
@@ -106,3 +106,9 @@ async def eventually(condition: Any) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def _given(result: CellResult) -> dict[str, Any]:
+    """The fields that a result has; some depend on the bundle."""
+    fields = msgspec.structs.asdict(result)
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
