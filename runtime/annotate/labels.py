@@ -204,10 +204,10 @@ def _open_ontology(term: str, given: Path | None) -> Ontology:
     prefix = term.partition(":")[0]
     path = given or installed_ontology(prefix.upper())
     if path is None:
-        problem = f"{term} is an id of an ontology, and no ontology is installed"
-        raise LabelError(
-            problem, hint="name its file (.obo, or .json of the guide) with --ontology"
-        )
+        problem = f"{term} is an id of an ontology, and no ontology with {prefix} ids is installed"
+        hint = "pass its file with --ontology, such as --ontology cl.obo; or, for CL, UBERON and "
+        hint += "MONDO, `pip install cellxgene-ontology-guide` and run again"
+        raise LabelError(problem, hint=hint)
     return read_ontology(path)
 
 

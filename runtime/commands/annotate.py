@@ -46,7 +46,8 @@ def annotate(
         typer.Option(
             metavar="FILE|TERM",
             help="A label a line, a .csv with a column called label (and id), or a term such as "
-            "CL:0000542: it and all below it.",
+            "CL:0000542: it and all below it, which needs --ontology FILE or the package "
+            "cellxgene-ontology-guide.",
         ),
     ],
     output: Annotated[

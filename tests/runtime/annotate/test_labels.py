@@ -151,3 +151,17 @@ def test_the_real_branch_of_lymphocytes() -> None:
     assert len(labels.labels) > 300
     assert {"B cell", "natural killer cell", "T cell"} <= set(labels.names)
     assert not {"monocyte", "platelet"} & set(labels.names)
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_no_ontology_where_none_is_installed(
+    in_a_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("c2t.runtime.labels.ontology_file.GUIDE", "c2t_no_such_guide")
+    wanted = written(tmp_path, "CL:0000542\n") if in_a_file else "CL:0000542"
+    with pytest.raises(LabelError, match="no ontology with CL ids is installed") as caught:
+        read_labels(wanted)
+    hint = str(caught.value.hint)
+    assert "--ontology cl.obo" in hint
+    assert "pip install cellxgene-ontology-guide" in hint
+    assert "\n" not in caught.value.problem + hint
