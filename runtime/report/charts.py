@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +28,20 @@ _SEED = 20240731
 BINS = 20
 
 
-def scatter(places: FloatArray, groups: Categories, *, title: str) -> Markup:
+def scatter(
+    places: FloatArray, groups: Categories, *, title: str, grey: NDArray[np.bool_] | None = None
+) -> Markup:
     """The cells as points in the colours of their types, and the types' numbers.
 
     Args:
         places: [cells, 2], NaN for a cell without one.
         groups: Each cell's group; those of code -1 are grey.
         title: What it shows, in words.
+        grey: [cells] those that are grey whatever their group; None: none.
     """
     at = _fitted(places)
-    marks = [_pixels(at, groups)] if len(at) > POINTS_MAX else _points(at, groups)
+    drawn = groups if grey is None else replace(groups, codes=np.where(grey, -1, groups.codes))
+    marks = [_pixels(at, drawn)] if len(at) > POINTS_MAX else _points(at, drawn)
     numbered = np.where(groups.codes < min(groups.types, len(COLOURS)), groups.codes, -1)
     for number, place in enumerate(number_places(at, numbered, least=19)):
         if np.isfinite(place).all():
@@ -46,8 +51,14 @@ def scatter(places: FloatArray, groups: Categories, *, title: str) -> Markup:
     return _picture((WIDTH, HEIGHT), marks, title)
 
 
-def legend(groups: Categories, left_out: int) -> Markup:
-    """A line for each group: its number and colour, its whole name, cells and share."""
+def legend(groups: Categories, left_out: int, unsure: int = 0) -> Markup:
+    """A line for each group: its number and colour, its whole name, cells and share.
+
+    Args:
+        groups: Each cell's group.
+        left_out: How many types have no colour.
+        unsure: How many cells of these groups are drawn in grey.
+    """
     lines = []
     for number, (label, cells) in enumerate(
         zip(groups.labels, groups.counts.tolist(), strict=True)
@@ -60,6 +71,10 @@ def legend(groups: Categories, left_out: int) -> Markup:
         rest = len(groups.codes) - int(groups.counts.sum())
         share = tag("span", "aside", f"{count(rest)} · {percent(rest / len(groups.codes))}")
         name = tag("span", "name", f"{left_out:,} rarer types")
+        lines.append(element("li", None, swatch(-1, ""), name, share))
+    if unsure:
+        share = tag("span", "aside", f"{count(unsure)} · {percent(unsure / len(groups.codes))}")
+        name = tag("span", "name", "of these unsure, drawn in grey")
         lines.append(element("li", None, swatch(-1, ""), name, share))
     return element("ul", {"class": "legend"}, joined(lines))
 

@@ -131,7 +131,7 @@ def _median_words(report: Report) -> str:
 
 def _cells(report: Report) -> Markup:
     part = report.cells_part
-    names = legend(report.groups, report.rarer)
+    names = legend(report.groups, report.rarer, report.unsure or 0)
     if part.places is None:
         return joined([tag("p", "aside", f"No picture of the cells: {words(part.plane)}."), names])
     from numpy import isfinite
@@ -141,10 +141,11 @@ def _cells(report: Report) -> Markup:
     said = f"{words(part.plane)}. A number lies on a cell near the middle of its type."
     if lost:
         said += f" {count(lost)} cells have no place."
+    cells = scatter(part.places, report.groups, title=title, grey=report.grey)
     picture = element(
         "figure",
         None,
-        element("div", {"class": "cells"}, scatter(part.places, report.groups, title=title)),
+        element("div", {"class": "cells"}, cells),
         tag("figcaption", "aside", said),
     )
     return element("div", {"class": "picture"}, picture, names)
@@ -174,7 +175,7 @@ def _groups(report: Report) -> Markup:
             rows,
             caption=caption,
             kind="types",
-            numbers=[n for n, name in enumerate(head) if name in (*NUMBERS, "unsure")],
+            numbers=[n for n, name in enumerate(head) if name in NUMBERS],
         )
     ]
     if len(report.lines) > len(shown):
@@ -208,6 +209,13 @@ def _labels(report: Report) -> Markup:
         said += f", {report.mapped:,} labels being renamed by the map that was given."
     else:
         said += "; two names of one type count as different here, unless a map of labels is given."
+    if compared.sure is not None:
+        sure = compared.sure
+        said += (
+            f" That counts all cells by what their texts say. Of the {count(sure.cells)} that are "
+            f"not unsure, {count(sure.same)} have the name of their label, and the index of these "
+            f"alone is {sure.rand_index:.2f}."
+        )
     return joined([element("p", None, said), matrix(compared, caption=caption)])
 
 

@@ -8,46 +8,63 @@ from collections.abc import Iterator
 from c2t.runtime.report.charts import share_bar, swatch
 from c2t.runtime.report.evidence import TypeEvidence
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, table, tag, words
-from c2t.runtime.report.report import Report, TypePart, term_link
+from c2t.runtime.report.report import ListedType, Report, TypePart, term_link
 from c2t.runtime.system.svg import Markup, element
 
-NUMBERS = ("cells", "share", "confidence")  # columns that are set to the right
+NUMBERS = ("cells", "share", "unsure", "confidence")  # columns that are set to the right
 _GENES_MAX = 10
 _AGAINST_MAX = 3
 
 
 def type_table(report: Report) -> Markup:
-    """All types with ids, cells, shares and confidence."""
+    """All types with ids, cells, shares, unsure cells and confidence.
+
+    Every cell is counted once, by what its text says: the shares add up to 100 %.
+    """
     has_terms = any(part.term is not None for part in report.types)
     rows: list[list[str]] = []
     for part in report.types:
         named = joined([swatch(part.number, str(part.number + 1)), _plain(part.name)])
         sure = "" if math.isnan(part.confidence) else f"{part.confidence:.3f}"
         bar = share_bar(part.share, part.number)
-        rows.append(
-            [named, term_words(part.term), count(part.cells), bar, percent(part.share), sure]
-        )
-    for name, number, share in report.listed:
-        rows.append([words(name), "", count(number), share_bar(share, -1), percent(share), ""])
-    head = ["type", "ontology id", "cells", "", "share", "confidence"]
-    if not has_terms:
-        for line in (head, *rows):
-            del line[1]
-    made = table(
+        share, unsure = percent(part.share), count(part.unsure)
+        rows.append([named, term_words(part.term), count(part.cells), bar, share, unsure, sure])
+    rows += [_line(one) for one in report.listed]
+    if report.unlisted:
+        listed: list[TypePart | ListedType] = [*report.types, *report.listed, *report.apart]
+        cells = len(report.results.cells)
+        rest = cells - sum(one.cells for one in listed)
+        marked = int(report.grey.sum()) - sum(one.unsure for one in listed)
+        name = f"and {report.unlisted:,} rarer types"
+        rows.append(_line(ListedType(name=name, cells=rest, share=rest / cells, unsure=marked)))
+    rows += [_line(one) for one in report.apart]
+    head = ["type", "ontology id", "cells", "", "share", "unsure", "confidence"]
+    caption = "Described types, the most frequent first. Confidence is the median over cells."
+    if report.unsure is not None:
+        caption += " Every cell counts by what its text says; unsure is how many of them are."
+    drop = [1] * (not has_terms) + [head.index("unsure")] * (report.unsure is None)
+    for line in (head, *rows):
+        for place in reversed(drop):
+            del line[place]
+    return table(
         head,
         rows,
-        caption="Described types, the most frequent first. Confidence is the median over cells.",
+        caption=caption,
         kind="types",
         numbers=[place for place, name in enumerate(head) if name in NUMBERS],
     )
-    if not report.unlisted:
-        return made
-    return joined([made, tag("p", "aside", f"and {report.unlisted:,} rarer types")])
+
+
+def _line(one: ListedType) -> list[str]:
+    share = share_bar(one.share, -1), percent(one.share)
+    return [words(one.name), "", count(one.cells), *share, count(one.unsure), ""]
 
 
 def type_article(part: TypePart) -> Markup:
     """One type: its text, its genes, what else its cells say."""
     line = f"{count(part.cells)} cells, {percent(part.share)}"
+    if part.unsure:
+        line += f", {count(part.unsure)} of them unsure"
     heading: list[str] = [
         swatch(part.number, str(part.number + 1)),
         element("h3", None, words(part.name)),

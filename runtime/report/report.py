@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from c2t.runtime.report.results import Results
 from c2t.runtime.summary.categories import (
     FAILED,
     NOT_NAMED,
-    UNSURE,
     Categories,
     categorise,
     shares,
@@ -46,6 +45,7 @@ class TypePart:
         name: As the texts say it.
         cells: Its cells.
         share: Of all cells of the results.
+        unsure: How many of its cells are unsure of it.
         term: Ontology id that most of its cells have; None: none is known.
         text: The text that most of its cells have, of those the one with the highest confidence.
         text_cells: How many have this very text.
@@ -59,6 +59,7 @@ class TypePart:
     name: str
     cells: int
     share: float
+    unsure: int
     term: str | None
     text: str | None
     text_cells: int
@@ -66,6 +67,23 @@ class TypePart:
     also: list[tuple[str, list[tuple[str, float]]]]
     genes: list[TopGene]
     evidence: TypeEvidence | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedType:
+    """A type, or what is no type, that has no more than a line in the table.
+
+    Attributes:
+        name: As the texts say it, or one of `SPECIAL`.
+        cells: Its cells.
+        share: Of all cells of the results.
+        unsure: How many of its cells are unsure of it.
+    """
+
+    name: str
+    cells: int
+    share: float
+    unsure: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +120,14 @@ class Report:
 
     Attributes:
         results: The descriptions.
-        groups: Cells by their type; the types that have a colour, the others have the code -1.
+        groups: Cells by the type that their text says, whether sure or not; the types that have a
+            colour, the others have the code -1.
+        grey: [cells] the unsure ones, which the picture draws in grey.
         rarer: How many types have no colour.
         types: The types that are told, the most frequent first.
-        listed: Name, cells and share of further types, at most 200 in all.
+        listed: Further types, at most 200 in all.
         unlisted: How many types are neither.
+        apart: What is no type: no type named, not described. With these all cells are counted.
         lines: The groups of cells and their answers; empty: cells were not grouped.
         cells_part: What the file of cells adds.
         compared: Own labels against the types; None: no labels.
@@ -120,10 +141,12 @@ class Report:
 
     results: Results
     groups: Categories
+    grey: NDArray[np.bool_]
     rarer: int
     types: list[TypePart]
-    listed: list[tuple[str, int, float]]
+    listed: list[ListedType]
     unlisted: int
+    apart: list[ListedType]
     lines: list[GroupLine]
     cells_part: CellsPart
     compared: CrossTable | None
@@ -158,7 +181,7 @@ def make_report(
         CellFileError: The file of cells cannot be read, or has no such column.
         ReportError: The file of cells holds other cells.
     """
-    names = results.types()
+    names, grey = results.names(), results.unsure_cells()
     lines = group_lines(results, options.groups)
     evidence = _evidence(options.evidence, names)
     every = categorise(names)
@@ -167,27 +190,40 @@ def make_report(
     groups, rarer = every.of_at_most(len(COLOURS))
     failed = Counter(error for error in results.errors if error is not None)
     counted = dict(zip(every.labels, every.counts.tolist(), strict=True))
-    listed = [
-        (every.labels[place], int(every.counts[place]), every.share(place))
-        for place in range(told.types, min(every.types, LISTED_MAX))
-    ]
+    marked = np.bincount(every.codes[grey], minlength=len(every.labels))
+
+    def lines_of(places: Iterable[int]) -> list[ListedType]:
+        return [
+            ListedType(
+                name=every.labels[place],
+                cells=int(every.counts[place]),
+                share=every.share(place),
+                unsure=int(marked[place]),
+            )
+            for place in places
+        ]
+
     column, compared = options.cells.labels or "", None
     label_map = options.label_map or {}
     if part.labels is not None:
-        compared = cross_table(part.labels, names, label_map)
+        compared = cross_table(
+            part.labels, names, label_map, unsure=None if results.unsure is None else grey.tolist()
+        )
     return Report(
         results=results,
         groups=groups,
+        grey=grey,
         rarer=rarer,
         types=_types(results, told, part.genes, evidence),
-        listed=listed,
+        listed=lines_of(range(told.types, min(every.types, LISTED_MAX))),
         unlisted=max(every.types - LISTED_MAX, 0),
+        apart=lines_of(range(every.types, len(every.labels))),
         lines=lines,
         cells_part=part,
         compared=compared,
         label_column=column,
         mapped=len(set(part.labels or ()) & set(label_map)),
-        unsure=None if results.unsure is None else counted.get(UNSURE, 0),
+        unsure=None if results.unsure is None else int(grey.sum()),
         not_named=counted.get(NOT_NAMED, 0),
         least_sure=_least_sure(results, names),
         failed=failed.most_common(ERRORS_MAX),
@@ -203,7 +239,7 @@ def term_link(term: str) -> str | None:
 
 def errors_in_all(report: Report) -> int:
     """Cells without a description."""
-    return sum(name == FAILED for name in report.results.types())
+    return sum(name == FAILED for name in report.results.names())
 
 
 def _evidence(path: Path | None, names: Sequence[str | None]) -> dict[str, TypeEvidence]:
@@ -224,6 +260,7 @@ def _types(
 ) -> list[TypePart]:
     parts = []
     order = np.argsort(told.codes, kind="stable")
+    unsure = results.unsure_cells()
     bounds = np.searchsorted(told.codes[order], np.arange(told.types + 1))
     for number in range(told.types):
         rows = order[bounds[number] : bounds[number + 1]]
@@ -235,6 +272,7 @@ def _types(
                 name=name,
                 cells=len(rows),
                 share=told.share(number),
+                unsure=int(unsure[rows].sum()),
                 term=_most(results.terms.get("cell_type"), rows),
                 text=text,
                 text_cells=text_cells,

@@ -93,15 +93,23 @@ class Results:
     groups: list[str | None]
     group_answers: list[GroupAnswer]
 
+    def names(self) -> list[str | None]:
+        """[n] what each cell is counted as: the type that its text says, or not described."""
+        fields = zip(self.fields["cell_type"], self.errors, strict=True)
+        return [name if error is None else FAILED for name, error in fields]
+
+    def unsure_cells(self) -> NDArray[np.bool_]:
+        """[n] which of the described cells are unsure of their type; none where none is marked."""
+        if self.unsure is None:
+            return np.zeros(len(self.cells), bool)
+        described = np.array([error is None for error in self.errors], bool)
+        unsure: NDArray[np.bool_] = np.array(self.unsure, bool) & described
+        return unsure
+
     def types(self) -> list[str | None]:
-        """[n] what each cell is counted as: its type, or unsure, or not described."""
-        types: list[str | None] = list(self.fields["cell_type"])
-        for place, error in enumerate(self.errors):
-            if error is not None:
-                types[place] = FAILED
-            elif self.unsure is not None and self.unsure[place]:
-                types[place] = UNSURE
-        return types
+        """[n] as `names`, but unsure cells apart."""
+        marks = zip(self.names(), self.unsure_cells().tolist(), strict=True)
+        return [UNSURE if unsure else name for name, unsure in marks]
 
 
 @dataclass(kw_only=True)

@@ -71,5 +71,5 @@ def write_report(
         report = make_report(results, options.about, advance=advance)
     page = make_page(report)
     with atomic_file(output, force=options.force) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", newline="")
     return report

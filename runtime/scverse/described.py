@@ -20,11 +20,20 @@ class Described:
 
     Attributes:
         rows: [described] their rows.
-        types: [described] type of each: a name, one of `SPECIAL`, or None.
+        names: [described] the type that each text says: a name, one of `SPECIAL`, or None.
+        unsure: [described] which are unsure of it; None: it is not known.
     """
 
     rows: NDArray[np.int64]
-    types: list[str | None]
+    names: list[str | None]
+    unsure: list[bool] | None
+
+    @property
+    def types(self) -> list[str | None]:
+        """[described] as `names`, but unsure cells apart."""
+        marks = self.unsure or [False] * len(self.names)
+        pairs = zip(self.names, marks, strict=True)
+        return [UNSURE if mark and name != FAILED else name for name, mark in pairs]
 
 
 def described_types(adata: Any, key: str) -> Described:
@@ -44,9 +53,9 @@ def described_types(adata: Any, key: str) -> Described:
     if f"{key}_description" in adata.obs:
         texts = column_of(adata, f"{key}_description")
         there = np.array([bool(text) for text in texts], bool)
+    unsure: list[bool] | None = None
     if f"{key}_unsure" in adata.obs:
-        marks = column_of(adata, f"{key}_unsure")
-        types = [UNSURE if mark == "True" else t for mark, t in zip(marks, types, strict=True)]
+        unsure = [mark == "True" for mark in column_of(adata, f"{key}_unsure")]
     if f"{key}_error" in adata.obs:
         errors = column_of(adata, f"{key}_error")
         types = [FAILED if error else t for error, t in zip(errors, types, strict=True)]
@@ -55,7 +64,12 @@ def described_types(adata: Any, key: str) -> Described:
     if not len(rows):
         problem = f"no cell of adata is described: obs[{key + '_description'!r}] is empty"
         raise ReportError(problem, hint="describe cells first: `c2t.tl.describe(adata, model)`")
-    return Described(rows=rows, types=[types[row] for row in rows.tolist()])
+    chosen = rows.tolist()
+    return Described(
+        rows=rows,
+        names=[types[row] for row in chosen],
+        unsure=None if unsure is None else [unsure[row] for row in chosen],
+    )
 
 
 def column_of(adata: Any, name: str) -> list[str]:

@@ -39,7 +39,9 @@ def compare(
 
     A square's colour is the share of its line. Columns are ordered so that agreement lies on a
     diagonal, whatever the two sides call a type. The title has the adjusted Rand index, in which
-    names play no part: 1 if both part the cells alike, 0 for chance.
+    names play no part: 1 if both part the cells alike, 0 for chance. Cells count by what their
+    texts say, whether sure or not; where unsure cells are marked, the title also has the index of
+    the others.
 
     Args:
         adata: Filled by `c2t.tl.describe`.
@@ -72,14 +74,19 @@ def compare(
     described = described_types(adata, key)
     names = cell_type_names(Path(label_map)) if isinstance(label_map, (str, Path)) else label_map
     table = cross_table(
-        [own[row] for row in described.rows.tolist()], described.types, names, most=most
+        [own[row] for row in described.rows.tolist()],
+        described.names,
+        names,
+        unsure=described.unsure,
+        most=most,
     )
     size = _CELL[0] * len(table.columns), _CELL[1] * len(table.rows)
     axes, given = new_axes(ax, size)
     _draw(axes, table, counts=counts)
     axes.set_ylabel(plain(labels))
     axes.set_xlabel("described type")
-    said = f"own labels against described types (adjusted Rand index {table.rand_index:.2f})"
+    said = f"own labels against described types (adjusted Rand index {table.rand_index:.2f}"
+    said += ")" if table.sure is None else f"; without unsure cells {table.sure.rand_index:.2f})"
     axes.set_title(plain(said if title is None else title), loc="left", fontsize="medium")
     drawn: Axes = finish(axes, given=given, show=show, save=save)
     return drawn

@@ -67,7 +67,7 @@ def confidence(
         problem = f"adata.obs[{name!r}] has no numbers: {error}"
         raise ReportError(problem, hint="name a column of numbers") from error
     values = np.array(every)[described.rows]
-    groups, _ = categorise(described.types).of_at_most(most)
+    groups, _ = categorise(described.names).of_at_most(most)
     axes, given = new_axes(ax, (_WIDTH, _LINE * max(len(groups.labels), 2)))
     chance = np.random.default_rng(_SEED)
     for place, label in enumerate(groups.labels):

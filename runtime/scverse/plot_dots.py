@@ -77,7 +77,7 @@ def dotplot(
     pandas = needed("pandas")
     if groupby is None:
         described = described_types(adata, key)
-        rows, names = described.rows, described.types
+        rows, names = described.rows, described.names
     else:
         rows, names = np.arange(adata.n_obs), [v or None for v in column_of(adata, groupby)]
     groups, _ = categorise(names).of_at_most(most)

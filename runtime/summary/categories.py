@@ -1,7 +1,8 @@
 """Cells sorted into named groups: the most frequent first, and what is no group at the end.
 
 One decision: "unsure" and "not described" are kept apart from the types. They are counted and
-shown, in grey, but they are nobody's cell type.
+shown, in grey, but they are nobody's cell type. Tables count an unsure cell by what its text says,
+and state beside it how many are unsure; only pictures may take "unsure" for its group.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 One decision: columns are ordered by the row that most of their cells lie in, so that agreement is
 seen as a diagonal whatever the two sides call a type. No name is compared with another: whoever
-knows that two names mean one thing says so with a map.
+knows that two names mean one thing says so with a map. An unsure cell counts by what its text says;
+how the sure cells alone agree is stated beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,21 @@ OTHER_LABELS = "other labels"
 OTHER_TYPES = "other types"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far labels and types agree, of some of the cells.
+
+    Attributes:
+        same: Cells whose two names are equal, letter case aside.
+        cells: Those that have a label.
+        rand_index: How alike the two part the cells, whatever the names; see `adjusted_rand_index`.
+    """
+
+    same: int
+    cells: int
+    rand_index: float
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CrossTable:
     """Cells by their own label (rows) and their described type (columns).
@@ -31,6 +47,7 @@ class CrossTable:
         same: Cells whose two names are equal, letter case aside.
         cells: All cells that have a label.
         rand_index: How alike the two part the cells, whatever the names; see `adjusted_rand_index`.
+        sure: The same of the cells that are not unsure; None: it is not known which are.
     """
 
     rows: tuple[str, ...]
@@ -39,6 +56,7 @@ class CrossTable:
     same: int
     cells: int
     rand_index: float
+    sure: Agreement | None = None
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -52,6 +70,7 @@ def cross_table(
     described: Sequence[str | None],
     label_map: Mapping[str, str] | None = None,
     *,
+    unsure: Sequence[bool] | None = None,
     most: int = 40,
 ) -> CrossTable:
     """Count cells by their own label and by their described type.
@@ -60,6 +79,7 @@ def cross_table(
         own: [cells] labels; None or "" for a cell without one.
         described: [cells] described types; see `categorise`.
         label_map: What own labels are called in the descriptions. Labels that it lacks stay.
+        unsure: [cells] which are unsure of their type; None: not known.
         most: Rows and columns at most; what is rarer is summed up in one row or column.
     """
     names = label_map or {}
@@ -67,9 +87,22 @@ def cross_table(
     left, right = categorise([label or NO_LABEL for label in mapped]), categorise(described)
     counts = np.zeros((len(left.labels), len(right.labels)), np.int64)
     np.add.at(counts, (left.codes, right.codes), 1)
-    index = adjusted_rand_index(counts)
+    every = np.ones(len(mapped), bool)
     pairs = zip(mapped, described, strict=True)
-    same = sum(a.casefold() == b.casefold() for a, b in pairs if a and b)
+    equal = np.array([bool(a and b and a.casefold() == b.casefold()) for a, b in pairs], bool)
+    labelled = np.array([bool(label) for label in mapped], bool)
+
+    def agreement(chosen: NDArray[np.bool_]) -> Agreement:
+        among = np.zeros_like(counts)
+        np.add.at(among, (left.codes[chosen], right.codes[chosen]), 1)
+        return Agreement(
+            same=int((equal & chosen).sum()),
+            cells=int((labelled & chosen).sum()),
+            rand_index=adjusted_rand_index(among),
+        )
+
+    whole = agreement(every)
+    sure = None if unsure is None else agreement(~np.array(unsure, bool))
     rows, counts = _fewer(left, counts, most, OTHER_LABELS)
     columns, turned = _fewer(right, counts.T, most, OTHER_TYPES)
     order = _diagonal(turned, right.types if right.types <= most else most)
@@ -77,9 +110,10 @@ def cross_table(
         rows=rows,
         columns=tuple(columns[place] for place in order),
         counts=turned[order].T,
-        same=same,
-        cells=sum(bool(label) for label in mapped),
-        rand_index=index,
+        same=whole.same,
+        cells=whole.cells,
+        rand_index=whole.rand_index,
+        sure=sure,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from described_cells import (
+    ABOUT,
     LABELS,
     TYPES,
     add_obsm,
@@ -29,6 +31,7 @@ from c2t.runtime.report.page import make_page
 from c2t.runtime.report.report import ReportOptions, make_report, term_link
 from c2t.runtime.report.results import read_results
 from c2t.runtime.report.write import WriteReportOptions, write_report
+from c2t.runtime.summary.categories import UNSURE
 from c2t.runtime.system.errors import C2TError
 
 AWKWARD = (
@@ -294,3 +297,42 @@ def test_the_results_stay_as_they_are(tmp_path: Path) -> None:
 def test_a_page_needs_nothing_else(tmp_path: Path) -> None:
     text = make_page(report(described_file(tmp_path), labels="own"))
     assert not re.search(r"(?:src|url|@import|<link|<iframe|<object)\s*[=(]", text)
+
+
+def test_unsure_cells_are_counted_by_what_their_texts_say(tmp_path: Path) -> None:
+    """docs/unsure.md: texts and fields stay as they are; nothing is hidden."""
+    records = [replace(record(n, f"cell{n}", type_of(n)), unsure=n < 12) for n in range(60)]
+    records[1] = replace(record(1, "cell1", None, error="no genes"), unsure=True)
+    path = described_file(tmp_path, records=records, about=ABOUT | {"unsure": {"below": 0.8}})
+    names = {label: name for name, label in LABELS.items()}
+    made = make_report(
+        read_results(path), ReportOptions(cells=CellsAsked(labels="own"), label_map=names)
+    )
+    assert [(one.name, one.cells, one.unsure) for one in made.types] == [
+        ("B cell", 30, 6),
+        ("T cell", 19, 3),
+        ("monocyte", 10, 2),
+    ]
+    assert [(one.name, one.cells, one.unsure) for one in made.apart] == [("not described", 1, 0)]
+    assert made.unsure == 11
+    assert sum(one.share for one in (*made.types, *made.apart)) == pytest.approx(1)
+    assert made.compared is not None
+    assert made.compared.sure is not None
+    assert (made.compared.same, made.compared.cells) == (59, 60)
+    assert (made.compared.sure.same, made.compared.sure.cells) == (48, 49)
+    assert UNSURE not in made.compared.columns
+    page = page_of(made)
+    assert "59 of 60 labelled cells" in page.text
+    assert "Of the 49 that are not unsure, 48 have the name of their label" in page.text
+    assert "of these unsure, drawn in grey" in page.text
+    assert "30 cells, 50 %, 6 of them unsure" in page.text
+
+
+def test_all_cells_are_in_the_table_of_many_types(tmp_path: Path) -> None:
+    records = [record(n, f"c{n}", f"kind {n % 500:03d}") for n in range(1500)]
+    records[3] = record(3, "c3", None)
+    made = report(lines_file(tmp_path / "r.jsonl", records))
+    counted = sum(one.cells for one in (*made.types, *made.listed, *made.apart))
+    rest = re.search(r"and 300 rarer types</th>\s*<td[^>]*>(\d+)<", make_page(made))
+    assert rest is not None
+    assert counted + int(rest[1]) == 1500

@@ -176,6 +176,17 @@ def test_compare_shows_counts_shares_and_whole_labels(adata: Any) -> None:
     all_inside(axes)
 
 
+def test_unsure_cells_count_by_their_text(adata: Any) -> None:
+    sure = c2t.pl.compare(adata, "own")
+    adata.obs["c2t_unsure"] = np.arange(CELLS) < 20
+    axes = c2t.pl.compare(adata, "own")
+    assert [x.get_text() for x in axes.get_xticklabels()] == list(TYPES)
+    assert [text.get_text() for text in axes.texts] == [text.get_text() for text in sure.texts]
+    assert "adjusted Rand index 1.00; without unsure cells 1.00" in axes.get_title(loc="left")
+    rows = [x.get_text() for x in c2t.pl.confidence(adata).get_yticklabels()]
+    assert rows == ["B cell  (30)", "T cell  (20)", "monocyte  (10)"]
+
+
 def test_compare_takes_a_map(adata: Any, tmp_path: Path) -> None:
     path = tmp_path / "map.json"
     path.write_text('{"Mono": "monocyte", "B": "B cell"}')

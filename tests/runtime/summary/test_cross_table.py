@@ -72,3 +72,16 @@ def test_adjusted_rand_index_is_that_of_scikit_learn() -> None:
 def test_adjusted_rand_index_of_one_group() -> None:
     assert adjusted_rand_index(np.array([[5]])) == 1
     assert adjusted_rand_index(np.array([[3, 2]])) == 0
+
+
+def test_unsure_cells_count_by_their_text_and_the_sure_ones_are_told_beside() -> None:
+    own = ["a"] * 4 + ["b"] * 4
+    said = ["a", "a", "a", "b", "b", "b", "b", "a"]
+    unsure = [False, False, True, True, False, False, True, True]
+    table = cross_table(own, said, unsure=unsure)
+    assert table.columns == ("a", "b")
+    assert (table.same, table.cells) == (6, 8)
+    assert table.rand_index == cross_table(own, said).rand_index
+    assert table.sure is not None
+    assert (table.sure.same, table.sure.cells, table.sure.rand_index) == (4, 4, 1)
+    assert cross_table(own, said).sure is None
