@@ -12,7 +12,7 @@ from c2t.runtime.report.report import ListedType, Report, TypePart, term_link
 from c2t.runtime.system.svg import Markup, element
 
 NUMBERS = ("cells", "share", "unsure", "confidence")  # columns that are set to the right
-_GENES_MAX = 10
+_GENES_MAX = 10  # of the evidence; how many top genes there are is asked for
 _AGAINST_MAX = 3
 
 
@@ -86,7 +86,7 @@ def type_article(part: TypePart) -> Markup:
         )
         parts.append(tag("p", "aside", which))
     if part.genes:
-        genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes[:_GENES_MAX]]
+        genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes]
         parts.append(_genes("Top genes, by difference of mean log counts", genes))
     if part.evidence is not None:
         parts.append(_evidence(part.evidence))

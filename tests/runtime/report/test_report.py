@@ -336,3 +336,10 @@ def test_all_cells_are_in_the_table_of_many_types(tmp_path: Path) -> None:
     rest = re.search(r"and 300 rarer types</th>\s*<td[^>]*>(\d+)<", make_page(made))
     assert rest is not None
     assert counted + int(rest[1]) == 1500
+
+
+def test_as_many_top_genes_as_are_asked_for(tmp_path: Path) -> None:
+    made = report(described_file(tmp_path), most_genes=15)
+    shown = len(re.findall('class="gene"', make_page(made)))
+    assert shown == sum(len(part.genes) for part in made.types)
+    assert max(len(part.genes) for part in made.types) > 10
