@@ -27,7 +27,7 @@ def umap(
     adata: Any,
     color: str | None = None,
     *,
-    basis: str = "X_umap",
+    basis: str | None = None,
     key: str = KEY,
     size: float | None = None,
     numbers: bool = True,
@@ -43,10 +43,12 @@ def umap(
     20.
 
     Args:
-        adata: With a plane in `obsm`, as scanpy's `sc.tl.umap` leaves it.
+        adata: With a plane in `obsm`, as scanpy's `sc.tl.umap` leaves it, or with the embedding
+            that `c2t.tl.describe` adds.
         color: Column of `obs`; None: the described type. Numbers get a colour bar.
-        basis: Name in `obsm`. `"X_c2t"` and whatever has more than two columns: its first two
-            principal components, but the first two columns of `"X_pca"`.
+        basis: Name in `obsm`; None: `"X_umap"`, else `"X_c2t"`. Of `"X_c2t"` and whatever has more
+            than two columns the first two principal components are drawn, but the first two columns
+            of `"X_pca"`. The labels of the axes say which.
         key: What `key_added` was in `c2t.tl.describe`.
         size: Area of a point, in square points; None: by the number of cells.
         numbers: Write each type's number on its cells.
@@ -69,7 +71,8 @@ def umap(
     check_adata(adata)
     check_save(save)
     column = color or f"{key}_cell_type"
-    places = _places(adata, basis)
+    name = _name(adata, basis, key)
+    places = _places(adata, name)
     numeric = _numbers(adata, column)
     groups = _groups(adata, column, key) if numeric is None else None
     axes, given = new_axes(ax, SIZE)
@@ -79,26 +82,32 @@ def umap(
         _draw_types(axes, places, groups, area, numbers=numbers)
     elif numeric is not None:
         _draw_numbers(axes, places, numeric, area, column)
-    plane = basis.removeprefix("X_").upper()
-    kind = "" if adata.obsm[_name(adata, basis)].shape[1] == 2 else " PC"
+    plane = plain(name.removeprefix("X_").upper())
+    kind = "" if adata.obsm[name].shape[1] == 2 else " PC"
     axes.set(xticks=[], yticks=[], xlabel=f"{plane}{kind}1", ylabel=f"{plane}{kind}2")
     axes.set_title(plain(title if title is not None else column))
     drawn: Axes = finish(axes, given=given, show=show, save=save)
     return drawn
 
 
-def _name(adata: Any, basis: str) -> str:
-    for name in (basis, f"X_{basis}"):
+def _name(adata: Any, basis: str | None, key: str) -> str:
+    wanted = ("X_umap", f"X_{key}") if basis is None else (basis, f"X_{basis}")
+    for name in wanted:
         if name in adata.obsm:
             return name
+    if basis is None:
+        problem = f"adata.obsm has no 'X_umap', and no embedding 'X_{key}' to draw instead"
+        hint = "`scanpy.tl.umap(adata)` makes the first, `c2t.tl.describe(adata, model)` the second"
+        if len(adata.obsm):
+            hint += f"; or name with `basis` what is there: {', '.join(map(str, adata.obsm))}"
+        raise ReportError(problem, hint=hint)
     problem = f"adata.obsm has no {basis!r}"
     there = ", ".join(map(str, adata.obsm)) or "nothing"
     raise ReportError(problem, hint=f"it has {there}; `scanpy.tl.umap` makes X_umap")
 
 
-def _places(adata: Any, basis: str) -> FloatArray:
+def _places(adata: Any, name: str) -> FloatArray:
     """[cells, 2]; NaN for cells without a place."""
-    name = _name(adata, basis)
     matrix = np.asarray(adata.obsm[name])
     if matrix.ndim != 2 or matrix.shape[1] < 2 or matrix.dtype.kind not in "fiu":
         problem = f"adata.obsm[{name!r}] is no matrix of numbers with two columns"

@@ -131,6 +131,20 @@ def test_umap_of_numbers_has_a_colour_bar(adata: Any) -> None:
     all_inside(axes)
 
 
+def test_without_a_umap_the_embedding_is_drawn(adata: Any) -> None:
+    del adata.obsm["X_umap"]
+    adata.obsm["X_c2t"] = np.random.default_rng(0).normal(size=(CELLS, 5)).astype(np.float32)
+    adata.obsm["X_c2t"][4] = np.nan  # a cell that the encoder did not take
+    axes = c2t.pl.umap(adata)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("C2T PC1", "C2T PC2")
+    pyplot.close("all")
+    assert "obsm has no 'X_umap'" in refused(lambda: c2t.pl.umap(adata, basis="X_umap"))
+    adata.obsm["X_other"] = adata.obsm.pop("X_c2t")
+    with pytest.raises(C2TError, match="obsm has no 'X_umap', and no embedding 'X_c2t'") as caught:
+        c2t.pl.umap(adata)
+    assert "X_other" in str(caught.value.hint)
+
+
 def test_another_basis(adata: Any) -> None:
     vectors = np.random.default_rng(0).normal(size=(CELLS, 5)).astype(np.float32)
     adata.obsm["X_c2t"], adata.obsm["X_pca"] = vectors, vectors

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from cell_libraries import anndata
 from cli_process import Command, run_c2t
-from described_cells import plane
 from shared_data import shared
 
 import c2t
@@ -66,7 +65,6 @@ def test_the_page_runs(
     assert len([line for line in BLOCKS[0][1].splitlines() if line.strip()]) <= 10
     cells = random_cells(30)
     cells.obs["cell_type"] = ["a", "b", "c"] * 10
-    cells.obsm["X_umap"] = plane(30)
     cells.write_h5ad(tmp_path / "cells.h5ad")
     (tmp_path / "BUNDLE").symlink_to(tiny_bundle_folder)
     monkeypatch.chdir(tmp_path)
