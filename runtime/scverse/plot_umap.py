@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.output.record import FIELD_COLUMNS
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
-from c2t.runtime.scverse.figure import check_save, finish, needed, new_axes, plain
+from c2t.runtime.scverse.figure import cells_words, check_save, finish, needed, new_axes, plain
 from c2t.runtime.scverse.target import KEY
 from c2t.runtime.summary.categories import SPECIAL, Categories, categorise
 from c2t.runtime.summary.palette import COLOURS, GREY, colour
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = (5.0, 4.6)  # inches of the data area
+_PALE = "#e4e4e4"  # cells that describing was not asked for
+_NOT_ASKED = -2  # their code
 _NEAR = 0.045  # of the area's width: how near to each other two numbers may be
 
 
@@ -40,7 +43,7 @@ def umap(
 
     The legend has whole names and shares. Numbers on the cells lead to it, for those who cannot
     tell all colours apart. Grey are unsure cells, those with an error, and types beyond the first
-    20.
+    20. Cells that describing was not asked for are pale, and no part of the shares.
 
     Args:
         adata: With a plane in `obsm`, as scanpy's `sc.tl.umap` leaves it, or with the embedding
@@ -128,14 +131,21 @@ def _numbers(adata: Any, column: str) -> NDArray[np.float64] | None:
 
 
 def _groups(adata: Any, column: str, key: str) -> Categories:
-    """Each cell's group; -1 for cells that were not described, and for types beyond the colours."""
-    if column != f"{key}_cell_type":
-        groups = categorise(column_of(adata, column))
-        return groups.of_at_most(len(COLOURS))[0]
-    described = described_types(adata, key)
-    groups, _ = categorise(described.types).of_at_most(len(COLOURS))
-    codes = np.full(adata.n_obs, -1, np.int64)
-    codes[described.rows] = groups.codes
+    """Each cell's group; -1 for types beyond the colours, `_NOT_ASKED` for cells left out."""
+    values: list[str | None] = list(column_of(adata, column))
+    rows = np.arange(adata.n_obs)
+    if column == f"{key}_cell_type" or (
+        column in {f"{key}_{field}" for field in FIELD_COLUMNS} and f"{key}_cell_type" in adata.obs
+    ):
+        described = described_types(adata, key)
+        rows = described.rows
+        if column == f"{key}_cell_type":
+            values = described.types
+        else:
+            values = [values[row] for row in rows.tolist()]
+    groups, _ = categorise(values).of_at_most(len(COLOURS))
+    codes = np.full(adata.n_obs, _NOT_ASKED, np.int64)
+    codes[rows] = groups.codes
     return Categories(labels=groups.labels, codes=codes, counts=groups.counts)
 
 
@@ -148,13 +158,15 @@ def _draw_types(
         *(colour(n) if label not in SPECIAL else GREY for n, label in enumerate(groups.labels)),
         GREY,  # of code -1
     ]
+    missing = places[seen & (groups.codes == _NOT_ASKED)]
+    axes.scatter(missing[:, 0], missing[:, 1], s=area, c=_PALE, linewidths=0, rasterized=True)
     order = [-1, *reversed(range(groups.types, len(groups.labels))), *range(groups.types)]
     for code in order:  # small groups lie on top
         here = places[seen & (groups.codes == code)]
         axes.scatter(here[:, 0], here[:, 1], s=area, c=paint[code], linewidths=0, rasterized=True)
     if numbers:
         _write_numbers(axes, places, groups)
-    total = int(groups.counts.sum()) + int((groups.codes == -1).sum())
+    total = int((groups.codes != _NOT_ASKED).sum())
     handles, names = [], []
     for number, (label, cells) in enumerate(
         zip(groups.labels, groups.counts.tolist(), strict=True)
@@ -167,6 +179,10 @@ def _draw_types(
         rest = int((groups.codes == -1).sum())
         handles.append(_handle(lines, GREY))
         names.append(f"others  ({100 * rest / total:.1f} %)")
+    if (groups.codes == _NOT_ASKED).any():
+        rest = int((groups.codes == _NOT_ASKED).sum())
+        handles.append(_handle(lines, _PALE))
+        names.append(f"not described, being not asked for  ({cells_words(rest)})")
     legend = axes.legend(
         handles=handles,
         labels=[" "] * len(handles),  # a name that begins with "_" would be left out

@@ -106,13 +106,36 @@ def test_unsure_failed_and_other_cells_are_grey(adata: Any) -> None:
     )
     adata.obs["c2t_description"] = ["" if n >= 58 else "text" for n in range(CELLS)]
     axes = c2t.pl.umap(adata)
-    assert texts(axes)[3:] == ["unsure  (6.7 %)", "not described  (3.3 %)", "others  (3.3 %)"]
+    assert texts(axes)[3:] == [
+        "unsure  (6.9 %)",
+        "not described  (3.4 %)",
+        "not described, being not asked for  (2 cells)",
+    ]
     grey = sum(
         len(part.get_offsets())
         for part in axes.collections
         if to_hex(part.get_facecolor()[0]) == GREY
     )
-    assert grey == 8
+    assert grey == 6
+
+
+@pytest.mark.parametrize("column", [None, "c2t_tissue"])
+def test_cells_that_were_not_asked_for_are_no_part_of_the_shares(
+    adata: Any, column: str | None
+) -> None:
+    adata.obs["c2t_description"] = ["text" if n < 4 else "" for n in range(CELLS)]
+    adata.obs["c2t_cell_type"] = adata.obs["c2t_tissue"] = pd.Categorical(
+        ["a", "a", "a", "b"] + [None] * 56
+    )
+    axes = c2t.pl.umap(adata, column)
+    assert texts(axes) == [
+        "1  a  (75.0 %)",
+        "2  b  (25.0 %)",
+        "not described, being not asked for  (56 cells)",
+    ]
+    pale = [part for part in axes.collections if len(part.get_offsets()) == 56]
+    assert [to_hex(part.get_facecolor()[0]) for part in pale] == ["#e4e4e4"]
+    assert pale[0] is axes.collections[0]  # below all others
 
 
 def test_umap_of_many_types(adata: Any) -> None:
