@@ -2,7 +2,8 @@
 
 One decision: a file of cells and a file of groups give the same figures. A gene has the share of a
 type's explained cells in which it is evidence, and its median evidence over the cells in which it
-was tried. Of several groups that say the same words, the means weigh by their cells.
+was tried. Genes whose median says the other thing, or hardly anything, are left out. Of several
+groups that say the same words, the means weigh by their cells.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from c2t.runtime.system.errors import ReportError, first_line
 HINT = "give what `c2t explain ... -o` wrote"
 FOR, AGAINST = "for", "against"
 FIELD = "cell_type"
+LEAST = 0.01  # of the median, in log probability: the words are 1 % less likely without the gene
 _CELL = frozenset(("cell", "words", "gene_id", "evidence", "direction"))
 _GROUP = frozenset(("group", "words", "gene_id", "share_for", "median_evidence", "saying"))
 Rows = Iterable[Mapping[str, Any]]
@@ -81,10 +83,9 @@ class _Type:
         for gene in self.genes.values():
             median = _weighted_median(gene.values, gene.weights)
             share = max(gene.agreeing, gene.against) / max(self.cells, 1)
-            if share and math.isfinite(median):
-                sign = 1 if gene.agreeing >= gene.against else -1
-                value = abs(median) * sign
-                found.append(EvidenceGene(name=gene.name, share=min(share, 1.0), evidence=value))
+            sign = 1 if gene.agreeing >= gene.against else -1
+            if share and median * sign >= LEAST:  # NaN is not
+                found.append(EvidenceGene(name=gene.name, share=min(share, 1.0), evidence=median))
         found.sort(key=lambda one: (one.evidence < 0, -one.share, -abs(one.evidence), one.name))
         return TypeEvidence(cells=self.cells, genes=tuple(found))
 

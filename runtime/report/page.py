@@ -12,6 +12,7 @@ from typing import Any
 
 import c2t
 from c2t.runtime.report.charts import histogram, legend, matrix, scatter, share_bar
+from c2t.runtime.report.evidence import LEAST
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, section, table, tag, words
 from c2t.runtime.report.page_types import NUMBERS, term_words, type_article, type_table
 from c2t.runtime.report.report import Report, errors_in_all
@@ -19,7 +20,13 @@ from c2t.runtime.system.svg import Markup, element
 
 EVIDENCE_SAID = (
     "median drop of the words' log probability when the gene is left out, beyond what any gene of "
-    "its rank moves, and the share of explained cells in which it is more than noise"
+    "its rank moves, and in how many of the explained cells it is more than noise; genes whose "
+    f"median is below {LEAST} are not listed"
+)
+EVIDENCE_UNIT = (
+    "Genes that the words rest on: by how much the natural logarithm of the words' probability "
+    "drops without the gene (median), and in how many of the explained cells that is more than "
+    "noise. Below 0: the gene speaks against the words."
 )
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = Path(__file__).parent / "style.css"
@@ -72,7 +79,10 @@ def _parts(report: Report) -> Iterator[tuple[str, str, Markup]]:
     """Heading, name and content of each part."""
     yield "The cells", "cells", _cells(report)
     yield "Cell types", "types", type_table(report)
-    yield "Each type", "each", joined(type_article(part) for part in report.types)
+    articles = [type_article(part) for part in report.types]
+    if any(part.evidence for part in report.types):
+        articles.insert(0, tag("p", "aside", EVIDENCE_UNIT))
+    yield "Each type", "each", joined(articles)
     if report.lines:
         yield "Groups of cells", "groups", _groups(report)
     if report.compared is not None:

@@ -109,9 +109,14 @@ def _evidence(found: TypeEvidence) -> Markup:
     chosen = [gene for gene in found.genes if gene.evidence > 0][:_GENES_MAX]
     chosen += [gene for gene in found.genes if gene.evidence < 0][:_AGAINST_MAX]
     cells = "1 explained cell" if found.cells == 1 else f"{count(found.cells)} explained cells"
-    title = f"Genes that the model's words rest on, in {cells}"
-    used = [(gene.name, f"{gene.evidence:+.2g} in {percent(gene.share)}") for gene in chosen]
-    return _genes(title, used or [("none", "moved the words beyond the noise")])
+    if not chosen:
+        said = f"No single gene moves the words, in {cells}."
+        return element("div", {"class": "evidence"}, tag("p", "aside", said))
+    used = []
+    for gene in chosen:
+        of = f"{count(max(round(gene.share * found.cells), 1))} of {count(found.cells)}"
+        used.append((gene.name, f"{gene.evidence:+.2f} in {of}"))
+    return _genes(f"Genes that the model's words rest on, in {cells}", used)
 
 
 def _genes(title: str, genes: list[tuple[str, str]]) -> Markup:

@@ -108,9 +108,26 @@ def test_the_page_shows_it(tmp_path: Path) -> None:
     made = make_report(results, ReportOptions(cells=CellsAsked(most_genes=0), evidence=path))
     page = make_page(made)
     assert "words rest on, in 2 explained cells" in page
-    assert "+3 in 100 %" in page
-    assert "moved the words beyond the noise" in page  # of the T cell
-    assert "in which it is more than noise" in page
+    assert "+3.00 in 2 of 2" in page
+    assert "+1.00 in 1 of 2" in page
+    assert "No single gene moves the words, in 1 explained cell." in page  # of the T cell
+    assert page.count("natural logarithm of the words") == 1
+
+
+def test_noise_is_no_evidence(tmp_path: Path) -> None:
+    def cell(name: str, *genes: dict[str, Any]) -> dict[str, Any]:
+        return {"cell": name, "field": "cell_type", "words": "B cell", "error": None,
+                "genes": list(genes)}  # fmt: skip
+
+    cells = [
+        cell("a", gene("TINY", 1.8e-4, "for"), gene("MOST", 0.03, "for"), gene("TURN", 2.0, "for")),
+        cell(
+            "b", gene("TINY", 0.0, "none"), gene("MOST", 0.01, "none"), gene("TURN", -3.0, "none")
+        ),
+        cell("c", gene("NONE", 5.0, "none")),
+    ]
+    found = read_evidence(write(tmp_path / "e.jsonl", cells))["B cell"]
+    assert found.genes == (EvidenceGene(name="MOST", share=1 / 3, evidence=0.02),)
 
 
 @pytest.mark.parametrize(
