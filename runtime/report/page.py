@@ -79,7 +79,8 @@ def _parts(report: Report) -> Iterator[tuple[str, str, Markup]]:
     """Heading, name and content of each part."""
     yield "The cells", "cells", _cells(report)
     yield "Cell types", "types", type_table(report)
-    articles = [type_article(part) for part in report.types]
+    compared = len(report.cells_part.genes) > 0
+    articles = [type_article(part, compared=compared) for part in report.types]
     if any(part.evidence for part in report.types):
         articles.insert(0, tag("p", "aside", EVIDENCE_UNIT))
     yield "Each type", "each", joined(articles)

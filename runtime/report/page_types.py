@@ -9,6 +9,7 @@ from c2t.runtime.report.charts import share_bar, swatch
 from c2t.runtime.report.evidence import TypeEvidence
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, table, tag, words
 from c2t.runtime.report.report import ListedType, Report, TypePart, term_link
+from c2t.runtime.summary.top_genes import LEAST_CELLS
 from c2t.runtime.system.svg import Markup, element
 
 NUMBERS = ("cells", "share", "unsure", "confidence")  # columns that are set to the right
@@ -60,8 +61,13 @@ def _line(one: ListedType) -> list[str]:
     return [words(one.name), "", count(one.cells), *share, count(one.unsure), ""]
 
 
-def type_article(part: TypePart) -> Markup:
-    """One type: its text, its genes, what else its cells say."""
+def type_article(part: TypePart, *, compared: bool = True) -> Markup:
+    """One type: its text, its genes, what else its cells say.
+
+    Args:
+        part: The type.
+        compared: Whether the types were compared for their top genes.
+    """
     line = f"{count(part.cells)} cells, {percent(part.share)}"
     if part.unsure:
         line += f", {count(part.unsure)} of them unsure"
@@ -88,6 +94,11 @@ def type_article(part: TypePart) -> Markup:
     if part.genes:
         genes = [(gene.name, f"{gene.difference:+.2f}") for gene in part.genes]
         parts.append(_genes("Top genes, by difference of mean log counts", genes))
+    elif compared:
+        why = "no gene is higher in it than in the other cells"
+        if part.cells < LEAST_CELLS:
+            why = f"a type of fewer than {LEAST_CELLS} cells is not compared"
+        parts.append(tag("p", "aside", f"No top genes: {why}."))
     if part.evidence is not None:
         parts.append(_evidence(part.evidence))
     if part.also:

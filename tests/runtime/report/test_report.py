@@ -343,3 +343,11 @@ def test_as_many_top_genes_as_are_asked_for(tmp_path: Path) -> None:
     shown = len(re.findall('class="gene"', make_page(made)))
     assert shown == sum(len(part.genes) for part in made.types)
     assert max(len(part.genes) for part in made.types) > 10
+
+
+def test_a_type_without_top_genes_says_why(tmp_path: Path) -> None:
+    records = [record(n, f"cell{n}", "platelet" if n < 2 else type_of(n)) for n in range(60)]
+    path = described_file(tmp_path, records=records)
+    page = page_of(report(path)).text
+    assert page.count("No top genes: a type of fewer than 3 cells is not compared.") == 1
+    assert "No top genes" not in page_of(report(path, most_genes=0)).text
