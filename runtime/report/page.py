@@ -231,25 +231,33 @@ def _labels(report: Report) -> Markup:
 
 
 def _confidence(report: Report) -> Markup:
+    from numpy import isfinite
+
     results = report.results
-    parts = [
-        element(
-            "p",
-            None,
-            "The mean probability that the model gave to the words it wrote. It is no measured "
-            "accuracy, unless the bundle was calibrated.",
+    said = "Confidence is the mean probability that the model gave to the words it wrote: "
+    said += "its own certainty, and no measured accuracy."
+    known = bool(isfinite(results.cell_type_probability).any())
+    if known:
+        said += (
+            " The probability of being right is another thing: the bundle has it from labelled "
+            "cells, and it holds for cells like those."
         )
+    parts = [element("p", None, said)]
+    shown = [
+        (results.cell_type_confidence, "Cells by their confidence in the cell type"),
+        (results.confidence, "Cells by their confidence in the whole text"),
     ]
+    if known:
+        title = "Cells by the probability that their cell type is right"
+        shown.insert(0, (results.cell_type_probability, title))
     charts = [
         element("figure", None, histogram(values, title=title), tag("figcaption", "aside", title))
-        for values, title in (
-            (results.cell_type_confidence, "Cells by their confidence in the cell type"),
-            (results.confidence, "Cells by their confidence in the whole text"),
-        )
+        for values, title in shown
     ]
     parts.append(element("div", {"class": "beside"}, *charts))
     if report.unsure is not None:
-        said = f"{count(report.unsure)} cells are called unsure: below the threshold of the run."
+        called = "1 cell is" if report.unsure == 1 else f"{count(report.unsure)} cells are"
+        said = f"{called} called unsure: {_threshold(report)}, or no cell type in the text."
         parts.append(element("p", None, said))
     if report.not_named:
         said = f"The texts of {count(report.not_named)} cells name no cell type."
@@ -262,6 +270,16 @@ def _confidence(report: Report) -> Markup:
         head = ("cell", "type in its text", "confidence")
         parts.append(table(head, rows, caption="The cells that are least sure.", numbers=(2,)))
     return joined(parts)
+
+
+def _threshold(report: Report) -> str:
+    """What unsure cells are below, as far as the results say it."""
+    about = report.results.about.get("unsure")
+    try:
+        below, compared = float(about["below"]), str(about["compared"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return "below the threshold of the run"
+    return f"{words(compared.replace('_', ' '))} below the threshold of {below:g}"
 
 
 def _errors(report: Report) -> Markup:

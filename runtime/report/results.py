@@ -68,6 +68,7 @@ class Results:
         errors: [n] None where there is none.
         confidence: [n] of the whole text, NaN where there is none.
         cell_type_confidence: [n] of the words that name the cell type.
+        cell_type_probability: [n] of the cell type being right, NaN where the file states none.
         fields: By name of the field, [n] what the text says.
         terms: By name of the field, [n] ontology ids.
         unsure: [n] whether the file calls the cell's type unsure; None: it does not say.
@@ -86,6 +87,7 @@ class Results:
     errors: list[str | None]
     confidence: NDArray[np.float64]
     cell_type_confidence: NDArray[np.float64]
+    cell_type_probability: NDArray[np.float64]
     fields: dict[str, list[str | None]]
     terms: dict[str, list[str | None]]
     unsure: list[bool] | None
@@ -180,6 +182,7 @@ def _columns(path: Path, records: Iterable[Mapping[str, Any]], about: Any) -> Re
         errors=values["error"],
         confidence=np.array(values["confidence"], np.float64),
         cell_type_confidence=np.array(values["cell_type_confidence"], np.float64),
+        cell_type_probability=np.array(values["cell_type_probability"], np.float64),
         fields=fields,
         terms={name: values[name + TERM] for name in FIELDS if name + TERM in names},
         unsure=values["unsure"] if "unsure" in names else None,

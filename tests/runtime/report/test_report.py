@@ -351,3 +351,20 @@ def test_a_type_without_top_genes_says_why(tmp_path: Path) -> None:
     page = page_of(report(path)).text
     assert page.count("No top genes: a type of fewer than 3 cells is not compared.") == 1
     assert "No top genes" not in page_of(report(path, most_genes=0)).text
+
+
+def test_a_probability_of_being_right_is_shown_with_its_threshold(tmp_path: Path) -> None:
+    plain = page_of(report(described_file(tmp_path))).text
+    assert "no measured accuracy" in plain
+    assert "probability of being right" not in plain
+    records = [
+        replace(record(n, f"cell{n}", type_of(n)), cell_type_probability=n / 60, unsure=n < 48)
+        for n in range(60)
+    ]
+    about = ABOUT | {"unsure": {"below": 0.807, "compared": "cell_type_probability"}}
+    path = described_file(tmp_path, records=records, about=about)
+    page = page_of(report(path)).text
+    assert "Cells by the probability that their cell type is right" in page
+    assert "48 cells are called unsure: cell type probability below the threshold of 0.807" in page
+    strange = described_file(tmp_path, records=records, about=ABOUT | {"unsure": {"below": "x"}})
+    assert "below the threshold of the run" in page_of(report(strange)).text
