@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.report.cells import CellsAsked, CellsPart, read_cells
 from c2t.runtime.report.evidence import TypeEvidence, read_evidence
 from c2t.runtime.report.groups import GroupLine, group_lines
@@ -23,9 +24,10 @@ from c2t.runtime.summary.categories import (
     shares,
 )
 from c2t.runtime.summary.cross_table import CrossTable, cross_table
+from c2t.runtime.summary.own_columns import columns_hint
 from c2t.runtime.summary.palette import COLOURS
 from c2t.runtime.summary.top_genes import TopGene
-from c2t.runtime.system.errors import ReportError
+from c2t.runtime.system.errors import CellFileError, ReportError
 
 TYPES_MAX = 40  # that are told in full
 LISTED_MAX = 200  # that have a line in the table
@@ -186,7 +188,10 @@ def make_report(
     evidence = _evidence(options.evidence, names)
     every = categorise(names)
     told, _ = every.of_at_most(TYPES_MAX)
-    part = read_cells(results, options.cells, told, advance=advance)
+    try:
+        part = read_cells(results, options.cells, told, advance=advance)
+    except CellFileError as error:
+        raise _with_columns(error, results, options.cells) from None
     groups, rarer = every.of_at_most(len(COLOURS))
     failed = Counter(error for error in results.errors if error is not None)
     counted = dict(zip(every.labels, every.counts.tolist(), strict=True))
@@ -240,6 +245,26 @@ def term_link(term: str) -> str | None:
 def errors_in_all(report: Report) -> int:
     """Cells without a description."""
     return sum(name == FAILED for name in report.results.names())
+
+
+def _with_columns(error: CellFileError, results: Results, asked: CellsAsked) -> CellFileError:
+    """The same error; if a column of labels is not there, with those that are meant perhaps."""
+    path, name = asked.path or results.path, asked.labels
+    if name is None or not path.exists():
+        return error
+    try:
+        store = open_store(path)
+    except CellFileError:
+        return error
+    try:
+        columns = store.obs.columns
+    except CellFileError:
+        return error
+    finally:
+        store.close()
+    if name in columns:
+        return error
+    return CellFileError(error.problem, hint=columns_hint(name, columns))
 
 
 def _evidence(path: Path | None, names: Sequence[str | None]) -> dict[str, TypeEvidence]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.cells.formats.anndata_object import is_anndata
 from c2t.runtime.summary.categories import FAILED, UNSURE
+from c2t.runtime.summary.own_columns import columns_hint
 from c2t.runtime.system.errors import ReportError
 
 
@@ -103,4 +104,4 @@ def check_adata(adata: Any) -> None:
 def _hint(name: str, columns: Sequence[str]) -> str:
     if name.endswith("_cell_type"):
         return "describe its cells first: `c2t.tl.describe(adata, model)`"
-    return f"the columns there are: {', '.join(columns[:20])}"
+    return columns_hint(name, columns)

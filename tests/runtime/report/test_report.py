@@ -368,3 +368,11 @@ def test_a_probability_of_being_right_is_shown_with_its_threshold(tmp_path: Path
     assert "48 cells are called unsure: cell type probability below the threshold of 0.807" in page
     strange = described_file(tmp_path, records=records, about=ABOUT | {"unsure": {"below": "x"}})
     assert "below the threshold of the run" in page_of(report(strange)).text
+
+
+def test_a_column_of_labels_that_is_not_there(tmp_path: Path) -> None:
+    path = described_file(tmp_path)
+    for name, hint in (("Own", "near ones are: own"), ("zzz", "the columns there are: own")):
+        with pytest.raises(C2TError, match=f"/obs/{name} is missing") as caught:
+            report(path, labels=name)
+        assert caught.value.hint == hint
