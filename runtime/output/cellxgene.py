@@ -15,6 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.formats.hdf5 import child, has, open_hdf5
 from c2t.runtime.cells.formats.table import H5Table
@@ -40,12 +42,14 @@ class SchemaColumns:
     Attributes:
         columns: Their names, which are those of a `Record` too.
         unknown: Cells without a term by column, once written.
+        kept: Cells without a description by column, whose own term stays, once written.
         labels: Columns of the file that the schema leaves to the portal.
     """
 
     columns: tuple[str, ...]
     labels: tuple[str, ...] = ()
     unknown: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
 
     @property
     def warnings(self) -> list[str]:
@@ -55,6 +59,11 @@ class SchemaColumns:
             '"unknown": fill them in before you submit'
             for name in ALWAYS_KNOWN
             if self.unknown[name]
+        ]
+        found += [
+            f"{_cells(self.kept[name])} the {name} of the file"
+            for name in self.columns
+            if self.kept[name]
         ]
         if self.labels:
             found.append(
@@ -68,24 +77,40 @@ class SchemaColumns:
 
         Args:
             path: The copy.
-            records: What was described; other cells are "unknown".
+            records: What was described. Other cells keep what the file says, else are "unknown".
         """
         import h5py
 
         with h5py.File(path, "r+") as file:
             obs = file["obs"]
-            rows = H5Table(obs, "/obs").rows
-            made = {name: Categories(rows, missing=UNKNOWN) for name in self.columns}
+            table = H5Table(obs, "/obs")
+            made = {name: Categories(table.rows, missing=UNKNOWN) for name in self.columns}
+            described = np.zeros(table.rows, dtype=bool)
             for record in records:
+                if record.text is None:
+                    continue
+                described[record.row] = True
                 for name, column in made.items():
                     value = getattr(record, name)
                     if value is not None and value not in NOT_ALLOWED:
                         column.set(record.row, value)
             for name, column in made.items():
+                if name in obs:
+                    values = table.column(name)
+                    for row in np.flatnonzero(~described).tolist():
+                        if values[row] not in ("", UNKNOWN):
+                            column.set(row, values[row])
+                            self.kept[name] += 1
                 self.unknown[name] = column.count(UNKNOWN)
                 write_element(obs, name, column.sorted())
             order = column_order(obs)
             set_column_order(obs, [*order, *(name for name in made if name not in order)])
+
+
+def _cells(count: int) -> str:
+    if count == 1:
+        return "1 cell without a description keeps"
+    return f"{count:,} cells without a description keep"
 
 
 def schema_columns(bundle: Bundle) -> tuple[str, ...]:
@@ -125,6 +150,8 @@ def check_schema_columns(source: Path, columns: Iterable[str], *, replace: bool)
         # A link would stay in the copy; see `check_obs`.
         there = [name for name in columns if child(obs, name, f"/obs/{name}") is not None]
         labels = tuple(name for name in LABELS if name in obs)
+        for name in there:  # cells without a description keep theirs: a damaged one is found now
+            H5Table(obs, "/obs").column(name)
     if there and not replace:
         problem = f"{source} has columns of its own that would be replaced: {', '.join(there)}"
         raise OutputError(problem, hint="pass --replace-columns to replace them in the copy")

@@ -190,8 +190,33 @@ def test_columns_that_the_cells_have_are_kept(cells: Path, tmp_path: Path) -> No
     schema = SchemaColumns(columns=COLUMNS)
     with h5py.File(said(cells, tmp_path / "out.h5ad", schema)) as file:
         sexes = file["obs"]["sex_ontology_term_id"]
-        assert sexes["categories"].asstr()[:].tolist() == ["PATO:0000383", "unknown"]
+        names = sexes["categories"].asstr()[:]
+        # The cell that could not be described keeps its own; those whose text says none do not.
+        assert names[sexes["codes"][:]].tolist()[:4] == [
+            *("PATO:0000383", "unknown", "unknown", "PATO:0000384")
+        ]
         assert "sex_ontology_term_id" in file["obs"].attrs["column-order"]
+    assert schema.kept == {"sex_ontology_term_id": 1}
+    assert "1 cell without a description keeps the sex_ontology_term_id" in schema.warnings[2]
+
+
+@needs_anndata
+def test_cells_outside_the_selection_keep_their_curated_ids(cells: Path, tmp_path: Path) -> None:
+    with h5py.File(cells, "r+") as file:
+        own = ["UBERON:0002048"] * N
+        own[-1] = ""
+        file["obs"]["tissue_ontology_term_id"] = np.array(own, dtype=object)
+    schema = SchemaColumns(columns=COLUMNS)
+    copy = tmp_path / "out.h5ad"
+    records = [make_record(row, one) for row, one in zip(range(2), SayingModel()(0), strict=False)]
+    copy.write_bytes(cells.read_bytes())
+    schema.write(copy, records)
+    with h5py.File(copy) as file:
+        column = file["obs"]["tissue_ontology_term_id"]
+        found = column["categories"].asstr()[:][column["codes"][:]].tolist()
+    assert found == ["UBERON:0000178", "unknown", *["UBERON:0002048"] * (N - 3), "unknown"]
+    assert schema.kept == {"tissue_ontology_term_id": N - 3}
+    assert schema.unknown["tissue_ontology_term_id"] == 2
 
 
 def test_a_link_to_another_file_is_not_written_through(cells: Path, tmp_path: Path) -> None:
