@@ -21,6 +21,7 @@ from c2t.runtime.annotate.calibration import (
     load_calibration,
     save_calibration,
 )
+from c2t.runtime.annotate.into_h5ad import LABEL
 from c2t.runtime.annotate.labels import Labels, read_labels, with_ids
 from c2t.runtime.annotate.outputs import (
     FORMATS,
@@ -41,6 +42,8 @@ from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
+from c2t.runtime.output.earlier import earlier_results
+from c2t.runtime.output.formats import OBS_SUFFIX
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.checked_read import json_bytes
@@ -188,7 +191,7 @@ def annotate_file(
         mark = CellsMark.of(options.cells)
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)
-        for warning in reader.warnings:
+        for warning in (*reader.warnings, *_earlier(options, reader)):
             report(f"warning: {warning}")
         sizes = [entry.bytes for entry in bundle.manifest.files.values()]
         with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
@@ -249,6 +252,13 @@ def annotate_file(
             audited.printed(line)
     audited.stop(cells=done.cells, failed=done.failed, outputs=done.outputs)
     return done
+
+
+def _earlier(options: AnnotateFileOptions, reader: CellReader) -> list[str]:
+    """What of an earlier run a copy of the cells will not have."""
+    if options.output is None or options.output.suffix != OBS_SUFFIX:
+        return []
+    return earlier_results(options.cells, reader.cell_index, column=LABEL, what="labels")
 
 
 def _truth(

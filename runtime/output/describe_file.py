@@ -30,11 +30,13 @@ from c2t.runtime.output.cellxgene import (
     check_schema_columns,
     schema_columns,
 )
+from c2t.runtime.output.earlier import earlier_results
 from c2t.runtime.output.formats import OBS_SUFFIX
 from c2t.runtime.output.grouping import Grouping, GroupTexts, prepare_grouping
 from c2t.runtime.output.groups_file import groups_path
 from c2t.runtime.output.not_cells import check_not_cells
-from c2t.runtime.output.obs_extras import check_embedding_place
+from c2t.runtime.output.obs import DESCRIPTION
+from c2t.runtime.output.obs_extras import EMBEDDING, GROUP_COLUMNS, check_embedding_place
 from c2t.runtime.output.parts.write import PARTS_SUFFIX, describe_to_parts, plan_folder
 from c2t.runtime.output.run_settings import described_run
 from c2t.runtime.output.write import (
@@ -237,7 +239,7 @@ def describe_file(
     with open_cells(options.cells, bundle, options.reading) as reader:
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)
-        for warning in reader.warnings:
+        for warning in (*reader.warnings, *_earlier(options, reader, targets)):
             report(f"warning: {warning}")
         for sentence in _about_unsure(bundle, options.describing):
             report(sentence)
@@ -333,6 +335,24 @@ def _embedding_for(grouping: Grouping, options: DescribeFileOptions) -> Describe
         problem = "clusters are computed from the embeddings, which these parts would not hold"
         raise OutputError(problem, hint="add --embedding, or group by a column of obs")
     return replace(options, describing=replace(options.describing, embedding=True))
+
+
+def _earlier(
+    options: DescribeFileOptions, reader: CellReader, targets: tuple[Path, ...]
+) -> list[str]:
+    """What of an earlier run a copy of the cells will not have."""
+    if not any(target.suffix == OBS_SUFFIX for target in targets):
+        return []
+    left_out = (() if options.groups else GROUP_COLUMNS) + (
+        () if options.describing.embedding else (EMBEDDING,)
+    )
+    return earlier_results(
+        options.cells,
+        reader.cell_index,
+        column=DESCRIPTION,
+        what="descriptions",
+        left_out=left_out,
+    )
 
 
 def _about_unsure(bundle: Bundle, describing: DescribeOptions) -> Iterator[str]:
