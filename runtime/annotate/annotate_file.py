@@ -40,6 +40,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
+from c2t.runtime.describe.labelled_cell import no_label_fits
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.earlier import earlier_results
@@ -233,11 +234,8 @@ def annotate_file(
         bundle.check_unchanged()
         audited.check_cells()
         mark.check_unchanged(options.cells, hint="run again")
-        if doubtful := results.doubtful():
-            report(
-                f"warning: in {doubtful:,} of {len(results.ids):,} cells the model would rather "
-                "say something else than any of the labels (mass below 0.5)"
-            )
+        for doubt in no_label_fits(results.masses()):
+            report(f"warning: {doubt}")
         fitted = None
         if truth is not None and len(results.errors) < len(results.ids):
             fitted = _fit(results, truth, bundle, options)

@@ -23,7 +23,6 @@ from c2t.runtime.system.text_tables import gigabytes
 
 # Batches of other cells change the last bits of a probability: digits beyond these mean nothing.
 DIGITS = 5
-DOUBTFUL = 0.5  # mass below which the model would rather say something else
 
 
 @dataclass(eq=False)
@@ -77,11 +76,11 @@ class Results:
         counted = Counter(self.errors.values()).most_common(1)
         return counted[0] if counted else (None, 0)
 
-    def doubtful(self) -> int:
-        """Cells in which the labels together have less than half of the probability."""
+    def masses(self) -> list[float]:
+        """The mass of each cell's labels; NaN for an error."""
         with np.errstate(under="ignore"):
-            mass = np.exp(self.log_probabilities).sum(axis=1)
-        return int((mass < DOUBTFUL).sum())  # NaN is not less
+            masses: list[float] = np.exp(self.log_probabilities).sum(axis=1).tolist()
+        return masses
 
     def cells(self) -> Iterator[LabelledCell]:
         """The cells again."""

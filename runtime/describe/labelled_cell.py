@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+DOUBTFUL = 0.5  # mass below which the model would rather say something else
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,3 +101,23 @@ def among_labels(log_probabilities: Float64, temperature: float) -> Float64:
     shares = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     result: Float64 = shares / shares.sum(axis=1, keepdims=True)
     return result
+
+
+def no_label_fits(masses: Iterable[float | None]) -> list[str]:
+    """Say in how many cells the labels together have less than half of the probability.
+
+    Args:
+        masses: Of all cells; None or NaN for one with an error.
+
+    Returns:
+        One sentence; none where there is no such cell.
+    """
+    known = np.array([np.nan if mass is None else mass for mass in masses], dtype=np.float64)
+    doubtful = int((known < DOUBTFUL).sum())  # NaN is not less
+    if not doubtful:
+        return []
+    sentence = (
+        f"in {doubtful:,} of {len(known):,} cell{'' if len(known) == 1 else 's'} the model would "
+        f"rather say something else than any of the labels (mass below {DOUBTFUL:g})"
+    )
+    return [sentence]

@@ -22,7 +22,7 @@ from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
 from c2t.runtime.describe.description import Description
-from c2t.runtime.describe.labelled_cell import LabelledCell
+from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.explain.evidence import CellEvidence
@@ -152,7 +152,8 @@ class Model:
             an `error`; the others go on.
 
         Warns:
-            UserWarning: What is doubtful about the cells, or about the labels.
+            UserWarning: What is doubtful about the cells, or about the labels; when all cells are
+                done, in how many of them no label fits.
 
         Raises:
             C2TError: A label that is empty, there twice, or that the tokenizer cannot write.
@@ -162,8 +163,13 @@ class Model:
         annotator = self.annotator(labels, options)
         for doubt in annotator.doubts:
             warnings.warn(doubt, stacklevel=2)
+        masses: list[float | None] = []
         with self._reader(cells, reading) as reader:
-            yield from annotator.annotate(reader)
+            for cell in annotator.annotate(reader):
+                masses.append(cell.mass)
+                yield cell
+        for unfit in no_label_fits(masses):
+            warnings.warn(unfit, stacklevel=2)
 
     def annotator(self, labels: Sequence[str], options: AnnotateOptions | None = None) -> Annotator:
         """An annotator of some labels, over engines that are opened once; threads may share it.

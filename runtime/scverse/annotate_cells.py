@@ -18,7 +18,7 @@ from c2t.runtime.annotate.labels import Label, Labels, checked, read_labels
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions
-from c2t.runtime.describe.labelled_cell import LabelledCell
+from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
 from c2t.runtime.scverse.figure import needed
 from c2t.runtime.scverse.target import KEY, ModelOrPath, failures, fill, opened, ready
 from c2t.runtime.system.progress import tracked
@@ -56,7 +56,8 @@ def annotate(
         [cells, labels], in the order of `uns["c2t_labels"]["labels"]`.
 
     Warns:
-        UserWarning: What is doubtful about the cells or the labels; how many cells have an error.
+        UserWarning: What is doubtful about the cells or the labels; in how many cells no label
+            fits; how many cells have an error.
 
     Raises:
         CellFileError: No AnnData object, or no counts over known genes in it.
@@ -80,7 +81,10 @@ def annotate(
         with open_cells(target, mine.bundle, reading or CellOptions(filter_pass=False)) as reader:
             for warning in reader.warnings:
                 warnings.warn(warning, stacklevel=2)
-            cells = mine.annotate(reader, wanted.names, options)
+            annotator = mine.annotator(wanted.names, options)
+            for doubt in annotator.doubts:
+                warnings.warn(doubt, stacklevel=2)
+            cells = annotator.annotate(reader)
             found = list(tracked("annotating", cells, reader.n_cells, unit="cells"))
             about = {
                 "bundle": mine.bundle.manifest.name,
@@ -103,6 +107,8 @@ def annotate(
         {f"{key_added}_label_probabilities": _matrix(rows, found, wanted, target.n_obs)},
         (f"{key_added}_labels", about),
     )
+    for unfit in no_label_fits(cell.mass for cell in found):
+        warnings.warn(unfit, stacklevel=2)
     if failed := failures([cell.error for cell in found], "an annotation"):
         warnings.warn(failed, stacklevel=2)
     return target if copy else None

@@ -62,8 +62,7 @@ def body(values: np.ndarray) -> bytes:
 def lines(results: list[CellResult]) -> bytes:
     """Results as `c2t describe` writes them."""
     return b"".join(
-        json_line(Record(row=row, **_given(result)))
-        for row, result in enumerate(results)
+        json_line(Record(row=row, **_given(result))) for row, result in enumerate(results)
     )
 
 

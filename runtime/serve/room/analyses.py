@@ -24,6 +24,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.explainer import Explainer
+from c2t.runtime.describe.labelled_cell import no_label_fits
 from c2t.runtime.describe.model import Model
 from c2t.runtime.explain.gene_names import GeneNames
 from c2t.runtime.explain.options import ExplainOptions
@@ -131,7 +132,8 @@ class Analyses:
                 label_result(cell, request.top)
                 for cell in self._until(annotator.annotate([cells]), unwanted)
             ]
-            response = AnnotateResponse(results, [*warnings, *annotator.doubts])
+            unfit = no_label_fits(cell.mass for cell in results)
+            response = AnnotateResponse(results, [*warnings, *annotator.doubts, *unfit])
             self._record(request, response, "labels were compared", _cells_of(request))
         return response
 
@@ -208,7 +210,8 @@ class Analyses:
         with self._cell(source, place, unwanted) as (_, cell):
             annotator = self._room.model.annotator(labels)
             results = [label_result(labelled, top) for labelled in annotator.annotate([cell])]
-            response = AnnotateResponse(results, annotator.doubts)
+            unfit = no_label_fits(cell.mass for cell in results)
+            response = AnnotateResponse(results, [*annotator.doubts, *unfit])
             asked = _Asked(source.name, place, list(labels))
             said = f"labels were compared for {results[0].cell}"
             self._record(asked, response, said, source.name)

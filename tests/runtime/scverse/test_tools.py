@@ -289,6 +289,16 @@ def test_labels_are_those_of_the_model(model: c2t.Model) -> None:
     assert adata.obs["c2t_label"].cat.categories.tolist() == LABELS
 
 
+def test_that_no_label_fits_is_said(model: c2t.Model) -> None:
+    with pytest.warns(UserWarning, match=r"in 3 of 3 cells the model would rather say") as caught:
+        list(model.annotate(random_cells(3), ["B cell"]))
+    with pytest.warns(UserWarning, match=r"in 3 of 3 cells the model would rather say") as filled:
+        c2t.tl.annotate(random_cells(3), model, ["B cell"])
+    for found in (caught, filled):
+        (said,) = (one for one in found if "would rather" in str(one.message))
+        assert said.filename == __file__
+
+
 def test_labels_from_a_file_with_ids(model: c2t.Model, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("label,id\nB cell,CL:0000236\nT cell,CL:0000084\n")

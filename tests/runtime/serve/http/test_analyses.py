@@ -70,7 +70,9 @@ def test_labels_of_a_request_are_those_of_the_model(service: Service, model: c2t
     assert answer.status_code == 200, answer.text
     found = answer.json()["cells"]
     assert [cell["cell"] for cell in found] == ["c0", "c1", "c2"]
-    expected = list(model.annotate(anndata_of(counts(3)), LABELS))
+    assert "in 3 of 3 cells the model would rather" in answer.json()["warnings"][-1]
+    with pytest.warns(UserWarning, match="would rather say something else"):
+        expected = list(model.annotate(anndata_of(counts(3)), LABELS))
     assert [cell["label"] for cell in found] == [cell.label for cell in expected]
     for cell, same in zip(found, expected, strict=True):
         assert cell["probability"] == pytest.approx(same.probability, abs=1e-4)
@@ -97,7 +99,9 @@ def test_a_cell_of_a_job_is_asked_about(service: Service, job: str, model: c2t.M
         f"/v1/jobs/{job}/annotate", json={"place": 2, "labels": LABELS}, headers=JSON
     )
     assert labels.status_code == 200, labels.text
-    expected = list(model.annotate(anndata_of(counts(CELLS)), LABELS))[2]
+    assert "in 1 of 1 cell the model would rather" in labels.json()["warnings"][-1]
+    with pytest.warns(UserWarning, match="would rather say something else"):
+        expected = list(model.annotate(anndata_of(counts(CELLS)), LABELS))[2]
     assert labels.json()["cells"][0]["label"] == expected.label
     assert labels.json()["cells"][0]["cell"] == expected.cell
     genes = service.client.post(

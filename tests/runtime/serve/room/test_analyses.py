@@ -59,6 +59,18 @@ def test_labels_are_those_of_the_model(model: Model, room: EngineRoom) -> None:
     assert all(cell.error is None for cell in response.cells)
 
 
+def test_that_no_label_fits_is_said(model: Model, room: EngineRoom) -> None:
+    # The weights are random: nearly all texts begin otherwise.
+    request = AnnotateRequest(cells=counted(model, 3), labels=["B cell"])
+    response = room.analyses.annotate(request)
+    doubtful = sum(cell.mass < 0.5 for cell in response.cells if cell.mass is not None)
+    assert doubtful
+    said = f"in {doubtful} of 3 cells the model would rather say something else"
+    assert [said in warning for warning in response.warnings].count(True) == 1
+    empty = AnnotateRequest(cells=[CountedCell(id="none", counts={})], labels=["B cell"])
+    assert not any("rather say" in warning for warning in room.analyses.annotate(empty).warnings)
+
+
 def test_evidence_is_that_of_the_model(model: Model, room: EngineRoom) -> None:
     cells = counted(model, 2)
     settings = EvidenceSettings(runs=64, genes=5)
