@@ -143,6 +143,9 @@ def evaluate(
     right, with a threshold for `c2t describe --unsure-below auto`. Fit on cells that the model was
     not trained on, and quote figures of others. The new bundle has to be signed anew.
     """
+    if label_map is not None and propose_label_map is not None:
+        problem = "--label-map uses a map, and --propose-label-map proposes one from nothing"
+        raise UsageError(problem, hint="leave one of them out")
     import_stage("c2t.calibration.evaluate.evaluate", extra="evaluate")
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
     from c2t.calibration.metrics.bootstrap import BootstrapOptions

@@ -175,7 +175,7 @@ def _note(judged: _Judged, truth: Truth, options: EvaluateOptions) -> LabelMapNo
 
 def _proposal(judged: _Judged, truth: Truth, options: EvaluateOptions) -> LabelProposal | None:
     """A label map for the cell types, where one is needed or asked for."""
-    if "cell_type" not in judged.fields or (options.label_map and not options.propose):
+    if "cell_type" not in judged.fields or options.label_map:
         return None
     true = next(true for true in truth.labels if true.field == "cell_type")
     if not true.own:

@@ -27,7 +27,7 @@ class EvaluateOptions:
         describing: How to describe them.
         bootstrap: How intervals are computed.
         examples: How many cells to show.
-        propose: Propose a label map also where one is given, or none seems needed.
+        propose: Propose a label map also where none seems needed.
     """
 
     cells: Path

@@ -146,6 +146,18 @@ def test_maps_with_slips_are_refused_before_the_work(call, tmp_path, monkeypatch
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.csv"]
 
 
+def test_a_map_and_a_proposal_without_it_are_refused(call, tmp_path: Path) -> None:
+    path = tmp_path / "map.csv"
+    path.write_text("label,name\nNK,natural killer cell\n")
+    code, out, said = call("--label-map", path, "--propose-label-map", tmp_path / "new.tsv")
+    assert (code, out) == (2, "")
+    error, hint = said.splitlines()[-2:]
+    assert "--label-map" in error
+    assert "--propose-label-map" in error
+    assert hint == "hint: leave one of them out"
+    assert [path.name for path in tmp_path.iterdir()] == ["map.csv"]
+
+
 def test_a_map_for_all_cells_is_good_for_some(call, tmp_path: Path) -> None:
     path = tmp_path / "map.csv"
     path.write_text("label,name\nNK,natural killer cell\nMono one,CD14-positive monocyte\n")
