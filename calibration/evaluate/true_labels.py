@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from c2t.calibration.metrics.labels import TrueLabels
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.labels.label_map import FIELDS, UNKNOWN, FieldMap, check_known
+from c2t.runtime.labels.measured import check_labels
 from c2t.runtime.labels.ontology import Ontology
 from c2t.runtime.system.errors import EvaluationError
 
@@ -48,6 +49,8 @@ def read_true_labels(
             column = "the label map"
         elif column in cells.obs_columns:
             labels = cells.obs_column(column)
+            if name != "age":
+                check_labels(column, labels)
             if set(mapped.labels) - set(labels):
                 check_known(mapped.labels, _every_label(cells, column), column=column)
         elif wanted is not None or name == "cell_type":

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from c2t.runtime.groups.labels import GroupLabels, few_cells, label_codes
 from c2t.runtime.groups.options import LEIDEN
+from c2t.runtime.labels.measured import check_labels
 from c2t.runtime.system.errors import CellFileError
 
 SHOWN = 5  # names of columns in a hint
@@ -44,8 +45,9 @@ def column_groups(name: str, values: Sequence[str]) -> GroupLabels:
         values: Of the chosen cells, as text; one of `NO_VALUE` where there is none.
 
     Raises:
-        CellFileError: No cell has a value.
+        CellFileError: No cell has a value, or the values are measurements.
     """
+    check_labels(name, values)
     labels = label_codes(values)
     if not labels.names:
         problem = f"obs[{name!r}] has no value for any of the {len(values):,} chosen cells"

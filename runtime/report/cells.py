@@ -20,6 +20,7 @@ from c2t.runtime.cells.formats.planes import PLANES, plane_places
 from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellCounts
+from c2t.runtime.labels.measured import check_labels
 from c2t.runtime.report.open_cells import open_described
 from c2t.runtime.report.results import Results
 from c2t.runtime.summary.categories import Categories
@@ -108,6 +109,7 @@ def read_cells(
         if asked.labels is not None:
             every = store.obs.column(asked.labels)
             labels = [every[row] for row in rows.tolist()]
+            check_labels(asked.labels, labels)
         places, plane = _places(store, path, rows)
     finally:
         store.close()

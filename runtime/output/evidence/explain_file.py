@@ -29,6 +29,7 @@ from c2t.runtime.explain.groups import (
     sample_groups,
 )
 from c2t.runtime.explain.options import ExplainOptions
+from c2t.runtime.labels.measured import check_labels
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.evidence.files import check_format, json_line
@@ -251,7 +252,8 @@ def _keep_groups(
         The size of each group, and the positions in the file of its sample; nothing without groups.
 
     Raises:
-        CellFileError: No such column, no cell in any group, or too many groups.
+        CellFileError: No such column, or one of measurements; no cell in any group, or too many
+            groups.
     """
     column = options.group_by
     if column is None:
@@ -261,6 +263,7 @@ def _keep_groups(
         problem = f"{reader.name} has no column {column!r} in `obs`"
         raise CellFileError(problem, hint=f"it has {shown}")
     labels = reader.obs_column(column)
+    check_labels(column, labels)
     chosen = sample_groups(labels, most=options.per_group, seed=options.explaining.seed)
     if not chosen:
         problem = f"no cell of {reader.name} is in a group of {column!r}"

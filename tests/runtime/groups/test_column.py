@@ -95,3 +95,8 @@ def test_own_clusters_come_first_unless_a_resolution_asks_for_new_ones() -> None
     assert not GroupOptions(by="leiden").computed(["leiden"])
     assert GroupOptions(by="leiden", resolution=1.0).computed(["leiden"])
     assert not GroupOptions(by="louvain").computed(["louvain"])
+
+
+def test_measurements_are_no_groups() -> None:
+    with pytest.raises(CellFileError, match=r"holds measurements such as 0\.25"):
+        column_groups("percent_mt", ["0.25", "3.0", "", "4.5"])
