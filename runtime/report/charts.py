@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.report.html import count, joined, percent, tag, words
-from c2t.runtime.summary.categories import SPECIAL, Categories
+from c2t.runtime.summary.categories import SPECIAL, Categories, cells_words
 from c2t.runtime.summary.cross_table import CrossTable
 from c2t.runtime.summary.palette import COLOURS, GREY, colour
 from c2t.runtime.summary.plane import FloatArray, number_places
@@ -26,6 +26,8 @@ POINTS_MAX = 20_000  # more become a picture of pixels: their shapes would take 
 _PIXELS = 2  # of the picture, for each of the page
 _SEED = 20240731
 BINS = 20
+# Where a histogram begins, and into how many parts its scale is parted: all are round numbers.
+_SCALES = ((0.9, 5), (0.8, 4), (0.5, 5), (0.0, 5))
 
 
 def scatter(
@@ -89,9 +91,10 @@ def swatch(number: int, said: str) -> Markup:
 
 
 def histogram(values: NDArray[np.float64], *, title: str) -> Markup:
-    """How many cells have which confidence, from the lowest (in steps of 0.05) to 1."""
+    """How many cells have which confidence, from a round number below the lowest to 1."""
     values = values[np.isfinite(values)]
-    low = min(float(np.floor(values.min() * 20) / 20), 0.9) if len(values) else 0.0
+    least = float(values.min()) if len(values) else 0.0
+    low, ticks = next(scale for scale in _SCALES if scale[0] <= least)
     counted, edges = np.histogram(values, bins=BINS, range=(low, 1))
     width, height, left, top = 420, 130, 52, 10
     step, most = (width - left - 12) / BINS, max(int(counted.max(initial=0)), 1)
@@ -102,15 +105,14 @@ def histogram(values: NDArray[np.float64], *, title: str) -> Markup:
     for place, cells in enumerate(counted.tolist()):
         tall = height * cells / most
         at = left + step * place, top + height - tall
-        said = f"{edges[place]:.3f} to {edges[place + 1]:.3f}: {cells:,} cells"
+        said = f"{edges[place]:.3f} to {edges[place + 1]:.3f}: {cells_words(cells)}"
         marks.append(bar(at, (step - 2, tall), "var(--accent)", radius=1, title=said))
     base = top + height + 0.5
     marks.append(line((left - 4, base), (width - 12, base), "currentColor"))
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        x, anchor = left + share * step * BINS, "end" if share == 1 else "middle"
-        marks.append(
-            text(f"{low + share * (1 - low):.3g}", (x, base + 17), "currentColor", anchor=anchor)
-        )
+    for place in range(ticks + 1):
+        x, anchor = left + step * BINS * place / ticks, "end" if place == ticks else "middle"
+        said = f"{low + (1 - low) * place / ticks:.3g}"
+        marks.append(text(said, (x, base + 17), "currentColor", anchor=anchor))
     return _picture((width, base + 26), marks, title)
 
 
@@ -166,7 +168,7 @@ def _shade(cells: int, share: float) -> Markup:
     kind = "much" if share > 0.55 else "some"
     said = f"{100 * share:.0f}" if share >= 0.005 else "<1"
     attributes = {"class": kind, "style": f"--share:{100 * (0.08 + 0.92 * share):.0f}%"}
-    return element("td", {**attributes, "title": f"{cells:,} cells"}, said)
+    return element("td", {**attributes, "title": cells_words(cells)}, said)
 
 
 def _fitted(places: FloatArray) -> FloatArray:

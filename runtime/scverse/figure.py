@@ -45,11 +45,6 @@ def plain(words: object) -> str:
     return visible(str(words)).replace("\n", " ").replace("$", r"\$")
 
 
-def cells_words(cells: int) -> str:
-    """A number of cells in words."""
-    return "1 cell" if cells == 1 else f"{cells:,} cells"
-
-
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Any, bool]:
     """The caller's axes, or new ones.
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from c2t.runtime.output.record import FIELD_COLUMNS
 from c2t.runtime.scverse.described import check_adata, column_of, described_types
-from c2t.runtime.scverse.figure import cells_words, check_save, finish, needed, new_axes, plain
+from c2t.runtime.scverse.figure import check_save, finish, needed, new_axes, plain
 from c2t.runtime.scverse.target import KEY
-from c2t.runtime.summary.categories import SPECIAL, Categories, categorise
+from c2t.runtime.summary.categories import SPECIAL, Categories, categorise, cells_words
 from c2t.runtime.summary.palette import COLOURS, GREY, colour
 from c2t.runtime.summary.plane import FloatArray, number_places, principal_plane
 from c2t.runtime.system.errors import ReportError

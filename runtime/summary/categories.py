@@ -81,6 +81,11 @@ def categorise(values: Sequence[str | None]) -> Categories:
     )
 
 
+def cells_words(number: int) -> str:
+    """A number of cells with its noun."""
+    return "1 cell" if number == 1 else f"{number:,} cells"
+
+
 def shares(values: Sequence[str | None], *, most: int = 3) -> list[tuple[str, float]]:
     """The most frequent values with their shares; missing ones count among all."""
     counted = Counter(value for value in values if value)
