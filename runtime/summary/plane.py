@@ -11,6 +11,8 @@ FloatArray = NDArray[np.float64]
 _SAMPLE = 20_000  # cells that the axes are computed from
 _BLOCK = 16_384
 _ROUNDS = 60
+FEW = 5  # cells of a group whose number stands beside them
+_CLEAR = 0.75  # of the distance of two numbers: how far a number keeps from such cells
 
 
 def principal_plane(read: Callable[[int, int], NDArray[np.floating]], cells: int) -> FloatArray:
@@ -53,6 +55,9 @@ def principal_plane(read: Callable[[int, int], NDArray[np.floating]], cells: int
 def number_places(places: FloatArray, codes: NDArray[np.int64], *, least: float) -> FloatArray:
     """Where the number of each group is written: at its median, moved apart where two would touch.
 
+    The number of a group of up to 5 cells stands beside them, and no number lies on such cells:
+    it would hide all that there is of the group.
+
     Args:
         places: [cells, 2], NaN for cells that have none.
         codes: [cells] group of each cell, -1 for none.
@@ -64,16 +69,25 @@ def number_places(places: FloatArray, codes: NDArray[np.int64], *, least: float)
     groups = int(codes.max(initial=-1)) + 1
     at = np.full((groups, 2), np.nan)
     seen = np.isfinite(places).all(axis=1)
+    few = np.zeros((0, 2))  # cells that nothing may lie on
     for group in range(groups):
         here = places[seen & (codes == group)]
         if len(here):
             at[group] = _densest(here)
+            if len(here) <= FEW:
+                few = np.concatenate([few, here])
+    for group in range(groups):
+        if (few == at[group]).all(axis=1).any():
+            at[group] = _beside(at[group], few, places[seen], _CLEAR * least)
     drawn = np.flatnonzero(np.isfinite(at).all(axis=1))
     for _ in range(_ROUNDS):
         apart = at[drawn][:, None] - at[drawn][None]
         distance = np.hypot(apart[..., 0], apart[..., 1])
         np.fill_diagonal(distance, np.inf)
-        if not (distance < least).any():
+        from_few = at[drawn][:, None] - few[None]
+        gap = np.hypot(from_few[..., 0], from_few[..., 1])
+        covers = gap < _CLEAR * least * (1 - 1e-6)
+        if not (distance < least).any() and not covers.any():
             break
         # Two numbers at one place part along the diagonal, by their order.
         same = distance < 1e-9 * max(least, 1e-300)
@@ -81,8 +95,28 @@ def number_places(places: FloatArray, codes: NDArray[np.int64], *, least: float)
         apart = np.where(same[..., None], order[..., None] * least, apart)
         length = np.where(same, least, distance)
         push = np.where(distance < least, (least - np.minimum(distance, least)) / 2, 0)
-        at[drawn] += (apart / length[..., None] * push[..., None]).sum(axis=1)
+        moved = (apart / length[..., None] * push[..., None]).sum(axis=1)
+        if len(few):
+            off = np.where(covers, _CLEAR * least - gap, 0)
+            away = from_few / np.maximum(gap, 1e-300)[..., None]
+            moved += (away * off[..., None]).sum(axis=1)
+        at[drawn] += moved
     return at
+
+
+def _beside(place: FloatArray, few: FloatArray, places: FloatArray, distance: float) -> FloatArray:
+    """Of the places around a cell, inside the picture, the one farthest from few and all cells."""
+    angles = np.arange(16) / 16 * 2 * np.pi
+    around = place + distance * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    inside = ((around >= places.min(axis=0)) & (around <= places.max(axis=0))).all(axis=1)
+    if inside.any():
+        around = around[inside]
+    some = places[:: max(1, len(places) // _SAMPLE)]
+    from_few = np.linalg.norm(around[:, None] - few[None], axis=2).min(axis=1)
+    nearest = np.array([np.linalg.norm(some - one, axis=1).min() for one in around])
+    clear = from_few >= distance * (1 - 1e-6)
+    found: FloatArray = around[np.argmax(np.where(clear, nearest, from_few - distance))]
+    return found
 
 
 def _densest(places: FloatArray) -> FloatArray:

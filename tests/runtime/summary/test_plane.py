@@ -50,7 +50,8 @@ def test_vectors_of_one_number_and_none_at_all() -> None:
 
 def test_a_number_lies_on_a_cell_of_its_group() -> None:
     places = np.array([[0.0, 0], [0, 1], [10, 0], [10, 1], [10, 2], [np.nan, 1]])
-    at = number_places(places, np.array([0, 0, 1, 1, 1, 2]), least=0.1)
+    places = np.tile(places, (3, 1))  # those of fewer cells have it beside them
+    at = number_places(places, np.tile([0, 0, 1, 1, 1, 2], 3), least=0.1)
     assert at[0].tolist() in places[:2].tolist()
     assert at[1].tolist() == [10, 1]
     assert np.isnan(at[2]).all()
@@ -63,3 +64,24 @@ def test_numbers_do_not_touch() -> None:
     np.fill_diagonal(apart, np.inf)
     assert apart.min() > 0.7
     assert number_places(places, np.full(6, -1), least=1.0).shape == (0, 2)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 5])
+def test_no_number_lies_on_the_only_cells_of_a_type(cells: int) -> None:
+    generator = np.random.default_rng(cells)
+    crowd = generator.normal(size=(300, 2))
+    small = np.concatenate([generator.normal(0, 0.03, (cells, 2)), [(3.0, 3.0)]])
+    places = np.concatenate([crowd, small])
+    codes = np.array([0] * 300 + [1] * cells + [2])
+    at = number_places(places, codes, least=0.4)
+    apart = np.linalg.norm(at[:, None] - small[None], axis=2)
+    assert (apart > 0.29).all()
+    own = [apart[1, :cells].min(), apart[2, cells]]
+    assert max(own) < 0.8  # beside, and not elsewhere
+    assert (at[2] <= 3.0).all()  # inside the picture
+
+
+def test_numbers_of_larger_types_lie_on_their_cells() -> None:
+    places = np.random.default_rng(0).normal(size=(40, 2))
+    at = number_places(places, np.zeros(40, np.int64), least=0.1)
+    assert (places == at[0]).all(axis=1).any()
