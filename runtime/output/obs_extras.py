@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from c2t.runtime.cells.formats.hdf5 import child, open_hdf5
+from c2t.runtime.output.categories import Categories
 from c2t.runtime.output.h5ad_elements import write_element
 from c2t.runtime.output.record import GROUP_FIELDS, GroupedRecord, Record, embedding_array
 from c2t.runtime.system.errors import OutputError
@@ -51,7 +52,7 @@ class GroupValues:
     """
 
     def __init__(self, length: int) -> None:
-        self._texts = [np.full(length, "", dtype=object) for _ in GROUP_COLUMNS[:-1]]
+        self._texts = [Categories(length) for _ in GROUP_COLUMNS[:-1]]
         self._share = np.full(length, np.nan)
 
     def add(self, record: Record) -> None:
@@ -59,16 +60,18 @@ class GroupValues:
         if not isinstance(record, GroupedRecord):
             return
         for column, name in zip(self._texts, GROUP_FIELDS, strict=False):
-            column[record.row] = (getattr(record, name) or "").replace("\0", "\ufffd")
+            if text := getattr(record, name):
+                column.set(record.row, text.replace("\0", "\ufffd"))
         if record.group_share is not None:
             self._share[record.row] = record.group_share
 
     def finish(self) -> None:
         """See `Watcher.finish`."""
 
-    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Values by column; "" and NaN for cells in no group."""
-        return dict(zip(GROUP_COLUMNS, (*self._texts, self._share), strict=True))
+    def columns(self) -> dict[str, Any]:
+        """Values by column, texts as categories; missing and NaN for cells in no group."""
+        texts = (column.sorted() for column in self._texts)
+        return dict(zip(GROUP_COLUMNS, (*texts, self._share), strict=True))
 
 
 class EmbeddingRows:

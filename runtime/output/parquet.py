@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from c2t.runtime.output.record import (
     EMBEDDING_KEY,
@@ -62,13 +63,18 @@ def _write_columns(
     if embedding:
         kind = pyarrow.list_(pyarrow.float32(), about[EMBEDDING_KEY]["size"])
         named.append((EMBEDDING_KEY, kind))
+        # As in obsm: rows of one length, which can be stacked, and NaN stops whoever computes on.
+        missing = np.full(about[EMBEDDING_KEY]["size"], np.nan, np.float32)
     schema = pyarrow.schema(named, metadata={"c2t": msgspec.json.encode(about)})
     stream = iter(records)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         while group := list(itertools.islice(stream, ROW_GROUP)):
             columns = {name: [getattr(record, name) for record in group] for name in fields}
             if embedding:
-                columns[EMBEDDING_KEY] = list(map(embedding_array, group))
+                columns[EMBEDDING_KEY] = [
+                    missing if (vector := embedding_array(record)) is None else vector
+                    for record in group
+                ]
             writer.write_table(pyarrow.table(columns, schema=schema))
 
 
@@ -103,8 +109,10 @@ def _vectors(batch: Any) -> list[bytes | None]:
     width, start = column.type.list_size, column.offset
     values = column.values.to_numpy(zero_copy_only=False).astype("<f4", copy=False)
     rows = values.reshape(-1, width)[start : start + len(column)]
-    there = column.is_valid().to_pylist()
-    return [row.tobytes() if valid else None for row, valid in zip(rows, there, strict=True)]
+    # Earlier versions wrote null instead of NaN.
+    there = np.asarray(column.is_valid()) & ~np.isnan(rows).all(axis=1)
+    pairs = zip(rows, there.tolist(), strict=True)
+    return [row.tobytes() if valid else None for row, valid in pairs]
 
 
 def check_parquet(cells: Path) -> None:
