@@ -72,7 +72,7 @@ def legend(groups: Categories, left_out: int, unsure: int = 0) -> Markup:
     if left_out:
         rest = len(groups.codes) - int(groups.counts.sum())
         share = tag("span", "aside", f"{count(rest)} · {percent(rest / len(groups.codes))}")
-        name = tag("span", "name", f"{left_out:,} rarer types")
+        name = tag("span", "name", f"{left_out:,} rarer type{'s' * (left_out != 1)}")
         lines.append(element("li", None, swatch(-1, ""), name, share))
     if unsure:
         share = tag("span", "aside", f"{count(unsure)} · {percent(unsure / len(groups.codes))}")

@@ -16,6 +16,7 @@ from c2t.runtime.report.evidence import LEAST
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, section, table, tag, words
 from c2t.runtime.report.page_types import NUMBERS, term_words, type_article, type_table
 from c2t.runtime.report.report import Report, errors_in_all
+from c2t.runtime.summary.categories import cells_words
 from c2t.runtime.system.svg import Markup, element
 
 EVIDENCE_SAID = (
@@ -98,7 +99,7 @@ def _head(report: Report) -> list[Markup]:
     results, failed = report.results, errors_in_all(report)
     about = results.about
     bundle = f" by the model {words(about['bundle'])}" if about.get("bundle") else ""
-    described = f"{count(len(results.cells))} cells described{bundle}"
+    described = f"{cells_words(len(results.cells))} described{bundle}"
     written = results.written.strftime("%d %B %Y, %H:%M UTC")
     lead = f"{described}. Results of {words(results.path.name)}, written {written}."
     cards = [
@@ -148,10 +149,10 @@ def _cells(report: Report) -> Markup:
     from numpy import isfinite
 
     lost = int((~isfinite(part.places).all(axis=1)).sum())
-    title = f"{count(len(part.places))} cells, coloured by described type"
+    title = f"{cells_words(len(part.places))}, coloured by described type"
     said = f"{words(part.plane)}. A number lies on a cell near the middle of its type."
     if lost:
-        said += f" {count(lost)} cells have no place."
+        said += f" {cells_words(lost)} {'has' if lost == 1 else 'have'} no place."
     cells = scatter(part.places, report.groups, title=title, grey=report.grey)
     picture = element(
         "figure",
@@ -191,7 +192,7 @@ def _groups(report: Report) -> Markup:
     ]
     if len(report.lines) > len(shown):
         rest = len(report.lines) - len(shown)
-        parts.append(tag("p", "aside", f"and {rest:,} smaller groups"))
+        parts.append(tag("p", "aside", f"and {rest:,} smaller group{'s' * (rest != 1)}"))
     texts = [line for line in shown if line.text][:GROUP_TEXTS_MAX]
     if texts:
         parts.append(element("h3", None, "Texts of groups"))
@@ -213,19 +214,20 @@ def _labels(report: Report) -> Markup:
     said = (
         f"The adjusted Rand index is {compared.rand_index:.2f}: 1 if the types part the cells as "
         "the labels do, 0 for chance. Names play no part in it. "
-        f"{count(compared.same)} of {count(compared.cells)} labelled cells have a type of the very "
-        "name of their label"
+        f"{count(compared.same)} of {count(compared.cells)} labelled cells "
+        f"{'has' if compared.same == 1 else 'have'} a type of the very name of their label"
     )
     if report.mapped:
-        said += f", {report.mapped:,} labels being renamed by the map that was given."
+        labels = "1 label" if report.mapped == 1 else f"{report.mapped:,} labels"
+        said += f", {labels} being renamed by the map that was given."
     else:
         said += "; two names of one type count as different here, unless a map of labels is given."
     if compared.sure is not None:
         sure = compared.sure
         said += (
             f" That counts all cells by what their texts say. Of the {count(sure.cells)} that are "
-            f"not unsure, {count(sure.same)} have the name of their label, and the index of these "
-            f"alone is {sure.rand_index:.2f}."
+            f"not unsure, {count(sure.same)} {'has' if sure.same == 1 else 'have'} the name of "
+            f"their label, and the index of these alone is {sure.rand_index:.2f}."
         )
     return joined([element("p", None, said), matrix(compared, caption=caption)])
 
@@ -256,11 +258,14 @@ def _confidence(report: Report) -> Markup:
     ]
     parts.append(element("div", {"class": "beside"}, *charts))
     if report.unsure is not None:
-        called = "1 cell is" if report.unsure == 1 else f"{count(report.unsure)} cells are"
-        said = f"{called} called unsure: {_threshold(report)}, or no cell type in the text."
+        called = "is" if report.unsure == 1 else "are"
+        why = f"{_threshold(report)}, or no cell type in the text"
+        said = f"{cells_words(report.unsure)} {called} called unsure: {why}."
         parts.append(element("p", None, said))
     if report.not_named:
-        said = f"The texts of {count(report.not_named)} cells name no cell type."
+        said = f"The texts of {cells_words(report.not_named)} name no cell type."
+        if report.not_named == 1:
+            said = "The text of 1 cell names no cell type."
         parts.append(element("p", None, said))
     if report.least_sure:
         rows = [

@@ -9,6 +9,7 @@ from c2t.runtime.report.charts import share_bar, swatch
 from c2t.runtime.report.evidence import TypeEvidence
 from c2t.runtime.report.html import TEXT_MAX, count, joined, percent, table, tag, words
 from c2t.runtime.report.report import ListedType, Report, TypePart, term_link
+from c2t.runtime.summary.categories import cells_words
 from c2t.runtime.summary.top_genes import LEAST_CELLS
 from c2t.runtime.system.svg import Markup, element
 
@@ -36,7 +37,7 @@ def type_table(report: Report) -> Markup:
         cells = len(report.results.cells)
         rest = cells - sum(one.cells for one in listed)
         marked = int(report.grey.sum()) - sum(one.unsure for one in listed)
-        name = f"and {report.unlisted:,} rarer types"
+        name = f"and {report.unlisted:,} rarer type{'s' * (report.unlisted != 1)}"
         rows.append(_line(ListedType(name=name, cells=rest, share=rest / cells, unsure=marked)))
     rows += [_line(one) for one in report.apart]
     head = ["type", "ontology id", "cells", "", "share", "unsure", "confidence"]
@@ -68,7 +69,7 @@ def type_article(part: TypePart, *, compared: bool = True) -> Markup:
         part: The type.
         compared: Whether the types were compared for their top genes.
     """
-    line = f"{count(part.cells)} cells, {percent(part.share)}"
+    line = f"{cells_words(part.cells)}, {percent(part.share)}"
     if part.unsure:
         line += f", {count(part.unsure)} of them unsure"
     heading: list[str] = [
@@ -119,7 +120,7 @@ def _evidence(found: TypeEvidence) -> Markup:
     """The genes for a type's words, and those against them."""
     chosen = [gene for gene in found.genes if gene.evidence > 0][:_GENES_MAX]
     chosen += [gene for gene in found.genes if gene.evidence < 0][:_AGAINST_MAX]
-    cells = "1 explained cell" if found.cells == 1 else f"{count(found.cells)} explained cells"
+    cells = cells_words(found.cells).replace("cell", "explained cell")
     if not chosen:
         said = f"No single gene moves the words, in {cells}."
         return element("div", {"class": "evidence"}, tag("p", "aside", said))

@@ -46,7 +46,8 @@ def compare(
     Args:
         adata: Filled by `c2t.tl.describe`.
         labels: Column of `obs` with own labels.
-        label_map: What labels are called in the texts: a mapping, or the path of a JSON file.
+        label_map: What labels are called in the texts: a mapping, or the path of a table (`.tsv`,
+            `.csv`) or a JSON file.
         key: What `key_added` was in `c2t.tl.describe`.
         most: Lines and columns at most; rarer ones are summed up.
         counts: Write the number of cells into each square.

@@ -15,6 +15,7 @@ from typing import Any
 from c2t.runtime.cells.formats.anndata_object import is_anndata
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.model import Model, open_model
+from c2t.runtime.summary.categories import cells_words
 from c2t.runtime.system.errors import CellFileError, OutputError
 
 KEY = "c2t"
@@ -82,9 +83,10 @@ def failures(errors: Sequence[str | None], instead_of: str) -> str:
     if not counted:
         return ""
     error, cells = counted.most_common(1)[0]
+    have = "has" if counted.total() == 1 else "have"
     return (
-        f"{counted.total():,} of {len(errors):,} cells have an error instead of {instead_of}; "
-        f"{cells:,}: {error}"
+        f"{counted.total():,} of {cells_words(len(errors))} {have} an error instead of "
+        f"{instead_of}; {cells:,}: {error}"
     )
 
 

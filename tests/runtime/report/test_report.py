@@ -120,7 +120,7 @@ def test_components_where_there_is_no_plane(tmp_path: Path) -> None:
     assert "principal components of obsm['X_c2t']" in made.cells_part.plane
     assert made.cells_part.places is not None
     assert np.isnan(made.cells_part.places[5]).all()
-    assert "1 cells have no place" in page_of(made).text
+    assert "1 cell has no place" in page_of(made).text
 
 
 def test_an_embedding_is_read_in_blocks_however_far_apart_the_cells_lie(
@@ -165,7 +165,7 @@ def test_errors_and_unnamed_types_are_counted_apart(tmp_path: Path) -> None:
     page = page_of(made)
     assert "cell has no gene tokens" in page.text
     assert "not described" in page.text
-    assert "The texts of 1 cells name no cell type." in page.text
+    assert "The text of 1 cell names no cell type." in page.text
 
 
 def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
@@ -376,3 +376,10 @@ def test_a_column_of_labels_that_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(C2TError, match=f"/obs/{name} is missing") as caught:
             report(path, labels=name)
         assert caught.value.hint == hint
+
+
+def test_one_cell_is_no_cells(tmp_path: Path) -> None:
+    page = page_of(report(lines_file(tmp_path / "r.jsonl", [record(0, "c0", "B cell")])))
+    assert "1 cell described. " in page.text
+    assert "1 cell, 100 %" in page.text
+    assert not re.search(r"\b1 cells", page.text)
