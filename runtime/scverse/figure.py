@@ -1,12 +1,14 @@
 """What all plots share: matplotlib when it is needed, room for whole labels, showing and saving.
 
 One decision: the data area keeps its size, and the figure grows around it until every label and the
-legend are inside. Labels are never cut. Axes of the caller are left where they are.
+legend are inside. Labels are never cut. Axes of the caller are left where they are, for other
+things may lie beside them: long labels wrap there, and the caller makes the room.
 """
 
 from __future__ import annotations
 
 import importlib
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HINT = 'run `pip install "c2t[scverse]"`'
+WRAP = 32  # characters of a line, where the axes are the caller's
 PAD = 0.12  # inches around everything
 DPI = 150  # of saved pictures of pixels
 
@@ -81,7 +84,9 @@ def finish(
         OutputError: The file cannot be written.
     """
     figure = axes.figure
-    if fit and not given:
+    if given:
+        _wrap(axes)
+    elif fit:
         _grow(figure, axes)
     if save is not None:
         _save(figure, save)
@@ -117,6 +122,21 @@ def _save(figure: Any, save: str | Path) -> None:
     except OSError as error:
         problem = f"cannot write {save}: {error.strerror or error}"
         raise OutputError(problem, hint="mend that, or save elsewhere") from error
+
+
+def _wrap(axes: Any) -> None:
+    """Break long names of ticks and of the legend into lines."""
+    for axis in (axes.xaxis, axes.yaxis):
+        names = [label.get_text() for label in axis.get_ticklabels()]
+        if any(len(name) > WRAP for name in names):
+            axis.set_ticklabels([textwrap.fill(name, WRAP) for name in names])
+    legend = axes.get_legend()
+    for text in legend.get_texts() if legend else ():
+        text.set_text(textwrap.fill(text.get_text(), WRAP))
+    for where in ("left", "center", "right"):
+        title = axes.get_title(loc=where)
+        if len(title) > 2 * WRAP:
+            axes.set_title(textwrap.fill(title, 2 * WRAP), loc=where, fontsize="medium")
 
 
 def _grow(figure: Any, axes: Any) -> None:

@@ -52,7 +52,8 @@ def compare(
         most: Lines and columns at most; rarer ones are summed up.
         counts: Write the number of cells into each square.
         title: Above the picture.
-        ax: Axes to draw on.
+        ax: Axes to draw on. They stay as large as they are: make their figure with
+            `layout="constrained"`, or what stands beside them may reach beyond it.
         show: Show the figure; None: if there is a window for it, and neither `ax` nor `save`.
         save: File to write, such as "labels.pdf".
 

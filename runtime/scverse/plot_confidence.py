@@ -43,7 +43,8 @@ def confidence(
         key: What `key_added` was in `c2t.tl.describe`.
         most: Types at most, the most frequent ones.
         title: Above the picture.
-        ax: Axes to draw on.
+        ax: Axes to draw on. They stay as large as they are: make their figure with
+            `layout="constrained"`, or what stands beside them may reach beyond it.
         show: Show the figure; None: if there is a window for it, and neither `ax` nor `save`.
         save: File to write, such as "confidence.pdf".
 

@@ -56,7 +56,8 @@ def umap(
         size: Area of a point, in square points; None: by the number of cells.
         numbers: Write each type's number on its cells.
         title: Above the picture; None: the column's name.
-        ax: Axes to draw on.
+        ax: Axes to draw on. They stay as large as they are: make their figure with
+            `layout="constrained"`, or what stands beside them may reach beyond it.
         show: Show the figure; None: if there is a window for it, and neither `ax` nor `save`.
         save: File to write, such as "cells.pdf".
 

@@ -332,6 +332,22 @@ def test_conventions(
         assert caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["umap", "compare", "confidence"])
+def test_long_names_on_axes_of_the_caller(adata: Any, name: str) -> None:
+    renamed(adata, "monocyte", LONG)
+    adata.obs["own"] = adata.obs["own"].cat.rename_categories({"Mono": LONG})
+    figure, mine = pyplot.subplots(figsize=(11, 7), layout="constrained")
+    axes = PLOTS[name](adata, ax=mine)
+    legend = axes.get_legend()
+    labels = [*axes.get_yticklabels(), *axes.get_xticklabels()]
+    drawn = [label.get_text() for label in [*labels, *(legend.get_texts() if legend else ())]]
+    assert [text for text in drawn if LONG in text.replace("\n", " ")]
+    assert max(len(line) for text in drawn for line in text.split("\n")) <= 32
+    figure.canvas.draw()  # a bar that is as tall as its axes is placed by the second drawing
+    all_inside(axes)
+    assert axes.figure is figure
+
+
 def test_without_windows_nothing_is_shown(adata: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyplot, "show", lambda: pytest.fail("shown without a window"))
     c2t.pl.umap(adata)
