@@ -150,7 +150,8 @@ def _cells(report: Report) -> Markup:
 
     lost = int((~isfinite(part.places).all(axis=1)).sum())
     title = f"{cells_words(len(part.places))}, coloured by described type"
-    said = f"{words(part.plane)}. A number lies on a cell near the middle of its type."
+    said = f"{words(part.plane)}. A number lies on a cell near the middle of its type, or beside "
+    said += "the cells of a small one."
     if lost:
         said += f" {cells_words(lost)} {'has' if lost == 1 else 'have'} no place."
     cells = scatter(part.places, report.groups, title=title, grey=report.grey)
