@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.cells.formats.count_maps import LOCATION
+from c2t.runtime.cells.formats.names_table import NamesTable
 from c2t.runtime.cells.formats.protocol import CellStore
 from c2t.runtime.cells.options import Values
 from c2t.runtime.cells.sparse_rows import RowMatrix, SparseRows, concatenate_rows
@@ -259,6 +260,8 @@ def _no_counts(store: CellStore, findings: dict[str, Finding]) -> CellFileError:
             hint += f" (there are {', '.join(others)})"
     elif hints:
         hint = hints[0]
+    elif isinstance(store.obs, NamesTable):  # text tables and matrices beside names: no layers
+        hint = "write the raw counts, whole numbers of reads or molecules, and try again"
     else:
         hint = "write the raw counts into `layers['counts']` and try again"
     return CellFileError(problem, hint=hint)

@@ -22,7 +22,7 @@ from c2t.runtime.cells.gene_matching import INDEX, GeneMatch, column_totals
 from c2t.runtime.cells.genes.coverage import measure
 from c2t.runtime.cells.genes.name_memory import NO_GENE, NameMemory
 from c2t.runtime.cells.genes.numbered_names import NumberedNames
-from c2t.runtime.cells.genes.organism import check_organism
+from c2t.runtime.cells.genes.organism import CARRY_OVER, check_organism
 from c2t.runtime.cells.genes.report import GeneReport
 from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.cells.options import CellOptions
@@ -204,6 +204,7 @@ def _has_twins(gene: NDArray[np.int32], names: Sequence[str]) -> bool:
 
 # How messages about files are said of a request, whose settings have the names of `Settings`.
 _WORDING = (
+    (CARRY_OVER, ""),
     ("`var_names`", "`counts`"),
     ("the file", "the request"),
     (

@@ -34,6 +34,10 @@ ORGANISM_NAMES = (
     *("species", "species_ontology_term_id", "species__ontology_label", "donor_organism"),
 )
 ANY = "any"
+# Said of files only: requests have no such settings.
+CARRY_OVER = (
+    ", or carry its genes over, such as with `--species mouse --orthologues FILE` (docs/formats.md)"
+)
 # Columns of `var` that give each gene's genome (10x) or taxon (CELLxGENE).
 _REFERENCE_COLUMN = re.compile(r"(?:genome|feature_reference)(?:[-.].*)?\Z", re.IGNORECASE)
 _MOUSE = re.compile(r"[A-Z][a-z][^A-Z]*\Z")
@@ -153,7 +157,7 @@ def check_organism(
     if other and not told:
         problem = f"the bundle describes {ours.name} cells, but these look like another species: "
         problem += "; ".join(other)
-        hint = f"use a bundle of that species; if all are {ours.name}, pass "
+        hint = f"use a bundle of that species{CARRY_OVER}; if all are {ours.name}, pass "
         hint += f"`--organism {ours.name}`, to describe them all the same `--organism {ANY}`"
         raise CellFileError(problem, hint=hint)
     for said in some:

@@ -163,3 +163,12 @@ def test_many_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for turned in (False, True):
         path = write_table(tmp_path / f"{turned}.csv", adata(), genes_are_rows=turned)
         assert tokens(read(path)) == expected()
+
+
+def test_values_that_are_no_counts_need_others_not_layers(tmp_path: Path) -> None:
+    path = tmp_path / "cells.csv"
+    path.write_text(",".join(["", *IDS[:30]]) + "\n" + "c1," + ",".join(["-1.5"] * 30) + "\n")
+    with pytest.raises(CellFileError, match="no counts found") as caught:
+        read(path)
+    assert caught.value.hint.startswith("write the raw counts, whole numbers")
+    assert "layers" not in caught.value.hint
