@@ -9,6 +9,7 @@ bundle's rules for fields, and from its phrase table, which says how they go on 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 
 from c2t.runtime.bundle.bundle import Bundle
@@ -16,7 +17,12 @@ from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.text_encoder import open_encoder
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.fields.rules import FieldName, FieldRules
-from c2t.runtime.generation.candidate_names import NAME_LETTERS_MAX, CandidateNames, NamePlace
+from c2t.runtime.generation.candidate_names import (
+    NAME_LETTERS_MAX,
+    CandidateNames,
+    NamePlace,
+    candidate_names,
+)
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, PhraseTable, load_phrase_table
 from c2t.runtime.system.errors import BundleError
 
@@ -27,6 +33,8 @@ TOKENS_MAX = 64  # of a name
 VISITS_MAX = 50_000  # states of the phrase table: a stranger's may go on for ever
 SHOWN = 5
 LEAST_LIKENESS = 0.45  # of a name that is worth a hint
+LEAST_SHORT = 3  # letters of a word that is short for another
+_NEGATIONS = frozenset({"non", "not", "negative", "anti"})
 
 
 def cell_type_place(rules: FieldRules) -> NamePlace:
@@ -183,13 +191,54 @@ def doubts(names: CandidateNames, known: CaptionNames | None) -> list[str]:
     every = {name.casefold(): name for name in known.all()}
     shown = "; ".join(_with_nearest(name, every) for name in strange[:SHOWN])
     more = f"; and {len(strange) - SHOWN:,} more" if len(strange) > SHOWN else ""
-    problem = (
-        f"{len(strange):,} of {len(names):,} labels are not among the names that the training "
-        f"captions say, so they may score badly: {shown}{more}"
+    one = len(names) == 1
+    what = (
+        "the label is not among the names that the training captions say, so it"
+        if one
+        else f"{len(strange):,} of {len(names):,} labels are not among the names that the training "
+        "captions say, so they"
     )
-    return [problem]
+    return [f"{what} may score badly: {shown}{more}"]
+
+
+def label_doubts(bundle: Bundle, rules: FieldRules, label: str) -> list[str]:
+    """What the user should know about one name of a cell type; see `doubts`."""
+    try:
+        place = cell_type_place(rules)
+        known = caption_names(bundle, place, rules.known.get(CELL_TYPE, ()))
+    except BundleError:
+        return []
+    return doubts(candidate_names(bundle, [label], place), known)
 
 
 def _with_nearest(name: str, every: dict[str, str]) -> str:
-    nearest = difflib.get_close_matches(name.casefold(), every, n=1, cutoff=LEAST_LIKENESS)
+    near = [folded for folded in every if _may_mean(name, folded)]
+    nearest = difflib.get_close_matches(name.casefold(), near, n=1, cutoff=LEAST_LIKENESS)
     return f"{name!r} (captions say {every[nearest[0]]!r})" if nearest else f"{name!r}"
+
+
+def _may_mean(label: str, name: str) -> bool:
+    """Whether a name is a label's, or one with fewer or more modifiers: letters alone mislead.
+
+    "T cell" is near "B cell" by its letters. So the last word beyond "cell" must be the same, and
+    so must all words of the shorter of the two; "Mono" is short for "monocyte".
+    """
+    mine, theirs = _words(label), _words(name)
+    if not mine or not theirs or not _same_word(mine[-1], theirs[-1]):
+        return False
+    if _NEGATIONS.intersection(mine) != _NEGATIONS.intersection(theirs):
+        return False
+    fewer, more = sorted((mine, theirs), key=len)
+    return all(any(_same_word(word, other) for other in more) for word in fewer)
+
+
+def _words(name: str) -> list[str]:
+    """The words that tell types apart: "CD16- B cells" are cd16, negative and b."""
+    signs = re.sub(r"-(?=\s|$)", " negative ", name.casefold().replace("+", " positive "))
+    return [word for word in re.findall(r"\w+", signs) if word not in ("cell", "cells")]
+
+
+def _same_word(one: str, other: str) -> bool:
+    short, long = sorted((one.removesuffix("s"), other.removesuffix("s")), key=len)
+    begins = len(short) >= LEAST_SHORT and short.isalpha() and long.startswith(short)
+    return short == long or begins

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
+from c2t.runtime.describe.caption_names import CELL_TYPE, label_doubts
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.scored_words import named_words, written_words
@@ -74,6 +76,14 @@ class Explainer:
         self._advance = advance
         self._lock = threading.Lock()
         self._idle: list[WordScorer] = []
+
+    @cached_property
+    def doubts(self) -> list[str]:
+        """What the user should know about the label, a sentence each."""
+        options = self.options
+        if options.label is None or options.field != CELL_TYPE:
+            return []
+        return label_doubts(self._bundle, self._describer.fields.rules, options.label)
 
     def explain(self, chunks: Iterable[EncodedCells]) -> Iterator[CellEvidence]:
         """Explain the cells of chunks.

@@ -206,6 +206,9 @@ class Model:
             One a cell; see `c2t.runtime.explain.evidence`. A cell that has nothing to explain
             carries an `error`; the others go on.
 
+        Warns:
+            UserWarning: What is doubtful about the cells, or about the label.
+
         Raises:
             CellFileError: The file as a whole cannot be read as counts over known genes.
             C2TError: The bundle's texts have no such field, or it cannot write the label.
@@ -217,6 +220,8 @@ class Model:
         with self._reader(cells, reading) as reader:
             names = GeneNames(self.bundle.genes, reader)
             explainer = Explainer(self.bundle, self.describer(describing), options, names=names)
+            for doubt in explainer.doubts:
+                warnings.warn(doubt, stacklevel=2)
             yield from explainer.explain(reader.chunks(chunk_cells=EXPLAIN_CHUNK))
 
     def describer(self, options: DescribeOptions | None = None) -> Describer:

@@ -197,6 +197,8 @@ def explain_file(
             explainer = Explainer(
                 bundle, describer, options.explaining, names=names, advance=advance
             )
+            for doubt in explainer.doubts:
+                report(f"warning: {doubt}")
             report(f"{reader.n_cells:,} cells, at most {runs:,} runs each; {describer.reason}")
             tally = _Tally(runs, advance)
             cells = tally.pass_on(explainer.explain(reader.chunks(chunk_cells=EXPLAIN_CHUNK)))

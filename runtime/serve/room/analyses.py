@@ -22,6 +22,7 @@ from c2t.runtime.cells.counted_cells import ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.caption_names import CELL_TYPE, label_doubts
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.explainer import Explainer
 from c2t.runtime.describe.labelled_cell import no_label_fits
@@ -153,7 +154,7 @@ class Analyses:
         with refusing(self._room.audit), self._turned(unwanted):
             cells, warnings = self._read(request.cells, request.settings)
             results = self._evidence([cells], request.evidence, self._names, unwanted)
-            response = ExplainResponse(results, list(warnings))
+            response = ExplainResponse(results, [*warnings, *self._label_doubts(request.evidence)])
             self._record(request, response, "texts were explained", _cells_of(request))
         return response
 
@@ -248,6 +249,13 @@ class Analyses:
         )
         read = self._room.read(cells, options)
         return read.cells, read.warnings
+
+    def _label_doubts(self, settings: EvidenceSettings) -> list[str]:
+        """What is doubtful about a name that evidence is asked for."""
+        if settings.label is None or settings.field != CELL_TYPE:
+            return []
+        model = self._room.model
+        return label_doubts(model.bundle, model.describer().fields.rules, settings.label)
 
     def _evidence(
         self,

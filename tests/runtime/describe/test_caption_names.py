@@ -57,6 +57,30 @@ def test_names_that_the_rules_list() -> None:
     assert listed.all() == ["B cell", "macrophage"]
 
 
+@pytest.mark.parametrize(
+    ("label", "listed", "meant"),
+    [
+        ("T cell", ["B cell", "NK cell"], None),
+        ("T cell", ["B cell", "naive T cell"], "naive T cell"),
+        ("CD8+ T cells", ["CD4-positive T cell", "T cell"], "T cell"),
+        ("CD14+ Mono", ["CD14-positive monocyte", "CD16-positive monocyte"], "CD14-positive mono"),
+        ("CD16- monocyte", ["CD16-positive monocyte"], None),
+        ("plasma cell", ["plasmacytoid dendritic cell"], None),
+        ("non-classical monocyte", ["classical monocyte"], None),
+        ("CD1+ monocyte", ["CD14-positive monocyte"], None),
+        ("cell", ["B cell"], None),
+    ],
+)
+def test_only_names_that_may_mean_it_are_near(
+    label: str, listed: list[str], meant: str | None
+) -> None:
+    names = candidate_names(tiny_bundle().bundle, [label])
+    (doubt,) = doubts(names, CaptionNames(None, tiny_bundle().bundle, NamePlace(), listed))
+    assert doubt.startswith("the label is not among the names")
+    assert ("captions say" in doubt.partition("badly")[2]) == (meant is not None)
+    assert meant is None or f"captions say '{meant}" in doubt
+
+
 def test_the_place_by_the_papers_rules() -> None:
     assert cell_type_place(PAPER_RULES) == NamePlace()
 

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from cli_process import make_cells
 from explain_bundle import with_rules
+from more_files import bundle_with
 from tiny_data import BUNDLES, tiny_cell
 
 import c2t
@@ -18,6 +20,8 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.explainer import Explainer
 from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.options import ExplainOptions
+from c2t.runtime.fields.paper import PAPER_RULES
+from c2t.runtime.fields.rules import RULES_NAME, rules_bytes
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.errors import C2TError
 
@@ -207,3 +211,14 @@ def test_the_prompt_is_not_disturbed(folder: Path, cells: Path) -> None:
         list(model.explain(cells, ExplainOptions(runs=48)))
         assert [d.text for d in model.describe(cells)] == before
         assert PromptRunner(model.describer().engines.decoder, model.bundle.manifest.prompt)
+
+
+def test_a_label_that_captions_never_say_is_doubted(cells: Path, tmp_path: Path) -> None:
+    rules = msgspec.structs.replace(PAPER_RULES, known={"cell_type": ("B cell",)})
+    bundle = bundle_with(tmp_path / "bundle", {RULES_NAME: rules_bytes(rules)})
+    with c2t.Model(bundle, ONE) as model:
+        for label, doubted in (("no such", True), ("B cell", False)):
+            options = ExplainOptions(runs=64, label=label)
+            assert bool(Explainer(bundle, model.describer(), options).doubts) == doubted
+        with pytest.warns(UserWarning, match=r"the label is not among the names.*'no such'"):
+            next(model.explain(cells, ExplainOptions(runs=64, label="no such")))
