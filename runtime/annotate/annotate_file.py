@@ -22,7 +22,7 @@ from c2t.runtime.annotate.calibration import (
     save_calibration,
 )
 from c2t.runtime.annotate.into_h5ad import LABEL
-from c2t.runtime.annotate.labels import Labels, read_labels, with_ids
+from c2t.runtime.annotate.labels import Labels, id_doubts, read_labels, with_ids
 from c2t.runtime.annotate.outputs import (
     FORMATS,
     MATRIX_FORMATS,
@@ -202,8 +202,9 @@ def annotate_file(
             annotating = replace(annotating, temperature=calibration.temperature)
         describer = Describer(bundle, annotating.describing())
         annotator = Annotator(describer, bundle, labels.names, options=annotating)
+        doubts = [*id_doubts(labels, describer.fields), *annotator.doubts]
         labels = with_ids(labels, describer.fields)
-        for doubt in annotator.doubts:
+        for doubt in doubts:
             report(f"warning: {doubt}")
         report(describer.reason)
         results = Results(

@@ -24,6 +24,7 @@ from c2t.runtime.system.errors import C2TError
 LABELS_MAX = 1000  # 717 terms lie below "hematopoietic cell"
 FILE_BYTES_MAX = 4 << 20
 TERM = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,20}:\d{1,12}")  # "CL:0000542"
+SHOWN = 5  # doubts about ids
 LABEL_COLUMNS = ("label", "name", "cell_type")
 ID_COLUMNS = ("id", "ontology_id", "term", "cell_type_ontology_term_id", "ontology_term_id")
 _TABLES = {".csv": ",", ".tsv": "\t"}
@@ -139,6 +140,32 @@ def with_ids(labels: Labels, reader: FieldReader) -> Labels:
         return label if found in (None, UNKNOWN) else Label(label.name, found)
 
     return Labels(tuple(map(named, labels.labels)), labels.source)
+
+
+def id_doubts(labels: Labels, reader: FieldReader) -> list[str]:
+    """What is doubtful about the ids of labels, a sentence each.
+
+    Args:
+        labels: With the ids that the user gave.
+        reader: Has the bundle's table of terms.
+    """
+    said, of_id = [], dict[str, list[str]]()
+    for label in labels.labels:
+        if not label.id:
+            continue
+        of_id.setdefault(label.id, []).append(label.name)
+        found = reader.id_of("cell_type", label.name)
+        if found not in (None, UNKNOWN, label.id):
+            said.append(f"`{label.name}` is {found} in the bundle's table, not {label.id}")
+    said += [
+        f"{term} is the id of {' and '.join(f'`{name}`' for name in names)}"
+        for term, names in of_id.items()
+        if len(names) > 1
+    ]
+    if not said:
+        return []
+    more = f"; and {len(said) - SHOWN:,} more" if len(said) > SHOWN else ""
+    return [f"look at the ids of {labels.source}: {'; '.join(said[:SHOWN])}{more}"]
 
 
 def _lines(path: Path) -> list[Label]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 import c2t
 from c2t.runtime.annotate.calibration import load_calibration
-from c2t.runtime.annotate.labels import Label, Labels, checked, read_labels
+from c2t.runtime.annotate.labels import Label, Labels, checked, id_doubts, read_labels
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions
 from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
+from c2t.runtime.fields.open import open_fields
 from c2t.runtime.scverse.figure import needed
 from c2t.runtime.scverse.target import KEY, ModelOrPath, failures, fill, opened, ready
 from c2t.runtime.system.progress import tracked
@@ -82,7 +83,7 @@ def annotate(
             for warning in reader.warnings:
                 warnings.warn(warning, stacklevel=2)
             annotator = mine.annotator(wanted.names, options)
-            for doubt in annotator.doubts:
+            for doubt in (*id_doubts(wanted, open_fields(mine.bundle)), *annotator.doubts):
                 warnings.warn(doubt, stacklevel=2)
             cells = annotator.annotate(reader)
             found = list(tracked("annotating", cells, reader.n_cells, unit="cells"))

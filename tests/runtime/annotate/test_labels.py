@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from shared_data import shared
 
-from c2t.runtime.annotate.labels import Label, LabelError, read_labels, with_ids
+from c2t.runtime.annotate.labels import Label, LabelError, Labels, id_doubts, read_labels, with_ids
 from c2t.runtime.fields.paper import PAPER_RULES
 from c2t.runtime.fields.reader import FieldReader
+from c2t.runtime.fields.terms import make_table
 from c2t.runtime.system.errors import C2TError
 
 TERMS = {
@@ -165,3 +166,16 @@ def test_no_ontology_where_none_is_installed(
     assert "--ontology cl.obo" in hint
     assert "pip install cellxgene-ontology-guide" in hint
     assert "\n" not in caught.value.problem + hint
+
+
+def test_ids_that_the_bundle_contradicts_are_doubted() -> None:
+    table = make_table({("cell_type", "b cell"): "CL:0000236", ("cell_type", "t"): "CL:0000084"})
+    reader = FieldReader(PAPER_RULES, table)
+    bad = Labels((Label("B cell", "CL:0000623"), Label("NK", "CL:0000623")), "labels.csv")
+    (doubt,) = id_doubts(bad, reader)
+    assert "look at the ids of labels.csv" in doubt
+    assert "`B cell` is CL:0000236 in the bundle's table, not CL:0000623" in doubt
+    assert "CL:0000623 is the id of `B cell` and `NK`" in doubt
+    good = Labels((Label("B cell", "CL:0000236"), Label("other", "own:1"), Label("x")), "l.csv")
+    assert id_doubts(good, reader) == []
+    assert id_doubts(bad, FieldReader(PAPER_RULES)) != []  # without a table, ids are there twice
