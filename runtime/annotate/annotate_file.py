@@ -51,6 +51,7 @@ from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.progress import progress_bar
+from c2t.runtime.system.words import counted
 
 # Files of a bundle up to this many bytes are hashed before the cells are looked at with them.
 SMALL_FILE = 32 << 20
@@ -181,7 +182,7 @@ def annotate_file(
     check_options(bundle, options.annotating.describing())
     audited = RunAudit(audit, options.cells, scope="annotate", reason=audit_reason)
     labels = read_labels(options.labels, options.ontology)
-    report(f"{len(labels.labels):,} labels of {labels.source}")
+    report(f"{counted(len(labels.labels), 'label')} of {labels.source}")
     bundle.check_hashes(at_most=SMALL_FILE)
     calibration = None
     if options.calibration is not None:

@@ -23,7 +23,8 @@ from c2t.runtime.system.errors import OutputError
 from c2t.runtime.system.files import check_target
 from c2t.runtime.system.plain_newlines import PlainNewlines
 
-MATRIX_CELL = "cell_id"  # a label may be called "cell"
+CELL = "cell"  # first column of tables and matrices
+OTHER_CELL = "cell_id"  # of a matrix that has a label called "cell"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def write_matrix_csv(output: Output, path: Path) -> None:
         for first, shares in results.probabilities()
         for place, row in enumerate(shares)
     )
-    _write_csv(path, (MATRIX_CELL, *results.labels.names), rows)
+    _write_csv(path, (_cell_column(results.labels), *results.labels.names), rows)
 
 
 def write_matrix_parquet(output: Output, path: Path) -> None:
@@ -103,9 +104,10 @@ def write_matrix_parquet(output: Output, path: Path) -> None:
     import pyarrow
 
     results, names = output.results, output.results.labels.names
-    fields = [(MATRIX_CELL, pyarrow.string()), *((name, pyarrow.float32()) for name in names)]
+    cell = _cell_column(results.labels)
+    fields = [(cell, pyarrow.string()), *((name, pyarrow.float32()) for name in names)]
     records = (
-        {MATRIX_CELL: results.ids[first + place], **dict(zip(names, row.tolist(), strict=True))}
+        {cell: results.ids[first + place], **dict(zip(names, row.tolist(), strict=True))}
         for first, shares in results.probabilities()
         for place, row in enumerate(shares)
     )
@@ -141,6 +143,11 @@ def check_output(path: Path, formats: dict[str, OutputFormat], *, cells: Path, f
     check_not_cells(path, cells)
     check_target(path, force=force)
     formats[path.suffix].check(cells)
+
+
+def _cell_column(labels: Labels) -> str:
+    """The name of a matrix's first column: that of the tables, unless a label has it."""
+    return OTHER_CELL if CELL in labels.names else CELL
 
 
 def _plain(value: float) -> float | None:

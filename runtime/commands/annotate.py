@@ -36,6 +36,7 @@ from c2t.runtime.command_line.options import (
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
 from c2t.runtime.commands.describe import Values
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.system.words import counted
 
 
 def annotate(
@@ -184,5 +185,5 @@ def annotate(
         print_json(done)
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""
-    say(f"annotated {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
+    say(f"annotated {counted(done.cells, 'cell')}{failed}, in {done.seconds:.1f} s{where}")
     refuse_if_all_failed(done, cells)

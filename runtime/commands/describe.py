@@ -37,6 +37,7 @@ from c2t.runtime.command_line.options import (
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.system.words import counted
 
 if TYPE_CHECKING:
     from c2t.runtime.groups.options import GroupOptions
@@ -259,7 +260,7 @@ def describe(
         print_json(done)
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""
-    say(f"described {done.cells:,} cells{failed}, in {done.seconds:.1f} s{where}")
+    say(f"described {counted(done.cells, 'cell')}{failed}, in {done.seconds:.1f} s{where}")
     if done.without_embedding:
         count = done.without_embedding
         say(

@@ -36,6 +36,7 @@ from c2t.runtime.command_line.options import (
 from c2t.runtime.command_line.run import UsageError, open_checked, say
 from c2t.runtime.commands.describe import Values
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.system.words import counted
 
 TABLE_GENES = 20  # of a table in a terminal
 
@@ -185,9 +186,10 @@ def explain(
             audit_reason=audit_reason,
         )
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
-    groups = f" of {done.groups:,} groups" if done.groups else ""
+    groups = f" of {counted(done.groups, 'group')}" if done.groups else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""
-    say(f"explained {done.cells:,} cells{groups}{failed}, with {done.runs:,} runs{where}")
+    runs_done = counted(done.runs, "run")
+    say(f"explained {counted(done.cells, 'cell')}{groups}{failed}, with {runs_done}{where}")
     if done.failed == done.cells:
         problem = f"no cell of {cells} could be explained: {done.error}"
         raise CellFileError(problem, hint="look at their texts with `c2t describe`")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from c2t.runtime.cells.formats.hdf5 import has, open_hdf5
 from c2t.runtime.cells.formats.table import H5Table
 from c2t.runtime.system.errors import CellFileError
+from c2t.runtime.system.words import counted
 
 
 def earlier_results(
@@ -59,7 +60,7 @@ def earlier_results(
     total = int(filled.sum())
     if total and total > int(filled[chosen].sum()):
         said.append(
-            f"{source} has {what} of {total:,} cell{'' if total == 1 else 's'}; the copy will have "
+            f"{source} has {what} of {counted(total, 'cell')}; the copy will have "
             f"those of {len(chosen):,}, without what an earlier run gave the others"
         )
     if there:

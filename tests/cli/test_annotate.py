@@ -84,6 +84,7 @@ def test_every_format_says_the_same(
         if line["label"] is None:
             assert np.isnan(shares[number]).all()
             assert matrix[number]["B cell"] == ""
+            assert matrix[number]["cell"] == rows[number]["cell"]
             assert wide[number]["B cell"] is None
             continue
         assert table[number]["label_2"] == line["top"][1]["label"]
@@ -235,3 +236,18 @@ def test_no_cell_can_be_annotated_and_a_temperature_is_wanted(
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2].startswith("error: ")
     assert not (tmp_path / "c.json").exists()
+
+
+def test_a_label_called_cell_and_one_cell(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_text("cell\n")
+    done = call_c2t(
+        *("annotate", bundle, cells, "--labels", "labels.txt", "-o", "out.csv"),
+        *("--matrix", "m.csv", "--limit", 1),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "m.csv").read_text().splitlines()[0] == "cell_id,cell"
+    assert "1 label of" in done.stderr
+    assert "annotated 1 cell," in done.stderr

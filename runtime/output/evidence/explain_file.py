@@ -39,6 +39,7 @@ from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.errors import C2TError, CellFileError
 from c2t.runtime.system.files import atomic_file, check_target
 from c2t.runtime.system.progress import progress_bar
+from c2t.runtime.system.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,9 @@ def explain_file(
             )
             for doubt in explainer.doubts:
                 report(f"warning: {doubt}")
-            report(f"{reader.n_cells:,} cells, at most {runs:,} runs each; {describer.reason}")
+            report(
+                f"{counted(reader.n_cells, 'cell')}, at most {runs:,} runs each; {describer.reason}"
+            )
             tally = _Tally(runs, advance)
             cells = tally.pass_on(explainer.explain(reader.chunks(chunk_cells=EXPLAIN_CHUNK)))
             if sampled:
