@@ -56,10 +56,12 @@ def _label_warnings(what: str, score: FieldScore) -> list[str]:
     # Texts may never name a rare type. If most cells' types are never named, the texts likely use
     # other names.
     if said and 2 * lost > score.cells:
+        # Names that are labels too have the labels' spelling; they are none of those to map.
+        others = sorted(said - set(score.labels))
+        instead = f"; names of the texts that are no label: {_some(others)}" if others else ""
         warnings.append(
             f"{lost:,} of {score.cells:,} cells have a {what} in column {score.column!r} that no "
-            f"text names ({_some(never)}); the texts say {_some(sorted(said))}: "
-            "a --label-map may be needed"
+            f"text names ({_some(never)}){instead}: a --label-map may be needed"
         )
     near = score.similarity
     if near is not None and near.true_without_term:

@@ -83,10 +83,23 @@ def test_an_ontology_of_other_things_is_refused():
     assert "--label-map" in caught.value.hint
 
 
+def test_labels_are_not_quoted_as_names_of_the_texts():
+    names = ("B", "Mono", "Mono", "Mono")
+    true = TrueLabels(field="cell_type", column="label", names=names)
+    found = judge_field(true, ["B cell", "B cell", "monocyte", "B cell"], bootstrap(4))
+    warning = field_warnings({"cell_type": found}, [], {"cell_type": "CL"})[0]
+    assert "no text names (`Mono`); names of the texts that are no label: `monocyte`:" in warning
+    found = judge_field(true, ["B cell"] * 4, bootstrap(4))
+    warning = field_warnings({"cell_type": found}, [], {"cell_type": "CL"})[0]
+    assert "no text names (`Mono`): a --label-map may be needed" in warning
+
+
 def test_labels_that_never_meet_are_told():
     true = TrueLabels(field="cell_type", column="label", names=("CD14+ Mono", "CD14+ Mono"))
     found = judge_field(true, ["monocyte", "B cell"], bootstrap(2))
     (warning, missing) = field_warnings({"cell_type": found}, [], {"cell_type": "CL"})
     assert "2 of 2 cells have a cell type in column 'label' that no text names" in warning
-    assert "(`CD14+ Mono`); the texts say `B cell`, `monocyte`" in warning
+    assert (
+        "(`CD14+ Mono`); names of the texts that are no label: `B cell`, `monocyte`: a" in warning
+    )
     assert "cellxgene-ontology-guide" in missing
