@@ -61,8 +61,8 @@ def test_cells_leave_between_two_tokens(
             await eventually(lambda: len(outcomes.seen) >= 8)
             assert outcomes.seen == ["cancelled"] * 8
             # The room is empty, and describes the next cell.
-            again = await client.CellDescription.DescribeCells(Cells=body(counts(1)), Settings="")
             steps = gate.steps
+            again = await client.CellDescription.DescribeCells(Cells=body(counts(1)), Settings="")
             assert (await responses(again))["Count"] == 1
             assert steps < gate.steps
 
