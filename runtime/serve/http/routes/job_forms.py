@@ -116,15 +116,21 @@ def read_query(request: Request, *kinds: type[Any]) -> list[Any]:
         else:
             given[place][name] = value
     try:
-        return [
+        read: list[Any] = [
             msgspec.convert(values, kind, strict=False)
             for values, kind in zip(given, kinds, strict=True)
         ]
     except msgspec.ValidationError as error:
-        hint = "the parameters are described in /openapi.json"
-        raise HttpError(422, f"in the address: {error}", hint=hint) from error
+        raise HttpError(422, f"in the address: {error}", hint=PARAMETERS) from error
+    for values, form in zip(given, read, strict=True):
+        # "null" is taken for no value; an address leaves the parameter out instead.
+        name = next((name for name in values if getattr(form, name) is None), None)
+        if name is not None:
+            raise HttpError(422, f"the parameter {name!r} is null", hint="leave it out")
+    return read
 
 
+PARAMETERS = "the parameters are described in /openapi.json"
 NONE = "this address has no parameters"
 
 

@@ -203,3 +203,10 @@ def test_questions_that_wait_hold_up_nothing_else(
         finally:
             gate.set()
         assert [answer.result().status_code for answer in asked] == [200] * len(asked)
+
+
+@pytest.mark.parametrize("value", ["null", "Null"])
+def test_null_is_no_value_of_a_parameter(service: Service, job: str, value: str) -> None:
+    answer = service.client.get(f"/v1/jobs/{job}/results", params={"count": value})
+    assert answer.status_code == 422
+    assert "count" in problem(answer)["detail"]
