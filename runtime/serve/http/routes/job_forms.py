@@ -116,7 +116,7 @@ def read_query(request: Request, *kinds: type[Any]) -> list[Any]:
         else:
             given[place][name] = value
     try:
-        read: list[Any] = [
+        read = [
             msgspec.convert(values, kind, strict=False)
             for values, kind in zip(given, kinds, strict=True)
         ]
@@ -124,9 +124,9 @@ def read_query(request: Request, *kinds: type[Any]) -> list[Any]:
         raise HttpError(422, f"in the address: {error}", hint=PARAMETERS) from error
     for values, form in zip(given, read, strict=True):
         # "null" is taken for no value; an address leaves the parameter out instead.
-        name = next((name for name in values if getattr(form, name) is None), None)
-        if name is not None:
-            raise HttpError(422, f"the parameter {name!r} is null", hint="leave it out")
+        null = next((name for name in values if getattr(form, name) is None), None)
+        if null is not None:
+            raise HttpError(422, f"the parameter {null!r} is null", hint="leave it out")
     return read
 
 
