@@ -209,6 +209,9 @@ class Outbox:
 
     def _heard(self, request: Begun, ticket: Ticket) -> Iterator[bytes]:
         cells = 0
+        if not request.told:  # said first, even where cells are finished already
+            request.told = True
+            yield notification_line("progress", ProgressParams(request.id, 0, ticket.cells))
         try:
             events = ticket.take()
         except C2TError:  # the answer says so
@@ -221,8 +224,7 @@ class Outbox:
                 cells += 1
                 cell = CellParams(request.id, event.cell, event.result)
                 yield notification_line("cell", cell)
-        if cells or not request.told:
-            request.told = True
+        if cells:
             request.done += cells
             progress = ProgressParams(request.id, request.done, ticket.cells)
             yield notification_line("progress", progress)
