@@ -1,13 +1,52 @@
-"""What installs c2t elsewhere says what the package says."""
+"""The version is written in one place, and what repeats it says the same; so do requirements."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import shutil
 import tomllib
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
-from packaged import GALAXY, MODULE, read, readme_command
+import pytest
+from packaged import GALAXY, MODULE, ROOT, load_script, read, readme_command
 
 import c2t
+
+VERSIONS = load_script("release/versions.py")
+
+
+def test_the_package_has_the_version_of_the_one_place() -> None:
+    assert VERSIONS.one_version() == c2t.__version__ == importlib.metadata.version("c2t")
+    assert "version" in tomllib.loads(read("pyproject.toml"))["project"]["dynamic"]
+
+
+def test_every_place_repeats_it() -> None:
+    found = [*VERSIONS.places()]
+    assert {place.version for place in found} == {c2t.__version__}, found
+    assert len(found) >= 11
+
+
+def test_a_new_version_is_written_everywhere(tmp_path: Path) -> None:
+    files = {"__init__.py", *(path for path, _ in VERSIONS.repeated())}
+    for path in files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, tmp_path / path)
+    before = {path: (tmp_path / path).read_bytes() for path in files}
+    VERSIONS.write_version("12.0.34", tmp_path)
+    assert VERSIONS.one_version(tmp_path) == "12.0.34"
+    assert {place.version for place in VERSIONS.places(tmp_path)} == {"12.0.34"}
+    VERSIONS.write_version(c2t.__version__, tmp_path)
+    assert {path: (tmp_path / path).read_bytes() for path in files} == before
+
+
+def test_a_place_that_is_gone_is_told(tmp_path: Path) -> None:
+    for path in {"__init__.py", *(path for path, _ in VERSIONS.repeated())}:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, tmp_path / path)
+    (tmp_path / "CITATION.cff").write_text("version: none\n")
+    with pytest.raises(SystemExit, match=r"CITATION.cff has no version"):
+        list(VERSIONS.places(tmp_path))
 
 
 def test_versions_are_the_packages() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 
 import typer.main
 
@@ -30,6 +33,18 @@ def readme_command(name: str) -> str:
     )
     assert found, f"the README has no command {name}"
     return found[1]
+
+
+def load_script(path: str) -> ModuleType:
+    """A script of `packaging/`, as a module."""
+    name = f"packaging_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, PACKAGING / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look for their module there
+    spec.loader.exec_module(module)
+    return module
 
 
 def bash(command: str, folder: Path) -> None:
