@@ -95,7 +95,10 @@ def _begins(lower: str, known: Iterable[Sentence]) -> Iterator[Begin]:
 
 
 def _places(lower: str, literal: str) -> Iterator[int]:
-    """Where a literal stands as whole words."""
+    """Where a literal stands as whole words; an empty one is the text's beginning."""
+    if not literal:
+        yield 0
+        return
     place = lower.find(literal)
     for _ in range(OCCURRENCES_MAX):
         if place < 0:

@@ -67,12 +67,13 @@ class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """A sentence of a caption.
 
     Args:
-        begins: How it begins; a later alternative counts where no earlier one is in the text.
+        begins: How it begins; a later alternative counts where no earlier one is in the text. An
+            empty one stands for the text's own beginning, and is the only one.
         steps: What follows, in this order, to the sentence's end.
         repeats: Several such sentences add up; else they must say the same.
     """
 
-    begins: Annotated[Texts, Meta(min_length=1)]
+    begins: Annotated[Alternatives, Meta(min_length=1)]
     steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=16)]
     repeats: bool = False
 
@@ -152,6 +153,8 @@ def rules_bytes(rules: FieldRules) -> bytes:
 def _problems(rules: FieldRules) -> Iterator[str]:
     for sentence in rules.sentences:
         where = f"the sentence {sentence.begins[0]!r}"
+        if "" in sentence.begins and len(sentence.begins) > 1:
+            yield f"{where} has an empty beginning beside others"
         if not any(step.field for step in sentence.steps):
             yield f"{where} says no field"
         for place, step in enumerate(sentence.steps):

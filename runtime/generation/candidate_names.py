@@ -31,7 +31,8 @@ class NamePlace:
     """Where a caption names something.
 
     Args:
-        opening: The caption's words before the article.
+        opening: The caption's words before the article; "" where the name begins the text, behind
+            a space.
         articles: What may stand between the opening and the name; "" for none.
         ends: What may end the field.
     """
@@ -109,9 +110,10 @@ class CandidateNames:
         Raises:
             C2TError: The tokens do not say the name, or do not end with the field.
         """
-        words = " ".join(filter(None, (self.place.opening, article, name)))
+        words = " ".join((self.place.opening, *filter(None, (article, name))))
         ids = self._encoder.encode(f"{words}{end}")
-        if decode_text(self._tokenizer, ids, whole=False).strip() != f"{words}{end}":
+        text = decode_text(self._tokenizer, ids, whole=False)
+        if text.strip() != f"{words}{end}".strip():
             problem = f"the bundle's tokenizer cannot write {name!r}"
             raise C2TError(problem, hint="write it in plain letters")
         if ids[: len(opening)] != opening or len(ids) == len(opening):

@@ -69,6 +69,21 @@ def test_a_model_of_another_kind_has_rules_of_its_own(tmp_path: Path) -> None:
     assert reader.read("This sample consists of a B cell.")["cell_type"] is None
 
 
+def test_an_empty_beginning_is_that_of_the_text(tmp_path: Path) -> None:
+    """As of a model that answers with a name alone."""
+    answer = {"begins": [""], "steps": [{"after": [" ", ""], "field": "cell_type"}]}
+    reader = FieldReader(read_rules(written(tmp_path, changed("sentences", to=[answer]))))
+    said = {
+        " CD4-positive, alpha-beta T cell.": "CD4-positive, alpha-beta T cell",
+        "B cell. It is one.": "B cell",
+        " B cell": None,  # it may be half of a name
+        "": None,
+    }
+    for text, words in said.items():
+        field = reader.read(text)["cell_type"]
+        assert (field and field.words) == words
+
+
 def changed(*path: Any, to: Any) -> dict[str, Any]:
     rules = json.loads(json.dumps(OTHER))
     place = rules
@@ -89,7 +104,7 @@ WRONG = [
     changed("sentence", to=[]),
     changed("sentences", to={}),
     changed("sentences", 0, "begins", to=[]),
-    changed("sentences", 0, "begins", to=[""]),
+    changed("sentences", 0, "begins", to=["", "Type: "]),
     changed("sentences", 0, "begins", to=["x" * 1000]),
     changed("sentences", 0, "regex", to="(a+)+$"),
     changed(*STEPS, to=[]),

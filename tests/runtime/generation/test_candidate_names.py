@@ -28,6 +28,14 @@ def test_paths_say_the_names() -> None:
     )
 
 
+def test_names_that_begin_the_text_stand_behind_a_space() -> None:
+    bundle = tiny_bundle().bundle
+    names = candidate_names(bundle, NAMES, NamePlace(opening="", articles=("",), ends=(".",)))
+    said = [decode_text(bundle.tokenizer, path) for path in names.trie.paths]
+    assert said == [f" {name}." for name in NAMES]
+    assert not len(names.trie.opening)
+
+
 def test_names_are_disjoint_and_add_up() -> None:
     """A model that is known in full: what "T cell," has does not go twice to what it begins."""
     names = candidate_names(
