@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.numpy import load_file
+from transformers import PreTrainedModel
 
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
@@ -43,16 +44,58 @@ def check_parity(
         results = [
             *_check_encoder_and_projector(model, bundle, batches, advance),
             *check_decoder(
-                model,
-                loaded.prompt,
+                model.decoder,
                 bundle / "decoder.onnx",
-                _two_cells(model, sequences),
-                _engine_options(),
-                advance,
+                [
+                    model.prompt_embeddings(cell, loaded.prompt)
+                    for cell in _two_cells(model, sequences)
+                ],
+                prefix=len(loaded.prompt.prefix_ids),
+                options=_engine_options(),
+                advance=advance,
             ),
         ]
     raise_failures(results)
     return results
+
+
+def check_text_parity(
+    decoder: PreTrainedModel, bundle: Path, prompts: Sequence[Sequence[int]]
+) -> list[ParityResult]:
+    """Compare the decoder graph of a bundle folder with the model that it was made from.
+
+    Args:
+        decoder: float32, in evaluation mode.
+        bundle: Folder with `decoder.onnx`.
+        prompts: Text tokens of whole prompts (at least one); the longest and the shortest are run.
+
+    Returns:
+        Every comparison, to be kept with the bundle.
+
+    Raises:
+        ParityError: An output differs; all that do are listed.
+    """
+    longest, shortest = max(prompts, key=len), min(prompts, key=len)
+    table = decoder.get_input_embeddings()
+    with torch.inference_mode(), progress_bar("comparing", len(CASES), unit="cases") as advance:
+        results = [
+            *check_decoder(
+                decoder,
+                bundle / "decoder.onnx",
+                [table(torch.tensor(list(ids))) for ids in (longest, shortest)],
+                prefix=common_beginning(longest, shortest),
+                options=_engine_options(),
+                advance=advance,
+            )
+        ]
+    raise_failures(results)
+    return results
+
+
+def common_beginning(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many text tokens two prompts have in common at their beginning."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _engine_options() -> EngineOptions:

@@ -14,9 +14,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from c2t.export.decoders.families import decoder_family
-from c2t.export.model.model import Cell2TextModel
 from c2t.export.parity.result import ParityResult, compare
-from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
@@ -43,36 +41,37 @@ class Expected:
 
 
 def check_decoder(
-    model: Cell2TextModel,
-    prompt: Prompt,
+    decoder: PreTrainedModel,
     path: Path,
-    cells: Sequence[torch.Tensor],
+    prompts: Sequence[torch.Tensor],
+    *,
+    prefix: int,
     options: EngineOptions,
     advance: Advance,
 ) -> Iterator[ParityResult]:
     """Compare the decoder graph with PyTorch.
 
     Args:
-        model: The model that the graph was made from.
-        prompt: The prompt around the cell vectors.
+        decoder: The model that the graph was made from.
         path: `decoder.onnx`.
-        cells: Cell vectors [K, D] of two cells, with different K where the projector allows it.
+        prompts: Input rows [T, D] of the prompts of two cells, of different T where there are such.
+        prefix: Rows that all prompts begin with.
         options: How to open the graph.
         advance: Called after each of the `CASES`.
 
     Yields:
         One result for every output of every case.
     """
-    graph = _Decoder(path, model.decoder, options)
-    prompts = [_sequence(model, prompt, cell) for cell in cells]
-    # All cells have one K with a perceiver: the ragged batch then cuts the prompt of one.
-    if len({len(rows) for rows in prompts}) == 1:
-        prompts[-1] = prompts[-1][: max(sum(STEPS) + 1, 2 * len(prompts[-1]) // 3)]
-    expected = [_expected(model.decoder, rows) for rows in prompts]
-    length = len(prompts[0]) - sum(STEPS)
-    prefix = max(1, min(len(prompt.prefix_ids), length - 1))
+    graph = _Decoder(path, decoder, options)
+    followed = [torch.cat([rows, _following(decoder)]) for rows in prompts]
+    # All prompts may have one length: the ragged batch then cuts one of them.
+    if len({len(rows) for rows in followed}) == 1:
+        followed[-1] = followed[-1][: max(sum(STEPS) + 1, 2 * len(followed[-1]) // 3)]
+    expected = [_expected(decoder, rows) for rows in followed]
+    length = len(followed[0]) - sum(STEPS)
+    prefix = max(1, min(prefix, length - 1))
     steps = [(step,) for step in STEPS]
-    ragged = [tuple(len(rows) - sum(STEPS) for rows in prompts), *((n, n) for n in STEPS)]
+    ragged = [tuple(len(rows) - sum(STEPS) for rows in followed), *((n, n) for n in STEPS)]
     ways: dict[str, tuple[Sequence[Expected], Sequence[tuple[int, ...]]]] = {
         "prompt": (expected[:1], [(length,), *steps]),
         "prefix, suffix": (expected[:1], [(prefix,), (length - prefix,)]),
@@ -86,12 +85,12 @@ def check_decoder(
         advance(1)
 
 
-def _sequence(model: Cell2TextModel, prompt: Prompt, cell: torch.Tensor) -> torch.Tensor:
-    """Lay out the prompt of a cell and as many text tokens as the steps take: [T, D]."""
-    vocabulary = int(model.decoder.config.vocab_size)
+def _following(decoder: PreTrainedModel) -> torch.Tensor:
+    """As many text tokens as the steps take, as input rows: [T, D]."""
+    vocabulary = int(decoder.config.vocab_size)
     tokens = [(7919 * (index + 1)) % vocabulary for index in range(sum(STEPS))]
-    text = model.decoder.get_input_embeddings()(torch.tensor(tokens))
-    return torch.cat([model.prompt_embeddings(cell, prompt), text])
+    rows: torch.Tensor = decoder.get_input_embeddings()(torch.tensor(tokens))
+    return rows
 
 
 def _expected(decoder: PreTrainedModel, rows: torch.Tensor) -> Expected:
