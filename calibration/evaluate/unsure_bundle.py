@@ -8,7 +8,6 @@ it would not be true of the new one.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
@@ -58,5 +57,5 @@ def write_with_rule(bundle: Bundle, folder: Path, rule: UnsureRule, *, force: bo
                 shutil.copyfile(bundle.file(name), place / name)
         write_rule(place, rule)
         files = dict(bundle.manifest.files) | file_entries(place, [UNSURE_NAME])
-        write_manifest(place, replace(bundle.manifest, files=files))
+        write_manifest(place, bundle.manifest.replace(files=files))
         open_bundle(place)  # every hash is compared: what was copied is what was judged

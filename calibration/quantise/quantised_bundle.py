@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +56,12 @@ def write_quantised_bundle(
     written = {GENE_TABLES, *GRAPHS, *(f"{name}.data" for name in GRAPHS)}
     for name in set(source.manifest.files) - written - set(LEFT_BEHIND):
         shutil.copyfile(source.file(name), folder / name)
-    manifest = replace(
-        source.manifest,
+    manifest = source.manifest.replace(
         precision=precision,
         decoder=_decoder(source.manifest.decoder, table),
         files={},
     )
-    write_manifest(folder, replace(manifest, files=_unhashed(folder)))
+    write_manifest(folder, manifest.replace(files=_unhashed(folder)))
     return open_bundle(folder, verify=False)
 
 
@@ -72,7 +70,7 @@ def complete_manifest(bundle: Bundle) -> None:
     names = _names(bundle.path)
     with progress_bar("hashing the files", bytes_of(bundle), unit="bytes") as advance:
         files = file_entries(bundle.path, names, progress=advance)
-    write_manifest(bundle.path, replace(bundle.manifest, files=files))
+    write_manifest(bundle.path, bundle.manifest.replace(files=files))
 
 
 def write_gene_tables(tables: GeneEmbeddingTables, path: Path) -> None:

@@ -28,9 +28,10 @@ from c2t.runtime.bundle.hashes import (
     check_signed_files,
 )
 from c2t.runtime.bundle.manifest import (
+    GENES_NAME,
     GOLDEN_NAME,
-    GRAPHS,
     MANIFEST_NAME,
+    TOKENIZER_NAME,
     FileEntry,
     Manifest,
     TensorReference,
@@ -118,7 +119,7 @@ class Bundle:
         if name not in self.manifest.files:
             problem = f"the bundle has no file {name!r}"
             raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
-        names = (name, f"{name}.data") if name in GRAPHS else (name,)
+        names = (name, f"{name}.data") if name in self.manifest.graphs else (name,)
         if late := self._unhashed.intersection(names):
             self._compare({late_name: self.manifest.files[late_name] for late_name in late}, None)
         self.check_unchanged(names)
@@ -199,7 +200,7 @@ class Bundle:
         """Gene vocabulary, medians and aliases."""
         from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 
-        return GeneVocabulary.load(self.file("genes.npz"))
+        return GeneVocabulary.load(self.file(GENES_NAME))
 
     @cached_property
     def gene_embedding_tables(self) -> GeneEmbeddingTables:
@@ -246,7 +247,7 @@ class Bundle:
         """What makes texts of text tokens."""
         from c2t.runtime.bundle.text_tokenizer import open_tokenizer
 
-        return open_tokenizer(self.file("tokenizer.json"))
+        return open_tokenizer(self.file(TOKENIZER_NAME))
 
     @cached_property
     def unsure_rule(self) -> UnsureRule | None:
@@ -306,7 +307,7 @@ def open_bundle(
     states = check_files(folder, manifest.files)
     if signed is not None:
         check_signed_files(signed, manifest.files)
-    check_ends(manifest, {name: check_graph(folder / name) for name in GRAPHS})
+    check_ends(manifest, {name: check_graph(folder / name) for name in manifest.graphs})
     bundle = Bundle(folder, manifest, digest, states, trust=signed.key if signed else None)
     if verify:
         bundle.check_hashes(progress=progress)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from c2t.runtime.bundle.graph_check import GraphEnds
-from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, ENCODER_GRAPHS, Decoder, Manifest
 from c2t.runtime.system.errors import BundleError
 
 Shape = list[int | None]  # None: any number
+Ends = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs
 
 INT64 = 7  # number of the type in onnx.proto
 INTEGERS = ("position_ids", "write_index", "kv_length", "logit_rows")
 
 
 def check_ends(manifest: Manifest, ends: Mapping[str, GraphEnds]) -> None:
-    """Compare inputs and outputs of the three graphs with the manifest.
+    """Compare inputs and outputs of a bundle's graphs with the manifest.
 
     Args:
         manifest: The manifest.
@@ -38,9 +39,23 @@ def check_ends(manifest: Manifest, ends: Mapping[str, GraphEnds]) -> None:
             raise BundleError(problem, hint="export the bundle again with this version of c2t")
 
 
-def _expected(manifest: Manifest) -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+def _expected(manifest: Manifest) -> dict[str, Ends]:
     """Inputs and outputs of each graph, by name."""
-    genes, decoder = manifest.gene_input.hidden_size, manifest.decoder
+    expected: dict[str, Ends] = {}
+    if manifest.has_encoder:
+        genes, vectors = manifest.gene_input.hidden_size, manifest.projector.vectors
+        encoder: Ends = ({"embeddings": [None, None, genes]}, {"hidden": [None] * 3})
+        projector: Ends = (
+            {"hidden": [None] * 3},
+            {"cell_vectors": [None, vectors, manifest.vector_size]},
+        )
+        expected |= dict(zip(ENCODER_GRAPHS, (encoder, projector), strict=True))
+    if manifest.has_decoder:
+        expected[DECODER_GRAPH] = _decoder(manifest.decoder)
+    return expected
+
+
+def _decoder(decoder: Decoder) -> Ends:
     cache: Shape = [None, decoder.kv_heads, None, decoder.head_size]
     arguments: dict[str, Shape] = {
         "inputs_embeds": [None, None, decoder.hidden_size],
@@ -50,18 +65,11 @@ def _expected(manifest: Manifest) -> dict[str, tuple[dict[str, Shape], dict[str,
         "logit_rows": [None, None],
     }
     names = decoder.cache_names
-    return {
-        "encoder.onnx": ({"embeddings": [None, None, genes]}, {"hidden": [None] * 3}),
-        "projector.onnx": (
-            {"hidden": [None] * 3},
-            {"cell_vectors": [None, manifest.projector.vectors, decoder.hidden_size]},
-        ),
-        "decoder.onnx": (
-            arguments | {f"past_{name}": cache for name in names},
-            {"logits": [None, None, decoder.vocabulary_size]}
-            | {f"present_{name}": cache for name in names},
-        ),
-    }
+    return (
+        arguments | {f"past_{name}": cache for name in names},
+        {"logits": [None, None, decoder.vocabulary_size]}
+        | {f"present_{name}": cache for name in names},
+    )
 
 
 def _differences(

@@ -1,30 +1,35 @@
 """The manifest of a bundle: everything the runtime must know that is not a weight.
 
-One decision: the manifest is parsed strictly into frozen classes (msgspec), so that a typo, a
+Two decisions. The manifest is parsed strictly into frozen classes (msgspec), so that a typo, a
 missing field or a field of a newer format is an error at opening time, never a wrong description.
+And whoever asks for a part that a bundle does not have gets an error that says so: parts are read
+through properties, so that no code can meet None.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.bundle.tasks import CELL2TEXT_TASKS, tasks_said
+from c2t.runtime.bundle.template import Template, longest_prompt
+from c2t.runtime.system.errors import BundleError, EngineError
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.json"
 # The time of a beam search grows with the square of its beams; nobody uses more than some dozens.
 BEAMS_MAX = 1024
-GRAPHS = ("encoder.onnx", "projector.onnx", "decoder.onnx")
-REQUIRED_FILES = (
-    *GRAPHS,
-    *(f"{graph}.data" for graph in GRAPHS),
-    "gene_embedding.safetensors",
-    "genes.npz",
-    "tokenizer.json",
-    GOLDEN_NAME,
-)
+ENCODER_GRAPHS = ("encoder.onnx", "projector.onnx")
+DECODER_GRAPH = "decoder.onnx"
+# Graphs of a bundle with encoder and decoder; `Manifest.graphs` has those that a bundle has.
+GRAPHS = (*ENCODER_GRAPHS, DECODER_GRAPH)
+TEXT_GRAPH = "text.onnx"  # the text tower of a joint space
+GENES_NAME = "genes.npz"
+TOKENIZER_NAME = "tokenizer.json"
+FAMILIES = ("cell2text", "cell2sentence", "cellwhisperer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +82,12 @@ class Encoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Projector:
-    """Graph `projector.onnx`: `hidden` [B,K,H] -> `cell_vectors` [B,K',D], all float32."""
+    """Graph `projector.onnx`: `hidden` [B,K,H] -> `cell_vectors` [B,K',D], all float32.
 
-    kind: str  # "mlp" | "perceiver"
+    D is the decoder's hidden size; without a decoder it is the size of the joint space.
+    """
+
+    kind: str  # "mlp" | "perceiver" | ...
     vectors: int  # most vectors a cell can have: top_k (mlp), the number of latents (perceiver)
 
 
@@ -154,29 +162,165 @@ class Licence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """A bundle's manifest, format version 1."""
+class GeneSentence:
+    """How a cell becomes text: its gene symbols, the highest counts first (Cell2Sentence).
+
+    They are the field {genes} of the bundle's template. Symbols are in upper case; of equal counts
+    the smaller symbol, byte by byte, comes first.
+    """
+
+    genes: int  # most genes of a sentence
+    # What the field {organism} says of each species that the model knows, by the name of the
+    # species: {"human": "Homo sapiens"}
+    organisms: dict[str, str]
+    separator: str = " "
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTower:
+    """Graph `text.onnx` and its files: what gives texts a place in a joint space."""
+
+    model: str
+    input_size: int  # most text tokens, special tokens included
+    vocabulary_size: int
+    hidden_size: int
+    files: tuple[str, ...]  # all that it needs beside its graph and the graph's data
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSpace:
+    """A space of cells and texts; scores are products of unit vectors times exp(temperature)."""
+
+    size: int  # J
+    temperature: float  # as trained: a natural logarithm
+    text: TextTower | None = None
+
+
+# The names of parts that a bundle need not have, in the format and as properties.
+_PARTS = ("gene_input", "encoder", "projector", "decoder", "prompt", "generation")
+
+
+class Manifest(
+    msgspec.Struct, frozen=True, kw_only=True, rename={f"{part}_part": part for part in _PARTS}
+):
+    """A bundle's manifest, format version 1.
+
+    A part that a bundle need not have is stored as `encoder_part` (in the file: `encoder`) and read
+    as `encoder`, which raises a `BundleError` where there is none. Gene input, encoder and
+    projector come together; so do decoder, generation, and either prompt or template.
+    """
 
     format_version: int
     name: str
     precision: str  # one of `c2t.runtime.bundle.precision.Precision`
     opset: int
-    gene_input: GeneInput
-    encoder: Encoder
-    projector: Projector
-    decoder: Decoder
-    prompt: Prompt
-    generation: Generation
+    gene_input_part: GeneInput | None = None
+    encoder_part: Encoder | None = None
+    projector_part: Projector | None = None
+    decoder_part: Decoder | None = None
+    prompt_part: Prompt | None = None
+    generation_part: Generation | None = None
     origin: Origin
     licences: tuple[Licence, ...]
     files: dict[str, FileEntry]  # every other file of the bundle, by its plain name
     species: str = "human"  # whose genes and cells it knows; older bundles do not say it
+    family: str = FAMILIES[0]  # one of `FAMILIES`
+    tasks: tuple[str, ...] = CELL2TEXT_TASKS  # of `c2t.runtime.bundle.tasks.TASKS`
+    template: Template = ()  # the prompt of a bundle whose prompts are texts; else empty
+    gene_sentence: GeneSentence | None = None  # the cell becomes text
+    joint_space: JointSpace | None = None
+
+    @property
+    def gene_input(self) -> GeneInput:
+        """See `GeneInput`.
+
+        Raises:
+            BundleError: The bundle has no encoder; so of `encoder` and `projector`.
+        """
+        return self._part(self.gene_input_part, "encoder")
+
+    @property
+    def encoder(self) -> Encoder:
+        """See `Encoder`."""
+        return self._part(self.encoder_part, "encoder")
+
+    @property
+    def projector(self) -> Projector:
+        """See `Projector`."""
+        return self._part(self.projector_part, "encoder")
+
+    @property
+    def decoder(self) -> Decoder:
+        """See `Decoder`.
+
+        Raises:
+            BundleError: The bundle has no decoder; so of `generation`.
+        """
+        return self._part(self.decoder_part, "decoder")
+
+    @property
+    def generation(self) -> Generation:
+        """See `Generation`."""
+        return self._part(self.generation_part, "decoder")
+
+    @property
+    def prompt(self) -> Prompt:
+        """See `Prompt`.
+
+        Raises:
+            BundleError: The bundle has no decoder, or a template instead.
+        """
+        return self._part(
+            self.prompt_part, "prompt of cell vectors" if self.template else "decoder"
+        )
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the cell goes through an encoder."""
+        return self.encoder_part is not None
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether it writes texts."""
+        return self.decoder_part is not None
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Files of the graphs that this bundle has, in the order in which a cell meets them."""
+        text = self.joint_space is not None and self.joint_space.text is not None
+        return (
+            *(ENCODER_GRAPHS if self.has_encoder else ()),
+            *((DECODER_GRAPH,) if self.has_decoder else ()),
+            *((TEXT_GRAPH,) if text else ()),
+        )
+
+    @property
+    def required_files(self) -> tuple[str, ...]:
+        """Files that a bundle with these parts must have."""
+        tower = None if self.joint_space is None else self.joint_space.text
+        return (
+            *self.graphs,
+            *(f"{graph}.data" for graph in self.graphs),
+            *(("gene_embedding.safetensors", GENES_NAME) if self.has_encoder else ()),
+            *((TOKENIZER_NAME, GOLDEN_NAME) if self.has_decoder else ()),
+            *(() if tower is None else tower.files),
+        )
+
+    @property
+    def vector_size(self) -> int:
+        """D of the cell vectors that the projector gives."""
+        space = self.joint_space
+        if self.decoder_part is None and space is not None:
+            return space.size
+        return self.decoder.hidden_size
 
     @property
     def prompt_length(self) -> int:
         """Text tokens of the longest prompt, a cell vector counted as one."""
-        prompt = self.prompt
-        return len(prompt.prefix_ids) + self.projector.vectors + len(prompt.suffix_ids)
+        vectors = self.projector.vectors if self.has_encoder else 0
+        if self.template:
+            return longest_prompt(self.template, vectors)
+        return len(self.prompt.prefix_ids) + vectors + len(self.prompt.suffix_ids)
 
     def text_capacity(self, max_new_tokens: int) -> int:
         """Cache positions of the longest prompt and the text behind it.
@@ -197,3 +341,30 @@ class Manifest:
                 hint = "the bundle's prompt leaves no room for a text: export it with another one"
             raise EngineError(problem, hint=hint)
         return prompt + max_new_tokens
+
+    def replace(self, **changes: Any) -> "Manifest":
+        """The manifest with some fields changed, by their names in the format."""
+        names = {f"{part}_part" if part in _PARTS else part: changes[part] for part in changes}
+        return msgspec.structs.replace(self, **names)
+
+    def need_task(self, task: str) -> None:
+        """Refuse a task that the bundle cannot do.
+
+        Args:
+            task: One of `c2t.runtime.bundle.tasks.TASKS`.
+
+        Raises:
+            BundleError: Says which it can do.
+        """
+        if task not in self.tasks:
+            problem = f"the bundle {self.name!r} ({self.family}) cannot {task}"
+            raise BundleError(problem, hint=f"it can {tasks_said(self.tasks)}: see `c2t info`")
+
+    def _part(self, part: T | None, what: str) -> T:
+        if part is None:
+            self._lacks(what)
+        return part
+
+    def _lacks(self, what: str) -> NoReturn:
+        problem = f"the bundle {self.name!r} ({self.family}) has no {what}"
+        raise BundleError(problem, hint=f"it can {tasks_said(self.tasks)}: see `c2t info`")

@@ -1,4 +1,4 @@
-"""Numbers of a manifest that cannot be: refused when a bundle is opened, by name.
+"""Numbers and parts of a manifest that cannot be: refused when a bundle is opened, by name.
 
 A bundle may come from a stranger. What follows from its sizes (shapes, memory, indices) is computed
 only once they are within bounds that no model comes near.
@@ -6,42 +6,140 @@ only once they are within bounds that no model comes near.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
-from c2t.runtime.bundle.manifest import BEAMS_MAX, Manifest
+from c2t.runtime.bundle.manifest import (
+    BEAMS_MAX,
+    DECODER_GRAPH,
+    FAMILIES,
+    Decoder,
+    Encoder,
+    GeneInput,
+    Generation,
+    JointSpace,
+    Manifest,
+)
 from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.bundle.tasks import NEEDS, TASKS
+from c2t.runtime.bundle.template import (
+    FixedIds,
+    TextPart,
+    VectorPlace,
+    template_fields,
+    template_problems,
+)
 from c2t.runtime.system.errors import BundleError
 
 SIZE_MAX = (1 << 31) - 1
 LAYERS_MAX = 1024
 POSITIONS_MAX = 1 << 24
+# Published gene sentences have up to 2,048 genes; no file has more genes than this.
+SENTENCE_GENES_MAX = 1 << 17
+# exp(temperature) scales scores; CLIP clips it at ln(100) = 4.6.
+TEMPERATURE_MAX = 20.0
+TEXT_MAX = 1 << 16  # letters of a template's text, or of a name
 GENE_TABLES = "gene_embedding.safetensors"
-DECODER_DATA = "decoder.onnx.data"
+DECODER_DATA = f"{DECODER_GRAPH}.data"
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Refuse a manifest whose numbers contradict each other or common sense.
+    """Refuse a manifest whose parts or numbers contradict each other or common sense.
 
     Raises:
         BundleError: Names every field that cannot be.
     """
-    problems = [*_sizes(manifest), *_ids(manifest), *_tables(manifest), *_others(manifest)]
+    _check_names(manifest)
+    problems = list(_parts(manifest)) or [*_all_parts(manifest), *_others(manifest)]
     if problems:
         problem = f"the manifest cannot be right: {'; '.join(problems)}"
         raise BundleError(problem, hint="copy the bundle again from its source, or export it again")
 
 
-def _sizes(m: Manifest) -> Iterator[str]:
-    genes, encoder, decoder = m.gene_input, m.encoder, m.decoder
-    sizes = [
+def _check_names(m: Manifest) -> None:
+    """Refuse families and tasks of a newer version of c2t."""
+    unknown = [] if m.family in FAMILIES else [f"the family {m.family[:40]!r}"]
+    unknown += [f"the task {task[:40]!r}" for task in m.tasks if task not in TASKS]
+    if unknown:
+        problem = f"the bundle is of a kind that this c2t does not know: {unknown[0]}"
+        raise BundleError(problem, hint="update c2t")
+
+
+def _parts(m: Manifest) -> Iterator[str]:
+    """Parts that cannot be there without others."""
+    encoder = (m.gene_input_part, m.encoder_part, m.projector_part)
+    decoder = (m.decoder_part, m.generation_part)
+    if any(part is None for part in encoder) and any(encoder):
+        yield "gene_input, encoder and projector are not all there"
+    if any(part is None for part in decoder) and any(decoder):
+        yield "decoder and generation are not both there"
+    prompts = bool(m.prompt_part) + bool(m.template)
+    if prompts != (m.decoder_part is not None):
+        yield f"a bundle {'with' if m.decoder_part else 'without'} decoder has {prompts} prompts"
+    if not (m.decoder_part or m.encoder_part):
+        yield "it has neither encoder nor decoder"
+    if m.prompt_part and not m.encoder_part:
+        yield "prompt: cell vectors need an encoder"
+    if m.encoder_part and not m.decoder_part and m.joint_space is None:
+        yield "an encoder stands without decoder and joint_space"
+    if m.joint_space is not None and not m.encoder_part:
+        yield "joint_space needs an encoder"
+    if m.gene_sentence is not None and (m.encoder_part or not m.template):
+        yield "gene_sentence needs a template and no encoder"
+    if m.decoder_part and not (m.encoder_part or m.gene_sentence):
+        yield "a decoder stands without encoder and gene_sentence"
+    there = {"encoder": m.has_encoder, "decoder": m.has_decoder}
+    there["joint space"] = m.joint_space is not None
+    if len(set(m.tasks)) != len(m.tasks):
+        yield "tasks names one twice"
+    for task in m.tasks:
+        if missing := [part for part in NEEDS[task] if not there[part]]:
+            yield f"tasks: it cannot {task} without {missing[0]}"
+
+
+def _all_parts(m: Manifest) -> Iterator[str]:
+    """What is wrong with each part that is there."""
+    if m.gene_input_part and m.encoder_part:
+        yield from _encoder(m, m.gene_input_part, m.encoder_part)
+    if m.decoder_part and m.generation_part:
+        yield from _decoder(m, m.decoder_part, m.generation_part)
+    if m.joint_space is not None:
+        yield from _joint_space(m.joint_space)
+
+
+def _within(*sizes: tuple[str, int, int]) -> Iterator[str]:
+    """Sizes that are not from 1 to their most."""
+    for name, value, most in sizes:
+        if not 1 <= value <= most:
+            yield f"{name} is {value}"
+
+
+def _encoder(m: Manifest, genes: GeneInput, encoder: Encoder) -> Iterator[str]:
+    yield from _within(
         ("gene_input.input_size", genes.input_size, POSITIONS_MAX),
         ("gene_input.vocabulary_size", genes.vocabulary_size, SIZE_MAX),
         ("gene_input.width", genes.hidden_size, SIZE_MAX),
         ("encoder.layers", encoder.layers, LAYERS_MAX),
-        ("encoder.layers_run", encoder.layers_run, encoder.layers + 1),
         ("encoder.heads", encoder.heads, SIZE_MAX),
         ("encoder.rows", 1 if encoder.rows is None else encoder.rows, POSITIONS_MAX),
         ("projector.vectors", m.projector.vectors, POSITIONS_MAX),
+    )
+    if not 0 <= encoder.layers_run <= encoder.layers + 1:
+        yield f"encoder.layers_run is {encoder.layers_run}"
+    special = [t for t in (genes.pad_token, genes.cls_token, genes.eos_token) if t is not None]
+    yield from _outside("gene_input's special tokens", special, genes.vocabulary_size)
+    if not 0 < genes.layer_norm_epsilon < 1:
+        yield f"gene_input.layer_norm_epsilon is {genes.layer_norm_epsilon}"
+    yield from _too_large(
+        m,
+        GENE_TABLES,
+        ("gene_input.vocabulary_size", genes.vocabulary_size, genes.hidden_size),
+        ("gene_input.input_size", genes.input_size, genes.hidden_size),
+    )
+
+
+def _decoder(m: Manifest, decoder: Decoder, generation: Generation) -> Iterator[str]:
+    yield from _within(
         ("decoder.layers", decoder.layers, LAYERS_MAX),
         ("decoder.width", decoder.hidden_size, SIZE_MAX),
         ("decoder.heads", decoder.heads, SIZE_MAX),
@@ -49,42 +147,79 @@ def _sizes(m: Manifest) -> Iterator[str]:
         ("decoder.head_size", decoder.head_size, SIZE_MAX),
         ("decoder.vocabulary_size", decoder.vocabulary_size, SIZE_MAX),
         ("decoder.max_positions", decoder.max_positions, POSITIONS_MAX),
-        ("generation.max_new_tokens", m.generation.max_new_tokens, POSITIONS_MAX),
-        ("generation.num_beams", m.generation.num_beams, BEAMS_MAX),
-    ]
-    for name, value, most in sizes:
-        least = 0 if name == "encoder.layers_run" else 1
-        if not least <= value <= most:
-            yield f"{name} is {value}"
+        ("generation.max_new_tokens", generation.max_new_tokens, POSITIONS_MAX),
+        ("generation.num_beams", generation.num_beams, BEAMS_MAX),
+    )
     if decoder.kv_heads > 0 and decoder.heads % decoder.kv_heads:
         yield f"decoder.heads is {decoder.heads}, no multiple of kv_heads, {decoder.kv_heads}"
+    words, prompt = decoder.vocabulary_size, m.prompt_part
+    if prompt is not None:
+        yield from _outside("prompt.prefix_ids", prompt.prefix_ids, words)
+        yield from _outside("prompt.suffix_ids", prompt.suffix_ids, words)
+        yield from _outside("prompt.placeholder_id", [prompt.placeholder_id], words)
+    yield from _outside("generation.eos_token_ids", generation.eos_token_ids, words)
+    if generation.no_repeat_ngram_size < 0:
+        yield f"generation.no_repeat_ngram_size is {generation.no_repeat_ngram_size}"
+    table, stated = decoder.token_embedding, (words, decoder.hidden_size)
+    if table.shape != stated:
+        yield f"the text token table is {table.shape}, the manifest says {stated}"
+    yield from _too_large(
+        m,
+        DECODER_DATA,
+        ("decoder.vocabulary_size", decoder.vocabulary_size, decoder.hidden_size),
+        ("decoder.max_positions", decoder.max_positions, decoder.head_size),
+        ("decoder.layers", decoder.layers, decoder.kv_heads * decoder.head_size),
+    )
+    if m.template:
+        yield from _template(m, decoder)
 
 
-def _ids(m: Manifest) -> Iterator[str]:
-    genes, prompt = m.gene_input, m.prompt
-    special = [t for t in (genes.pad_token, genes.cls_token, genes.eos_token) if t is not None]
-    yield from _outside("gene_input's special tokens", special, genes.vocabulary_size)
-    words = m.decoder.vocabulary_size
-    yield from _outside("prompt.prefix_ids", prompt.prefix_ids, words)
-    yield from _outside("prompt.suffix_ids", prompt.suffix_ids, words)
-    yield from _outside("prompt.placeholder_id", [prompt.placeholder_id], words)
-    yield from _outside("generation.eos_token_ids", m.generation.eos_token_ids, words)
+def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:
+    yield from template_problems(m.template)
+    for part in m.template:
+        if isinstance(part, FixedIds):
+            yield from _outside("template's ids", part.ids, decoder.vocabulary_size)
+        elif isinstance(part, TextPart):
+            yield from _within(
+                ("template's longest", part.longest, decoder.max_positions),
+                ("letters of the template's text", len(part.text), TEXT_MAX),
+            )
+    places = sum(isinstance(part, VectorPlace) for part in m.template)
+    if places != int(m.has_encoder):
+        yield f"template has {places} places of cell vectors"
+    fields, sentence = template_fields(m.template), m.gene_sentence
+    if ("genes" in fields) != (sentence is not None):
+        yield "template's field {genes} and gene_sentence do not come together"
+    if sentence is None:
+        if of_cell := sorted(fields & {"count", "organism"}):
+            yield f"template's field {of_cell[0]} needs a gene_sentence"
+        return
+    yield from _within(("gene_sentence.genes", sentence.genes, SENTENCE_GENES_MAX))
+    if not sentence.organisms:
+        yield "gene_sentence.organisms is empty"
+    for text in (sentence.separator, *sentence.organisms, *sentence.organisms.values()):
+        if not 0 < len(text) <= TEXT_MAX:
+            yield f"gene_sentence has a text of {len(text):,} letters"
 
 
-def _tables(m: Manifest) -> Iterator[str]:
+def _joint_space(space: JointSpace) -> Iterator[str]:
+    yield from _within(("joint_space.size", space.size, SIZE_MAX))
+    if not (math.isfinite(space.temperature) and abs(space.temperature) <= TEMPERATURE_MAX):
+        yield f"joint_space.temperature is {space.temperature}"
+    if (tower := space.text) is not None:
+        yield from _within(
+            ("joint_space.text.input_size", tower.input_size, POSITIONS_MAX),
+            ("joint_space.text.vocabulary_size", tower.vocabulary_size, SIZE_MAX),
+            ("joint_space.text.hidden_size", tower.hidden_size, SIZE_MAX),
+        )
+
+
+def _too_large(m: Manifest, file: str, *tables: tuple[str, int, int]) -> Iterator[str]:
     """Sizes whose tables could not lie in their file, at half a byte a number.
 
     Memory is taken by these sizes, so that a small file must not claim a large model.
     """
-    genes, decoder = m.gene_input, m.decoder
-    tables = [
-        ("gene_input.vocabulary_size", genes.vocabulary_size, genes.hidden_size, GENE_TABLES),
-        ("gene_input.input_size", genes.input_size, genes.hidden_size, GENE_TABLES),
-        ("decoder.vocabulary_size", decoder.vocabulary_size, decoder.hidden_size, DECODER_DATA),
-        ("decoder.max_positions", decoder.max_positions, decoder.head_size, DECODER_DATA),
-        ("decoder.layers", decoder.layers, decoder.kv_heads * decoder.head_size, DECODER_DATA),
-    ]
-    for name, rows, width, file in tables:
+    for name, rows, width in tables:
         entry = m.files.get(file)
         if entry is not None and rows * width > 2 * entry.bytes:
             yield f"{name} is {rows:,}, too much for the {entry.bytes:,} bytes of {file}"
@@ -101,10 +236,3 @@ def _others(m: Manifest) -> Iterator[str]:
         yield f"format_version is {m.format_version}"
     if m.precision not in list(Precision):
         yield f"precision is {m.precision!r}, none of {', '.join(Precision)}"
-    if not 0 < m.gene_input.layer_norm_epsilon < 1:
-        yield f"gene_input.layer_norm_epsilon is {m.gene_input.layer_norm_epsilon}"
-    if m.generation.no_repeat_ngram_size < 0:
-        yield f"generation.no_repeat_ngram_size is {m.generation.no_repeat_ngram_size}"
-    table, stated = m.decoder.token_embedding, (m.decoder.vocabulary_size, m.decoder.hidden_size)
-    if table.shape != stated:
-        yield f"the text token table is {table.shape}, the manifest says {stated}"

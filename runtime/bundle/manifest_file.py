@@ -9,12 +9,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from c2t.runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, REQUIRED_FILES, Manifest
+from c2t.runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest
 from c2t.runtime.bundle.manifest_check import check_manifest
 from c2t.runtime.system.checked_read import decode_json, json_bytes
 from c2t.runtime.system.errors import BundleError
 
 T = TypeVar("T")
+# By the names in the format: all that may be left out. What species a bundle knows is always said.
+_DEFAULTS = {
+    field.encode_name: msgspec.to_builtins(field.default)
+    for field in msgspec.structs.fields(Manifest)
+    if not field.required and field.name != "species"
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ def parse_manifest(content: bytes) -> Manifest:
         problem = f"{MANIFEST_NAME} has unknown fields: {', '.join(unknown)}"
         raise BundleError(problem, hint="export the bundle again with this version of c2t")
     manifest = _decode(content, Manifest)
-    missing = [name for name in REQUIRED_FILES if name not in manifest.files]
+    missing = [name for name in manifest.required_files if name not in manifest.files]
     if missing:
         problem = f"{MANIFEST_NAME} does not list: {', '.join(missing)}"
         raise BundleError(problem, hint="export the bundle again")
@@ -48,8 +54,16 @@ def parse_manifest(content: bytes) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`, readable by people (indented, in the order of the schema)."""
-    (folder / MANIFEST_NAME).write_bytes(json_bytes(manifest))
+    """Write `manifest.json`, readable by people (indented, in the order of the schema).
+
+    Fields that say nothing of a bundle are left out, so that older versions of c2t read those that
+    they know.
+    """
+    document = msgspec.to_builtins(manifest)
+    for name, default in _DEFAULTS.items():
+        if document[name] == default:
+            del document[name]
+    (folder / MANIFEST_NAME).write_bytes(json_bytes(document))
 
 
 def _decode(content: bytes, kind: type[T]) -> T:
@@ -59,6 +73,8 @@ def _decode(content: bytes, kind: type[T]) -> T:
 
 def _unknown_fields(document: Any, schema: msgspec.inspect.Type, where: str) -> Iterator[str]:
     """Names in `document` that its class does not have; msgspec ignores them."""
+    for kind in getattr(schema, "types", ()):  # a part that need not be there
+        schema = kind if hasattr(kind, "fields") else schema
     fields = getattr(schema, "fields", None)
     if fields is None or not isinstance(document, dict):
         return

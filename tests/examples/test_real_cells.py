@@ -111,7 +111,7 @@ def test_drafts_give_the_same_text_in_a_quarter_of_the_steps(
     folder = shutil.copytree(demo.bundle.path, tmp_path / "bundle")
     build_phrase_table(texts[::2]).save(folder / PHRASES_NAME)  # half of the cells are new to it
     names = {*demo.bundle.manifest.files, PHRASES_NAME}
-    write_manifest(folder, replace(demo.bundle.manifest, files=file_entries(folder, names)))
+    write_manifest(folder, demo.bundle.manifest.replace(files=file_entries(folder, names)))
 
     options = DescribeOptions(threads=1, batch_size=batch_size)
     drafting = Describer(open_bundle(folder), options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ def test_a_bundle_with_phrases_says_the_same_in_fewer_steps(tmp_path: Path) -> N
     build_phrase_table(texts * 10).save(tmp_path / PHRASES_NAME)
     manifest = tiny.bundle.manifest
     names = [*manifest.files, PHRASES_NAME]
-    write_manifest(tmp_path, replace(manifest, files=file_entries(tmp_path, names)))
+    write_manifest(tmp_path, manifest.replace(files=file_entries(tmp_path, names)))
     for drafts in (True, False):
         options = DescribeOptions(threads=1, drafts=drafts, batch_size=2)
         described = list(

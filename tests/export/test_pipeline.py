@@ -74,7 +74,7 @@ def test_a_bundle_that_cannot_be_opened_does_not_get_its_name(
     def with_an_end_that_is_no_token(*arguments):
         manifest = make_manifest(*arguments)
         generation = replace(manifest.generation, eos_token_ids=(100_000,))
-        return replace(manifest, generation=generation)
+        return manifest.replace(generation=generation)
 
     monkeypatch.setattr(pipeline, "make_manifest", with_an_end_that_is_no_token)
     checkpoint = CheckpointOptions(folder=tiny_checkpoint_folder)

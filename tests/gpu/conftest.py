@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [cell.token_ids for cell in bundle.golden.cells]
     build_phrase_table(texts).save(folder / PHRASES_NAME)
     files = file_entries(folder, [*bundle.manifest.files, PHRASES_NAME])
-    write_manifest(folder, replace(bundle.manifest, files=files))
+    write_manifest(folder, bundle.manifest.replace(files=files))
     return folder
 
 

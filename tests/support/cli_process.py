@@ -7,7 +7,6 @@ import os
 import subprocess
 import sysconfig
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def set_golden(folder: Path, golden: list[dict[str, Any]]) -> None:
     """Give a bundle these golden cells, and a manifest that says so."""
     (folder / GOLDEN_NAME).write_text(json.dumps({"cells": golden}))
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
-    write_manifest(folder, replace(manifest, files=file_entries(folder, manifest.files)))
+    write_manifest(folder, manifest.replace(files=file_entries(folder, manifest.files)))
 
 
 def random_cells(count: int, *, seed: int = 0) -> Any:

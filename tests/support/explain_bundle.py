@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import c2t
@@ -33,7 +32,7 @@ def with_rules(folder: Path, rules: FieldRules = RULES) -> Path:
     (folder / RULES_NAME).write_bytes(rules_bytes(rules))
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
     names = [*manifest.files, RULES_NAME]
-    write_manifest(folder, replace(manifest, files=file_entries(folder, names)))
+    write_manifest(folder, manifest.replace(files=file_entries(folder, names)))
     return folder
 
 

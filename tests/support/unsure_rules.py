@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from c2t.runtime.bundle.bundle import open_bundle
@@ -43,5 +42,5 @@ def bundle_with(rule: UnsureRule, source: Path, folder: Path) -> Path:
     (folder / UNSURE_NAME).write_bytes(json_bytes(rule))
     manifest = open_bundle(folder, verify=False).manifest
     files = dict(manifest.files) | file_entries(folder, [UNSURE_NAME])
-    write_manifest(folder, replace(manifest, files=files))
+    write_manifest(folder, manifest.replace(files=files))
     return folder

@@ -117,7 +117,7 @@ def test_the_bundles_own_texts_are_compared_too(
 
         manifest = make_manifest(*arguments)
         prompt = replace(manifest.prompt, suffix_ids=manifest.prompt.suffix_ids[:-3])
-        return replace(manifest, prompt=prompt)
+        return manifest.replace(prompt=prompt)
 
     monkeypatch.setattr(pipeline, "make_manifest", with_another_prompt)
     with pytest.raises(C2TError, match="by the bundle"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -52,7 +51,7 @@ def with_table(source: Path, folder: Path, dtype: str, rows: int | None) -> Path
         scale = TensorReference(file=TABLE, offset=0, shape=(scaled,), dtype="float32")
     decoder = structs.replace(manifest.decoder, token_embedding=table, token_scale=scale)
     files = file_entries(folder, [*manifest.files, TABLE])
-    write_manifest(folder, replace(manifest, decoder=decoder, files=files))
+    write_manifest(folder, manifest.replace(decoder=decoder, files=files))
     return folder
 
 

@@ -143,7 +143,7 @@ def trained(folder: Path, copy: Path, text: str) -> Path:
     shutil.copytree(folder, copy)
     path = copy / "manifest.json"
     manifest = parse_manifest(path.read_bytes())
-    write_manifest(copy, replace(manifest, origin=replace(manifest.origin, random_weights=False)))
+    write_manifest(copy, manifest.replace(origin=replace(manifest.origin, random_weights=False)))
     set_golden(copy, [{"gene_tokens": [2, 5, 3], "token_ids": [7], "text": text}])
     return copy
 

@@ -94,7 +94,7 @@ def test_special_tokens_do_not_count(tiny: TinyBundle) -> None:
 
 def test_the_sentence_names_the_ranks(tiny: TinyBundle) -> None:
     manifest = tiny.bundle.manifest
-    some = replace(manifest, encoder=replace(manifest.encoder, rows=48))
+    some = manifest.replace(encoder=replace(manifest.encoder, rows=48))
     assert "the first 48 gene tokens" in embedding_sentence(some)
-    every = replace(manifest, encoder=replace(manifest.encoder, rows=None))
+    every = manifest.replace(encoder=replace(manifest.encoder, rows=None))
     assert "all gene tokens" in embedding_sentence(every)

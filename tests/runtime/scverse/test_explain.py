@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def model(
     (folder / RULES_NAME).write_bytes(rules_bytes(RULES))
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
     names = [*manifest.files, RULES_NAME]
-    write_manifest(folder, replace(manifest, files=file_entries(folder, names)))
+    write_manifest(folder, manifest.replace(files=file_entries(folder, names)))
     with c2t.open(folder) as opened:
         yield opened
 

@@ -1,0 +1,105 @@
+"""Prompts that are texts: fixed tokens, places of cell vectors, and texts with named fields.
+
+One decision: what lies between two fixed tokens is one text, which is made into tokens as a whole.
+Byte-pair encoding joins letters across any seam, so a text in pieces would have other tokens than
+the one that the model was trained on. Fields are filled from outside, and their texts never become
+special tokens: only fixed ids are special.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import msgspec
+
+# What a text can have filled in. genes: the gene sentence. count: how many genes it has. organism:
+# of the cell. question: of the user.
+FIELDS = ("genes", "count", "organism", "question")
+_FIELD = re.compile(r"\{([a-z_]+)\}", re.ASCII)
+
+
+class FixedIds(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="ids",
+):
+    """Text tokens that are the same in every prompt, special ones among them."""
+
+    ids: tuple[int, ...]
+
+
+class TextPart(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="text",
+):
+    """A text with fields, such as "of a {organism} cell: {genes}."."""
+
+    text: str
+    longest: int  # most text tokens; a cell that needs more gets an error
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of its fields."""
+        return tuple(_FIELD.findall(self.text))
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with its fields filled; what is filled in is not looked at again.
+
+        Raises:
+            KeyError: A field has no value.
+        """
+        return _FIELD.sub(lambda match: values[match[1]], self.text)
+
+
+class VectorPlace(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="vectors",
+):
+    """Where the cell vectors stand."""
+
+
+TemplatePart = FixedIds | TextPart | VectorPlace
+Template = tuple[TemplatePart, ...]
+
+
+def longest_prompt(template: Template, vectors: int) -> int:
+    """Most text tokens of a template, with so many cell vectors at each place of them."""
+    total = 0
+    for part in template:
+        if isinstance(part, FixedIds):
+            total += len(part.ids)
+        else:
+            total += part.longest if isinstance(part, TextPart) else vectors
+    return total
+
+
+def template_fields(template: Template) -> frozenset[str]:
+    """Names of all fields of its texts."""
+    return frozenset(name for part in _texts(template) for name in part.fields)
+
+
+def template_problems(template: Template) -> Iterator[str]:
+    """What cannot be right about a template, whatever the bundle."""
+    texts = list(_texts(template))
+    for part in texts:
+        if strangers := sorted(set(part.fields) - set(FIELDS)):
+            yield f"template: no field is called {strangers[0]!r}"
+    if any(isinstance(a, TextPart) and isinstance(b, TextPart) for a, b in pairwise(template)):
+        yield "template: two texts stand side by side"
+
+
+def _texts(template: Template) -> Iterator[TextPart]:
+    return (part for part in template if isinstance(part, TextPart))
