@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from c2t.export.checkpoint.tensors.assembly import build_empty, count_parameters
 from c2t.export.decoders.families import decoder_family
 from c2t.export.encoders.families import encoder_family
-from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
+from c2t.export.model.loaded_checkpoint import CheckpointOutline
 from c2t.export.model.model import check_fit, layers_needed
 from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import build_projector, cell_vectors
@@ -29,23 +32,26 @@ def check_outline(outline: CheckpointOutline) -> None:
     Raises:
         CheckpointError: Names the number, and the option that changes it.
     """
-    generation = outline.settings.generation
-    for name, value, least in (
-        ("top_k", outline.top_k, 1),
-        ("max_new_tokens", generation.max_new_tokens, 1),
-        ("num_beams", generation.num_beams, 1),
-        ("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0),
-    ):
-        if value < least:
-            problem = f"{name} is {value}; it must be at least {least}"
-            raise CheckpointError(problem, hint=f"pass --{name.replace('_', '-')}")
-    _check_beams(generation)
+    _check_least("top_k", outline.top_k, 1)
+    check_generation(outline.settings.generation)
     layers_needed(int(outline.encoder.num_hidden_layers), outline.emb_layer)
     _check_vocabularies(outline)
     if outline.projector is None:
         check_room(outline, vectors=1)  # there are more, but only the weights tell how many
     else:
         check_projector(outline, outline.projector)
+
+
+def check_generation(generation: Generation) -> None:
+    """Refuse settings that no text could be written with.
+
+    Raises:
+        CheckpointError: Names the number, and the option that changes it.
+    """
+    _check_least("max_new_tokens", generation.max_new_tokens, 1)
+    _check_least("num_beams", generation.num_beams, 1)
+    _check_least("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0)
+    _check_beams(generation)
 
 
 def check_projector(outline: CheckpointOutline, projector: ProjectorConfig) -> None:
@@ -76,17 +82,17 @@ def check_room(outline: CheckpointOutline, *, vectors: int) -> None:
         raise CheckpointError(problem, hint="pass smaller --max-new-tokens or --top-k")
 
 
-def check_weights(loaded: LoadedCheckpoint) -> None:
+def check_weights(model: nn.Module) -> None:
     """Refuse weights that are not finite.
 
     Raises:
         CheckpointError: Lists the tensors.
     """
-    size = FLOAT32_BYTES * count_parameters(loaded.model)
+    size = FLOAT32_BYTES * count_parameters(model)
     broken = []
     # Mapped weights are read from the disk here.
     with progress_bar("checking the weights", size, unit="bytes") as advance:
-        for name, tensor in loaded.model.named_parameters():
+        for name, tensor in model.named_parameters():
             blocks = tensor.detach().flatten().split(BLOCK)
             if not all(torch.isfinite(block).all() for block in blocks):
                 broken.append(name)
@@ -111,33 +117,64 @@ def float32_bytes(outline: CheckpointOutline) -> int:
 def _check_vocabularies(outline: CheckpointOutline) -> None:
     """Refuse tokens without a row in the table of encoder or decoder."""
     prompt, genes = outline.prompt, outline.genes
-    rows = int(outline.decoder.vocab_size)
-    other = "the tokenizer belongs to another decoder, or tokens were added to it alone"
-    for what, ids, hint in (
-        ("the placeholder is", [prompt.placeholder_id], f"{other}; see --placeholder-token"),
-        ("the prompt has", (*prompt.prefix_ids, *prompt.suffix_ids), f"{other}; see --llama"),
-        (
-            "an end token (eos_token_id) is",
-            outline.settings.generation.eos_token_ids,
-            "correct generation_config.json or config.json in the folder of --llama",
+    check_text_vocabulary(
+        outline.tokenizer,
+        int(outline.decoder.vocab_size),
+        ends=outline.settings.generation.eos_token_ids,
+        folder="--llama",
+        others=(
+            ("the placeholder is", [prompt.placeholder_id], "--placeholder-token"),
+            ("the prompt has", (*prompt.prefix_ids, *prompt.suffix_ids), "--llama"),
         ),
-    ):
-        for token in ids:
-            if not 0 <= token < rows:
-                name = outline.tokenizer.convert_ids_to_tokens(token) if token >= 0 else None
-                shown = f"text token {token}" + (f" ({name!r})" if name else "")
-                problem = f"{what} {shown}, but the decoder's table has {rows} rows"
-                raise CheckpointError(problem, hint=hint)
+    )
     special = [token for token in genes.special_tokens().values() if token is not None]
     gene_rows = int(outline.encoder.vocab_size)
     for gene in (int(genes.token.max()), int(genes.token.min()), *special):
         if not 0 <= gene < gene_rows:
             problem = f"the vocabulary has gene token {gene}, but the encoder has {gene_rows} rows"
             raise CheckpointError(problem, hint="the genes belong to another encoder")
-    named = len(outline.tokenizer.get_vocab())
+
+
+def check_text_vocabulary(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int,
+    *,
+    ends: Sequence[int],
+    folder: str,
+    others: Sequence[tuple[str, Sequence[int], str]],
+) -> None:
+    """Refuse text tokens without a row in the decoder's table, and a tokenizer far too small.
+
+    Args:
+        tokenizer: The text tokenizer.
+        rows: Of the decoder's table.
+        ends: End tokens.
+        folder: The option that names the decoder's folder.
+        others: What has text tokens, as the start of a sentence; its tokens; the option to see.
+
+    Raises:
+        CheckpointError: Names the token.
+    """
+    other = "the tokenizer belongs to another decoder, or tokens were added to it alone"
+    uses = [(what, ids, f"{other}; see {option}") for what, ids, option in others]
+    correct = f"correct generation_config.json or config.json in the folder of {folder}"
+    for what, ids, hint in (*uses, ("an end token (eos_token_id) is", ends, correct)):
+        for token in ids:
+            if not 0 <= token < rows:
+                name = tokenizer.convert_ids_to_tokens(token) if token >= 0 else None
+                shown = f"text token {token}" + (f" ({name!r})" if name else "")
+                problem = f"{what} {shown}, but the decoder's table has {rows} rows"
+                raise CheckpointError(problem, hint=hint)
+    named = len(tokenizer.get_vocab())
     if 2 * named < rows:
         problem = f"the tokenizer has {named} tokens for the {rows} of the decoder"
         raise CheckpointError(problem, hint=f"most texts would be empty: {other}")
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        problem = f"{name} is {value}; it must be at least {least}"
+        raise CheckpointError(problem, hint=f"pass --{name.replace('_', '-')}")
 
 
 def _check_beams(generation: Generation) -> None:

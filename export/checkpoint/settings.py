@@ -108,13 +108,13 @@ def settings_of_parts(
         name=f"{geneformer.name}+{llama.name}",
         system_message="",  # no weights carry it: `render_prompt` asks for it
         generation=read_generation(options, llama, tokenizer),
-        licences=(_licence("encoder", geneformer), _licence("decoder", llama)),
+        licences=(licence_of("encoder", geneformer), licence_of("decoder", llama)),
     )
     return override_settings(settings, options)
 
 
-def _licence(part: str, folder: Path) -> Licence:
-    """The licence that the folder's model card names."""
+def licence_of(part: str, folder: Path) -> Licence:
+    """The licence that a folder's model card names, as the licence of a part."""
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     match = re.search(r"^license:\s*(\S+)\s*$", text, re.MULTILINE)

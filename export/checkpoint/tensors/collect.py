@@ -119,6 +119,30 @@ def collect_tensors(
     return collected
 
 
+def collect_decoder(
+    options: CheckpointOptions, folder: Path, decoder: ModelFamily
+) -> CollectedTensors:
+    """Open the folder of a decoder that stands alone, and the adapter that was trained on it.
+
+    Tensors stay on disk until they are used, as far as the files allow.
+
+    Raises:
+        CheckpointError: A file is missing or unreadable, or a tensor is none of a decoder's.
+    """
+    collected = CollectedTensors()
+    _collect_trained(options, collected)
+    if collected.trained is not None:
+        held = collected.trained.parts
+        held[DECODER] = decoder.named_as_in_module(held[DECODER])
+        strangers = [part for part in (ENCODER, PROJECTOR) if held[part]]
+        if strangers:
+            problem = f"the adapter {options.adapter} holds an {strangers[0]}, too"
+            hint = "it belongs to a Cell2Text model: pass --geneformer and --llama"
+            raise CheckpointError(problem, hint=hint)
+    _collect_base(folder, "model", DECODER, decoder, collected)
+    return collected
+
+
 def check_adapter(options: CheckpointOptions) -> None:
     """Refuse an adapter by its config alone, before any weight is read.
 

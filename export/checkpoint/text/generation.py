@@ -8,6 +8,7 @@ weights, the decoder's generation_config.json, and then its defaults.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +22,8 @@ from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.system.errors import CheckpointError
 
 GENERATION_CONFIG = "generation_config.json"
-# What the reference passes to `generate` when nothing says otherwise; beams: greedy.
-MAX_NEW_TOKENS, NO_REPEAT_NGRAM_SIZE = 100, 3
+# What Cell2Text's reference passes to `generate` when nothing says otherwise; beams: greedy.
+CELL2TEXT = {"max_new_tokens": 100, "no_repeat_ngram_size": 3}
 IGNORE = "--ignore-generation-config"
 
 # The defaults of transformers, with which a setting changes nothing; None never does.
@@ -129,7 +130,11 @@ class _File:
 
 
 def read_generation(
-    options: CheckpointOptions, llama: Path, tokenizer: PreTrainedTokenizerBase
+    options: CheckpointOptions,
+    llama: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    usual: Mapping[str, int] = CELL2TEXT,
 ) -> Generation:
     """The generation settings of a checkpoint in parts.
 
@@ -137,6 +142,7 @@ def read_generation(
         options: Where the checkpoint is, and the settings that win over all files.
         llama: The decoder's folder.
         tokenizer: Its end token counts where no file names one.
+        usual: What holds where nothing says otherwise.
 
     Raises:
         CheckpointError: A setting that changes the text and that the runtime does not have, one
@@ -157,18 +163,15 @@ def read_generation(
     if ignore and stated:
         _warn(f"{base.path} is left out as asked ({IGNORE}): {_listed(stated)}")
         stated = {}
-    _ask(base.path, stated, chosen, own)
+    if usual is CELL2TEXT:
+        _ask(base.path, stated, chosen, own)
     for file, values in ((reference, own), (base, stated)):
         _tell_of_replaced(file.path, values, chosen)
     if "num_beams" in stated and "num_beams" not in own:
         # transformers goes on searching unless the file says otherwise; the reference does not.
         stated.setdefault("early_stopping", False)
-    values = {
-        "max_new_tokens": MAX_NEW_TOKENS,
-        "no_repeat_ngram_size": NO_REPEAT_NGRAM_SIZE,
-        "eos_token_ids": _end_tokens(llama, tokenizer),
-    }
-    return Generation(**(values | stated | own | chosen))
+    ends = {"eos_token_ids": _end_tokens(llama, tokenizer)}
+    return Generation(**({**usual} | ends | stated | own | chosen))
 
 
 def option_values(options: CheckpointOptions) -> dict[str, Any]:
@@ -247,8 +250,7 @@ def _with_ends(file: _File) -> dict[str, Any]:
 
 def _ask(path: Path, stated: dict[str, Any], chosen: dict[str, Any], own: dict[str, Any]) -> None:
     """Refuse to guess where the file contradicts what the reference always passes itself."""
-    usual = {"max_new_tokens": MAX_NEW_TOKENS, "no_repeat_ngram_size": NO_REPEAT_NGRAM_SIZE}
-    for name, value in usual.items():
+    for name, value in CELL2TEXT.items():
         if name in chosen or name in own or stated.get(name, value) == value:
             continue
         option = f"--{name.replace('_', '-')}"

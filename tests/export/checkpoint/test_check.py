@@ -34,7 +34,7 @@ def outline_of(loaded, *, top_k=8, emb_layer=-1, projector=True, **changes):
 def test_a_usual_checkpoint_passes():
     loaded = tiny_checkpoint()
     check_outline(outline_of(loaded))
-    check_weights(loaded)
+    check_weights(loaded.model)
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_weights_that_are_not_finite_are_named(value):
     with torch.no_grad():
         loaded.model.decoder.model.norm.weight[3] = value
     with pytest.raises(CheckpointError, match=r"1 tensors .*: decoder\.model\.norm\.weight"):
-        check_weights(loaded)
+        check_weights(loaded.model)
