@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import save
@@ -19,6 +21,7 @@ from c2t.export.encoders.families import encoder_family
 from c2t.export.graphs.graph_builder import OPSET, no_progress
 from c2t.export.model.family import EncoderGraph
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
+from c2t.export.parity.result import ParityResult
 from c2t.export.phrases import write_phrases
 from c2t.export.projectors.families import cell_vectors, write_projector_graph
 from c2t.runtime.bundle.hashes import file_entries, sha256_of
@@ -32,8 +35,40 @@ from c2t.runtime.bundle.manifest import (
 )
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.cells.genes.organism import bundle_species
-from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.system.checked_read import json_bytes
+from c2t.runtime.system.errors import CheckpointError, OutputError
 from c2t.runtime.system.progress import Advance
+
+PARITY_NAME = "parity.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """The contents of `parity.json`: how far the graphs are from PyTorch, output by output."""
+
+    cells: str
+    results: tuple[ParityResult, ...]
+
+
+def write_parity(folder: Path, cells: str, results: Sequence[ParityResult]) -> None:
+    """Write what was compared with PyTorch."""
+    report = ParityReport(cells=cells, results=tuple(results))
+    (folder / PARITY_NAME).write_bytes(json_bytes(report))
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse a disk without room for a bundle.
+
+    Raises:
+        OutputError: It has less than `needed` bytes left.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        problem = (
+            f"the bundle needs about {needed / 1e9:.1f} GB, but {folder.parent} has "
+            f"{free / 1e9:.1f} GB left"
+        )
+        raise OutputError(problem, hint="free some room, or choose a place on another disk")
 
 
 def graph_bytes(loaded: LoadedCheckpoint) -> int:

@@ -18,6 +18,8 @@ from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions, read
 from c2t.runtime.command_line.options import ForceOption
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
+CELL2TEXT = "cell2text"
+FAMILIES = (CELL2TEXT, "cell2sentence")
 _HINT = "see `c2t export --help`"
 
 
@@ -44,7 +46,7 @@ def export(
     --reference gives that; when a check fails, none is left behind.
 
     Give one of: FOLDER; --geneformer and --llama with --checkpoint, --adapter or both;
-    --preset and --random.
+    --family and --model; --preset and --random.
     """
     named = {field.name: others[field.name] for field in fields(CheckpointOptions)}
     checkpoint = CheckpointOptions(**named)
@@ -70,13 +72,19 @@ def export(
 
 
 def _check_way(options: CheckpointOptions, preset: str | None, *, random: bool) -> None:
-    """Refuse all but one of the three ways to name a checkpoint, each of them complete."""
+    """Refuse all but one of the ways to name a checkpoint, each of them complete."""
+    if options.family not in (None, CELL2TEXT):
+        _check_other_family(options, preset)
+        return
     parts = {"geneformer": options.geneformer, "llama": options.llama}
     trained = (options.checkpoint, options.adapter)
     ways = [options.folder is not None, any([*parts.values(), *trained]), preset is not None]
     if sum(ways) != 1:
         given = "nothing" if not any(ways) else "more than one of them"
         problem = f"what to export is one of FOLDER, --geneformer ..., --preset; {given} was given"
+        if options.model is not None:
+            problem = f"--model {options.model} is a model of which family?"
+            raise UsageError(problem, hint="say it: --family cell2sentence")
         raise UsageError(problem, hint=_HINT)
     missing = [f"--{option}" for option, value in parts.items() if value is None]
     if ways[1] and (missing or not any(trained)):
@@ -85,6 +93,16 @@ def _check_way(options: CheckpointOptions, preset: str | None, *, random: bool) 
         raise UsageError(problem, hint=_HINT)
     if random != ways[2]:
         problem = "--preset and --random go together: a preset has sizes, no weights"
+        raise UsageError(problem, hint=_HINT)
+
+
+def _check_other_family(options: CheckpointOptions, preset: str | None) -> None:
+    """Refuse a family that is not known, and one without its model."""
+    if options.family not in FAMILIES:
+        problem = f"--family is {options.family!r}"
+        raise UsageError(problem, hint=f"it is one of {', '.join(FAMILIES)}")
+    if options.model is None or preset is not None:
+        problem = f"--family {options.family} takes --model FOLDER, and no preset"
         raise UsageError(problem, hint=_HINT)
 
 

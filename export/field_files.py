@@ -8,7 +8,7 @@ from pathlib import Path
 from c2t.export.field_rules import field_rules
 from c2t.export.model.loaded_checkpoint import CaptionFiles
 from c2t.export.term_table import term_table
-from c2t.runtime.fields.rules import RULES_NAME, rules_bytes
+from c2t.runtime.fields.rules import RULES_NAME, FieldRules, rules_bytes
 from c2t.runtime.fields.terms import TERMS_NAME
 
 
@@ -24,7 +24,13 @@ def check_fields(captions: CaptionFiles) -> None:
         term_table(captions.terms)
 
 
-def write_fields(captions: CaptionFiles, folder: Path, report: Callable[[str], None]) -> None:
+def write_fields(
+    captions: CaptionFiles,
+    folder: Path,
+    report: Callable[[str], None],
+    *,
+    usual: FieldRules | None = None,
+) -> None:
     """Write the rules for fields and the names of terms into a bundle's folder.
 
     Args:
@@ -32,8 +38,12 @@ def write_fields(captions: CaptionFiles, folder: Path, report: Callable[[str], N
             by the paper's template.
         folder: The bundle's.
         report: Told what was found, in a sentence.
+        usual: The rules of a model whose texts are none of the paper's, where no file has others.
     """
-    rules = field_rules(captions.fields, captions.phrases)
+    if usual is not None and captions.fields is None:
+        rules: FieldRules | None = usual
+    else:
+        rules = field_rules(captions.fields, captions.phrases)
     if rules is not None:
         (folder / RULES_NAME).write_bytes(rules_bytes(rules))
         names = ", ".join(rules.fields)

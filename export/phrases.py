@@ -54,6 +54,22 @@ def phrase_table(lines: Iterable[str], tokenizer: Tokenizer, end_token: int | No
     return build_phrase_table(captions, fragments)
 
 
+def write_answers(source: Path, folder: Path, tokenizer: Tokenizer, end_token: int | None) -> None:
+    """Write `phrases.npz` for a model that answers a prompt: each line is a whole answer.
+
+    A model is trained on the prompt, a space and the answer, so a space begins the text.
+
+    Raises:
+        CheckpointError: The file cannot be read, or has no line.
+    """
+    end = [] if end_token is None else [end_token]
+    answers = [
+        tokenizer.encode(f" {line.removesuffix('.')}.", add_special_tokens=False).ids + end
+        for line in read_phrases(source)
+    ]
+    build_phrase_table(answers, []).save(folder / PHRASES_NAME)
+
+
 def _names_cell_type(line: str) -> bool:
     """Whether it has the sentence that says the cell type, whatever that is."""
     number = PAPER_RULES.sentences.index(CELL_TYPE)

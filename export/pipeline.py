@@ -8,7 +8,6 @@ All that can be refused is refused before a weight is read.
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,15 @@ from pathlib import Path
 import torch
 
 from c2t.export.bundle_parts import (
+    check_space,
     creation_time,
     graph_bytes,
     make_manifest,
     write_graphs,
+    write_parity,
     write_tables,
 )
+from c2t.export.cell2sentence.outline import FAMILY as CELL2SENTENCE
 from c2t.export.checkpoint.check import (
     check_outline,
     check_projector,
@@ -34,8 +36,8 @@ from c2t.export.field_files import check_fields, write_fields
 from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
 from c2t.export.parity.check import check_parity
 from c2t.export.parity.reference import ReferenceCell, compare_with_reference, read_reference
-from c2t.export.parity.result import ParityResult
 from c2t.export.phrases import read_phrases
+from c2t.export.sentence_pipeline import export_sentences
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
@@ -49,11 +51,10 @@ from c2t.runtime.engines.table import EngineName
 from c2t.runtime.fields.open import open_fields
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.errors import OutputError, ParityError
+from c2t.runtime.system.errors import CheckpointError, ParityError
 from c2t.runtime.system.files import atomic_folder
 from c2t.runtime.system.progress import progress_bar
 
-PARITY_NAME = "parity.json"
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
 
 
@@ -83,14 +84,6 @@ class ExportOptions:
         source = self.preset if self.checkpoint is None else self.checkpoint
         assert source is not None
         return source
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParityReport:
-    """The contents of `parity.json`: how far the graphs are from PyTorch, output by output."""
-
-    cells: str
-    results: tuple[ParityResult, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +127,33 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
     # The folder is made first: a place that cannot be written is known at once.
     with atomic_folder(options.output, force=options.force) as folder:
         report("loading the checkpoint")
-        outline, examples = check_before_loading(options, folder)
-        loaded = outline.load(functools.partial(check_projector, outline))
-        report(f"recognised {loaded.layout}")
-        check_weights(loaded)
-        fill_folder(folder, loaded, examples, options.golden_cells, report)
-        check_bundle(folder, examples.reference, report)
+        reference = _fill(folder, options, report)
+        check_bundle(folder, reference, report)
     return open_bundle(options.output, verify=False)  # hashed a moment ago
+
+
+def _fill(folder: Path, options: ExportOptions, report: Report) -> Sequence[ReferenceCell]:
+    """Write the files of a bundle of any family; returns the reference cells."""
+    checkpoint = options.checkpoint
+    if checkpoint is not None and checkpoint.family == CELL2SENTENCE:
+        if options.reference is not None:
+            problem = "--reference does not go with --family cell2sentence"
+            hint = "the model is compared with transformers itself, which is the author's own code"
+            raise CheckpointError(problem, hint=hint)
+        export_sentences(
+            folder,
+            checkpoint,
+            cells=options.cells,
+            golden_cells=options.golden_cells,
+            report=report,
+        )
+        return ()
+    outline, examples = check_before_loading(options, folder)
+    loaded = outline.load(functools.partial(check_projector, outline))
+    report(f"recognised {loaded.layout}")
+    check_weights(loaded.model)
+    fill_folder(folder, loaded, examples, options.golden_cells, report)
+    return examples.reference
 
 
 def check_before_loading(
@@ -164,21 +177,6 @@ def check_before_loading(
     sequences, source = example_sequences(outline, options.cells)
     check_space(folder, float32_bytes(outline))
     return outline, Examples(sequences=sequences, source=source, reference=reference)
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Refuse a disk without room for a bundle.
-
-    Raises:
-        OutputError: It has less than `needed` bytes left.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        problem = (
-            f"the bundle needs about {needed / 1e9:.1f} GB, but {folder.parent} has "
-            f"{free / 1e9:.1f} GB left"
-        )
-        raise OutputError(problem, hint="free some room, or choose a place on another disk")
 
 
 def fill_folder(
@@ -205,8 +203,7 @@ def fill_folder(
     if not examples.reference and not loaded.random_weights:
         report("that is c2t's own reading of the checkpoint: no --reference was given")
     results = check_parity(loaded, folder, examples.sequences)
-    parity = ParityReport(cells=examples.source, results=tuple(results))
-    (folder / PARITY_NAME).write_bytes(json_bytes(parity))
+    write_parity(folder, examples.source, results)
     report("writing the expected texts")
     # Random weights never end a text: one cell to its full length says enough.
     count = 1 if loaded.random_weights else golden
@@ -253,8 +250,10 @@ def check_bundle(folder: Path, reference: Sequence[ReferenceCell], report: Repor
     report("opening the bundle")
     bundle = open_bundle(folder, verify=False)
     _check_texts(bundle)
-    parts = (bundle.genes, bundle.gene_embedding_tables, bundle.token_embedding)
-    assert all(part is not None for part in parts)
+    assert bundle.token_embedding is not None
+    if bundle.manifest.has_encoder:
+        assert bundle.genes is not None
+        assert bundle.gene_embedding_tables is not None
     open_fields(bundle)
     if PHRASES_NAME in bundle.manifest.files:
         load_phrase_table(bundle.file(PHRASES_NAME), bundle.manifest.decoder.vocabulary_size)

@@ -1,1 +1,1 @@
-"""Cell2Sentence: a decoder that reads a cell as a sentence of gene names; no encoder, no projector."""
+"""Cell2Sentence: a decoder alone, which reads a cell as a sentence of gene names."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import count, islice
 
 _FAMILIES = (
-    *("RPL", "RPS", "MT-ND", "HLA-D", "CD", "TMSB", "ZNF", "SLC25A", "KRT", "CXCL", "TMEM", "IGHG"),
-    *("HIST1H", "EEF1A", "S100A", "LINC00", "FTL", "MALAT", "NDUFB", "COX", "PTPRC", "HSPA", "GAPDH"),
+    *("RPL", "RPS", "MT-ND", "HLA-D", "CD", "TMSB", "ZNF", "SLC25A", "KRT", "CXCL", "TMEM"),
+    *("IGHG", "HIST1H", "EEF1A", "S100A", "LINC00", "FTL", "MALAT", "NDUFB", "PTPRC", "HSPA"),
 )
 
 

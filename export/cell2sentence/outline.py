@@ -140,8 +140,8 @@ def outline_sentences(options: CheckpointOptions) -> SentenceOutline:
     generation = read_generation(options, folder, tokenizer, usual=GENERATION)
     if generation.no_repeat_ngram_size:
         problem = (
-            f"no_repeat_ngram_size is {generation.no_repeat_ngram_size}: `generate` counts what the "
-            "prompt says, too, and c2t only the text"
+            f"no_repeat_ngram_size is {generation.no_repeat_ngram_size}: `generate` also counts "
+            "what the prompt says, and c2t only the text"
         )
         raise CheckpointError(problem, hint="pass --no-repeat-ngram-size 0")
     fixed, around, typical = _lengths(text, tokenizer, genes, organisms)

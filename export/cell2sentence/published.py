@@ -1,4 +1,4 @@
-"""What is published of the Cell2Sentence family: its prompt, its organisms, its usual number of genes.
+"""What is published of the Cell2Sentence family: prompt, organisms, usual number of genes.
 
 Source: Rizvi et al., 2025 (doi 10.1101/2025.04.14.648850) and the package `cell2sentence` 1.2.0:
 `prompts/single_cell_cell_type_prediction_prompts.json`, `prompt_formatter.py`, `tasks.py`. Models

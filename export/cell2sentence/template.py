@@ -96,9 +96,7 @@ def with_bundle_fields(template: str, top_genes: int) -> str:
     return "".join(parts)
 
 
-def template_parts(
-    template: str, tokenizer: PreTrainedTokenizerBase, *, longest: int
-) -> Template:
+def template_parts(template: str, tokenizer: PreTrainedTokenizerBase, *, longest: int) -> Template:
     """What a bundle keeps of a template.
 
     The tokens around it are those that the tokenizer adds to any text, such as Gemma's <bos>.

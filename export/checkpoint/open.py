@@ -15,6 +15,9 @@ from c2t.export.checkpoint.preset import outline_preset
 from c2t.export.model.loaded_checkpoint import CheckpointOutline, LoadedCheckpoint
 from c2t.runtime.system.errors import CheckpointError
 
+CELL2TEXT = "cell2text"
+# Options of other families.
+_OF_OTHERS = ("model", "template", "top_genes", "organism")
 # A folder that `save_checkpoint` wrote holds these itself; a second answer could contradict it.
 _IN_FOLDER = (
     "geneformer",
@@ -45,6 +48,7 @@ def outline_checkpoint(options: CheckpointOptions | PresetOptions) -> Checkpoint
     """
     if isinstance(options, PresetOptions):
         return outline_preset(options)
+    _check_family(options)
     if options.folder is None:
         return outline_parts(options)
     values = {name: getattr(options, name) for name in _IN_FOLDER}
@@ -54,6 +58,18 @@ def outline_checkpoint(options: CheckpointOptions | PresetOptions) -> Checkpoint
         problem = f"{options.folder} carries its own parts; also given: {names}"
         raise CheckpointError(problem, hint="pass the folder alone, or the parts without it")
     return outline_folder(options.folder, options)
+
+
+def _check_family(options: CheckpointOptions) -> None:
+    """Refuse another family, and options that only others have."""
+    if options.family not in (None, CELL2TEXT):
+        problem = f"there is no family {options.family!r}"
+        raise CheckpointError(problem, hint="--family is cell2text or cell2sentence")
+    given = [name for name in _OF_OTHERS if getattr(options, name) is not None]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        problem = f"a Cell2Text checkpoint does not have these: {names}"
+        raise CheckpointError(problem, hint="they go with --family cell2sentence")
 
 
 def load_checkpoint(options: CheckpointOptions | PresetOptions) -> LoadedCheckpoint:

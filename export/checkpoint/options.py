@@ -20,12 +20,40 @@ class CheckpointOptions:
     """Where the parts of a checkpoint are, and settings that it does not hold.
 
     Either `folder` alone names a folder that `save_checkpoint` wrote, or `geneformer` and `llama`
-    name Hugging Face folders beside `checkpoint` (full state dict) or `adapter` (PEFT) or both.
+    name Hugging Face folders beside `checkpoint` (full state dict) or `adapter` (PEFT) or both, or
+    `family` and `model` name a published model of another family.
     None leaves a setting to the checkpoint, then to its documented default.
     """
 
     folder: Annotated[
         Path | None, typer.Argument(help="A checkpoint folder that c2t saved itself.")
+    ] = None
+    # Default: `FAMILIES[0]`, Cell2Text.
+    family: Annotated[
+        str | None,
+        typer.Option(help="Whose model it is: cell2text (the default) or cell2sentence."),
+    ] = None
+    model: Annotated[
+        Path | None,
+        typer.Option(help="With --family: the model's folder, as it is published."),
+    ] = None
+    # Default: `c2t.export.cell2sentence.published.DEFAULT`.
+    template: Annotated[
+        str | None,
+        typer.Option(help="Cell2Sentence: the prompt, by its name (cell-type) or from a file."),
+    ] = None
+    # Default: `c2t.export.cell2sentence.published.TOP_GENES`.
+    top_genes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cell2Sentence: genes of a sentence, the highest counts first."),
+    ] = None
+    # Default: all that the family was trained on.
+    organism: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Cell2Sentence: whose cells the model knows, human or mouse; or "
+            "'human=WORDS' for other words in the prompt. Several may be given."
+        ),
     ] = None
     geneformer: Annotated[
         Path | None, typer.Option(help="Geneformer's folder: config.json and weights.")
