@@ -19,119 +19,56 @@ import llama_cpp
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
+from c2t.export.peers.gguf_file import check_architecture, write_gguf
 from c2t.export.projectors.families import cell_vectors
 from c2t.kernels.native import core_count
 from c2t.runtime.system.errors import EngineError
 
 ROOM = 128  # tokens behind the prompt
-Q8_0 = gguf.GGMLQuantizationType.Q8_0
 NO_FLASH_ATTENTION = 0  # llama.cpp's enumeration; its fused attention computes in half precision
-NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-LINEARS = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
+FLOAT32 = gguf.GGMLQuantizationType.F32
 
 
-def write_gguf(llama: LlamaForCausalLM, path: Path, *, quantised: bool = False) -> None:
-    """Write a Llama's weights, without a vocabulary: in float32, or its matrices in Q8_0."""
-    config = llama.config
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
-    writer.add_rope_dimension_count(config.head_dim)
-    writer.add_rope_freq_base(config.rope_theta)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("none")
-    weights = llama.state_dict()
-
-    def add(name: str, tensor: torch.Tensor) -> None:
-        values = tensor.detach().float().contiguous().numpy()
-        if quantised and values.ndim == 2:
-            blocks = gguf.quants.quantize(values, Q8_0)
-            writer.add_tensor(name, blocks, raw_dtype=Q8_0)
-        else:
-            writer.add_tensor(name, values)
-
-    add("token_embd.weight", weights["model.embed_tokens.weight"])
-    add("output_norm.weight", weights["model.norm.weight"])
-    if not config.tie_word_embeddings:
-        add("output.weight", weights["lm_head.weight"])
-    # What Llama 3 divides the rotary frequencies by.
-    plain = config.rope_theta ** -(torch.arange(0, config.head_dim, 2).float() / config.head_dim)
-    add("rope_freqs.weight", plain / llama.model.rotary_emb.inv_freq)
-    for layer in range(config.num_hidden_layers):
-        source, target = f"model.layers.{layer}", f"blk.{layer}"
-        for ours, theirs in NORMS.items():
-            add(f"{target}.{theirs}.weight", weights[f"{source}.{ours}.weight"])
-        for ours, theirs in LINEARS.items():
-            matrix = weights[f"{source}.{ours}.weight"]
-            if theirs in ("attn_q", "attn_k"):
-                matrix = _interleaved(matrix, config.head_dim)
-            add(f"{target}.{theirs}.weight", matrix)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def _interleaved(matrix: torch.Tensor, head_size: int) -> torch.Tensor:
-    """Rows [heads * size, D] in llama.cpp's order: it rotates neighbours, not halves of a head."""
-    return matrix.unflatten(0, (-1, 2, head_size // 2)).transpose(1, 2).flatten(0, 2)
-
-
-class LlamaCppDecoder:
-    """The decoder with llama.cpp: one sequence.
+class LlamaCpp:
+    """A decoder with llama.cpp: one sequence.
 
     Args:
-        loaded: The checkpoint.
+        decoder: Its weights, in float32.
+        capacity: Most tokens of a prompt and its text.
         threads: Threads; None: all cores.
         quantised: Q8_0 weights and llama.cpp's default cache, not float32.
+
+    Raises:
+        EngineError: llama.cpp is not compared with such a decoder, or cannot open it.
     """
 
-    takes_vectors = True
-
     def __init__(
-        self, loaded: LoadedCheckpoint, threads: int | None = None, *, quantised: bool = False
+        self,
+        decoder: PreTrainedModel,
+        *,
+        capacity: int,
+        threads: int | None = None,
+        quantised: bool = False,
     ) -> None:
         self.name = "llama.cpp Q8_0" if quantised else "llama.cpp"
-        llama = loaded.model.decoder
-        if llama.config.model_type != "llama":
-            problem = f"llama.cpp is not compared with decoders of type {llama.config.model_type!r}"
-            raise EngineError(problem, hint="leave llama.cpp out of --against")
-        self._table = llama.get_input_embeddings().weight.detach()
-        self._vocabulary = int(llama.config.vocab_size)
+        check_architecture(decoder)
+        self._vocabulary = int(decoder.config.vocab_size)
         self._length = 0
-        rows = cell_vectors(loaded.model.projector.config, loaded.model.top_k)
-        prompt = loaded.prompt
-        capacity = len(prompt.prefix_ids) + rows + len(prompt.suffix_ids) + ROOM
         llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         model_settings = llama_cpp.llama_model_default_params()
         model_settings.n_gpu_layers = 0
         with tempfile.TemporaryDirectory() as folder:  # once opened, the file stays mapped
             path = Path(folder) / "decoder.gguf"
-            write_gguf(llama, path, quantised=quantised)
+            write_gguf(decoder, path, quantised=quantised)
             self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_settings)
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = settings.n_batch = settings.n_ubatch = capacity
         if not quantised:
-            settings.type_k = settings.type_v = gguf.GGMLQuantizationType.F32
+            settings.type_k = settings.type_v = FLOAT32
             settings.flash_attn_type = NO_FLASH_ATTENTION
         settings.no_perf = True
         # llama.cpp takes four threads by default, however many cores there are.
@@ -141,12 +78,11 @@ class LlamaCppDecoder:
             problem = "llama.cpp cannot open the decoder"
             raise EngineError(problem, hint="leave llama.cpp out of --against")
 
-    def prefill(
-        self, prefix: Sequence[int], vectors: NDArray[np.float32], suffix: Sequence[int]
-    ) -> NDArray[np.float32]:
-        """Run the whole prompt; logits [V] of the first text token."""
-        before, after = (self._table[torch.tensor(list(ids))].numpy() for ids in (prefix, suffix))
-        return self.prefill_rows(np.concatenate((before, vectors, after)))
+    def prefill_tokens(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Run text tokens as the prompt; logits [V] after the last."""
+        self._forget(0)
+        self._length = len(tokens)
+        return self._run(_tokens(tokens), len(tokens), 0, last_only=True)
 
     def prefill_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run embedded tokens [T, D] as the prompt; logits [V] after the last."""
@@ -160,17 +96,12 @@ class LlamaCppDecoder:
     def step(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """Run tokens behind the prompt; logits [V] after the last."""
         self._forget(self._length)
-        batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
-        for place, token in enumerate(tokens):
-            batch.token[place] = token
-        return self._run(batch, len(tokens), self._length, last_only=False)
+        return self._run(_tokens(tokens), len(tokens), self._length, last_only=False)
 
     def go_on(self, token: int) -> NDArray[np.float32]:
         """Run the next token of a text, which stays in the cache; logits [V] after it."""
-        batch = llama_cpp.llama_batch_init(1, 0, 1)
-        batch.token[0] = token
         self._length += 1
-        return self._run(batch, 1, self._length - 1, last_only=False)
+        return self._run(_tokens([token]), 1, self._length - 1, last_only=False)
 
     def _run(self, batch: Any, count: int, first: int, *, last_only: bool) -> NDArray[np.float32]:
         batch.n_tokens = count
@@ -192,6 +123,42 @@ class LlamaCppDecoder:
     def _forget(self, length: int) -> None:
         memory = llama_cpp.llama_get_memory(self._context)
         llama_cpp.llama_memory_seq_rm(memory, 0, length, -1)
+
+
+class LlamaCppDecoder(LlamaCpp):
+    """The decoder of a checkpoint with cell vectors; see `LlamaCpp`.
+
+    Args:
+        loaded: The checkpoint.
+        threads: Threads; None: all cores.
+        quantised: Q8_0 weights and llama.cpp's default cache, not float32.
+    """
+
+    takes_vectors = True
+
+    def __init__(
+        self, loaded: LoadedCheckpoint, threads: int | None = None, *, quantised: bool = False
+    ) -> None:
+        decoder, prompt = loaded.model.decoder, loaded.prompt
+        self._table = decoder.get_input_embeddings().weight.detach()
+        rows = cell_vectors(loaded.model.projector.config, loaded.model.top_k)
+        capacity = len(prompt.prefix_ids) + rows + len(prompt.suffix_ids) + ROOM
+        super().__init__(decoder, capacity=capacity, threads=threads, quantised=quantised)
+
+    def prefill(
+        self, prefix: Sequence[int], vectors: NDArray[np.float32], suffix: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Run the whole prompt; logits [V] of the first text token."""
+        before, after = (self._table[torch.tensor(list(ids))].numpy() for ids in (prefix, suffix))
+        return self.prefill_rows(np.concatenate((before, vectors, after)))
+
+
+def _tokens(tokens: Sequence[int]) -> Any:
+    """A batch of text tokens."""
+    batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
+    for place, token in enumerate(tokens):
+        batch.token[place] = token
+    return batch
 
 
 @llama_cpp.llama_log_callback
