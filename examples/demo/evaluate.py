@@ -19,12 +19,11 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from c2t.examples.demo.describing import Speaker, accuracy, describe, field, macro_accuracy
-from c2t.examples.demo.gene_table import counts_of_genes
 from c2t.examples.demo.preparation import Preparation, Sources, prepare
-from c2t.examples.demo.sampling import CellPool, cell_tokens
+from c2t.examples.demo.sampling import CellPool, cell_tokens, permuted_pool
 from c2t.export.checkpoint.folder import load_checkpoint_folder
 from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.inputs.rank_value import RankValueInput
@@ -60,21 +59,6 @@ def check_tokens(ready: Preparation, longest: int, layer_norm_epsilon: float) ->
             problem = f"cell {cell}: training and run time rank its genes differently"
             raise ValueError(problem)
     return len(runtime.tokens)
-
-
-def permuted_pool(ready: Preparation, *, seed: int) -> CellPool:
-    """The same cells, the counts of each permuted over the genes of its own file."""
-    rng = np.random.default_rng(seed)
-    names = ready.genes.ensembl_id.astype(str).tolist()
-    permuted = []
-    for labelled in ready.sets:
-        counts = labelled.counts
-        columns = [
-            rng.choice(counts.shape[1], size=n, replace=False) for n in np.diff(counts.indptr)
-        ]
-        moved = csr_matrix((counts.data, np.concatenate(columns), counts.indptr), counts.shape)
-        permuted.append(counts_of_genes(replace(labelled, counts=moved), names))
-    return replace(ready.pool, counts=vstack(permuted).tocsr())
 
 
 def through_panel(pool: CellPool, panel: NDArray[np.bool_]) -> CellPool:
@@ -138,7 +122,7 @@ def evaluate(ready: Preparation, speaker: Speaker) -> dict[str, Any]:
     longest = int(speaker.model.encoder.config.max_position_embeddings)
     checked = check_tokens(ready, longest, speaker.model.encoder.config.layer_norm_eps)
     typer.echo(f"gene tokens as at run time in {checked} cells", err=True)
-    control = permuted_pool(ready, seed=0)
+    control = permuted_pool(ready.pool, ready.sets, ready.genes, seed=0)
     results: dict[str, Any] = {}
     for index, labelled in enumerate(ready.sets):
         cells = np.flatnonzero((ready.pool.set_of == index) & ready.pool.held_out).tolist()

@@ -6,13 +6,15 @@ to recognise the file instead of the cell.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
-from c2t.examples.demo.gene_table import FIRST_GENE_TOKEN
+from c2t.examples.demo.cells import LabelledSet
+from c2t.examples.demo.gene_table import FIRST_GENE_TOKEN, counts_of_genes
+from c2t.export.model.genes import EncoderVocabulary
 
 DECISION_WEIGHT = {
     "template": 0.3,
@@ -128,3 +130,20 @@ def balanced_draw(
     edges = np.cumsum(chance[order])
     points = (np.arange(number) + rng.random()) / number * edges[-1]
     return rng.permutation(order[np.minimum(np.searchsorted(edges, points), len(order) - 1)])
+
+
+def permuted_pool(
+    pool: CellPool, sets: Sequence[LabelledSet], genes: EncoderVocabulary, *, seed: int
+) -> CellPool:
+    """The same cells, the counts of each permuted over the genes of its own file: a control."""
+    rng = np.random.default_rng(seed)
+    names = genes.ensembl_id.astype(str).tolist()
+    permuted = []
+    for labelled in sets:
+        counts = labelled.counts
+        columns = [
+            rng.choice(counts.shape[1], size=n, replace=False) for n in np.diff(counts.indptr)
+        ]
+        moved = csr_matrix((counts.data, np.concatenate(columns), counts.indptr), counts.shape)
+        permuted.append(counts_of_genes(replace(labelled, counts=moved), names))
+    return replace(pool, counts=vstack(permuted).tocsr())
