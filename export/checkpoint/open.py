@@ -32,6 +32,7 @@ _IN_FOLDER = (
     "top_k",
     "perceiver_heads",
     "perceiver_positions",
+    "qformer_heads",
     "lora_alpha",
     "ignore_generation_config",
 )

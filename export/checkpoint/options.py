@@ -102,6 +102,10 @@ class CheckpointOptions:
         bool | None,
         typer.Option(help="Whether a perceiver adds positions, where its save does not tell."),
     ] = None
+    # Default: PubMedBERT's 12 where its width is 768; else it is asked for.
+    qformer_heads: Annotated[
+        int | None, typer.Option(min=1, help="Heads of a Q-Former projector not 768 wide.")
+    ] = None
     # Default: adapter_config.json or what the training run left; else it is asked for.
     lora_alpha: Annotated[
         float | None, typer.Option(help="Alpha of LoRA weights that come without a config.")
@@ -180,7 +184,9 @@ class PresetOptions:
     """Which random checkpoint to make."""
 
     preset: str  # "DECODER+ENCODER", like "llama-3.2-1b+geneformer-v2-104m"
-    projector: Annotated[str, typer.Option(help="Its projector: mlp or perceiver.")] = "mlp"
+    projector: Annotated[str, typer.Option(help="Its projector: mlp, perceiver or qformer.")] = (
+        "mlp"
+    )
     # The same seed gives the same weights.
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0
     top_k: int = 256  # encoder rows that an mlp sees

@@ -90,6 +90,7 @@ def projector_facts(options: CheckpointOptions, reference: ReferenceConfig) -> P
     return ProjectorFacts(
         heads=next(iter(stated), None) if heads is None else heads,
         positions=reference.use_position_encoding if positions is None else positions,
+        qformer_heads=options.qformer_heads,
     )
 
 

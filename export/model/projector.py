@@ -17,12 +17,14 @@ class ProjectorFacts:
     """What a projector's weights do not show; None: not stated anywhere.
 
     Attributes:
-        heads: Attention heads: nn.MultiheadAttention leaves no trace of them.
+        heads: Attention heads of a perceiver: nn.MultiheadAttention leaves no trace of them.
         positions: Whether positions are added to the input: a buffer that some saves leave out.
+        qformer_heads: Attention heads of a Q-Former, where its width does not tell them.
     """
 
     heads: int | None = None
     positions: bool | None = None
+    qformer_heads: int | None = None
 
 
 NOTHING_STATED = ProjectorFacts()
@@ -39,16 +41,21 @@ class ProjectorConfig:
     input_width: int  # H of the encoder
     output_width: int  # D of the decoder
     dropout: float = 0.0  # for training only; in `mlp`, > 0 shifts the indices of the second half
-    # mlp
-    hidden: int = 0  # intermediate_size
-    bias: bool = True
+    # mlp: intermediate_size; qformer: hidden_size of its BERT
+    hidden: int = 0
+    bias: bool = True  # mlp
+    # perceiver and qformer
+    heads: int = DEFAULT_PERCEIVER_HEADS
+    feed_forward: int = 0  # intermediate_size
     # perceiver
     num_latents: int = 0
-    heads: int = DEFAULT_PERCEIVER_HEADS
     cross_layers: int = 1
     self_layers: int = 4
-    feed_forward: int = 0  # intermediate_size
     positions: int = 0  # rows of the sinusoidal table; 0: none is added
+    # qformer
+    queries: int = 0
+    layers: int = 0
+    cross_every: int = 0  # every how many layers, from the first on, the rows are read
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.projector import NOTHING_STATED, Projector, ProjectorConfig, ProjectorFacts
-from c2t.export.projectors import mlp, perceiver
+from c2t.export.projectors import mlp, perceiver, qformer
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
 
@@ -37,6 +37,7 @@ class ProjectorFamily:
         size: The size that tells two of them apart, in words.
         preset: The published sizes, from the hidden sizes of encoder and decoder.
         write_nodes: Adds the nodes of a module behind the input `hidden`; returns their result.
+        unneeded: Whether no output depends on a tensor of that name that saves hold.
     """
 
     module: type[Projector]
@@ -48,8 +49,10 @@ class ProjectorFamily:
     size: Callable[[ProjectorConfig], str]
     preset: Callable[[int, int], ProjectorConfig]
     write_nodes: Callable[[GraphBuilder, Any], str]
+    unneeded: Callable[[str], bool] = lambda name: False
 
 
+# A Q-Former comes before the perceiver, as both have an `input_projection`.
 FAMILIES = {
     "mlp": ProjectorFamily(
         module=mlp.MlpProjector,
@@ -61,6 +64,18 @@ FAMILIES = {
         size=mlp.size,
         preset=mlp.preset,
         write_nodes=mlp.write_nodes,
+    ),
+    "qformer": ProjectorFamily(
+        module=qformer.QFormerProjector,
+        marks=qformer.MARKS,
+        config_from_shapes=qformer.config_from_shapes,
+        check_config=qformer.check_config,
+        buffers=qformer.buffers,
+        vectors=qformer.vectors,
+        size=qformer.size,
+        preset=qformer.preset,
+        write_nodes=qformer.write_nodes,
+        unneeded=qformer.unneeded,
     ),
     "perceiver": ProjectorFamily(
         module=perceiver.PerceiverProjector,

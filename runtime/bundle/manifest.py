@@ -87,8 +87,9 @@ class Projector:
     D is the decoder's hidden size; without a decoder it is the size of the joint space.
     """
 
-    kind: str  # "mlp" | "perceiver" | ...
-    vectors: int  # most vectors a cell can have: top_k (mlp), the number of latents (perceiver)
+    kind: str  # "mlp" | "perceiver" | "qformer" | ...
+    # Most vectors a cell can have: top_k (mlp), the number of latents (perceiver) or queries.
+    vectors: int
 
 
 class Decoder(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
+import torch
 from transformers import PretrainedConfig
 
 from c2t.export.decoders import families as decoders
@@ -37,7 +38,7 @@ def test_presets_are_configs_that_their_family_exports(
         (decoders.decoder_family, "gpt2", "gpt_neox (GPT-NeoX)"),
         (decoders.decoder_family, None, "llama (Llama)"),
         (decoders.decoder_family, ["llama"], "llama (Llama)"),
-        (projectors.projector_family, "qformer", "`mlp` or `perceiver`"),
+        (projectors.projector_family, "abstractor", "`qformer` or `perceiver`"),
     ],
 )
 def test_unknown_families_are_refused_with_the_known_ones(
@@ -52,11 +53,13 @@ def test_unknown_families_are_refused_with_the_known_ones(
 @pytest.mark.parametrize("kind", projectors.FAMILIES)
 def test_a_projector_is_recognised_by_its_weights(kind: str) -> None:
     config = projectors.FAMILIES[kind].preset(16, 24)
-    model = projectors.build_projector(config)
+    with torch.device("meta"):
+        model = projectors.build_projector(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     facts = ProjectorFacts(heads=config.heads)
     assert projectors.projector_config_from_shapes(shapes, facts) == config
-    assert projectors.cell_vectors(config, 7) == (7 if model.takes_top_k else config.num_latents)
+    fixed = config.num_latents or config.queries
+    assert projectors.cell_vectors(config, 7) == (7 if model.takes_top_k else fixed)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,7 @@ def test_a_projector_is_recognised_by_its_weights(kind: str) -> None:
     [
         ProjectorConfig(kind="mlp", input_width=4, output_width=4),
         ProjectorConfig(kind="perceiver", input_width=4, output_width=4),
+        ProjectorConfig(kind="qformer", input_width=4, output_width=4, hidden=4, heads=2),
         ProjectorConfig(
             kind="perceiver", input_width=4, output_width=4, num_latents=2, feed_forward=8, heads=0
         ),

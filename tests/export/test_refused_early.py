@@ -125,11 +125,11 @@ def test_configs_that_their_family_does_not_export(
 def test_unknown_projector(damaged: Path, tmp_path: Path) -> None:
     path = damaged / "config.json"
     config = json.loads(path.read_text())
-    config["projector"]["kind"] = "qformer"
+    config["projector"]["kind"] = "abstractor"
     path.write_text(json.dumps(config))
     error = refused(damaged, tmp_path / "out")
-    assert "'qformer'" in error.problem
-    assert "`mlp` or `perceiver`" in error.hint
+    assert "'abstractor'" in error.problem
+    assert "`qformer` or `perceiver`" in error.hint
 
 
 def test_a_disk_without_room(

@@ -194,10 +194,21 @@ def tiny_llama(sizes: TinySizes = TinySizes(), seed: int = 0) -> LlamaForCausalL
 
 
 def tiny_projector_config(sizes: TinySizes = TinySizes()) -> ProjectorConfig:
-    """An mlp, or a perceiver with two self-attention blocks."""
+    """An mlp, a perceiver with two self-attention blocks, or a Q-Former of three layers."""
     widths = {"input_width": sizes.encoder_width, "output_width": sizes.decoder_width}
     if sizes.projector == "mlp":
         return ProjectorConfig(kind="mlp", hidden=20, dropout=sizes.projector_dropout, **widths)
+    if sizes.projector == "qformer":
+        return ProjectorConfig(
+            kind="qformer",
+            hidden=32,
+            queries=sizes.num_latents,
+            heads=2,
+            layers=3,
+            cross_every=2,
+            feed_forward=36,
+            **widths,
+        )
     return ProjectorConfig(
         kind="perceiver",
         num_latents=sizes.num_latents,

@@ -73,8 +73,9 @@ def build_projector_with(config: ProjectorConfig, tensors: Mapping[str, Tensor])
     """
     with torch.device("meta"):
         model = build_projector(config)
-    constants = projector_family(config.kind).buffers(config)
-    fill(model, {**constants, **tensors}, part="projector", tied={})
+    family = projector_family(config.kind)
+    needed = {name: tensor for name, tensor in tensors.items() if not family.unneeded(name)}
+    fill(model, {**family.buffers(config), **needed}, part="projector", tied={})
     return _finished(model)
 
 

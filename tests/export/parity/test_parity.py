@@ -49,8 +49,9 @@ def sequences(sizes: TinySizes) -> list[list[int]]:
         TinySizes(),
         TinySizes(tied=False, projector_dropout=0.1, version=1),
         TinySizes(projector="perceiver"),
+        TinySizes(projector="qformer"),
     ],
-    ids=["mlp", "mlp untied v1", "perceiver"],
+    ids=["mlp", "mlp untied v1", "perceiver", "qformer"],
 )
 def test_graphs_agree_with_pytorch(tmp_path: Path, sizes: TinySizes) -> None:
     loaded = tiny_checkpoint(sizes)

@@ -19,6 +19,15 @@ PERCEIVER = {
     "num_latents": 6,
     "feed_forward": 72,
 }
+QFORMER = {
+    "kind": "qformer",
+    "input_width": 32,
+    "output_width": 48,
+    "hidden": 40,
+    "queries": 6,
+    "heads": 2,
+    "feed_forward": 72,
+}
 CONFIGS = {
     "mlp": ProjectorConfig(**MLP),
     "mlp with dropout, no bias": ProjectorConfig(**MLP, dropout=0.1, bias=False),
@@ -26,6 +35,8 @@ CONFIGS = {
     "perceiver with two cross layers": ProjectorConfig(
         **PERCEIVER, heads=8, cross_layers=2, self_layers=1
     ),
+    "qformer": ProjectorConfig(**QFORMER, layers=3, cross_every=2),
+    "qformer that reads the rows once": ProjectorConfig(**QFORMER, layers=2, cross_every=2),
 }
 
 

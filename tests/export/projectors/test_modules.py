@@ -91,8 +91,8 @@ def test_strangers_are_errors(names, match):
 
 
 def test_unknown_kind():
-    with pytest.raises(CheckpointError, match="'qformer'"):
-        build_projector(ProjectorConfig(kind="qformer", input_width=1, output_width=1))
+    with pytest.raises(CheckpointError, match="'abstractor'"):
+        build_projector(ProjectorConfig(kind="abstractor", input_width=1, output_width=1))
 
 
 def test_sinusoidal_table():
