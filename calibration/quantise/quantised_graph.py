@@ -6,8 +6,9 @@
 
 One decision: each linear has its own Q/DQ pair, even if two share an input. ONNX Runtime runs a
 linear on integers only if its quantised input has a single reader; else it widens it to float32 in
-every run. A Gemm it fuses only if zero points are written out. The two matrix products of attention
-stay float32.
+every run. It joins equal pairs, so those of one input differ in the last bit of their scales. A
+Gemm it fuses only if zero points are written out. The two matrix products of attention stay
+float32.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class _Writer:
         self._recipe = recipe
         self._initializers: list[TensorProto] = []
         self._stored: dict[str, StoredRows] = {}  # matrices written so far, by name
+        self._scales: set[tuple[str, float]] = set()  # inputs and their scales so far
 
     def model(self) -> onnx.ModelProto:
         """The new graph; writes its tensors to the data file."""
@@ -172,7 +174,7 @@ class _Writer:
             self._add(weight, quantise(matrix, scales))
             self._add(f"{weight}.scale", scales)
         self._add(f"{weight}.zero_point", np.zeros(linear.outputs, np.int8))
-        self._add(f"{prefix}.input.scale", np.array(recipe.scale, np.float32))
+        self._add(f"{prefix}.input.scale", self._own_scale(linear, recipe))
         if not any(tensor.name == ZERO for tensor in self._initializers):
             self._add(ZERO, np.array(0, np.int8))
         scale = [f"{prefix}.input.scale", ZERO]
@@ -191,6 +193,14 @@ class _Writer:
             name = f"{prefix}.{end}"
             attributes = {} if along is None else {"axis": along}
             yield helper.make_node(operator, inputs, [name], name=name, **attributes)
+
+    def _own_scale(self, linear: Linear, recipe: LinearRecipe) -> NDArray[np.float32]:
+        """The scale of an input, a bit larger where another linear has the same one already."""
+        scale = np.float32(recipe.scale)
+        while (linear.input, float(scale)) in self._scales:
+            scale = np.nextafter(scale, np.float32(np.inf))
+        self._scales.add((linear.input, float(scale)))
+        return np.array(scale, np.float32)
 
     def _block_linear(
         self, linear: Linear, recipe: LinearRecipe, node: onnx.NodeProto

@@ -29,6 +29,7 @@ from c2t.runtime.engines.cpu.session import open_session
 SIZES = {
     "mlp": TinySizes(),
     "perceiver": TinySizes(projector="perceiver", tied=False),
+    "qformer": TinySizes(projector="qformer"),
 }
 DECODER_LINEARS = ("attention.qkv", "attention.output", "mlp.gate_up", "mlp.down")
 
