@@ -7,6 +7,7 @@ variation of a training cell. Training of the joint space then takes minutes.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +30,14 @@ from c2t.export.model.model import Cell2TextModel
 
 CHECKPOINT = Path(__file__).parent.parent / "demo" / "checkpoint"
 BATCH = 32
+MOST_OF_GROUP = 300  # training cells of one label in one file; more of them teach little more
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmbeddedCells:
-    """All labelled cells, each as the mean [H] of the encoder's output over its genes.
+    """Labelled cells, each as the mean [H] of the encoder's output over its genes.
+
+    Held-out cells are all there, of the others at most `MOST_OF_GROUP` of each label of a file.
 
     Attributes:
         cell_types: [N] names of the caption table.
@@ -77,34 +81,44 @@ def embed_labelled_cells(
     model, genes = checkpoint.model, checkpoint.genes
     pool = _pool(sets, genes.ensembl_id.astype(str).tolist(), genes.median, table)
     longest = int(model.encoder.config.max_position_embeddings)
-    everything = np.arange(len(pool.set_of))
-    training, held_out = everything[~pool.held_out], everything[pool.held_out]
     rng = np.random.default_rng(seed)
+    chosen = _chosen_cells(pool, rng)
+    held_out = pool.held_out[chosen]
+    control = permuted_pool(pool, sets, genes, seed=seed)
 
-    def embedded(cells: NDArray[np.int64], tokens: list[NDArray[np.int64]], name: str) -> object:
-        report(f"encoding {len(cells):,} cells, {name}")
-        result = np.full((len(everything), model.encoder.config.hidden_size), np.nan, np.float32)
-        result[cells] = mean_hidden(model, tokens)
+    def vary(cell: int) -> NDArray[np.int64]:
+        return varied_cell_tokens(pool, cell, Augmentation(), rng, longest=longest)
+
+    def embedded(name: str, tokens: Callable[[int], Any], which: NDArray[np.bool_]) -> Any:
+        report(f"encoding {which.sum():,} cells, {name}")
+        result = np.full((len(chosen), model.encoder.config.hidden_size), np.nan, np.float32)
+        result[which] = mean_hidden(model, [tokens(cell) for cell in chosen[which]])
         return result
 
-    whole = [cell_tokens(pool, cell, longest=longest) for cell in everything]
-    varied = [
-        [varied_cell_tokens(pool, c, Augmentation(), rng, longest=longest) for c in training]
-        for _ in range(variations)
-    ]
-    control = permuted_pool(pool, sets, genes, seed=seed)
-    permuted = [cell_tokens(control, cell, longest=longest) for cell in held_out]
+    cell_types = [name for s in sets for name in s.cell_types]
+    donors = [donor for s in sets for donor in s.donors]
     return EmbeddedCells(
-        cell_types=[name for s in sets for name in s.cell_types],
-        donors=[donor for s in sets for donor in s.donors],
-        set_of=[s.name for s in sets for _ in s.cell_ids],
-        held_out=pool.held_out,
-        whole=embedded(everything, whole, "as they are"),
-        varied=np.stack(
-            [embedded(training, tokens, f"variation {i + 1}") for i, tokens in enumerate(varied)]
+        cell_types=[cell_types[cell] for cell in chosen],
+        donors=[donors[cell] for cell in chosen],
+        set_of=[sets[pool.set_of[cell]].name for cell in chosen],
+        held_out=held_out,
+        whole=embedded(
+            "as they are", lambda cell: cell_tokens(pool, cell, longest=longest), held_out | True
         ),
-        permuted=embedded(held_out, permuted, "genes permuted"),
+        permuted=embedded(
+            "genes permuted", lambda cell: cell_tokens(control, cell, longest=longest), held_out
+        ),
+        varied=np.stack([embedded("varied", vary, ~held_out) for _ in range(variations)]),
     )
+
+
+def _chosen_cells(pool: CellPool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """All held-out cells, and some training cells of each group."""
+    kept = [np.flatnonzero(pool.held_out)]
+    for group in np.unique(pool.group_of):
+        members = np.flatnonzero(~pool.held_out & (pool.group_of == group))
+        kept.append(rng.permutation(members)[:MOST_OF_GROUP])
+    return np.sort(np.concatenate(kept))
 
 
 @torch.no_grad()
