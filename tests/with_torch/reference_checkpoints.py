@@ -12,6 +12,7 @@ from tiny_models import (
     tiny_cell,
     tiny_checkpoint,
     tiny_model,
+    tiny_projector_config,
 )
 
 from c2t.export.checkpoint.open import load_checkpoint
@@ -20,7 +21,10 @@ from c2t.export.checkpoint.options import CheckpointOptions
 MLP = TinySizes()
 DROPOUT = TinySizes(projector_dropout=0.1)
 PERCEIVER = TinySizes(projector="perceiver")
-KINDS = pytest.mark.parametrize("sizes", [MLP, DROPOUT, PERCEIVER], ids=["mlp", "drop", "perc"])
+QFORMER = TinySizes(projector="qformer")
+KINDS = pytest.mark.parametrize(
+    "sizes", [MLP, DROPOUT, PERCEIVER, QFORMER], ids=["mlp", "drop", "perc", "qformer"]
+)
 LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Merging reorders the arithmetic: (W + sBA) x against W x + s B (A x).
 MERGED = {"rtol": 1e-4, "atol": 1e-5}
@@ -34,10 +38,12 @@ def logits(model, sizes):
 
 def load(folders, sizes, **options):
     heads = sizes.perceiver_heads if sizes.projector == "perceiver" else None
+    own_heads = tiny_projector_config(sizes).heads if sizes.projector == "qformer" else None
     given = {
         "system_message": SYSTEM_MESSAGE,
         "top_k": sizes.top_k,
         "perceiver_heads": heads,
+        "qformer_heads": own_heads,
         **folders,
         **options,
     }
@@ -84,7 +90,7 @@ def save_adapter(adapted, folder):
 
 
 def projector_modules(sizes):
-    if sizes.projector == "perceiver":
+    if sizes.projector != "mlp":
         return ["cell_to_embedding"]
     numbers = (0, 1, 4, 5) if sizes.projector_dropout else (0, 1, 3, 4)
     return [f"cell_to_embedding.projection.{number}" for number in numbers]

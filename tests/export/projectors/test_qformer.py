@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference_checkpoints import QFORMER as SIZES
 from reference_checkpoints import load, logits, trained
 from tiny_bundle import make_bundle
-from tiny_models import ReferenceLayout, TinySizes, tiny_cell, write_base_folders
+from tiny_models import ReferenceLayout, tiny_cell, write_base_folders
 from tolerance import FLOAT32
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
@@ -21,7 +22,6 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.system.errors import CheckpointError
 
-SIZES = TinySizes(projector="qformer")
 CONFIG = ProjectorConfig(
     kind="qformer",
     input_width=16,
@@ -176,7 +176,7 @@ def test_a_save_of_the_reference_loads(tmp_path: Path) -> None:
     config = trained(SIZES).projector.config
     extra = text_side(config.hidden, config.feed_forward, config.layers)
     folders = write_base_folders(tmp_path, SIZES)
-    loaded = load(folders, SIZES, checkpoint=save(tmp_path, extra), qformer_heads=config.heads)
+    loaded = load(folders, SIZES, checkpoint=save(tmp_path, extra))
     assert torch.equal(logits(loaded.model, SIZES), logits(trained(SIZES), SIZES))
     assert "projector qformer, 6 queries, 3 layers, 2 heads" in loaded.layout
 
@@ -188,7 +188,7 @@ def test_a_tensor_that_is_not_known_is_refused(tmp_path: Path, name: str) -> Non
     path = save(tmp_path, {f"cell_to_embedding.{name}": torch.zeros(2, 2)})
     folders = write_base_folders(tmp_path, SIZES)
     with pytest.raises(CheckpointError, match="has no place in the projector"):
-        load(folders, SIZES, checkpoint=path, qformer_heads=2)
+        load(folders, SIZES, checkpoint=path)
 
 
 def test_cells_are_described_as_by_the_pytorch_model(tmp_path: Path) -> None:
