@@ -30,14 +30,16 @@ from c2t.export.model.model import Cell2TextModel
 
 CHECKPOINT = Path(__file__).parent.parent / "demo" / "checkpoint"
 BATCH = 32
-MOST_OF_GROUP = 300  # training cells of one label in one file; more of them teach little more
+# Cells of one label in one file. More of them teach little more; and a search among as many cells
+# of each label is no easier for the frequent ones.
+MOST_TO_TRAIN, MOST_TO_SEARCH = 150, 60
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmbeddedCells:
     """Labelled cells, each as the mean [H] of the encoder's output over its genes.
 
-    Held-out cells are all there, of the others at most `MOST_OF_GROUP` of each label of a file.
+    Of each label of a file there are at most `MOST_TO_TRAIN` and `MOST_TO_SEARCH` held-out ones.
 
     Attributes:
         cell_types: [N] names of the caption table.
@@ -113,11 +115,12 @@ def embed_labelled_cells(
 
 
 def _chosen_cells(pool: CellPool, rng: np.random.Generator) -> NDArray[np.int64]:
-    """All held-out cells, and some training cells of each group."""
-    kept = [np.flatnonzero(pool.held_out)]
+    """Some training cells and some held-out cells of each group, in the order of the files."""
+    kept = []
     for group in np.unique(pool.group_of):
-        members = np.flatnonzero(~pool.held_out & (pool.group_of == group))
-        kept.append(rng.permutation(members)[:MOST_OF_GROUP])
+        for held_out, most in ((False, MOST_TO_TRAIN), (True, MOST_TO_SEARCH)):
+            members = np.flatnonzero((pool.held_out == held_out) & (pool.group_of == group))
+            kept.append(rng.permutation(members)[:most])
     return np.sort(np.concatenate(kept))
 
 
