@@ -48,7 +48,7 @@ class CellCounts:
     """The counts of the selected cells of a file, with the genes as the file names them.
 
     Args:
-        source: Path of a file or folder of cells (docs/formats.md), or an AnnData object.
+        source: Path of a file or folder of cells (docs/how-to/formats.md), or an AnnData object.
         options: How to read it.
         genes: The genes of the bundle, which text tables are turned by.
 

@@ -81,7 +81,8 @@ class Model:
         """Describe cells one after another, in their order.
 
         Args:
-            cells: Path of cells (docs/formats.md), an `anndata.AnnData`, or an opened cell reader.
+            cells: Path of cells (docs/how-to/formats.md), an `anndata.AnnData`, or an opened
+                reader.
             options: How to describe; the model's own if None.
             reading: How to read the cells, and which; a reader has its own. None: of a file, the
                 cells that `obs["filter_pass"]` does not leave out; of an AnnData object, all

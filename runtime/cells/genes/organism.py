@@ -36,7 +36,8 @@ ORGANISM_NAMES = (
 ANY = "any"
 # Said of files only: requests have no such settings.
 CARRY_OVER = (
-    ", or carry its genes over, such as with `--species mouse --orthologues FILE` (docs/formats.md)"
+    ", or carry its genes over, such as with `--species mouse --orthologues FILE` "
+    "(docs/how-to/formats.md)"
 )
 # Columns of `var` that give each gene's genome (10x) or taxon (CELLxGENE).
 _REFERENCE_COLUMN = re.compile(r"(?:genome|feature_reference)(?:[-.].*)?\Z", re.IGNORECASE)

@@ -300,7 +300,7 @@ def test_a_page_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_unsure_cells_are_counted_by_what_their_texts_say(tmp_path: Path) -> None:
-    """docs/unsure.md: texts and fields stay as they are; nothing is hidden."""
+    """docs/how-to/unsure.md: texts and fields stay as they are; nothing is hidden."""
     records = [replace(record(n, f"cell{n}", type_of(n)), unsure=n < 12) for n in range(60)]
     records[1] = replace(record(1, "cell1", None, error="no genes"), unsure=True)
     path = described_file(tmp_path, records=records, about=ABOUT | {"unsure": {"below": 0.8}})

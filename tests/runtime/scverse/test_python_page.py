@@ -1,4 +1,4 @@
-"""The code of `docs/python.md` runs as it is written."""
+"""The code of `docs/how-to/python.md` runs as it is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ mpl.use("Agg")
 from cli_process import random_cells
 from matplotlib import pyplot
 
-PAGE = Path(c2t.__file__).parent / "docs" / "python.md"
+PAGE = Path(c2t.__file__).parent / "docs" / "how-to" / "python.md"
 
 
 BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
