@@ -98,7 +98,9 @@ def test_gene_sentences_need_no_encoder() -> None:
     assert not manifest.has_encoder
     assert manifest.prompt_length == 1 + 90
     for part in (*ENCODER_PARTS, "prompt"):
-        with pytest.raises(BundleError, match=r"the bundle 'tiny' \(cell2sentence\) has no") as error:
+        with pytest.raises(
+            BundleError, match=r"the bundle 'tiny' \(cell2sentence\) has no"
+        ) as error:
             getattr(manifest, part)
         assert error.value.hint == "it can describe and annotate: see `c2t info`"
 
