@@ -19,6 +19,7 @@ from gpu_timing import REPEATS, WARM_UP, copy_bandwidth, device_seconds
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
@@ -61,14 +62,15 @@ def random_vectors(bundle: Bundle) -> np.ndarray:
 
 def time_steps(decoder: Any, bundle: Bundle, vectors: np.ndarray, floor: float) -> dict[str, Any]:
     """Seconds of a prompt, and of steps of 1, 4 and 16 tokens."""
-    prompts = PromptRunner(decoder, bundle.manifest.prompt)
-    length = prompts.length(len(vectors))
+    prompts = bundle_prompts(bundle)
+    runner, cell = PromptRunner(decoder, prompts.beginning), prompts.of_vectors(vectors)
+    length = len(cell)
     cache = decoder.new_cache(1, length + 128)
     prefill = []
     for _ in range(6):
         since = perf_counter()
         banned = np.empty((1, 1, 0), np.int32)
-        prompts.choose(cache, 0, vectors, draft=(), banned=banned)
+        runner.choose(cache, 0, cell, draft=(), banned=banned)
         prefill.append(perf_counter() - since)
     times: dict[str, Any] = {"prefill_seconds": float(np.median(prefill[2:]))}
     for tokens in (1, 4, 16):
@@ -122,19 +124,20 @@ def write_text(
         no_repeat_ngram_size=3,
         eos_token_ids=(),
     )
-    prompts = PromptRunner(engines.decoder, bundle.manifest.prompt)
+    prompts = bundle_prompts(bundle)
+    runner, cell = PromptRunner(engines.decoder, prompts.beginning), prompts.of_vectors(vectors)
     times = []
     for _ in range(4):  # the first one records CUDA graphs
         search = GreedySearch(
             engines.decoder,
-            prompts,
+            runner,
             generation=generation,
             rows=1,
-            capacity=prompts.length(len(vectors)) + GENERATED + 32,
+            capacity=len(cell) + GENERATED + 32,
             drafter=Drafter(build_phrase_table(captions)) if captions else None,
         )
         since = perf_counter()
-        ((_, text),) = search.run(FixedCells([PromptedCell(0, vectors)]))
+        ((_, text),) = search.run(FixedCells([PromptedCell(0, cell)]))
         times.append(perf_counter() - since)
         if not isinstance(text, GeneratedSequence):
             raise SystemExit(text.error)

@@ -25,6 +25,7 @@ from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
 from c2t.runtime.engines.gpu.step_kernel import DecoderStepGraph
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.prompt import PromptRunner
 
 SOURCE = "decoder_step/decoder_step.cu"
@@ -81,10 +82,11 @@ def take_step_apart(options: argparse.Namespace, note: Callable[..., None]) -> N
     bandwidth = copy_bandwidth(decoder.device)
     floor = kernel.weights.packed.nbytes / bandwidth
     note(copy_bytes_per_second=bandwidth, floor_seconds=floor)
-    prompts = PromptRunner(decoder, bundle.manifest.prompt)
-    length = prompts.length(len(vectors))
+    prompts = bundle_prompts(bundle)
+    cell = prompts.of_vectors(vectors)
+    length = len(cell)
     cache = decoder.new_cache(1, length + 64)
-    prompts.prefill(cache, 0, vectors)
+    PromptRunner(decoder, prompts.beginning).prefill(cache, 0, cell)
 
     def times(tokens: int) -> dict[str, float]:
         cache.steps.clear()  # a kernel that is compiled anew is bound anew

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 import c2t
 from c2t.calibration.calibrate_options import CalibrateOptions
 from c2t.calibration.checks import check_calibration
@@ -32,13 +30,13 @@ from c2t.calibration.quantise.integer_kernels import profile_kernels
 from c2t.calibration.quantise.quantised_bundle import bytes_of, complete_manifest
 from c2t.calibration.quantise.weight_plan import plan_weights
 from c2t.calibration.ranges.collect import TappedSystem
-from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
+from c2t.calibration.ranges.system_inputs import CalibrationCell, example_inputs
 from c2t.calibration.report.calibration_page import write_calibration_report
 from c2t.calibration.results.calibration import CalibrationReport, KernelReport, Sensitivity
 from c2t.calibration.sensitivity import linears_to_measure, measure_divergence, rank
 from c2t.calibration.trials import Trials
 from c2t.runtime.bundle.bundle import Bundle, GoldenCells
-from c2t.runtime.bundle.manifest import GOLDEN_NAME, GRAPHS
+from c2t.runtime.bundle.manifest import GOLDEN_NAME
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, UnsureRule
 from c2t.runtime.cells.encoded_cells import EncodedCells
@@ -274,17 +272,11 @@ def _kernels(
     bundle: Bundle, trials: Trials, left_out: int, cell: CalibrationCell
 ) -> tuple[KernelReport, ...]:
     """The kernels that ONNX Runtime runs for the quantised linears of each graph."""
-    sizes = bundle.manifest
-    vectors = np.zeros((8, sizes.decoder.hidden_size), np.float32)
-    inputs = (
-        encoder_inputs(bundle, cell.gene_tokens),
-        {"hidden": np.zeros((1, 8, sizes.gene_input.hidden_size), np.float32)},
-        decoder_inputs(bundle, vectors, cell.text_tokens),
-    )
+    inputs = example_inputs(bundle, cell)
     recipes = trials.recipes(left_out)
     reports = []
-    with progress_bar("kernels", len(GRAPHS), unit="graphs") as advance:
-        for name, given in zip(GRAPHS, inputs, strict=True):
+    with progress_bar("kernels", len(inputs), unit="graphs") as advance:
+        for name, given in inputs.items():
             quantised = [
                 linear
                 for linear, recipe in recipes[name].linears.items()

@@ -29,6 +29,7 @@ from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder, open_engines
+from c2t.runtime.generation.prompt import CellPrompt
 from c2t.runtime.system.progress import progress_bar
 
 # Texts that KL is measured along.
@@ -111,24 +112,24 @@ class _Probe:
         # No prepacking: for a few texts it costs more time and memory than it saves.
         self._options = EngineOptions(threads=threads, spin=False, prepack=False)
         self._engines = open_engines(bundle, self._options)
-        self._vectors: list[Float32] = []
+        self._prompts: list[CellPrompt] = []
         self._expected: list[Float32] = []
         reference = self._forcing(self._engines)
         for cell in cells:
-            vectors = reference.encode(cell.gene_tokens).copy()
-            blocks = list(reference.log_probabilities(vectors, cell.text_tokens))
-            self._vectors.append(vectors)
+            prompt = reference.prompt(cell.gene_tokens)
+            blocks = list(reference.log_probabilities(prompt, cell.text_tokens))
+            self._prompts.append(prompt)
             self._expected.append(np.concatenate(blocks).astype(np.float32))
 
     def divergence(self, name: str, changed: Path) -> float:
         """Mean KL(float32 || changed) of a text token, in nats, with one graph replaced."""
         forcing = self._forcing(self._changed(name, changed))
         total = 0.0
-        for cell, vectors, expected in zip(self._cells, self._vectors, self._expected, strict=True):
+        for cell, prompt, expected in zip(self._cells, self._prompts, self._expected, strict=True):
             if name != "decoder.onnx":
-                vectors = forcing.encode(cell.gene_tokens)
+                prompt = forcing.prompt(cell.gene_tokens)
             first = 0
-            for actual in forcing.log_probabilities(vectors, cell.text_tokens):
+            for actual in forcing.log_probabilities(prompt, cell.text_tokens):
                 rows = expected[first : first + len(actual)].astype(np.float64)
                 total += float(kl_divergence(rows, actual).sum())
                 first += len(actual)

@@ -31,6 +31,7 @@ from c2t.runtime.describe.annotator import AnnotateOptions
 from c2t.runtime.describe.caption import caption_fields
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.model import Model
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.candidate_names import candidate_names
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
@@ -87,16 +88,17 @@ def exactness(
     """Largest differences of log probabilities from those of one label and one cell at a time."""
     model = Model(bundle, describing)
     engines = model.describer().engines.clone()
-    prompts = PromptRunner(engines.decoder, model.bundle.manifest.prompt)
+    prompts = bundle_prompts(model.bundle)
+    runner = PromptRunner(engines.decoder, prompts.beginning)
     annotator = model.annotator(labels)
     together = np.array([cell.log_probabilities for cell in annotator.annotate([cells])])
     alone = np.empty_like(together)
     names = [candidate_names(model.bundle, [label], annotator.names.place) for label in labels]
     for place, tokens in enumerate(cells.tokens):
-        vectors = engines.encoder.encode(tokens[None])[0].copy()
+        cell = prompts.of_vectors(engines.encoder.encode(tokens[None])[0].copy())
         for number, name in enumerate(names):
-            scorer = CandidateScorer(engines.decoder, prompts, rows=1)
-            alone[place, number] = name.combine(scorer.score([vectors], name.trie))[0, 0]
+            scorer = CandidateScorer(engines.decoder, runner, rows=1)
+            alone[place, number] = name.combine(scorer.score([cell], name.trie))[0, 0]
     return {
         "engine": engines.label,
         "cells": len(cells),

@@ -25,14 +25,15 @@ from c2t.runtime.bench.interleave import interleave, median_ratio, spread
 from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import Decoder, Generation
-from c2t.runtime.engine_protocol import EngineOptions, Float32
+from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.candidate_names import candidate_names
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
-from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
 from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 
@@ -69,7 +70,7 @@ def make_decoder(folder: Path, options: EngineOptions) -> tuple[OnnxRuntimeDecod
 def written(
     decoder: OnnxRuntimeDecoder,
     prompts: PromptRunner,
-    vectors: list[Float32],
+    cells: list[CellPrompt],
     *,
     drafter: Drafter | None = None,
 ) -> list[GeneratedSequence]:
@@ -78,13 +79,13 @@ def written(
         decoder,
         prompts,
         generation=Generation(max_new_tokens=100),
-        rows=len(vectors),
+        rows=len(cells),
         capacity=POSITIONS,
         drafter=drafter,
     )
-    cells = FixedCells(PromptedCell(number, cell) for number, cell in enumerate(vectors))
-    found = dict(search.run(cells))
-    return [found[number] for number in range(len(vectors))]
+    prompted = FixedCells(PromptedCell(number, cell) for number, cell in enumerate(cells))
+    found = dict(search.run(prompted))
+    return [found[number] for number in range(len(cells))]
 
 
 def measure(bundle: Bundle, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -94,19 +95,21 @@ def measure(bundle: Bundle, folder: Path, options: argparse.Namespace) -> dict[s
     names = candidate_names(bundle, [*table["cell_types"], *MORE_LABELS])
     draw = np.random.default_rng(SEED)
     shape = bundle.manifest.projector.vectors, SIZES["hidden_size"]
-    vectors = [
-        (draw.standard_normal(shape) * 0.02).astype(np.float32) for _ in range(options.cells)
+    of_bundle = bundle_prompts(bundle)
+    cells = [
+        of_bundle.of_vectors((draw.standard_normal(shape) * 0.02).astype(np.float32))
+        for _ in range(options.cells)
     ]
-    prompts = PromptRunner(decoder, bundle.manifest.prompt)
-    texts = written(decoder, prompts, vectors)
+    prompts = PromptRunner(decoder, of_bundle.beginning)
+    texts = written(decoder, prompts, cells)
     drafter = Drafter(build_phrase_table([text.token_ids for text in texts]))
     scorer = CandidateScorer(decoder, prompts, rows=options.cells)
-    drafted = written(decoder, prompts, vectors, drafter=drafter)
+    drafted = written(decoder, prompts, cells, drafter=drafter)
     times = interleave(
         {
-            "score": lambda: scorer.score(vectors, names.trie),
-            "write with drafts": lambda: written(decoder, prompts, vectors, drafter=drafter),
-            "write": lambda: written(decoder, prompts, vectors),
+            "score": lambda: scorer.score(cells, names.trie),
+            "write with drafts": lambda: written(decoder, prompts, cells, drafter=drafter),
+            "write": lambda: written(decoder, prompts, cells),
         },
         options.rounds,
         warm_up=1,

@@ -24,6 +24,7 @@ from sklearn.neighbors import NearestNeighbors
 from c2t.examples.demo.held_out import is_held_out
 from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.manifest import GeneInput
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.embedding import embedding_of
@@ -45,9 +46,11 @@ def scores(points: NDArray[np.float32], types: NDArray[np.str_]) -> dict[str, fl
     }
 
 
-def batch_difference(describer: Describer, tokens: list[NDArray[np.int32]]) -> float:
+def batch_difference(
+    describer: Describer, spec: GeneInput, tokens: list[NDArray[np.int32]]
+) -> float:
     """Largest difference of an embedding by the batch it was made in, over the largest value."""
-    spec, encoder = describer.gene_input, describer.engines.encoder
+    encoder = describer.engines.encoder
     length = Counter(map(len, tokens)).most_common(1)[0][0]
     cells = [cell for cell in tokens if len(cell) == length][:BATCHES]
     together = encoder.encode_with_hidden(np.stack(cells))[1]
@@ -61,7 +64,7 @@ def batch_difference(describer: Describer, tokens: list[NDArray[np.int32]]) -> f
 
 def measure(describer: Describer, bundle: Any, path: Path, name: str) -> dict[str, Any]:
     """Both embeddings of the held-out cells of a file."""
-    spec, encoder = describer.gene_input, describer.engines.encoder
+    spec, encoder = bundle.manifest.gene_input, describer.engines.encoder
     with open_cells(path, bundle) as reader:
         types = types_of(name, reader.obs_column(label_column(name)))
         tokens = [cell for chunk in reader.chunks() for cell in chunk.tokens]
@@ -80,7 +83,9 @@ def measure(describer: Describer, bundle: Any, path: Path, name: str) -> dict[st
         "types": len(set(types[kept].tolist())),
         "encoder": scores(np.stack(ours), types[kept]),
         "projector": scores(np.stack(theirs), types[kept]),
-        "relative_difference_by_batch": batch_difference(describer, [tokens[k] for k in kept]),
+        "relative_difference_by_batch": batch_difference(
+            describer, spec, [tokens[k] for k in kept]
+        ),
     }
 
 

@@ -122,8 +122,8 @@ def force(
     """
     for judged_genes, reference_genes, text in cells:
         pairs = zip(
-            judged.log_probabilities(judged.encode(judged_genes), text),
-            reference.log_probabilities(reference.encode(reference_genes), text),
+            judged.log_probabilities(judged.prompt(judged_genes), text),
+            reference.log_probabilities(reference.prompt(reference_genes), text),
             strict=True,
         )
         same, kl = 0, 0.0

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import Engines, Float32
-from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
+from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 from c2t.runtime.generation.top_candidates import log_softmax_in_place
 
 BLOCK = 16
@@ -35,20 +36,24 @@ class TeacherForcing:
     def __init__(self, bundle: Bundle, engines: Engines, *, longest: int) -> None:
         self._decoder = engines.decoder
         self._encoder = engines.encoder
-        self._prompts = PromptRunner(engines.decoder, bundle.manifest.prompt)
-        prompt = self._prompts.length(bundle.manifest.projector.vectors)
-        self._cache = engines.decoder.new_cache(1, prompt + longest + BLOCK)
+        self._encodes, self._prompts = bundle.manifest.has_encoder, bundle_prompts(bundle)
+        self._runner = PromptRunner(engines.decoder, self._prompts.beginning)
+        longest += bundle.manifest.prompt_length
+        self._cache = engines.decoder.new_cache(1, longest + BLOCK)
 
-    def encode(self, gene_tokens: GeneTokenArray) -> Float32:
-        """Cell vectors [K,D] of one cell."""
-        vectors: Float32 = self._encoder.encode(gene_tokens[None].astype(np.int32, copy=False))[0]
-        return vectors
+    def prompt(self, tokens: GeneTokenArray) -> CellPrompt:
+        """The prompt of one cell, from its tokens [S]."""
+        tokens = tokens.astype(np.int32, copy=False)
+        if not self._encodes:
+            return self._prompts.of_tokens(tokens)
+        # The encoder may use its memory again.
+        return self._prompts.of_vectors(self._encoder.encode(tokens[None])[0].copy())
 
-    def log_probabilities(self, vectors: Float32, token_ids: Sequence[int]) -> Iterator[Float64]:
+    def log_probabilities(self, cell: CellPrompt, token_ids: Sequence[int]) -> Iterator[Float64]:
         """Log-probabilities of all tokens at each position of a text, before any n-gram ban.
 
         Args:
-            vectors: Cell vectors [K,D].
+            cell: The prompt of a cell.
             token_ids: The text's N tokens.
 
         Yields:
@@ -57,8 +62,8 @@ class TeacherForcing:
         """
         if not token_ids:
             return
-        prompt = self._prompts.length(len(vectors))
-        yield _log_softmax(self._prompts.prefill(self._cache, 0, vectors)[None])
+        prompt = len(cell)
+        yield _log_softmax(self._runner.prefill(self._cache, 0, cell)[None])
         given = np.asarray(token_ids[:-1], dtype=np.int64)
         for start in range(0, len(given), BLOCK):
             block = given[start : start + BLOCK]

@@ -1,8 +1,8 @@
-"""Runs the three float32 graphs over cells and yields the taps of each run.
+"""Runs the float32 graphs over cells and yields the taps of each run.
 
 One decision: a pass over the cells is a generator. The caller reduces each run's taps to ranges or
-histograms, so nothing of a cell is kept when the next one runs. The prompt's prefix is the same
-for all cells and runs once in a pass.
+histograms, so nothing of a cell is kept when the next one runs. What all prompts begin with runs
+once in a pass.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from c2t.calibration.ranges.system_inputs import (
     decoder_inputs,
     encoder_inputs,
     prefix_inputs,
+    shared_beginning,
 )
 from c2t.calibration.ranges.tapped_graph import Tap, TappedGraph
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, ENCODER_GRAPHS
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.system.progress import progress_bar
 
 # Rows of each linear's input that one cell adds to the samples and histograms.
@@ -28,7 +30,7 @@ Taps = dict[str, dict[str, Tap]]  # graph file -> linear -> tap
 
 
 class TappedSystem:
-    """The three graphs of a bundle, tapped.
+    """The graphs of a bundle, tapped.
 
     Args:
         bundle: A float32 bundle.
@@ -37,7 +39,9 @@ class TappedSystem:
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         self._bundle = bundle
-        self.graphs = {name: StoredGraph(bundle.file(name)) for name in GRAPHS}
+        self._prompts = bundle_prompts(bundle)
+        names = bundle.manifest.graphs
+        self.graphs = {name: StoredGraph(bundle.file(name)) for name in names}
         self._tapped = {
             name: TappedGraph(graph, threads=threads) for name, graph in self.graphs.items()
         }
@@ -59,28 +63,37 @@ class TappedSystem:
 
     def _run_prefix(self) -> tuple[Taps, list[Float32] | None]:
         """Taps of the decoder, and the prefix's keys and values; {} and None without a prefix."""
-        manifest = self._bundle.manifest
-        length = len(manifest.prompt.prefix_ids)
-        if not length:
+        beginning = shared_beginning(self._prompts)
+        if not beginning:
             return {}, None
-        names = [f"present_{name}" for name in manifest.decoder.cache_names]
-        decoder = self._tapped["decoder.onnx"]
-        taps, caches = decoder.run(prefix_inputs(self._bundle), *_rows(length, 0), also=names)
-        return {"decoder.onnx": taps}, caches
+        names = [f"present_{name}" for name in self._bundle.manifest.decoder.cache_names]
+        decoder, inputs = self._tapped[DECODER_GRAPH], prefix_inputs(self._bundle, beginning)
+        taps, caches = decoder.run(inputs, *_rows(len(beginning), 0), also=names)
+        return {DECODER_GRAPH: taps}, caches
 
     def _run(self, cell: CalibrationCell, number: int, prefix: list[Float32] | None) -> Taps:
-        encoder, projector, decoder = (self._tapped[name] for name in GRAPHS)
+        taps: Taps = {}
+        if self._bundle.manifest.has_encoder:
+            prompt = self._prompts.of_vectors(self._encode(cell, number, taps))
+        else:
+            prompt = self._prompts.of_tokens(cell.gene_tokens)
+        inputs = decoder_inputs(self._bundle, prompt, cell.text_tokens, prefix)
+        rows = _rows(inputs["inputs_embeds"].shape[1], number)
+        taps[DECODER_GRAPH], _ = self._tapped[DECODER_GRAPH].run(inputs, *rows)
+        return taps
+
+    def _encode(self, cell: CalibrationCell, number: int, taps: Taps) -> Float32:
+        """Cell vectors [K, D]; the taps of their graphs are added."""
+        encoder, projector = ENCODER_GRAPHS
         inputs = encoder_inputs(self._bundle, cell.gene_tokens)
         rows = _rows(len(cell.gene_tokens), number)
-        encoder_taps, outputs = encoder.run(inputs, *rows, also=["hidden"])
+        taps[encoder], outputs = self._tapped[encoder].run(inputs, *rows, also=["hidden"])
         hidden = outputs[0]
-        projector_taps, outputs = projector.run(
+        taps[projector], outputs = self._tapped[projector].run(
             {"hidden": hidden}, *_rows(hidden.shape[1], number), also=["cell_vectors"]
         )
-        inputs = decoder_inputs(self._bundle, outputs[0][0], cell.text_tokens, prefix)
-        rows = _rows(inputs["inputs_embeds"].shape[1], number)
-        decoder_taps, _ = decoder.run(inputs, *rows)
-        return dict(zip(GRAPHS, (encoder_taps, projector_taps, decoder_taps), strict=True))
+        vectors: Float32 = outputs[0][0]
+        return vectors
 
 
 def _rows(length: int, number: int) -> tuple[int, int]:

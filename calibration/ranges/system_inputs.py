@@ -1,7 +1,7 @@
-"""The inputs of the three graphs for one cell.
+"""The inputs of a bundle's graphs for one cell.
 
-One decision: the decoder runs once for a cell, not once for each token. The cell vectors, the
-prompt's suffix and the text that the float32 bundle wrote are its input, behind the cached prefix.
+One decision: the decoder runs once for a cell, not once for each token. Its prompt and the text
+that the float32 bundle wrote are its input, behind the cached beginning of all prompts.
 Attention looks back only, so each row equals the one that a step of generation would compute.
 """
 
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from c2t.calibration.ranges.linears import Float32
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, ENCODER_GRAPHS
+from c2t.runtime.engine_protocol import NO_TOKEN
+from c2t.runtime.generation.bundle_prompts import BundlePrompts, bundle_prompts
+from c2t.runtime.generation.prompt import CellPrompt
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -26,7 +30,7 @@ class CalibrationCell:
     """A cell and the text that the float32 bundle wrote of it.
 
     Args:
-        gene_tokens: [S], special tokens included.
+        gene_tokens: [S], special tokens included; text tokens of the prompt without an encoder.
         text_tokens: The text's tokens, EOS included.
     """
 
@@ -43,35 +47,57 @@ def encoder_inputs(bundle: Bundle, gene_tokens: NDArray[np.int32]) -> Inputs:
     return {"embeddings": out}
 
 
-def prefix_inputs(bundle: Bundle) -> Inputs:
-    """The decoder's inputs for a run over the prompt's prefix, the same for every cell."""
-    rows = np.asarray(bundle.token_embedding[list(bundle.manifest.prompt.prefix_ids)], np.float32)
+def shared_beginning(prompts: BundlePrompts) -> tuple[int, ...]:
+    """The text tokens that every prompt begins with, to be run once; none of gene sentences."""
+    return () if prompts.ending is None else prompts.beginning
+
+
+def prefix_inputs(bundle: Bundle, beginning: Sequence[int]) -> Inputs:
+    """The decoder's inputs for a run over the beginning that every prompt has."""
+    rows = np.asarray(bundle.token_embedding[list(beginning)], np.float32)
     return _inputs(bundle, rows, None, np.array([max(0, len(rows) - 1)], np.int64))
 
 
 def decoder_inputs(
     bundle: Bundle,
-    vectors: Float32,
+    prompt: CellPrompt,
     text_tokens: Sequence[int],
     prefix: Sequence[Float32] | None = None,
 ) -> Inputs:
     """The decoder's inputs for one run over a prompt and the text after it.
 
     Args:
-        vectors: Cell vectors [K, D].
+        bundle: Has the text token table.
+        prompt: Of the cell.
         text_tokens: The text. Its last token is not fed: nothing follows it.
-        prefix: Keys and values [1, kv_heads, P, head_size] of the prompt's P prefix tokens, layer
-            by layer, from a run of `prefix_inputs`; None: the prefix is part of this run.
+        prefix: Keys and values [1, kv_heads, P, head_size] of the prompt's first P tokens, layer by
+            layer, from a run of `prefix_inputs`; None: they are part of this run.
     """
-    prompt = bundle.manifest.prompt
-    table = bundle.token_embedding
     fed = list(text_tokens[:-1])
-    parts = [vectors, np.asarray(table[[*prompt.suffix_ids, *fed]], np.float32)]
-    if prefix is None:
-        parts.insert(0, np.asarray(table[list(prompt.prefix_ids)], np.float32))
-    rows = np.concatenate(parts)
+    first = prefix[0].shape[2] if prefix else 0
+    ids = np.concatenate([prompt.token_ids[first:], np.array(fed, np.int32)])
+    places = ids == NO_TOKEN
+    rows = np.array(bundle.token_embedding[np.where(places, 0, ids)], np.float32)
+    if prompt.vectors is not None:
+        rows[places] = prompt.vectors
     # Generation needs logits of the prompt's last row and of every fed token.
     return _inputs(bundle, rows, prefix, np.arange(len(rows) - len(fed) - 1, len(rows)))
+
+
+def example_inputs(bundle: Bundle, cell: CalibrationCell) -> dict[str, Inputs]:
+    """Inputs of each graph for a cell, by its file; cell vectors and hidden states are zeros."""
+    sizes, prompts = bundle.manifest, bundle_prompts(bundle)
+    if not sizes.has_encoder:
+        prompt = prompts.of_tokens(cell.gene_tokens)
+        return {DECODER_GRAPH: decoder_inputs(bundle, prompt, cell.text_tokens)}
+    prompt = prompts.of_vectors(np.zeros((8, sizes.decoder.hidden_size), np.float32))
+    hidden = np.zeros((1, 8, sizes.gene_input.hidden_size), np.float32)
+    encoder, projector = ENCODER_GRAPHS
+    return {
+        encoder: encoder_inputs(bundle, cell.gene_tokens),
+        projector: {"hidden": hidden},
+        DECODER_GRAPH: decoder_inputs(bundle, prompt, cell.text_tokens),
+    }
 
 
 def _inputs(

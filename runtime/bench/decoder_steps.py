@@ -18,6 +18,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.describe.worker import cache_capacity
 from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.choose import choose_engines
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.errors import EngineError
 
@@ -75,14 +76,15 @@ class OurDecoder:
         manifest = bundle.manifest
         chosen = choose_engines(bundle, engine, options)
         self._decoder: DecoderEngine = chosen.engines.decoder
-        self._prompts = PromptRunner(self._decoder, manifest.prompt)
-        self.prompt = self._prompts.length(manifest.projector.vectors)
+        self._prompts = bundle_prompts(bundle)
+        self._runner = PromptRunner(self._decoder, self._prompts.beginning)
+        self.prompt = manifest.prompt_length
         capacity = cache_capacity(manifest, manifest.generation)
         self._cache = self._decoder.new_cache(1, capacity)
 
     def prefill(self, prefix: Sequence[int], vectors: Float32, suffix: Sequence[int]) -> Float32:
         """Logits [V] of the first text token; runs the bundle's own prefix and suffix."""
-        return self._prompts.prefill(self._cache, 0, vectors)
+        return self._runner.prefill(self._cache, 0, self._prompts.of_vectors(vectors))
 
     def step(self, tokens: Sequence[int]) -> Float32:
         """Run tokens behind the prompt, with the arg-max of each; logits [V] after the last."""

@@ -45,6 +45,7 @@ from c2t.runtime.system.errors import BundleError
 if TYPE_CHECKING:
     from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
     from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+    from c2t.runtime.bundle.text_encoder import TextEncoder
     from c2t.runtime.bundle.text_tokenizer import TextTokenizer
     from c2t.runtime.trust.folder import SignedFolder
     from c2t.runtime.trust.keys import TrustedKey
@@ -248,6 +249,17 @@ class Bundle:
         from c2t.runtime.bundle.text_tokenizer import open_tokenizer
 
         return open_tokenizer(self.file(TOKENIZER_NAME))
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """What makes text tokens of texts.
+
+        Raises:
+            BundleError: Its tokenizer is of a kind for which a library is missing.
+        """
+        from c2t.runtime.bundle.text_encoder import open_encoder
+
+        return open_encoder(self.file(TOKENIZER_NAME))
 
     @cached_property
     def unsure_rule(self) -> UnsureRule | None:

@@ -14,6 +14,9 @@ from itertools import pairwise
 
 import msgspec
 
+from c2t.runtime.bundle.text_encoder import TextEncoder
+from c2t.runtime.system.errors import C2TError
+
 # What a text can have filled in. genes: the gene sentence. count: how many genes it has. organism:
 # of the cell. question: of the user.
 FIELDS = ("genes", "count", "organism", "question")
@@ -89,6 +92,35 @@ def longest_prompt(template: Template, vectors: int) -> int:
 def template_fields(template: Template) -> frozenset[str]:
     """Names of all fields of its texts."""
     return frozenset(name for part in _texts(template) for name in part.fields)
+
+
+def fill_template(
+    template: Template, encoder: TextEncoder, values: Mapping[str, str]
+) -> list[tuple[int, ...]]:
+    """Text tokens of a template, parted at each place of cell vectors.
+
+    Args:
+        template: Of the manifest.
+        encoder: Makes text tokens of texts, never special ones.
+        values: What its fields say.
+
+    Raises:
+        C2TError: A text that cannot be made into tokens, or has more than its part may.
+        KeyError: A field has no value.
+    """
+    spans: list[list[int]] = [[]]
+    for part in template:
+        if isinstance(part, FixedIds):
+            spans[-1] += part.ids
+        elif isinstance(part, TextPart):
+            tokens = encoder.encode_letters(part.fill(values))
+            if len(tokens) > part.longest:
+                problem = f"the prompt's text has {len(tokens):,} tokens, not {part.longest:,}"
+                raise C2TError(problem, hint="give a shorter text")
+            spans[-1] += tokens
+        else:
+            spans.append([])
+    return [tuple(span) for span in spans]
 
 
 def template_problems(template: Template) -> Iterator[str]:

@@ -24,6 +24,8 @@ from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError, first_line
 
 TEXT_LETTERS_MAX = 4096  # joining takes the square of a piece's length
+# Of a whole prompt, whose pieces are as short. A sentence of 2,048 genes has some 14,000 letters.
+PROMPT_LETTERS_MAX = 1 << 20
 KEPT_MAX = 1 << 14  # pieces whose tokens are kept
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 WORD_MARK = "▁"
@@ -35,6 +37,14 @@ class TextEncoder(Protocol):
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Text tokens, without special ones.
+
+        Raises:
+            C2TError: The tokenizer has no token for a letter, or the text is too long.
+        """
+        ...
+
+    def encode_letters(self, text: str) -> tuple[int, ...]:
+        """The same of a long text, in which words of special tokens are letters like others.
 
         Raises:
             C2TError: The tokenizer has no token for a letter, or the text is too long.
@@ -55,6 +65,7 @@ class _Model(msgspec.Struct):
 
 class _AddedToken(msgspec.Struct):
     content: str
+    special: bool = False
 
 
 class _File(msgspec.Struct):
@@ -74,6 +85,7 @@ class BytePairEncoder:
         byte_fallback: Whether a letter without a token is written as its bytes, "<0xE2>".
         whole_pieces: Whether a piece that is a word is its token, whatever the merges say.
         refused: Words that stand for tokens of their own, such as "<|eot_id|>".
+        added: Words with a token of their own that is not special, such as runs of spaces.
     """
 
     def __init__(
@@ -85,8 +97,12 @@ class BytePairEncoder:
         byte_fallback: bool = False,
         whole_pieces: bool = False,
         refused: frozenset[str] = frozenset(),
+        added: Mapping[str, int] | None = None,
     ) -> None:
         self._vocabulary = vocabulary
+        self._added = added or {}
+        words = sorted(self._added, key=len, reverse=True)  # the longest that fits is taken
+        self._any_added = re.compile("|".join(map(re.escape, words))) if words else None
         self._merges = merges
         self._split = split
         self._byte_fallback = byte_fallback
@@ -97,7 +113,24 @@ class BytePairEncoder:
     def encode(self, text: str) -> tuple[int, ...]:
         """See `TextEncoder.encode`."""
         _check(text, self._refused)
-        return tuple(token for piece in self._split(text) for token in self._kept_piece(piece))
+        return tuple(self._tokens(text))
+
+    def encode_letters(self, text: str) -> tuple[int, ...]:
+        """See `TextEncoder.encode_letters`."""
+        _check_length(text, PROMPT_LETTERS_MAX)
+        if self._any_added is None:
+            return tuple(self._tokens(text))
+        tokens, done = list[int](), 0
+        for match in self._any_added.finditer(text):
+            tokens += self._tokens(text[done : match.start()])
+            tokens.append(self._added[match[0]])
+            done = match.end()
+        return (*tokens, *self._tokens(text[done:]))
+
+    def _tokens(self, text: str) -> Iterator[int]:
+        for piece in self._split(text):
+            _check_length(piece, TEXT_LETTERS_MAX)
+            yield from self._kept_piece(piece)
 
     def _kept_piece(self, piece: str) -> tuple[int, ...]:
         """The tokens of a piece; names have few different words."""
@@ -147,6 +180,8 @@ class _LibraryEncoder:
             raise BundleError(problem, hint="run `pip install tokenizers`") from error
         try:
             self._tokenizer = Tokenizer.from_str(content.decode())
+            self._letters = Tokenizer.from_str(content.decode())
+            self._letters.encode_special_tokens = True
         except Exception as error:  # the library raises nothing more special
             problem = f"tokenizer.json cannot be opened: {first_line(error)}"
             raise BundleError(problem, hint=HINT) from error
@@ -156,6 +191,11 @@ class _LibraryEncoder:
         """See `TextEncoder.encode`."""
         _check(text, self._refused)
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_letters(self, text: str) -> tuple[int, ...]:
+        """See `TextEncoder.encode_letters`."""
+        _check_length(text, PROMPT_LETTERS_MAX)
+        return tuple(self._letters.encode(text, add_special_tokens=False).ids)
 
 
 def open_encoder(path: Path) -> TextEncoder:
@@ -186,16 +226,33 @@ def open_encoder(path: Path) -> TextEncoder:
         byte_fallback=model.byte_fallback,
         whole_pieces=model.ignore_merges,
         refused=refused,
+        added=_plain_added(file, model.vocab),
     )
 
 
+def _plain_added(file: _File, vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """Tokens of added words that are not special; those that the model lacks follow its own."""
+    found: dict[str, int] = {}
+    following = len(vocabulary)
+    for token in file.added_tokens or []:
+        number = vocabulary.get(token.content, following)
+        following += token.content not in vocabulary
+        if token.content and not token.special:
+            found.setdefault(token.content, number)
+    return found
+
+
 def _check(text: str, refused: frozenset[str]) -> None:
-    if len(text) > TEXT_LETTERS_MAX:
-        problem = f"a text of {len(text):,} letters"
-        raise C2TError(problem, hint=f"give one of at most {TEXT_LETTERS_MAX:,}")
+    _check_length(text, TEXT_LETTERS_MAX)
     if found := sorted(word for word in refused if word in text):
         problem = f"the text holds {found[0]!r}, which the tokenizer keeps for itself"
         raise C2TError(problem, hint="leave it out")
+
+
+def _check_length(text: str, most: int) -> None:
+    if len(text) > most:
+        problem = f"a text of {len(text):,} letters"
+        raise C2TError(problem, hint=f"give one of at most {most:,}")
 
 
 def _ranks(model: _Model, name: str) -> dict[tuple[str, str], int]:

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import Manifest
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.caption_names import (
@@ -25,15 +26,16 @@ from c2t.runtime.describe.caption_names import (
     cell_type_place,
     doubts,
 )
-from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
+from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths, token_limits
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.describe.worker import cache_capacity
-from c2t.runtime.engine_protocol import Engines, Float32
+from c2t.runtime.engine_protocol import Engines
 from c2t.runtime.engines.table import EngineName
+from c2t.runtime.generation.bundle_prompts import BundlePrompts, bundle_prompts
 from c2t.runtime.generation.candidate_names import CandidateNames, NamePlace, candidate_names
-from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer, Float64
 from c2t.runtime.generation.sequence import NOT_FINITE
 from c2t.runtime.system.errors import C2TError, EngineError
@@ -183,18 +185,20 @@ class Annotator:
 
     def _new_lane(self, engines: Engines) -> _Lane:
         clock = self._describer.clock
-        prompts = PromptRunner(engines.decoder, self._bundle.manifest.prompt, clock)
+        prompts = bundle_prompts(self._bundle)
+        runner = PromptRunner(engines.decoder, prompts.beginning, clock)
         capacity = None
         if engines.fixed_shape:
             capacity = cache_capacity(self._bundle.manifest, self._describer.generation)
         scorer = CandidateScorer(
             engines.decoder,
-            prompts,
+            runner,
             rows=self.options.batch_size,
             capacity=capacity,
             clock=clock,
         )
-        return _Lane(self._bundle, engines, scorer, batch_size=self.options.batch_size)
+        size = self.options.batch_size
+        return _Lane(self._bundle.manifest, prompts, engines, scorer, batch_size=size)
 
     def _check_length(self) -> None:
         trie, manifest = self.names.trie, self._bundle.manifest
@@ -209,12 +213,19 @@ class _Lane:
     """What one thread needs: engines over shared weights, and a cache."""
 
     def __init__(
-        self, bundle: Bundle, engines: Engines, scorer: CandidateScorer, *, batch_size: int
+        self,
+        manifest: Manifest,
+        prompts: BundlePrompts,
+        engines: Engines,
+        scorer: CandidateScorer,
+        *,
+        batch_size: int,
     ) -> None:
+        self._limits, self._encodes = token_limits(manifest), manifest.has_encoder
+        self._prompts = prompts
         self._engines = engines
         self._scorer = scorer
         self._batch_size = batch_size
-        self._gene_input = bundle.manifest.gene_input
 
     def annotate(
         self, cells: EncodedCells, names: CandidateNames, temperature: float
@@ -222,20 +233,20 @@ class _Lane:
         """Score some cells together."""
         errors: dict[int, tuple[str, bool]] = {}  # and whether the engine failed
         good: list[int] = []
-        spec = self._gene_input
         for place, (tokens, error) in enumerate(zip(cells.tokens, cells.errors, strict=True)):
-            problem = error or check_tokens(
-                tokens, vocabulary=spec.vocabulary_size, longest=spec.input_size
-            )
+            problem = error or check_tokens(tokens, self._limits)
             if problem:
                 errors[place] = (problem, False)
             else:
                 good.append(place)
-        vectors: dict[int, Float32] = {}
-        for group in equal_lengths([cells.tokens[place] for place in good], self._batch_size):
-            self._encode(cells, [good[index] for index in group], vectors, errors)
+        prompts: dict[int, CellPrompt] = {}
+        if self._encodes:
+            for group in equal_lengths([cells.tokens[place] for place in good], self._batch_size):
+                self._encode(cells, [good[index] for index in group], prompts, errors)
+        else:
+            prompts = {place: self._prompts.of_tokens(cells.tokens[place]) for place in good}
         scores: dict[int, Float64] = {}
-        self._score([place for place in good if place in vectors], vectors, names, scores, errors)
+        self._score([place for place in good if place in prompts], prompts, names, scores, errors)
         return [
             LabelledCell(
                 cell=str(cells.ids[place]),
@@ -253,10 +264,10 @@ class _Lane:
         self,
         cells: EncodedCells,
         group: list[int],
-        vectors: dict[int, Float32],
+        prompts: dict[int, CellPrompt],
         errors: dict[int, tuple[str, bool]],
     ) -> None:
-        """Cell vectors of cells of equal length; if they fail, one by one."""
+        """Prompts of cells of equal length, by their vectors; if they fail, one by one."""
         tokens = np.stack([cells.tokens[place] for place in group]).astype(np.int32, copy=False)
         try:
             encoded = self._engines.encoder.encode(tokens)
@@ -265,17 +276,18 @@ class _Lane:
                 errors[group[0]] = (error.problem, True)
             else:
                 for place in group:
-                    self._encode(cells, [place], vectors, errors)
+                    self._encode(cells, [place], prompts, errors)
             return
         # The encoder may use its memory again.
-        vectors.update(
-            (place, of_cell.copy()) for place, of_cell in zip(group, encoded, strict=True)
+        prompts.update(
+            (place, self._prompts.of_vectors(of_cell.copy()))
+            for place, of_cell in zip(group, encoded, strict=True)
         )
 
     def _score(
         self,
         places: list[int],
-        vectors: dict[int, Float32],
+        prompts: dict[int, CellPrompt],
         names: CandidateNames,
         scores: dict[int, Float64],
         errors: dict[int, tuple[str, bool]],
@@ -285,14 +297,14 @@ class _Lane:
             return
         try:
             found = names.combine(
-                self._scorer.score([vectors[place] for place in places], names.trie)
+                self._scorer.score([prompts[place] for place in places], names.trie)
             )
         except EngineError as error:
             if len(places) == 1:
                 errors[places[0]] = (error.problem, True)
             else:
                 for place in places:
-                    self._score([place], vectors, names, scores, errors)
+                    self._score([place], prompts, names, scores, errors)
             return
         for place, of_cell in zip(places, found, strict=True):
             if np.isnan(of_cell).any():

@@ -7,7 +7,9 @@ graph has no mask, and padding would only cost time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from c2t.runtime.bundle.manifest import Manifest
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS
 
@@ -33,13 +35,45 @@ def equal_lengths(cells: Sequence[GeneTokenArray], most: int) -> list[list[int]]
     return groups
 
 
-def check_tokens(tokens: GeneTokenArray, *, vocabulary: int, longest: int) -> str | None:
-    """What makes a cell's gene tokens unusable, None if nothing does."""
+@dataclass(frozen=True, kw_only=True)
+class TokenLimits:
+    """What a cell's tokens must be.
+
+    Args:
+        vocabulary: How many different tokens there are.
+        longest: Most tokens of a cell.
+        kind: "gene" or "text".
+        reader: What reads them: "encoder" or "decoder".
+    """
+
+    vocabulary: int
+    longest: int
+    kind: str = "gene"
+    reader: str = "encoder"
+
+
+def token_limits(manifest: Manifest) -> TokenLimits:
+    """Of a bundle's cells: gene tokens for its encoder, or text tokens of whole prompts."""
+    if manifest.has_encoder:
+        genes = manifest.gene_input
+        return TokenLimits(vocabulary=genes.vocabulary_size, longest=genes.input_size)
+    return TokenLimits(
+        vocabulary=manifest.decoder.vocabulary_size,
+        longest=manifest.prompt_length,
+        kind="text",
+        reader="decoder",
+    )
+
+
+def check_tokens(tokens: GeneTokenArray, limits: TokenLimits) -> str | None:
+    """What makes a cell's tokens unusable, None if nothing does."""
+    kind, reader = limits.kind, limits.reader
     if not len(tokens):
-        return "cell has no gene tokens"
-    if len(tokens) > longest:
-        return f"cell has {len(tokens)} gene tokens; the encoder takes {longest}"
+        return f"cell has no {kind} tokens"
+    if len(tokens) > limits.longest:
+        return f"cell has {len(tokens)} {kind} tokens; the {reader} takes {limits.longest}"
     low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= vocabulary:
-        return f"gene token {low if low < 0 else high} is not among the encoder's {vocabulary}"
+    if low < 0 or high >= limits.vocabulary:
+        number = low if low < 0 else high
+        return f"{kind} token {number} is not among the {reader}'s {limits.vocabulary}"
     return None

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import BEAMS_MAX, GeneInput, Generation
+from c2t.runtime.bundle.manifest import BEAMS_MAX, Generation
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.cell_vectors import TokenLimits, token_limits
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
@@ -148,9 +149,9 @@ class Describer:
         return described if going_on else _unless_all_fail(described)
 
     @property
-    def gene_input(self) -> GeneInput:
-        """How a cell becomes the encoder's input."""
-        return self._bundle.manifest.gene_input
+    def limits(self) -> TokenLimits:
+        """What a cell's tokens must be."""
+        return token_limits(self._bundle.manifest)
 
     def write(self, vectors: Float32) -> str | None:
         """The text of cell vectors [K, D], which need not be one cell's; None if none is written.

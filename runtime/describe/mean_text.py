@@ -90,12 +90,8 @@ def _tokens(reader: CellReader, places: Sequence[int]) -> Iterator[GeneTokenArra
 
 def _cell_vectors(describer: Describer, cells: Iterator[GeneTokenArray]) -> Iterator[Float32]:
     """Cell vectors [K, D] of cells; one that the encoder does not take is left out."""
-    spec, encoder = describer.gene_input, describer.engines.encoder
-    usable = [
-        tokens
-        for tokens in cells
-        if not check_tokens(tokens, vocabulary=spec.vocabulary_size, longest=spec.input_size)
-    ]
+    limits, encoder = describer.limits, describer.engines.encoder
+    usable = [tokens for tokens in cells if not check_tokens(tokens, limits)]
     for batch in equal_lengths(usable, describer.options.batch_size):
         tokens = np.stack([usable[index] for index in batch]).astype(np.int32, copy=False)
         try:

@@ -11,12 +11,13 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
+from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths, token_limits
 from c2t.runtime.describe.embedding import embedding_of
 from c2t.runtime.describe.engine_watch import EngineWatch
 from c2t.runtime.describe.inbox import Inbox, WaitingCell
 from c2t.runtime.engine_protocol import Engines, Float32
+from c2t.runtime.generation.bundle_prompts import BundlePrompts
 from c2t.runtime.generation.sequence import GenerationFailure, Outcome, PromptedCell
 from c2t.runtime.system.errors import C2TError
 
@@ -27,12 +28,13 @@ URGENT_IN_A_ROW = 7
 
 
 class PromptedInbox:
-    """Cells of an inbox with their cell vectors, made when the search has room for them.
+    """Cells of an inbox with their prompts, made when the search has room for them.
 
     Args:
         inbox: Where the cells come from.
         engines: The worker's own.
-        gene_input: What the encoder takes.
+        prompts: How cells become prompts.
+        manifest: Of the bundle. Without an encoder, a cell's tokens are its prompt.
         batch_size: Cells that are encoded at the same time.
         watch: Told whether the encoder works.
     """
@@ -41,14 +43,16 @@ class PromptedInbox:
         self,
         inbox: Inbox,
         engines: Engines,
-        gene_input: GeneInput,
+        prompts: BundlePrompts,
+        manifest: Manifest,
         *,
         batch_size: int,
         watch: EngineWatch,
     ) -> None:
         self._inbox = inbox
         self._engines, self._watch = engines, watch
-        self._gene_input, self._batch_size = gene_input, batch_size
+        self._prompts, self._batch_size = prompts, batch_size
+        self._limits, self._gene_input = token_limits(manifest), manifest.gene_input_part
         self._cells: dict[Hashable, WaitingCell] = {}  # on their way through the search
         self._embeddings: dict[Hashable, Float32] = {}
         self._batches: deque[list[WaitingCell]] = deque()  # equally long, for the encoder
@@ -112,23 +116,26 @@ class PromptedInbox:
     def _sort(
         self, window: list[WaitingCell], ready: deque[PromptedCell | Outcome]
     ) -> list[list[WaitingCell]]:
-        """Sort cells by length into batches; those that the encoder cannot take are ready."""
-        spec = self._gene_input
+        """Sort cells by length into batches; those that cannot be prompted are ready."""
         good: list[WaitingCell] = []
         for cell in window:
             self._cells[cell.key] = cell
-            problem = cell.error or check_tokens(
-                cell.tokens, vocabulary=spec.vocabulary_size, longest=spec.input_size
-            )
+            problem = cell.error or check_tokens(cell.tokens, self._limits)
             if problem is None:
                 good.append(cell)
             else:
                 ready.append((cell.key, GenerationFailure(problem, "cell")))
+        if self._gene_input is None:  # nothing runs before the decoder
+            return [[cell] for cell in good]
         groups = equal_lengths([cell.tokens for cell in good], self._batch_size)
         return [[good[index] for index in group] for group in groups]
 
     def _encode(self, cells: list[WaitingCell], ready: deque[PromptedCell | Outcome]) -> None:
         """Compute cell vectors of a batch; one that fails is tried again cell by cell."""
+        if self._gene_input is None:
+            prompts = self._prompts
+            ready.extend(PromptedCell(c.key, prompts.of_tokens(c.tokens)) for c in cells)
+            return
         try:
             tokens = np.stack([cell.tokens for cell in cells]).astype(np.int32, copy=False)
             encoder = self._engines.encoder
@@ -148,7 +155,7 @@ class PromptedInbox:
             return
         self._watch.worked()
         for place, (cell, of_cell) in enumerate(zip(cells, vectors, strict=True)):
-            ready.append(PromptedCell(cell.key, of_cell))
+            ready.append(PromptedCell(cell.key, self._prompts.of_vectors(of_cell)))
             if cell.embed and hidden is not None:
                 embedding = embedding_of(cell.tokens, hidden[place], self._gene_input)
                 self._embeddings[cell.key] = embedding

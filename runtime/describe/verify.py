@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from c2t.runtime.audit.line import Action, Details
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.describe.cell_vectors import check_tokens, token_limits
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.description import Description
 from c2t.runtime.engines.table import EngineName
@@ -102,13 +105,11 @@ def _check_golden(bundle: Bundle, golden: Sequence[GoldenCell]) -> None:
     if not golden:
         problem = "the bundle has no golden cells"
         raise BundleError(problem, hint=hint)
-    spec, words = bundle.manifest.gene_input, bundle.manifest.decoder.vocabulary_size
+    limits, words = token_limits(bundle.manifest), bundle.manifest.decoder.vocabulary_size
     for number, cell in enumerate(golden):
-        genes, text = cell.gene_tokens, cell.token_ids
-        if not 0 < len(genes) <= spec.input_size:
-            problem = f"golden cell {number} has {len(genes)} gene tokens"
-        elif not (min(genes) >= 0 and max(genes) < spec.vocabulary_size):
-            problem = f"golden cell {number} has gene tokens outside the vocabulary"
+        text = cell.token_ids
+        if wrong := check_tokens(np.array(cell.gene_tokens, np.int64), limits):
+            problem = f"golden cell {number} cannot be described: {wrong}"
         elif not text or not (min(text) >= 0 and max(text) < words):
             problem = f"golden cell {number} has no text tokens, or some outside the vocabulary"
         else:

@@ -30,6 +30,7 @@ from c2t.runtime.describe.unsure import UnsureMark
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.fields.reader import FieldReader, Fields
 from c2t.runtime.generation.beam_search import BeamSearch
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.drafts import DraftSource
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.prompt import PromptRunner
@@ -77,14 +78,14 @@ class Worker:
         self._mark = mark
         self.batch_size = batch_size
         self.clock = clock
-        self.gene_input = bundle.manifest.gene_input
         self.embeds = embeds
         self.encoder_watch, self._decoder_watch = EngineWatch(), EngineWatch()
         self._tokenizer = bundle.tokenizer
         self._fields = fields
         self._end = frozenset(generation.eos_token_ids)
         decoder = engines.decoder
-        prompts = PromptRunner(decoder, bundle.manifest.prompt, clock)
+        self._manifest, self._prompts = bundle.manifest, bundle_prompts(bundle)
+        prompts = PromptRunner(decoder, self._prompts.beginning, clock)
         longest_draft = drafter.longest if drafter else 0
         capacity = cache_capacity(bundle.manifest, generation, draft=longest_draft)
         self._search: GreedySearch | BeamSearch
@@ -125,7 +126,8 @@ class Worker:
         prompts = PromptedInbox(
             inbox,
             self.engines,
-            self.gene_input,
+            self._prompts,
+            self._manifest,
             batch_size=self.batch_size,
             watch=self.encoder_watch,
         )
@@ -146,7 +148,8 @@ class Worker:
         """
         text: str | None = None
         with self.engines.exclusive():
-            outcomes = list(self._search.run(FixedCells([PromptedCell(0, vectors)])))
+            cell = PromptedCell(0, self._prompts.of_vectors(vectors))
+            outcomes = list(self._search.run(FixedCells([cell])))
         for _, outcome in outcomes:
             if isinstance(outcome, GenerationFailure):
                 self._decoder_watch.failed(outcome.error)

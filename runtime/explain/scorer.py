@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS, Engines
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.candidate_trie import CandidateTrie
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
@@ -60,8 +61,9 @@ class WordScorer:
     ) -> None:
         self._engines = engines
         self._rows = rows
+        self._prompts = bundle_prompts(bundle)
         with engines.exclusive():
-            prompts = PromptRunner(engines.decoder, bundle.manifest.prompt, clock)
+            prompts = PromptRunner(engines.decoder, self._prompts.beginning, clock)
             self._scorer = CandidateScorer(
                 engines.decoder, prompts, rows=rows, capacity=capacity, clock=clock
             )
@@ -88,11 +90,11 @@ class WordScorer:
         for first in range(0, len(inputs), self._rows):
             rows = np.ascontiguousarray(inputs[first : first + self._rows], dtype=np.int32)
             with self._engines.exclusive():
-                vectors = [
-                    of_input
+                given = [
+                    self._prompts.of_vectors(of_input)
                     for start in range(0, len(rows), most)
                     for of_input in self._engines.encoder.encode(rows[start : start + most])
                 ]
-                scores.append(words.combine(self._scorer.score(vectors, words.trie)))
+                scores.append(words.combine(self._scorer.score(given, words.trie)))
             advance(len(rows))
         return np.concatenate(scores)

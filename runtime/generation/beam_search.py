@@ -70,14 +70,14 @@ class BeamSearch:
                 yield cell
                 continue
             try:
-                first = self._prompts.prefill(self._cache, 0, cell.vectors)
+                first = self._prompts.prefill(self._cache, 0, cell.prompt)
             except EngineError as error:
                 yield cell.key, GenerationFailure(error.problem)
                 continue
             since = time.perf_counter()
             result = self._search(
                 first,
-                self._prompts.length(len(cell.vectors)),
+                len(cell.prompt),
                 has_left=partial(cells.has_left, cell.key),
             )
             self._clock.add("decode", since)

@@ -115,7 +115,7 @@ class GreedySearch:
         drafter = self._drafter
         text = _Text(
             key=cell.key,
-            length=self._prompts.length(len(cell.vectors)) - 1,
+            length=len(cell.prompt) - 1,
             ban=NgramBan(self._generation.no_repeat_ngram_size),
             cursor=drafter.begin() if drafter else None,
         )
@@ -125,7 +125,7 @@ class GreedySearch:
             self._propose([text], self._generation.max_new_tokens, multi_token_overhead=0.0)
         draft = text.draft.tokens
         choices = self._prompts.choose(
-            self._cache, row, cell.vectors, draft=draft, banned=_banned([text], 1 + len(draft))
+            self._cache, row, cell.prompt, draft=draft, banned=_banned([text], 1 + len(draft))
         )
         self._take([text], choices)
         return text

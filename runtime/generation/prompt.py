@@ -1,18 +1,21 @@
-"""The prompt on an engine: the constant prefix is run once, each cell adds only its own part.
+"""Prompts on an engine: what all begin with is run once, each cell adds only its own part.
 
-A prompt is prefix ids, cell vectors and suffix ids (`c2t.runtime.bundle.manifest.Prompt`). The
-prefix is the same for every cell, and attention looks back only. So the keys and values of the
-prefix are the same as well.
+A prompt is a row of text tokens and cell vectors in any order (`CellPrompt`). Attention looks back
+only. So the keys and values of a common beginning are the same for every cell. A cell whose prompt
+leaves the beginning early still uses what it shares of it.
+
+Long prompts run in pieces: memory for attention scores and activations grows with the tokens of a
+run, and a gene sentence may have thousands.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.engine_protocol import (
     NO_TOKEN,
     BoundStep,
@@ -25,37 +28,51 @@ from c2t.runtime.engine_protocol import (
 )
 from c2t.runtime.system.timing import StageClock
 
+# Most tokens of a run over a prompt, without what follows it. Cell2Text's prompts are shorter.
+PIECE_TOKENS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class CellPrompt:
+    """The prompt of one cell.
+
+    Args:
+        token_ids: Text tokens [T] int32, `NO_TOKEN` where a cell vector stands.
+        vectors: The cell vectors [K,D] in their order; None where there are none.
+    """
+
+    token_ids: Int32
+    vectors: Float32 | None = None
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
 
 class PromptRunner:
-    """Runs the prompts of cells; the prefix, which they share, is run once.
+    """Runs the prompts of cells; what they begin with is run once.
 
     Args:
         decoder: The engine.
-        prompt: Token ids around the cell vectors.
+        beginning: Text tokens that most prompts begin with, possibly none.
         clock: Records the stage prefill.
     """
 
     def __init__(
         self,
         decoder: DecoderEngine,
-        prompt: Prompt,
+        beginning: Sequence[int],
         clock: StageClock | None = None,
     ) -> None:
         self._clock = clock or StageClock()
         self._decoder = decoder
-        self._suffix = prompt.suffix_ids
-        self._prefix_length = len(prompt.prefix_ids)
-        self._prefix = self._run_prefix(prompt.prefix_ids)
-
-    def length(self, vectors: int) -> int:
-        """Tokens of the whole prompt of a cell with this many vectors."""
-        return self._prefix_length + vectors + len(self._suffix)
+        self._beginning = np.array(beginning, dtype=np.int32)
+        self._saved = self._run_beginning()
 
     def prefill(
         self,
         cache: KeyValueCache,
         row: int,
-        cell_vectors: Float32,
+        prompt: CellPrompt,
         *,
         opening: Sequence[int] = (),
     ) -> Float32:
@@ -64,14 +81,14 @@ class PromptRunner:
         Args:
             cache: Its capacity must hold the prompt and the opening.
             row: The batch row, which is overwritten.
-            cell_vectors: [K,D].
+            prompt: At least one token.
             opening: Text tokens that follow the prompt, whatever the model would choose.
 
         Returns:
             Logits [V] of the first text token after these; valid until the next run.
         """
         since = time.perf_counter()
-        step = self._bind(cache, row, cell_vectors, opening, logit_rows=1)
+        step = self._bind(cache, row, prompt, opening, logit_rows=1)
         logits: Float32 = step.run()[0, 0]
         self._record(since)
         return logits
@@ -80,7 +97,7 @@ class PromptRunner:
         self,
         cache: KeyValueCache,
         row: int,
-        cell_vectors: Float32,
+        prompt: CellPrompt,
         *,
         draft: Sequence[int],
         banned: Int32,
@@ -90,7 +107,7 @@ class PromptRunner:
         Args:
             cache: Its capacity must hold the prompt and the draft.
             row: The batch row, which is overwritten.
-            cell_vectors: [K,D].
+            prompt: At least one token.
             draft: d drafted text tokens.
             banned: [1,d+1,N], see `c2t.runtime.engine_protocol.BoundStep.choose`.
 
@@ -98,7 +115,7 @@ class PromptRunner:
             Choices [1,d+1]: the first text token, and the one after each drafted token.
         """
         since = time.perf_counter()
-        step = self._bind(cache, row, cell_vectors, draft, logit_rows=1 + len(draft))
+        step = self._bind(cache, row, prompt, draft, logit_rows=1 + len(draft))
         choices = step.choose(banned)
         self._record(since)
         return choices
@@ -107,39 +124,61 @@ class PromptRunner:
         self,
         cache: KeyValueCache,
         row: int,
-        cell_vectors: Float32,
+        prompt: CellPrompt,
         following: Sequence[int],
         *,
         logit_rows: int,
     ) -> BoundStep:
-        """The step that runs a cell's prompt and what follows; logits of its last tokens."""
-        vectors = len(cell_vectors)
-        end = vectors + len(self._suffix)
-        tokens = end + len(following)
-        first = self._prefix_length
-        if self._prefix is not None:
-            cache.load(row, self._prefix)
+        """The step that ends a cell's prompt, with what follows; all before it has run."""
+        first = self._shared(prompt)
+        if self._saved is not None and first:
+            cache.load(row, self._saved)
+        last = first + (len(prompt) - first - 1) // PIECE_TOKENS * PIECE_TOKENS
+        for start in range(first, last, PIECE_TOKENS):
+            self._piece(cache, row, prompt, start, start + PIECE_TOKENS).run()
+        return self._piece(cache, row, prompt, last, len(prompt), following, logit_rows)
+
+    def _piece(
+        self,
+        cache: KeyValueCache,
+        row: int,
+        prompt: CellPrompt,
+        start: int,
+        stop: int,
+        following: Sequence[int] = (),
+        logit_rows: int = 1,
+    ) -> BoundStep:
+        """A step over the prompt's tokens [start, stop) and what follows; logits of its last."""
+        own = stop - start
+        tokens = own + len(following)
         step = self._decoder.bind(cache, (row, row + 1), tokens, logit_rows)
-        step.inputs_embeds[0, :vectors] = cell_vectors
-        step.token_ids[0, :vectors] = NO_TOKEN
-        step.token_ids[0, vectors:] = (*self._suffix, *following)
-        step.position_ids[0] = np.arange(first, first + tokens)
-        step.write_index[0] = first
+        step.token_ids[0, :own] = prompt.token_ids[start:stop]
+        step.token_ids[0, own:] = following
+        if prompt.vectors is not None:
+            places = np.flatnonzero(prompt.token_ids == NO_TOKEN)
+            here = (places >= start) & (places < stop)
+            step.inputs_embeds[0, places[here] - start] = prompt.vectors[here]
+        step.position_ids[0] = np.arange(start, start + tokens)
+        step.write_index[0] = start
         step.logit_rows[0] = np.arange(tokens - logit_rows, tokens)
         return step
+
+    def _shared(self, prompt: CellPrompt) -> int:
+        """How many of a prompt's tokens have run already; at least one is left to run."""
+        most = min(len(self._beginning), len(prompt) - 1)
+        same = self._beginning[:most] == prompt.token_ids[:most]
+        return most if same.all() else int(same.argmin())
 
     def _record(self, since: float) -> None:
         self._clock.add("prefill", since)
         self._clock.mark("first token")
 
-    def _run_prefix(self, ids: tuple[int, ...]) -> SavedPrefix | None:
-        if not ids:
+    def _run_beginning(self) -> SavedPrefix | None:
+        length = len(self._beginning)
+        if not length:
             return None
-        cache = self._decoder.new_cache(1, len(ids))
-        step = self._decoder.bind(cache, (0, 1), len(ids), 1)
-        step.token_ids[0] = ids
-        step.position_ids[0] = np.arange(len(ids))
-        step.write_index[0] = 0
-        step.logit_rows[0, 0] = len(ids) - 1
-        step.run()
-        return cache.save(0, len(ids))
+        cache = self._decoder.new_cache(1, length)
+        beginning = CellPrompt(self._beginning)
+        for start in range(0, length, PIECE_TOKENS):
+            self._piece(cache, 0, beginning, start, min(start + PIECE_TOKENS, length)).run()
+        return cache.save(0, length)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from c2t.runtime.engine_protocol import DecoderEngine, Float32, Int64, KeyValueCache
 from c2t.runtime.generation.candidate_trie import CandidateTrie, TrieStep
-from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
@@ -58,11 +58,11 @@ class CandidateScorer:
         self._cache: KeyValueCache | None = None
         self._steps: tuple[CandidateTrie, int, list[TrieStep]] | None = None
 
-    def score(self, vectors: Sequence[Float32], trie: CandidateTrie) -> Float64:
+    def score(self, prompts: Sequence[CellPrompt], trie: CandidateTrie) -> Float64:
         """Log probability of each path of a trie for each cell.
 
         Args:
-            vectors: Cell vectors [K,D] of B cells; their K may differ.
+            prompts: Of B cells; their lengths may differ.
             trie: The candidates.
 
         Returns:
@@ -72,31 +72,31 @@ class CandidateScorer:
             EngineError: A run failed, or the paths are longer than the cache.
         """
         parts = [
-            self._score_together(vectors[first : first + self._rows], trie)
-            for first in range(0, len(vectors), self._rows)
+            self._score_together(prompts[first : first + self._rows], trie)
+            for first in range(0, len(prompts), self._rows)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(trie.paths)))
 
-    def _score_together(self, vectors: Sequence[Float32], trie: CandidateTrie) -> Float64:
+    def _score_together(self, cells: Sequence[CellPrompt], trie: CandidateTrie) -> Float64:
         """As `score`, of at most as many cells as there are rows."""
-        each = max(1, min(self._rows // len(vectors), trie.runs // NODES_PER_ROW))
-        prompts = [self._prompts.length(len(of_cell)) + len(trie.opening) for of_cell in vectors]
-        cache = self._room(max(prompts) + trie.depth)
-        of_nodes = np.zeros((len(vectors), trie.nodes))
+        each = max(1, min(self._rows // len(cells), trie.runs // NODES_PER_ROW))
+        lengths = [len(prompt) + len(trie.opening) for prompt in cells]
+        cache = self._room(max(lengths) + trie.depth)
+        of_nodes = np.zeros((len(cells), trie.nodes))
         tokens, nodes = trie.first
         zeros = np.zeros(len(tokens), dtype=np.int64)
-        for cell, of_cell in enumerate(vectors):
-            logits = self._prompts.prefill(cache, cell * each, of_cell, opening=trie.opening)
+        for cell, prompt in enumerate(cells):
+            logits = self._prompts.prefill(cache, cell * each, prompt, opening=trie.opening)
             of_nodes[cell, nodes] = _log_probabilities(logits[None, None], zeros, zeros, tokens)
         since = time.perf_counter()
         if each > 1:
-            sources = [row // each * each for row in range(len(vectors) * each)]
-            cache.gather([*sources, *range(len(sources), cache.rows)], 0, max(prompts))
+            sources = [row // each * each for row in range(len(cells) * each)]
+            cache.gather([*sources, *range(len(sources), cache.rows)], 0, max(lengths))
         steps = self._planned(trie, each)
         for step in steps:
-            self._run(cache, step, first=np.repeat(prompts, each), of_nodes=of_nodes)
+            self._run(cache, step, first=np.repeat(lengths, each), of_nodes=of_nodes)
         self._clock.add("score", since)
-        self._clock.count("steps", len(steps) + len(vectors))
+        self._clock.count("steps", len(steps) + len(cells))
         of_nodes[np.isnan(of_nodes).any(axis=1)] = np.nan
         return trie.path_scores(of_nodes)
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from c2t.runtime.engine_protocol import Float32
+from c2t.runtime.generation.prompt import CellPrompt
 
 NOT_FINITE = "the decoder's logits are not finite"
 
@@ -17,11 +17,11 @@ class PromptedCell:
 
     Args:
         key: Returned with the result.
-        vectors: Cell vectors [K,D].
+        prompt: What the decoder reads before it writes.
     """
 
     key: Hashable
-    vectors: Float32
+    prompt: CellPrompt
 
 
 @dataclass(frozen=True)

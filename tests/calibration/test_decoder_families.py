@@ -23,6 +23,7 @@ from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
 # The decoder knows the texts of five cells: agreement on others says nothing.
 ANYTHING = Tolerance(accuracy=1, similarity=1, agreement=0)
@@ -52,7 +53,8 @@ def logits(bundle: Bundle, tiny: TinyBundle) -> NDArray[np.float32]:
     for seed, text in enumerate(TEXTS):
         with torch.inference_mode():
             vectors = model.project(model.encode(tiny_cell(20, SIZES, seed=seed))).numpy()
-        inputs = decoder_inputs(tiny.bundle, vectors, tiny_tokenizer()(text)["input_ids"])
+        prompt = bundle_prompts(tiny.bundle).of_vectors(vectors)
+        inputs = decoder_inputs(tiny.bundle, prompt, tiny_tokenizer()(text)["input_ids"])
         (result,) = session.run(["logits"], inputs)
         found.append(result[0])
     return np.concatenate(found)

@@ -30,6 +30,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.generation.bundle_prompts import bundle_prompts, vector_prompts
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
@@ -166,10 +167,10 @@ class StepLogits:
 
     def __init__(self, decoder: Any, prompt: Prompt, vectors: np.ndarray) -> None:
         self._decoder, self._kernel = decoder, decoder.graph
-        prompts = PromptRunner(decoder, prompt)
-        self._length = prompts.length(len(vectors))
+        cell = vector_prompts(prompt).of_vectors(vectors)
+        self._length = len(cell)
         self._cache = decoder.new_cache(1, self._length + 2 * MAX_ROWS)
-        prompts.prefill(self._cache, 0, vectors)
+        PromptRunner(decoder, prompt.prefix_ids).prefill(self._cache, 0, cell)
 
     def __call__(self, tokens: int, first: int = 0, *, library: bool = False) -> np.ndarray:
         """Logits [tokens, V] of the tokens from `first` on of one text."""
@@ -242,17 +243,17 @@ def write_texts(
         captions: Token sequences that drafts are taken from; without any there are no drafts.
         rows: Batch rows.
     """
-    prompts = PromptRunner(decoder, prompt)
-    longest = max(prompts.length(len(v)) for v in vectors)
+    prompts = [vector_prompts(prompt).of_vectors(v) for v in vectors]
+    longest = max(map(len, prompts))
     search = GreedySearch(
         decoder,
-        prompts,
+        PromptRunner(decoder, prompt.prefix_ids),
         generation=generation,
         rows=rows,
         capacity=longest + generation.max_new_tokens + 2 * MAX_ROWS,
         drafter=Drafter(build_phrase_table(captions)) if captions else None,
     )
-    cells = FixedCells(PromptedCell(key, v) for key, v in enumerate(vectors))
+    cells = FixedCells(PromptedCell(key, cell) for key, cell in enumerate(prompts))
     written = dict(search.run(cells))
     texts = []
     for key in range(len(vectors)):
@@ -270,10 +271,11 @@ def check_bundle_logits(bundle: Bundle, decoder: Any, tolerance: float) -> None:
     cpu = open_engines(bundle, EngineOptions(prepack=False)).decoder
     logits = []
     for each in (cpu, decoder):
-        prompts = PromptRunner(each, sizes.prompt)
-        length = prompts.length(len(vectors))
+        prompts = bundle_prompts(bundle)
+        cell = prompts.of_vectors(vectors)
+        length = len(cell)
         cache = each.new_cache(1, length + 4)
-        prefill = prompts.prefill(cache, 0, vectors).copy()
+        prefill = PromptRunner(each, prompts.beginning).prefill(cache, 0, cell).copy()
         logits.append((prefill, bind_step(each, cache, 4, length).run()[0].copy()))
     for expected, result in zip(*logits, strict=True):
         assert relative_difference(result, expected) <= tolerance

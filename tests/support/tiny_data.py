@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,11 @@ import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import Decoder, Generation, Prompt
-from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
+from c2t.runtime.generation.bundle_prompts import BundlePrompts, vector_prompts
+from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.sequence import FixedCells, PromptedCell
 
 DATA = Path(__file__).parents[1] / "data"
 EXPECTED = DATA / "tiny_expected.json"
@@ -82,6 +86,20 @@ class TinyDecoder:
     engine: OnnxRuntimeDecoder
     table: np.ndarray  # [V, D]
     prompt: Prompt
+
+    @property
+    def prompts(self) -> BundlePrompts:
+        """Prompts of cell vectors."""
+        return vector_prompts(self.prompt)
+
+    def runner(self, engine: DecoderEngine | None = None) -> PromptRunner:
+        """Runs them on its own engine, or on another."""
+        return PromptRunner(engine or self.engine, self.prompts.beginning)
+
+    def cells(self, vectors: Iterable[np.ndarray]) -> FixedCells:
+        """Cells of these vectors with the keys 0, 1, 2, ..."""
+        of = self.prompts.of_vectors
+        return FixedCells(PromptedCell(key, of(each)) for key, each in enumerate(vectors))
 
     def reference(self, seed: int, generation: Generation) -> list[int]:
         """What Hugging Face `generate` gives for `random_vectors(seed)`."""

@@ -16,7 +16,7 @@ import numpy as np
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.engine_protocol import EngineOptions, Engines, Float32, Int32
+from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
@@ -27,6 +27,7 @@ from c2t.runtime.engines.cpu.session import (
     describe_settings,
     open_session,
 )
+from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
@@ -113,7 +114,7 @@ class OnnxRuntimeEncoder:
 def open_engines(
     bundle: Bundle, options: EngineOptions, clock: StageClock | None = None
 ) -> Engines:
-    """Open the three graphs of a bundle with ONNX Runtime on the CPU.
+    """Open the graphs of a bundle with ONNX Runtime on the CPU.
 
     Args:
         options: How to open them.
@@ -122,24 +123,23 @@ def open_engines(
     Raises:
         EngineError: A graph cannot be opened.
     """
-    attention, settings = choose_attention(bundle, options), describe_settings(options)
-    if attention.said:
-        settings["attention"] = attention.said
-    path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
-    decoder = OnnxRuntimeDecoder(path, sizes, bundle.token_embedding, options)
-    steps = with_step_kernel(decoder, path, sizes, options)
-    if steps:
-        settings["steps"] = steps
-    return Engines(
-        name="onnxruntime-cpu",
-        encoder=OnnxRuntimeEncoder(
+    settings = describe_settings(options)
+    encoder: EncoderEngine = NoEncoder()
+    if bundle.manifest.has_encoder:
+        attention = choose_attention(bundle, options)
+        if attention.said:
+            settings["attention"] = attention.said
+        encoder = OnnxRuntimeEncoder(
             bundle.file("encoder.onnx"),
             bundle.file("projector.onnx"),
             bundle.gene_embedding_tables,
             options,
             clock,
             changed=attention.graph,
-        ),
-        decoder=decoder,
-        settings=settings,
-    )
+        )
+    path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
+    decoder = OnnxRuntimeDecoder(path, sizes, bundle.token_embedding, options)
+    steps = with_step_kernel(decoder, path, sizes, options)
+    if steps:
+        settings["steps"] = steps
+    return Engines(name="onnxruntime-cpu", encoder=encoder, decoder=decoder, settings=settings)

@@ -73,22 +73,22 @@ def forcing(tiny, longest=40) -> TeacherForcing:
 def test_distributions_are_pytorchs(tiny):
     """A text longer than two blocks, against one run of the PyTorch model over all of it."""
     torch = pytest.importorskip("torch")
-    model, prompt = tiny.loaded.model, tiny.loaded.prompt
+    model = tiny.loaded.model
     cell = tiny_cell(20)
     text = np.random.default_rng(0).integers(7, 300, 2 * BLOCK + 5).tolist()
     with torch.no_grad():
-        embedded = model.prompt_embeddings(model.project(model.encode(cell)), prompt)
+        embedded = model.prompt_embeddings(model.project(model.encode(cell)), tiny.loaded.prompt)
         words = model.decoder.get_input_embeddings()(torch.tensor(text))
         whole = torch.cat([embedded, words])[None]
         logits = model.decoder(inputs_embeds=whole).logits[0, len(embedded) - 1 : -1]
         expected = logits.double().log_softmax(-1).numpy()
     judge = forcing(tiny)
-    vectors = judge.encode(cell.numpy().astype(np.int32))
+    prompt = judge.prompt(cell.numpy().astype(np.int32))
     for _ in range(2):  # what an earlier text left in the cache does not matter
-        found = np.concatenate(list(judge.log_probabilities(vectors, text)))
+        found = np.concatenate(list(judge.log_probabilities(prompt, text)))
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() < 1e-3
-    assert list(judge.log_probabilities(vectors, [])) == []
+    assert list(judge.log_probabilities(prompt, [])) == []
 
 
 def test_a_bundle_agrees_with_itself_and_not_with_another(tiny, other):

@@ -25,6 +25,7 @@ from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.session import open_session
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
 SIZES = {
     "mlp": TinySizes(),
@@ -56,7 +57,11 @@ def inputs_of(bundle, cell) -> dict[str, dict[str, np.ndarray]]:
     return {
         "encoder.onnx": encoder_inputs(bundle, cell.gene_tokens),
         "projector.onnx": {"hidden": hidden.astype(np.float32)},
-        "decoder.onnx": decoder_inputs(bundle, vectors.astype(np.float32), cell.text_tokens),
+        "decoder.onnx": decoder_inputs(
+            bundle,
+            bundle_prompts(bundle).of_vectors(vectors.astype(np.float32)),
+            cell.text_tokens,
+        ),
     }
 
 

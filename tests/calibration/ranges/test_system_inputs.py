@@ -13,7 +13,9 @@ from c2t.calibration.ranges.system_inputs import (
     CalibrationCell,
     decoder_inputs,
     prefix_inputs,
+    shared_beginning,
 )
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +27,14 @@ def test_the_prefix_may_be_run_once(bundle):
     session = onnxruntime.InferenceSession(bundle.file("decoder.onnx"))
     sizes = bundle.manifest.decoder
     vectors = np.random.default_rng(0).standard_normal((8, sizes.hidden_size), dtype=np.float32)
-    text = (5, 9, 11, 2)
-    whole = session.run(["logits"], decoder_inputs(bundle, vectors, text))[0]
+    text, prompts = (5, 9, 11, 2), bundle_prompts(bundle)
+    cell = prompts.of_vectors(vectors)
+    whole = session.run(["logits"], decoder_inputs(bundle, cell, text))[0]
     names = [f"present_{name}" for name in sizes.cache_names]
-    prefix = session.run(names, prefix_inputs(bundle))
+    prefix = session.run(names, prefix_inputs(bundle, shared_beginning(prompts)))
     length = len(bundle.manifest.prompt.prefix_ids)
     assert prefix[0].shape == (1, sizes.kv_heads, length, sizes.head_size)
-    behind = session.run(["logits"], decoder_inputs(bundle, vectors, text, prefix))[0]
+    behind = session.run(["logits"], decoder_inputs(bundle, cell, text, prefix))[0]
     assert whole.shape == behind.shape == (1, 4, sizes.vocabulary_size)
     assert worst_difference(behind, whole) < FLOAT32
 

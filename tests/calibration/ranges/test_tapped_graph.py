@@ -12,6 +12,7 @@ from tiny_models import tiny_cell
 from c2t.calibration.ranges.linears import StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell, decoder_inputs, encoder_inputs
 from c2t.calibration.ranges.tapped_graph import TappedGraph
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_taps_reduce_what_linears_are_given(bundle, name):
     inputs = (
         encoder_inputs(bundle, one.gene_tokens)
         if name == "encoder.onnx"
-        else decoder_inputs(bundle, vectors, one.text_tokens)
+        else decoder_inputs(bundle, bundle_prompts(bundle).of_vectors(vectors), one.text_tokens)
     )
     exact = exact_inputs(bundle, name, inputs)
     source = StoredGraph(bundle.file(name))
@@ -59,7 +60,7 @@ def test_taps_reduce_what_linears_are_given(bundle, name):
 def test_prefill_and_steps_are_one_run(bundle):
     """Logits are asked of the prompt's last row and of every token that was fed."""
     vectors = np.zeros((8, 24), np.float32)
-    inputs = decoder_inputs(bundle, vectors, (9, 8, 7, 6))
+    inputs = decoder_inputs(bundle, bundle_prompts(bundle).of_vectors(vectors), (9, 8, 7, 6))
     prompt = bundle.manifest.prompt
     length = len(prompt.prefix_ids) + 8 + len(prompt.suffix_ids)
     assert inputs["inputs_embeds"].shape == (1, length + 3, 24)

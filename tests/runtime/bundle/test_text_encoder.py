@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_data import BUNDLES, tiny_bundle
 
-from c2t.runtime.bundle.text_encoder import open_encoder
+from c2t.runtime.bundle.text_encoder import BytePairEncoder, open_encoder
 from c2t.runtime.bundle.text_pieces import GPT2, LLAMA3, QWEN2, pieces
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.system.errors import BundleError, C2TError
@@ -164,3 +164,25 @@ def test_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(file))
     with pytest.raises(C2TError, match="no token for"):
         open_encoder(path).encode("é")
+
+
+def test_special_words_of_a_prompt_are_letters() -> None:
+    encoder = BytePairEncoder(
+        {letter: number for number, letter in enumerate("<s>ab ")} | {"ab": 9},
+        {("a", "b"): 0},
+        lambda text: iter([text]),
+        refused=frozenset(("<s>",)),
+        added={"  ": 20, "   ": 21},
+    )
+    with pytest.raises(C2TError, match="keeps for itself"):
+        encoder.encode("<s>ab")
+    assert encoder.encode_letters("<s>ab") == (0, 1, 2, 9)
+    # Runs of spaces have a token of their own, the longest one first.
+    assert encoder.encode_letters("ab   a  b") == (9, 21, 3, 20, 4)
+
+
+def test_a_long_prompt_has_short_pieces() -> None:
+    encoder = BytePairEncoder({"a": 0, " ": 1}, {}, lambda text: iter(text.split(" ")))
+    assert len(encoder.encode_letters("a " * 4999 + "a")) == 5000
+    with pytest.raises(C2TError, match="a text of 5,000 letters"):
+        encoder.encode_letters("a" * 5000)

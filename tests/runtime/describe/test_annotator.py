@@ -15,6 +15,7 @@ import c2t
 from c2t.runtime.bundle.manifest_file import parse_manifest, write_manifest
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.labelled_cell import LabelledCell, among_labels
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.candidate_names import candidate_names
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
@@ -44,13 +45,14 @@ def chunk(count: int = 30) -> EncodedCells:
 def one_by_one(model: c2t.Model, cells: EncodedCells) -> np.ndarray:
     """Each label alone, each cell alone."""
     engines = model.describer().engines.clone()
-    prompts = PromptRunner(engines.decoder, model.bundle.manifest.prompt)
+    prompts = bundle_prompts(model.bundle)
+    runner = PromptRunner(engines.decoder, prompts.beginning)
     found = []
     for place in range(len(cells)):
-        vectors = engines.encoder.encode(cells.tokens[place][None])[0].copy()
-        scorer = CandidateScorer(engines.decoder, prompts, rows=1)
+        cell = prompts.of_vectors(engines.encoder.encode(cells.tokens[place][None])[0].copy())
+        scorer = CandidateScorer(engines.decoder, runner, rows=1)
         alone = [candidate_names(model.bundle, [label]) for label in LABELS]
-        scores = [n.combine(scorer.score([vectors], n.trie))[0, 0] for n in alone]
+        scores = [n.combine(scorer.score([cell], n.trie))[0, 0] for n in alone]
         # "T cell" must not hold what "T cell, CD4-positive" has.
         scores[0] += np.log1p(-np.exp(scores[3] - scores[0]))
         found.append(scores)

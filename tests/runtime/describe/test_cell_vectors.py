@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
+from c2t.runtime.describe.cell_vectors import TokenLimits, check_tokens, equal_lengths
 
 
 def groups(lengths: list[int], most: int = 8) -> list[list[int]]:
@@ -35,9 +35,9 @@ def test_no_more_than_the_encoder_can_hold() -> None:
     ],
 )
 def test_unusable_tokens(tokens: list[int], problem: str) -> None:
-    found = check_tokens(np.array(tokens, np.int32), vocabulary=50, longest=8)
+    found = check_tokens(np.array(tokens, np.int32), TokenLimits(vocabulary=50, longest=8))
     assert problem in found
 
 
 def test_usable_tokens() -> None:
-    assert check_tokens(np.array([0, 49], np.int32), vocabulary=50, longest=8) is None
+    assert check_tokens(np.array([0, 49], np.int32), TokenLimits(vocabulary=50, longest=8)) is None

@@ -22,7 +22,6 @@ from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.fields.paper import PAPER_RULES
 from c2t.runtime.fields.rules import RULES_NAME, rules_bytes
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.errors import C2TError
 
 ENGINE_NOISE = 1e-5
@@ -210,7 +209,6 @@ def test_the_prompt_is_not_disturbed(folder: Path, cells: Path) -> None:
         before = [d.text for d in model.describe(cells)]
         list(model.explain(cells, ExplainOptions(runs=48)))
         assert [d.text for d in model.describe(cells)] == before
-        assert PromptRunner(model.describer().engines.decoder, model.bundle.manifest.prompt)
 
 
 def test_a_label_that_captions_never_say_is_doubted(cells: Path, tmp_path: Path) -> None:

@@ -25,9 +25,8 @@ from c2t.runtime.generation.candidate_trie import CandidateTrie
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
-from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import GeneratedSequence
 from c2t.runtime.system.errors import EngineError
 
 GENERATION = Generation(max_new_tokens=20, no_repeat_ngram_size=2, eos_token_ids=(4, 8, 15))
@@ -66,7 +65,7 @@ def greedy(
     generation: Generation = GENERATION,
 ) -> list[GeneratedSequence]:
     vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(8)]
-    prompts = PromptRunner(engine, decoder.prompt)
+    prompts = decoder.runner(engine)
     drafter = Drafter(build_phrase_table(captions)) if captions else None
     search = GreedySearch(
         engine,
@@ -76,7 +75,7 @@ def greedy(
         capacity=80,
         drafter=drafter,
     )
-    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
+    found = dict(search.run(decoder.cells(vectors)))
     return [found[i] for i in range(len(vectors))]
 
 
@@ -101,11 +100,9 @@ def test_scores_of_the_cpu_engine(
 ) -> None:
     draw = np.random.default_rng(0)
     trie = CandidateTrie((1, 2), [draw.integers(4, 8, draw.integers(1, 7)) for _ in range(20)])
-    vectors = [random_vectors(seed, count=1 + seed % 5) for seed in range(4)]
+    prompts = [decoder.prompts.of_vectors(random_vectors(seed, 1 + seed % 5)) for seed in range(4)]
     expected, found = (
-        CandidateScorer(engine, PromptRunner(engine, decoder.prompt), rows=rows, capacity=40).score(
-            vectors, trie
-        )
+        CandidateScorer(engine, decoder.runner(engine), rows=rows, capacity=40).score(prompts, trie)
         for engine in (decoder.engine, on_device)
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
@@ -115,11 +112,9 @@ def test_beams_of_the_cpu_engine(decoder: TinyDecoder, on_device: DeviceDecoder)
     generation = replace(GENERATION, num_beams=3)
     results = []
     for engine in (decoder.engine, on_device):
-        prompts = PromptRunner(engine, decoder.prompt)
+        prompts = decoder.runner(engine)
         search = BeamSearch(engine, prompts, generation=generation, capacity=60)
-        results.append(
-            dict(search.run(FixedCells([PromptedCell(0, random_vectors(3))])))[0].token_ids
-        )
+        results.append(dict(search.run(decoder.cells([random_vectors(3)])))[0].token_ids)
     assert results[0] == results[1]
 
 

@@ -22,8 +22,7 @@ from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
-from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import GeneratedSequence
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
@@ -145,14 +144,14 @@ def test_texts_and_probabilities_whatever_the_batch_and_the_draft() -> None:
         clock = StageClock()
         search = GreedySearch(
             tiny.engine,
-            PromptRunner(tiny.engine, tiny.prompt),
+            tiny.runner(),
             generation=GENERATION,
             rows=rows,
             capacity=100,
             drafter=Drafter(table) if drafts else None,
             clock=clock,
         )
-        texts = dict(search.run(FixedCells(PromptedCell(s, random_vectors(s)) for s in seeds)))
+        texts = dict(search.run(tiny.cells(random_vectors(s) for s in seeds)))
         assert all(isinstance(text, GeneratedSequence) for text in texts.values())
         found.append([(texts[seed].token_ids, texts[seed].probabilities) for seed in seeds])
         assert (clock.counts.get("accepted", 0) > 0) == drafts

@@ -32,8 +32,7 @@ from c2t.runtime.engines.gpu.step_kernel import BoundDecoderStep, DecoderStepGra
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
-from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import GeneratedSequence
 from c2t.runtime.graphs.half_precision import write_half_precision
 from c2t.runtime.system.errors import EngineError
 
@@ -95,12 +94,12 @@ def greedy(
     engine: DeviceDecoder, tiny: TinyDecoder, captions: list[list[int]], *, rows: int = 3
 ) -> list[GeneratedSequence]:
     vectors = [random_vectors(seed, count=1 + 4 * seed) for seed in range(5)]
-    prompts = PromptRunner(engine, tiny.prompt)
+    prompts = tiny.runner(engine)
     drafter = Drafter(build_phrase_table(captions)) if captions else None
     search = GreedySearch(
         engine, prompts, generation=GENERATION, rows=rows, capacity=80, drafter=drafter
     )
-    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
+    found = dict(search.run(tiny.cells(vectors)))
     return [found[i] for i in range(len(vectors))]
 
 
@@ -139,7 +138,8 @@ def test_drafts_of_one_cell_at_a_time_keep_within_exact_rows(
     graph, made = opened(folder, tiny.engine.sizes)
     found = greedy(engine_of(made, tiny), tiny, captions, rows=1)
     assert [text.token_ids for text in found] == [text.token_ids for text in texts]
-    prompts = [PromptRunner(plain, tiny.prompt).length(1 + 4 * seed) for seed in range(5)]
+    of = tiny.prompts.of_vectors
+    prompts = [len(of(random_vectors(seed, 1 + 4 * seed))) for seed in range(5)]
     assert max(prompts) > MAX_ROWS
     # The library runs prompts alone, and no draft behind one; steps have drafts of up to 15.
     assert {tokens for _, tokens in graph.bound} <= set(prompts)

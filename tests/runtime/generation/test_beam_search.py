@@ -11,8 +11,7 @@ from tolerance import PROBABILITY
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.beam_search import BeamSearch, BeamState
-from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import GeneratedSequence
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +20,10 @@ def decoder() -> TinyDecoder:
 
 
 def run(decoder: TinyDecoder, vectors: np.ndarray, generation: Generation) -> GeneratedSequence:
-    prompts = PromptRunner(decoder.engine, decoder.prompt)
-    capacity = prompts.length(len(vectors)) + generation.max_new_tokens
+    prompts = decoder.runner()
+    capacity = len(decoder.prompts.of_vectors(vectors)) + generation.max_new_tokens
     search = BeamSearch(decoder.engine, prompts, generation=generation, capacity=capacity)
-    ((_, result),) = search.run(FixedCells([PromptedCell(0, vectors)]))
+    ((_, result),) = search.run(decoder.cells([vectors]))
     return result
 
 

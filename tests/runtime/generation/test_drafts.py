@@ -10,8 +10,7 @@ from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
-from c2t.runtime.generation.prompt import PromptRunner
-from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
+from c2t.runtime.generation.sequence import GeneratedSequence
 
 CELLS = 12
 
@@ -28,17 +27,17 @@ def run(
     rows: int = 1,
     slack: int = 32,
 ) -> list[GeneratedSequence]:
-    prompts = PromptRunner(decoder.engine, decoder.prompt)
+    prompts = decoder.runner()
     vectors = [random_vectors(seed, count=2 + seed % 4) for seed in range(CELLS)]
     search = GreedySearch(
         decoder.engine,
         prompts,
         generation=generation,
         rows=rows,
-        capacity=prompts.length(5) + generation.max_new_tokens + slack,
+        capacity=len(decoder.prompts.of_vectors(vectors[3])) + generation.max_new_tokens + slack,
         drafter=drafter,
     )
-    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
+    found = dict(search.run(decoder.cells(vectors)))
     return [found[i] for i in range(CELLS)]
 
 

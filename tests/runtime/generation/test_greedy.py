@@ -9,12 +9,9 @@ from tolerance import PROBABILITY
 
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.generation.greedy import GreedySearch
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
-    FixedCells,
     GeneratedSequence,
     GenerationFailure,
-    PromptedCell,
 )
 
 
@@ -26,8 +23,8 @@ def decoder() -> TinyDecoder:
 def run(
     decoder: TinyDecoder, vectors: list[np.ndarray], generation: Generation, rows: int = 1
 ) -> list[GeneratedSequence]:
-    prompts = PromptRunner(decoder.engine, decoder.prompt)
-    longest = max(prompts.length(len(v)) for v in vectors)
+    prompts = decoder.runner()
+    longest = max(len(decoder.prompts.of_vectors(v)) for v in vectors)
     search = GreedySearch(
         decoder.engine,
         prompts,
@@ -35,7 +32,7 @@ def run(
         rows=rows,
         capacity=longest + generation.max_new_tokens,
     )
-    found = dict(search.run(FixedCells(PromptedCell(i, v) for i, v in enumerate(vectors))))
+    found = dict(search.run(decoder.cells(vectors)))
     return [found[i] for i in range(len(vectors))]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_data import TinyDecoder, random_vectors, tiny_decoder
+from tiny_data import DECODER_PROMPT, TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.cpu import step_kernels
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
+from c2t.runtime.generation.bundle_prompts import vector_prompts
 from c2t.runtime.generation.candidate_trie import CandidateTrie
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
@@ -43,8 +43,16 @@ def decoder(request: pytest.FixtureRequest) -> TinyDecoder:
     return tiny_decoder() if request.param == "onnxruntime" else with_kernel()
 
 
-def scorer(decoder: TinyDecoder, **options: int | StageClock) -> CandidateScorer:
-    return CandidateScorer(decoder.engine, PromptRunner(decoder.engine, decoder.prompt), **options)
+class VectorScorer(CandidateScorer):
+    """Scores cells by their vectors [K,D]."""
+
+    def score(self, vectors: list[np.ndarray], trie: CandidateTrie) -> np.ndarray:
+        of = vector_prompts(DECODER_PROMPT).of_vectors
+        return super().score([of(each) for each in vectors], trie)
+
+
+def scorer(decoder: TinyDecoder, **options: int | StageClock) -> VectorScorer:
+    return VectorScorer(decoder.engine, decoder.runner(), **options)
 
 
 def alone(decoder: TinyDecoder, vectors: np.ndarray, path: tuple[int, ...]) -> float:

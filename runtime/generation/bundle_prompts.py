@@ -1,0 +1,84 @@
+"""The prompts of a bundle's cells, from what a cell has become: cell vectors, or a text's tokens.
+
+One decision: whatever the family, a prompt is one row of tokens and vectors (`CellPrompt`), so
+searches, scoring and calibration know no families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GeneSentence, Prompt
+from c2t.runtime.bundle.template import Template, fill_template
+from c2t.runtime.bundle.text_encoder import TextEncoder
+from c2t.runtime.engine_protocol import NO_TOKEN, Float32, Int32
+from c2t.runtime.generation.prompt import CellPrompt
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BundlePrompts:
+    """Prompts of a bundle.
+
+    Args:
+        beginning: Text tokens that all, or most, prompts begin with.
+        ending: Text tokens behind the cell vectors; None where no cell becomes vectors.
+    """
+
+    beginning: tuple[int, ...]
+    ending: tuple[int, ...] | None
+
+    def of_vectors(self, vectors: Float32) -> CellPrompt:
+        """The prompt of cell vectors [K,D]."""
+        ids = (*self.beginning, *(NO_TOKEN,) * len(vectors), *(self.ending or ()))
+        return CellPrompt(np.array(ids, dtype=np.int32), vectors)
+
+    def of_tokens(self, tokens: Int32) -> CellPrompt:
+        """The prompt whose text tokens [T] a cell has become."""
+        return CellPrompt(tokens)
+
+
+def vector_prompts(prompt: Prompt) -> BundlePrompts:
+    """Prompts with cell vectors between a prefix and a suffix."""
+    return BundlePrompts(beginning=prompt.prefix_ids, ending=prompt.suffix_ids)
+
+
+def bundle_prompts(bundle: Bundle, values: Mapping[str, str] | None = None) -> BundlePrompts:
+    """How the cells of a bundle become prompts.
+
+    Args:
+        bundle: The bundle.
+        values: What fills the fields of its template that are the same for all cells: a question.
+
+    Raises:
+        C2TError: A text that cannot be made into tokens, or with too many.
+    """
+    manifest, values = bundle.manifest, values or {}
+    if not manifest.template:
+        return vector_prompts(manifest.prompt)
+    if manifest.gene_sentence is not None:
+        beginning = _common_beginning(
+            manifest.template, manifest.gene_sentence, bundle.text_encoder, values
+        )
+        return BundlePrompts(beginning=beginning, ending=None)
+    beginning, ending = fill_template(manifest.template, bundle.text_encoder, values)
+    return BundlePrompts(beginning=beginning, ending=ending)
+
+
+def _common_beginning(
+    template: Template, sentence: GeneSentence, encoder: TextEncoder, values: Mapping[str, str]
+) -> tuple[int, ...]:
+    """The longest common beginning of full sentences of other genes, of one species.
+
+    Cells with fewer genes, or of another species, share less of it.
+    """
+    organism = next(iter(sentence.organisms.values()))
+    same = {"count": str(sentence.genes), "organism": organism, **values}
+    one, other = (
+        fill_template(template, encoder, {**same, "genes": genes})[0] for genes in ("A1", "ZZ")
+    )
+    length = min(len(one), len(other))
+    return next((one[:i] for i in range(length) if one[i] != other[i]), one[:length])
