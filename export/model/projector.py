@@ -56,6 +56,9 @@ class ProjectorConfig:
     queries: int = 0
     layers: int = 0
     cross_every: int = 0  # every how many layers, from the first on, the rows are read
+    # joint
+    pooling: str = "mean"  # over the genes, or "cls": the first row
+    special_tokens: bool = False  # whether <cls> and <eos> stand around the genes
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.projector import NOTHING_STATED, Projector, ProjectorConfig, ProjectorFacts
-from c2t.export.projectors import mlp, perceiver, qformer
+from c2t.export.projectors import joint, mlp, perceiver, qformer
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
 
@@ -87,6 +87,17 @@ FAMILIES = {
         size=perceiver.size,
         preset=perceiver.preset,
         write_nodes=perceiver.write_nodes,
+    ),
+    "joint": ProjectorFamily(
+        module=joint.JointProjector,
+        marks=joint.MARKS,
+        config_from_shapes=joint.config_from_shapes,
+        check_config=joint.check_config,
+        buffers=joint.buffers,
+        vectors=joint.vectors,
+        size=joint.size,
+        preset=joint.preset,
+        write_nodes=joint.write_nodes,
     ),
 }
 

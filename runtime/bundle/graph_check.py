@@ -32,9 +32,9 @@ OPERATORS = {
         (
             *("Add", "Attention", "Cast", "Concat", "DequantizeLinear", "Expand", "GatherND"),
             *("Gelu", "Gemm", "Greater", "Identity", "LayerNormalization", "MatMul", "Mul"),
-            *("QuantizeLinear", "RMSNormalization", "Range", "Relu", "Reshape", "RotaryEmbedding"),
-            *("Shape", "Sigmoid", "Slice", "Split", "Sub", "Tanh", "TensorScatter", "Transpose"),
-            "Unsqueeze",
+            *("QuantizeLinear", "RMSNormalization", "Range", "ReduceMean", "Relu", "Reshape"),
+            *("RotaryEmbedding", "Shape", "Sigmoid", "Slice", "Split", "Sub", "Tanh"),
+            *("TensorScatter", "Transpose", "Unsqueeze"),
         )
     ),
     "com.microsoft": frozenset(("MatMulNBits",)),
