@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import BertConfig, BertForMaskedLM
-from transformers.models.bert.modeling_bert import BertLayer
 
+from c2t.export.encoders.bert_layer import ACTIVATIONS, bert_layer, first_rows
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.family import EncoderGraph, EncoderPreset, check_number, check_sizes
 from c2t.export.model.genes import EncoderVocabulary
@@ -25,9 +25,6 @@ from c2t.export.model.model import layers_needed
 from c2t.runtime.bundle.manifest import Encoder, GeneInput
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
-
-# Activations as configs of transformers name them, and the standard operator that each one is.
-ACTIVATIONS = {"relu": "Relu", "gelu": "Gelu"}
 
 FIRST_LAYER = "bert.encoder.layer.0."
 # Second names of tensors, with their first names. The bias has two even where the table has one.
@@ -237,7 +234,7 @@ def write_encoder_graph(
         hidden = graph.input("embeddings", ["B", "S", config.hidden_size])
         for index in range(layers):
             last = index == layers - 1
-            hidden = _layer(
+            hidden = bert_layer(
                 graph,
                 model.bert.encoder.layer[index],
                 hidden,
@@ -246,55 +243,8 @@ def write_encoder_graph(
                 rows=rows if last else None,
             )
         if layers == 0:
-            hidden = hidden if rows is None else _first_rows(graph, hidden, rows, name="rows")
+            hidden = hidden if rows is None else first_rows(graph, hidden, rows, name="rows")
         graph.node("Identity", [hidden], name="output", outputs=["hidden"])
         graph.output("hidden", ["B", "S" if rows is None else "rows", config.hidden_size])
         graph.save()
     return EncoderGraph(layers_run=layers, rows=rows)
-
-
-def _layer(
-    graph: GraphBuilder,
-    layer: BertLayer,
-    hidden: str,
-    *,
-    name: str,
-    config: BertConfig,
-    rows: int | None,
-) -> str:
-    """Add one BERT layer; with `rows`, only the first rows of its result. Returns the result."""
-    attention = layer.attention
-    query, key, value = (getattr(attention.self, part) for part in ("query", "key", "value"))
-    hidden_size = config.hidden_size
-    prefix = f"{name}.attention"
-    if rows is None:
-        packed = graph.linear(hidden, [query, key, value], name=f"{prefix}.qkv")
-        q, k, v = graph.split(
-            packed, [hidden_size] * 3, name=f"{prefix}.heads", parts=["q", "k", "v"]
-        )
-    else:
-        packed = graph.linear(hidden, [key, value], name=f"{prefix}.kv")
-        k, v = graph.split(packed, [hidden_size] * 2, name=f"{prefix}.heads", parts=["k", "v"])
-        hidden = _first_rows(graph, hidden, rows, name=f"{name}.rows")
-        q = graph.linear(hidden, [query], name=f"{prefix}.q")
-    heads = config.num_attention_heads
-    context = graph.attention(q, k, v, heads=heads, head_size=hidden_size // heads, name=prefix)
-    context = graph.linear(context, [attention.output.dense], name=f"{prefix}.output")
-    hidden = graph.node("Add", [context, hidden], name=f"{prefix}.residual")
-    hidden = graph.layer_norm(hidden, attention.output.LayerNorm, name=f"{prefix}.norm")
-    intermediate = graph.linear(hidden, [layer.intermediate.dense], name=f"{name}.mlp.up")
-    intermediate = graph.node(
-        ACTIVATIONS[config.hidden_act], [intermediate], name=f"{name}.mlp.activation"
-    )
-    intermediate = graph.linear(intermediate, [layer.output.dense], name=f"{name}.mlp.down")
-    hidden = graph.node("Add", [intermediate, hidden], name=f"{name}.mlp.residual")
-    return graph.layer_norm(hidden, layer.output.LayerNorm, name=f"{name}.mlp.norm")
-
-
-def _first_rows(graph: GraphBuilder, hidden: str, rows: int, *, name: str) -> str:
-    """Keep the first `rows` positions; a shorter cell keeps all of its own."""
-    bounds = [
-        graph.constant(f"{name}.{bound}", np.array([number], np.int64))
-        for bound, number in (("start", 0), ("stop", rows), ("axis", 1))
-    ]
-    return graph.node("Slice", [hidden, *bounds], name=name)
