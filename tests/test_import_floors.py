@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("runtime.cells", "runtime.engines", "runtime.generation", "runtime.fields"),
         *("export.model", "export.graphs", "calibration.labels", "calibration.confidence"),
     ),
-    ("runtime.explain",),
+    ("runtime.explain", "runtime.joint"),
     (
         *("runtime.describe", "runtime.build", "runtime.command_line"),
         *("runtime.groups", "runtime.summary"),

@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from c2t.runtime.bundle.graph_check import GraphEnds
-from c2t.runtime.bundle.manifest import DECODER_GRAPH, ENCODER_GRAPHS, Decoder, Manifest
+from c2t.runtime.bundle.manifest import (
+    DECODER_GRAPH,
+    ENCODER_GRAPHS,
+    TEXT_GRAPH,
+    Decoder,
+    Manifest,
+)
 from c2t.runtime.system.errors import BundleError
 
 Shape = list[int | None]  # None: any number
 Ends = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs
 
 INT64 = 7  # number of the type in onnx.proto
-INTEGERS = ("position_ids", "write_index", "kv_length", "logit_rows")
+INTEGERS = ("position_ids", "write_index", "kv_length", "logit_rows", "text_ids")
 
 
 def check_ends(manifest: Manifest, ends: Mapping[str, GraphEnds]) -> None:
@@ -52,6 +58,9 @@ def _expected(manifest: Manifest) -> dict[str, Ends]:
         expected |= dict(zip(ENCODER_GRAPHS, (encoder, projector), strict=True))
     if manifest.has_decoder:
         expected[DECODER_GRAPH] = _decoder(manifest.decoder)
+    if TEXT_GRAPH in manifest.graphs:
+        size = manifest.space.size
+        expected[TEXT_GRAPH] = ({"text_ids": [None, None]}, {"text_vectors": [None, size]})
     return expected
 
 

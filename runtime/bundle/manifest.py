@@ -179,12 +179,17 @@ class GeneSentence:
 
 @dataclass(frozen=True, kw_only=True)
 class TextTower:
-    """Graph `text.onnx` and its files: what gives texts a place in a joint space."""
+    """Graph `text.onnx` and its files: what gives texts a place in a joint space.
+
+    `text_ids` [B,T] int64 -> `text_vectors` [B,J] float32 of length 1.
+    """
 
     model: str
     input_size: int  # most text tokens, special tokens included
     vocabulary_size: int
     hidden_size: int
+    cls_token: int  # put in front of a text
+    sep_token: int  # put behind it
     files: tuple[str, ...]  # all that it needs beside its graph and the graph's data
 
 
@@ -274,6 +279,24 @@ class Manifest(
         return self._part(
             self.prompt_part, "prompt of cell vectors" if self.template else "decoder"
         )
+
+    @property
+    def space(self) -> JointSpace:
+        """See `JointSpace`.
+
+        Raises:
+            BundleError: The bundle has no joint space.
+        """
+        return self._part(self.joint_space, "joint space of cells and texts")
+
+    @property
+    def text_tower(self) -> TextTower:
+        """See `TextTower`.
+
+        Raises:
+            BundleError: The bundle has no joint space, or no texts in it.
+        """
+        return self._part(self.space.text, "text tower")
 
     @property
     def has_encoder(self) -> bool:

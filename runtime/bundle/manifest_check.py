@@ -13,6 +13,7 @@ from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
     DECODER_GRAPH,
     FAMILIES,
+    TEXT_GRAPH,
     Decoder,
     Encoder,
     GeneInput,
@@ -38,6 +39,7 @@ POSITIONS_MAX = 1 << 24
 SENTENCE_GENES_MAX = 1 << 17
 # exp(temperature) scales scores; CLIP clips it at ln(100) = 4.6.
 TEMPERATURE_MAX = 20.0
+TEXT_TOKENS_MIN = 3  # [CLS], a word, [SEP]
 TEXT_MAX = 1 << 16  # letters of a template's text, or of a name
 GENE_TABLES = "gene_embedding.safetensors"
 DECODER_DATA = f"{DECODER_GRAPH}.data"
@@ -104,7 +106,7 @@ def _all_parts(m: Manifest) -> Iterator[str]:
     if m.decoder_part and m.generation_part:
         yield from _decoder(m, m.decoder_part, m.generation_part)
     if m.joint_space is not None:
-        yield from _joint_space(m.joint_space)
+        yield from _joint_space(m, m.joint_space)
 
 
 def _within(*sizes: tuple[str, int, int]) -> Iterator[str]:
@@ -202,7 +204,7 @@ def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:
             yield f"gene_sentence has a text of {len(text):,} letters"
 
 
-def _joint_space(space: JointSpace) -> Iterator[str]:
+def _joint_space(m: Manifest, space: JointSpace) -> Iterator[str]:
     yield from _within(("joint_space.size", space.size, SIZE_MAX))
     if not (math.isfinite(space.temperature) and abs(space.temperature) <= TEMPERATURE_MAX):
         yield f"joint_space.temperature is {space.temperature}"
@@ -211,6 +213,15 @@ def _joint_space(space: JointSpace) -> Iterator[str]:
             ("joint_space.text.input_size", tower.input_size, POSITIONS_MAX),
             ("joint_space.text.vocabulary_size", tower.vocabulary_size, SIZE_MAX),
             ("joint_space.text.hidden_size", tower.hidden_size, SIZE_MAX),
+        )
+        if tower.input_size < TEXT_TOKENS_MIN:
+            yield f"joint_space.text.input_size is {tower.input_size}: it leaves no room for a text"
+        special = [tower.cls_token, tower.sep_token]
+        yield from _outside("joint_space.text's special tokens", special, tower.vocabulary_size)
+        yield from _too_large(
+            m,
+            f"{TEXT_GRAPH}.data",
+            ("joint_space.text.vocabulary_size", tower.vocabulary_size, tower.hidden_size),
         )
 
 

@@ -50,8 +50,9 @@ def joint_space() -> Document:
     for name in FILES:
         del document["files"][name]
     files = ("text.onnx", "text.onnx.data", "text_tokenizer.json")
-    document["files"] |= {name: {"bytes": 1, "sha256": "0" * 64} for name in files}
+    document["files"] |= {name: {"bytes": 1000, "sha256": "0" * 64} for name in files}
     tower = {"model": "BERT", "input_size": 128, "vocabulary_size": 30, "hidden_size": 8}
+    tower |= {"cls_token": 2, "sep_token": 3}
     return document | {
         "family": "cellwhisperer",
         "tasks": ["embed", "search", "annotate"],
@@ -176,6 +177,12 @@ def _with(value: Any, *path: str | int) -> Callable[[Document], None]:
         ),
         (joint_space, _with(0, "joint_space", "size"), "joint_space.size is 0"),
         (joint_space, _with(1e9, "joint_space", "temperature"), "joint_space.temperature is"),
+        (
+            joint_space,
+            _with(30, "joint_space", "text", "sep_token"),
+            "joint_space.text's special tokens: 30 is not in the vocabulary of 30",
+        ),
+        (joint_space, _with(2, "joint_space", "text", "input_size"), "no room for a text"),
         (joint_space, _without("joint_space"), "without decoder and joint_space"),
         (joint_space, _without("files", "text_tokenizer.json"), "list: text_tokenizer.json"),
         (joint_space, _with(["describe"], "tasks"), "it cannot describe without decoder"),
