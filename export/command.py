@@ -19,7 +19,7 @@ from c2t.runtime.command_line.options import ForceOption
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
 CELL2TEXT = "cell2text"
-FAMILIES = (CELL2TEXT, "cell2sentence")
+FAMILIES = (CELL2TEXT, "cell2sentence", "cellwhisperer")
 _HINT = "see `c2t export --help`"
 
 
@@ -46,7 +46,8 @@ def export(
     --reference gives that; when a check fails, none is left behind.
 
     Give one of: FOLDER; --geneformer and --llama with --checkpoint, --adapter or both;
-    --family and --model; --preset and --random.
+    --family and --model, or for cellwhisperer --geneformer, --text-model and --checkpoint;
+    --preset and --random.
     """
     named = {field.name: others[field.name] for field in fields(CheckpointOptions)}
     checkpoint = CheckpointOptions(**named)
@@ -68,7 +69,10 @@ def export(
         ),
         report=say,
     )
-    say(f"wrote {bundle.path}; describe cells with `c2t describe {bundle.path} CELLS.h5ad`")
+    if bundle.manifest.has_decoder:
+        say(f"wrote {bundle.path}; describe cells with `c2t describe {bundle.path} CELLS.h5ad`")
+    else:
+        say(f"wrote {bundle.path}; search cells with `c2t search {bundle.path} CELLS.h5ad TEXT`")
 
 
 def _check_way(options: CheckpointOptions, preset: str | None, *, random: bool) -> None:
@@ -101,6 +105,11 @@ def _check_other_family(options: CheckpointOptions, preset: str | None) -> None:
     if options.family not in FAMILIES:
         problem = f"--family is {options.family!r}"
         raise UsageError(problem, hint=f"it is one of {', '.join(FAMILIES)}")
+    if options.family == "cellwhisperer":
+        if preset is not None:
+            problem = "--family cellwhisperer has no preset"
+            raise UsageError(problem, hint=_HINT)
+        return  # what else it needs is said with the checkpoint
     if options.model is None or preset is not None:
         problem = f"--family {options.family} takes --model FOLDER, and no preset"
         raise UsageError(problem, hint=_HINT)

@@ -24,6 +24,8 @@ from c2t.export.bundle_parts import (
     write_tables,
 )
 from c2t.export.cell2sentence.outline import FAMILY as CELL2SENTENCE
+from c2t.export.cellwhisperer.bundle_files import export_joint
+from c2t.export.cellwhisperer.outline import FAMILY as CELLWHISPERER
 from c2t.export.checkpoint.check import (
     check_outline,
     check_projector,
@@ -40,7 +42,7 @@ from c2t.export.phrases import read_phrases
 from c2t.export.sentence_pipeline import export_sentences
 from c2t.export.token_sequences import example_sequences
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell, GoldenCells, open_bundle
-from c2t.runtime.bundle.manifest import GOLDEN_NAME
+from c2t.runtime.bundle.manifest import GOLDEN_NAME, TEXT_GRAPH
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.bundle.unsure_rule import read_rule
@@ -50,6 +52,7 @@ from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.fields.open import open_fields
 from c2t.runtime.generation.phrase_table import PHRASES_NAME, load_phrase_table
+from c2t.runtime.joint.text_tower import TextTowerEngine
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import CheckpointError, ParityError
 from c2t.runtime.system.files import atomic_folder
@@ -147,6 +150,12 @@ def _fill(folder: Path, options: ExportOptions, report: Report) -> Sequence[Refe
             golden_cells=options.golden_cells,
             report=report,
         )
+        return ()
+    if checkpoint is not None and checkpoint.family == CELLWHISPERER:
+        if options.reference is not None:
+            problem = "--reference does not go with --family cellwhisperer: it writes no texts"
+            raise CheckpointError(problem, hint="leave it out")
+        export_joint(folder, checkpoint, cells=options.cells, report=report)
         return ()
     outline, examples = check_before_loading(options, folder)
     loaded = outline.load(functools.partial(check_projector, outline))
@@ -249,8 +258,11 @@ def check_bundle(folder: Path, reference: Sequence[ReferenceCell], report: Repor
     """
     report("opening the bundle")
     bundle = open_bundle(folder, verify=False)
-    _check_texts(bundle)
-    assert bundle.token_embedding is not None
+    if bundle.manifest.has_decoder:
+        _check_texts(bundle)
+        assert bundle.token_embedding is not None
+    if TEXT_GRAPH in bundle.manifest.graphs:
+        TextTowerEngine(bundle).encode(["T cell"])
     if bundle.manifest.has_encoder:
         assert bundle.genes is not None
         assert bundle.gene_embedding_tables is not None

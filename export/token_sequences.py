@@ -22,10 +22,20 @@ SEED = 20250924  # for genes in random order, where no file is given
 def example_sequences(
     outline: CheckpointOutline, cells: Path | None
 ) -> tuple[list[list[int]], str]:
+    """As `gene_sequences`, of a checkpoint's vocabulary and input size."""
+    genes = outline.genes
+    spec = encoder_family(outline.encoder.model_type).gene_input(outline.encoder, genes)
+    return gene_sequences(genes, spec, cells)
+
+
+def gene_sequences(
+    genes: EncoderVocabulary, spec: GeneInput, cells: Path | None
+) -> tuple[list[list[int]], str]:
     """Token sequences of different lengths, the most typical first.
 
     Args:
-        outline: The checkpoint; its vocabulary and input size are used.
+        genes: The encoder's vocabulary.
+        spec: Its input.
         cells: An `.h5ad` file of real cells; None: genes of the vocabulary in random order.
 
     Returns:
@@ -34,8 +44,6 @@ def example_sequences(
     Raises:
         CellFileError: The file cannot be read, or holds no cell with known genes.
     """
-    genes = outline.genes
-    spec = encoder_family(outline.encoder.model_type).gene_input(outline.encoder, genes)
     if cells is None:
         whole = [_random_sequence(genes, spec, seed) for seed in range(2)]
         source = "genes of the vocabulary in random order (no file of cells was given)"

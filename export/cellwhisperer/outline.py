@@ -43,7 +43,8 @@ _OTHERS = (
     *("folder", "llama", "adapter", "system_message", "system_message_file", "user_message"),
     *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "lora_alpha", "top_k"),
     *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping", "length_penalty"),
-    *("ignore_generation_config", "chat_template", "phrases", "fields", "ontology"),
+    *("ignore_generation_config", "chat_template", "phrases", "fields", "ontology", "model"),
+    *("template", "top_genes", "organism"),
 )
 
 

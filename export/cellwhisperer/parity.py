@@ -1,7 +1,7 @@
 """The graphs of a joint space, compared with the PyTorch model that they were made from.
 
-One decision: as for other bundles, each graph gets PyTorch's own input, and the whole way (cells and
-texts to a score) is compared besides.
+One decision: as for other bundles, each graph gets PyTorch's own input; the scores of cells and
+texts are compared besides.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _compare_cells(
 def _cells(loaded: LoadedJoint, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """Gene tokens [B, S] of cells of one length: each, the shortest there is, and two together."""
     special = loaded.outline.genes.cls_token is not None
-    longest = list(max(sequences, key=len))
+    longest = max(map(list, sequences), key=len)
     shortest = [longest[0], longest[1], longest[-1]] if special else longest[:1]
     common = min(map(len, sequences))
     batches = [[list(sequence)] for sequence in sequences]

@@ -79,6 +79,21 @@ def read_decoder_config(folder: Path) -> PretrainedConfig:
     return _config(family, fields, folder / CONFIG)
 
 
+def read_model_config(family: ModelFamily, folder: Path) -> PretrainedConfig:
+    """Read the `config.json` of a model whose family is known.
+
+    Raises:
+        CheckpointError: It is missing or damaged, of another family, or of a model whose graph the
+            family cannot write.
+    """
+    fields = read_json(folder / CONFIG)
+    kind = fields.get("model_type", family.model_type)  # Google's first checkpoints say none
+    if kind != family.model_type:
+        problem = f"{folder / CONFIG}: model_type is {kind!r}, no {family.name}"
+        raise CheckpointError(problem, hint=f"expected {family.model_type!r}")
+    return _config(family, fields, folder / CONFIG)
+
+
 def read_reference_fields(checkpoint: Path | None) -> tuple[Path, dict[str, Any]]:
     """Read the reference's own config.json, which its `save_pretrained` leaves beside the weights.
 

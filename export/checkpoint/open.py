@@ -17,7 +17,10 @@ from c2t.runtime.system.errors import CheckpointError
 
 CELL2TEXT = "cell2text"
 # Options of other families.
-_OF_OTHERS = ("model", "template", "top_genes", "organism")
+_OF_OTHERS = {
+    "cell2sentence": ("model", "template", "top_genes", "organism"),
+    "cellwhisperer": ("text_model", "text_lower_case", "pooling", "leave_out"),
+}
 # A folder that `save_checkpoint` wrote holds these itself; a second answer could contradict it.
 _IN_FOLDER = (
     "geneformer",
@@ -65,12 +68,14 @@ def _check_family(options: CheckpointOptions) -> None:
     """Refuse another family, and options that only others have."""
     if options.family not in (None, CELL2TEXT):
         problem = f"there is no family {options.family!r}"
-        raise CheckpointError(problem, hint="--family is cell2text or cell2sentence")
-    given = [name for name in _OF_OTHERS if getattr(options, name) is not None]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        problem = f"a Cell2Text checkpoint does not have these: {names}"
-        raise CheckpointError(problem, hint="they go with --family cell2sentence")
+        hint = f"--family is {', '.join((CELL2TEXT, *_OF_OTHERS))}"
+        raise CheckpointError(problem, hint=hint)
+    for family, names in _OF_OTHERS.items():
+        given = [name for name in names if getattr(options, name) is not None]
+        if given:
+            listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            problem = f"a Cell2Text checkpoint does not have these: {listed}"
+            raise CheckpointError(problem, hint=f"they go with --family {family}")
 
 
 def load_checkpoint(options: CheckpointOptions | PresetOptions) -> LoadedCheckpoint:

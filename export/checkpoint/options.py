@@ -21,7 +21,8 @@ class CheckpointOptions:
 
     Either `folder` alone names a folder that `save_checkpoint` wrote, or `geneformer` and `llama`
     name Hugging Face folders beside `checkpoint` (full state dict) or `adapter` (PEFT) or both, or
-    `family` and `model` name a published model of another family.
+    `family` and `model` name a published model of another family; CellWhisperer's has `geneformer`,
+    `text_model` and `checkpoint`.
     None leaves a setting to the checkpoint, then to its documented default.
     """
 
@@ -31,7 +32,9 @@ class CheckpointOptions:
     # Default: `FAMILIES[0]`, Cell2Text.
     family: Annotated[
         str | None,
-        typer.Option(help="Whose model it is: cell2text (the default) or cell2sentence."),
+        typer.Option(
+            help="Whose model it is: cell2text (the default), cell2sentence or cellwhisperer."
+        ),
     ] = None
     model: Annotated[
         Path | None,
@@ -79,6 +82,27 @@ class CheckpointOptions:
         Path | None, typer.Option(help="Geneformer's map of Ensembl ids.")
     ] = None
     gene_names: Annotated[Path | None, typer.Option(help="Geneformer's map of symbols.")] = None
+    text_model: Annotated[
+        Path | None,
+        typer.Option(help="CellWhisperer: BioBERT's folder: config.json and vocabulary."),
+    ] = None
+    # Default: the tokenizer's own files; else it is asked for.
+    text_lower_case: Annotated[
+        bool | None,
+        typer.Option(help="CellWhisperer: whether the text model's tokenizer lower-cases letters."),
+    ] = None
+    # Default: mean.
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="CellWhisperer: what a cell is: the mean over its genes, or cls."),
+    ] = None
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="CellWhisperer: what names of tensors begin with that nothing depends on. "
+            "Several may be given."
+        ),
+    ] = None
     system_message: Annotated[str | None, typer.Option(help="The prompt's system message.")] = None
     system_message_file: Annotated[
         Path | None, typer.Option(help="The same from a file (its last newline is dropped).")

@@ -30,6 +30,8 @@ class JointBlock(nn.Module):
             nn.ReLU(),
             nn.Linear(size, size),
         )
+        # How many batches made its statistics: of use in training only.
+        self.feature_nonlinear[1].num_batches_tracked = None
         self.feature_shortcut = nn.Linear(input_width, size)
         self.feature_block_ln = nn.LayerNorm(size)
 

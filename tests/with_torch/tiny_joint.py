@@ -111,6 +111,7 @@ def state_dict(model: JointModel) -> dict[str, Tensor]:
     for block, part in (("img", model.projector.block), ("text", model.text.block)):
         prefix = f"model.discriminator.{block}_block."
         state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
+        state[f"{prefix}feature_nonlinear.1.num_batches_tracked"] = torch.tensor(1234)
     state["model.discriminator.temperature"] = torch.tensor(model.temperature)
     return state
 

@@ -22,8 +22,8 @@ from tiny_models import TinySizes, tiny_cell
 from tolerance import FLOAT32, worst_difference
 
 from c2t.export.cellwhisperer.outline import outline_joint
-from c2t.export.cellwhisperer.pipeline import JointExportOptions, export_joint
 from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
@@ -35,6 +35,7 @@ QUERY = "activated T cells from a tumour"
 
 def options(folders: JointFolders, **other: object) -> CheckpointOptions:
     return CheckpointOptions(
+        family="cellwhisperer",
         geneformer=folders.geneformer,
         text_model=folders.text_model,
         checkpoint=folders.checkpoint,
@@ -58,10 +59,8 @@ def test_bundle_gives_the_numbers_of_pytorch(
     model = tiny_joint(version=version, pooling=pooling or "mean")
     folders = write_joint_folders(tmp_path / "in", model, version=version)
     said: list[str] = []
-    bundle = export_joint(
-        JointExportOptions(
-            output=tmp_path / "bundle", checkpoint=options(folders, pooling=pooling)
-        ),
+    bundle = export_bundle(
+        ExportOptions(output=tmp_path / "bundle", checkpoint=options(folders, pooling=pooling)),
         report=said.append,
     )
     manifest = bundle.manifest
@@ -168,10 +167,10 @@ def test_refuses_before_the_weights_are_read(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=words):
             outline_joint(options(folders, **wrong))
     with pytest.raises(CheckpointError, match="also needs --geneformer, --text-model"):
-        outline_joint(CheckpointOptions(checkpoint=folders.checkpoint))
+        outline_joint(CheckpointOptions(family="cellwhisperer", checkpoint=folders.checkpoint))
     config = json.loads((folders.text_model / "config.json").read_text())
     for changes, words in (
-        ({"vocab_size": 500}, "has 32 tokens, the text tower 500 rows"),
+        ({"vocab_size": 500}, "has 31 tokens, the text tower 500 rows"),
         ({"model_type": "roberta"}, "model_type is 'roberta'"),
     ):
         (folders.text_model / "config.json").write_text(json.dumps(config | changes))
@@ -200,5 +199,5 @@ def test_leaves_nothing_behind_where_a_graph_differs(tmp_path: Path, monkeypatch
         joint_block, "fold_batch_norm", lambda linear, norm: (fold(linear, norm)[0], norm.bias)
     )
     with pytest.raises(ParityError, match="text text_vectors"):
-        export_joint(JointExportOptions(output=tmp_path / "bundle", checkpoint=options(folders)))
+        export_bundle(ExportOptions(output=tmp_path / "bundle", checkpoint=options(folders)))
     assert not (tmp_path / "bundle").exists()

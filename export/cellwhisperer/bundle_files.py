@@ -1,13 +1,11 @@
-"""A CellWhisperer checkpoint becomes a bundle with a joint space: written, checked, or nothing.
+"""A CellWhisperer checkpoint becomes the files of a bundle with a joint space.
 
-One decision: as for `c2t.export.pipeline`, all that can be refused is refused before a weight is
-read, and the bundle appears only after its graphs were compared with PyTorch.
+One decision: as for other families, all that can be refused is refused before a weight is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import save
@@ -26,7 +24,6 @@ from c2t.export.graphs.graph_builder import OPSET
 from c2t.export.model.family import EncoderGraph
 from c2t.export.projectors.families import write_projector_graph
 from c2t.export.token_sequences import gene_sequences
-from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.hashes import file_entries, sha256_of
 from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
@@ -42,73 +39,51 @@ from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.tasks import ANNOTATE, EMBED, SEARCH
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
-from c2t.runtime.joint.text_tower import TEXT_TOKENIZER, TextTowerEngine
-from c2t.runtime.system.files import atomic_folder
+from c2t.runtime.joint.text_tower import TEXT_TOKENIZER
 from c2t.runtime.system.progress import progress_bar
 
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
 
 
-@dataclass(frozen=True, kw_only=True)
-class JointExportOptions:
-    """What to export, and where to.
-
-    Attributes:
-        output: The bundle to write.
-        checkpoint: Where the parts of the checkpoint are.
-        cells: Real cells for the comparison with PyTorch.
-        force: Replace an existing bundle.
-    """
-
-    output: Path
-    checkpoint: CheckpointOptions
-    cells: Path | None = None
-    force: bool = False
-
-
-def export_joint(options: JointExportOptions, *, report: Report = lambda _: None) -> Bundle:
-    """Export a CellWhisperer checkpoint to a bundle.
+def export_joint(
+    folder: Path,
+    options: CheckpointOptions,
+    *,
+    cells: Path | None = None,
+    report: Report = lambda _: None,
+) -> None:
+    """Write the files of a bundle with a joint space, and compare its graphs with PyTorch.
 
     Args:
-        options: Source and target.
+        folder: An empty folder.
+        options: Where the parts of the checkpoint are.
+        cells: Real cells for the comparison.
         report: Called with a few words when a part of the work begins.
-
-    Returns:
-        The new bundle, opened.
 
     Raises:
         CheckpointError: The checkpoint cannot be used; the message lists what is wrong with it.
-        CellFileError: `options.cells` cannot be read.
-        ParityError: The graphs differ from the PyTorch model; nothing is left behind.
-        BundleError: What was written cannot be opened as a bundle; nothing is left behind.
-        OutputError: The target cannot be written, or the disk has too little room.
+        CellFileError: `cells` cannot be read.
+        ParityError: The graphs differ from the PyTorch model.
+        OutputError: The disk has too little room.
     """
-    with atomic_folder(options.output, force=options.force) as folder:
-        report("loading the checkpoint")
-        creation_time()
-        load_onnxruntime()  # the check against PyTorch runs with it
-        outline = outline_joint(options.checkpoint)
-        spec = encoder_family(outline.encoder.model_type).gene_input(outline.encoder, outline.genes)
-        sequences, source = gene_sequences(outline.genes, spec, options.cells)
-        check_space(folder, _float32_bytes(outline))
-        for sentence in outline.said:
-            report(sentence)
-        loaded = outline.load()
-        report(f"recognised {loaded.layout}")
-        check_weights(loaded.model)
-        report("writing the graphs")
-        encoder = _write_graphs(loaded, folder)
-        _write_tables(loaded, folder)
-        report("checking the graphs against PyTorch")
-        write_parity(folder, source, check_joint_parity(loaded, folder, sequences))
-        report("hashing the files")
-        write_manifest(folder, _manifest(loaded, folder, encoder))
-        report("opening the bundle")
-        bundle = open_bundle(folder, verify=False)
-        assert bundle.genes is not None
-        assert bundle.gene_embedding_tables is not None
-        TextTowerEngine(bundle).encode(["T cell"])
-    return open_bundle(options.output, verify=False)  # hashed a moment ago
+    creation_time()
+    load_onnxruntime()  # the check against PyTorch runs with it
+    outline = outline_joint(options)
+    spec = encoder_family(outline.encoder.model_type).gene_input(outline.encoder, outline.genes)
+    sequences, source = gene_sequences(outline.genes, spec, cells)
+    check_space(folder, _float32_bytes(outline))
+    for sentence in outline.said:
+        report(sentence)
+    loaded = outline.load()
+    report(f"recognised {loaded.layout}")
+    check_weights(loaded.model)
+    report("writing the graphs")
+    encoder = _write_graphs(loaded, folder)
+    _write_tables(loaded, folder)
+    report("checking the graphs against PyTorch")
+    write_parity(folder, source, check_joint_parity(loaded, folder, sequences))
+    report("hashing the files")
+    write_manifest(folder, _manifest(loaded, folder, encoder))
 
 
 def _float32_bytes(outline: JointOutline) -> int:
