@@ -35,8 +35,10 @@ from c2t.runtime.commands.annotate import annotate
 from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
+from c2t.runtime.commands.embed import embed
 from c2t.runtime.commands.explain import explain
 from c2t.runtime.commands.report import report
+from c2t.runtime.commands.search import search
 from c2t.runtime.commands.sign import sign
 from c2t.runtime.commands.verify import verify
 from c2t.runtime.serve.command import serve
@@ -97,6 +99,8 @@ _command(export)
 _command(describe)
 _command(annotate)
 _command(explain)
+_command(embed)
+_command(search)
 _command(report)
 _command(serve)
 _command(calibrate)

@@ -58,6 +58,10 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     """
     check_options(options)
     _check_output(source.path, options)
+    if not source.manifest.has_decoder:
+        problem = f"{source.path} writes no texts, by which an INT8 bundle is judged: it has "
+        problem += f"encoders alone ({source.manifest.family})"
+        raise CalibrationError(problem, hint="use it in float32: no gate for vectors is known")
     if source.manifest.precision != Precision.fp32:
         problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
         raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")

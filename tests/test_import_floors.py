@@ -36,7 +36,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
     ),
-    ("runtime.serve.room", "runtime.scale_out", "runtime.annotate", "runtime.report"),
+    (
+        *("runtime.serve.room", "runtime.scale_out", "runtime.annotate", "runtime.report"),
+        "runtime.search",
+    ),
     ("runtime.serve.jobs", "runtime.scverse"),
     ("runtime.serve.http", "runtime.serve.sila", "runtime.serve.stdio"),
     ("runtime.commands", "runtime.serve", "export", "calibration"),

@@ -21,6 +21,7 @@ from c2t.runtime.annotate.calibration import (
     load_calibration,
     save_calibration,
 )
+from c2t.runtime.annotate.comparers import check_comparing, comparing_settings, open_comparer
 from c2t.runtime.annotate.into_h5ad import LABEL
 from c2t.runtime.annotate.labels import Labels, id_doubts, read_labels, with_ids
 from c2t.runtime.annotate.outputs import (
@@ -35,18 +36,17 @@ from c2t.runtime.annotate.results import Results
 from c2t.runtime.annotate.truth import TrueLabels, true_labels
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.tasks import ANNOTATE
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
-from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
-from c2t.runtime.describe.describer import Describer, check_options
+from c2t.runtime.describe.annotator import AnnotateOptions
 from c2t.runtime.describe.labelled_cell import no_label_fits
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.earlier import earlier_results
 from c2t.runtime.output.formats import OBS_SUFFIX
 from c2t.runtime.output.not_cells import check_not_cells
-from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
@@ -76,6 +76,7 @@ class AnnotateFileOptions:
         force: Replace existing outputs.
         reading: How to read the cells, and which.
         annotating: How to compare labels.
+        label_template: A text with {label} in it, which a joint space reads; None: the label alone.
     """
 
     cells: Path
@@ -91,6 +92,7 @@ class AnnotateFileOptions:
     force: bool = False
     reading: CellOptions = field(default_factory=CellOptions)
     annotating: AnnotateOptions = field(default_factory=AnnotateOptions)
+    label_template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +181,8 @@ def annotate_file(
     """
     started = time.monotonic()
     check_paths(options)
-    check_options(bundle, options.annotating.describing())
+    bundle.manifest.need_task(ANNOTATE)
+    check_comparing(bundle, options.annotating, options.label_template)
     audited = RunAudit(audit, options.cells, scope="annotate", reason=audit_reason)
     labels = read_labels(options.labels, options.ontology)
     report(f"{counted(len(labels.labels), 'label')} of {labels.source}")
@@ -201,23 +204,22 @@ def annotate_file(
         annotating = options.annotating
         if calibration is not None:
             annotating = replace(annotating, temperature=calibration.temperature)
-        describer = Describer(bundle, annotating.describing())
-        annotator = Annotator(describer, bundle, labels.names, options=annotating)
-        doubts = [*id_doubts(labels, describer.fields), *annotator.doubts]
-        labels = with_ids(labels, describer.fields)
+        comparer = open_comparer(bundle, labels.names, annotating, options.label_template)
+        doubts = [*id_doubts(labels, comparer.fields), *comparer.doubts]
+        labels = with_ids(labels, comparer.fields)
         for doubt in doubts:
             report(f"warning: {doubt}")
-        report(describer.reason)
+        report(comparer.reason)
         results = Results(
             reader.cell_ids,
             reader.cell_index,
             labels,
             temperature=annotating.temperature,
-            engine=describer.engines.label,
+            engine=comparer.engine,
         )
         audited.start(
             bundle,
-            engine=describer.engines.label,
+            engine=comparer.engine,
             cells=reader.n_cells,
             version=c2t.__version__,
             settings=_settings(bundle, options, reader, labels=labels),
@@ -225,7 +227,7 @@ def annotate_file(
         )
         streaming = options.output is None and options.calibrate_on is None
         with progress_bar("annotating", reader.n_cells, unit="cells") as step:
-            for cell in annotator.annotate(reader):
+            for cell in comparer.annotate(reader):
                 results.add(cell)
                 if streaming:
                     line = json_line(cell, labels, options.top)
@@ -294,7 +296,7 @@ def _settings(
     """All that changes what comes out, by name."""
     listed = json_bytes([[label.name, label.id] for label in labels.labels])
     return {
-        **run_settings(bundle, options.annotating.describing(), reader),
+        **comparing_settings(bundle, options.annotating, options.label_template, reader),
         "labels": f"{len(labels.labels)} of {labels.source}",
         "labels sha256": hashlib.sha256(listed).hexdigest(),
         "top": str(options.top),

@@ -65,6 +65,14 @@ def annotate(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Most probable labels of each cell.")] = 3,
     ontology: OntologyOption = None,
+    label_template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Of a bundle with a joint space: the sentence that a label is read in, such as "
+            "'a sample of {label} from blood'.  [default: {label}]",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Use a temperature that was fitted and saved before.")
     ] = None,
@@ -112,7 +120,8 @@ def annotate(
 ) -> None:
     """Compare given labels for each cell: how probable each is.
 
-    The decoder reads every label where its captions name the cell type. Of each cell: the most
+    The decoder reads every label where its captions name the cell type. A bundle without one
+    compares them in its joint space, where the mass is always 1. Of each cell: the most
     probable labels, their probabilities among all that were given, and the mass that the model
     gives to all of them together. A small mass says that none may be right.
     """
@@ -150,6 +159,7 @@ def annotate(
         label_map=label_map,
         save_calibration=save_calibration,
         force=force,
+        label_template=label_template,
         reading=CellOptions(
             layer=layer,
             values=counts_are.value,

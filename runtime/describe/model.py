@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.options import CellOptions
-from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.joint_annotator import JointAnnotator
 from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
+from c2t.runtime.describe.vector_model import VectorModel
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.options import ExplainOptions
-from c2t.runtime.system.errors import EngineError
-from c2t.runtime.system.timing import StageClock
 from c2t.runtime.trust.variable import trusted_by_default
 
 
-class Model:
+class Model(VectorModel):
     """A bundle and its opened engines. Threads may share it; `with` closes it.
 
     Engines open when they are first needed, and once: descriptions with other options use the same
@@ -46,13 +44,9 @@ class Model:
     """
 
     def __init__(self, bundle: Bundle, options: DescribeOptions | None = None) -> None:
-        self.bundle = bundle
-        self.options = options or DescribeOptions()
-        self.clock = StageClock()
-        self._lock = threading.RLock()
+        super().__init__(bundle, options or DescribeOptions())
         self._engines: list[tuple[str, EngineOptions, ChosenEngines]] = []
         self._describers: dict[DescribeOptions, Describer] = {}
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"Model({self.bundle!r})"
@@ -138,6 +132,7 @@ class Model:
         options: AnnotateOptions | None = None,
         *,
         reading: CellOptions | None = None,
+        label_template: str | None = None,
     ) -> Iterator[LabelledCell]:
         """Compare given labels for cells, in the order of the cells.
 
@@ -146,6 +141,7 @@ class Model:
             labels: Different labels, in the words that captions use.
             options: How to compare them; None: with the model's own engine and threads.
             reading: As for `describe`.
+            label_template: Of a bundle with a joint space: a sentence with {label} in it.
 
         Yields:
             One result a cell: the most probable label, the probability of each among all, and
@@ -161,7 +157,11 @@ class Model:
             CellFileError: The file as a whole cannot be read as counts over known genes.
             EngineError: No engine runs here, or the model is closed.
         """
-        annotator = self.annotator(labels, options)
+        annotator: Annotator | JointAnnotator
+        if self.bundle.manifest.has_decoder:
+            annotator = self.annotator(labels, options)
+        else:
+            annotator = self.joint_annotator(labels, options, label_template)
         for doubt in annotator.doubts:
             warnings.warn(doubt, stacklevel=2)
         masses: list[float | None] = []
@@ -233,9 +233,7 @@ class Model:
         """
         options = options or self.options
         with self._lock:
-            if self._closed:
-                problem = f"the model of {self.bundle.path} is closed"
-                raise EngineError(problem, hint="open it again with `c2t.open`")
+            self._check_open()
             if options not in self._describers:
                 chosen = self._chosen(options)
                 self._describers[options] = Describer(
@@ -262,6 +260,7 @@ class Model:
                 for _, _, chosen in self._engines:
                     devices.enter_context(chosen.engines.exclusive())
                 self._describers.clear()
+                self._embedders.clear()
                 self._engines.clear()
                 self.bundle.forget()
                 gc.collect()  # engines hold each other in circles
@@ -280,19 +279,6 @@ class Model:
         chosen = choose_engines(self.bundle, options.engine, wanted, self.clock)
         self._engines.append((options.engine, wanted, chosen))
         return chosen
-
-    @contextmanager
-    def _reader(self, cells: Any, reading: CellOptions | None) -> Iterator[CellReader]:
-        if isinstance(cells, CellReader):  # the caller has seen its warnings
-            yield cells
-            return
-        if reading is None:
-            reading = CellOptions(filter_pass=isinstance(cells, (str, os.PathLike)))
-        with open_cells(cells, self.bundle, reading) as reader:
-            for warning in reader.warnings:
-                # Levels: this function, contextlib, `describe`, the caller.
-                warnings.warn(warning, stacklevel=4)
-            yield reader
 
 
 def open_model(

@@ -26,9 +26,16 @@ def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader
         settings["unsure below"] = f"{mark.below:g} ({mark.about['compared']})"
     if describing.embedding:
         settings["embedding"] = "kept"
-    settings["layer"] = reader.counts_report.location
-    settings["values"] = f"{reader.counts_report.kind}, base {reader.counts_report.log_base}"
-    settings["gene column"] = reader.gene_report.column
+    return settings | reading_settings(reader)
+
+
+def reading_settings(reader: CellReader) -> dict[str, str]:
+    """All settings that change what is read of the cells, by name."""
+    settings = {
+        "layer": reader.counts_report.location,
+        "values": f"{reader.counts_report.kind}, base {reader.counts_report.log_base}",
+        "gene column": reader.gene_report.column,
+    }
     reading = reader.options
     if reading.part is not None:
         settings["part"] = reading.part

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -22,18 +23,27 @@ import numpy as np
 import torch
 from cli_process import set_golden
 from tiny_bundle import reference_tokens, write_bundle
-from tiny_data import BUNDLES, DATA, DECODERS, EXPECTED, random_vectors, tiny_cell
+from tiny_data import BUNDLES, DATA, DECODERS, EXPECTED, JOINT, random_vectors, tiny_cell
 from tiny_decoder import TinyDecoder, make_decoder
+from tiny_joint import tiny_joint, write_joint_folders
 from tiny_models import TinySizes, tiny_checkpoint
 from transformers import NoRepeatNGramLogitsProcessor
 
+from c2t.export.bundle_parts import PARITY_NAME
+from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
+from c2t.export.pipeline import ExportOptions, export_bundle
+from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.joint.text_tower import TEXT_TOKENIZER
+from c2t.runtime.joint.word_pieces import open_word_pieces
 
 CELL_LENGTHS = (5, 20, 20, 3, 48, 20, 7, 5, 48, 30, 12, 5)
 GOLDEN_LENGTHS = (12, 30)
 SPREADS = {"sure": 0.3, "unsure": 0.15}
 BANNED_LENGTHS = (0, 1, 2, 3, 5, 40)
+JOINT_TEXTS = ("activated T cells", "a monocyte from the tumour", "B cell", "CD8 natural killer")
 CREATED = "1700000000"  # the moment that the manifests name
 
 
@@ -53,6 +63,7 @@ def main(folder: Path = DATA) -> None:
         sizes = msgspec.json.format(msgspec.json.encode(decoder.engine.sizes))
         (target / "sizes.json").write_bytes(sizes + b"\n")
         expected["decoders"][name] = list(decoder_runs(name, decoder))
+    expected["joint"] = write_joint_bundle(folder / JOINT.name)
     (folder / EXPECTED.name).write_text(as_lines(expected) + "\n", encoding="utf-8")
 
 
@@ -67,6 +78,43 @@ def write_golden_bundle(loaded: LoadedCheckpoint, folder: Path) -> None:
         tokens, text = describe(loaded, cell, loaded.generation)
         golden.append({"gene_tokens": cell.tolist(), "token_ids": tokens, "text": text})
     set_golden(folder, golden)
+
+
+def write_joint_bundle(folder: Path) -> dict[str, Any]:
+    """A bundle with a joint space; returns PyTorch's vectors of some cells and texts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model = tiny_joint(version=2)
+    with TemporaryDirectory() as place:
+        parts = write_joint_folders(Path(place), model, version=2)
+        options = CheckpointOptions(
+            family="cellwhisperer",
+            geneformer=parts.geneformer,
+            text_model=parts.text_model,
+            checkpoint=parts.checkpoint,
+            pooling="mean",
+        )
+        bundle = export_bundle(ExportOptions(output=folder, checkpoint=options))
+    (folder / PARITY_NAME).unlink()
+    manifest = bundle.manifest.replace(origin=replace(bundle.manifest.origin, files={}))
+    names = manifest.files.keys() - {PARITY_NAME}
+    write_manifest(folder, manifest.replace(files=file_entries(folder, names)))
+    tower, pieces = manifest.text_tower, open_word_pieces(folder / TEXT_TOKENIZER)
+    cells = [
+        {"length": length, "seed": seed, "vector": numbers(model.embed_cells(cell)[0])}
+        for seed, length in enumerate(CELL_LENGTHS)
+        for cell in [torch.from_numpy(tiny_cell(length, seed)).long()[None]]
+    ]
+    texts = [
+        {"text": text, "vector": numbers(model.embed_texts(torch.tensor([ids]))[0])}
+        for text in JOINT_TEXTS
+        for ids in [[tower.cls_token, *pieces.encode(text), tower.sep_token]]
+    ]
+    return {"temperature": model.temperature, "cells": cells, "texts": texts}
+
+
+def numbers(vector: torch.Tensor) -> list[float]:
+    """Seven digits of each."""
+    return [float(f"{value:.7g}") for value in vector.tolist()]
 
 
 def bundle_runs(loaded: LoadedCheckpoint) -> Iterable[dict[str, Any]]:

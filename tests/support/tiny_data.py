@@ -25,6 +25,7 @@ from c2t.runtime.generation.sequence import FixedCells, PromptedCell
 DATA = Path(__file__).parents[1] / "data"
 EXPECTED = DATA / "tiny_expected.json"
 BUNDLES = {"mlp": DATA / "tiny_bundle", "perceiver": DATA / "tiny_perceiver_bundle"}
+JOINT = DATA / "tiny_joint_bundle"  # of a joint space of cells and texts, without a decoder
 # Decoders without a bundle; random weights of a larger spread make surer choices.
 DECODERS = {"sure": DATA / "tiny_decoder", "unsure": DATA / "tiny_unsure_decoder"}
 DECODER_WIDTH = 32
@@ -127,6 +128,28 @@ def tiny_decoder(name: str = "sure") -> TinyDecoder:
     path = folder / "decoder.onnx"
     engine = OnnxRuntimeDecoder(path, sizes, table, EngineOptions(threads=1))
     return TinyDecoder(name, path, engine, table, DECODER_PROMPT)
+
+
+@cache
+def joint_bundle() -> Bundle:
+    """Open the committed bundle with a joint space."""
+    return open_bundle(JOINT)
+
+
+@cache
+def joint_cells() -> tuple[list[np.ndarray], np.ndarray]:
+    """Gene tokens of its expected cells, and PyTorch's vectors [B, J] of them."""
+    cells = expected()["joint"]["cells"]
+    tokens = [tiny_cell(cell["length"], cell["seed"]) for cell in cells]
+    return tokens, np.array([cell["vector"] for cell in cells], np.float32)
+
+
+@cache
+def joint_texts() -> tuple[list[str], np.ndarray]:
+    """Its expected texts, and PyTorch's vectors [N, J] of them."""
+    texts = expected()["joint"]["texts"]
+    vectors = np.array([text["vector"] for text in texts], np.float32)
+    return [text["text"] for text in texts], vectors
 
 
 @cache

@@ -1,0 +1,96 @@
+"""`c2t embed`: its options, and what it says when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c2t.runtime.command_line.options import (
+    CELLS_HELP,
+    BundleArgument,
+    CellChoiceOption,
+    ForceOption,
+    GeneColumnOption,
+    JsonOption,
+    LayerOption,
+    LimitOption,
+    MinCoverageOption,
+    OrganismOption,
+    OrthologuesOption,
+    PartOption,
+    SpeciesOption,
+    ThreadsOption,
+    TrustOption,
+)
+from c2t.runtime.command_line.run import open_checked, print_json, say
+from c2t.runtime.commands.describe import Values
+from c2t.runtime.system.words import counted
+
+
+def embed(
+    bundle: BundleArgument,
+    cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Write .npz, .parquet or .h5ad (its obsm).")
+    ],
+    limit: LimitOption = None,
+    choice: CellChoiceOption = None,
+    layer: LayerOption = None,
+    counts_are: Annotated[
+        Values, typer.Option(help="What its values are; auto looks at them.")
+    ] = Values.auto,
+    gene_column: GeneColumnOption = None,
+    min_coverage: MinCoverageOption = 0.1,
+    organism: OrganismOption = None,
+    species: SpeciesOption = None,
+    orthologues: OrthologuesOption = None,
+    part: PartOption = None,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
+    threads: ThreadsOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells encoded at the same time.")] = 8,
+    trust: TrustOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a vector of each cell: the encoder's, and that in the joint space where there is one.
+
+    The encoder's is the mean of its output over the genes of the cell, for neighbours and clusters.
+    A vector of the joint space can be compared with texts. It runs on the CPU.
+    """
+    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.describe.embedder import EmbedOptions
+    from c2t.runtime.search.embed_file import EmbedFileOptions, check_paths, embed_file
+
+    options = EmbedFileOptions(
+        cells=cells,
+        output=output,
+        force=force,
+        reading=CellOptions(
+            layer=layer,
+            values=counts_are.value,
+            gene_column=gene_column,
+            min_coverage=min_coverage,
+            organism=organism,
+            species=species,
+            orthologues=None if orthologues is None else str(orthologues),
+            part=part,
+            cells=None if choice is None else read_ids(choice),
+            limit=limit,
+            filter_pass=filter_pass,
+        ),
+        embedding=EmbedOptions(threads=threads, batch_size=batch_size),
+    )
+    check_paths(options)  # before the gigabytes of a bundle are hashed
+    done = embed_file(open_checked(bundle, trust), options, report=say)
+    if json:
+        print_json(done)
+    failed = f", {done.failed:,} of them with an error ({done.error})" if done.failed else ""
+    space = f" and {done.joint_size:,} in the joint space" if done.joint_size else ""
+    say(
+        f"embedded {counted(done.cells, 'cell')}{failed}: {done.size:,} numbers of the encoder"
+        f"{space}, in {done.seconds:.1f} s: {done.output}"
+    )

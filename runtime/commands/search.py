@@ -1,0 +1,140 @@
+"""`c2t search`: its options, and the tables of what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from c2t.runtime.command_line.options import (
+    CELLS_HELP,
+    BundleArgument,
+    CellChoiceOption,
+    ForceOption,
+    GeneColumnOption,
+    JsonOption,
+    LayerOption,
+    LimitOption,
+    MinCoverageOption,
+    OrganismOption,
+    OrthologuesOption,
+    PartOption,
+    SpeciesOption,
+    ThreadsOption,
+    TrustOption,
+)
+from c2t.runtime.command_line.run import open_checked, print_json, say
+from c2t.runtime.commands.describe import Values
+from c2t.runtime.system.words import counted
+
+if TYPE_CHECKING:
+    from c2t.runtime.search.search_file import Found
+
+SHOWN = 200  # letters of a text above its tables
+
+
+def search(
+    bundle: BundleArgument,
+    cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
+    texts: Annotated[
+        list[str],
+        typer.Argument(metavar="TEXT...", help="What to look for, in words; several may be given."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write every cell's scores: .h5ad (a column of obs a text), .csv, .parquet or "
+            ".jsonl.",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Score the groups of this column of obs, too."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Cells and groups listed for each text.")] = 10,
+    limit: LimitOption = None,
+    choice: CellChoiceOption = None,
+    layer: LayerOption = None,
+    counts_are: Annotated[
+        Values, typer.Option(help="What its values are; auto looks at them.")
+    ] = Values.auto,
+    gene_column: GeneColumnOption = None,
+    min_coverage: MinCoverageOption = 0.1,
+    organism: OrganismOption = None,
+    species: SpeciesOption = None,
+    orthologues: OrthologuesOption = None,
+    part: PartOption = None,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
+    threads: ThreadsOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cells encoded at the same time.")] = 8,
+    trust: TrustOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find the cells that a text speaks of, in a joint space of cells and texts.
+
+    Needs a bundle with such a space, such as CellWhisperer's. A group's score is that of the mean
+    of its cells' vectors. It runs on the CPU.
+    """
+    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.describe.embedder import EmbedOptions
+    from c2t.runtime.search.search_file import SearchFileOptions, check_paths, search_file
+
+    options = SearchFileOptions(
+        cells=cells,
+        queries=tuple(texts),
+        output=output,
+        group_by=group_by,
+        top=top,
+        force=force,
+        reading=CellOptions(
+            layer=layer,
+            values=counts_are.value,
+            gene_column=gene_column,
+            min_coverage=min_coverage,
+            organism=organism,
+            species=species,
+            orthologues=None if orthologues is None else str(orthologues),
+            part=part,
+            cells=None if choice is None else read_ids(choice),
+            limit=limit,
+            filter_pass=filter_pass,
+        ),
+        embedding=EmbedOptions(threads=threads, batch_size=batch_size),
+    )
+    check_paths(options)  # before the gigabytes of a bundle are hashed
+    done = search_file(open_checked(bundle, trust), options, report=say)
+    if json:
+        print_json(done)
+    else:
+        print("\n".join(map(_shown, done.found)), end="")
+    failed = f", {done.failed:,} of them with an error" if done.failed else ""
+    where = f": {done.output}" if done.output else ""
+    say(f"searched {counted(done.cells, 'cell')}{failed}, in {done.seconds:.1f} s{where}")
+
+
+def _shown(found: Found) -> str:
+    """The best groups and cells of a text, as tables."""
+    from c2t.runtime.system.text_tables import table, visible
+
+    text = visible(" ".join(found.query.split()))
+    if len(text) > SHOWN:
+        text = f"{text[:SHOWN]}..."
+    parts = [f"{text}\n"]
+    if found.groups is not None:
+        rows: list[tuple[str, ...]] = [
+            (group.group, f"{group.score:.4f}", f"{group.cells:,}") for group in found.groups
+        ]
+        parts.append(table(("group", "score", "cells"), rows))
+    grouped = found.groups is not None
+    head = ("cell", "score", *(("group",) if grouped else ()))
+    listed: list[tuple[str, ...]] = [
+        (c.cell, f"{c.score:.4f}", *((c.group or "",) if grouped else ())) for c in found.cells
+    ]
+    parts.append(table(head, listed))
+    return "\n".join(parts)
