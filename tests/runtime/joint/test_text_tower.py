@@ -34,9 +34,9 @@ def test_long_texts_are_cut_and_said(tower: TextTowerEngine) -> None:
     encoded = tower.encode(["a cell " * 50, "a cell"])
     assert encoded.tokens == (most, 4)
     assert encoded.cut == (0,)
-    assert encoded.warnings == [
-        f"a text is longer than the {most} tokens that are read of it: '{('a cell ' * 50)[:60]}...'"
-    ]
+    shown = ("a cell " * 50)[:60]
+    said = f"a text is longer than the {most} tokens that are read of it: '{shown}...'"
+    assert encoded.warnings == [said]
     whole = tower.encode(["a cell " * ((most - 2) // 2)])
     assert (whole.vectors[0] == encoded.vectors[0]).all()
     assert not whole.warnings
