@@ -35,7 +35,10 @@ from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_file, check_target
 from c2t.runtime.system.progress import progress_bar
 
-EMBEDDING, JOINT = "c2t_embedding", "c2t_joint"  # in obsm
+EMBEDDING, JOINT = (
+    "X_c2t",
+    "X_c2t_joint",
+)  # in obsm; the first is as `describe --embedding` calls it
 ERROR, ABOUT = "c2t_embed_error", "c2t_embed"  # in obs, in uns
 
 

@@ -88,8 +88,8 @@ def test_a_copy_of_the_cells_has_vectors_of_the_chosen_cells(
     written = anndata.read_h5ad(tmp_path / "v.h5ad")
     expected = np.full_like(vectors.joint, np.nan)
     expected[[1, 7]] = vectors.joint[[1, 7]]
-    np.testing.assert_array_equal(written.obsm["c2t_joint"], expected)
-    assert written.obsm["c2t_embedding"].shape == (12, 16)
+    np.testing.assert_array_equal(written.obsm["X_c2t_joint"], expected)
+    assert written.obsm["X_c2t"].shape == (12, 16)
     assert written.uns["c2t_embed"]["cells"] == 2
     before = anndata.read_h5ad(cells)
     np.testing.assert_array_equal(written.X.toarray(), before.X.toarray())
