@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
 
 import typer
 
+from c2t.runtime.command_line.grouped_help import GroupedCommand
 from c2t.runtime.command_line.signals import handle_signals
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.text_tables import visible
@@ -108,6 +109,13 @@ def run_arguments(app: typer.Typer, arguments: list[str]) -> NoReturn:
 
 def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, None]:
     """Make a function a command that reports its errors and exits with their code."""
+    run = reporting(function)
+    app.command(function.__name__, cls=GroupedCommand)(run)
+    return run
+
+
+def reporting(function: Callable[P, None]) -> Callable[P, None]:
+    """A function that reports its errors and exits with their code."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -134,7 +142,6 @@ def add_command(app: typer.Typer, function: Callable[P, None]) -> Callable[P, No
                 say(f"\nended{kept}")
             raise
 
-    app.command(function.__name__)(run)
     return run
 
 
