@@ -7,6 +7,7 @@ of `c2t.runtime.command_line.run`.
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +21,16 @@ from c2t.runtime.command_line.options import (
     BundleArgument,
     ForceOption,
     JsonOption,
+    Shell,
     TrustOption,
 )
 from c2t.runtime.command_line.run import (
+    UsageError,
     add_command,
     import_stage,
     open_checked,
     print_json,
+    reporting,
     run_app,
     say,
 )
@@ -46,6 +50,7 @@ from c2t.runtime.serve.command import serve
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    invoke_without_command=True,
     # Rich help would cost more time than all the rest of `c2t --help`.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -68,7 +73,9 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
+@reporting
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
@@ -76,8 +83,33 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
     ] = False,
+    install_completion: Annotated[
+        bool, typer.Option("--install-completion", help="Let your shell complete c2t's words.")
+    ] = False,
+    show_completion: Annotated[
+        bool, typer.Option("--show-completion", help="Print the script that this would write.")
+    ] = False,
+    shell: Annotated[
+        Shell | None, typer.Option(help="For which shell.  [default: this one]")
+    ] = None,
 ) -> None:
-    pass
+    command, about_shells = context.invoked_subcommand, install_completion or show_completion
+    if command is not None and not (about_shells or shell):
+        return
+    if not about_shells and not shell:
+        problem = "missing command"
+        raise UsageError(problem, hint="see `c2t --help`")
+    if command is not None or install_completion == show_completion:
+        problem = "--shell goes with one of --install-completion and --show-completion, and these "
+        problem += "with no command"
+        raise UsageError(problem, hint="run `c2t --install-completion`")
+    from c2t.runtime.command_line.completion import install as stage
+
+    chosen = stage.this_shell(os.environ) if shell is None else shell
+    if show_completion:
+        print(stage.completion_script(app, chosen), end="")
+    else:
+        say(stage.install_completion(app, chosen, os.environ))
 
 
 @_command

@@ -1,5 +1,6 @@
 """Options that several commands share, so that one name means one thing."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,15 @@ import typer
 
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.trust.variable import TRUST_VARIABLE
+
+
+class Shell(StrEnum):
+    """A shell that can complete c2t's words."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]

@@ -1,0 +1,1 @@
+"""Completion of shells: a script for each, which knows all commands and runs nothing of c2t."""
