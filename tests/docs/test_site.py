@@ -1,0 +1,165 @@
+"""What the site says is true of the code: schemas, names, commands, metrics, figures, messages."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from site_schemas import validate
+
+import c2t
+
+ROOT = Path(c2t.__file__).parent
+SITE = ROOT / "docs" / "site"
+DATA = ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _scripts() -> Iterator[None]:
+    """The scripts of the site import each other by their names."""
+    sys.path.insert(0, str(SITE))
+    yield
+    sys.path.remove(str(SITE))
+
+
+def read(path: Path) -> Any:
+    return msgspec.json.decode(path.read_bytes())
+
+
+BUNDLES = sorted(path.parent for path in DATA.glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_schemas_fit_real_bundles(bundle: Path) -> None:
+    validate(bundle / "manifest.json", "manifest")
+    validate(bundle / "golden.json", "golden")
+
+
+def test_rules_of_the_demonstration_fit() -> None:
+    from c2t.runtime.fields.paper import PAPER_RULES
+
+    validate(ROOT / "examples" / "demo" / "checkpoint" / "unsure.json", "unsure")
+    validate(msgspec.json.decode(msgspec.json.encode(PAPER_RULES)), "fields")
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("format_version",), "1"),
+        (("generation", "num_beams"), 1.5),
+        (("prompt", "prefix_ids", 0), "x"),
+        (("files", "genes.npz", "sha256"), None),
+        (("surprise",), 1),
+        (("decoder", "surprise"), 1),
+    ],
+)
+def test_the_schema_refuses_other_manifests(where: tuple[Any, ...], value: object) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    document = read(DATA / "tiny_bundle" / "manifest.json")
+    inner = document
+    for name in where[:-1]:
+        inner = inner[name]
+    inner[where[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        validate(document, "manifest")
+
+
+def test_the_schema_names_what_is_missing() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    document = read(DATA / "tiny_bundle" / "manifest.json")
+    del document["prompt"]["suffix_ids"]
+    with pytest.raises(jsonschema.ValidationError, match="suffix_ids"):
+        validate(document, "manifest")
+
+
+def test_a_line_of_a_trail_fits(tmp_path: Path) -> None:
+    from c2t.runtime.audit.line import Action
+    from c2t.runtime.audit.trail import AuditTrail
+
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef" * 4, encoding="ascii")
+    key.chmod(0o600)
+    with AuditTrail.open(tmp_path / "trail", key=key, head=tmp_path / "head") as trail:
+        trail.record(Action.start)
+    (line,) = (tmp_path / "trail").read_bytes().splitlines()
+    document = msgspec.json.decode(line)
+    del document["mac"]
+    validate(document, "audit")
+
+
+def test_every_public_name_is_on_a_page() -> None:
+    from reference_api import api_pages
+
+    pages = api_pages()
+    said = "".join(pages.values())
+    for module, inside in (("c2t", c2t), ("c2t.tl", c2t.tl), ("c2t.pl", c2t.pl)):
+        for name in inside.__all__:
+            if not name.startswith("_") and f"{module}.{name}" not in ("c2t.tl", "c2t.pl"):
+                assert re.search(rf":: {re.escape(module)}\.{name}$", said, re.MULTILINE), name
+
+
+def test_every_command_and_option_is_on_a_page() -> None:
+    import typer.main
+    from reference_commands import command_pages
+
+    from c2t.cli import app
+
+    pages = command_pages()
+    commands = dict(typer.main.get_command(app).commands)
+    commands |= {f"audit-{name}": of for name, of in commands.pop("audit").commands.items()}
+    for name, command in commands.items():
+        page = pages[f"reference/commands/{name}.md"]
+        for parameter in command.params:
+            for option in parameter.opts if not getattr(parameter, "hidden", False) else ():
+                assert option in page or parameter.param_type_name == "argument", (name, option)
+
+
+def test_every_metric_is_on_a_page() -> None:
+    pytest.importorskip("prometheus_client", reason="c2t[serve] is not installed")
+    from reference_service import service_pages
+
+    from c2t.runtime.serve.http.metrics import Metrics
+
+    page = service_pages()["reference/service/metrics.md"]
+    for family in Metrics().registry.collect():
+        assert f"`{family.name}" in page
+
+
+def test_figures_come_from_results() -> None:
+    from figures import FigureError, fill_figures
+
+    line = "{{ demo_describe.json drafts/cells | n }} cells"
+    assert fill_figures(line) == "2,117 cells"
+    assert fill_figures("{{ int8_1b.json bytes/int8 | GB 2 }}") == "1.35 GB"
+    for wrong in ("nothing.json a", "int8_1b.json bytes/int2", "int8_1b.json versions/c2t"):
+        with pytest.raises(FigureError):
+            fill_figures(f"{{{{ {wrong} | n }}}}")
+
+
+def test_links_lead_somewhere() -> None:
+    from links import LinkError, site_links
+
+    page = "docs/how-to/service.md"
+    link = "see [`capi/`](../../capi), [C](../../capi/README.md#x), [a](fields.md)"
+    assert site_links(link, page, "how-to/service.md") == (
+        "see `capi`, [C](capi.md#x), [a](fields.md)"
+    )
+    fenced = "```text\n[x](nowhere)\n```\n"
+    assert site_links(fenced, page, "how-to/service.md") == fenced
+    with pytest.raises(LinkError):
+        site_links("[x](../../nowhere.py)", page, "how-to/service.md")
+
+
+def test_messages_have_problem_and_hint() -> None:
+    from reference_messages import messages_by_part
+
+    found = messages_by_part()
+    said = {(m.problem, m.hint) for messages in found.values() for m in messages}
+    assert ("no such file: …", "check the path") in said
+    assert len(said) > 500
+    assert {"Files of cells", "Bundles", "Exporting", "The service"} <= set(found)
