@@ -1,4 +1,4 @@
-"""The image is made as the README says, of what the package is made of."""
+"""The image is made as the page about installing says, of what the package is made of."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from packaged import BUNDLE, CELLS, ROOT, check_command, read, readme_command
+from packaged import BUNDLE, CELLS, ROOT, check_command, page_command, read
 
 
-def test_the_containers_steps_are_the_readmes() -> None:
+def test_the_containers_steps_are_the_pages() -> None:
     docker = re.sub(r"\\\n\s*", "", read("packaging/docker/Dockerfile"))
     runs = re.findall(r"^RUN (.*)$", docker, re.MULTILINE)
-    install = readme_command("install").replace("pip install -q", "pip install -q --no-cache-dir")
+    install = page_command("install").replace("pip install -q", "pip install -q --no-cache-dir")
     assert install in runs
     assert [run for run in runs if "pip" in run] == [install]
     words = re.findall(r"^ENTRYPOINT (.*)$", docker, re.MULTILINE)
     assert [json.loads(word) for word in words] == [["c2t"]]
-    build = readme_command("container").splitlines()[0]
+    build = page_command("container").splitlines()[0]
     assert shlex.split(build)[:2] == ["docker", "build"]
     assert (ROOT / shlex.split(build)[shlex.split(build).index("-f") + 1]).is_file()
     user = re.findall(r"^USER (.*)$", docker, re.MULTILINE)
@@ -31,7 +31,7 @@ def test_the_containers_steps_are_the_readmes() -> None:
 
 
 def test_commands_of_the_container_are_c2ts() -> None:
-    lines = re.sub(r"\\\n\s*", "", readme_command("container")).splitlines()
+    lines = re.sub(r"\\\n\s*", "", page_command("container")).splitlines()
     runs = [shlex.split(line, comments=True) for line in lines if " run " in line]
     assert len(runs) == 2
     for words in runs:
@@ -52,7 +52,7 @@ def test_the_image_gets_what_the_package_is_made_of() -> None:
 
 @pytest.mark.slow
 def test_the_installing_step_works_on_what_the_image_gets(tmp_path: Path) -> None:
-    """What .dockerignore lets in, the README's command, and c2t as the image's entry calls it."""
+    """What .dockerignore lets in, the page's command, and c2t as the image's entry calls it."""
     for line in read(".dockerignore").splitlines():
         place = ROOT / line.removeprefix("!")
         if line.startswith("!") and place.is_dir():
@@ -67,7 +67,7 @@ def test_the_installing_step_works_on_what_the_image_gets(tmp_path: Path) -> Non
     )
     environment = {**clean, "C2T_REQUIRE_NATIVE": "1"}
     run = ["bash", "-euo", "pipefail", "-c"]
-    subprocess.run([*run, readme_command("install")], cwd=tmp_path, env=environment, check=True)
+    subprocess.run([*run, page_command("install")], cwd=tmp_path, env=environment, check=True)
     told = subprocess.run(
         [tmp_path / ".venv/bin/c2t", "describe", BUNDLE, CELLS, "--engine", "cpu"],
         cwd=tmp_path.parent,

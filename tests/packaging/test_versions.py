@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from packaged import GALAXY, MODULE, ROOT, load_script, read, readme_command
+from packaged import GALAXY, MODULE, ROOT, load_script, page_command, read
 
 import c2t
 
@@ -60,7 +60,7 @@ def test_versions_are_the_packages() -> None:
     assert f'"c2t: {version}"' in (MODULE / "tests/main.nf.test").read_text(encoding="utf-8")
     docker = read("packaging/docker/Dockerfile")
     assert f'version="{version}"' in docker
-    assert f"-t c2t:{version} " in readme_command("container")
+    assert f"-t c2t:{version} " in page_command("container")
 
 
 def test_conda_needs_what_the_package_needs() -> None:

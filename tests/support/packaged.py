@@ -27,11 +27,11 @@ def read(path: str | Path) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-def readme_command(name: str) -> str:
-    found = re.search(
-        rf"<!-- command: {name} -->\n```bash\n(.*?)\n```", read("README.md"), re.DOTALL
-    )
-    assert found, f"the README has no command {name}"
+def page_command(name: str) -> str:
+    """A command of the page about installing."""
+    page = read("docs/how-to/install.md")
+    found = re.search(rf"<!-- command: {name} -->\n```bash\n(.*?)\n```", page, re.DOTALL)
+    assert found, f"the page has no command {name}"
     return found[1]
 
 
