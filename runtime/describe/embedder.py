@@ -20,7 +20,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
-from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
+from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths, token_limits
 from c2t.runtime.describe.embedding import embedding_of
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.engine_protocol import EngineOptions, Float32
@@ -111,6 +111,7 @@ class Embedder:
             raise C2TError(problem, hint=f"give a number from 1 to {BATCH_MAX}")
         manifest = bundle.manifest
         self._spec = manifest.gene_input
+        self._limits = token_limits(manifest)
         self.size = self._spec.hidden_size
         # The projector of another kind leads to a decoder, also where there is a space besides.
         self.joint_size = manifest.space.size if manifest.projector.kind == "joint" else None
@@ -178,13 +179,13 @@ class Embedder:
             self._idle.put(encoder)
 
     def _embed_with(self, encoder: OnnxRuntimeEncoder, cells: EncodedCells) -> EmbeddedCells:
-        spec, count = self._spec, len(cells)
+        count = len(cells)
         own = np.full((count, self.size), np.nan, dtype=np.float32)
         joint = None
         if self.joint_size is not None:
             joint = np.full((count, self.joint_size), np.nan, dtype=np.float32)
         errors: list[str | None] = [
-            error or check_tokens(tokens, vocabulary=spec.vocabulary_size, longest=spec.input_size)
+            error or check_tokens(tokens, self._limits)
             for tokens, error in zip(cells.tokens, cells.errors, strict=True)
         ]
         good = [place for place, error in enumerate(errors) if error is None]
