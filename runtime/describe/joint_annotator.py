@@ -38,6 +38,7 @@ class JointAnnotator:
         template: A text with {label} in it.
         temperature: What log probabilities are divided by; fitted by
             `c2t.runtime.annotate.calibration`.
+        tower: Has the text tower; made of the same bundle. None: opened here.
 
     Attributes:
         doubts: What the user should know about the labels, a sentence each.
@@ -57,6 +58,7 @@ class JointAnnotator:
         *,
         template: str = DEFAULT_TEMPLATE,
         temperature: float = 1.0,
+        tower: TextTowerEngine | None = None,
     ) -> None:
         bundle.manifest.need_task(ANNOTATE)
         check_template(template)
@@ -70,7 +72,7 @@ class JointAnnotator:
         self._embedder = embedder
         self._scale = bundle.manifest.space.temperature
         self._temperature = temperature
-        tower = TextTowerEngine(bundle, EngineOptions(threads=embedder.options.threads))
+        tower = tower or TextTowerEngine(bundle, EngineOptions(threads=embedder.options.threads))
         texts = tower.encode([template.replace(LABEL_FIELD, label) for label in labels])
         self._vectors = texts.vectors
         self.doubts = texts.warnings

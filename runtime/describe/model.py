@@ -241,6 +241,17 @@ class Model(VectorModel):
                 )
             return self._describers[options]
 
+    @property
+    def engine_label(self) -> str:
+        """What runs the graphs: what writes texts, or else the encoder.
+
+        Raises:
+            EngineError: No engine runs here, or the model is closed.
+        """
+        if self.bundle.manifest.has_decoder:
+            return self.describer().engines.label
+        return self.embedder().engine
+
     def forget(self, options: DescribeOptions) -> None:
         """Free the workers of some options, with their caches; engines stay open.
 
@@ -261,6 +272,7 @@ class Model(VectorModel):
                     devices.enter_context(chosen.engines.exclusive())
                 self._describers.clear()
                 self._embedders.clear()
+                self._tower = None
                 self._engines.clear()
                 self.bundle.forget()
                 gc.collect()  # engines hold each other in circles

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.tasks import SEARCH
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions
@@ -17,6 +18,8 @@ from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.embedder import EmbeddedCells, Embedder, EmbedOptions, joined_vectors
 from c2t.runtime.describe.joint_annotator import DEFAULT_TEMPLATE, JointAnnotator
 from c2t.runtime.describe.searcher import ScoredCells, Searcher, check_memory, joined_scores
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.joint.text_tower import TextTowerEngine
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
@@ -30,6 +33,7 @@ class VectorModel:
         self.clock = StageClock()
         self._lock = threading.RLock()
         self._embedders: dict[EmbedOptions, Embedder] = {}
+        self._tower: TextTowerEngine | None = None
         self._closed = False
 
     def embed(
@@ -92,7 +96,8 @@ class VectorModel:
             C2TError: A text that cannot be compared, or too many cells for the memory.
             EngineError: No engine runs here, or the model is closed.
         """
-        searcher = Searcher(self.bundle, texts, self.embedder(options))
+        self.bundle.manifest.need_task(SEARCH)
+        searcher = Searcher(self.bundle, texts, self.embedder(options), tower=self.text_tower)
         for cut in searcher.texts.warnings:
             warnings.warn(cut, stacklevel=2)
         with self._reader(cells, reading) as reader:
@@ -136,7 +141,23 @@ class VectorModel:
             self.embedder(own),
             template=DEFAULT_TEMPLATE if label_template is None else label_template,
             temperature=given.temperature,
+            tower=self.text_tower,
         )
+
+    @property
+    def text_tower(self) -> TextTowerEngine:
+        """The text tower of a joint space, opened once; threads may share it.
+
+        Raises:
+            BundleError: The bundle has none.
+            EngineError: It cannot be opened, or the model is closed.
+        """
+        with self._lock:
+            self._check_open()
+            if self._tower is None:
+                threads = EngineOptions(threads=self.options.threads)
+                self._tower = TextTowerEngine(self.bundle, threads)
+            return self._tower
 
     def _check_open(self) -> None:
         if self._closed:

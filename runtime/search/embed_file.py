@@ -29,16 +29,14 @@ from c2t.runtime.describe.searcher import check_memory
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.obs import check_obs
+from c2t.runtime.output.obs_extras import EMBEDDING
 from c2t.runtime.output.parquet import check_parquet, import_pyarrow
 from c2t.runtime.search.into_h5ad import Addition, write_copy
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_file, check_target
 from c2t.runtime.system.progress import progress_bar
 
-EMBEDDING, JOINT = (
-    "X_c2t",
-    "X_c2t_joint",
-)  # in obsm; the first is as `describe --embedding` calls it
+JOINT = "X_c2t_joint"  # in obsm, beside `EMBEDDING`
 ERROR, ABOUT = "c2t_embed_error", "c2t_embed"  # in obs, in uns
 
 

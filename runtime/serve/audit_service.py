@@ -74,7 +74,8 @@ def parent_settings(bundle: Bundle, options: DescribeOptions) -> dict[str, str]:
 
 
 def _common(bundle: Bundle, options: DescribeOptions) -> dict[str, str]:
-    generation = {f"bundle's {n}": str(v) for n, v in asdict(bundle.manifest.generation).items()}
+    own = bundle.manifest.generation_part  # None: it writes no texts
+    generation = {} if own is None else {f"bundle's {n}": str(v) for n, v in asdict(own).items()}
     given = {name: str(value) for name, value in asdict(options).items() if value is not None}
     return {
         "bundle": bundle.digest,

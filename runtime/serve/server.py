@@ -64,7 +64,8 @@ def serve_bundle(
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    check_options(bundle, options.describing)
+    if bundle.manifest.has_decoder:
+        check_options(bundle, options.describing)
     metrics = Metrics()
     about = service_settings(bundle, options)
     with (
@@ -111,7 +112,7 @@ async def _serve(room: EngineRoom, metrics: Metrics, options: ServeOptions, repo
 
 async def _ready(room: EngineRoom, since: float, report: Report) -> None:
     await asyncio.to_thread(room.warm_up)
-    label = room.model.describer().engines.label
+    label = room.model.engine_label
     report(f"ready after {time.monotonic() - since:.1f} s: {label}")
 
 

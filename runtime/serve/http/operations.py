@@ -38,6 +38,12 @@ from c2t.runtime.serve.room.analysis_messages import (
 )
 from c2t.runtime.serve.room.messages import DescribeRequest, DescribeResponse, Settings
 from c2t.runtime.serve.room.ticket import CellDone, TextPiece
+from c2t.runtime.serve.room.vector_messages import (
+    EmbedRequest,
+    EmbedResponse,
+    SearchRequest,
+    SearchResponse,
+)
 
 BODY_ERRORS = (400, 408, 413, 415, 422)
 IDEMPOTENCY_KEY = Header(
@@ -109,6 +115,28 @@ def analysis_operations(routes: AnalysisRoutes, *, jobs: bool) -> list[Operation
             "hundred texts a cell.",
             takes={JSON_TYPE: ExplainRequest},
             sends={JSON_TYPE: ExplainResponse},
+            errors=(*BODY_ERRORS, 424, 503),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/embed",
+            answer=routes.embed,
+            summary="Vectors of cells",
+            description="The encoder's, and the place in the space of cells and texts where the "
+            "bundle has one.",
+            takes={JSON_TYPE: EmbedRequest},
+            sends={JSON_TYPE: EmbedResponse},
+            errors=(*BODY_ERRORS, 424, 503),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/search",
+            answer=routes.search,
+            summary="Compare texts with cells",
+            description="Scores of each text for each cell, by a bundle with a space of cells and "
+            "texts.",
+            takes={JSON_TYPE: SearchRequest},
+            sends={JSON_TYPE: SearchResponse},
             errors=(*BODY_ERRORS, 424, 503),
         ),
     ]

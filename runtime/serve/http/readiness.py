@@ -39,7 +39,7 @@ class Readiness:
     def _warm_up(self) -> None:
         try:
             self._room.warm_up()
-            self.engine = self._room.model.describer().engines.label
+            self.engine = self._room.model.engine_label
         except C2TError as error:
             log.error("the engines do not work: %s", error.problem)
             self._problem = error

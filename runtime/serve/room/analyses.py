@@ -22,9 +22,11 @@ from c2t.runtime.cells.counted_cells import ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.annotator import Annotator
 from c2t.runtime.describe.caption_names import CELL_TYPE, label_doubts
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.explainer import Explainer
+from c2t.runtime.describe.joint_annotator import JointAnnotator
 from c2t.runtime.describe.labelled_cell import no_label_fits
 from c2t.runtime.describe.model import Model
 from c2t.runtime.explain.gene_names import GeneNames
@@ -126,16 +128,16 @@ class Analyses:
             C2TError: Labels that cannot be compared; cells that cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        with refusing(self._room.audit), self._turned(unwanted):
-            cells, warnings = self._read(request.cells, request.settings)
-            annotator = self._room.model.annotator(request.labels)
+        with self.turned(unwanted):
+            cells, warnings = self.read(request.cells, request.settings)
+            annotator = self._annotator(request.labels)
             results = [
                 label_result(cell, request.top)
-                for cell in self._until(annotator.annotate([cells]), unwanted)
+                for cell in self.until(annotator.annotate([cells]), unwanted)
             ]
             unfit = no_label_fits(cell.mass for cell in results)
             response = AnnotateResponse(results, [*warnings, *annotator.doubts, *unfit])
-            self._record(request, response, "labels were compared", _cells_of(request))
+            self.record(request, response, "labels were compared", _cells_of(request))
         return response
 
     def explain(
@@ -151,11 +153,11 @@ class Analyses:
             C2TError: The texts have no such field; cells that cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        with refusing(self._room.audit), self._turned(unwanted):
-            cells, warnings = self._read(request.cells, request.settings)
+        with self.turned(unwanted):
+            cells, warnings = self.read(request.cells, request.settings)
             results = self._evidence([cells], request.evidence, self._names, unwanted)
             response = ExplainResponse(results, [*warnings, *self._label_doubts(request.evidence)])
-            self._record(request, response, "texts were explained", _cells_of(request))
+            self.record(request, response, "texts were explained", _cells_of(request))
         return response
 
     def explain_cell(
@@ -183,7 +185,7 @@ class Analyses:
             names = GeneNames(self._room.model.bundle.genes, reader)
             (result,) = self._evidence([cell], evidence, names, unwanted, options)
             asked = _Asked(source.name, place, evidence)
-            self._record(asked, result, f"the text of {result.cell} was explained", source.name)
+            self.record(asked, result, f"the text of {result.cell} was explained", source.name)
         return result
 
     def annotate_cell(
@@ -209,14 +211,21 @@ class Analyses:
             JobCancelled: Nobody wants the answer.
         """
         with self._cell(source, place, unwanted) as (_, cell):
-            annotator = self._room.model.annotator(labels)
+            annotator = self._annotator(labels)
             results = [label_result(labelled, top) for labelled in annotator.annotate([cell])]
             unfit = no_label_fits(cell.mass for cell in results)
             response = AnnotateResponse(results, [*annotator.doubts, *unfit])
             asked = _Asked(source.name, place, list(labels))
             said = f"labels were compared for {results[0].cell}"
-            self._record(asked, response, said, source.name)
+            self.record(asked, response, said, source.name)
         return response
+
+    def _annotator(self, labels: Sequence[str]) -> Annotator | JointAnnotator:
+        """What compares labels with this room's bundle."""
+        model = self._room.model
+        if model.bundle.manifest.has_decoder:
+            return model.annotator(labels)
+        return model.joint_annotator(labels)
 
     @contextmanager
     def _cell(
@@ -227,7 +236,7 @@ class Analyses:
         Raises:
             CellFileError: There is no such cell, or the file cannot be read.
         """
-        with refusing(self._room.audit), self._turned(unwanted), source.open() as reader:
+        with self.turned(unwanted), source.open() as reader:
             if place >= reader.n_cells:
                 problem = f"there is no cell {place:,}"
                 hint = f"there are {reader.n_cells:,}, counted from 0"
@@ -239,9 +248,19 @@ class Analyses:
     def _names(self) -> GeneNames:
         return GeneNames(self._room.model.bundle.genes)
 
-    def _read(
+    @property
+    def model(self) -> Model:
+        """The room's."""
+        return self._room.model
+
+    def read(
         self, cells: Sequence[CountedCell], settings: CountsAre
     ) -> tuple[EncodedCells, Sequence[str]]:
+        """Cells of a request, and what is doubtful about them.
+
+        Raises:
+            CellFileError: The cells as a whole cannot be read as counts over known genes.
+        """
         options = CellOptions(
             values=settings.counts_are,
             min_coverage=settings.min_coverage,
@@ -278,16 +297,16 @@ class Analyses:
         try:
             return [
                 evidence_result(cell, settings.genes)
-                for cell in self._until(explainer.explain(chunks), unwanted)
+                for cell in self.until(explainer.explain(chunks), unwanted)
             ]
         finally:
             if describing != model.options:
                 model.forget(describing)
 
     @contextmanager
-    def _turned(self, unwanted: Unwanted) -> Iterator[None]:
-        """Wait for the turn, and keep the room open meanwhile."""
-        with self._room.busy():
+    def turned(self, unwanted: Unwanted) -> Iterator[None]:
+        """Wait for the turn, and keep the room open meanwhile; refusals go into the audit trail."""
+        with refusing(self._room.audit), self._room.busy():
             with self._changed:
                 if self._waiting > WAITING_MAX:
                     self._room.observer.rejected("overloaded")
@@ -321,16 +340,29 @@ class Analyses:
             problem = "the service stopped"
             raise EngineError(problem, hint="send it again when it is back")
 
-    def _until(self, items: Iterable[T], unwanted: Unwanted) -> Iterator[T]:
+    def until(self, items: Iterable[T], unwanted: Unwanted) -> Iterator[T]:
         """Items, as long as somebody wants them."""
         for item in items:
             self._check(unwanted)
             yield item
 
-    def _record(
-        self, request: msgspec.Struct, response: msgspec.Struct, result: str, cells: str
+    def record(
+        self,
+        request: msgspec.Struct,
+        response: msgspec.Struct,
+        result: str,
+        cells: str,
+        engine: str | None = None,
     ) -> None:
-        """A line of the audit trail, before the answer is given."""
+        """A line of the audit trail, before the answer is given.
+
+        Args:
+            request: What was asked.
+            response: The answer.
+            result: What was done, in words.
+            cells: Of what.
+            engine: What ran the graphs; None: what describes.
+        """
         if not self._room.audit.on:
             return
         bundle = self._room.model.bundle
@@ -340,7 +372,7 @@ class Analyses:
             input_sha256=hashlib.sha256(msgspec.json.encode(request)).hexdigest(),
             bundle=bundle.digest,
             signer=bundle.trust.fingerprint if bundle.trust else "",
-            engine=self._room.model.describer().engines.label,
+            engine=engine or self._room.model.engine_label,
             text_sha256=hashlib.sha256(msgspec.json.encode(response)).hexdigest(),
             result=result,
         )

@@ -88,12 +88,26 @@ class EngineRoom:
         Raises:
             EngineError: No engine runs here, or it fails.
         """
+        if not self.model.bundle.manifest.has_decoder:
+            self._warm_up_vectors()
+            return
         golden = self.model.bundle.golden.cells
         tokens = golden[0].gene_tokens if golden else self.model.bundle.genes.token[:1].tolist()
         with self._queues.using(self.model.options) as queue:
             described = queue.submit(EncodedCells.of_tokens([tokens]), urgent=True).result()
         if described.error:
             raise EngineError(described.error, hint="run `c2t verify` on the bundle")
+
+    def _warm_up_vectors(self) -> None:
+        """Open the towers, and embed a cell and a text."""
+        bundle = self.model.bundle
+        spec = bundle.manifest.gene_input
+        ends = [[t] if t is not None else [] for t in (spec.cls_token, spec.eos_token)]
+        tokens = [*ends[0], *bundle.genes.token[:1].tolist(), *ends[1]]
+        (found,) = self.model.embedder().embed([EncodedCells.of_tokens([tokens])])
+        if found.errors[0]:
+            raise EngineError(found.errors[0], hint="run `c2t info` on the bundle")
+        self.model.text_tower.encode(["cell"])
 
     @property
     def waiting(self) -> int:
@@ -233,7 +247,7 @@ class EngineRoom:
             request,
             bundle=bundle.digest,
             signer=bundle.trust.fingerprint if bundle.trust else "",
-            engine=self.model.describer().engines.label,
+            engine=self.model.engine_label,
         )
 
     def describe_job(

@@ -108,7 +108,7 @@ def _properties(room: EngineRoom) -> dict[str, str]:
     return {
         "BundleName": bundle.manifest.name,
         "BundleDigest": bundle.digest,
-        "Engine": room.model.describer().engines.label,
+        "Engine": room.model.engine_label,
         "Version": c2t.__version__,
         "Species": "not known" if species is None else species.latin or species.name,
         "IntendedUse": INTENDED_USE,

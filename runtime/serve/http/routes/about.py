@@ -42,11 +42,11 @@ class BundleSettings(msgspec.Struct, kw_only=True):
 
 
 class BundleModels(msgspec.Struct, kw_only=True):
-    """The models that the bundle was made from."""
+    """The models that the bundle was made from; null for one that it does not have."""
 
-    encoder: str
-    projector: str
-    decoder: str
+    encoder: str | None
+    projector: str | None
+    decoder: str | None
     random_weights: bool
 
 
@@ -76,6 +76,9 @@ class BundleInfo(msgspec.Struct, kw_only=True):
         engine: What runs it; null while it is being opened.
         c2t_version: Of the service.
         made_with: Version of c2t that made the bundle.
+        family: Whose kind of model it is.
+        tasks: What it can do, by the names of the commands.
+        settings: Null where it writes no texts.
         species: Whose cells it describes; null if its genes do not say.
         genes: How many it knows.
         jobs: Whether files can be described in the background.
@@ -91,8 +94,10 @@ class BundleInfo(msgspec.Struct, kw_only=True):
     c2t_version: str
     made_with: str
     created: str
+    family: str
+    tasks: list[str]
     models: BundleModels
-    settings: BundleSettings
+    settings: BundleSettings | None
     species: str | None
     genes: int
     licences: list[BundleLicence]
@@ -205,8 +210,7 @@ class AboutRoutes:
 
 def _bundle_info(room: EngineRoom, options: HttpOptions, *, jobs: Jobs | None) -> BundleInfo:
     bundle, manifest = room.model.bundle, room.model.bundle.manifest
-    described = room.model.options
-    generation = generation_settings(manifest.generation, described)
+    encoder, decoder = manifest.encoder_part, manifest.decoder_part
     species = species_of_ids(name.decode("ascii") for name in bundle.genes.ensembl_id)
     return BundleInfo(
         name=manifest.name,
@@ -216,18 +220,15 @@ def _bundle_info(room: EngineRoom, options: HttpOptions, *, jobs: Jobs | None) -
         c2t_version=c2t.__version__,
         made_with=manifest.origin.c2t_version,
         created=manifest.origin.created,
+        family=manifest.family,
+        tasks=list(manifest.tasks),
         models=BundleModels(
-            encoder=manifest.encoder.model,
-            projector=manifest.projector.kind,
-            decoder=manifest.decoder.model,
+            encoder=None if encoder is None else encoder.model,
+            projector=None if encoder is None else manifest.projector.kind,
+            decoder=None if decoder is None else decoder.model,
             random_weights=manifest.origin.random_weights,
         ),
-        settings=BundleSettings(
-            max_new_tokens=generation.max_new_tokens,
-            num_beams=generation.num_beams,
-            no_repeat_ngram_size=generation.no_repeat_ngram_size,
-            drafts=described.drafts,
-        ),
+        settings=_bundle_settings(room),
         species=None if species is None else species.name,
         genes=len(bundle.genes),
         licences=[BundleLicence(**asdict(licence)) for licence in manifest.licences],
@@ -240,4 +241,18 @@ def _bundle_info(room: EngineRoom, options: HttpOptions, *, jobs: Jobs | None) -
             open_requests=options.open_requests,
         ),
         intended_use=INTENDED_USE,
+    )
+
+
+def _bundle_settings(room: EngineRoom) -> BundleSettings | None:
+    """How cells are described where a request says nothing else."""
+    manifest, described = room.model.bundle.manifest, room.model.options
+    if not manifest.has_decoder:
+        return None
+    generation = generation_settings(manifest.generation, described)
+    return BundleSettings(
+        max_new_tokens=generation.max_new_tokens,
+        num_beams=generation.num_beams,
+        no_repeat_ngram_size=generation.no_repeat_ngram_size,
+        drafts=described.drafts,
     )

@@ -1,4 +1,4 @@
-"""`POST /v1/annotate`, `POST /v1/explain`, and evidence of a cell of a job.
+"""`POST /v1/annotate`, `explain`, `embed` and `search`, and evidence of a cell of a job.
 
 A client that goes away takes its question along.
 
@@ -35,9 +35,12 @@ from c2t.runtime.serve.room.analysis_messages import (
 )
 from c2t.runtime.serve.room.limits import JobCancelled
 from c2t.runtime.serve.room.names_once import check_names_once
+from c2t.runtime.serve.room.vector_messages import EmbedRequest, SearchRequest
+from c2t.runtime.serve.room.vectors import VectorAnalyses
 
 # One is under way, others wait; one more is there to be refused.
 THREADS = WAITING_MAX + 2
+WITH_CELLS = (AnnotateRequest, ExplainRequest, EmbedRequest, SearchRequest)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -79,9 +82,12 @@ class AnalysisRoutes:
 
     def __init__(self, analyses: Analyses, *, bodies: Bodies, jobs: Jobs | None) -> None:
         self._analyses, self._bodies, self._jobs = analyses, bodies, jobs
+        self._vectors = VectorAnalyses(analyses)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="c2t-http-analysis")
         self._annotate = msgspec.json.Decoder(AnnotateRequest)
         self._explain = msgspec.json.Decoder(ExplainRequest)
+        self._embed = msgspec.json.Decoder(EmbedRequest)
+        self._search = msgspec.json.Decoder(SearchRequest)
         self._evidence_of = msgspec.json.Decoder(CellEvidenceRequest)
         self._labels_of = msgspec.json.Decoder(CellLabelsRequest)
 
@@ -94,6 +100,16 @@ class AnalysisRoutes:
         """`POST /v1/explain`."""
         asked = await self._read(request, self._explain)
         return await self._answer(request, partial(self._analyses.explain, asked))
+
+    async def embed(self, request: Request) -> Response:
+        """`POST /v1/embed`."""
+        asked = await self._read(request, self._embed)
+        return await self._answer(request, partial(self._vectors.embed, asked))
+
+    async def search(self, request: Request) -> Response:
+        """`POST /v1/search`."""
+        asked = await self._read(request, self._search)
+        return await self._answer(request, partial(self._vectors.search, asked))
 
     async def explain_cell(self, request: Request) -> Response:
         """`POST /v1/jobs/{id}/explain`."""
@@ -127,7 +143,7 @@ class AnalysisRoutes:
         check_type(request, JSON_TYPE)
         async with self._bodies.read(request) as body:
             asked = decode(decoder, body)
-            cells = asked.cells if isinstance(asked, AnnotateRequest | ExplainRequest) else []
+            cells = asked.cells if isinstance(asked, WITH_CELLS) else []
             check_names_once(body, cells, beside=0)
         return asked
 

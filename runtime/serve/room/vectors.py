@@ -1,0 +1,100 @@
+"""Cells embedded, and compared with texts, for requests.
+
+One decision: they take turns with the other analyses of the room, and read cells as those do.
+"""
+
+from __future__ import annotations
+
+from c2t.runtime.bundle.tasks import EMBED, SEARCH
+from c2t.runtime.describe.embedder import joined_vectors
+from c2t.runtime.describe.searcher import Searcher, joined_scores
+from c2t.runtime.serve.room.analyses import Analyses, Unwanted
+from c2t.runtime.serve.room.vector_messages import (
+    EmbedRequest,
+    EmbedResponse,
+    ScoreResult,
+    SearchRequest,
+    SearchResponse,
+    VectorResult,
+)
+
+DIGITS = 6  # of a score
+
+
+class VectorAnalyses:
+    """Embeds and searches with a room's model. Threads may share it.
+
+    Args:
+        analyses: Those of the room: has the turns, the reader and the audit trail.
+    """
+
+    def __init__(self, analyses: Analyses) -> None:
+        self._analyses = analyses
+
+    def embed(self, request: EmbedRequest, *, unwanted: Unwanted = lambda: False) -> EmbedResponse:
+        """Vectors of the cells of a request.
+
+        Args:
+            request: Cells.
+            unwanted: Asked between batches.
+
+        Raises:
+            C2TError: The bundle cannot embed; cells that cannot be read; too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        analyses = self._analyses
+        with analyses.turned(unwanted):
+            model = analyses.model
+            model.bundle.manifest.need_task(EMBED)
+            cells, warnings = analyses.read(request.cells, request.settings)
+            embedder = model.embedder()
+            parts = analyses.until(embedder.embed([cells]), unwanted)
+            found = joined_vectors(parts, embedder)
+            results = [
+                VectorResult(
+                    cell=str(name),
+                    embedding=None if error else found.embedding[place].tolist(),
+                    joint=None if error or found.joint is None else found.joint[place].tolist(),
+                    genes_used=int(found.genes_used[place]),
+                    error=error,
+                )
+                for place, (name, error) in enumerate(zip(found.ids, found.errors, strict=True))
+            ]
+            response = EmbedResponse(results, list(warnings))
+            said = f"{len(results):,} cells of a request"
+            analyses.record(request, response, "cells were embedded", said, embedder.engine)
+        return response
+
+    def search(
+        self, request: SearchRequest, *, unwanted: Unwanted = lambda: False
+    ) -> SearchResponse:
+        """Scores of texts for the cells of a request.
+
+        Args:
+            request: Cells and texts.
+            unwanted: Asked between batches.
+
+        Raises:
+            C2TError: The bundle cannot search; texts or cells that cannot be read; too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        analyses = self._analyses
+        with analyses.turned(unwanted):
+            model = analyses.model
+            model.bundle.manifest.need_task(SEARCH)
+            cells, warnings = analyses.read(request.cells, request.settings)
+            embedder = model.embedder()
+            searcher = Searcher(model.bundle, request.texts, embedder, tower=model.text_tower)
+            found = joined_scores(analyses.until(searcher.search([cells]), unwanted), request.texts)
+            results = [
+                ScoreResult(
+                    cell=str(name),
+                    scores=None if error else [round(float(s), DIGITS) for s in own],
+                    error=error,
+                )
+                for name, own, error in zip(found.ids, found.scores, found.errors, strict=True)
+            ]
+            response = SearchResponse(results, [*warnings, *searcher.texts.warnings])
+            said = f"{len(results):,} cells of a request"
+            analyses.record(request, response, "texts were searched", said, embedder.engine)
+        return response
