@@ -5,15 +5,17 @@ One decision: as for other families, all that can be refused is refused before a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 
 import c2t
 from c2t.export.bundle_parts import check_space, creation_time, write_parity
 from c2t.export.cellwhisperer.outline import FAMILY, JointOutline, LoadedJoint, outline_joint
 from c2t.export.cellwhisperer.parity import check_joint_parity
+from c2t.export.cellwhisperer.text_tokenizer import TEXTS
 from c2t.export.checkpoint.check import FLOAT32_BYTES, check_weights
 from c2t.export.checkpoint.gene_dictionaries.vocabulary import write_genes_npz
 from c2t.export.checkpoint.options import CheckpointOptions
@@ -39,9 +41,17 @@ from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.tasks import ANNOTATE, EMBED, SEARCH
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
+from c2t.runtime.joint.golden import (
+    GOLDEN_VECTORS,
+    GoldenCellVector,
+    GoldenTextVector,
+    GoldenVectors,
+)
 from c2t.runtime.joint.text_tower import TEXT_TOKENIZER
+from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.progress import progress_bar
 
+GOLDEN = 4  # cells and texts whose vectors are kept
 Report = Callable[[str], None]  # called with a few words when a part of the work begins
 
 
@@ -82,6 +92,7 @@ def export_joint(
     _write_tables(loaded, folder)
     report("checking the graphs against PyTorch")
     write_parity(folder, source, check_joint_parity(loaded, folder, sequences))
+    (folder / GOLDEN_VECTORS).write_bytes(json_bytes(_golden_vectors(loaded, sequences)))
     report("hashing the files")
     write_manifest(folder, _manifest(loaded, folder, encoder))
 
@@ -122,6 +133,23 @@ def _write_tables(loaded: LoadedJoint, folder: Path) -> None:
     (folder / TEXT_TOKENIZER).write_text(text, encoding="utf-8", newline="")
 
 
+@torch.inference_mode()
+def _golden_vectors(loaded: LoadedJoint, sequences: Sequence[Sequence[int]]) -> GoldenVectors:
+    """PyTorch's vectors of some cells and texts."""
+    model, outline = loaded.model, loaded.outline
+    tokenizer, most = outline.tokenizer, outline.text_tokens - 2
+    cells, texts = [], []
+    for sequence in sequences[:GOLDEN]:
+        vector = model.embed_cells(torch.tensor([list(sequence)]))[0].tolist()
+        cells.append(GoldenCellVector(gene_tokens=tuple(sequence), vector=tuple(vector)))
+    for text in TEXTS[:GOLDEN]:
+        pieces = tokenizer.pieces.encode(text)[:most]
+        ids = torch.tensor([[tokenizer.cls_token, *pieces, tokenizer.sep_token]])
+        vector = model.embed_texts(ids)[0].tolist()
+        texts.append(GoldenTextVector(text=text, vector=tuple(vector)))
+    return GoldenVectors(cells=tuple(cells), texts=tuple(texts))
+
+
 def _manifest(loaded: LoadedJoint, folder: Path, graph: EncoderGraph) -> Manifest:
     """The manifest of the files that now lie in `folder`."""
     model, outline = loaded.model, loaded.outline
@@ -134,7 +162,7 @@ def _manifest(loaded: LoadedJoint, folder: Path, graph: EncoderGraph) -> Manifes
         hidden_size=int(text.hidden_size),
         cls_token=outline.tokenizer.cls_token,
         sep_token=outline.tokenizer.sep_token,
-        files=(TEXT_TOKENIZER,),
+        files=(TEXT_TOKENIZER, GOLDEN_VECTORS),
     )
     species = bundle_species(outline.genes)
     return Manifest(

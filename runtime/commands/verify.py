@@ -24,6 +24,7 @@ from c2t.runtime.system.errors import C2TError
 
 if TYPE_CHECKING:
     from c2t.runtime.audit.trail import AuditTrail
+    from c2t.runtime.bundle.bundle import Bundle
     from c2t.runtime.describe.verify import Verification
     from c2t.runtime.qualify.report import QualifyOptions
 
@@ -78,10 +79,36 @@ def verify(
             _qualify(bundle, report, options, force=force, trail=trail, json=json)
             return
         opened = open_checked(bundle, trust)
+        if not opened.manifest.has_decoder:
+            _verify_vectors(opened, trail, json=json)
+            return
         result = stage.verify_golden_cells(opened, engine.value)
         if trail is not None:
             stage.record_verification(trail, opened, result)
     _say_result(result, json=json)
+
+
+def _verify_vectors(bundle: Bundle, trail: AuditTrail | None, *, json: bool) -> None:
+    """Compute the golden vectors of a bundle that writes no texts.
+
+    Raises:
+        C2TError: One of them points elsewhere.
+    """
+    from c2t.runtime.describe import verify_vectors as stage
+
+    result = stage.verify_golden_vectors(bundle)
+    if trail is not None:
+        stage.record_vectors(trail, bundle, result)
+    if json:
+        print_json(result)
+    else:
+        print(f"{result.files} files are as written (SHA-256)")
+        print(f"{result.sentence} ({result.engine})")
+    for difference in result.differences:
+        say(difference)
+    if result.differences:
+        problem = f"{len(result.differences)} golden vectors point elsewhere"
+        raise C2TError(problem, hint="run `c2t doctor`; the files are right, the engine is not")
 
 
 def _say_result(result: Verification, *, json: bool) -> None:
