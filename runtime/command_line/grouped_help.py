@@ -19,11 +19,13 @@ GROUPS = {
         "propose-label-map fit-unsure restart force json"
     ),
     "Checkpoint": (
-        "geneformer llama checkpoint adapter token-dictionary gene-medians ensembl-mapping "
-        "gene-names perceiver-heads perceiver-positions lora-alpha emb-layer top-k name reference"
+        "family model geneformer llama checkpoint adapter token-dictionary gene-medians "
+        "ensembl-mapping gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha emb-layer "
+        "top-k name reference"
     ),
     "Prompt": (
-        "system-message system-message-file user-message placeholder-token date chat-template"
+        "system-message system-message-file user-message placeholder-token date chat-template "
+        "template top-genes"
     ),
     "Captions": "phrases fields",
     "Random weights": "preset random projector",
