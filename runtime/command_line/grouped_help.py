@@ -20,8 +20,8 @@ GROUPS = {
     ),
     "Checkpoint": (
         "family model geneformer llama checkpoint adapter token-dictionary gene-medians "
-        "ensembl-mapping gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha emb-layer "
-        "top-k name reference"
+        "ensembl-mapping gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha "
+        "emb-layer top-k name reference"
     ),
     "Prompt": (
         "system-message system-message-file user-message placeholder-token date chat-template "
