@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,3 +140,14 @@ def test_the_sums_are_sha256sums(tmp_path: Path) -> None:
     if shutil.which("sha256sum") is None:
         pytest.skip("sha256sum is not installed")
     subprocess.run(["sha256sum", "--check", "--strict", sums.name], cwd=tmp_path, check=True)
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    page = (ROOT / "docs/how-to/release.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"packaging/[\w/.]+", page))
+    assert len(named) >= 6
+    assert all((ROOT / path).is_file() for path in named), named
+    for script in ("build.sh", "check.py", "demo_check.sh"):
+        steps = " ".join(" ".join(words) for words in RELEASE.commands(VERSION))
+        assert script in steps
+        assert script in page
