@@ -55,7 +55,7 @@ def request(names: list[str], genes: int, seed: int) -> bytes:
 
 def measure(names: list[str], genes: int, vocabulary: GeneVocabulary, repeats: int) -> dict:
     """Median microseconds of both ways, for cells of so many genes."""
-    manifest = SimpleNamespace(gene_input=GENE_INPUT)
+    manifest = SimpleNamespace(gene_input=GENE_INPUT, gene_sentence=None)
     reader = CountedCellReader(SimpleNamespace(genes=vocabulary, manifest=manifest))
     decode = msgspec.json.Decoder(dict[str, float]).decode
     cells = [request(names, genes, SEED + n) for n in range(8)]

@@ -124,6 +124,18 @@ class GeneVocabulary:
             return UNKNOWN
         return by_name.get(versioned[1], UNKNOWN)
 
+    @cached_property
+    def _symbols(self) -> dict[int, str]:
+        symbols: dict[int, str] = {}
+        for name, gene in zip(_text(self.alias), self.alias_gene.tolist(), strict=True):
+            if not name.startswith("ENS"):
+                symbols.setdefault(gene, name)
+        return symbols
+
+    def symbol(self, gene: int) -> str:
+        """The first name of a gene that is no Ensembl id; "" without one, or for -1."""
+        return self._symbols.get(gene, "")
+
     def lookup_signs(self, name: str) -> int:
         """Return the gene of a name with other signs, -1 if it is not known.
 

@@ -24,6 +24,8 @@ from c2t.runtime.cells.genes.name_memory import NO_GENE, NameMemory
 from c2t.runtime.cells.genes.numbered_names import NumberedNames
 from c2t.runtime.cells.genes.organism import CARRY_OVER, check_organism
 from c2t.runtime.cells.genes.report import GeneReport
+from c2t.runtime.cells.inputs.cell_input import bundle_input
+from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
 from c2t.runtime.cells.option_words import options_as_fields
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
@@ -56,10 +58,13 @@ class CountedCellReader:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._genes = bundle.genes
-        self._gene_input = bundle.manifest.gene_input
-        self._memory = NameMemory(self._genes)
-        self._numbered = NumberedNames(self._memory)
+        self._gene_input, self._genes = bundle_input(bundle)
+        # Gene sentences take names as they are: there is nothing to remember.
+        self._memory: NameMemory | None = None
+        self._numbered: NumberedNames | None = None
+        if isinstance(self._gene_input, GeneInput) and self._genes is not None:
+            self._memory = NameMemory(self._genes)
+            self._numbered = NumberedNames(self._memory)
 
     def read(
         self,
@@ -101,7 +106,7 @@ class CountedCellReader:
         Raises:
             CellFileError: As `read`.
         """
-        read = self._numbered.read(counts, ids)
+        read = self._numbered.read(counts, ids) if self._numbered else None
         if read is None:
             return None
         maps, code = read
@@ -114,18 +119,23 @@ class CountedCellReader:
             number = maps.shape[0]
             if number and not maps.entries(0, number):
                 return self._empty_cells(maps, options)
-            with _Reader(
-                maps, self._memory, self._genes, self._gene_input, options, code=code
-            ) as reader:
+            with self._reader(maps, code, options) as reader:
                 cells = EncodedCells.joined(list(reader.chunks()))
                 return ReadCells(cells=cells, warnings=tuple(map(_of_request, reader.warnings)))
         except CellFileError as error:
             hint = _of_request(error.hint) if error.hint else error.hint
             raise CellFileError(_of_request(error.problem), hint=hint) from error
 
+    def _reader(
+        self, maps: CountMaps, code: NDArray[np.int32] | None, options: CellOptions
+    ) -> CellReader:
+        if self._memory is None or self._genes is None:
+            return CellReader(maps, self._genes, self._gene_input, options)
+        return _Reader(maps, self._memory, self._genes, self._gene_input, options, code=code)
+
     def _empty_cells(self, maps: CountMaps, options: CellOptions) -> ReadCells:
         """Cells without any count: an error each, even if no gene is named at all."""
-        if self._memory.species is not None:
+        if self._memory is not None and self._memory.species is not None:
             check_organism(self._memory.species, (), (), allowed=options.organism)
         ids = maps.obs.index()
         cells = EncodedCells.of_tokens(
@@ -146,7 +156,7 @@ class _Reader(CellReader):
         maps: CountMaps,
         memory: NameMemory,
         genes: GeneVocabulary,
-        gene_input: GeneInput,
+        gene_input: GeneInput | SentencePrompts,
         options: CellOptions,
         *,
         code: NDArray[np.int32] | None,

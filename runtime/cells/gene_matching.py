@@ -7,7 +7,7 @@ and the other columns must not contradict it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,12 +63,19 @@ class GeneMatch:
         cell_errors: Errors of cells of other species: for a column of `obs`, the error of the
             cells of each text.
         foreign: [columns] genes of another species, where cells of it are to get an error.
+        symbols: Of gene sentences: what each gene is called. Then `column_gene` counts these.
+        species: Of gene sentences: of the cells of which nothing else is said.
+        cell_species: Likewise, where cells differ: for a column of `obs`, the species of the cells
+            of each text.
     """
 
     column_gene: NDArray[np.int32]
     report: GeneReport
     cell_errors: dict[str, dict[str, str]]
     foreign: NDArray[np.bool_] | None
+    symbols: tuple[str, ...] = ()
+    species: str = ""
+    cell_species: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,8 @@ class GeneOptions:
         min_coverage: Least share of the expressed genes, and of the counts, that must be known,
             and, up to 1 %, of the bundle's genes that must have a column; 0 takes any.
         organism: What the user says the cells are: a species, or "any".
+        species: What the user says the cells are, of those that the bundle knows; the file must not
+            speak against it.
         orthologues: Genes of the cells' species as genes of the bundle's; None where it is its own.
         statements: What the file says about the organism.
         kinds_table: Another table of genes, to look up what a feature is by its name.
@@ -89,6 +98,7 @@ class GeneOptions:
     gene_column: str | None = None
     min_coverage: float = 0.10
     organism: str | None = None
+    species: str | None = None
     orthologues: Orthologues | None = None
     statements: Sequence[Statement] = ()
     kinds_table: Table | None = None
@@ -120,7 +130,7 @@ def match_genes(
         raise CellFileError(problem, hint="write the file again with its genes")
     total = column_totals(sample)
     home = bundle_species(vocabulary)
-    names = _name_columns(table, index, options.gene_column)
+    names = name_columns(table, index, options.gene_column)
     through = options.orthologues
     ours = home if through is None else through.species
     named = {
@@ -198,7 +208,7 @@ def column_totals(sample: SparseRows) -> NDArray[np.float64]:
     return totals.astype(np.float64)
 
 
-def _name_columns(
+def name_columns(
     table: Table, index: list[str], gene_column: str | None
 ) -> dict[str, Sequence[str]]:
     """The columns whose names are tried: the index first, or the one that the user names."""

@@ -35,9 +35,11 @@ from c2t.runtime.cells.genes.orthologues import (
 )
 from c2t.runtime.cells.genes.report import GeneReport, foreign_cells
 from c2t.runtime.cells.genes.species import species_of_id
-from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput
+from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput, bundle_input
+from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
+from c2t.runtime.cells.symbol_matching import match_symbols
 from c2t.runtime.system.errors import CellFileError
 
 # Up to so many unwanted rows between two wanted ones are read too: cheaper than another request.
@@ -164,8 +166,8 @@ class CellReader(CellCounts):
 
     Args:
         source: Path of a file or folder of cells, or an AnnData object.
-        genes: The genes that the bundle knows.
-        gene_input: Longest sequence and special tokens.
+        genes: The genes that the bundle knows; None where it takes any names.
+        gene_input: Longest sequence and special tokens, or how a cell becomes text.
         options: How to read it.
 
     Raises:
@@ -175,12 +177,12 @@ class CellReader(CellCounts):
     def __init__(
         self,
         source: Any,
-        genes: GeneVocabulary,
-        gene_input: GeneInput,
+        genes: GeneVocabulary | None,
+        gene_input: GeneInput | SentencePrompts,
         options: CellOptions | None = None,
     ) -> None:
         super().__init__(source, options, genes)
-        self.genes = genes
+        self._genes = genes
         self.gene_input = gene_input
         self.encode_seconds = 0.0  # spent on encoding so far; the rest of `chunks` is reading
         try:
@@ -191,10 +193,9 @@ class CellReader(CellCounts):
                 for cell, text in enumerate(self.obs_column(column))
                 if text in errors
             }
-            make = CELL_INPUTS[type(gene_input)]
-            self._input: CellInput = make(
-                gene_input, genes, self.gene_match.column_gene, log_base=self.counts_report.log_base
-            )
+            self._species = self._species_of_cells()
+            make, base = CELL_INPUTS[type(gene_input)], self.counts_report.log_base
+            self._input: CellInput = make(gene_input, genes, self.gene_match, base)
         except BaseException:
             self.close()
             raise
@@ -206,6 +207,19 @@ class CellReader(CellCounts):
         self._of_other_species = {
             new: errors[old] for new, old in enumerate(places) if old in errors
         }
+        self._species = [self._species[place] for place in places]
+
+    @property
+    def genes(self) -> GeneVocabulary:
+        """The genes that the bundle knows.
+
+        Raises:
+            CellFileError: It has no table of genes.
+        """
+        if self._genes is None:
+            problem = "the bundle has no table of genes: it reads symbols as they are"
+            raise CellFileError(problem, hint="see `c2t info` for what it can do")
+        return self._genes
 
     @property
     def gene_report(self) -> GeneReport:
@@ -228,8 +242,12 @@ class CellReader(CellCounts):
         stop = self.n_cells if stop is None else min(stop, self.n_cells)
         for first in range(start, stop, chunk_cells):
             end = min(first + chunk_cells, stop)
+            parts, done = list[EncodedCells](), first
+            for rows in self.rows(first, end):
+                parts.append(self._encode(rows, self._species[done : done + rows.shape[0]]))
+                done += rows.shape[0]
             cells = replace(
-                EncodedCells.joined([self._encode(rows) for rows in self.rows(first, end)]),
+                EncodedCells.joined(parts),
                 ids=self.cell_ids[first:end],
                 index=self.cell_index[first:end],
                 first=first,
@@ -237,11 +255,11 @@ class CellReader(CellCounts):
             other = {n: self._of_other_species.get(first + n) for n in range(len(cells))}
             yield cells.with_errors({n: error for n, error in other.items() if error})
 
-    def _encode(self, rows: SparseRows) -> EncodedCells:
+    def _encode(self, rows: SparseRows, species: Sequence[str]) -> EncodedCells:
         """Encode cells; one that is not like the others of the file gets an error."""
         since = perf_counter()
         rows = self._check.without_absent(rows)
-        encoded = self._input.encode(rows).with_errors(rows.damaged, instead=True)
+        encoded = self._input.encode(rows, species).with_errors(rows.damaged, instead=True)
         encoded = encoded.with_errors(self._check.errors(rows))
         match = self.gene_match
         if match.foreign is not None:
@@ -253,15 +271,32 @@ class CellReader(CellCounts):
 
     def _match_genes(self, sample: SparseRows) -> GeneMatch:
         table = self.store.var(self.counts_report.location)
-        return match_genes(table, self.genes, sample, self._gene_options())
-
-    def _gene_options(self) -> GeneOptions:
+        if isinstance(self.gene_input, SentencePrompts):
+            if self.options.orthologues is not None:
+                problem = "the bundle reads gene symbols as they are: it carries no genes over"
+                raise CellFileError(problem, hint="leave `--orthologues` out")
+            known = tuple(self.gene_input.sentence.organisms)
+            options = self._gene_options(None, self.options.organism)
+            return match_symbols(table, known, sample, options, vocabulary=self._genes)
         through = self._orthologues()
+        organism = self.options.organism or (None if through else self.options.species)
+        return match_genes(table, self.genes, sample, self._gene_options(through, organism))
+
+    def _species_of_cells(self) -> list[str]:
+        """The species of each cell, where the bundle knows several."""
+        species = [self.gene_match.species] * self.n_cells
+        for column, names in self.gene_match.cell_species.items():
+            for cell, text in enumerate(self.obs_column(column)):
+                species[cell] = names.get(text, species[cell])
+        return species
+
+    def _gene_options(self, through: Orthologues | None, organism: str | None) -> GeneOptions:
         raw = self.counts_report.location == "raw" and "X" in self.store.locations
         return GeneOptions(
             gene_column=self.options.gene_column,
             min_coverage=self.options.min_coverage,
-            organism=self.options.organism or (None if through else self.options.species),
+            organism=organism,
+            species=self.options.species,
             orthologues=through,
             statements=read_statements(self.obs_columns, self.obs_column, self.store.uns_text),
             # `raw` often has names alone; what they are stands in `var`.
@@ -307,7 +342,8 @@ def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) 
     Raises:
         CellFileError: No counts, too few known genes, damaged, or the selection is not in it.
     """
-    return CellReader(source, bundle.genes, bundle.manifest.gene_input, options)
+    gene_input, genes = bundle_input(bundle)
+    return CellReader(source, genes, gene_input, options)
 
 
 def _opening(options: CellOptions, genes: GeneVocabulary | None) -> Opening:

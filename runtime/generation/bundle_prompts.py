@@ -18,6 +18,9 @@ from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.engine_protocol import NO_TOKEN, Float32, Int32
 from c2t.runtime.generation.prompt import CellPrompt
 
+# Genes that sentences begin with, of different letters and lengths.
+FIRST_GENES = ("MALAT1", "RPL13", "CD74", "FTL")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BundlePrompts:
@@ -77,8 +80,10 @@ def _common_beginning(
     """
     organism = next(iter(sentence.organisms.values()))
     same = {"count": str(sentence.genes), "organism": organism, **values}
-    one, other = (
-        fill_template(template, encoder, {**same, "genes": genes})[0] for genes in ("A1", "ZZ")
+    spans = [fill_template(template, encoder, {**same, "genes": genes})[0] for genes in FIRST_GENES]
+    first, *others = spans
+    length = min(map(len, spans))
+    return next(
+        (first[:n] for n in range(length) if any(other[n] != first[n] for other in others)),
+        first[:length],
     )
-    length = min(len(one), len(other))
-    return next((one[:i] for i in range(length) if one[i] != other[i]), one[:length])

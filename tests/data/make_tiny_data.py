@@ -23,18 +23,29 @@ import numpy as np
 import torch
 from cli_process import set_golden
 from tiny_bundle import reference_tokens, write_bundle
-from tiny_data import BUNDLES, DATA, DECODERS, EXPECTED, JOINT, random_vectors, tiny_cell
+from tiny_data import (
+    BUNDLES,
+    DATA,
+    DECODERS,
+    EXPECTED,
+    JOINT,
+    SENTENCES,
+    random_vectors,
+    tiny_cell,
+)
 from tiny_decoder import TinyDecoder, make_decoder
 from tiny_joint import tiny_joint, write_joint_folders
 from tiny_models import TinySizes, tiny_checkpoint
+from tiny_sentences import write_sentence_model
 from transformers import NoRepeatNGramLogitsProcessor
 
 from c2t.export.bundle_parts import PARITY_NAME
 from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.export.pipeline import ExportOptions, export_bundle
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
-from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.bundle.manifest import Generation, Manifest
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.joint.text_tower import TEXT_TOKENIZER
 from c2t.runtime.joint.word_pieces import open_word_pieces
@@ -55,6 +66,7 @@ def main(folder: Path = DATA) -> None:
         loaded = tiny_checkpoint(TinySizes(projector=projector))
         write_golden_bundle(loaded, folder / path.name)
         expected["bundles"][projector] = list(bundle_runs(loaded))
+    write_sentence_bundle(folder / SENTENCES.name)
     for name, path in DECODERS.items():
         target = folder / path.name
         shutil.rmtree(target, ignore_errors=True)
@@ -94,10 +106,7 @@ def write_joint_bundle(folder: Path) -> dict[str, Any]:
             pooling="mean",
         )
         bundle = export_bundle(ExportOptions(output=folder, checkpoint=options))
-    (folder / PARITY_NAME).unlink()
-    manifest = bundle.manifest.replace(origin=replace(bundle.manifest.origin, files={}))
-    names = manifest.files.keys() - {PARITY_NAME}
-    write_manifest(folder, manifest.replace(files=file_entries(folder, names)))
+    manifest = leave_out_measurements(bundle, folder)
     tower, pieces = manifest.text_tower, open_word_pieces(folder / TEXT_TOKENIZER)
     cells = [
         {"length": length, "seed": seed, "vector": numbers(model.embed_cells(cell)[0])}
@@ -112,9 +121,36 @@ def write_joint_bundle(folder: Path) -> dict[str, Any]:
     return {"temperature": model.temperature, "cells": cells, "texts": texts}
 
 
+def leave_out_measurements(bundle: Bundle, folder: Path) -> Manifest:
+    """Remove what differs from machine to machine; returns the new manifest."""
+    (folder / PARITY_NAME).unlink()
+    manifest = bundle.manifest.replace(origin=replace(bundle.manifest.origin, files={}))
+    names = manifest.files.keys() - {PARITY_NAME}
+    manifest = manifest.replace(files=file_entries(folder, names))
+    write_manifest(folder, manifest)
+    return manifest
+
+
 def numbers(vector: torch.Tensor) -> list[float]:
     """Seven digits of each."""
     return [float(f"{value:.7g}") for value in vector.tolist()]
+
+
+def write_sentence_bundle(folder: Path) -> None:
+    """A bundle whose cells are gene sentences, with golden cells."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 32, "max_position_embeddings": 512, "rotary_pct": 0.5}
+    with TemporaryDirectory() as place:
+        # Always the same name: the manifest has it.
+        model = write_sentence_model(
+            Path(place) / "tiny-sentences", "gpt_neox", initializer_range=0.5, **sizes
+        )
+        options = CheckpointOptions(
+            family="cell2sentence", model=model, top_genes=20, max_new_tokens=12
+        )
+        asked = ExportOptions(checkpoint=options, output=folder, golden_cells=3, force=True)
+        bundle = export_bundle(asked)
+    leave_out_measurements(bundle, folder)
 
 
 def bundle_runs(loaded: LoadedCheckpoint) -> Iterable[dict[str, Any]]:

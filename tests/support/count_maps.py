@@ -20,7 +20,7 @@ from c2t.runtime.system.errors import CellFileError
 
 def counted_reader(genes=None, gene_input=V2) -> CountedCellReader:
     """A reader over a vocabulary, the small one of `make_cells` by default."""
-    manifest = SimpleNamespace(gene_input=gene_input)
+    manifest = SimpleNamespace(gene_input=gene_input, gene_sentence=None)
     return CountedCellReader(SimpleNamespace(genes=genes or vocabulary(), manifest=manifest))
 
 

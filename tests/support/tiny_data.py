@@ -26,6 +26,7 @@ DATA = Path(__file__).parents[1] / "data"
 EXPECTED = DATA / "tiny_expected.json"
 BUNDLES = {"mlp": DATA / "tiny_bundle", "perceiver": DATA / "tiny_perceiver_bundle"}
 JOINT = DATA / "tiny_joint_bundle"  # of a joint space of cells and texts, without a decoder
+SENTENCES = DATA / "tiny_sentence_bundle"  # whose cells are gene sentences, without an encoder
 # Decoders without a bundle; random weights of a larger spread make surer choices.
 DECODERS = {"sure": DATA / "tiny_decoder", "unsure": DATA / "tiny_unsure_decoder"}
 DECODER_WIDTH = 32
@@ -115,6 +116,12 @@ class TinyDecoder:
 def tiny_bundle(projector: str = "mlp") -> TinyBundle:
     """Open a committed bundle."""
     return TinyBundle(open_bundle(BUNDLES[projector]), projector)
+
+
+@cache
+def sentence_bundle() -> Bundle:
+    """Open the committed bundle whose cells are gene sentences; it is read only."""
+    return open_bundle(SENTENCES)
 
 
 def tiny_decoder(name: str = "sure") -> TinyDecoder:

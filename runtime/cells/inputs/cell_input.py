@@ -6,14 +6,15 @@ a bundle takes.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
-from c2t.runtime.bundle.manifest import GeneInput
+from c2t.runtime.bundle.manifest import GENES_NAME, GeneInput
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.gene_matching import GeneMatch
+from c2t.runtime.cells.inputs.gene_sentence import GeneSentenceInput, SentencePrompts
 from c2t.runtime.cells.inputs.rank_value import RankValueInput
 from c2t.runtime.cells.sparse_rows import SparseRows
 
@@ -21,36 +22,59 @@ from c2t.runtime.cells.sparse_rows import SparseRows
 class CellInput(Protocol):
     """Makes the input of cells from their counts, for one bundle and one file."""
 
-    def encode(self, counts: SparseRows) -> EncodedCells:
+    def encode(self, counts: SparseRows, species: Sequence[str]) -> EncodedCells:
         """Encode B cells, which are named by their numbers: 0 to B - 1.
 
         A cell that cannot be encoded has an error, and never stops the others.
 
         Args:
             counts: Rows of the matrix, as the file has them.
+            species: Of each cell, where the bundle knows several.
         """
 
 
-class CellInputKind(Protocol):
-    """Makes a `CellInput`."""
+def bundle_input(
+    bundle: Bundle, question: str | None = None
+) -> tuple[GeneInput | SentencePrompts, GeneVocabulary | None]:
+    """What a bundle makes of a cell, and the genes that it knows; None: it takes any names.
 
-    def __call__(
-        self,
-        gene_input: GeneInput,
-        vocabulary: GeneVocabulary,
-        column_gene: NDArray[np.int32],
-        *,
-        log_base: float | None,
-    ) -> CellInput:
-        """Make the input for a file.
+    Args:
+        bundle: The bundle.
+        question: What the prompt asks, where its template has a place for it.
+    """
+    manifest = bundle.manifest
+    sentence = manifest.gene_sentence
+    if sentence is None:
+        return manifest.gene_input, bundle.genes
+    prompts = SentencePrompts(
+        sentence=sentence,
+        template=manifest.template,
+        encoder=bundle.text_encoder,
+        values={} if question is None else {"question": question},
+    )
+    return prompts, bundle.genes if GENES_NAME in manifest.files else None
 
-        Args:
-            gene_input: What the manifest says of the encoder's input.
-            vocabulary: The genes of the bundle.
-            column_gene: [columns] the gene of each column of the file, -1 for none.
-            log_base: Base b of the file's values, log_b(1 + x), which are undone; None for counts.
-        """
+
+def _rank_values(
+    gene_input: GeneInput,
+    genes: GeneVocabulary | None,
+    match: GeneMatch,
+    log_base: float | None,
+) -> CellInput:
+    assert genes is not None  # every bundle with an encoder has them
+    return RankValueInput(gene_input, genes, match.column_gene, log_base=log_base)
 
 
-# By the class that the manifest's `gene_input` is read into.
-CELL_INPUTS: dict[type[GeneInput], CellInputKind] = {GeneInput: RankValueInput}
+def _gene_sentences(
+    prompts: SentencePrompts,
+    genes: GeneVocabulary | None,
+    match: GeneMatch,
+    log_base: float | None,
+) -> CellInput:
+    return GeneSentenceInput(prompts, match.symbols, match.column_gene, log_base=log_base)
+
+
+# By the class of what the manifest says of it: makes the input for a file, from its genes and the
+# base b of its values log_b(1 + x), which are undone; None for counts.
+CELL_INPUTS: dict[type, Callable[[Any, GeneVocabulary | None, GeneMatch, float | None], CellInput]]
+CELL_INPUTS = {GeneInput: _rank_values, SentencePrompts: _gene_sentences}

@@ -8,6 +8,7 @@ sentences.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,13 +53,14 @@ class RankValueInput:
             log_base=log_base,
         )
 
-    def encode(self, counts: CsrRows) -> EncodedCells:
+    def encode(self, counts: CsrRows, species: Sequence[str] = ()) -> EncodedCells:
         """Encode B cells, which are named by their numbers.
 
         A cell that cannot be encoded has an error, and never stops the others.
 
         Args:
             counts: Rows of the matrix: counts, or counts times one factor a cell, or their log1p.
+            species: Changes nothing: the vocabulary has the genes of one.
         """
         ranked = rank_value_encode(counts, self._genes, self._options)
         specials = self._options.max_tokens - self._options.max_genes

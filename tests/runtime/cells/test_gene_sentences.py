@@ -1,0 +1,253 @@
+"""Cells as prompts with gene sentences: which genes, in which order, called what, of whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from tiny_data import sentence_bundle
+
+from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+from c2t.runtime.bundle.manifest import GeneSentence
+from c2t.runtime.bundle.template import TextPart
+from c2t.runtime.bundle.text_tokenizer import decode_text
+from c2t.runtime.cells.counted_cells import CountedCellReader
+from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import CellReader, open_cells
+from c2t.runtime.system.errors import CellFileError
+
+BOTH = {"human": "Homo sapiens", "mouse": "Mus musculus"}
+NAMES = ("CD3E", "ACTB", "GAPDH", "B2M", "TMSB4X", "FTL")
+
+
+class Letters:
+    """A token for each letter."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    encode_letters = encode
+
+
+def prompts(genes: int = 4, organisms: dict[str, str] = BOTH, longest: int = 99) -> SentencePrompts:
+    return SentencePrompts(
+        sentence=GeneSentence(genes=genes, organisms=organisms),
+        template=(TextPart(text="{organism}/{count}: {genes}", longest=longest),),
+        encoder=Letters(),
+        values={},
+    )
+
+
+def cells(
+    counts: Any, names: Any = NAMES, *, obs: Any = None, var: Any = None, log: bool = False
+) -> anndata.AnnData:
+    values = np.asarray(counts, np.float32)
+    data = anndata.AnnData(sp.csr_matrix(np.log1p(values) if log else values))
+    data.var_names = list(names)
+    data.obs_names = [f"cell {n}" for n in range(data.n_obs)]
+    for name, column in (obs or {}).items():
+        data.obs[name] = column
+    for name, column in (var or {}).items():
+        data.var[name] = column
+    return data
+
+
+def said(
+    data: anndata.AnnData,
+    sentences: SentencePrompts | None = None,
+    genes: Any = None,
+    **options: Any,
+) -> list[str | None]:
+    """The prompt, or the error, of each cell."""
+    reading = CellOptions(**options)
+    with CellReader(data, genes, sentences or prompts(organisms={"human": "human"}), reading) as r:
+        (chunk,) = r.chunks()
+    texts = ["".join(map(chr, tokens)) for tokens in chunk.tokens]
+    return [error or text for error, text in zip(chunk.errors, texts, strict=True)]
+
+
+def test_the_largest_counts_come_first_and_ties_go_by_the_symbol() -> None:
+    data = cells([[2, 5, 2, 0, 2, 9], [0, 0, 0, 0, 1, 0]])
+    assert said(data) == ["human/4: FTL ACTB CD3E GAPDH", "human/1: TMSB4X"]
+
+
+def test_order_is_that_of_the_logarithms() -> None:
+    data = cells([[2, 5, 2, 0, 2, 9]])
+    assert said(cells([[2, 5, 2, 0, 2, 9]], log=True), values="log1p") == said(data)
+
+
+def test_columns_of_one_symbol_are_summed() -> None:
+    """Also where values are logarithms: 1 + 3 is more than 3."""
+    names = ("actb", "FTL", "ACTB-1", "B2M", "NKX2-1", "CD3E")
+    counts = [[1, 3, 3, 2, 1, 0]]
+    expected = ["human/4: ACTB FTL B2M NKX2-1"]
+    assert said(cells(counts, names)) == expected
+    assert said(cells(counts, names, log=True), values="log1p") == expected
+
+
+def test_names_that_nobody_knows_stand_in_the_sentence() -> None:
+    names = ("ACTB", "novel gene", "AC000001.1", "<|endoftext|>", "é", "nan")
+    data = cells([[1, 2, 3, 4, 5, 6]], names)
+    assert said(data) == ["human/4: É <|ENDOFTEXT|> AC000001.1 NOVEL GENE"]
+
+
+def test_a_bad_cell_costs_no_other() -> None:
+    counts = [[np.nan, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0], [0] * 6, [-1, 1, 1, 1, 1, 1]]
+    assert said(cells(counts), values="counts") == [
+        "cell has 1 NaN value",
+        "human/1: CD3E",
+        "cell is empty",
+        "cell has 1 negative value",
+    ]
+
+
+def test_a_prompt_that_is_too_long_is_an_error_of_its_cell() -> None:
+    data = cells([[1, 2, 3, 4, 5, 6], [1, 0, 0, 0, 0, 0]])
+    found = said(data, prompts(organisms={"human": "human"}, longest=15))
+    assert found[0] == "cell has no prompt: the prompt's text has 29 tokens, not 15"
+    assert found[1] == "human/1: CD3E"
+
+
+def test_antibodies_and_spike_ins_are_no_genes() -> None:
+    names = ("CD3E", "ADT_CD3", "ERCC-00002", "B2M", "TMSB4X", "FTL")
+    assert said(cells([[1, 9, 9, 1, 0, 0]], names)) == ["human/2: B2M CD3E"]
+    kinds = ["Gene Expression"] * 4 + ["Antibody Capture"] * 2
+    data = cells([[1, 2, 3, 4, 5, 6]], var={"feature_types": kinds})
+    assert said(data) == ["human/4: B2M GAPDH ACTB CD3E"]
+
+
+IDS = [f"ENSG{n:011d}" for n in range(6)]
+
+
+def test_symbols_are_found_in_another_column() -> None:
+    data = cells([[1, 2, 0, 0, 0, 0]], IDS, var={"gene_name": NAMES})
+    assert said(data) == ["human/2: ACTB CD3E"]
+
+
+def test_a_column_of_few_words_is_none_of_symbols() -> None:
+    kinds = ["protein_coding"] * 5 + ["lncRNA"]
+    data = cells([[1, 2, 0, 0, 0, 0]], IDS, var={"gene_biotype": kinds, "symbol": NAMES})
+    assert said(data) == ["human/2: ACTB CD3E"]
+
+
+def test_ids_without_a_table_are_refused() -> None:
+    with pytest.raises(CellFileError, match="no table to look Ensembl ids up in") as error:
+        said(cells([[1, 2, 0, 0, 0, 0]], IDS))
+    assert "--gene-column" in (error.value.hint or "")
+
+
+def test_ids_are_translated_by_a_table() -> None:
+    genes = GeneVocabulary(
+        ensembl_id=np.array(IDS[:5], "S"),
+        token=np.arange(5, dtype=np.int32),
+        median=np.ones(5),
+        alias=np.array(["ENSG99999999999", "CD3E", "ACTB", "BETA-ACTIN"], "S"),
+        alias_gene=np.array([1, 0, 1, 1], np.int32),
+    )
+    names = [f"{IDS[0]}.7", *IDS[1:]]
+    data = cells([[1, 2, 3, 0, 0, 0]], names)
+    assert said(data, genes=genes) == [f"human/3: {IDS[2]} ACTB CD3E"]
+
+
+MOUSE = ("Cd3e", "Actb", "Gapdh", "B2m", "Tmsb4x", "Ftl1")
+ONE = [[2, 1, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("names", "obs", "options", "expected"),
+    [
+        (NAMES, {}, {}, "Homo sapiens/2: CD3E ACTB"),
+        (MOUSE, {}, {}, "Mus musculus/2: CD3E ACTB"),
+        (NAMES, {"organism": ["Mus musculus"]}, {}, "Mus musculus/2: CD3E ACTB"),
+        (MOUSE, {"organism": ["NCBITaxon:9606"]}, {}, "Homo sapiens/2: CD3E ACTB"),
+        (NAMES, {}, {"species": "mouse"}, "Mus musculus/2: CD3E ACTB"),
+        (MOUSE, {}, {"organism": "human"}, "Homo sapiens/2: CD3E ACTB"),
+    ],
+)
+def test_the_species_is_what_the_file_or_the_user_says(
+    names: Any, obs: Any, options: dict[str, str], expected: str
+) -> None:
+    assert said(cells(ONE, names, obs=obs), prompts(), **options) == [expected]
+
+
+def test_a_guess_is_said() -> None:
+    with CellReader(cells(ONE), None, prompts()) as reader:
+        (warning,) = reader.warnings
+    assert warning == (
+        "nothing in the file says whether its cells are of human or mouse: taken as human; if they "
+        "are not, pass `--species mouse`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "obs", "options", "message"),
+    [
+        (NAMES, {"organism": ["zebrafish"]}, {}, "the bundle knows human or mouse cells, but"),
+        (MOUSE, {}, {"species": "human"}, "--species says human, but these cells look like"),
+        (NAMES, {}, {"species": "rat"}, "--species rat: the bundle knows human or mouse cells"),
+        (NAMES, {}, {"organism": "rat"}, "--organism rat: the bundle knows human or mouse cells"),
+        (NAMES, {}, {"species": "mouse", "orthologues": "x.csv"}, "it carries no genes over"),
+    ],
+)
+def test_cells_of_no_known_species_are_refused(
+    names: Any, obs: Any, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(CellFileError, match=message):
+        said(cells(ONE, names, obs=obs), prompts(), **options)
+
+
+def test_cells_of_several_species_in_one_file() -> None:
+    organism = ["Homo sapiens", "Mus musculus", "Homo sapiens", "Danio rerio"]
+    data = cells(ONE * 4, obs={"organism": organism})
+    assert said(data, prompts()) == [
+        "Homo sapiens/2: CD3E ACTB",
+        "Mus musculus/2: CD3E ACTB",
+        "Homo sapiens/2: CD3E ACTB",
+        "cell is of another species: obs['organism'] is `Danio rerio`",
+    ]
+    with CellReader(data, None, prompts(), CellOptions(cells=[1, 2])) as reader:
+        reader.keep([1])
+        (chunk,) = reader.chunks()
+    assert "".join(map(chr, chunk.tokens[0])) == "Homo sapiens/2: CD3E ACTB"
+
+
+def test_the_committed_bundle_reads_the_published_prompt() -> None:
+    bundle = sentence_bundle()
+    with open_cells(cells([[3, 2, 1, 0, 0, 0]]), bundle) as reader:
+        (chunk,) = reader.chunks()
+    text = decode_text(bundle.tokenizer, chunk.tokens[0].tolist())
+    assert text == (
+        "The following is a list of 20 gene names ordered by descending expression level in a "
+        "Homo sapiens cell. Your task is to give the cell type which this cell belongs to based on "
+        "its gene expression.\nCell sentence: CD3E ACTB GAPDH.\n"
+        "The cell type corresponding to these genes is:"
+    )
+    assert chunk.genes_used.tolist() == chunk.genes_found.tolist() == [3]
+
+
+def test_counts_in_a_request_are_read_as_those_of_a_file() -> None:
+    bundle = sentence_bundle()
+    counts = [{"CD3E": 3.0, "ACTB": 2.0}, {"FTL": 1.0}, {}]
+    reader = CountedCellReader(bundle)
+    read = reader.read(counts, ["a", "b", "c"], CellOptions(species="mouse"))
+    data = cells([[3, 2, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1], [0] * 6])
+    with open_cells(data, bundle, CellOptions(species="mouse")) as file:
+        (chunk,) = file.chunks()
+    assert [t.tolist() for t in read.cells.tokens] == [t.tolist() for t in chunk.tokens]
+    assert list(read.cells.errors) == [None, None, "cell is empty"]
+    assert reader.read_json([b'{"CD3E": 1}'], ["a"]) is None
+
+
+def test_a_special_word_in_a_name_is_only_letters(tmp_path: Path) -> None:
+    bundle = sentence_bundle()
+    data = cells([[3, 2, 1, 0, 0, 0]], ("<|endoftext|>", *NAMES[1:]))
+    with open_cells(data, bundle) as reader:
+        (chunk,) = reader.chunks()
+    tokens = chunk.tokens[0].tolist()
+    assert 0 not in tokens  # the end token
+    assert "<|ENDOFTEXT|> ACTB" in decode_text(bundle.tokenizer, tokens)
