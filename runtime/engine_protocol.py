@@ -26,6 +26,10 @@ NO_TOKEN = -1  # in arrays of token ids: no token
 # (1.6 GB for 8 cells at Geneformer V2's sizes).
 ENCODER_BATCH_TOKENS = 512
 
+# Most tokens of a run over a prompt, without what follows it: memory for attention scores and
+# activations grows with the tokens of a run. Cell2Text's prompts are shorter.
+PIECE_TOKENS = 512
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:

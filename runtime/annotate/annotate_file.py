@@ -180,6 +180,7 @@ def annotate_file(
         AuditError: The audit trail takes no line.
     """
     started = time.monotonic()
+    bundle.manifest.need_task(ANNOTATE)
     check_paths(options)
     bundle.manifest.need_task(ANNOTATE)
     check_comparing(bundle, options.annotating, options.label_template)

@@ -19,12 +19,11 @@ from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
-from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.bundle.manifest import DECODER_GRAPH
 from c2t.runtime.engines.built.folder import make_cache, plan_cache
 from c2t.runtime.engines.built.half_graphs import (
     BUNDLE_PRECISION,
     DESCRIPTION_FILES,
-    GRAPH_FILES,
     HALF_DTYPES,
     HalfGraphs,
     HalfGraphsIdentity,
@@ -82,7 +81,8 @@ def build_half_graphs(
         OutputError: The folder cannot be written.
     """
     _check(bundle.manifest.precision, options.dtype)
-    check_attention(bundle.file(GRAPHS[-1]), "ONNX Runtime on CUDA", error=BundleError)
+    graphs = bundle.manifest.graphs
+    check_attention(bundle.file(DECODER_GRAPH), "ONNX Runtime on CUDA", error=BundleError)
     identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype=options.dtype)
     cache = plan_cache(bundle, options.cache)
     folder = cache / identity.key
@@ -92,14 +92,14 @@ def build_half_graphs(
     make_cache(cache)
     since = time.perf_counter()
     with atomic_folder(folder, force=True, marker=PLANS_NAME) as place:
-        for graph in GRAPHS:
+        for graph in graphs:
             report(f"writing {graph} in {options.dtype}")
             source, size = bundle.file(graph), bundle.manifest.files[f"{graph}.data"].bytes
             with progress_bar(graph, size, unit="bytes") as advance:
                 write_half_precision(source, place / graph, dtype=options.dtype, advance=advance)
-        files = GRAPH_FILES
+        files = (*graphs, *(f"{graph}.data" for graph in graphs))
         try:
-            write_step_weights(bundle.file(GRAPHS[-1]), place / GRAPHS[-1])
+            write_step_weights(bundle.file(DECODER_GRAPH), place / DECODER_GRAPH)
             files += DESCRIPTION_FILES
         except UnknownDecoderError as error:  # the graphs run all the same
             report(f"short steps stay with ONNX Runtime: {error.problem}")

@@ -19,11 +19,10 @@ from c2t.runtime.build.plan_builder import PlanOptions, build_plan
 from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
-from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS, FileEntry
 from c2t.runtime.engines.built.folder import make_cache, plan_cache, read_plan_set
 from c2t.runtime.engines.built.plan_profiles import (
     PlanUse,
-    Profile,
     cache_capacity,
     decoder_profiles,
     encoder_profiles,
@@ -114,7 +113,7 @@ def build_plans(
     gpus = _gpus(library, options.gpus, look_at_machine())
     variant = _variant(bundle, library, options)
     check_attention(
-        bundle.file(GRAPHS[-1]), library.name, error=BundleError, capacity=variant.cache_capacity
+        bundle.file(DECODER_GRAPH), library.name, error=BundleError, capacity=variant.cache_capacity
     )
     identity = _identity(bundle, library, gpus, variant, options)
     cache = plan_cache(bundle, options.cache)
@@ -129,7 +128,7 @@ def build_plans(
     with atomic_folder(folder, force=True, marker=PLANS_NAME) as place:
         plans = {
             graph: _build(bundle, library, graph, place, identity, variant, plan_options, report)
-            for graph in GRAPHS
+            for graph in bundle.manifest.graphs
         }
         done = PlanSet(
             format_version=FORMAT_VERSION,
@@ -197,10 +196,8 @@ def _identity(
     options: BuildOptions,
 ) -> PlanIdentity:
     manifest, use = bundle.manifest, options.use
-    profiles: tuple[list[Profile], ...] = (
-        encoder_profiles(manifest, use),
-        projector_profiles(manifest, use),
-        decoder_profiles(manifest, use),
+    makers = dict(
+        zip(GRAPHS, (encoder_profiles, projector_profiles, decoder_profiles), strict=True)
     )
     return PlanIdentity(
         bundle_sha256=bundle.digest,
@@ -211,7 +208,7 @@ def _identity(
         cache_capacity=variant.cache_capacity,
         rows=use.rows,
         lean=options.lean,
-        profiles={graph: tuple(own) for graph, own in zip(GRAPHS, profiles, strict=True)},
+        profiles={graph: tuple(makers[graph](manifest, use)) for graph in manifest.graphs},
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from c2t.runtime.bundle.tasks import CELL2TEXT_TASKS, tasks_said
 from c2t.runtime.bundle.template import Template, longest_prompt
-from c2t.runtime.system.errors import BundleError, EngineError
+from c2t.runtime.system.errors import BundleError, EngineError, TaskError
 
 T = TypeVar("T")
 
@@ -378,11 +378,25 @@ class Manifest(
             task: One of `c2t.runtime.bundle.tasks.TASKS`.
 
         Raises:
-            BundleError: Says which it can do.
+            TaskError: Says which it can do.
         """
         if task not in self.tasks:
             problem = f"the bundle {self.name!r} ({self.family}) cannot {task}"
-            raise BundleError(problem, hint=f"it can {tasks_said(self.tasks)}: see `c2t info`")
+            raise TaskError(problem, hint=f"it can {tasks_said(self.tasks)}: see `c2t info`")
+
+    @property
+    def species_known(self) -> str:
+        """The species whose cells it knows, in words: "human or mouse"."""
+        if self.gene_sentence is None:
+            return self.species
+        return " or ".join(self.gene_sentence.organisms)
+
+    @property
+    def input_said(self) -> str:
+        """What a cell becomes for it, in words."""
+        if self.gene_sentence is not None:
+            return f"counts of genes; the symbols of the {self.gene_sentence.genes:,} highest"
+        return f"counts of genes; the first {self.gene_input.input_size:,} ranks of a cell"
 
     def _part(self, part: T | None, what: str) -> T:
         if part is None:

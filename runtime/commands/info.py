@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.template import TextPart
 from c2t.runtime.bundle.unsure_rule import UnsureRule
 from c2t.runtime.system.text_tables import Section, gigabytes
 
@@ -20,6 +21,10 @@ class BundleInfo:
         files_checked: Whether the hash of every file was compared, or only names and sizes.
         signer: Fingerprint of the trusted key that has signed it; None: nobody asked for one.
         species: Whose genes and cells it knows; bundles that do not say it know human ones.
+        family: Whose kind of model it is.
+        tasks: What it can do, by the names of the commands.
+        inputs: What a cell becomes for it, in words.
+        context: Most text tokens of a prompt and its text together; None without a decoder.
         manifest: All that the bundle says of itself.
         unsure: Its rule for unsure cells; None if it states none.
     """
@@ -30,34 +35,46 @@ class BundleInfo:
     files_checked: bool
     signer: str | None
     species: str
+    family: str
+    tasks: tuple[str, ...]
+    inputs: str
+    context: int | None
     manifest: Manifest
     unsure: UnsureRule | None = None
 
 
 def bundle_info(bundle: Bundle, *, files_checked: bool) -> BundleInfo:
     """Collect what `c2t info` shows."""
+    m = bundle.manifest
     return BundleInfo(
         path=str(bundle.path),
         digest=bundle.digest,
         bytes=bundle.bytes,
         files_checked=files_checked,
         signer=bundle.trust.fingerprint if bundle.trust else None,
-        species=bundle.manifest.species,
-        manifest=bundle.manifest,
+        species=m.species_known,
+        family=m.family,
+        tasks=m.tasks,
+        inputs=m.input_said,
+        context=None if m.decoder_part is None else m.decoder.max_positions,
+        manifest=m,
         unsure=bundle.unsure_rule,
     )
 
 
 def sections(info: BundleInfo) -> list[Section]:
     """The same as a text for people; see `c2t.runtime.system.text_tables`."""
-    m = info.manifest
+    m, writes = info.manifest, info.manifest.has_decoder
     general = [
         ("name", m.name),
         ("folder", info.path),
         ("digest", info.digest),
         ("format", f"{m.format_version}, ONNX opset {m.opset}"),
         ("precision", m.precision),
-        ("species", m.species),
+        ("family", m.family),
+        ("tasks", ", ".join(m.tasks) or "none"),
+        ("inputs", info.inputs),
+        ("species", info.species),
         ("size", f"{gigabytes(info.bytes)} in {len(m.files)} files"),
         ("files", "all as written (SHA-256)" if info.files_checked else "present, sizes right"),
     ]
@@ -68,8 +85,7 @@ def sections(info: BundleInfo) -> list[Section]:
     return [
         Section("bundle", general),
         Section("model", _model(m)),
-        Section("prompt", _prompt(m)),
-        Section("generation", _generation(m)),
+        *([Section("prompt", _prompt(m)), Section("generation", _generation(m))] if writes else []),
         *([] if info.unsure is None else [Section("unsure cells", _unsure(info.unsure))]),
         Section("made from", _origin(m)),
         Section("licences", _licences(m)),
@@ -77,29 +93,36 @@ def sections(info: BundleInfo) -> list[Section]:
 
 
 def _model(m: Manifest) -> list[tuple[str, str]]:
-    encoder, decoder, genes = m.encoder, m.decoder, m.gene_input
-    rows = "all" if encoder.rows is None else str(encoder.rows)
-    heads = f"{decoder.heads} heads ({decoder.kv_heads} key/value, size {decoder.head_size})"
-    encoder_text = (
-        f"{encoder.model}\n{encoder.layers_run} of {encoder.layers} layers needed, "
-        f"{encoder.heads} heads, hidden size {genes.hidden_size}, {rows} rows out"
-    )
-    decoder_text = (
-        f"{decoder.model}\n{decoder.layers} layers, {heads}, hidden size {decoder.hidden_size}, "
-        f"vocabulary {decoder.vocabulary_size:,}, {decoder.max_positions:,} positions"
-    )
-    return [
-        ("encoder", encoder_text),
-        (
-            "gene tokens",
-            f"at most {genes.input_size} a cell, vocabulary {genes.vocabulary_size:,}",
-        ),
-        ("projector", f"{m.projector.kind}: at most {m.projector.vectors} vectors a cell"),
-        ("decoder", decoder_text),
-    ]
+    rows = []
+    if m.has_encoder:
+        encoder, genes = m.encoder, m.gene_input
+        kept = "all" if encoder.rows is None else str(encoder.rows)
+        text = f"{encoder.model}\n{encoder.layers_run} of {encoder.layers} layers needed, "
+        text += f"{encoder.heads} heads, hidden size {genes.hidden_size}, {kept} rows out"
+        tokens = f"at most {genes.input_size} a cell, vocabulary {genes.vocabulary_size:,}"
+        projector = f"{m.projector.kind}: at most {m.projector.vectors} vectors a cell"
+        rows += [("encoder", text), ("gene tokens", tokens), ("projector", projector)]
+    if (space := m.joint_space) is not None:
+        texts = "no texts" if space.text is None else f"texts by {space.text.model}"
+        text = f"size {space.size}, temperature {space.temperature:g}; {texts}"
+        rows.append(("joint space", text))
+    if m.has_decoder:
+        decoder = m.decoder
+        text = f"{decoder.model}\n{decoder.layers} layers, {decoder.heads} heads "
+        text += f"({decoder.kv_heads} key/value, size {decoder.head_size}), hidden size "
+        text += f"{decoder.hidden_size}, vocabulary {decoder.vocabulary_size:,}, "
+        rows.append(("decoder", f"{text}{decoder.max_positions:,} positions"))
+    return rows
 
 
 def _prompt(m: Manifest) -> list[tuple[str, str]]:
+    if m.template:
+        rows = [("text", part.text) for part in m.template if isinstance(part, TextPart)]
+        if (sentence := m.gene_sentence) is not None:
+            said = ", ".join(f"{words} ({name})" for name, words in sentence.organisms.items())
+            rows.append(("genes", f"at most {sentence.genes}, the highest counts first"))
+            rows.append(("organism", said))
+        return [*rows, ("text tokens", f"at most {m.prompt_length:,}")]
     prompt = m.prompt
     rows = [("system", prompt.system_message), ("user", prompt.user_message)]
     if prompt.date is not None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.tasks import ANNOTATE
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.caption_names import (
@@ -89,6 +90,7 @@ class Annotator:
         names: Their token paths.
 
     Raises:
+        TaskError: The bundle cannot compare labels.
         BundleError: The bundle's captions do not name cell types where labels would be read.
         C2TError: A label that is empty, there twice, too long for the decoder, or that the
             tokenizer cannot write; a temperature that is none.
@@ -102,6 +104,7 @@ class Annotator:
         *,
         options: AnnotateOptions | None = None,
     ) -> None:
+        bundle.manifest.need_task(ANNOTATE)
         self.options = options or AnnotateOptions()
         temperature = self.options.temperature
         if not (np.isfinite(temperature) and temperature > 0):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import BEAMS_MAX, Generation
+from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.cell_vectors import TokenLimits, token_limits
@@ -261,10 +262,13 @@ def check_sizes(bundle: Bundle, options: DescribeOptions) -> None:
 
     Raises:
         C2TError: A number that is too small or too large.
+        TaskError: Embeddings are asked for, and the bundle has no encoder.
         EngineError: A text is longer than the decoder has positions for, or the texts written at
             the same time need more memory than there is.
     """
     manifest = bundle.manifest
+    if options.embedding:
+        manifest.need_task(EMBED)
     generation = generation_settings(manifest.generation, options)
     capacity, rows = cache_capacity(manifest, generation), max_rows(generation, options)
     copies = 2 if generation.num_beams > 1 else 1  # beams that go on are copied to their places

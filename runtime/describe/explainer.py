@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.tasks import EXPLAIN
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.describe.caption_names import CELL_TYPE, label_doubts
 from c2t.runtime.describe.describer import Describer
@@ -57,6 +58,7 @@ class Explainer:
             the work.
 
     Raises:
+        TaskError: The bundle has no encoder, so that nothing can be left out of its input.
         C2TError: The bundle's texts have no such field.
     """
 
@@ -69,6 +71,7 @@ class Explainer:
         names: GeneNames | None = None,
         advance: Callable[[int], None] = lambda runs: None,
     ) -> None:
+        bundle.manifest.need_task(EXPLAIN)
         self.options = options or ExplainOptions()
         self._bundle, self._describer = bundle, describer
         check_explaining(bundle, describer, self.options)

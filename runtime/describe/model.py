@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.tasks import ANNOTATE, DESCRIBE, EXPLAIN
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
@@ -93,6 +94,7 @@ class Model(VectorModel):
             CellFileError: The file as a whole cannot be read as counts over known genes.
             EngineError: No engine runs here, or the model is closed.
         """
+        self.bundle.manifest.need_task(DESCRIBE)
         with self._reader(cells, reading) as reader:
             yield from self.describer(options).describe(reader)
 
@@ -115,6 +117,7 @@ class Model(VectorModel):
         """
         from c2t.runtime.describe.queue import DescribeQueue
 
+        self.bundle.manifest.need_task(DESCRIBE)
         with (
             self._reader(cells, reading) as reader,
             DescribeQueue(self.describer(options)) as queue,
@@ -179,6 +182,7 @@ class Model(VectorModel):
             C2TError: See `annotate`.
             EngineError: No engine runs here, or the model is closed.
         """
+        self.bundle.manifest.need_task(ANNOTATE)
         if options is None:
             mine = self.options
             options = AnnotateOptions(
@@ -218,6 +222,7 @@ class Model(VectorModel):
         from c2t.runtime.describe.explainer import EXPLAIN_CHUNK, Explainer
         from c2t.runtime.explain.gene_names import GeneNames
 
+        self.bundle.manifest.need_task(EXPLAIN)
         with self._reader(cells, reading) as reader:
             names = GeneNames(self.bundle.genes, reader)
             explainer = Explainer(self.bundle, self.describer(describing), options, names=names)

@@ -65,15 +65,24 @@ def cells_html(cells: Sequence[CellLine], *, more: int = 0) -> str:
 
 
 def _about(m: Manifest) -> Iterator[tuple[str, str]]:
-    genes, settings = m.gene_input, m.generation
     yield "precision", m.precision
-    yield "size", f"encoder {m.encoder.model}; decoder {m.decoder.model}"
-    yield "takes", f"counts of genes; the first {genes.input_size:,} ranks of a cell"
-    texts = m.decoder.vocabulary_size
-    yield "vocabulary", f"{genes.vocabulary_size:,} gene tokens, {texts:,} text tokens"
-    yield "task", "describes a cell in words"
-    search = "greedy" if settings.num_beams == 1 else f"{settings.num_beams} beams"
-    yield "limits", f"at most {settings.max_new_tokens:,} text tokens a cell, {search}"
+    parts, tokens = list[str](), list[str]()
+    if m.has_encoder:
+        parts.append(f"encoder {m.encoder.model}")
+        tokens.append(f"{m.gene_input.vocabulary_size:,} gene tokens")
+    if m.has_decoder:
+        parts.append(f"decoder {m.decoder.model}")
+        tokens.append(f"{m.decoder.vocabulary_size:,} text tokens")
+    yield "size", "; ".join(parts)
+    yield "takes", m.input_said
+    yield "vocabulary", ", ".join(tokens)
+    yield "family", m.family
+    yield "tasks", ", ".join(m.tasks)
+    yield "species", m.species_known
+    if m.has_decoder:
+        settings = m.generation
+        search = "greedy" if settings.num_beams == 1 else f"{settings.num_beams} beams"
+        yield "limits", f"at most {settings.max_new_tokens:,} text tokens a cell, {search}"
     said = "; ".join(f"{x.part}: {x.licence}" for x in m.licences)
     yield "licences", said or "none stated"
     if m.origin.random_weights:

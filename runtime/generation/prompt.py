@@ -18,6 +18,7 @@ import numpy as np
 
 from c2t.runtime.engine_protocol import (
     NO_TOKEN,
+    PIECE_TOKENS,
     BoundStep,
     Choices,
     DecoderEngine,
@@ -27,9 +28,6 @@ from c2t.runtime.engine_protocol import (
     SavedPrefix,
 )
 from c2t.runtime.system.timing import StageClock
-
-# Most tokens of a run over a prompt, without what follows it. Cell2Text's prompts are shorter.
-PIECE_TOKENS = 512
 
 
 @dataclass(frozen=True, eq=False)

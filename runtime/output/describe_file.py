@@ -10,6 +10,8 @@ from typing import IO, Protocol
 
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.tasks import DESCRIBE, EMBED
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
@@ -221,6 +223,7 @@ def describe_file(
         EngineError: No engine runs here.
         DescribeInterrupted: Ctrl-C; what was described is kept.
     """
+    bundle.manifest.need_task(DESCRIBE)
     targets = check_paths(options)
     if options.embedding:
         options = replace(options, describing=replace(options.describing, embedding=True))
@@ -249,7 +252,7 @@ def describe_file(
             report(grouping.sentence)
             for warning in grouping.warnings:
                 report(f"warning: {warning}")
-            options = _embedding_for(grouping, options)
+            options = _embedding_for(bundle.manifest, grouping, options)
         sizes = [entry.bytes for entry in bundle.manifest.files.values()]
         with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
             bundle.check_hashes(above=SMALL_FILE, progress=hashed)
@@ -266,7 +269,10 @@ def describe_file(
                 engine=describing.label,
                 embedding=options.embedding,
             )
-            if grouping is not None and grouping.options.text and describing.describer is not None:
+            wants_texts = grouping is not None and grouping.options.text
+            if wants_texts and not bundle.manifest.has_encoder:
+                report("warning: groups have no text of their own: the bundle has no encoder")
+            elif grouping is not None and wants_texts and describing.describer is not None:
                 texts = GroupTexts(describing.describer, reader, report)
                 grouping = replace(grouping, texts=texts)
             more = {} if grouping is None else grouping.settings
@@ -322,14 +328,18 @@ def describe_file(
         return done
 
 
-def _embedding_for(grouping: Grouping, options: DescribeFileOptions) -> DescribeFileOptions:
+def _embedding_for(
+    manifest: Manifest, grouping: Grouping, options: DescribeFileOptions
+) -> DescribeFileOptions:
     """The options, with embeddings kept if the groups are computed from them.
 
     Raises:
+        TaskError: The bundle makes none.
         OutputError: Parts keep them only where they are written.
     """
     if grouping.given is not None:
         return options
+    manifest.need_task(EMBED)
     parts = options.output is not None and options.output.suffix == PARTS_SUFFIX
     if parts and not options.embedding:
         problem = "clusters are computed from the embeddings, which these parts would not hold"

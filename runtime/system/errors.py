@@ -18,6 +18,10 @@ class BundleError(C2TError):
     """A bundle that is damaged, incomplete, from a newer version, or not a bundle."""
 
 
+class TaskError(C2TError):
+    """Something is asked of a bundle that it is not made for."""
+
+
 class TrustError(BundleError):
     """A bundle that the trusted key has not signed as it is, or a key that cannot be used."""
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
-from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS, FileEntry
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import EngineError, OutputError, TrustError, first_line
@@ -120,7 +120,7 @@ def read_plan_set(folder: Path) -> PlanSet:
     path = folder / PLANS_NAME
     hint = "delete its folder and run `c2t build` again"
     plan_set = read_record(path, PlanSet, hint=hint)
-    if set(plan_set.plans) != set(GRAPHS):
+    if not {DECODER_GRAPH} <= set(plan_set.plans) <= set(GRAPHS):
         problem = f"{path} lists plans of {', '.join(sorted(plan_set.plans))}"
         raise EngineError(problem, hint=hint)
     for graph, plan in plan_set.plans.items():

@@ -15,7 +15,7 @@ from typing import Literal
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.hashes import file_entries
-from c2t.runtime.bundle.manifest import GRAPHS, FileEntry
+from c2t.runtime.bundle.manifest import FileEntry
 from c2t.runtime.engines.built.folder import (
     check_built_signature,
     check_length,
@@ -30,7 +30,6 @@ from c2t.runtime.system.errors import EngineError
 HALF_DTYPES = ("float16", "bfloat16")
 # The only precision of a bundle that ONNX Runtime has half-precision graphs of.
 BUNDLE_PRECISION = "fp32"
-GRAPH_FILES = (*GRAPHS, *(f"{graph}.data" for graph in GRAPHS))
 # Written where the step kernel can run the decoder.
 DESCRIPTION_FILES = (DESCRIPTION_NAME, SMALL_NAME)
 
@@ -87,7 +86,9 @@ def read_half_graphs(folder: Path, bundle: Bundle, identity: HalfGraphsIdentity)
     path = folder / PLANS_NAME
     hint = f"build it again with `{half_graphs_command(bundle, identity.dtype)} --force`"
     record = read_record(path, HalfGraphs, hint=hint)
-    complete = (set(GRAPH_FILES), {*GRAPH_FILES, *DESCRIPTION_FILES})
+    graphs = bundle.manifest.graphs
+    files = {*graphs, *(f"{graph}.data" for graph in graphs)}
+    complete = (files, {*files, *DESCRIPTION_FILES})
     if record.identity != identity or set(record.files) not in complete:
         problem = f"{path} is not the record of half-precision graphs of this bundle"
         raise EngineError(problem, hint=hint)
@@ -129,6 +130,6 @@ def open_half_graphs(bundle: Bundle, cache: Path | None = None) -> Path | None:
         problem = f"{folder / changed[0]} was changed since it was built (SHA-256 differs)"
         raise EngineError(problem, hint=hint)
     check_built_signature(folder, {name: entry.sha256 for name, entry in entries.items()}, bundle)
-    for name in GRAPHS:  # who can write the record can make the hashes fit
+    for name in bundle.manifest.graphs:  # who can write the record can make the hashes fit
         check_graph(folder / name, error=EngineError, hint=hint)
     return folder

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import check_built_signature, plan_cache, plan_sets
 from c2t.runtime.engines.built.plan_set import PlanIdentity, PlanSet, plan_name
 from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, message_log, start
@@ -84,7 +83,7 @@ def open_plans(
     runtime = start(library, "Runtime", log)
     engines = {
         graph: _deserialise(library, runtime, graph, plans.pop(graph), bundle, log)
-        for graph in GRAPHS
+        for graph in bundle.manifest.graphs
     }
     return OpenedPlans(
         library=library,
@@ -160,8 +159,11 @@ def _checked_plans(folder: Path, plan_set: PlanSet, bundle: Bundle) -> dict[str,
     """The plans by graph file. They are read once, so that the bytes that were hashed are loaded.
 
     Raises:
-        EngineError: One was changed or damaged.
+        EngineError: One was changed or damaged, or they are of other graphs than the bundle's.
     """
+    if set(plan_set.plans) != set(bundle.manifest.graphs):
+        problem = f"{folder} has plans of {', '.join(sorted(plan_set.plans))}"
+        raise EngineError(problem, hint=f"the bundle has {', '.join(bundle.manifest.graphs)}")
     plans = {}
     for graph, plan in plan_set.plans.items():
         path = folder / plan_name(graph)

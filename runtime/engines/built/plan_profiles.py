@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from c2t.runtime.bundle.manifest import Manifest
-from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS
+from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS, PIECE_TOKENS
 
 # The profiles of the decoder, in the order in which a plan holds them.
 PROMPT_PROFILE, STEP_PROFILE = 0, 1
@@ -81,8 +81,8 @@ def projector_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
 
 
 def decoder_profiles(manifest: Manifest, use: PlanUse) -> list[Profile]:
-    """A prompt (or its prefix) of one cell; and a step of up to `rows` cells with their drafts."""
-    prompt = manifest.prompt_length
+    """A prompt, or a piece of it, of one cell; and a step of up to `rows` cells with drafts."""
+    prompt = min(manifest.prompt_length, PIECE_TOKENS)
     draft = 1 + use.draft
     capacity = cache_capacity(manifest, use)
     return [

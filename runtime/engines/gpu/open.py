@@ -15,7 +15,7 @@ from c2t.kernels.tokens.cuda import DeviceTokenTable
 from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tensors import Int8Rows
-from c2t.runtime.engine_protocol import EngineOptions, Engines
+from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines
 from c2t.runtime.engines.built.folder import make_cache
 from c2t.runtime.engines.built.half_graphs import (
     BUNDLE_PRECISION,
@@ -29,6 +29,7 @@ from c2t.runtime.engines.gpu.graph import DeviceGraph, engine_error
 from c2t.runtime.engines.gpu.onnxruntime_graph import OnnxRuntimeDeviceGraph
 from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
 from c2t.runtime.engines.gpu.tensorrt_graph import TensorRTGraph
+from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.engines.tensorrt_library import Target
 from c2t.runtime.system.errors import C2TError, EngineError
@@ -153,14 +154,16 @@ def open_device_engines(
             manifest.decoder,
             upload_token_table(bundle.token_embedding, precision),
         )
-        encoder = DeviceEncoder(
-            device,
-            graph("encoder.onnx"),
-            graph("projector.onnx"),
-            bundle.gene_embedding_tables,
-            manifest,
-            clock,
-        )
+        encoder: EncoderEngine = NoEncoder()
+        if manifest.has_encoder:
+            encoder = DeviceEncoder(
+                device,
+                graph("encoder.onnx"),
+                graph("projector.onnx"),
+                bundle.gene_embedding_tables,
+                manifest,
+                clock,
+            )
     except C2TError as error:
         raise engine_error(error, f"the bundle does not open on {device.name}") from error
     settings = {

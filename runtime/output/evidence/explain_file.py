@@ -15,6 +15,7 @@ from pathlib import Path
 import c2t
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.tasks import EXPLAIN
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
@@ -160,6 +161,7 @@ def explain_file(
         EngineError: No engine runs here.
         AuditError: The audit trail takes no line.
     """
+    bundle.manifest.need_task(EXPLAIN)
     check_explain_paths(options)
     check_options(bundle, options.describing)
     audited = RunAudit(audit, options.cells, scope="explain", reason=audit_reason)

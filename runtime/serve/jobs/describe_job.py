@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.description import Description
 from c2t.runtime.output.describe_file import CHUNK_CELLS, make_run
@@ -92,19 +93,21 @@ def describe_job(
         options = request.reading.groups()
         grouping = None if options is None else prepare_grouping(options, reader)
         if grouping is not None and grouping.given is None:
+            bundle.manifest.need_task(EMBED)
             run = replace(run, embedding=True, options={**run.options, "embedding": "kept"})
         has_plane, left_out = _look(folder, request, run)
+        draws = not has_plane and EMBED in bundle.manifest.tasks  # by the cells' embeddings
         left_out += grouping.warnings if grouping is not None else ()
         progress.opened(reader, run.about, left_out)
         with _Results(folder, run, progress) as results:
             progress.begins(path)
-            if not has_plane:
+            if draws:
                 results.keep_vectors(bundle.manifest.gene_input.hidden_size)
             described = room.describe_job(
                 reader.chunks(results.done, chunk_cells=CHUNK_CELLS),
                 request.settings,
                 cancelled=cancelled,
-                embed=run.embedding or not has_plane,
+                embed=run.embedding or draws,
             )
             with closing(described):  # type: ignore[type-var]  # a generator
                 results.keep(described)

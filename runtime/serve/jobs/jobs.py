@@ -334,14 +334,14 @@ class Jobs:
             made, took = entry.picture
             fresh = ended or since - made < max(COLUMNS_EVERY, COLUMNS_SHARE * took)
             if not (fresh and target.exists()):
-                width = self._room.model.bundle.manifest.gene_input.hidden_size
+                genes = self._room.model.bundle.manifest.gene_input_part
                 with storing("the columns"):
                     write_columns(
                         target,
                         entry.folder.picture,
                         read_records(entry.folder, 0, count),
                         count=count,
-                        width=width,
+                        width=genes.hidden_size if genes else 0,
                     )
                 entry.picture = since, time.monotonic() - since
                 entry.bytes = entry.folder.bytes()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 import c2t
+from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.describe.describer import check_options
 from c2t.runtime.serve.jobs.audit_lines import JobAudit
 from c2t.runtime.serve.jobs.errors import JobsFullError, renamed
@@ -175,6 +176,7 @@ class JobMaker:
         if self._closed or self._room.stopping:
             problem = "the service is about to stop"
             raise StoppingError(problem, hint="send the cells again when it is back")
+        self._room.model.bundle.manifest.need_task(DESCRIBE)
         options = self._room.describe_options(request.settings)
         check_options(self._room.model.bundle, options)
         request.reading.options(request.settings)

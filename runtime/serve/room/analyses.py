@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from c2t.runtime.audit.line import Action, Details
+from c2t.runtime.bundle.tasks import ANNOTATE, EXPLAIN
 from c2t.runtime.cells.counted_cells import ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
@@ -128,7 +129,7 @@ class Analyses:
             C2TError: Labels that cannot be compared; cells that cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        with self.turned(unwanted):
+        with self.turned(unwanted, ANNOTATE):
             cells, warnings = self.read(request.cells, request.settings)
             annotator = self._annotator(request.labels)
             results = [
@@ -153,7 +154,7 @@ class Analyses:
             C2TError: The texts have no such field; cells that cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        with self.turned(unwanted):
+        with self.turned(unwanted, EXPLAIN):
             cells, warnings = self.read(request.cells, request.settings)
             results = self._evidence([cells], request.evidence, self._names, unwanted)
             response = ExplainResponse(results, [*warnings, *self._label_doubts(request.evidence)])
@@ -181,7 +182,7 @@ class Analyses:
             JobCancelled: Nobody wants the answer.
         """
         options = self._room.describe_options(source.settings)
-        with self._cell(source, place, unwanted) as (reader, cell):
+        with self._cell(source, place, unwanted, EXPLAIN) as (reader, cell):
             names = GeneNames(self._room.model.bundle.genes, reader)
             (result,) = self._evidence([cell], evidence, names, unwanted, options)
             asked = _Asked(source.name, place, evidence)
@@ -210,7 +211,7 @@ class Analyses:
             C2TError: Labels that cannot be compared; the file cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        with self._cell(source, place, unwanted) as (_, cell):
+        with self._cell(source, place, unwanted, ANNOTATE) as (_, cell):
             annotator = self._annotator(labels)
             results = [label_result(labelled, top) for labelled in annotator.annotate([cell])]
             unfit = no_label_fits(cell.mass for cell in results)
@@ -229,14 +230,14 @@ class Analyses:
 
     @contextmanager
     def _cell(
-        self, source: CellSource, place: int, unwanted: Unwanted
+        self, source: CellSource, place: int, unwanted: Unwanted, task: str
     ) -> Iterator[tuple[CellReader, EncodedCells]]:
         """An open file and one of its cells, when it is this analysis's turn.
 
         Raises:
             CellFileError: There is no such cell, or the file cannot be read.
         """
-        with self.turned(unwanted), source.open() as reader:
+        with self.turned(unwanted, task), source.open() as reader:
             if place >= reader.n_cells:
                 problem = f"there is no cell {place:,}"
                 hint = f"there are {reader.n_cells:,}, counted from 0"
@@ -304,9 +305,16 @@ class Analyses:
                 model.forget(describing)
 
     @contextmanager
-    def turned(self, unwanted: Unwanted) -> Iterator[None]:
-        """Wait for the turn, and keep the room open meanwhile; refusals go into the audit trail."""
+    def turned(self, unwanted: Unwanted, task: str) -> Iterator[None]:
+        """Wait for the turn to do a task, and keep the room open meanwhile.
+
+        Refusals go into the audit trail.
+
+        Raises:
+            TaskError: The bundle cannot do it.
+        """
         with refusing(self._room.audit), self._room.busy():
+            self._room.model.bundle.manifest.need_task(task)
             with self._changed:
                 if self._waiting > WAITING_MAX:
                     self._room.observer.rejected("overloaded")

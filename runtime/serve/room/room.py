@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError, Future, TimeoutError
 from contextlib import contextmanager
 from functools import partial
 
+from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.cells.counted_cells import CountedCellReader, ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
@@ -88,11 +89,13 @@ class EngineRoom:
         Raises:
             EngineError: No engine runs here, or it fails.
         """
-        if not self.model.bundle.manifest.has_decoder:
+        bundle = self.model.bundle
+        if not bundle.manifest.has_decoder:
             self._warm_up_vectors()
             return
-        golden = self.model.bundle.golden.cells
-        tokens = golden[0].gene_tokens if golden else self.model.bundle.genes.token[:1].tolist()
+        golden = bundle.golden.cells
+        some = bundle.genes.token[:1].tolist() if bundle.manifest.has_encoder else [0]
+        tokens = golden[0].gene_tokens if golden else some
         with self._queues.using(self.model.options) as queue:
             described = queue.submit(EncodedCells.of_tokens([tokens]), urgent=True).result()
         if described.error:
@@ -146,6 +149,7 @@ class EngineRoom:
             AuditError: The audit trail takes no line.
         """
         with refusing(self.audit):
+            self.model.bundle.manifest.need_task(DESCRIBE)
             self._check_room(len(request.cells))
             read = self.read(request.cells, _reading(request.settings))
             audit = self._audit_of(request)
@@ -188,6 +192,7 @@ class EngineRoom:
         """
         if self.audit.on:
             return None
+        self.model.bundle.manifest.need_task(DESCRIBE)
         self._check_room(len(request.cells))
         settings = request.settings
         read = self._reader.read_json(
@@ -273,6 +278,7 @@ class EngineRoom:
             JobCancelled: `cancelled` said so.
             EngineError: The engine is broken, or the room was closed.
         """
+        self.model.bundle.manifest.need_task(DESCRIBE)
         options = self.describe_options(settings)
         ahead: deque[Future[Description]] = deque()
         with self._queues.using(options) as queue:

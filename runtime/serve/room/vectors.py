@@ -43,9 +43,8 @@ class VectorAnalyses:
             JobCancelled: Nobody wants the answer.
         """
         analyses = self._analyses
-        with analyses.turned(unwanted):
+        with analyses.turned(unwanted, EMBED):
             model = analyses.model
-            model.bundle.manifest.need_task(EMBED)
             cells, warnings = analyses.read(request.cells, request.settings)
             embedder = model.embedder()
             parts = analyses.until(embedder.embed([cells]), unwanted)
@@ -79,9 +78,8 @@ class VectorAnalyses:
             JobCancelled: Nobody wants the answer.
         """
         analyses = self._analyses
-        with analyses.turned(unwanted):
+        with analyses.turned(unwanted, SEARCH):
             model = analyses.model
-            model.bundle.manifest.need_task(SEARCH)
             cells, warnings = analyses.read(request.cells, request.settings)
             embedder = model.embedder()
             searcher = Searcher(model.bundle, request.texts, embedder, tower=model.text_tower)

@@ -179,11 +179,12 @@ class Conversation:
             raise RpcError(Code.INVALID_PARAMS, problem, hint=hint)
         self._initialized = True
         bundle = self._room.model.bundle
+        m = bundle.manifest
         result = InitializeResult(
             protocol=PROTOCOL,
             server="c2t",
             version=c2t.__version__,
-            bundle=BundleInfo(bundle.manifest.name, bundle.digest, str(bundle.manifest.precision)),
+            bundle=BundleInfo(m.name, bundle.digest, str(m.precision), m.family, m.tasks),
             limits=Limits(self._options.line_bytes, self._options.requests),
         )
         return result_line(request, result)

@@ -82,6 +82,8 @@ class BundleInfo(msgspec.Struct):
     name: str
     digest: str  # SHA-256 of its manifest, which holds the hash of every file
     precision: str
+    family: str  # whose kind of model it is
+    tasks: tuple[str, ...]  # what it can do
 
 
 class Limits(msgspec.Struct):

@@ -12,7 +12,7 @@ from tiny_data import BUNDLES
 from c2t.runtime.bundle.manifest import GRAPHS, Manifest
 from c2t.runtime.bundle.manifest_file import parse_manifest, write_manifest
 from c2t.runtime.bundle.tasks import CELL2TEXT_TASKS
-from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.errors import BundleError, TaskError
 
 Document = dict[str, Any]
 ENCODER_PARTS = ("gene_input", "encoder", "projector")
@@ -118,7 +118,7 @@ def test_a_joint_space_needs_no_decoder() -> None:
 def test_a_task_that_a_bundle_cannot_do_is_refused() -> None:
     manifest = parsed(gene_sentences())
     manifest.need_task("describe")
-    with pytest.raises(BundleError, match="cannot explain") as error:
+    with pytest.raises(TaskError, match="cannot explain") as error:
         manifest.need_task("explain")
     assert error.value.hint == "it can describe and annotate: see `c2t info`"
 

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import c2t
+from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
+from c2t.runtime.bundle.manifest import GENES_NAME, Manifest
 from c2t.runtime.cells.genes.species import species_of_ids
 from c2t.runtime.describe.describer import generation_settings
 from c2t.runtime.serve.http.metrics import METRICS_TYPE, Metrics
@@ -42,7 +44,7 @@ class BundleSettings(msgspec.Struct, kw_only=True):
 
 
 class BundleModels(msgspec.Struct, kw_only=True):
-    """The models that the bundle was made from; null for one that it does not have."""
+    """The models that the bundle was made from; null where it has no such part."""
 
     encoder: str | None
     projector: str | None
@@ -79,8 +81,10 @@ class BundleInfo(msgspec.Struct, kw_only=True):
         family: Whose kind of model it is.
         tasks: What it can do, by the names of the commands.
         settings: Null where it writes no texts.
+        inputs: What a cell becomes for it, in words.
         species: Whose cells it describes; null if its genes do not say.
-        genes: How many it knows.
+        genes: How many it knows; null where it takes any names.
+        context: Most text tokens of a prompt and its text together.
         jobs: Whether files can be described in the background.
         limits: Most cells of a request, cells that may wait, bytes of a JSON body and of an
             uploaded file, and requests at the same time.
@@ -98,8 +102,10 @@ class BundleInfo(msgspec.Struct, kw_only=True):
     tasks: list[str]
     models: BundleModels
     settings: BundleSettings | None
+    inputs: str
     species: str | None
-    genes: int
+    genes: int | None
+    context: int | None
     licences: list[BundleLicence]
     jobs: bool
     limits: ServiceLimits
@@ -211,7 +217,7 @@ class AboutRoutes:
 def _bundle_info(room: EngineRoom, options: HttpOptions, *, jobs: Jobs | None) -> BundleInfo:
     bundle, manifest = room.model.bundle, room.model.bundle.manifest
     encoder, decoder = manifest.encoder_part, manifest.decoder_part
-    species = species_of_ids(name.decode("ascii") for name in bundle.genes.ensembl_id)
+    genes = bundle.genes if GENES_NAME in manifest.files else None
     return BundleInfo(
         name=manifest.name,
         digest=bundle.digest,
@@ -229,8 +235,10 @@ def _bundle_info(room: EngineRoom, options: HttpOptions, *, jobs: Jobs | None) -
             random_weights=manifest.origin.random_weights,
         ),
         settings=_bundle_settings(room),
-        species=None if species is None else species.name,
-        genes=len(bundle.genes),
+        inputs=manifest.input_said,
+        species=_species(manifest, genes),
+        genes=None if genes is None else len(genes),
+        context=None if decoder is None else decoder.max_positions,
         licences=[BundleLicence(**asdict(licence)) for licence in manifest.licences],
         jobs=jobs is not None,
         limits=ServiceLimits(
@@ -256,3 +264,10 @@ def _bundle_settings(room: EngineRoom) -> BundleSettings | None:
         no_repeat_ngram_size=generation.no_repeat_ngram_size,
         drafts=described.drafts,
     )
+
+
+def _species(manifest: Manifest, genes: GeneVocabulary | None) -> str | None:
+    if manifest.gene_sentence is not None or genes is None:
+        return manifest.species_known
+    species = species_of_ids(name.decode("ascii") for name in genes.ensembl_id)
+    return None if species is None else species.name

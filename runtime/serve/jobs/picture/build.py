@@ -37,7 +37,7 @@ def write_columns(
         picture: The picture's folder.
         records: The job's results.
         count: How many these are; the first ones of the job.
-        width: H, the embeddings' length.
+        width: H, the embeddings' length; 0 where the bundle makes none.
 
     Raises:
         OutputError: What was kept for the picture is damaged.
