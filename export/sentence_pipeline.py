@@ -37,12 +37,14 @@ from c2t.runtime.bundle.hashes import file_entries, sha256_of
 from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
     GOLDEN_NAME,
+    TOKENIZER_NAME,
     Manifest,
     Origin,
     TensorReference,
 )
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.tasks import ANNOTATE, DESCRIBE
+from c2t.runtime.bundle.text_encoder import open_encoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.progress import progress_bar
@@ -111,7 +113,8 @@ def _check_before_loading(
     if outline.captions.phrases is not None:
         read_phrases(outline.captions.phrases)
     check_fields(outline.captions)
-    prompts, source = example_prompts(outline, cells)
+    (folder / TOKENIZER_NAME).write_text(outline.tokenizer_json, encoding="utf-8", newline="")
+    prompts, source = example_prompts(outline, open_encoder(folder / TOKENIZER_NAME), cells)
     check_prompts(outline, prompts)
     empty = build_empty(decoder_family(outline.decoder.model_type), outline.decoder)
     check_space(folder, FLOAT32_BYTES * count_parameters(empty))
@@ -129,8 +132,7 @@ def _write_graph(loaded: LoadedSentences, folder: Path) -> TensorReference:
 
 
 def _write_tables(outline: SentenceOutline, folder: Path, report: Report) -> None:
-    """Write what lies beside the graph: tokenizer, phrases, rules for fields, names of terms."""
-    (folder / "tokenizer.json").write_text(outline.tokenizer_json, encoding="utf-8", newline="")
+    """Write what lies beside graph and tokenizer: phrases, rules for fields, names of terms."""
     captions = outline.captions
     if captions.phrases is not None:
         ends = outline.settings.generation.eos_token_ids

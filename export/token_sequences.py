@@ -9,13 +9,9 @@ import numpy as np
 from c2t.export.encoders.families import encoder_family
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.loaded_checkpoint import CheckpointOutline
+from c2t.export.parity.examples import cell_sequences
 from c2t.runtime.bundle.manifest import GeneInput
-from c2t.runtime.cells.options import CellOptions
-from c2t.runtime.cells.reader import CellReader
-from c2t.runtime.system.errors import CellFileError
 
-CELLS_READ = 256  # cells of the file that are looked at
-CELLS_CHOSEN = 6  # of them, with sequences of different lengths
 SEED = 20250924  # for genes in random order, where no file is given
 
 
@@ -48,30 +44,9 @@ def gene_sequences(
         whole = [_random_sequence(genes, spec, seed) for seed in range(2)]
         source = "genes of the vocabulary in random order (no file of cells was given)"
     else:
-        whole = _cell_sequences(genes, spec, cells)
+        whole = cell_sequences(cells, genes, spec)
         source = f"{len(whole)} cells of {cells.name}"
     return whole, source
-
-
-def _cell_sequences(genes: EncoderVocabulary, spec: GeneInput, cells: Path) -> list[list[int]]:
-    """Sequences of real cells: the median length first, then others from short to long."""
-    sequences: list[list[int]] = []
-    with CellReader(cells, genes, spec, CellOptions(limit=CELLS_READ)) as reader:
-        for chunk in reader.chunks():
-            sequences += [
-                tokens.tolist()
-                for tokens, error in zip(chunk.tokens, chunk.errors, strict=True)
-                if error is None
-            ]
-    if not sequences:
-        problem = f"none of the first {CELLS_READ} cells of {cells} has a known gene"
-        raise CellFileError(problem, hint="give a file of cells that the model can describe")
-    sequences.sort(key=len)
-    spread = (
-        np.linspace(0, len(sequences) - 1, min(CELLS_CHOSEN, len(sequences))).round().astype(int)
-    )
-    middle = len(sequences) // 2
-    return [sequences[middle], *(sequences[i] for i in spread if i != middle)]
 
 
 def _random_sequence(genes: EncoderVocabulary, spec: GeneInput, seed: int) -> list[int]:

@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         *("runtime.serve.room", "runtime.scale_out", "runtime.annotate", "runtime.report"),
         "runtime.search",
+        "export.cell2sentence",
     ),
     ("runtime.serve.jobs", "runtime.scverse"),
     ("runtime.serve.http", "runtime.serve.sila", "runtime.serve.stdio"),

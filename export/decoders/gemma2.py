@@ -64,6 +64,9 @@ def preset(
 
 
 PRESETS = {
+    "gemma-2-tiny": partial(
+        preset, layers=2, hidden_size=64, heads=4, kv_heads=2, intermediate_size=256
+    ),
     "gemma-2-2b": partial(
         preset, layers=26, hidden_size=2304, heads=8, kv_heads=4, intermediate_size=9216
     ),

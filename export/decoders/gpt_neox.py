@@ -57,6 +57,7 @@ def preset(*, layers: int, hidden_size: int, heads: int, intermediate_size: int)
 
 
 PRESETS = {
+    "pythia-tiny": partial(preset, layers=2, hidden_size=64, heads=4, intermediate_size=256),
     "pythia-160m": partial(preset, layers=12, hidden_size=768, heads=12, intermediate_size=3072),
     "pythia-410m": partial(preset, layers=24, hidden_size=1024, heads=16, intermediate_size=4096),
     "pythia-1b": partial(preset, layers=16, hidden_size=2048, heads=8, intermediate_size=8192),

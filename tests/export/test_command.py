@@ -34,3 +34,21 @@ def test_a_preset_is_exported(call_c2t: Callable[..., Any], tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     shown = call_c2t("info", tmp_path / "bundle").stdout
     assert "projector perceiver, seed 4" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--family", "cellular"), "cell2text, cell2sentence"),
+        (("--family", "cell2sentence"), "takes --model FOLDER"),
+        (("--model", "folder"), "--model folder is a model of which family?"),
+        (("--family", "cell2sentence", "--model", "x", *PRESET), "no preset"),
+    ],
+)
+def test_a_family_goes_with_its_model(
+    call_c2t: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = call_c2t("export", "-o", tmp_path / "bundle", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "hint: " in done.stderr

@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from cell_libraries import anndata, pd, sp
 from tiny_decoders import OWN, SIZES
 from tokenizers import (
     AddedToken,
@@ -30,7 +32,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from c2t.export.cell2sentence.example_genes import example_genes
 from c2t.export.cell2sentence.published import TEMPLATES
+from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.decoders.families import FAMILIES
+from c2t.export.pipeline import ExportOptions, export_bundle
+from c2t.runtime.bundle.bundle import Bundle
 
 FAMILY_NAMES = ("gpt_neox", "gemma2")
 END = "<|endoftext|>"
@@ -38,6 +43,8 @@ BOS, EOS = "<bos>", "<eos>"
 TYPES = ("B cell", "natural killer cell", "CD14-positive monocyte", "platelet")
 POSITIONS = 2560  # room for a prompt of 2,000 tokens
 VOCABULARY = 420
+GENES = 12  # of a sentence
+NEW_TOKENS = 24
 STEPS, RATE = 60, 3e-3
 CARD = "---\nlicense: cc-by-4.0\n---\n# A tiny model\n"
 
@@ -131,16 +138,25 @@ def sentence_decoder(
     return model.requires_grad_(False)
 
 
+def genes_of(number: int) -> list[str]:
+    """The genes of a type's cells, the highest first; every number gives others."""
+    return example_genes(GENES, first=number + 1)
+
+
+def prompt_of(genes: list[str]) -> str:
+    """The published prompt of a human cell with these genes."""
+    return TEMPLATES["cell-type"].format(
+        num_genes=GENES, organism="Homo sapiens", cell_sentence=" ".join(genes)
+    )
+
+
 def _train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Teach it an answer by the genes that a sentence begins with."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rows = []
     for number, name in enumerate(TYPES):
-        genes = example_genes(12, first=number + 1)
-        prompt = TEMPLATES["cell-type"].format(
-            num_genes=12, organism="Homo sapiens", cell_sentence=" ".join(genes)
-        )
+        prompt = prompt_of(genes_of(number))
         whole = tokenizer(f"{prompt} {name}.")["input_ids"] + [tokenizer.eos_token_id]
         rows.append((whole, len(tokenizer(prompt)["input_ids"])))
     longest = max(len(row) for row, _ in rows)
@@ -166,3 +182,27 @@ def write_sentence_model(folder: Path, family: str, **options: Any) -> Path:
     sentence_tokenizer(family).save_pretrained(folder)
     (folder / "README.md").write_text(CARD, encoding="utf-8")
     return folder
+
+
+def sentence_bundle(folder: Path, model: Path, **options: Any) -> Bundle:
+    """The bundle that the whole export makes of it."""
+    chosen = {"top_genes": GENES, "max_new_tokens": NEW_TOKENS} | options
+    checkpoint = CheckpointOptions(family="cell2sentence", model=model, **chosen)
+    return export_bundle(ExportOptions(output=folder, checkpoint=checkpoint))
+
+
+def write_sentence_cells(path: Path, count: int, *, labels: bool = True) -> Path:
+    """Cells of all types in turn, with their names: counts whose order is that of `genes_of`."""
+    names = sorted({gene for number in range(len(TYPES)) for gene in genes_of(number)})
+    matrix = np.zeros((count, len(names)), np.float32)
+    for cell in range(count):
+        for place, gene in enumerate(genes_of(cell % len(TYPES))):
+            matrix[cell, names.index(gene)] = 90 - 3 * place
+    # Every cell also has a few counts of genes behind its sentence.
+    matrix += np.random.default_rng(0).integers(0, 3, matrix.shape)
+    obs = pd.DataFrame(index=[f"cell{cell}" for cell in range(count)])
+    if labels:
+        obs["cell_type"] = [TYPES[cell % len(TYPES)] for cell in range(count)]
+    var = pd.DataFrame(index=names)
+    anndata.AnnData(sp.csr_matrix(matrix), obs=obs, var=var).write_h5ad(path)
+    return path
