@@ -93,7 +93,7 @@ def select_cells(
     elif embed is not None and len(rest) > calibration:
         pool = np.sort(rest[: POOL * calibration])
         chosen = pool[_farthest(embed(pool.tolist()), calibration)]
-        method = f"spread over the encoder's output of {len(pool):,} random cells"
+        method = f"spread over {len(pool):,} random cells, as the model sees them"
     else:
         chosen, method = rest[:calibration], "random"
     return CellSelection(

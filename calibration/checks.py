@@ -10,6 +10,7 @@ from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
 from c2t.calibration.evaluate.true_labels import USUAL_COLUMNS
 from c2t.calibration.evaluate.truth import read_truth
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.manifest import GENES_NAME
 from c2t.runtime.bundle.precision import QUANTISED, Precision
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
@@ -69,7 +70,8 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     read_label_map(options.label_map)
     if options.ontology is not None:
         read_ontology(options.ontology)
-    with CellCounts(options.cells, options.reading, source.genes) as cells:
+    genes = source.genes if GENES_NAME in source.manifest.files else None
+    with CellCounts(options.cells, options.reading, genes) as cells:
         check_cell_count(cells.n_cells)
         column = label_column(cells, options)
     if column is not None:

@@ -179,8 +179,14 @@ def _described(
 def _embed(
     bundle: Bundle, options: CalibrateOptions, reader: CellReader, positions: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Mean of the encoder's output rows of each cell, [n, H]; zeros for a cell without genes."""
-    vectors = np.zeros((len(positions), bundle.manifest.gene_input.hidden_size), np.float32)
+    """What cells are compared by, [n, H]; zeros for a cell without genes.
+
+    The mean of the encoder's output rows; without an encoder, that of the prompt's rows in the text
+    token table: other genes are other words.
+    """
+    manifest = bundle.manifest
+    size = manifest.gene_input.hidden_size if manifest.has_encoder else manifest.decoder.hidden_size
+    vectors = np.zeros((len(positions), size), np.float32)
     errors: list[str | None] = []
     session = None
     with (
@@ -190,7 +196,9 @@ def _embed(
         for chunk in pool.chunks():
             errors += chunk.errors
             for number, tokens in enumerate(chunk.tokens, chunk.first):
-                if len(tokens):
+                if len(tokens) and not manifest.has_encoder:
+                    vectors[number] = bundle.token_embedding[tokens].mean(axis=0)
+                elif len(tokens):
                     if session is None:  # only for cells that can be described
                         threads = EngineOptions(threads=options.threads, spin=False)
                         session = open_session(bundle.file("encoder.onnx"), threads)

@@ -17,7 +17,7 @@ from c2t.calibration.ranges.linears import StoredGraph
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.hashes import file_entries
-from c2t.runtime.bundle.manifest import GRAPHS, MANIFEST_NAME, Decoder, FileEntry
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, MANIFEST_NAME, Decoder, FileEntry
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.system.progress import progress_bar
@@ -41,19 +41,20 @@ def write_quantised_bundle(
     Returns:
         The new bundle, opened. It has no hashes until `complete_manifest`.
     """
-    table = None
-    total = sum(source.file(f"{name}.data").stat().st_size for name in GRAPHS)
+    table, graphs = None, source.manifest.graphs
+    total = sum(source.file(f"{name}.data").stat().st_size for name in graphs)
     with progress_bar("writing the graphs", total, unit="bytes") as advance:
-        for name in GRAPHS:
+        for name in graphs:
             graph = StoredGraph(source.file(name))
             recipe = recipes.get(name, GraphRecipe())
-            is_decoder = name == "decoder.onnx"
+            is_decoder = name == DECODER_GRAPH
             reference = source.manifest.decoder.token_embedding if is_decoder else None
             rows = write_quantised(graph, folder / name, recipe, reference, progress=advance)
             table = rows if is_decoder else table
     assert table is not None
-    write_gene_tables(source.gene_embedding_tables, folder / GENE_TABLES)
-    written = {GENE_TABLES, *GRAPHS, *(f"{name}.data" for name in GRAPHS)}
+    if source.manifest.has_encoder:
+        write_gene_tables(source.gene_embedding_tables, folder / GENE_TABLES)
+    written = {GENE_TABLES, *graphs, *(f"{name}.data" for name in graphs)}
     for name in set(source.manifest.files) - written - set(LEFT_BEHIND):
         shutil.copyfile(source.file(name), folder / name)
     manifest = source.manifest.replace(

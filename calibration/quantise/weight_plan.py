@@ -10,7 +10,6 @@ from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.ranges.linears import Float32, StoredGraph
 from c2t.calibration.results.calibration import LinearReport
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.system.progress import progress_bar
 
@@ -19,14 +18,14 @@ SAMPLED_CHANNELS = 256
 
 
 def plan_weights(bundle: Bundle, precision: Precision) -> CalibrationPlan:
-    """All linears of the three graphs in one weight-only precision.
+    """All linears of a bundle's graphs in one weight-only precision.
 
     The output layer keeps 8 bits where the others have 4: with 4, small models are known to repeat
     themselves.
     """
-    graphs = {name: StoredGraph(bundle.file(name)) for name in GRAPHS}
+    graphs = {name: StoredGraph(bundle.file(name)) for name in bundle.manifest.graphs}
     linears = [(name, linear) for name, graph in graphs.items() for linear in graph.linears()]
-    recipes: dict[str, GraphRecipe] = {name: GraphRecipe() for name in GRAPHS}
+    recipes: dict[str, GraphRecipe] = {name: GraphRecipe() for name in graphs}
     reports = []
     with progress_bar("weights", len(linears), unit="linears") as advance:
         for name, linear in linears:

@@ -35,7 +35,7 @@ def test_cells_are_spread_over_their_vectors():
     far = {0, 100, 200, 300} - set(found.gate)
     assert far <= set(found.calibration)
     assert len(set(found.calibration)) == 100
-    assert found.method == "spread over the encoder's output of 396 random cells"
+    assert found.method == "spread over 396 random cells, as the model sees them"
 
 
 def test_too_few_cells_are_shared_out_and_said_so():
