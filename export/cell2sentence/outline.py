@@ -45,7 +45,7 @@ _OTHERS = (
     *("folder", "geneformer", "llama", "checkpoint", "token_dictionary", "gene_medians"),
     *("ensembl_mapping", "gene_names", "system_message", "system_message_file", "user_message"),
     *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "emb_layer", "top_k"),
-    "chat_template",
+    *("chat_template", "text_model", "text_lower_case"),
 )
 
 
@@ -184,7 +184,7 @@ def _check_options(options: CheckpointOptions) -> Path:
     folder = options.model
     if folder is None:
         problem = "--family cell2sentence needs --model, the folder of the model"
-        raise CheckpointError(problem, hint="docs/cell2sentence.md says how to download one")
+        raise CheckpointError(problem, hint="docs/how-to/cell2sentence.md says how to download one")
     if not (folder / CONFIG).is_file():
         problem = f"{folder} is no model's folder: it has no {CONFIG}"
         raise CheckpointError(problem, hint="pass the folder with config.json, weights, tokenizer")
