@@ -39,6 +39,7 @@ class Format:
         kind: The class that the file is read into, or written from.
         said: What a reader must know before the fields.
         strict: Whether a field that the class does not have is refused.
+        with_nan: Whether a number may be NaN, which JSON writes as null.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Format:
     kind: type
     said: str
     strict: bool = False
+    with_nan: bool = False
 
 
 FORMATS = (
@@ -78,7 +80,9 @@ FORMATS = (
         "calibration",
         "calibration.json of an INT8 bundle",
         CalibrationReport,
-        "What `c2t calibrate` did and found: see [INT8 and its gate](../../explanation/int8.md).",
+        "What `c2t calibrate` did and found: see [INT8 and its gate](../../explanation/int8.md). "
+        "A number that is NaN is `null`.",
+        with_nan=True,
     ),
     Format(
         "label-calibration",
@@ -123,7 +127,20 @@ def schema(form: Format) -> dict[str, Any]:
                 entry["description"] = notes[field]
         if form.strict and "properties" in part:
             part["additionalProperties"] = False
-    return {"$schema": SCHEMA, "title": form.title, **root, "$defs": parts}
+    whole = {"$schema": SCHEMA, "title": form.title, **root, "$defs": parts}
+    return _or_null(whole) if form.with_nan else whole
+
+
+def _or_null(part: Any) -> Any:
+    """The same schema, whose numbers may be null."""
+    if isinstance(part, list):
+        return [_or_null(inner) for inner in part]
+    if not isinstance(part, dict):
+        return part
+    changed = {name: _or_null(inner) for name, inner in part.items()}
+    if changed.get("type") == "number":
+        changed["type"] = ["number", "null"]
+    return changed
 
 
 def schema_files() -> dict[str, str]:
@@ -152,7 +169,10 @@ def format_pages() -> dict[str, str]:
 def _section(kind: type) -> str:
     notes = _by_written_name(kind)
     lines = [f"## {kind.__name__.lstrip('_')}", "", about(kind), ""]
-    for field in msgspec.inspect.type_info(kind).fields:
+    info = msgspec.inspect.type_info(kind)
+    if tag := getattr(info, "tag_field", None):
+        lines.append(f"- `{tag}`: `{info.tag}`")
+    for field in info.fields:
         words = [_type_words(field.type)]
         if not field.required:
             words.append("may be left out")

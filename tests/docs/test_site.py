@@ -31,13 +31,15 @@ def read(path: Path) -> Any:
     return msgspec.json.decode(path.read_bytes())
 
 
-BUNDLES = sorted(path.parent for path in DATA.glob("*/manifest.json"))
+BUNDLES = sorted(path.parent for path in DATA.rglob("manifest.json"))
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_schemas_fit_real_bundles(bundle: Path) -> None:
     validate(bundle / "manifest.json", "manifest")
-    validate(bundle / "golden.json", "golden")
+    for name in ("golden", "fields", "unsure", "calibration"):
+        if (bundle / f"{name}.json").exists():
+            validate(bundle / f"{name}.json", name)
 
 
 def test_rules_of_the_demonstration_fit() -> None:
@@ -69,11 +71,15 @@ def test_the_schema_refuses_other_manifests(where: tuple[Any, ...], value: objec
         validate(document, "manifest")
 
 
-def test_the_schema_names_what_is_missing() -> None:
+def test_the_schema_misses_what_is_not_there() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     document = read(DATA / "tiny_bundle" / "manifest.json")
     del document["prompt"]["suffix_ids"]
-    with pytest.raises(jsonschema.ValidationError, match="suffix_ids"):
+    with pytest.raises(jsonschema.ValidationError):
+        validate(document, "manifest")
+    document = read(DATA / "tiny_bundle" / "manifest.json")
+    del document["files"]
+    with pytest.raises(jsonschema.ValidationError, match="'files' is a required property"):
         validate(document, "manifest")
 
 
