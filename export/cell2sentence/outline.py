@@ -44,8 +44,8 @@ GENE_TOKENS_MAX = 8
 _OTHERS = (
     *("folder", "geneformer", "llama", "checkpoint", "token_dictionary", "gene_medians"),
     *("ensembl_mapping", "gene_names", "system_message", "system_message_file", "user_message"),
-    *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "emb_layer", "top_k"),
-    *("chat_template", "text_model", "text_lower_case"),
+    *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "qformer_heads"),
+    *("emb_layer", "top_k", "chat_template", "text_model", "text_lower_case"),
 )
 
 

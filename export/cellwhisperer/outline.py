@@ -41,7 +41,8 @@ TEXT_TOKENS = 128  # of a text in training, [CLS] and [SEP] included
 # Options that are of checkpoints with a decoder.
 _OTHERS = (
     *("folder", "llama", "adapter", "system_message", "system_message_file", "user_message"),
-    *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "lora_alpha", "top_k"),
+    *("placeholder_token", "date", "perceiver_heads", "perceiver_positions"),
+    *("qformer_heads", "lora_alpha", "top_k"),
     *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping", "length_penalty"),
     *("ignore_generation_config", "chat_template", "phrases", "fields", "ontology", "model"),
     *("template", "top_genes", "organism"),

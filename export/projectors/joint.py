@@ -102,7 +102,7 @@ def preset(encoder_hidden_size: int, decoder_hidden_size: int) -> ProjectorConfi
         CheckpointError: Always.
     """
     problem = "no preset has the projector joint: it leads to no decoder"
-    raise CheckpointError(problem, hint="use mlp or perceiver")
+    raise CheckpointError(problem, hint="use mlp, perceiver or qformer")
 
 
 def write_nodes(graph: GraphBuilder, model: JointProjector) -> str:
