@@ -22,7 +22,6 @@ from c2t.examples.demo.sampling import (
     Augmentation,
     CellPool,
     cell_tokens,
-    permuted_pool,
     varied_cell_tokens,
 )
 from c2t.export.checkpoint.folder import load_checkpoint_folder
@@ -48,7 +47,6 @@ class EmbeddedCells:
         held_out: [N] True for cells that training never sees.
         whole: [N, H] the cells as they are.
         varied: [V, N, H] with other panels, thinner counts and noisy ranks; NaN for held-out cells.
-        permuted: [N, H] with permuted genes, for the control; NaN for training cells.
     """
 
     cell_types: list[str]
@@ -57,7 +55,6 @@ class EmbeddedCells:
     held_out: NDArray[np.bool_]
     whole: NDArray[np.float32]
     varied: NDArray[np.float32]
-    permuted: NDArray[np.float32]
 
 
 def embed_labelled_cells(
@@ -74,7 +71,7 @@ def embed_labelled_cells(
         cell_files: Labelled .h5ad; the stem is looked up in the caption table.
         gene_table: CELLxGENE gene table, gzipped CSV.
         variations: Times that each training cell is run in a varied form.
-        seed: Of the variations and the permutation.
+        seed: Of the choice of cells and of their variations.
         report: Called with a line when a part begins.
     """
     table = read_caption_table()
@@ -86,7 +83,6 @@ def embed_labelled_cells(
     rng = np.random.default_rng(seed)
     chosen = _chosen_cells(pool, rng)
     held_out = pool.held_out[chosen]
-    control = permuted_pool(pool, sets, genes, seed=seed)
 
     def vary(cell: int) -> NDArray[np.int64]:
         return varied_cell_tokens(pool, cell, Augmentation(), rng, longest=longest)
@@ -106,9 +102,6 @@ def embed_labelled_cells(
         held_out=held_out,
         whole=embedded(
             "as they are", lambda cell: cell_tokens(pool, cell, longest=longest), held_out | True
-        ),
-        permuted=embedded(
-            "genes permuted", lambda cell: cell_tokens(control, cell, longest=longest), held_out
         ),
         varied=np.stack([embedded("varied", vary, ~held_out) for _ in range(variations)]),
     )

@@ -45,14 +45,12 @@ class Query:
 
     text: str
     types: frozenset[str] | None
-    origin: tuple[str, str] | None
+    origin: tuple[str, str] | None  # tissue, disease
 
-    def right(self, cells: EmbeddedCells) -> NDArray[np.bool_]:
+    def right(self, cell_types: Sequence[str], donors: Sequence[Donor]) -> NDArray[np.bool_]:
         """Which cells [N] are right."""
         wanted = TrainingText(text=self.text, kind="query", types=self.types, origin=self.origin)
-        return np.array(
-            [wanted.fits(*cell) for cell in zip(cells.cell_types, cells.donors, strict=True)]
-        )
+        return np.array([wanted.fits(*cell) for cell in zip(cell_types, donors, strict=True)])
 
 
 def read_queries(part: str) -> list[Query]:
@@ -65,7 +63,7 @@ def read_queries(part: str) -> list[Query]:
 
 def read_frames() -> list[str]:
     """Sentences around a text, with {} in its place."""
-    frames: list[str] = _own_texts()["frames"]
+    frames: list[str] = own_texts()["frames"]
     return frames
 
 
@@ -83,14 +81,15 @@ def training_texts(ontology: Path, cells: EmbeddedCells) -> tuple[list[TrainingT
     return [text for text in texts if _words(text.text) not in queries], left_out
 
 
-def _own_texts() -> dict[str, Any]:
+def own_texts() -> dict[str, Any]:
+    """The phrases of `texts.json`: by type, by group of types, by origin; and the frames."""
     texts: dict[str, Any] = json.loads((HERE / "texts.json").read_text(encoding="utf-8"))
     return texts
 
 
 def _own(terms: dict[str, Any]) -> Iterator[TrainingText]:
     """Our own phrases, and what the Cell Ontology says of the terms that they name."""
-    own, table = _own_texts(), read_caption_table()
+    own, table = own_texts(), read_caption_table()
     for name, entry in own["types"].items():
         phrases = [name, table.definitions[name], *entry["phrases"], *_said(terms, entry)]
         for phrase in phrases:
