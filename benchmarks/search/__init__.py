@@ -1,0 +1,1 @@
+"""Whether words find cells: the search demonstration on cells that training never saw."""
