@@ -42,7 +42,7 @@ def write_quantised(source: Bundle, folder: Path, precision: str = "int8") -> Bu
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Bundle]:
     """By projector and precision."""
     found = {}
-    for projector in ("mlp", "perceiver"):
+    for projector in ("mlp", "perceiver", "qformer"):
         folder = tmp_path_factory.mktemp(projector)
         (folder / "fp32").mkdir()
         source = make_bundle(folder / "fp32", buildable_sizes(projector)).bundle

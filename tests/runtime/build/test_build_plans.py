@@ -51,7 +51,7 @@ def files_below(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("projector", ["mlp", "perceiver"])
+@pytest.mark.parametrize("projector", ["mlp", "perceiver", "qformer"])
 @pytest.mark.parametrize("gpu", GPUS)
 def test_every_graph_builds(bundles, tmp_path, projector, precision, gpu):
     bundle = bundles[projector, precision]
@@ -78,7 +78,7 @@ def test_one_plan_for_several_gpus_and_in_bfloat16(bundles, tmp_path):
     assert "sm120+sm86+sm89-bfloat16" in done.folder
 
 
-@pytest.mark.parametrize("projector", ["mlp", "perceiver"])
+@pytest.mark.parametrize("projector", ["mlp", "perceiver", "qformer"])
 def test_float32_graphs_build_with_attention_in_half(bundles, tmp_path, projector):
     asked = replace(SMALL, dtype="float32", cache=tmp_path)
     done = build_plans(bundles[projector, "fp32"], asked)

@@ -60,7 +60,7 @@ def record(folder: Path, **changed: object) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("projector", ["mlp", "perceiver"])
+@pytest.mark.parametrize("projector", ["mlp", "perceiver", "qformer"])
 def test_it_holds_what_it_records(bundles, tmp_path, projector, dtype):
     bundle = bundles[projector, "fp32"]
     said = []

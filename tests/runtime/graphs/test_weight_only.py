@@ -26,14 +26,15 @@ from c2t.runtime.graphs.weight_only import drop_activation_pairs
 # Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
 MLP = TinySizes(decoder_width=128, encoder_width=32, decoder_ffn=256)
 PERCEIVER = TinySizes(decoder_width=128, encoder_width=32, projector="perceiver")
-NAMES = ("encoder", "mlp", "perceiver", "decoder")
+QFORMER = TinySizes(decoder_width=128, encoder_width=32, projector="qformer")
+NAMES = ("encoder", "mlp", "perceiver", "qformer", "decoder")
 CAPACITY = 32
 
 
 def write_variants(name: str, folder: Path) -> tuple[Path, Path]:
     """The INT8 graph, and its weight-only variant beside it."""
     path = folder / "float32.onnx"
-    model = tiny_model(PERCEIVER if name == "perceiver" else MLP)
+    model = tiny_model({"perceiver": PERCEIVER, "qformer": QFORMER}.get(name, MLP))
     if name == "encoder":
         write_encoder_graph(model.encoder, path, rows=model.rows)
     elif name == "decoder":
