@@ -14,13 +14,18 @@ from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
 from c2t.runtime.describe.embedder import Embedder, EmbedOptions
-from c2t.runtime.describe.joint_annotator import DEFAULT_TEMPLATE, JointAnnotator, check_template
+from c2t.runtime.describe.joint_annotator import (
+    DEFAULT_TEMPLATE,
+    JointAnnotator,
+    check_template,
+    template_refused,
+)
 from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.fields.open import open_fields
 from c2t.runtime.fields.reader import FieldReader
 from c2t.runtime.output.run_settings import reading_settings, run_settings
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import EngineError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +62,7 @@ def check_comparing(bundle: Bundle, options: AnnotateOptions, template: str | No
     if bundle.manifest.has_decoder:
         check_options(bundle, options.describing())
         if template is not None:
-            problem = "--label-template is for a joint space; this bundle's decoder reads captions"
-            raise C2TError(problem, hint="leave it out")
+            raise template_refused()
         return
     if options.engine not in (EngineName.auto, EngineName.cpu):
         problem = f"a joint space is compared on the CPU, not by the engine {options.engine}"

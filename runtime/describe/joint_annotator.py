@@ -113,3 +113,9 @@ def check_template(template: str) -> None:
         problem = f"the template of labels is {template[:60]!r}"
         hint = f"give a text with {LABEL_FIELD} in it, of at most {TEMPLATE_LETTERS_MAX} letters"
         raise C2TError(problem, hint=hint)
+
+
+def template_refused() -> C2TError:
+    """Why a bundle with a decoder takes no template."""
+    problem = "a template of labels is for a joint space; this bundle's decoder reads captions"
+    return C2TError(problem, hint="leave --label-template or label_template out")

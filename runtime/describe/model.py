@@ -21,7 +21,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_request
 from c2t.runtime.describe.description import Description
-from c2t.runtime.describe.joint_annotator import JointAnnotator
+from c2t.runtime.describe.joint_annotator import JointAnnotator, template_refused
 from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
 from c2t.runtime.describe.vector_model import VectorModel
 from c2t.runtime.engine_protocol import EngineOptions
@@ -160,11 +160,7 @@ class Model(VectorModel):
             CellFileError: The file as a whole cannot be read as counts over known genes.
             EngineError: No engine runs here, or the model is closed.
         """
-        annotator: Annotator | JointAnnotator
-        if self.bundle.manifest.has_decoder:
-            annotator = self.annotator(labels, options)
-        else:
-            annotator = self.joint_annotator(labels, options, label_template)
+        annotator = self.annotator(labels, options, label_template=label_template)
         for doubt in annotator.doubts:
             warnings.warn(doubt, stacklevel=2)
         masses: list[float | None] = []
@@ -175,14 +171,26 @@ class Model(VectorModel):
         for unfit in no_label_fits(masses):
             warnings.warn(unfit, stacklevel=2)
 
-    def annotator(self, labels: Sequence[str], options: AnnotateOptions | None = None) -> Annotator:
+    def annotator(
+        self,
+        labels: Sequence[str],
+        options: AnnotateOptions | None = None,
+        *,
+        label_template: str | None = None,
+    ) -> Annotator | JointAnnotator:
         """An annotator of some labels, over engines that are opened once; threads may share it.
 
+        It compares by the decoder, or in the joint space of a bundle without one.
+
         Raises:
-            C2TError: See `annotate`.
+            C2TError: See `annotate`; or a template where the decoder reads the labels.
             EngineError: No engine runs here, or the model is closed.
         """
         self.bundle.manifest.need_task(ANNOTATE)
+        if not self.bundle.manifest.has_decoder:
+            return self.joint_annotator(labels, options, label_template)
+        if label_template is not None:
+            raise template_refused()
         if options is None:
             mine = self.options
             options = AnnotateOptions(

@@ -56,7 +56,7 @@ def test_commands_that_a_bundle_cannot_do_say_which_it_can(
     assert "(cell2text) cannot search" in done.stderr
     template = run_c2t("annotate", bundle, cells, "--labels", labels, "--label-template", "{label}")
     assert template.returncode == 1
-    assert "--label-template is for a joint space" in template.stderr
+    assert "a template of labels is for a joint space" in template.stderr
     describe = run_c2t("describe", JOINT, cells, "-o", tmp_path / "d.jsonl")
     assert describe.returncode == 1
     assert "it can embed, search and annotate" in describe.stderr

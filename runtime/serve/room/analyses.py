@@ -23,11 +23,9 @@ from c2t.runtime.cells.counted_cells import ReadCells
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader
-from c2t.runtime.describe.annotator import Annotator
 from c2t.runtime.describe.caption_names import CELL_TYPE, label_doubts
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.explainer import Explainer
-from c2t.runtime.describe.joint_annotator import JointAnnotator
 from c2t.runtime.describe.labelled_cell import no_label_fits
 from c2t.runtime.describe.model import Model
 from c2t.runtime.explain.gene_names import GeneNames
@@ -131,7 +129,7 @@ class Analyses:
         """
         with self.turned(unwanted, ANNOTATE):
             cells, warnings = self.read(request.cells, request.settings)
-            annotator = self._annotator(request.labels)
+            annotator = self._room.model.annotator(request.labels)
             results = [
                 label_result(cell, request.top)
                 for cell in self.until(annotator.annotate([cells]), unwanted)
@@ -212,7 +210,7 @@ class Analyses:
             JobCancelled: Nobody wants the answer.
         """
         with self._cell(source, place, unwanted, ANNOTATE) as (_, cell):
-            annotator = self._annotator(labels)
+            annotator = self._room.model.annotator(labels)
             results = [label_result(labelled, top) for labelled in annotator.annotate([cell])]
             unfit = no_label_fits(cell.mass for cell in results)
             response = AnnotateResponse(results, [*annotator.doubts, *unfit])
@@ -220,13 +218,6 @@ class Analyses:
             said = f"labels were compared for {results[0].cell}"
             self.record(asked, response, said, source.name)
         return response
-
-    def _annotator(self, labels: Sequence[str]) -> Annotator | JointAnnotator:
-        """What compares labels with this room's bundle."""
-        model = self._room.model
-        if model.bundle.manifest.has_decoder:
-            return model.annotator(labels)
-        return model.joint_annotator(labels)
 
     @contextmanager
     def _cell(

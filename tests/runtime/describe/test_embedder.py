@@ -165,3 +165,25 @@ def test_model_embeds_searches_and_annotates(tmp_path: Path) -> None:
     ]
     with pytest.raises(EngineError, match="is closed"):
         model.embed(path)
+
+
+def test_a_decoder_takes_no_template() -> None:
+    with (
+        c2t.open(tiny_bundle().bundle.path) as model,
+        pytest.raises(C2TError, match="a template of labels is for a joint space"),
+    ):
+        model.annotator(["T cell"], label_template="{label}")
+
+
+def test_an_anndata_object_gets_labels_of_the_joint_space() -> None:
+    scverse = pytest.importorskip("c2t.runtime.scverse.tl")
+    from cli_process import random_cells
+
+    adata = random_cells(8)
+    labels = ["T cell", "B cell"]
+    with c2t.open(JOINT) as model:
+        with pytest.warns(UserWarning, match="have an error|cells"):
+            scverse.annotate(adata, model, labels)
+        expected = [cell.label for cell in model.annotate(adata, labels)]
+    found = [None if label != label else label for label in adata.obs["c2t_label"]]
+    assert found == expected
