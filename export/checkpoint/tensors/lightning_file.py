@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ _DTYPES: dict[str, tuple[str, torch.dtype]] = {
     "torch.ByteStorage": ("u1", torch.uint8),
     "torch.BoolStorage": ("?", torch.bool),
 }
+# What the standard library raises for archives that are damaged.
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
+    *(OSError, ValueError, OverflowError),
+)
 _HINT = "download or save it again"
 
 
@@ -83,7 +89,7 @@ def read_state_dict(path: Path) -> StateDict:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(path, archive)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         problem = f"cannot read {path}: the file is damaged or was cut short ({error})"
         raise CheckpointError(problem, hint=_HINT) from error
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import zipfile
 from pathlib import Path
 
@@ -138,3 +139,26 @@ def test_refuses_a_view_beyond_its_storage(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match="more than its 6 numbers"):
         read_state_dict(grown)
+
+
+def test_damaged_bytes_are_refused_or_change_only_numbers(tmp_path: Path) -> None:
+    good = tmp_path / "good.ckpt"
+    write_lightning(good, {"w": torch.arange(6.0), "b": torch.ones(3, 2).bfloat16()})
+    content, draw = good.read_bytes(), random.Random(7)
+    bad = tmp_path / "bad.ckpt"
+    refused = 0
+    for _ in range(400):
+        changed = bytearray(content)
+        for _ in range(draw.choice((1, 2, 4))):
+            # Most of them in the pickle and in the archive's directory.
+            changed[draw.choice((draw.randrange(2500), -draw.randrange(1, 2500)))] = draw.randrange(
+                256
+            )
+        bad.write_bytes(changed)
+        try:
+            found = read_state_dict(bad).tensors
+        except CheckpointError:
+            refused += 1
+            continue
+        assert all(tensor.numel() <= 6 for tensor in found.values())
+    assert refused > 50
