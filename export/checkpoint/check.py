@@ -23,6 +23,7 @@ from c2t.runtime.system.progress import progress_bar
 # Numbers that are looked at together: a mask of a large table takes memory.
 BLOCK = 1 << 24
 FLOAT32_BYTES = 4
+POOLING = ("joint", "mlp2x_8t")  # kinds of projectors that make one vector of all genes
 LEAST_DIVISOR = 1e-30  # of a score, which is float32
 
 
@@ -61,6 +62,12 @@ def check_projector(outline: CheckpointOutline, projector: ProjectorConfig) -> N
         CheckpointError: Names the numbers.
     """
     check_fit(outline.encoder, projector, outline.decoder)
+    special = outline.genes.cls_token is not None
+    if projector.kind in POOLING and projector.special_tokens != special:
+        there = "are" if special else "are not"
+        problem = f"the projector {projector.kind} pools genes, and <cls> and <eos> {there} around "
+        problem += f"them, but its special_tokens is {str(projector.special_tokens).lower()}"
+        raise CheckpointError(problem, hint="set it in the config.json of a checkpoint folder")
     check_room(outline, vectors=cell_vectors(projector, outline.top_k))
 
 

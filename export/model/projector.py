@@ -41,7 +41,7 @@ class ProjectorConfig:
     input_width: int  # H of the encoder
     output_width: int  # D of the decoder
     dropout: float = 0.0  # for training only; in `mlp`, > 0 shifts the indices of the second half
-    # mlp: intermediate_size; qformer: hidden_size of its BERT
+    # mlp: intermediate_size; qformer: hidden_size of its BERT; mlp2x_8t: size of the joint space
     hidden: int = 0
     bias: bool = True  # mlp
     # perceiver and qformer
@@ -56,7 +56,7 @@ class ProjectorConfig:
     queries: int = 0
     layers: int = 0
     cross_every: int = 0  # every how many layers, from the first on, the rows are read
-    # joint
+    # joint and mlp2x_8t
     pooling: str = "mean"  # over the genes, or "cls": the first row
     special_tokens: bool = False  # whether <cls> and <eos> stand around the genes
 

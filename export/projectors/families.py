@@ -18,7 +18,7 @@ from torch import Tensor
 
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.projector import NOTHING_STATED, Projector, ProjectorConfig, ProjectorFacts
-from c2t.export.projectors import joint, mlp, perceiver, qformer
+from c2t.export.projectors import joint, mlp, mlp2x, perceiver, qformer
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
 
@@ -87,6 +87,17 @@ FAMILIES = {
         size=perceiver.size,
         preset=perceiver.preset,
         write_nodes=perceiver.write_nodes,
+    ),
+    "mlp2x_8t": ProjectorFamily(
+        module=mlp2x.Mlp2xProjector,
+        marks=mlp2x.MARKS,
+        config_from_shapes=mlp2x.config_from_shapes,
+        check_config=mlp2x.check_config,
+        buffers=mlp2x.buffers,
+        vectors=mlp2x.vectors,
+        size=mlp2x.size,
+        preset=mlp2x.preset,
+        write_nodes=mlp2x.write_nodes,
     ),
     "joint": ProjectorFamily(
         module=joint.JointProjector,
