@@ -19,10 +19,9 @@ import llama_cpp
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
-from c2t.export.peers.gguf_file import check_architecture, write_gguf
+from c2t.export.peers.gguf_file import write_gguf
 from c2t.export.projectors.families import cell_vectors
 from c2t.kernels.native import core_count
 from c2t.runtime.system.errors import EngineError
@@ -36,35 +35,33 @@ class LlamaCpp:
     """A decoder with llama.cpp: one sequence.
 
     Args:
-        decoder: Its weights, in float32.
+        path: Of `write_gguf`; once opened, the file stays mapped.
+        vocabulary: Rows of its text token table.
         capacity: Most tokens of a prompt and its text.
         threads: Threads; None: all cores.
-        quantised: Q8_0 weights and llama.cpp's default cache, not float32.
+        quantised: llama.cpp's default cache, not one in float32.
 
     Raises:
-        EngineError: llama.cpp is not compared with such a decoder, or cannot open it.
+        EngineError: llama.cpp cannot open it.
     """
 
     def __init__(
         self,
-        decoder: PreTrainedModel,
+        path: Path,
         *,
+        vocabulary: int,
         capacity: int,
         threads: int | None = None,
         quantised: bool = False,
     ) -> None:
         self.name = "llama.cpp Q8_0" if quantised else "llama.cpp"
-        check_architecture(decoder)
-        self._vocabulary = int(decoder.config.vocab_size)
+        self._vocabulary = vocabulary
         self._length = 0
         llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         model_settings = llama_cpp.llama_model_default_params()
         model_settings.n_gpu_layers = 0
-        with tempfile.TemporaryDirectory() as folder:  # once opened, the file stays mapped
-            path = Path(folder) / "decoder.gguf"
-            write_gguf(decoder, path, quantised=quantised)
-            self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_settings)
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_settings)
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = settings.n_batch = settings.n_ubatch = capacity
         if not quantised:
@@ -143,7 +140,16 @@ class LlamaCppDecoder(LlamaCpp):
         self._table = decoder.get_input_embeddings().weight.detach()
         rows = cell_vectors(loaded.model.projector.config, loaded.model.top_k)
         capacity = len(prompt.prefix_ids) + rows + len(prompt.suffix_ids) + ROOM
-        super().__init__(decoder, capacity=capacity, threads=threads, quantised=quantised)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "decoder.gguf"
+            write_gguf(decoder, path, quantised=quantised)
+            super().__init__(
+                path,
+                vocabulary=int(decoder.config.vocab_size),
+                capacity=capacity,
+                threads=threads,
+                quantised=quantised,
+            )
 
     def prefill(
         self, prefix: Sequence[int], vectors: NDArray[np.float32], suffix: Sequence[int]

@@ -92,7 +92,7 @@ def _measure(request: dict[str, Any]) -> dict[str, float]:
         raise EngineError(description.error)
     done = time.time()
     first = sum(
-        clock.seconds[stage] - before.get(stage, 0.0)
+        clock.seconds.get(stage, 0.0) - before.get(stage, 0.0)
         for stage in ("embed", "encoder", "projector", "prefill")
     )
     size = bundle.bytes
