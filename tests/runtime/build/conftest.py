@@ -13,7 +13,6 @@ from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_q
 from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.ranges.linears import StoredGraph
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.bundle.precision import Precision
 
 
@@ -31,7 +30,7 @@ def write_quantised(source: Bundle, folder: Path, precision: str = "int8") -> Bu
                 for linear in StoredGraph(source.file(name)).linears()
             }
         )
-        for name in GRAPHS
+        for name in source.manifest.graphs
     }
     folder.mkdir()
     complete_manifest(write_quantised_bundle(source, folder, recipes, precision=precision))
