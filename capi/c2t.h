@@ -109,8 +109,9 @@ C2T_API int32_t c2t_close(c2t_service *service);
 C2T_API const char *c2t_service_info(const c2t_service *service, const char *key);
 
 /* Cells to describe and how. Settings (c2t_request_set) are those of the service's `settings`:
- *   max_new_tokens, num_beams, no_repeat_ngram_size, drafts ("true" or "false"), counts_are
- *   ("auto", "counts", "log1p", "normalized"), min_coverage, organism
+ *   max_new_tokens, num_beams, no_repeat_ngram_size, repetition_penalty, temperature, top_k, top_p,
+ *   seed, drafts ("true" or "false"), counts_are ("auto", "counts", "log1p", "normalized"),
+ *   min_coverage, organism
  * A value of "" takes a setting away. The service judges values. */
 C2T_API int32_t c2t_request_new(c2t_request **request);
 C2T_API int32_t c2t_request_set(c2t_request *request, const char *key, const char *value);

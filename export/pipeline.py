@@ -236,7 +236,12 @@ def golden_cells(loaded: LoadedCheckpoint, sequences: Sequence[list[int]]) -> Go
     cells = []
     with progress_bar("expected texts", len(sequences), unit="cells") as advance:
         for sequence in sequences:
-            ids = loaded.model.generate(torch.tensor(sequence), loaded.prompt, loaded.generation)
+            ids = loaded.model.generate(
+                torch.tensor(sequence),
+                loaded.prompt,
+                loaded.generation,
+                tokenizer=loaded.tokenizer,
+            )
             text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
             cells.append(GoldenCell(gene_tokens=tuple(sequence), token_ids=tuple(ids), text=text))
             advance(1)

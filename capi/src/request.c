@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define SETTING_NAMES                                                                             \
-    "settings: max_new_tokens, num_beams, no_repeat_ngram_size, drafts, counts_are, "             \
-    "min_coverage, organism"
+    "settings: max_new_tokens, num_beams, no_repeat_ngram_size, repetition_penalty, "             \
+    "temperature, top_k, top_p, seed, drafts, counts_are, min_coverage, organism"
 
 typedef enum { NUMBER, WORD, TEXT } kind;
 
@@ -16,8 +16,9 @@ static const struct {
     kind kind;
 } known[C2T_SETTINGS] = {
     {"max_new_tokens", NUMBER}, {"num_beams", NUMBER}, {"no_repeat_ngram_size", NUMBER},
-    {"drafts", WORD},           {"counts_are", TEXT},  {"min_coverage", NUMBER},
-    {"organism", TEXT},
+    {"repetition_penalty", NUMBER}, {"temperature", NUMBER}, {"top_k", NUMBER},
+    {"top_p", NUMBER},          {"seed", NUMBER},      {"drafts", WORD},
+    {"counts_are", TEXT},       {"min_coverage", NUMBER}, {"organism", TEXT},
 };
 
 int32_t c2t_request_new(c2t_request **request) {

@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-#define C2T_SETTINGS 7
+#define C2T_SETTINGS 12
 
 typedef struct {
     size_t offset; /* of the gene's JSON string in `cells`; 0: none */

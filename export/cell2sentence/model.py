@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2t.export.model.model import generation_config
 from c2t.runtime.bundle.manifest import Generation
@@ -27,12 +27,19 @@ class SentenceModel(nn.Module):
         return rows
 
     @torch.no_grad()
-    def generate(self, token_ids: Tensor, generation: Generation) -> list[int]:
+    def generate(
+        self,
+        token_ids: Tensor,
+        generation: Generation,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> list[int]:
         """The text that Hugging Face `generate` writes behind a prompt.
 
         Args:
             token_ids: [T] int64, the whole prompt.
             generation: Limits, beams and end tokens.
+            tokenizer: Must be given where there are stop strings.
 
         Returns:
             The new text tokens exactly as `generate` gives them: the end token is kept.
@@ -42,5 +49,6 @@ class SentenceModel(nn.Module):
             attention_mask=torch.ones(1, len(token_ids), dtype=torch.long),
             generation_config=generation_config(generation),
             use_model_defaults=False,
+            tokenizer=tokenizer,
         )
         return [int(token) for token in tokens[0, len(token_ids) :]]

@@ -17,7 +17,8 @@ from c2t.export.model.model import check_fit, layers_needed
 from c2t.export.model.projector import ProjectorConfig
 from c2t.export.projectors.families import build_projector, cell_vectors
 from c2t.runtime.bundle.manifest import Generation
-from c2t.runtime.system.errors import CheckpointError
+from c2t.runtime.generation.stop_strings import check_stop_strings
+from c2t.runtime.system.errors import C2TError, CheckpointError
 from c2t.runtime.system.progress import progress_bar
 
 # Numbers that are looked at together: a mask of a large table takes memory.
@@ -52,6 +53,13 @@ def check_generation(generation: Generation) -> None:
     _check_least("max_new_tokens", generation.max_new_tokens, 1)
     _check_least("num_beams", generation.num_beams, 1)
     _check_least("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0)
+    if not 0 < generation.repetition_penalty < math.inf:
+        problem = f"repetition_penalty is {generation.repetition_penalty}"
+        raise CheckpointError(problem, hint="pass --repetition-penalty above 0; 1 changes nothing")
+    try:
+        check_stop_strings(generation.stop_strings)
+    except C2TError as error:
+        raise CheckpointError(error.problem, hint="pass --stop") from error
     _check_beams(generation)
 
 

@@ -154,6 +154,14 @@ class CheckpointOptions:
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent of the length in the score of a beam.")
     ] = None
+    # Default: 1, which changes nothing.
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Default penalty of tokens that came before; 1: none.")
+    ] = None
+    stop_strings: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="A text ends with it. Several may be given."),
+    ] = None
     ignore_generation_config: Annotated[
         bool,
         typer.Option(

@@ -6,7 +6,12 @@ lengths), because the output of a padded batch would depend on its neighbours.
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.runtime.bundle.manifest import Generation, Prompt
@@ -121,13 +126,21 @@ class Cell2TextModel(nn.Module):
         return logits
 
     @torch.no_grad()
-    def generate(self, gene_tokens: Tensor, prompt: Prompt, generation: Generation) -> list[int]:
+    def generate(
+        self,
+        gene_tokens: Tensor,
+        prompt: Prompt,
+        generation: Generation,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> list[int]:
         """Describe one cell with Hugging Face `generate`.
 
         Args:
             gene_tokens: [S] int64.
             prompt: Text tokens around the run of placeholders.
             generation: Limits, beams and end tokens.
+            tokenizer: Must be given where there are stop strings.
 
         Returns:
             The new text tokens exactly as `generate` gives them: the end token is kept.
@@ -139,6 +152,7 @@ class Cell2TextModel(nn.Module):
             generation_config=generation_config(generation),
             # Defaults that ship with a Llama (temperature, top_p) must not leak in.
             use_model_defaults=False,
+            tokenizer=tokenizer,
         )
         return [int(token) for token in tokens[0]]
 
@@ -177,7 +191,10 @@ def layers_needed(layers: int, emb_layer: int) -> int:
 
 
 def generation_config(generation: Generation) -> GenerationConfig:
-    """The same settings for Hugging Face `generate`."""
+    """The same settings for Hugging Face `generate`, without drawing.
+
+    With stop strings, `generate` wants the tokenizer as well.
+    """
     end = list(generation.eos_token_ids)
     beams: dict[str, float | bool | str] = {}
     if generation.num_beams > 1:  # `generate` warns about beam settings without beams
@@ -189,6 +206,8 @@ def generation_config(generation: Generation) -> GenerationConfig:
         max_new_tokens=generation.max_new_tokens,
         num_beams=generation.num_beams,
         no_repeat_ngram_size=generation.no_repeat_ngram_size,
+        repetition_penalty=float(generation.repetition_penalty),
+        stop_strings=list(generation.stop_strings) or None,
         do_sample=False,
         eos_token_id=end or None,
         # Never emitted for a batch of one, but `generate` wants one to be named.

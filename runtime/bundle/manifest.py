@@ -22,6 +22,8 @@ MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.json"
 # The time of a beam search grows with the square of its beams; nobody uses more than some dozens.
 BEAMS_MAX = 1024
+STOPS_MAX = 16  # stop strings
+STOP_LETTERS_MAX = 256
 ENCODER_GRAPHS = ("encoder.onnx", "projector.onnx")
 DECODER_GRAPH = "decoder.onnx"
 # Graphs of a bundle with encoder and decoder; `Manifest.graphs` has those that a bundle has.
@@ -131,7 +133,12 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """Generation settings with the meaning they have in Hugging Face `generate`, no sampling."""
+    """Generation settings with the meaning they have in Hugging Face `generate`.
+
+    `repetition_penalty` and `no_repeat_ngram_size` count the tokens that `generate` would see:
+    those of the text, and before them those of a prompt of text tokens only. A prompt that holds
+    vectors reaches `generate` as `inputs_embeds`, without tokens, so none of it counts.
+    """
 
     max_new_tokens: int = 100
     num_beams: int = 1
@@ -139,6 +146,18 @@ class Generation:
     early_stopping: bool | Literal["never"] = True
     length_penalty: float = 1.0
     eos_token_ids: tuple[int, ...] = ()
+    # The first bundles do not state what follows (`c2t.runtime.bundle.stated_settings`).
+    repetition_penalty: float = 1.0
+    stop_strings: tuple[str, ...] = ()
+    temperature: float = 0.0  # 0: the most probable token; else drawn
+    top_k: int = 0  # of drawn tokens; 0: all
+    top_p: float = 1.0  # of drawn tokens; 1: all
+    seed: int = 0  # of drawn tokens; see `c2t.runtime.generation.drawn_choices`
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether the engine's own choice of a token is not enough."""
+        return self.repetition_penalty != 1 or self.temperature > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +252,7 @@ class Manifest(
     family: str = FAMILIES[0]  # one of `FAMILIES`
     tasks: tuple[str, ...] = CELL2TEXT_TASKS  # of `c2t.runtime.bundle.tasks.TASKS`
     template: Template = ()  # the prompt of a bundle whose prompts are texts; else empty
+    question: str = ""  # what the template's {question} says where nobody asks
     gene_sentence: GeneSentence | None = None  # the cell becomes text
     joint_space: JointSpace | None = None
 

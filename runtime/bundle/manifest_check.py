@@ -13,6 +13,8 @@ from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
     DECODER_GRAPH,
     FAMILIES,
+    STOP_LETTERS_MAX,
+    STOPS_MAX,
     TEXT_GRAPH,
     Decoder,
     Encoder,
@@ -22,7 +24,7 @@ from c2t.runtime.bundle.manifest import (
     Manifest,
 )
 from c2t.runtime.bundle.precision import Precision
-from c2t.runtime.bundle.tasks import NEEDS, TASKS
+from c2t.runtime.bundle.tasks import ANNOTATE, ASK, DESCRIBE, NEEDS, TASKS
 from c2t.runtime.bundle.template import (
     FixedIds,
     TextPart,
@@ -162,6 +164,7 @@ def _decoder(m: Manifest, decoder: Decoder, generation: Generation) -> Iterator[
     yield from _outside("generation.eos_token_ids", generation.eos_token_ids, words)
     if generation.no_repeat_ngram_size < 0:
         yield f"generation.no_repeat_ngram_size is {generation.no_repeat_ngram_size}"
+    yield from _drawing(generation)
     table, stated = decoder.token_embedding, (words, decoder.hidden_size)
     if table.shape != stated:
         yield f"the text token table is {table.shape}, the manifest says {stated}"
@@ -190,8 +193,11 @@ def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:
     if places != int(m.has_encoder):
         yield f"template has {places} places of cell vectors"
     fields, sentence = template_fields(m.template), m.gene_sentence
-    if ("genes" in fields) != (sentence is not None):
-        yield "template's field {genes} and gene_sentence do not come together"
+    yield from _asking(m, fields)
+    if bool(fields & {"genes", "cells"}) != (sentence is not None):
+        yield "template's field {genes} or {cells} and gene_sentence do not come together"
+    if {"genes", "cells"} <= fields:
+        yield "template has both {genes} and {cells}"
     if sentence is None:
         if of_cell := sorted(fields & {"count", "organism"}):
             yield f"template's field {of_cell[0]} needs a gene_sentence"
@@ -202,6 +208,19 @@ def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:
     for text in (sentence.separator, *sentence.organisms, *sentence.organisms.values()):
         if not 0 < len(text) <= TEXT_MAX:
             yield f"gene_sentence has a text of {len(text):,} letters"
+
+
+def _asking(m: Manifest, fields: frozenset[str]) -> Iterator[str]:
+    """Tasks that the fields of a template do not allow."""
+    if ASK in m.tasks and "question" not in fields:
+        yield "tasks: it cannot ask without a {question} in its template"
+    for task in (DESCRIBE, ANNOTATE):
+        if task in m.tasks and fields & {"cells", "labels"}:
+            yield f"tasks: it cannot {task} with a template of several cells or of labels"
+        if task in m.tasks and "question" in fields and not m.question:
+            yield f"tasks: it cannot {task} without a question for its template"
+    if len(m.question) > TEXT_MAX:
+        yield f"question has {len(m.question):,} letters"
 
 
 def _joint_space(m: Manifest, space: JointSpace) -> Iterator[str]:
@@ -247,3 +266,20 @@ def _others(m: Manifest) -> Iterator[str]:
         yield f"format_version is {m.format_version}"
     if m.precision not in list(Precision):
         yield f"precision is {m.precision!r}, none of {', '.join(Precision)}"
+
+
+def _drawing(generation: Generation) -> Iterator[str]:
+    """Settings that no text can be written with."""
+    for name, fits in (
+        ("repetition_penalty", 0 < generation.repetition_penalty < math.inf),
+        ("temperature", 0 <= generation.temperature < math.inf),
+        ("top_k", generation.top_k >= 0),
+        ("top_p", 0 < generation.top_p <= 1),
+        ("seed", generation.seed >= 0),
+    ):
+        if not fits:
+            yield f"generation.{name} is {getattr(generation, name)}"
+    if len(generation.stop_strings) > STOPS_MAX:
+        yield f"generation.stop_strings are {len(generation.stop_strings)}"
+    if not all(0 < len(string) <= STOP_LETTERS_MAX for string in generation.stop_strings):
+        yield "generation.stop_strings has an empty or a very long one"

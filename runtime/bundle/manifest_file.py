@@ -11,6 +11,7 @@ import msgspec
 
 from c2t.runtime.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest
 from c2t.runtime.bundle.manifest_check import check_manifest
+from c2t.runtime.bundle.stated_settings import stated_settings
 from c2t.runtime.system.checked_read import decode_json, json_bytes
 from c2t.runtime.system.errors import BundleError
 
@@ -63,6 +64,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     for name, default in _DEFAULTS.items():
         if document[name] == default:
             del document[name]
+    if manifest.has_decoder:
+        document["generation"] = stated_settings(manifest.generation)
     (folder / MANIFEST_NAME).write_bytes(json_bytes(document))
 
 

@@ -9,7 +9,7 @@ special tokens: only fixed ids are special.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -18,8 +18,11 @@ from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.system.errors import C2TError
 
 # What a text can have filled in. genes: the gene sentence. count: how many genes it has. organism:
-# of the cell. question: of the user.
-FIELDS = ("genes", "count", "organism", "question")
+# of the cell. question: of the user. cells: the gene sentences of several cells, a line each.
+# labels: those that a question lets choose from, a line each.
+FIELDS = ("genes", "count", "organism", "question", "cells", "labels")
+# A line of the field {cells}, as in CellPuzzles (Cell-o1; Fang et al., 2025, arXiv 2506.02911).
+CELL_LINE = "Cell {number}: {genes}"
 _FIELD = re.compile(r"\{([a-z_]+)\}", re.ASCII)
 
 
@@ -76,6 +79,19 @@ class VectorPlace(
 
 TemplatePart = FixedIds | TextPart | VectorPlace
 Template = tuple[TemplatePart, ...]
+
+
+def cell_lines(cells: Sequence[Sequence[str]], separator: str) -> str:
+    """What several cells fill into the field {cells}.
+
+    Args:
+        cells: The genes of each, the highest first.
+        separator: Between two genes.
+    """
+    return "\n".join(
+        CELL_LINE.format(number=number, genes=separator.join(genes))
+        for number, genes in enumerate(cells, 1)
+    )
 
 
 def longest_prompt(template: Template, vectors: int) -> int:

@@ -98,6 +98,28 @@ PartOption = Annotated[
 ]
 MaxNewTokensOption = Annotated[int | None, typer.Option(min=1, help="Longest text, in tokens.")]
 NumBeamsOption = Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")]
+RepetitionPenaltyOption = Annotated[
+    float | None,
+    typer.Option(help="Divides the logits of tokens that came before: 1.2 repeats less; 1: off."),
+]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option("--stop", help="A text ends once it says this. Several may be given."),
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(help="Draw tokens at random; the higher, the freer. 0: the most probable ones."),
+]
+TopKOption = Annotated[
+    int | None, typer.Option(help="Draw from so many tokens only; needs --temperature. 0: all.")
+]
+TopPOption = Annotated[
+    float | None,
+    typer.Option(help="Draw from the tokens that have so much of the probability; 1: all."),
+]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, help="Of drawn texts: the same seed, the same texts.")
+]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Cells written at the same time.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")]
 LabelMapOption = Annotated[

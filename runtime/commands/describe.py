@@ -31,8 +31,14 @@ from c2t.runtime.command_line.options import (
     OrganismOption,
     OrthologuesOption,
     PartOption,
+    RepetitionPenaltyOption,
+    SeedOption,
     SpeciesOption,
+    StopOption,
+    TemperatureOption,
     ThreadsOption,
+    TopKOption,
+    TopPOption,
     TrustOption,
 )
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
@@ -103,6 +109,12 @@ def describe(
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(min=0, help="Size of n-grams that may not repeat; 0: off.")
     ] = None,
+    repetition_penalty: RepetitionPenaltyOption = None,
+    stop: StopOption = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    seed: SeedOption = None,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
     drafts: Annotated[
@@ -225,6 +237,12 @@ def describe(
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            repetition_penalty=repetition_penalty,
+            stop_strings=tuple(stop) if stop else None,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
             threads=threads,
             batch_size=batch_size,
             drafts=drafts,

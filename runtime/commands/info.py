@@ -135,12 +135,20 @@ def _generation(m: Manifest) -> list[tuple[str, str]]:
     settings = m.generation
     beams = settings.num_beams
     ngrams = settings.no_repeat_ngram_size
-    return [
-        ("search", "greedy" if beams == 1 else f"{beams} beams"),
+    search = "greedy" if beams == 1 else f"{beams} beams"
+    if settings.temperature > 0:
+        search = f"drawn at temperature {settings.temperature:g}"
+    rows = [
+        ("search", search),
         ("new tokens", f"at most {settings.max_new_tokens}"),
         ("repeats", f"no {ngrams} tokens twice" if ngrams else "allowed"),
         ("end tokens", ", ".join(map(str, settings.eos_token_ids)) or "none"),
     ]
+    if settings.repetition_penalty != 1:
+        rows.append(("penalty", f"{settings.repetition_penalty:g} of tokens that came before"))
+    if settings.stop_strings:
+        rows.append(("stop strings", ", ".join(map(repr, settings.stop_strings))))
+    return rows
 
 
 def _unsure(rule: UnsureRule) -> list[tuple[str, str]]:

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import BEAMS_MAX, Generation
+from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
@@ -25,6 +25,7 @@ from c2t.runtime.describe.cell_vectors import TokenLimits, token_limits
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
+from c2t.runtime.describe.text_settings import CHOSEN, chosen_settings
 from c2t.runtime.describe.unsure import unsure_mark
 from c2t.runtime.describe.worker import Worker, cache_capacity
 from c2t.runtime.engine_protocol import EngineOptions, Float32
@@ -51,6 +52,12 @@ class DescribeOptions:
         max_new_tokens: Longest text, in text tokens.
         num_beams: 1 is greedy search.
         no_repeat_ngram_size: 0 bans nothing.
+        repetition_penalty: 1 changes nothing.
+        stop_strings: A text ends with the token that completes one of them.
+        temperature: 0 writes the most probable tokens; above 0 they are drawn.
+        top_k: Draw from so many tokens only; 0: all.
+        top_p: Draw from those tokens only that together have so much of the probability.
+        seed: The same seed draws the same texts, whatever else is described beside them.
         threads: Threads to use; None: all cores. A large model uses all of them in each step. A
             small one describes cells in each of them.
         batch_size: Cells that are written at the same time (greedy search), and the most cells of
@@ -67,6 +74,12 @@ class DescribeOptions:
     max_new_tokens: int | None = None
     num_beams: int | None = None
     no_repeat_ngram_size: int | None = None
+    repetition_penalty: float | None = None
+    stop_strings: tuple[str, ...] | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
     threads: int | None = None
     batch_size: int = 8
     drafts: bool = True
@@ -154,14 +167,18 @@ class Describer:
         """What a cell's tokens must be."""
         return token_limits(self._bundle.manifest)
 
-    def write(self, vectors: Float32) -> str | None:
+    def write(self, vectors: Float32, *, name: str = "") -> str | None:
         """The text of cell vectors [K, D], which need not be one cell's; None if none is written.
+
+        Args:
+            vectors: The vectors.
+            name: Of the text, where it is drawn.
 
         Raises:
             EngineError: The engine fails, and has never worked.
         """
         with self.worker() as worker:
-            return worker.write(vectors)
+            return worker.write(vectors, name=name)
 
     def profile(self) -> Profile:
         """What the work so far cost, stage by stage; the times of workers add up."""
@@ -309,27 +326,13 @@ def generation_settings(defaults: Generation, options: DescribeOptions) -> Gener
     """The bundle's settings with the caller's in their place.
 
     Raises:
-        C2TError: A number that is too small or too large.
+        C2TError: See `c2t.runtime.describe.text_settings.chosen_settings`; a `batch_size` that is
+            too small or too large.
     """
-    generation = defaults
-    if options.max_new_tokens is not None:
-        generation = replace(generation, max_new_tokens=options.max_new_tokens)
-    if options.num_beams is not None:
-        generation = replace(generation, num_beams=options.num_beams)
-    if options.no_repeat_ngram_size is not None:
-        generation = replace(generation, no_repeat_ngram_size=options.no_repeat_ngram_size)
-    for name, value, least, most in (
-        ("max_new_tokens", generation.max_new_tokens, 1, None),
-        ("num_beams", generation.num_beams, 1, BEAMS_MAX),
-        ("no_repeat_ngram_size", generation.no_repeat_ngram_size, 0, None),
-        ("batch_size", options.batch_size, 1, ROWS_MAX),
-    ):
-        if value < least:
-            problem = f"{name} is {value}"
-            raise C2TError(problem, hint=f"give a number of at least {least}")
-        if most is not None and value > most:
-            problem = f"{name} is {value:,}"
-            raise C2TError(problem, hint=f"give a number of at most {most:,}")
+    generation = chosen_settings(defaults, {name: getattr(options, name) for name in CHOSEN})
+    if not 1 <= options.batch_size <= ROWS_MAX:
+        problem = f"batch_size is {options.batch_size:,}"
+        raise C2TError(problem, hint=f"give a number from 1 to {ROWS_MAX:,}")
     return generation
 
 

@@ -16,7 +16,7 @@ from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.describer import Describer
-from c2t.runtime.engine_protocol import Float32
+from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.system.errors import C2TError
 
 # Cells of a group that its mean is made of, spread evenly: more hardly change a mean.
@@ -62,10 +62,15 @@ def write_mean_texts(
     Returns:
         Texts in the order of the groups; None where no cell can be encoded, or the engine fails.
     """
+    limits = describer.limits
     texts: list[str | None] = []
-    for places in groups:
-        vectors = list(_cell_vectors(describer, _tokens(reader, _spread(places))))
-        written = describer.write(mean_vectors(vectors)) if vectors else None
+    for number, places in enumerate(groups):
+        tokens = [each for each in group_tokens(reader, places) if not check_tokens(each, limits)]
+        found = vectors_of(describer.engines, tokens, describer.options.batch_size)
+        vectors = [each for _, each in found if not isinstance(each, str)]
+        written = None
+        if vectors:
+            written = describer.write(mean_vectors(vectors), name=f"group {number}")
         texts.append(written)
         advance(1)
     return texts
@@ -77,9 +82,14 @@ def _spread(places: Sequence[int]) -> list[int]:
     return [places[int(number * step)] for number in range(min(len(places), CELLS_OF_MEAN))]
 
 
-def _tokens(reader: CellReader, places: Sequence[int]) -> Iterator[GeneTokenArray]:
-    """Gene tokens of the cells at some places that have any."""
-    wanted = np.asarray(places)
+def group_tokens(reader: CellReader, places: Sequence[int]) -> Iterator[GeneTokenArray]:
+    """Gene tokens of the cells that a group's mean is made of, as far as they have any.
+
+    Args:
+        reader: Reads them.
+        places: Of the group's cells, increasing.
+    """
+    wanted = np.asarray(_spread(places))
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > GAP) + 1):
         first, stop = int(run[0]), int(run[-1]) + 1
         (chunk,) = reader.chunks(first, stop, chunk_cells=stop - first)
@@ -88,15 +98,28 @@ def _tokens(reader: CellReader, places: Sequence[int]) -> Iterator[GeneTokenArra
                 yield chunk.tokens[place]
 
 
-def _cell_vectors(describer: Describer, cells: Iterator[GeneTokenArray]) -> Iterator[Float32]:
-    """Cell vectors [K, D] of cells; one that the encoder does not take is left out."""
-    limits, encoder = describer.limits, describer.engines.encoder
-    usable = [tokens for tokens in cells if not check_tokens(tokens, limits)]
-    for batch in equal_lengths(usable, describer.options.batch_size):
-        tokens = np.stack([usable[index] for index in batch]).astype(np.int32, copy=False)
-        try:
-            with describer.engines.exclusive():
-                vectors = encoder.encode(tokens)
-        except C2TError:
-            continue
-        yield from (of_cell for of_cell in vectors if np.isfinite(of_cell).all())
+def vectors_of(
+    engines: Engines, cells: Sequence[GeneTokenArray], batch_size: int
+) -> Iterator[tuple[int, Float32 | str]]:
+    """Cell vectors [K, D] of usable cells, in batches of equal length.
+
+    Yields:
+        Place of the cell, and its vectors, or why there are none.
+    """
+    for batch in equal_lengths(cells, batch_size):
+        yield from zip(batch, _encoded(engines, [cells[index] for index in batch]), strict=True)
+
+
+def _encoded(engines: Engines, cells: list[GeneTokenArray]) -> list[Float32 | str]:
+    """Cells of equal length; if they fail, one by one."""
+    try:
+        with engines.exclusive():
+            vectors = engines.encoder.encode(np.stack(cells).astype(np.int32, copy=False))
+    except C2TError as error:
+        if len(cells) == 1:
+            return [error.problem]
+        return [each for cell in cells for each in _encoded(engines, [cell])]
+    return [
+        v.copy() if np.isfinite(v).all() else "the encoder's vectors are not finite"
+        for v in vectors  # the encoder may use its memory again
+    ]

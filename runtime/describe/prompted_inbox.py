@@ -134,7 +134,7 @@ class PromptedInbox:
         """Compute cell vectors of a batch; one that fails is tried again cell by cell."""
         if self._gene_input is None:
             prompts = self._prompts
-            ready.extend(PromptedCell(c.key, prompts.of_tokens(c.tokens)) for c in cells)
+            ready.extend(PromptedCell(c.key, prompts.of_tokens(c.tokens), c.name) for c in cells)
             return
         try:
             tokens = np.stack([cell.tokens for cell in cells]).astype(np.int32, copy=False)
@@ -155,7 +155,8 @@ class PromptedInbox:
             return
         self._watch.worked()
         for place, (cell, of_cell) in enumerate(zip(cells, vectors, strict=True)):
-            ready.append(PromptedCell(cell.key, self._prompts.of_vectors(of_cell)))
+            prompt = self._prompts.of_vectors(of_cell)
+            ready.append(PromptedCell(cell.key, prompt, cell.name))
             if cell.embed and hidden is not None:
                 embedding = embedding_of(cell.tokens, hidden[place], self._gene_input)
                 self._embeddings[cell.key] = embedding

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.unsure_rule import UnsureRule
+from c2t.runtime.describe.text_settings import later_settings
 from c2t.runtime.system.errors import C2TError
 
 AUTO = "auto"
 # Settings that change how sure a model is of its own text.
 SETTINGS = ("num_beams", "no_repeat_ngram_size")
+DRAWN = ("repetition_penalty", "temperature", "top_k", "top_p")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,10 @@ def other_settings(mark: UnsureMark, generation: Generation) -> str | None:
         return None
     now = text_settings(generation)
     fitted = mark.rule.generation
+    for name in DRAWN:  # rules state them only where they change something
+        default = str(getattr(Generation(), name))
+        if fitted.get(name, default) != now.get(name, default):
+            now, fitted = {name: default, **now}, {name: default, **fitted}
     changed = [f"{name} {fitted[name]}" for name in now if fitted.get(name, now[name]) != now[name]]
     if not changed:
         return None
@@ -121,4 +127,6 @@ def other_settings(mark: UnsureMark, generation: Generation) -> str | None:
 
 def text_settings(generation: Generation) -> dict[str, str]:
     """The settings that change how sure a model is, as a rule states them."""
-    return {name: str(getattr(generation, name)) for name in SETTINGS}
+    later = later_settings(generation)
+    drawn = {name: str(later[name]) for name in DRAWN if name in later}
+    return {name: str(getattr(generation, name)) for name in SETTINGS} | drawn

@@ -62,7 +62,7 @@ def verify_golden_cells(bundle: Bundle, engine: str = EngineName.auto) -> Verifi
     """
     golden = bundle.golden.cells
     _check_golden(bundle, golden)
-    describer = Describer(bundle, DescribeOptions(engine=engine))
+    describer = Describer(bundle, DescribeOptions(engine=engine, temperature=0.0))
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden])
     described = tracked("verifying", describer.describe([chunk]), len(golden), unit="cells")
     return Verification(

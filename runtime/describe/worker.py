@@ -7,7 +7,6 @@ batch, however long the file is, and stopping early stops everything.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from c2t.runtime.describe.engine_watch import EngineWatch
 from c2t.runtime.describe.inbox import ChunkInbox, Inbox, WaitingCell
 from c2t.runtime.describe.prompted_inbox import PromptedInbox
 from c2t.runtime.describe.unsure import UnsureMark
+from c2t.runtime.describe.written_text import WrittenText
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.fields.reader import FieldReader, Fields
 from c2t.runtime.generation.beam_search import BeamSearch
@@ -40,6 +40,7 @@ from c2t.runtime.generation.sequence import (
     GenerationFailure,
     PromptedCell,
 )
+from c2t.runtime.generation.stop_strings import StopStrings
 from c2t.runtime.system.errors import BundleError
 from c2t.runtime.system.timing import StageClock
 
@@ -88,10 +89,17 @@ class Worker:
         prompts = PromptRunner(decoder, self._prompts.beginning, clock)
         longest_draft = drafter.longest if drafter else 0
         capacity = cache_capacity(bundle.manifest, generation, draft=longest_draft)
+        strings = generation.stop_strings
+        stops = StopStrings(strings, self._tokenizer) if strings else None
         self._search: GreedySearch | BeamSearch
         if generation.num_beams > 1:
             self._search = BeamSearch(
-                decoder, prompts, generation=generation, capacity=capacity, clock=clock
+                decoder,
+                prompts,
+                generation=generation,
+                capacity=capacity,
+                stops=stops,
+                clock=clock,
             )
         else:
             self._search = GreedySearch(
@@ -101,6 +109,7 @@ class Worker:
                 rows=batch_size,
                 capacity=capacity,
                 drafter=drafter,
+                stops=stops,
                 clock=clock,
             )
 
@@ -140,24 +149,56 @@ class Worker:
             key, outcome = following
             yield key, self._finish(*prompts.pop(key), outcome)
 
-    def write(self, vectors: Float32) -> str | None:
+    def write(self, vectors: Float32, *, name: str = "") -> str | None:
         """The text of cell vectors [K, D], which need not be one cell's; None if none is written.
+
+        Args:
+            vectors: The vectors.
+            name: Of the text, see `c2t.runtime.generation.drawn_choices`.
 
         Raises:
             EngineError: The engine has failed for the first few, so it is at fault, not they.
         """
-        text: str | None = None
-        with self.engines.exclusive():
-            cell = PromptedCell(0, self._prompts.of_vectors(vectors))
-            outcomes = list(self._search.run(FixedCells([cell])))
-        for _, outcome in outcomes:
-            if isinstance(outcome, GenerationFailure):
-                self._decoder_watch.failed(outcome.error)
-                continue
-            self._decoder_watch.worked()
-            with contextlib.suppress(BundleError):
-                text = decode_text(self._tokenizer, outcome.token_ids)
-        return text
+        cell = PromptedCell(0, self._prompts.of_vectors(vectors), name)
+        ((_, written),) = self.texts([cell])
+        return written.text
+
+    def texts(self, cells: Iterable[PromptedCell]) -> Iterator[tuple[Hashable, WrittenText]]:
+        """The texts behind given prompts, in the order in which they are finished.
+
+        Raises:
+            EngineError: The engine has failed for the first few, so it is at fault, not they.
+        """
+        outcomes = self._search.run(FixedCells(cells))
+        while True:
+            with self.engines.exclusive():
+                following = next(outcomes, None)
+            if following is None:
+                return
+            key, outcome = following
+            yield key, self._written(outcome)
+
+    def _written(self, outcome: GeneratedSequence | GenerationFailure) -> WrittenText:
+        if isinstance(outcome, GenerationFailure):
+            self._decoder_watch.failed(outcome.error)
+            return WrittenText(text=None, confidence=None, error=outcome.error, engine_failed=True)
+        self._decoder_watch.worked()
+        try:
+            text = decode_text(self._tokenizer, outcome.token_ids)
+        except BundleError as error:
+            return WrittenText(text=None, confidence=None, error=error.problem, engine_failed=True)
+        probabilities = outcome.probabilities
+        ended = bool(outcome.token_ids) and outcome.token_ids[-1] in self._end
+        self.clock.count("cells")
+        self.clock.count("tokens", len(outcome.token_ids))
+        return WrittenText(
+            text=text,
+            confidence=text_confidence(probabilities[:-1] if ended else probabilities),
+            error=None,
+            tokens=outcome.token_ids,
+            steps=outcome.steps,
+            whole=ended or outcome.stopped,
+        )
 
     def _finish(
         self,
@@ -180,7 +221,8 @@ class Worker:
         ended = bool(ids) and ids[-1] in self._end
         if ended:
             ids, probabilities = ids[:-1], probabilities[:-1]
-        fields = self._read_fields(text, ids, probabilities, whole=ended or not self._end)
+        whole = ended or outcome.stopped or not self._end
+        fields = self._read_fields(text, ids, probabilities, whole=whole)
         cell_type, mark = fields.get("cell_type"), self._mark
         of_type = cell_type.confidence if cell_type else None
         description = Description(

@@ -5,8 +5,10 @@ Each step keeps the best `max(2, 1 + EOS ids) * beams` candidates of all beams t
 the first `beams` may finish, with score / length ** length_penalty; the best `beams` unfinished
 ones go on. The search ends when no running beam, judged by its present length, can beat the worst
 finished one; or, with `early_stopping`, when as many as there are beams have finished; or at the
-largest length, where every candidate counts as finished. With `early_stopping` "never" and a
-`length_penalty` above 0, a running beam is judged as if it grew to the largest length.
+largest length, where every candidate counts as finished. One that completes a stop string does so
+anywhere. A repetition penalty comes before the ban, on log probabilities as well. With
+`early_stopping` "never" and a `length_penalty` above 0, a running beam is judged as if it grew to
+the largest length.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.manifest import Generation
-from c2t.runtime.engine_protocol import DecoderEngine, Float32, Int64
+from c2t.runtime.engine_protocol import DecoderEngine, Float32, Int32, Int64
 from c2t.runtime.generation.ngram_ban import ban_in_place
-from c2t.runtime.generation.prompt import PromptRunner
+from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 from c2t.runtime.generation.sequence import (
     NOT_FINITE,
     GeneratedSequence,
@@ -30,10 +32,13 @@ from c2t.runtime.generation.sequence import (
     PromptedCell,
     PromptedCells,
 )
+from c2t.runtime.generation.shaped_logits import penalise_in_place
+from c2t.runtime.generation.stop_strings import StopStrings
 from c2t.runtime.generation.top_candidates import best_first, log_softmax_in_place, top_candidates
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
+NO_PROMPT: Int32 = np.empty(0, dtype=np.int32)
 NEVER = np.float32(-1.0e9)  # the score of what may not be chosen
 
 
@@ -45,6 +50,7 @@ class BeamSearch:
         prompts: Runs the cells' prompts.
         generation: Settings.
         capacity: Cache positions of a batch row: the longest prompt and `max_new_tokens`.
+        stops: The stop strings; None: there are none.
         clock: Records the stage decode, and counts the decoder's runs.
     """
 
@@ -55,12 +61,14 @@ class BeamSearch:
         *,
         generation: Generation,
         capacity: int,
+        stops: StopStrings | None = None,
         clock: StageClock | None = None,
     ) -> None:
         self._clock = clock or StageClock()
         self._decoder = decoder
         self._prompts = prompts
         self._generation = generation
+        self._stops = stops
         self._cache = decoder.new_cache(generation.num_beams, capacity)
 
     def run(self, cells: PromptedCells) -> Iterator[Outcome]:
@@ -77,7 +85,7 @@ class BeamSearch:
             since = time.perf_counter()
             result = self._search(
                 first,
-                len(cell.prompt),
+                cell.prompt,
                 has_left=partial(cells.has_left, cell.key),
             )
             self._clock.add("decode", since)
@@ -88,13 +96,13 @@ class BeamSearch:
             yield cell.key, result
 
     def _search(
-        self, first: Float32, prompt: int, *, has_left: Callable[[], bool]
+        self, first: Float32, prompt: CellPrompt, *, has_left: Callable[[], bool]
     ) -> GeneratedSequence | GenerationFailure | None:
         """Go on from a prompt in batch row 0 of the cache.
 
         Args:
             first: Logits [V] of the first text token.
-            prompt: Tokens of the prompt.
+            prompt: What was run.
             has_left: Whether to give up; asked before each step.
 
         Returns:
@@ -103,17 +111,18 @@ class BeamSearch:
         beams = self._generation.num_beams
         if not np.isfinite(first.max()):
             return GenerationFailure(NOT_FINITE)
-        self._cache.gather([0] * beams, 0, prompt)
-        state = BeamState(self._generation)
+        before = len(prompt)
+        self._cache.gather([0] * beams, 0, before)
+        state = BeamState(self._generation, self._stops, prompt.counted)
         origins = state.advance(np.repeat(first[None], beams, axis=0))
         step = self._decoder.bind(self._cache, (0, beams), 1, 1)
         steps = 1
         while origins is not None:
             if has_left():
                 return None
-            position = prompt + state.length - 1
+            position = before + state.length - 1
             # The prompt is the same in all rows: only what comes after it moves.
-            self._cache.gather(origins.tolist(), prompt, position)
+            self._cache.gather(origins.tolist(), before, position)
             step.token_ids[:, 0] = state.last_tokens
             step.write_index[:] = position
             step.position_ids[:] = position
@@ -124,15 +133,29 @@ class BeamSearch:
             origins = state.advance(logits)
             steps += 1
         tokens, probabilities = state.best()
-        return GeneratedSequence(tokens, probabilities, steps)
+        stopped = self._stops is not None and self._stops.complete(tokens, prompt.counted.tolist())
+        return GeneratedSequence(tokens, probabilities, steps, stopped)
 
 
 class BeamState:
-    """The running and the finished beams of one cell."""
+    """The running and the finished beams of one cell.
 
-    def __init__(self, generation: Generation) -> None:
+    Args:
+        generation: Settings.
+        stops: The stop strings; None: there are none.
+        prompt: Text tokens [T] that penalty, ban and stop strings count before the text's own.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        stops: StopStrings | None = None,
+        prompt: Int32 = NO_PROMPT,
+    ) -> None:
         beams, longest = generation.num_beams, generation.max_new_tokens
         self._generation = generation
+        self._stops = stops
+        self._prompt: Int64 = np.tile(prompt.astype(np.int64), (beams, 1))
         self._candidates = max(2, 1 + len(generation.eos_token_ids)) * beams
         self._end = np.asarray(generation.eos_token_ids, dtype=np.int64)
         self.length = 0  # tokens of every running beam
@@ -164,15 +187,21 @@ class BeamState:
         """
         length = self.length
         log_softmax_in_place(logits)
-        ban_in_place(logits, self._running[:, :length], self._generation.no_repeat_ngram_size)
+        so_far = np.concatenate((self._prompt, self._running[:, :length]), axis=1)
+        own = self._penalise(logits, so_far)
+        ban_in_place(logits, so_far, self._generation.no_repeat_ngram_size)
         score, origin, token = top_candidates(
             logits + self._running_score[:, None], self._candidates
         )
         sequences = self._running[origin]
         sequences[:, length] = token
         probabilities = self._running_probability[origin]
-        probabilities[:, length] = np.exp(logits[origin, token])
+        probabilities[:, length] = np.exp(own[origin, token])
         ended = np.isin(token, self._end)
+        if self._stops is not None:
+            before = self._prompt[0].tolist()
+            texts = sequences[:, : length + 1].tolist()
+            ended |= [self._stops.complete(text, before) for text in texts]
         if length + 1 >= self._generation.max_new_tokens:
             ended[:] = True
 
@@ -188,6 +217,16 @@ class BeamState:
             over = True
         kept: Int64 = origin[keep]
         return None if over else kept
+
+    def _penalise(self, scores: Float32, so_far: Int64) -> Float32:
+        """Penalise what each running beam has said; returns the log probabilities before that."""
+        penalty = self._generation.repetition_penalty
+        if penalty == 1:
+            return scores
+        own = scores.copy()
+        for of_beam, tokens in zip(scores, so_far, strict=True):
+            penalise_in_place(of_beam, np.unique(tokens), penalty)
+        return own
 
     def best(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """Tokens and probabilities of the best finished beam."""

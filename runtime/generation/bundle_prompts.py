@@ -54,12 +54,14 @@ def bundle_prompts(bundle: Bundle, values: Mapping[str, str] | None = None) -> B
 
     Args:
         bundle: The bundle.
-        values: What fills the fields of its template that are the same for all cells: a question.
+        values: What fills the fields of its template that are the same for all cells: a question,
+            else the bundle's own, and labels.
 
     Raises:
         C2TError: A text that cannot be made into tokens, or with too many.
     """
-    manifest, values = bundle.manifest, values or {}
+    manifest = bundle.manifest
+    values = {"question": manifest.question, "labels": "", **(values or {})}
     if not manifest.template:
         return vector_prompts(manifest.prompt)
     if manifest.gene_sentence is not None:
@@ -80,7 +82,10 @@ def _common_beginning(
     """
     organism = next(iter(sentence.organisms.values()))
     same = {"count": str(sentence.genes), "organism": organism, **values}
-    spans = [fill_template(template, encoder, {**same, "genes": genes})[0] for genes in FIRST_GENES]
+    spans = [
+        fill_template(template, encoder, {**same, "genes": genes, "cells": genes})[0]
+        for genes in FIRST_GENES
+    ]
     first, *others = spans
     length = min(map(len, spans))
     return next(

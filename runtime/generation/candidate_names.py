@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.text_encoder import TextEncoder, open_encoder
+from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.bundle.text_tokenizer import TextTokenizer, decode_text
 from c2t.runtime.generation.candidate_trie import CandidateTrie
 from c2t.runtime.system.errors import C2TError
@@ -34,7 +34,7 @@ class NamePlace:
         opening: The caption's words before the article; "" where the name begins the text, behind
             a space.
         articles: What may stand between the opening and the name; "" for none.
-        ends: What may end the field.
+        ends: What may end the field; "" for the end of the text.
     """
 
     opening: str = "This sample consists of"
@@ -50,6 +50,7 @@ class CandidateNames:
         place: Where they would stand.
         encoder: Makes text tokens.
         tokenizer: Turns them back, to check that nothing was lost.
+        end_tokens: Each may end a text.
 
     Attributes:
         trie: The token paths: of each name one after every article and before every end.
@@ -65,6 +66,7 @@ class CandidateNames:
         *,
         encoder: TextEncoder,
         tokenizer: TextTokenizer,
+        end_tokens: Sequence[int] = (),
     ) -> None:
         self.names = tuple(names)
         self.place = place
@@ -78,11 +80,14 @@ class CandidateNames:
                 raise C2TError(problem, hint="give different names, each in one line")
             seen.add(name)
         opening = encoder.encode(place.opening)
+        ends: list[tuple[str, tuple[int, ...]]] = [(end, ()) for end in place.ends if end]
+        if "" in place.ends:
+            ends += (("", (token,)) for token in end_tokens)
         paths = [
-            self._path(name, article, end, opening)
+            (*self._path(name, article, end, opening), *ended)
             for name in names
             for article in place.articles
-            for end in place.ends
+            for end, ended in ends
         ]
         self.trie = CandidateTrie(opening, paths)
         self._parents = _parents(self.trie.paths)
@@ -119,7 +124,7 @@ class CandidateNames:
         if ids[: len(opening)] != opening or len(ids) == len(opening):
             problem = f"the bundle's tokenizer joins the caption's opening with {name!r}"
             raise C2TError(problem, hint="give the name in other words")
-        following = self._encoder.encode(f"{words}{end}{GOES_ON}")
+        following = self._encoder.encode(f"{words}{end}{GOES_ON}") if end else ids
         if following[: len(ids)] != ids:
             problem = f"the bundle's tokenizer joins the end of {name!r} with what follows"
             raise C2TError(problem, hint="give the name in other words")
@@ -132,7 +137,7 @@ def candidate_names(
     """Candidates in the text tokens of a bundle.
 
     Args:
-        bundle: Its tokenizer is opened; to score other names too, keep an `open_encoder`.
+        bundle: Has the tokenizer.
         names: See `CandidateNames`.
         place: Where they would stand; None: where the paper's template names the cell type.
 
@@ -142,8 +147,9 @@ def candidate_names(
     return CandidateNames(
         names,
         place or NamePlace(),
-        encoder=open_encoder(bundle.file("tokenizer.json")),
+        encoder=bundle.text_encoder,
         tokenizer=bundle.tokenizer,
+        end_tokens=bundle.manifest.generation.eos_token_ids,
     )
 
 

@@ -4,6 +4,9 @@ The cells that are being written always have the first batch rows of the cache, 
 exactly these. Each row has its own position and its own draft, so no cell waits for another or sees
 it. The number of rows can change the rounding of a float32 matrix product in its last bits, and
 with it a choice between two tokens that are equally likely to six digits.
+
+With a repetition penalty, or drawn from a seed, tokens are chosen here from the logits
+(`c2t.runtime.generation.drawn_choices`); else the engine chooses, and keeps them.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from c2t.runtime.bundle.manifest import Generation
-from c2t.runtime.engine_protocol import NO_TOKEN, Choices, DecoderEngine, Int32
+from c2t.runtime.engine_protocol import NO_TOKEN, Choices, DecoderEngine, Float32, Int32, Int64
 from c2t.runtime.generation.drafts import NO_DRAFT, Cursor, Draft, DraftSource, common_length
+from c2t.runtime.generation.drawn_choices import DrawnChoices, Situation
 from c2t.runtime.generation.ngram_ban import NgramBan, banned_array
 from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
@@ -27,6 +32,7 @@ from c2t.runtime.generation.sequence import (
     PromptedCell,
     PromptedCells,
 )
+from c2t.runtime.generation.stop_strings import StopStrings
 from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
@@ -36,18 +42,36 @@ class _Text:
     """The text of one cell, while it is being written."""
 
     key: Hashable
+    name: str
     length: int  # tokens in the cache: prompt and text, without the text's last token
     ban: NgramBan
     cursor: Cursor | None
+    prompt: list[int]  # its tokens that penalty, ban and stop strings count
+    seen: set[int]  # tokens of that, and of the text
     draft: Draft = NO_DRAFT
     tokens: list[int] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
     steps: int = 0
     failed: bool = False
+    stopped: bool = False  # a stop string is complete
+
+    def situations(self) -> list[Situation]:
+        """What the next choice rests on, and that after each drafted token."""
+        drafted = self.draft.tokens
+        seen: Int64 = np.fromiter(self.seen, dtype=np.int64, count=len(self.seen))
+        return [
+            Situation(
+                self.name,
+                len(self.tokens) + done,
+                np.concatenate((seen, np.array(drafted[:done], dtype=np.int64))),
+                banned,
+            )
+            for done, banned in enumerate(self.ban.along(drafted))
+        ]
 
 
 class GreedySearch:
-    """Greedy search as `generate(num_beams=1, do_sample=False)` does it.
+    """Greedy search as `generate(num_beams=1, do_sample=False)` does it, or with tokens drawn.
 
     Args:
         decoder: The engine.
@@ -57,6 +81,7 @@ class GreedySearch:
         capacity: Cache positions of a batch row: the longest prompt, `max_new_tokens` and, for
             drafts of full length, the drafter's longest draft.
         drafter: Proposes tokens, which the decoder verifies; None: one token a step.
+        stops: The stop strings; None: there are none.
         clock: Records the stage decode, and counts the decoder's runs.
     """
 
@@ -69,6 +94,7 @@ class GreedySearch:
         rows: int,
         capacity: int,
         drafter: DraftSource | None = None,
+        stops: StopStrings | None = None,
         clock: StageClock | None = None,
     ) -> None:
         self._decoder = decoder
@@ -77,6 +103,7 @@ class GreedySearch:
         self._end = frozenset(generation.eos_token_ids)
         self._size = rows
         self._drafter = drafter
+        self._stops = stops
         self._clock = clock or StageClock()
         self._cache = decoder.new_cache(rows, capacity)
         # The limit is too low for several cells with a draft each, so only a single cell keeps it.
@@ -112,12 +139,15 @@ class GreedySearch:
 
     def _begin(self, cell: PromptedCell, row: int) -> _Text:
         """Prefill a cell into a free row and choose its first tokens."""
-        drafter = self._drafter
+        drafter, prompt = self._drafter, cell.prompt.counted.tolist()
         text = _Text(
             key=cell.key,
+            name=cell.name,
             length=len(cell.prompt) - 1,
-            ban=NgramBan(self._generation.no_repeat_ngram_size),
+            ban=NgramBan(self._generation.no_repeat_ngram_size, prompt),
             cursor=drafter.begin() if drafter else None,
+            prompt=prompt,
+            seen=set(prompt),
         )
         # A prompt is a run over several tokens anyway, so a draft behind it costs little. But a run
         # of more tokens than are bit-exact could accept a token that a step would not choose.
@@ -125,7 +155,12 @@ class GreedySearch:
             self._propose([text], self._generation.max_new_tokens, multi_token_overhead=0.0)
         draft = text.draft.tokens
         choices = self._prompts.choose(
-            self._cache, row, cell.prompt, draft=draft, banned=_banned([text], 1 + len(draft))
+            self._cache,
+            row,
+            cell.prompt,
+            draft=draft,
+            banned=_banned([text], 1 + len(draft)),
+            choose=partial(self._draw, [text]) if self._generation.needs_logits else None,
         )
         self._take([text], choices)
         return text
@@ -146,7 +181,10 @@ class GreedySearch:
         step.write_index[:] = [text.length for text in active]
         step.position_ids[:] = step.write_index[:, None] + np.arange(tokens)
         step.logit_rows[:] = np.arange(tokens)
-        self._take(active, step.choose(_banned(active, tokens)))
+        if self._generation.needs_logits:
+            self._take(active, self._draw(active, step.run()))
+        else:
+            self._take(active, step.choose(_banned(active, tokens)))
         self._clock.add("decode", since)
         for row in range(rows - 1, -1, -1):  # from the end: the last row fills each gap
             if self._is_finished(active[row]):
@@ -213,8 +251,15 @@ class GreedySearch:
             self._learn(text, len(text.tokens) - before - 1)
         self._record(texts, choices.probabilities(rows, logit_rows))
 
+    def _draw(self, texts: list[_Text], logits: Float32) -> Choices:
+        """Choose for each text from its logits [B,T,V]."""
+        return DrawnChoices(logits, [text.situations() for text in texts], self._generation)
+
     def _append(self, text: _Text, token: int) -> None:
         text.tokens.append(token)
+        text.seen.add(token)
+        if self._stops is not None:
+            text.stopped = self._stops.complete(text.tokens, text.prompt)
         text.ban.append(token)
         if self._drafter is not None and text.cursor is not None:
             self._drafter.advance(text.cursor, token)
@@ -238,6 +283,7 @@ class GreedySearch:
     def _is_finished(self, text: _Text) -> bool:
         return (
             text.failed
+            or text.stopped
             or text.tokens[-1] in self._end
             or len(text.tokens) >= self._generation.max_new_tokens
         )
@@ -247,7 +293,7 @@ class GreedySearch:
             return text.key, GenerationFailure(NOT_FINITE)
         self._clock.count("steps", text.steps)
         return text.key, GeneratedSequence(
-            tuple(text.tokens), tuple(text.probabilities), text.steps
+            tuple(text.tokens), tuple(text.probabilities), text.steps, text.stopped
         )
 
     def _move(self, source: int, target: int, length: int) -> None:

@@ -1,7 +1,7 @@
 """`no_repeat_ngram_size`: a token may not complete an n-gram that the sequence already has.
 
-As in Hugging Face, only *generated* tokens count: `generate` on `inputs_embeds` starts from an
-empty sequence of ids, so the prompt bans nothing.
+As in Hugging Face, the tokens of a prompt count where it has text tokens only. `generate` on
+`inputs_embeds` starts from an empty sequence of ids, so a prompt with vectors bans nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ class NgramBan:
 
     Args:
         size: n; 0 bans nothing.
+        prompt: What the sequence begins with.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, prompt: Sequence[int] = ()) -> None:
         self._size = size
         self._tail: tuple[int, ...] = ()  # the last n-1 tokens
         self._followers: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for token in prompt if size else ():
+            self.append(token)
 
     def append(self, token: int) -> None:
         """Add the next token of the sequence."""
@@ -83,7 +86,7 @@ def ban_in_place(scores: Float32, sequences: Int64, size: int) -> None:
 
     Args:
         scores: [N,V], changed in place.
-        sequences: Generated tokens so far, [N,length].
+        sequences: Tokens so far, [N,length].
         size: n; 0 bans nothing.
     """
     length = sequences.shape[1]

@@ -11,7 +11,7 @@ run, and a gene sentence may have thousands.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,14 @@ class CellPrompt:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    @property
+    def counted(self) -> Int32:
+        """The text tokens that `generate` would see; see `c2t.runtime.bundle.manifest.Generation`.
+
+        With vectors it would be given `inputs_embeds`, and see none.
+        """
+        return self.token_ids if self.vectors is None else self.token_ids[:0]
 
 
 class PromptRunner:
@@ -99,6 +107,7 @@ class PromptRunner:
         *,
         draft: Sequence[int],
         banned: Int32,
+        choose: Callable[[Float32], Choices] | None = None,
     ) -> Choices:
         """Run the prompt of one cell, and a draft behind it, into a batch row of a cache.
 
@@ -108,13 +117,14 @@ class PromptRunner:
             prompt: At least one token.
             draft: d drafted text tokens.
             banned: [1,d+1,N], see `c2t.runtime.engine_protocol.BoundStep.choose`.
+            choose: Chooses from the logits [1,d+1,V] instead of the engine.
 
         Returns:
             Choices [1,d+1]: the first text token, and the one after each drafted token.
         """
         since = time.perf_counter()
         step = self._bind(cache, row, prompt, draft, logit_rows=1 + len(draft))
-        choices = step.choose(banned)
+        choices = step.choose(banned) if choose is None else choose(step.run())
         self._record(since)
         return choices
 

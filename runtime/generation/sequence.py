@@ -18,10 +18,12 @@ class PromptedCell:
     Args:
         key: Returned with the result.
         prompt: What the decoder reads before it writes.
+        name: Of the text's random stream, see `c2t.runtime.generation.drawn_choices`.
     """
 
     key: Hashable
     prompt: CellPrompt
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class GeneratedSequence:
             n-gram ban (the ban says nothing about what the model believes). With beams: along the
             chosen beam.
         steps: Decoder runs that produced them, the prefill included.
+        stopped: Whether the last token completes a stop string.
     """
 
     token_ids: tuple[int, ...]
     probabilities: tuple[float, ...]
     steps: int
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from typing import Any
 import c2t
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.stated_settings import LATER_SETTINGS
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.describer import DescribeOptions, generation_settings
 from c2t.runtime.describe.embedding import embedding_sentence
+from c2t.runtime.describe.text_settings import later_settings
 from c2t.runtime.describe.unsure import unsure_mark
 from c2t.runtime.output.record import EMBEDDING_KEY, UNSURE_KEY
 from c2t.runtime.output.write import Run
@@ -20,7 +22,12 @@ from c2t.runtime.output.write import Run
 def run_settings(bundle: Bundle, describing: DescribeOptions, reader: CellReader) -> dict[str, str]:
     """All settings that change a text or how it is marked, by name."""
     generation = generation_settings(bundle.manifest.generation, describing)
-    settings = {name: str(value) for name, value in asdict(generation).items()}
+    later = later_settings(generation)  # runs of earlier versions do not state the others
+    settings = {
+        name: str(value)
+        for name, value in asdict(generation).items()
+        if name not in LATER_SETTINGS or name in later
+    }
     mark = unsure_mark(bundle, describing.unsure_below)
     if mark is not None:
         settings["unsure below"] = f"{mark.below:g} ({mark.about['compared']})"
@@ -76,6 +83,7 @@ def described_run(
             "max_new_tokens": generation.max_new_tokens,
             "num_beams": generation.num_beams,
             "no_repeat_ngram_size": generation.no_repeat_ngram_size,
+            **later_settings(generation),
         },
         "counts": reader.counts_report.sentence,
         "genes": reader.gene_report.sentence,

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,6 +47,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import Generation, Manifest
 from c2t.runtime.bundle.manifest_file import write_manifest
+from c2t.runtime.bundle.stated_settings import stated_settings
 from c2t.runtime.joint.text_tower import TEXT_TOKENIZER
 from c2t.runtime.joint.word_pieces import open_word_pieces
 
@@ -161,7 +162,7 @@ def bundle_runs(loaded: LoadedCheckpoint) -> Iterable[dict[str, Any]]:
         for seed, length in enumerate(CELL_LENGTHS):
             tokens, text = describe(loaded, tiny_cell(length, seed), generation)
             cells.append({"length": length, "seed": seed, "tokens": tokens, "text": text})
-        yield {"generation": asdict(generation), "cells": cells}
+        yield {"generation": stated_settings(generation), "cells": cells}
 
 
 def describe(
@@ -200,7 +201,7 @@ def decoder_runs(name: str, decoder: TinyDecoder) -> Iterable[dict[str, Any]]:
             chosen = torch.softmax(logits, dim=1)[torch.arange(len(tokens)), tokens]
             probabilities = [float(f"{p:.7g}") for p in chosen.tolist()]
             cells.append({"seed": seed, "tokens": tokens, "probabilities": probabilities})
-        yield {"generation": asdict(generation), "cells": cells}
+        yield {"generation": stated_settings(generation), "cells": cells}
 
 
 def ngram_bans() -> Iterable[dict[str, Any]]:

@@ -33,9 +33,10 @@ _SUPPORTED: dict[str, tuple[object, ...]] = {
     "no_repeat_ngram_size": (0,),
     "early_stopping": (False,),
     "length_penalty": (1,),
+    "repetition_penalty": (1,),
+    "stop_strings": ([],),
 }
 _REFUSED: dict[str, tuple[object, ...]] = {
-    "repetition_penalty": (1,),
     "encoder_repetition_penalty": (1,),
     "encoder_no_repeat_ngram_size": (0,),
     "suppress_tokens": ([],),
@@ -51,7 +52,6 @@ _REFUSED: dict[str, tuple[object, ...]] = {
     "min_new_tokens": (0,),
     "exponential_decay_length_penalty": (),
     "guidance_scale": (1,),
-    "stop_strings": ([],),
     "max_time": (),
     "num_beam_groups": (1,),
     "diversity_penalty": (0,),
@@ -95,6 +95,8 @@ class _Values(msgspec.Struct, frozen=True, omit_defaults=True):
     no_repeat_ngram_size: int | None = None
     early_stopping: bool | Literal["never"] | None = None
     length_penalty: float | None = None
+    repetition_penalty: float | None = None
+    stop_strings: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class _File:
             raise CheckpointError(problem, hint="correct the value, or remove it") from error
         stated = self.fields if self.explicit else self.stated(_SUPPORTED)
         chosen = {n: getattr(values, n) for n in _SUPPORTED if n in stated}
+        if isinstance(chosen.get("stop_strings"), str):
+            chosen["stop_strings"] = (chosen["stop_strings"],)
         return {n: value for n, value in chosen.items() if value is not None}
 
 
@@ -181,6 +185,8 @@ def option_values(options: CheckpointOptions) -> dict[str, Any]:
         CheckpointError: `early_stopping` is none of its words.
     """
     given = {n: getattr(options, n) for n in _SUPPORTED if getattr(options, n) is not None}
+    if "stop_strings" in given:
+        given["stop_strings"] = tuple(given["stop_strings"])
     word = given.get("early_stopping")
     if word is not None:
         if word not in _CHOICES:

@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from c2t.runtime.bundle.manifest import BEAMS_MAX
+from c2t.runtime.bundle.manifest import BEAMS_MAX, STOP_LETTERS_MAX, STOPS_MAX
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.text_settings import CHOSEN
+from c2t.runtime.generation.drawn_choices import SEED_MAX
 from c2t.runtime.output.record import make_record
 
 CELL_ID_MAX = 256
@@ -24,6 +26,7 @@ CELLS_MAX = 4096  # of one request; a job takes any number
 
 Gene = Annotated[str, Meta(min_length=1, max_length=GENE_NAME_MAX)]
 Count = Annotated[float, Meta(ge=0)]
+StopString = Annotated[str, Meta(min_length=1, max_length=STOP_LETTERS_MAX)]
 
 
 class CountedCell(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,6 +47,12 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_new_tokens: Annotated[int, Meta(ge=1, le=1 << 20)] | None = None
     num_beams: Annotated[int, Meta(ge=1, le=BEAMS_MAX)] | None = None
     no_repeat_ngram_size: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=1 << 10)] | None = None
+    stop_strings: Annotated[tuple[StopString, ...], Meta(max_length=STOPS_MAX)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1 << 10)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=1 << 31)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=SEED_MAX)] | None = None
     drafts: bool = True
     counts_are: Literal["auto", "counts", "log1p", "normalized"] = "auto"
     min_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.1
@@ -136,7 +145,7 @@ def cell_result(description: Description) -> CellResult:
 def describe_options(settings: Settings, base: DescribeOptions) -> DescribeOptions:
     """The options of a request: those of the service, with the request's settings."""
     changes: dict[str, Any] = {"drafts": settings.drafts and base.drafts}
-    for name in ("max_new_tokens", "num_beams", "no_repeat_ngram_size", "unsure_below"):
+    for name in (*CHOSEN, "unsure_below"):
         value = getattr(settings, name)
         if value is not None:
             changes[name] = value

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 # What is said beside the right result; "" says nothing.
 RIGHT = {
+    "c30_gen_repetition_penalty": "",
     "c35_gen_sampling": "do_sample True, temperature 0.6, top_p 0.9",
     "c36_gen_beams": "",
     "c40_eos_only_in_config": "",
@@ -47,7 +48,6 @@ RIGHT = {
 }
 # What the error names, and what its hint says.
 REFUSED = {
-    "c30_gen_repetition_penalty": ("repetition_penalty 1.8", "--ignore-generation-config"),
     "c31_gen_suppress": ("suppress_tokens", "--ignore-generation-config"),
     "c32_gen_bad_words": ("bad_words_ids", "--ignore-generation-config"),
     "c34_gen_forced_eos": ("forced_eos_token_id 6", "--ignore-generation-config"),

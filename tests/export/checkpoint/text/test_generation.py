@@ -46,7 +46,6 @@ def read(tmp_path: Path) -> Read:
 
 
 CHANGES_TEXTS = [
-    ("repetition_penalty", 1.8),
     ("encoder_repetition_penalty", 1.2),
     ("encoder_no_repeat_ngram_size", 3),
     ("suppress_tokens", [7, 8]),
@@ -59,7 +58,6 @@ CHANGES_TEXTS = [
     ("min_new_tokens", 5),
     ("exponential_decay_length_penalty", [2, 3.0]),
     ("guidance_scale", 1.5),
-    ("stop_strings", ["."]),
     ("max_time", 2.0),
     ("num_beam_groups", 2),
     ("diversity_penalty", 0.5),
@@ -116,8 +114,8 @@ def test_without_generation_config_the_config_counts(read: Read) -> None:
 
 
 def test_without_generation_config_the_config_can_be_refused(read: Read) -> None:
-    with pytest.raises(CheckpointError, match=r"config\.json .*repetition_penalty 1\.3"):
-        read(None, config={"repetition_penalty": 1.3})
+    with pytest.raises(CheckpointError, match=r"config\.json .*guidance_scale 1\.3"):
+        read(None, config={"guidance_scale": 1.3})
 
 
 def test_sampling_is_said(read: Read) -> None:
@@ -172,8 +170,24 @@ def test_the_references_own_config_can_say_greedy(read: Read) -> None:
 
 
 def test_the_references_own_config_can_be_refused(read: Read) -> None:
-    with pytest.raises(CheckpointError, match=r"config\.json .*repetition_penalty"):
-        read({}, reference={"repetition_penalty": 1.2})
+    with pytest.raises(CheckpointError, match=r"config\.json .*min_length"):
+        read({}, reference={"min_length": 2})
+
+
+@pytest.mark.parametrize("stops", [["</answer>"], "</answer>"])
+def test_penalty_and_stop_strings_are_taken(read: Read, stops: object) -> None:
+    generation = read({"repetition_penalty": 1.2, "stop_strings": stops})
+    assert generation.repetition_penalty == 1.2
+    assert generation.stop_strings == ("</answer>",)
+
+
+def test_options_win_over_penalty_and_stop_strings(read: Read) -> None:
+    with pytest.warns(UserWarning, match=r"repetition_penalty 1\.2.*the options win"):
+        generation = read(
+            {"repetition_penalty": 1.2}, repetition_penalty=1.1, stop_strings=["\n", "END"]
+        )
+    assert generation.repetition_penalty == 1.1
+    assert generation.stop_strings == ("\n", "END")
 
 
 @pytest.mark.parametrize(
