@@ -36,6 +36,7 @@ from c2t.runtime.command_line.run import (
 )
 from c2t.runtime.commands import audit as audit_commands
 from c2t.runtime.commands.annotate import annotate
+from c2t.runtime.commands.ask import ask
 from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.build import build
 from c2t.runtime.commands.describe import describe
@@ -130,6 +131,7 @@ def demo(
 _command(export)
 _command(describe)
 _command(annotate)
+_command(ask)
 _command(explain)
 _command(embed)
 _command(search)

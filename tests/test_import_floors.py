@@ -35,10 +35,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("runtime.output", "runtime.bench", "runtime.qualify"),
         *("export.checkpoint", "export.parity", "export.peers"),
         *("calibration.quantise", "calibration.evaluate", "calibration.report"),
+        "calibration.questions",
     ),
     (
-        *("runtime.serve.room", "runtime.scale_out", "runtime.annotate", "runtime.report"),
-        "runtime.search",
+        *("runtime.serve.room", "runtime.scale_out"),
+        *("runtime.annotate", "runtime.ask", "runtime.report", "runtime.search"),
         "export.cell2sentence",
     ),
     ("runtime.serve.jobs", "runtime.scverse"),

@@ -55,16 +55,22 @@ class CountedCellReader:
 
     Args:
         bundle: Has the genes, and says what the encoder takes.
+        named: See `c2t.runtime.cells.inputs.cell_input.bundle_input`.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._gene_input, self._genes = bundle_input(bundle)
+    def __init__(self, bundle: Bundle, *, named: bool = False) -> None:
+        self._gene_input, self._genes = bundle_input(bundle, named=named)
         # Gene sentences take names as they are: there is nothing to remember.
         self._memory: NameMemory | None = None
         self._numbered: NumberedNames | None = None
         if isinstance(self._gene_input, GeneInput) and self._genes is not None:
             self._memory = NameMemory(self._genes)
             self._numbered = NumberedNames(self._memory)
+
+    @property
+    def gene_input(self) -> GeneInput | SentencePrompts:
+        """What a cell becomes; with `named`, what knows the names."""
+        return self._gene_input
 
     def read(
         self,

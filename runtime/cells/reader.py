@@ -331,18 +331,21 @@ class CellReader(CellCounts):
         return SparseRows(sample.indptr, sample.indices, values, sample.columns)
 
 
-def open_cells(source: Any, bundle: Bundle, options: CellOptions | None = None) -> CellReader:
+def open_cells(
+    source: Any, bundle: Bundle, options: CellOptions | None = None, *, named: bool = False
+) -> CellReader:
     """Open cells to be described by a bundle; `reader.warnings` says what the user should know.
 
     Args:
         source: Path of a file or folder of cells, or an AnnData object.
         bundle: Has the genes, and says what the encoder takes.
         options: How to read them.
+        named: See `c2t.runtime.cells.inputs.cell_input.bundle_input`.
 
     Raises:
         CellFileError: No counts, too few known genes, damaged, or the selection is not in it.
     """
-    gene_input, genes = bundle_input(bundle)
+    gene_input, genes = bundle_input(bundle, named=named)
     return CellReader(source, genes, gene_input, options)
 
 

@@ -8,9 +8,7 @@ Engines and their division into workers are the describer's.
 from __future__ import annotations
 
 import queue
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +27,7 @@ from c2t.runtime.describe.caption_names import (
 )
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths, token_limits
 from c2t.runtime.describe.describer import DescribeOptions, Describer
+from c2t.runtime.describe.in_order import in_order
 from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.describe.worker import cache_capacity
@@ -157,21 +156,7 @@ class Annotator:
 
     def _in_order(self, pieces: Iterable[EncodedCells]) -> Iterator[list[LabelledCell]]:
         """The results of pieces, worked on by as many threads as the describer would use."""
-        workers = self._describer.most_workers
-        if workers == 1:
-            yield from map(self._annotate, pieces)
-            return
-        waiting: deque[Future[list[LabelledCell]]] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="c2t-annotate")
-        try:
-            for piece in pieces:
-                waiting.append(pool.submit(self._annotate, piece))
-                while len(waiting) > workers or (waiting and waiting[0].done()):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        return in_order(self._annotate, pieces, self._describer.most_workers)
 
     def _annotate(self, cells: EncodedCells) -> list[LabelledCell]:
         engines = self._describer.engines

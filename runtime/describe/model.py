@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.tasks import ANNOTATE, DESCRIBE, EXPLAIN
@@ -29,6 +29,9 @@ from c2t.runtime.engines.choose import ChosenEngines, choose_engines
 from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.trust.variable import trusted_by_default
+
+if TYPE_CHECKING:
+    from c2t.runtime.describe.asker import Answer
 
 
 class Model(VectorModel):
@@ -170,6 +173,54 @@ class Model(VectorModel):
                 yield cell
         for unfit in no_label_fits(masses):
             warnings.warn(unfit, stacklevel=2)
+
+    def ask(
+        self,
+        cells: Any,
+        question: str,
+        options: DescribeOptions | None = None,
+        *,
+        groups: Mapping[str, Sequence[int]] | None = None,
+        labels: Sequence[str] = (),
+        reading: CellOptions | None = None,
+    ) -> Iterator[Answer]:
+        """Ask a question about each cell, or about each group of cells.
+
+        Args:
+            cells: As for `describe`; no opened reader.
+            question: What to ask.
+            options: How answers are written; the model's own if None.
+            groups: The places of each group's cells among the cells that are read, by its name, as
+                `adata.obs.groupby("leiden").indices` gives them. None: each cell is asked about.
+            labels: What the answer may be chosen from, where the bundle's prompt lists them.
+            reading: As for `describe`.
+
+        Yields:
+            One answer a cell or group, in their order. One that cannot be asked about carries an
+            `error`; the others go on.
+
+        Warns:
+            UserWarning: What is doubtful about the cells.
+
+        Raises:
+            BundleError: The bundle cannot answer questions.
+            C2TError: A question that cannot be asked; groups that its prompt has no place for, or
+                with places that are none.
+            CellFileError: The file as a whole cannot be read as counts over known genes.
+            EngineError: No engine runs here, or the model is closed.
+        """
+        from c2t.runtime.describe.asker import Asker, check_grouping, sorted_groups
+        from c2t.runtime.describe.question import Question
+
+        asked = Question(text=question, labels=tuple(labels))
+        asked.check(self.bundle)
+        check_grouping(self.bundle, grouped=groups is not None)
+        with self._reader(cells, reading, named=True) as reader:
+            asker = Asker(self.describer(options), self.bundle, asked)
+            if groups is None:
+                yield from asker.ask(reader)
+            else:
+                yield from asker.ask_groups(reader, sorted_groups(groups, reader.n_cells))
 
     def annotator(
         self,

@@ -165,13 +165,15 @@ class VectorModel:
             raise EngineError(problem, hint="open it again with `c2t.open`")
 
     @contextmanager
-    def _reader(self, cells: Any, reading: CellOptions | None) -> Iterator[CellReader]:
+    def _reader(
+        self, cells: Any, reading: CellOptions | None, *, named: bool = False
+    ) -> Iterator[CellReader]:
         if isinstance(cells, CellReader):  # the caller has seen its warnings
             yield cells
             return
         if reading is None:
             reading = CellOptions(filter_pass=isinstance(cells, (str, os.PathLike)))
-        with open_cells(cells, self.bundle, reading) as reader:
+        with open_cells(cells, self.bundle, reading, named=named) as reader:
             for warning in reader.warnings:
                 # Levels: this function, contextlib, `describe`, the caller.
                 warnings.warn(warning, stacklevel=4)

@@ -15,6 +15,7 @@ from c2t.runtime.bundle.manifest import GENES_NAME, GeneInput
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.gene_matching import GeneMatch
 from c2t.runtime.cells.inputs.gene_sentence import GeneSentenceInput, SentencePrompts
+from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.cells.inputs.rank_value import RankValueInput
 from c2t.runtime.cells.sparse_rows import SparseRows
 
@@ -34,23 +35,24 @@ class CellInput(Protocol):
 
 
 def bundle_input(
-    bundle: Bundle, question: str | None = None
+    bundle: Bundle, *, named: bool = False
 ) -> tuple[GeneInput | SentencePrompts, GeneVocabulary | None]:
     """What a bundle makes of a cell, and the genes that it knows; None: it takes any names.
 
     Args:
         bundle: The bundle.
-        question: What the prompt asks, where its template has a place for it.
+        named: Of gene sentences: the genes by name, for prompts that are made later.
     """
     manifest = bundle.manifest
     sentence = manifest.gene_sentence
     if sentence is None:
         return manifest.gene_input, bundle.genes
-    prompts = SentencePrompts(
+    kind = NamedGenes if named else SentencePrompts
+    prompts = kind(
         sentence=sentence,
         template=manifest.template,
         encoder=bundle.text_encoder,
-        values={} if question is None else {"question": question},
+        values={"question": manifest.question, "labels": ""},
     )
     return prompts, bundle.genes if GENES_NAME in manifest.files else None
 
@@ -77,4 +79,8 @@ def _gene_sentences(
 # By the class of what the manifest says of it: makes the input for a file, from its genes and the
 # base b of its values log_b(1 + x), which are undone; None for counts.
 CELL_INPUTS: dict[type, Callable[[Any, GeneVocabulary | None, GeneMatch, float | None], CellInput]]
-CELL_INPUTS = {GeneInput: _rank_values, SentencePrompts: _gene_sentences}
+CELL_INPUTS = {
+    GeneInput: _rank_values,
+    SentencePrompts: _gene_sentences,
+    NamedGenes: _gene_sentences,
+}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.manifest import GeneSentence
-from c2t.runtime.bundle.template import Template, fill_template
+from c2t.runtime.bundle.template import Template, cell_lines, fill_template
 from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.sparse_rows import SparseRows
@@ -52,6 +52,7 @@ class SentencePrompts:
             "genes": self.sentence.separator.join(symbols),
             "count": str(len(symbols)),
             "organism": self.sentence.organisms[species],
+            "cells": cell_lines([symbols], self.sentence.separator),
         }
         (ids,) = fill_template(self.template, self.encoder, {**self.values, **cell})
         return np.array(ids, dtype=np.int32)

@@ -1,0 +1,335 @@
+"""A question to a bundle, about each cell or about each group of cells.
+
+Two decisions. Whatever a cell becomes, vectors or genes by name, the question is put beside it
+here, so that no other part of c2t knows questions. And a group is asked about once: as the mean of
+its cells' vectors, or as several cells in one prompt where the template has a place for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.template import cell_lines, fill_template, template_fields
+from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
+from c2t.runtime.cells.inputs.named_genes import NamedGenes
+from c2t.runtime.cells.reader import CellReader
+from c2t.runtime.describe.cell_vectors import check_tokens
+from c2t.runtime.describe.describer import Describer
+from c2t.runtime.describe.in_order import in_order
+from c2t.runtime.describe.mean_text import group_tokens, mean_vectors, vectors_of
+from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
+from c2t.runtime.describe.question import Question, answer_of
+from c2t.runtime.describe.worker import Worker
+from c2t.runtime.engine_protocol import Float32
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
+from c2t.runtime.generation.prompt import CellPrompt
+from c2t.runtime.generation.sequence import PromptedCell
+from c2t.runtime.system.errors import C2TError, EngineError
+
+# Cells of one prompt: CellPuzzles have up to 15.
+CELLS_OF_PROMPT_MAX = 64
+TOGETHER = "together"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model says.
+
+    Args:
+        name: The cell's id, or what the group is called.
+        cells: How many cells it was asked about.
+        text: What it wrote; None where there is an error.
+        answer: What stands in <answer>…</answer> in it; None where nothing does.
+        confidence: Mean probability of the text's tokens.
+        error: Why there is no text.
+        whole: Whether the text ended of itself or with a stop string, not at the longest length.
+        tokens: Text tokens, the EOS token included.
+        engine_failed: Whether the error is one of the engine.
+    """
+
+    name: str
+    cells: int
+    text: str | None
+    answer: str | None
+    confidence: float | None
+    error: str | None
+    whole: bool = False
+    tokens: tuple[int, ...] = ()
+    engine_failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """What one answer is about: a cell, or the cells of a group.
+
+    Args:
+        name: Of the answer.
+        cells: How many cells there are.
+        tokens: Of those that the prompt is made of, [S] each.
+        error: Why there is no prompt.
+    """
+
+    name: str
+    cells: int
+    tokens: tuple[GeneTokenArray, ...] = ()
+    error: str | None = None
+
+
+class Asker:
+    """Asks one question; threads may share it.
+
+    Args:
+        describer: Writes the answers, with its settings.
+        bundle: The describer's.
+        question: What is asked.
+
+    Raises:
+        C2TError: See `Question.check`.
+    """
+
+    def __init__(self, describer: Describer, bundle: Bundle, question: Question) -> None:
+        question.check(bundle)
+        self._describer, self._bundle, self._question = describer, bundle, question
+        self._sentence = bundle.manifest.gene_sentence
+        self._prompts = bundle_prompts(bundle, question.values)
+
+    def ask(self, reader: CellReader) -> Iterator[Answer]:
+        """Ask about each cell, in their order.
+
+        Args:
+            reader: Opened with `named`.
+
+        Raises:
+            C2TError: The bundle's prompt is one of several cells.
+            CellFileError: The file cannot be read further.
+            EngineError: The engine fails for all of the first cells.
+        """
+        return self.ask_cells(reader.chunks(), reader.gene_input)
+
+    def ask_cells(self, chunks: Iterable[EncodedCells], gene_input: object) -> Iterator[Answer]:
+        """The same of cells that are read already.
+
+        Args:
+            chunks: Of a reader that was opened with `named`.
+            gene_input: The reader's.
+
+        Raises:
+            C2TError: See `ask`.
+            EngineError: See `ask`.
+        """
+        check_grouping(self._bundle, grouped=False)
+        asked = (
+            _Asked(name=str(name), cells=1, tokens=(tokens,), error=error)
+            for chunk in chunks
+            for name, tokens, error in zip(chunk.ids, chunk.tokens, chunk.errors, strict=True)
+        )
+        return self._answers(asked, gene_input)
+
+    def ask_together(self, cells: EncodedCells, gene_input: object) -> Iterator[Answer]:
+        """Ask about cells that are read already as about one group, called "together".
+
+        Args:
+            cells: Of a reader that was opened with `named`.
+            gene_input: The reader's.
+
+        Raises:
+            C2TError: The bundle's prompt has place for one cell only.
+            EngineError: See `ask`.
+        """
+        check_grouping(self._bundle, grouped=True)
+        wrong = [
+            f"its cell {name}: {error}"
+            for name, error in zip(cells.ids, cells.errors, strict=True)
+            if error
+        ]
+        tokens = tuple(t for t, error in zip(cells.tokens, cells.errors, strict=True) if not error)
+        error = wrong[0] if wrong and (self._sentence is not None or not tokens) else None
+        asked = _Asked(name=TOGETHER, cells=len(cells), tokens=tokens, error=error)
+        return self._answers([asked], gene_input)
+
+    def ask_groups(
+        self, reader: CellReader, groups: Iterable[tuple[str, Sequence[int]]]
+    ) -> Iterator[Answer]:
+        """Ask about each group, in their order.
+
+        Args:
+            reader: Opened with `named`.
+            groups: The name of each, and the places of its cells among the reader's, increasing.
+
+        Raises:
+            C2TError: The bundle's prompt has place for one cell only.
+            CellFileError: The file cannot be read further.
+            EngineError: The engine fails for all of the first groups.
+        """
+        check_grouping(self._bundle, grouped=True)
+        asked = (self._group(reader, name, places) for name, places in groups)
+        return self._answers(asked, reader.gene_input)
+
+    def _group(self, reader: CellReader, name: str, places: Sequence[int]) -> _Asked:
+        """Read the cells of a group."""
+        count = len(places)
+        if self._sentence is None:
+            return _Asked(name=name, cells=count, tokens=tuple(group_tokens(reader, places)))
+        if count > CELLS_OF_PROMPT_MAX:
+            error = f"the group has {count:,} cells; a prompt takes {CELLS_OF_PROMPT_MAX}"
+            return _Asked(name=name, cells=count, error=error)
+        tokens: list[GeneTokenArray] = []
+        for place in places:
+            (cell,) = reader.chunks(place, place + 1)
+            if cell.errors[0]:  # the cells behind it would have other numbers than in the file
+                error = f"its cell {cell.ids[0]}: {cell.errors[0]}"
+                return _Asked(name=name, cells=count, error=error)
+            tokens.append(cell.tokens[0])
+        return _Asked(name=name, cells=count, tokens=tuple(tokens))
+
+    def _answers(self, asked: Iterable[_Asked], gene_input: object) -> Iterator[Answer]:
+        """Answers in order, written by as many threads as the describer has."""
+
+        def work(piece: list[_Asked]) -> list[Answer]:
+            with self._describer.worker() as worker:
+                return self._write(piece, gene_input, worker)
+
+        size = WINDOW_BATCHES * self._describer.options.batch_size
+        pieces = in_order(work, _pieces(asked, size), self._describer.most_workers)
+        worked = False
+        for piece in pieces:
+            worked = worked or any(not answer.engine_failed for answer in piece)
+            if not worked:
+                problem = f"nothing could be asked: {piece[0].error}"
+                raise EngineError(problem, hint="run `c2t doctor`")
+            yield from piece
+
+    def _write(self, asked: list[_Asked], gene_input: object, worker: Worker) -> list[Answer]:
+        """The answers of one piece."""
+        answers: dict[int, Answer] = {}
+        if isinstance(gene_input, NamedGenes):
+            prompts = [self._of_genes(each, gene_input) for each in asked]
+        else:
+            prompts = self._of_vectors(asked, worker)
+        cells: list[PromptedCell] = []
+        for place, (each, prompt) in enumerate(zip(asked, prompts, strict=True)):
+            if isinstance(prompt, CellPrompt):
+                cells.append(PromptedCell(place, prompt, each.name))
+            else:
+                error, engine_failed = prompt
+                answers[place] = _without_text(each, error, engine_failed=engine_failed)
+        for key, written in worker.texts(cells):
+            assert isinstance(key, int)
+            answers[key] = Answer(
+                name=asked[key].name,
+                cells=asked[key].cells,
+                text=written.text,
+                answer=None if written.text is None else answer_of(written.text),
+                confidence=written.confidence,
+                error=written.error,
+                whole=written.whole,
+                tokens=written.tokens,
+                engine_failed=written.engine_failed,
+            )
+        return [answers[place] for place in range(len(asked))]
+
+    def _of_genes(self, asked: _Asked, names: NamedGenes) -> CellPrompt | tuple[str, bool]:
+        """The prompt of one cell or several, by the names of their genes; or why there is none."""
+        if asked.error is not None:
+            return asked.error, False
+        sentence, manifest = names.sentence, self._bundle.manifest
+        cells = [names.read(tokens) for tokens in asked.tokens]
+        species, genes = cells[0]
+        values = {
+            "genes": sentence.separator.join(genes),
+            "count": str(len(genes)),
+            "organism": sentence.organisms[species],
+            "cells": cell_lines([genes for _, genes in cells], sentence.separator),
+        }
+        try:
+            (ids,) = fill_template(
+                manifest.template, self._bundle.text_encoder, self._question.values | values
+            )
+        except C2TError as error:
+            return f"no prompt: {error.problem}", False
+        return CellPrompt(np.array(ids, dtype=np.int32))
+
+    def _of_vectors(
+        self, asked: list[_Asked], worker: Worker
+    ) -> list[CellPrompt | tuple[str, bool]]:
+        """Prompts with the mean of the vectors of each one's cells; or why there is none."""
+        limits = self._describer.limits
+        places, usable = list[int](), list[GeneTokenArray]()
+        errors: dict[int, tuple[str, bool]] = {}
+        for place, each in enumerate(asked):
+            if each.error is not None:
+                errors[place] = each.error, False
+                continue
+            for tokens in each.tokens:
+                if problem := check_tokens(tokens, limits):
+                    errors[place] = problem, False
+                else:
+                    places.append(place)
+                    usable.append(tokens)
+        vectors: dict[int, list[Float32]] = {}
+        for index, of_cell in vectors_of(worker.engines, usable, worker.batch_size):
+            if isinstance(of_cell, str):
+                errors[places[index]] = of_cell, True
+            else:
+                vectors.setdefault(places[index], []).append(of_cell)
+        nothing = "no cell of the group can be encoded", False
+        return [
+            self._prompts.of_vectors(mean_vectors(vectors[place]))
+            if place in vectors
+            else errors.get(place, nothing)
+            for place in range(len(asked))
+        ]
+
+
+def check_grouping(bundle: Bundle, *, grouped: bool) -> None:
+    """Refuse to ask about groups or cells where the bundle's prompt has no place for them.
+
+    Raises:
+        C2TError: It has none.
+    """
+    several = "cells" in template_fields(bundle.manifest.template)
+    if several and not grouped:
+        problem = "the bundle's prompt is one of several cells"
+        raise C2TError(problem, hint="group them with --group-by: each group is one prompt")
+    if grouped and not several and bundle.manifest.gene_sentence is not None:
+        problem = "the bundle's prompt has the genes of one cell, not of a group"
+        raise C2TError(problem, hint="ask about the cells, without --group-by")
+
+
+def sorted_groups(
+    groups: Mapping[str, Sequence[int]], cells: int
+) -> Iterator[tuple[str, list[int]]]:
+    """Groups with their places in order.
+
+    Raises:
+        C2TError: A place that is none.
+    """
+    for name, places in groups.items():
+        ordered = sorted({int(place) for place in places})
+        if not ordered or ordered[0] < 0 or ordered[-1] >= cells:
+            problem = f"the group {name!r} is empty, or has places that no cell has"
+            raise C2TError(problem, hint=f"there are {cells:,} cells, counted from 0")
+        yield str(name), ordered
+
+
+def _without_text(asked: _Asked, error: str, *, engine_failed: bool) -> Answer:
+    return Answer(
+        name=asked.name,
+        cells=asked.cells,
+        text=None,
+        answer=None,
+        confidence=None,
+        error=error,
+        engine_failed=engine_failed,
+    )
+
+
+def _pieces(asked: Iterable[_Asked], size: int) -> Iterator[list[_Asked]]:
+    rest = iter(asked)
+    while piece := list(islice(rest, size)):
+        yield piece
