@@ -43,7 +43,7 @@ from c2t.runtime.bundle.manifest import (
     TensorReference,
 )
 from c2t.runtime.bundle.manifest_file import write_manifest
-from c2t.runtime.bundle.tasks import ANNOTATE, DESCRIBE
+from c2t.runtime.bundle.tasks import ANNOTATE, ASK, DESCRIBE
 from c2t.runtime.bundle.text_encoder import open_encoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.system.checked_read import json_bytes
@@ -148,7 +148,7 @@ def _golden_cells(loaded: LoadedSentences, prompts: Sequence[Sequence[int]]) -> 
     generation, tokenizer = loaded.outline.settings.generation, loaded.outline.tokenizer
     with progress_bar("expected texts", len(prompts), unit="cells") as advance:
         for prompt in prompts:
-            ids = loaded.model.generate(torch.tensor(list(prompt)), generation)
+            ids = loaded.model.generate(torch.tensor(list(prompt)), generation, tokenizer=tokenizer)
             text = tokenizer.decode(ids, skip_special_tokens=True)
             cells.append(GoldenCell(gene_tokens=tuple(prompt), token_ids=tuple(ids), text=text))
             advance(1)
@@ -177,7 +177,7 @@ def _manifest(loaded: LoadedSentences, folder: Path, table: TensorReference) -> 
         files=file_entries(folder, [path.name for path in folder.iterdir()]),
         species=next(iter(sentence.organisms)),
         family=FAMILY,
-        tasks=(DESCRIBE, ANNOTATE),
+        tasks=(ASK,) if outline.asks else (DESCRIBE, ANNOTATE),
         template=outline.template,
         gene_sentence=sentence,
     )

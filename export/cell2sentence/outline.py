@@ -14,9 +14,10 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from c2t.export.cell2sentence.example_genes import example_genes
 from c2t.export.cell2sentence.model import SentenceModel
 from c2t.export.cell2sentence.organisms import read_organisms
-from c2t.export.cell2sentence.published import DEFAULT, TOP_GENES
+from c2t.export.cell2sentence.published import DEFAULT, SEPARATORS, TOP_GENES
 from c2t.export.cell2sentence.template import (
-    GENES,
+    QUESTION_TOKENS,
+    example_values,
     read_template,
     template_parts,
     with_bundle_fields,
@@ -31,7 +32,7 @@ from c2t.export.checkpoint.text.tokenizer import encode, load_tokenizer
 from c2t.export.decoders.families import decoder_family
 from c2t.export.model.loaded_checkpoint import CaptionFiles, CheckpointSettings
 from c2t.runtime.bundle.manifest import GeneSentence
-from c2t.runtime.bundle.template import FixedIds, Template, TextPart
+from c2t.runtime.bundle.template import Template, TextPart, longest_prompt, template_fields
 from c2t.runtime.system.errors import CheckpointError
 
 FAMILY = "cell2sentence"
@@ -97,6 +98,11 @@ class SentenceOutline:
     said: tuple[str, ...] = ()
 
     @property
+    def asks(self) -> bool:
+        """Whether the prompt has a place for a question."""
+        return "question" in template_fields(self.template)
+
+    @property
     def names_cell_type(self) -> bool:
         """Whether the prompt is the published one whose answer is the name of a cell type."""
         return self.options.template in (None, DEFAULT)
@@ -138,15 +144,15 @@ def outline_sentences(options: CheckpointOptions) -> SentenceOutline:
     text = with_bundle_fields(text, genes)
     organisms = read_organisms(options.organism)
     generation = read_generation(options, folder, tokenizer, usual=GENERATION)
-    if generation.no_repeat_ngram_size:
-        problem = (
-            f"no_repeat_ngram_size is {generation.no_repeat_ngram_size}: `generate` also counts "
-            "what the prompt says, and c2t only the text"
-        )
-        raise CheckpointError(problem, hint="pass --no-repeat-ngram-size 0")
-    fixed, around, typical = _lengths(text, tokenizer, genes, organisms)
+    separator = SEPARATORS.get(options.template or DEFAULT, " ")
+    fixed, around, typical = _lengths(
+        text, tokenizer, GeneSentence(genes=genes, organisms=organisms, separator=separator)
+    )
     room = decoder_family(decoder.model_type).max_positions(decoder) - generation.max_new_tokens
-    longest = max(1, min(room - fixed, around + genes * GENE_TOKENS_MAX))
+    longest = room - fixed
+    if "{cells}" not in text:
+        asked = QUESTION_TOKENS if "{question}" in text or "{labels}" in text else 0
+        longest = min(longest, around + genes * GENE_TOKENS_MAX + asked)
     settings = CheckpointSettings(
         name=folder.resolve().name,
         system_message="",
@@ -160,8 +166,8 @@ def outline_sentences(options: CheckpointOptions) -> SentenceOutline:
         decoder=decoder,
         tokenizer=tokenizer,
         tokenizer_json=tokenizer_json,
-        sentence=GeneSentence(genes=genes, organisms=organisms),
-        template=template_parts(text, tokenizer, longest=longest),
+        sentence=GeneSentence(genes=genes, organisms=organisms, separator=separator),
+        template=template_parts(text, tokenizer, longest=max(1, longest)),
         typical_prompt=fixed + typical,
         settings=override_settings(settings, options),
         captions=CaptionFiles(
@@ -195,17 +201,17 @@ def _check_options(options: CheckpointOptions) -> Path:
 
 
 def _lengths(
-    text: str, tokenizer: PreTrainedTokenizerBase, genes: int, organisms: dict[str, str]
+    text: str, tokenizer: PreTrainedTokenizerBase, sentence: GeneSentence
 ) -> tuple[int, int, int]:
-    """Fixed text tokens; those of the texts without genes; those with as many genes as it takes."""
-    parts = template_parts(text, tokenizer, longest=1)
-    texts = [part for part in parts if isinstance(part, TextPart)]
-    values = {"organism": max(organisms.values(), key=len), "count": str(genes), GENES: ""}
-    sentence = " ".join(example_genes(genes))
+    """Text tokens beside the part with the genes; of that without genes; and with all it takes."""
+    parts = template_parts(text, tokenizer, longest=0)
+    texts = [part for part in parts if isinstance(part, TextPart) and not part.longest]
+    longest = max(sentence.organisms.values(), key=len)
+    values = example_values(sentence, [], longest)
     around = sum(len(encode(tokenizer, part.fill(values))) for part in texts)
-    filled = {**values, GENES: sentence}
+    filled = example_values(sentence, example_genes(sentence.genes), longest)
     typical = sum(len(encode(tokenizer, part.fill(filled))) for part in texts)
-    return sum(len(part.ids) for part in parts if isinstance(part, FixedIds)), around, typical
+    return longest_prompt(parts, vectors=0), around, typical
 
 
 def _said(options: CheckpointOptions, genes: int, organisms: dict[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from c2t.export.cell2sentence.example_genes import example_genes
 from c2t.export.cell2sentence.outline import SentenceOutline
-from c2t.export.cell2sentence.template import GENES, rendered
+from c2t.export.cell2sentence.template import EXAMPLE, example_values, rendered
 from c2t.export.parity.examples import cell_sequences
 from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
@@ -35,7 +35,7 @@ def example_prompts(
         CellFileError: The file cannot be read, or holds no cell that can be described.
     """
     prompts = SentencePrompts(
-        sentence=outline.sentence, template=outline.template, encoder=encoder, values={}
+        sentence=outline.sentence, template=outline.template, encoder=encoder, values=EXAMPLE
     )
     genes = outline.sentence.genes
     sizes = (genes, max(1, genes // 2), max(1, genes // 8))
@@ -51,12 +51,8 @@ def example_prompts(
 
 def _prompt(outline: SentenceOutline, prompts: SentencePrompts, genes: list[str]) -> list[int]:
     """Text tokens of the prompt of a cell with these genes, made in both ways."""
-    species, words = next(iter(outline.sentence.organisms.items()))
-    values = {
-        GENES: outline.sentence.separator.join(genes),
-        "count": str(len(genes)),
-        "organism": words,
-    }
+    species = next(iter(outline.sentence.organisms))
+    values = example_values(outline.sentence, genes)
     ids: list[int] = prompts.tokens(genes, species).tolist()
     if ids != rendered(outline.template, outline.tokenizer, values):
         problem = "c2t's own tokenizer makes other text tokens of a prompt than transformers'"

@@ -20,9 +20,30 @@ TEMPLATES = MappingProxyType(
             "Cell sentence: {cell_sentence}.\n"
             "The cell type corresponding to these genes is:"
         ),
+        # Cell-o1 (Fang et al., 2025, arXiv 2506.02911; `data/match_qa.py`, `split_train_test.py`),
+        # in the chat form of Qwen2.5. The question is the donor's context.
+        "cello1": (
+            "<|im_start|>system\n"
+            "You are an expert assistant specialized in cell type annotation. You will be given a "
+            "batch of N cells from the same donor, where each cell represents a unique cell type. "
+            "For each cell, the top expressed genes are provided in descending order of "
+            "expression. Using both the gene expression data and donor information, determine the "
+            "correct cell type for each cell. You will also receive a list of N candidate cell "
+            "types, and each candidate must be assigned to exactly one cell. Ensure that you "
+            "consider all cells and candidate types together, rather than annotating each cell "
+            "individually. Include your detailed reasoning within <think> and </think> tags, and "
+            "provide your final answer within <answer> and </answer> tags. The final answer should "
+            "be a single string listing the assigned cell types in order, separated by ' | '."
+            "<|im_end|>\n<|im_start|>user\n"
+            "Context: {question}\n\n{cells}\n\n"
+            "Match the cells above to one of the following cell types:\n{labels}"
+            "<|im_end|>\n<|im_start|>assistant\n"
+        ),
     }
 )
 DEFAULT = "cell-type"
+# Between two genes, where a prompt has something else than a space.
+SEPARATORS = MappingProxyType({"cello1": ", "})
 # Tasks that have published prompts, and why they have no name here.
 OTHER_TASKS = MappingProxyType(
     {

@@ -7,7 +7,7 @@ user fills in later is text, and never a special token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 
@@ -15,12 +15,19 @@ from transformers import PreTrainedTokenizerBase
 
 from c2t.export.cell2sentence.published import DEFAULT, OTHER_TASKS, TEMPLATES
 from c2t.export.checkpoint.text.tokenizer import encode
-from c2t.runtime.bundle.template import FixedIds, Template, TemplatePart, TextPart
+from c2t.runtime.bundle.manifest import GeneSentence
+from c2t.runtime.bundle.template import (
+    FixedIds,
+    Template,
+    TemplatePart,
+    TextPart,
+    cell_lines,
+)
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import CheckpointError
 
 TEMPLATE_BYTES_MAX = 1 << 16
-GENES = "genes"
+GENES, CELLS = "genes", "cells"
 # Fields by the names that the published prompts and this package have. `num_genes` is no field of
 # a bundle: the published code writes the number that was asked for, however many a cell has.
 FIELDS = {
@@ -28,11 +35,18 @@ FIELDS = {
     GENES: GENES,
     "organism": "organism",
     "count": "count",
+    CELLS: CELLS,
+    "question": "question",
+    "labels": "labels",
 }
+# Text tokens that a text without genes has room for: a question, labels.
+QUESTION_TOKENS = 512
 ASKED = "num_genes"
+# How chat models write special tokens; as letters they would be another prompt.
+_SPECIAL = re.compile(r"<\|[A-Za-z0-9_]+\|>")
 _HINT = (
-    "a template is a text with {cell_sentence} in it, and {num_genes}, {organism} or {count} where "
-    "they are needed"
+    "a template is a text with {cell_sentence} or {cells} in it, and {num_genes}, {organism}, "
+    "{count}, {question} or {labels} where they are needed"
 )
 
 
@@ -88,7 +102,7 @@ def with_bundle_fields(template: str, top_genes: int) -> str:
         if form or conversion or field not in (*FIELDS, ASKED):
             problem = f"the template has a field {field!r}, which nothing is filled into"
             raise CheckpointError(problem, hint=_HINT)
-        genes += FIELDS.get(field) == GENES
+        genes += FIELDS.get(field) in (GENES, CELLS)
         parts.append(str(top_genes) if field == ASKED else f"{{{FIELDS[field]}}}")
     if genes != 1:
         problem = f"the template has the genes of the cell {genes} times"
@@ -104,26 +118,40 @@ def template_parts(template: str, tokenizer: PreTrainedTokenizerBase, *, longest
     Args:
         template: Of `with_bundle_fields`.
         tokenizer: The model's.
-        longest: Most text tokens of a text part.
+        longest: Most text tokens of the part with the genes. Others have room for a question, or
+            as many as they have without fields.
 
     Raises:
-        CheckpointError: It begins with a token that the tokenizer adds already.
+        CheckpointError: It begins with a token that the tokenizer adds already, or has one of
+            another tokenizer.
     """
     before, after = added_tokens(tokenizer)
     parts: list[TemplatePart] = [FixedIds(ids=before)] if before else []
     for text, ids in _pieces(template, tokenizer):
+        if not ids and (stranger := _SPECIAL.search(text)):
+            problem = f"the template has {stranger[0]!r}, which the tokenizer does not know"
+            raise CheckpointError(problem, hint="write the special tokens of this model")
         if ids and parts == [FixedIds(ids=ids)] and before:
             problem = f"the template begins with {text!r}, which the tokenizer adds to every text"
             raise CheckpointError(problem, hint="leave it out of the template")
         if ids and parts and isinstance(parts[-1], FixedIds):
             parts[-1] = FixedIds(ids=(*parts[-1].ids, *ids))
         else:
-            parts.append(FixedIds(ids=ids) if ids else TextPart(text=text, longest=longest))
+            parts.append(FixedIds(ids=ids) if ids else _text_part(text, tokenizer, longest))
     if after and parts and isinstance(parts[-1], FixedIds):
         parts[-1] = FixedIds(ids=(*parts[-1].ids, *after))
     elif after:
         parts.append(FixedIds(ids=after))
     return tuple(parts)
+
+
+def _text_part(text: str, tokenizer: PreTrainedTokenizerBase, longest: int) -> TextPart:
+    fields = TextPart(text=text, longest=1).fields
+    if not fields:
+        longest = len(encode(tokenizer, text))
+    elif GENES not in fields and CELLS not in fields:
+        longest = QUESTION_TOKENS
+    return TextPart(text=text, longest=longest)
 
 
 def added_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -153,6 +181,30 @@ def _pieces(
     for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", template):
         if piece:
             yield piece, (special[piece],) if piece in special else ()
+
+
+# What a prompt asks when an export is checked.
+EXAMPLE = {"question": "Which type of cell is this?", "labels": "B cell\nT cell"}
+
+
+def example_values(
+    sentence: GeneSentence, genes: Sequence[str], organism: str | None = None
+) -> dict[str, str]:
+    """What a cell with these genes fills into any template.
+
+    Args:
+        sentence: How a cell becomes genes.
+        genes: Symbols.
+        organism: What is said of it; None: of the first species.
+    """
+    first = next(iter(sentence.organisms.values()))
+    return {
+        GENES: sentence.separator.join(genes),
+        CELLS: cell_lines([genes], sentence.separator),
+        "count": str(len(genes)),
+        "organism": first if organism is None else organism,
+        **EXAMPLE,
+    }
 
 
 def rendered(
