@@ -46,8 +46,15 @@ if TYPE_CHECKING:
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to judge.")],
     cells: Annotated[
-        Path, typer.Argument(metavar="LABELLED", help="Cells with their labels in `obs`.")
-    ],
+        Path | None,
+        typer.Argument(metavar="LABELLED", help="Cells with their labels in `obs`."),
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Ask published questions instead: a file of CellVerse (.json)."
+        ),
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Another bundle, judged too and compared with.")
     ] = None,
@@ -142,7 +149,12 @@ def evaluate(
     The confidence of the cell types is judged too. --fit-unsure makes it a probability of being
     right, with a threshold for `c2t describe --unsure-below auto`. Fit on cells that the model was
     not trained on, and quote figures of others. The new bundle has to be signed anew.
+
+    --questions asks the questions of a file instead; the decoder compares their options.
     """
+    if (cells is None) == (questions is None):
+        problem = "a bundle is judged on labelled cells, or with --questions on a file of questions"
+        raise UsageError(problem, hint="give one of them")
     if label_map is not None and propose_label_map is not None:
         problem = "--label-map uses a map, and --propose-label-map proposes one from nothing"
         raise UsageError(problem, hint="leave one of them out")
@@ -152,6 +164,25 @@ def evaluate(
     from c2t.runtime.cells.options import CellOptions, read_ids
     from c2t.runtime.describe.describer import DescribeOptions
 
+    if questions is not None:
+        from c2t.calibration.commands.questions import QuestionRun, run_questions
+
+        run_questions(
+            QuestionRun(
+                bundle=bundle,
+                questions=questions,
+                output=output,
+                trust=trust,
+                limit=limit,
+                force=force,
+                json=json,
+                describing=DescribeOptions(
+                    threads=threads, batch_size=batch_size, engine=engine.value, drafts=False
+                ),
+            )
+        )
+        return
+    assert cells is not None
     options = EvaluateOptions(
         cells=cells,
         columns={
