@@ -37,6 +37,7 @@ from c2t.runtime.serve.room.analysis_messages import (
     ExplainResponse,
 )
 from c2t.runtime.serve.room.messages import DescribeRequest, DescribeResponse, Settings
+from c2t.runtime.serve.room.questions import AskRequest, AskResponse
 from c2t.runtime.serve.room.ticket import CellDone, TextPiece
 from c2t.runtime.serve.room.vector_messages import (
     EmbedRequest,
@@ -137,6 +138,17 @@ def analysis_operations(routes: AnalysisRoutes, *, jobs: bool) -> list[Operation
             "texts.",
             takes={JSON_TYPE: SearchRequest},
             sends={JSON_TYPE: SearchResponse},
+            errors=(*BODY_ERRORS, 424, 503),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/ask",
+            answer=routes.ask,
+            summary="Ask a question about cells",
+            description="About each cell, or about all of them together, by a bundle whose prompt "
+            "has a place for a question.",
+            takes={JSON_TYPE: AskRequest},
+            sends={JSON_TYPE: AskResponse},
             errors=(*BODY_ERRORS, 424, 503),
         ),
     ]

@@ -17,6 +17,7 @@ import c2t
 from c2t.runtime.serve.room.analysis_messages import AnnotateRequest, ExplainRequest
 from c2t.runtime.serve.room.asking import let_in
 from c2t.runtime.serve.room.names_once import check_names_once, check_request
+from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import Ticket
 from c2t.runtime.serve.stdio.analysis import Analysis
@@ -156,6 +157,7 @@ class Conversation:
             "describe": self._describe,
             "annotate": self._annotate,
             "explain": self._explain,
+            "ask": self._ask,
             "cancel": self._cancel,
             "shutdown": self._shut_down,
         }
@@ -211,6 +213,17 @@ class Conversation:
 
         wake = partial(self._outbox.wake, request)
         return self._begin(request, partial(Analysis, annotate, wake))
+
+    def _ask(self, call: Call) -> bytes | None:
+        request = self._new(call)
+        params = _params(call, AskRequest)
+
+        def ask(unwanted: Callable[[], bool]) -> Any:
+            check_names_once(bytes(call.params), params.cells, beside=0)
+            return QuestionAnalyses(self._room.analyses).ask(params, unwanted=unwanted)
+
+        wake = partial(self._outbox.wake, request)
+        return self._begin(request, partial(Analysis, ask, wake))
 
     def _explain(self, call: Call) -> bytes | None:
         request = self._new(call)

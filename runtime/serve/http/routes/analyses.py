@@ -35,12 +35,13 @@ from c2t.runtime.serve.room.analysis_messages import (
 )
 from c2t.runtime.serve.room.limits import JobCancelled
 from c2t.runtime.serve.room.names_once import check_names_once
+from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
 from c2t.runtime.serve.room.vector_messages import EmbedRequest, SearchRequest
 from c2t.runtime.serve.room.vectors import VectorAnalyses
 
 # One is under way, others wait; one more is there to be refused.
 THREADS = WAITING_MAX + 2
-WITH_CELLS = (AnnotateRequest, ExplainRequest, EmbedRequest, SearchRequest)
+WITH_CELLS = (AnnotateRequest, ExplainRequest, EmbedRequest, SearchRequest, AskRequest)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -82,11 +83,12 @@ class AnalysisRoutes:
 
     def __init__(self, analyses: Analyses, *, bodies: Bodies, jobs: Jobs | None) -> None:
         self._analyses, self._bodies, self._jobs = analyses, bodies, jobs
-        self._vectors = VectorAnalyses(analyses)
+        self._vectors, self._questions = VectorAnalyses(analyses), QuestionAnalyses(analyses)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="c2t-http-analysis")
         self._annotate = msgspec.json.Decoder(AnnotateRequest)
         self._explain = msgspec.json.Decoder(ExplainRequest)
         self._embed = msgspec.json.Decoder(EmbedRequest)
+        self._ask = msgspec.json.Decoder(AskRequest)
         self._search = msgspec.json.Decoder(SearchRequest)
         self._evidence_of = msgspec.json.Decoder(CellEvidenceRequest)
         self._labels_of = msgspec.json.Decoder(CellLabelsRequest)
@@ -110,6 +112,11 @@ class AnalysisRoutes:
         """`POST /v1/search`."""
         asked = await self._read(request, self._search)
         return await self._answer(request, partial(self._vectors.search, asked))
+
+    async def ask(self, request: Request) -> Response:
+        """`POST /v1/ask`."""
+        asked = await self._read(request, self._ask)
+        return await self._answer(request, partial(self._questions.ask, asked))
 
     async def explain_cell(self, request: Request) -> Response:
         """`POST /v1/jobs/{id}/explain`."""

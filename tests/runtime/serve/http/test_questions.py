@@ -1,0 +1,98 @@
+"""Questions over HTTP: the model's own answers, about each cell or about all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ask_bundles import SEVERAL, sentence_bundle, vector_bundle
+from http_service import JSON, Service, problem, serving
+from serve_cells import anndata_of, counted_cells, counts
+
+import c2t
+from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.serve.room.room import EngineRoom
+
+QUESTION = "What cell is it?"
+SETTINGS = {"max_new_tokens": 8, "temperature": 1.0, "seed": 7}
+OPTIONS = DescribeOptions(engine="cpu", threads=1)
+
+
+def cells(count: int) -> list[dict[str, object]]:
+    return [
+        {"id": f"c{n}", "counts": cell.counts}
+        for n, cell in enumerate(counted_cells(counts(count)))
+    ]
+
+
+def post(service: Service, **body: object):
+    return service.client.post("/v1/ask", json=body, headers=JSON)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[c2t.Model]:
+    folder = vector_bundle(tmp_path_factory.mktemp("bundle") / "asks")
+    with c2t.open(folder, OPTIONS) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def service(model: c2t.Model) -> Iterator[Service]:
+    room = EngineRoom(model)
+    with serving(room) as opened:
+        yield opened
+    room.close()
+
+
+def test_answers_are_the_models_own(service: Service, model: c2t.Model) -> None:
+    answer = post(service, cells=cells(3), question=QUESTION, settings=SETTINGS)
+    assert answer.status_code == 200, answer.text
+    options = DescribeOptions(engine="cpu", threads=1, **SETTINGS)
+    data = anndata_of(counts(3))
+    data.obs_names = ["c0", "c1", "c2"]
+    expected = list(model.ask(data, QUESTION, options))
+    found = answer.json()["answers"]
+    assert [(a["name"], a["text"]) for a in found] == [(a.name, a.text) for a in expected]
+    assert answer.json()["settings"]["seed"] == 7
+
+
+def test_all_cells_together(service: Service, model: c2t.Model) -> None:
+    answer = post(service, cells=cells(3), question=QUESTION, together=True)
+    assert answer.status_code == 200, answer.text
+    (expected,) = model.ask(anndata_of(counts(3)), QUESTION, groups={"x": [0, 1, 2]})
+    (found,) = answer.json()["answers"]
+    assert (found["name"], found["text"]) == ("together", expected.text)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"question": ""}, 422, "question"),
+        ({"question": " "}, 422, "the question is empty"),
+        ({"question": "x", "labels": ["a"]}, 422, "does not list any"),
+        ({"question": "x", "settings": {"seed": 3}}, 422, "no token is drawn"),
+        ({"question": "x", "settings": {"temperature": -1}}, 422, "temperature"),
+    ],
+)
+def test_what_cannot_be_asked(
+    service: Service, body: dict[str, object], status: int, said: str
+) -> None:
+    answer = post(service, cells=cells(1), **body)
+    assert answer.status_code == status, answer.text
+    assert said in str(problem(answer))
+
+
+def test_several_cells_in_one_prompt(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = sentence_bundle(tmp_path_factory.mktemp("b") / "asks", SEVERAL, longest=450)
+    named = [{"counts": {"CD3E": 4, "NKG7": 2 + n, "LYZ": 1}, "id": f"cell {n}"} for n in range(3)]
+    with c2t.open(folder, OPTIONS) as opened:
+        room = EngineRoom(opened)
+        with serving(room) as service:
+            body = {"cells": named, "question": QUESTION, "labels": ["B cell", "T cell"]}
+            one = post(service, **body)
+            assert one.status_code == 422
+            assert "several cells" in str(problem(one))
+            all_of_them = post(service, together=True, **body)
+            assert all_of_them.status_code == 200, all_of_them.text
+            assert all_of_them.json()["answers"][0]["error"] is None
+        room.close()
