@@ -22,7 +22,7 @@ def test_help_names_every_command() -> None:
     done = run_c2t("--help")
     assert done.returncode == 0
     for command in (
-        *("demo", "export", "describe", "annotate", "explain", "report", "sign", "verify"),
+        *("demo", "export", "describe", "annotate", "ask", "explain", "report", "sign", "verify"),
         *("info", "doctor"),
     ):
         assert f"\n  {command} " in done.stdout

@@ -1,0 +1,112 @@
+"""`c2t ask` as users call it: formats, groups, seeds, and what is refused before the work."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from ask_bundles import SEVERAL, sentence_bundle, vector_bundle
+from cli_process import Command, random_cells, run_c2t
+
+QUESTION = "What cell is it?"
+DRAWN = ("--temperature", 1, "--seed", 9, "--max-new-tokens", 6)
+
+
+@pytest.fixture(scope="module")
+def asks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return vector_bundle(tmp_path_factory.mktemp("bundle") / "asks")
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    data = random_cells(12)
+    data.obs["cluster"] = [f"group {n % 3}" for n in range(data.n_obs)]
+    data.write_h5ad(path)
+    return path
+
+
+def test_answers_are_printed_with_their_seed(asks: Path, grouped: Path) -> None:
+    done = run_c2t("ask", asks, grouped, QUESTION, "--limit", 3, *DRAWN)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["name"] for line in lines] == ["cell0", "cell1", "cell2"]
+    for line in lines:
+        assert line["question"] == QUESTION
+        assert line["seed"] == line["settings"]["seed"] == 9
+        assert line["settings"]["temperature"] == 1
+    assert "asked about 3 cells" in done.stderr
+    again = run_c2t("ask", asks, grouped, QUESTION, "--limit", 3, *DRAWN, "--batch-size", 1)
+    assert again.stdout == done.stdout
+
+
+def test_groups_into_each_format(
+    call_c2t: Command, asks: Path, grouped: Path, tmp_path: Path
+) -> None:
+    texts = {}
+    for suffix in ("jsonl", "csv", "json"):
+        out = tmp_path / f"answers.{suffix}"
+        call = ("ask", asks, grouped, QUESTION, "--group-by", "cluster", "-o", out)
+        done = call_c2t(*call, "--max-new-tokens", 6)
+        assert done.returncode == 0, done.stderr
+        if suffix == "csv":
+            rows = list(csv.DictReader(io.StringIO(out.read_bytes().decode(), newline="")))
+        elif suffix == "json":
+            rows = json.loads(out.read_text())["answers"]
+        else:
+            rows = [json.loads(line) for line in out.read_text().splitlines()]
+        texts[suffix] = [(row["name"], row["text"]) for row in rows]
+    assert [name for name, _ in texts["json"]] == ["group 0", "group 1", "group 2"]
+    assert texts["csv"] == texts["json"] == texts["jsonl"]
+
+
+def test_clusters(call_c2t: Command, asks: Path, grouped: Path) -> None:
+    pytest.importorskip("igraph")
+    pytest.importorskip("sklearn")
+    done = call_c2t("ask", asks, grouped, QUESTION, "--group-by", "leiden", "--max-new-tokens", 4)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["name"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ((" ",), "the question is empty"),
+        (("x", "--seed", 3), "no token is drawn"),
+        (("x", "--temperature", 1, "--num-beams", 3), "3 beams"),
+        (("x", "-o", "answers.txt"), "no suffix that says what to write"),
+        (("x", "--group-by", "clutser"), "no column 'clutser'"),
+        (("x", "--resolution", 2), "--resolution is about groups"),
+        (("x", "--labels", "none.txt"), "none.txt"),
+    ],
+)
+def test_what_is_refused(
+    call_c2t: Command,
+    asks: Path,
+    grouped: Path,
+    more: tuple[object, ...],
+    problem: str,
+    tmp_path: Path,
+) -> None:
+    done = call_c2t("ask", asks, grouped, *more, cwd=tmp_path)
+    assert done.returncode != 0
+    assert problem in done.stderr
+    assert "hint: " in done.stderr
+    assert not done.stdout
+
+
+def test_bundles_that_have_no_place_for_it(
+    call_c2t: Command, bundle: Path, cells: Path, tmp_path: Path
+) -> None:
+    done = call_c2t("ask", bundle, cells, QUESTION)
+    assert "cannot ask" in done.stderr
+    assert "it can describe" in done.stderr
+    several = sentence_bundle(tmp_path / "several", SEVERAL)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("B cell\nT cell\n")
+    done = call_c2t("ask", several, cells, QUESTION, "--labels", labels)
+    assert "one of several cells" in done.stderr
+    assert "--group-by" in done.stderr
