@@ -21,7 +21,7 @@ GROUPS = {
     "Checkpoint": (
         "family model geneformer llama checkpoint adapter token-dictionary gene-medians "
         "ensembl-mapping gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha "
-        "emb-layer top-k name reference"
+        "emb-layer top-k text-model text-lower-case pooling leave-out name reference"
     ),
     "Prompt": (
         "system-message system-message-file user-message placeholder-token date chat-template "
@@ -35,8 +35,8 @@ GROUPS = {
     ),
     "Groups of cells": "group-by per-group min-share resolution group-text",
     "Labels": (
-        "labels label-map label-column tissue-column disease-column sex-column age-column "
-        "ontology uberon mondo calibration calibrate-on"
+        "labels label-template label-map label-column tissue-column disease-column sex-column "
+        "age-column ontology uberon mondo calibration calibrate-on"
     ),
     "Text": (
         "max-new-tokens num-beams no-repeat-ngram-size early-stopping length-penalty "
