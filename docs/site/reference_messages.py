@@ -25,6 +25,8 @@ PARTS = {
     "runtime/annotate": "Comparing labels",
     "runtime/explain": "Explaining",
     "runtime/groups": "Groups",
+    "runtime/joint": "Joint spaces",
+    "runtime/search": "Searching",
     "runtime/output": "Results",
     "runtime/report": "Reports",
     "runtime/scverse": "AnnData objects",
