@@ -17,6 +17,7 @@ from c2t.runtime.bundle.bundle import GoldenCells
 from c2t.runtime.bundle.manifest import Manifest
 from c2t.runtime.bundle.unsure_rule import UnsureRule
 from c2t.runtime.fields.rules import FieldRules
+from c2t.runtime.joint.golden import GoldenVectors
 from c2t.runtime.output.parts.manifest import PartsManifest
 from c2t.runtime.qualify.report import Report
 
@@ -63,6 +64,12 @@ FORMATS = (
         "golden.json of a bundle",
         GoldenCells,
         "The golden cells: `c2t verify` describes them again and compares the texts.",
+    ),
+    Format(
+        "golden-vectors",
+        "golden_vectors.json of a bundle with a joint space",
+        GoldenVectors,
+        "What `c2t verify` computes again there: see [search](../../how-to/search.md).",
     ),
     Format(
         "fields",

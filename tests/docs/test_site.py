@@ -37,9 +37,10 @@ BUNDLES = sorted(path.parent for path in DATA.rglob("manifest.json"))
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_schemas_fit_real_bundles(bundle: Path) -> None:
     validate(bundle / "manifest.json", "manifest")
-    for name in ("golden", "fields", "unsure", "calibration"):
-        if (bundle / f"{name}.json").exists():
-            validate(bundle / f"{name}.json", name)
+    for name in ("golden", "golden-vectors", "fields", "unsure", "calibration"):
+        path = bundle / f"{name.replace('-', '_')}.json"
+        if path.exists():
+            validate(path, name)
 
 
 def test_rules_of_the_demonstration_fit() -> None:
