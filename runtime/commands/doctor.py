@@ -14,6 +14,7 @@ from importlib import metadata
 import c2t
 from c2t.runtime.engines.check import GPU_WHEEL, EngineCheck
 from c2t.runtime.engines.table import ENGINES
+from c2t.runtime.system.checkout import checkout_commit
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.machine import Machine, look_at_machine
 from c2t.runtime.system.text_tables import Section, gigabytes
@@ -67,12 +68,14 @@ class Diagnosis:
     """What is installed here, and what would run.
 
     Attributes:
+        commit: The commit of an unreleased c2t; None where it is installed from a package.
         kernels: Which implementation the kernels run with.
         telemetry: State of ONNX Runtime's telemetry.
         problems: What must be mended before cells can be described; empty where all is well.
     """
 
     c2t: str
+    commit: str | None
     python: str
     machine: Machine
     packages: tuple[Package, ...]
@@ -90,6 +93,7 @@ def diagnose() -> Diagnosis:
     kernels = _kernels()
     return Diagnosis(
         c2t=c2t.__version__,
+        commit=checkout_commit(),
         python=f"{platform.python_version()} ({platform.python_implementation()})",
         machine=machine,
         packages=packages,
@@ -124,8 +128,10 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
     packages = [
         (p.name, p.version or f"not installed (for {p.purpose})") for p in diagnosis.packages
     ]
+    commit = diagnosis.commit
+    version = diagnosis.c2t if commit is None else f"{diagnosis.c2t}, a checkout at {commit[:12]}"
     result = [
-        Section("c2t", [("version", diagnosis.c2t), ("python", diagnosis.python)]),
+        Section("c2t", [("version", version), ("python", diagnosis.python)]),
         Section("machine", rows),
         Section("engines that would run here", engines),
         Section(
