@@ -17,6 +17,7 @@ from changes import change_bytes, change_json, encode
 from child import Target
 from make_cells import adata
 
+from c2t.runtime.cells.formats.store import FILE_FORMATS
 from c2t.runtime.cells.genes.orthologues import read_orthologues
 from c2t.runtime.cells.genes.species import SPECIES
 
@@ -168,7 +169,11 @@ def _use_orthologues(path: Path) -> None:
 
 def targets() -> list[Target]:
     """Of this file."""
-    loads = ("c2t.runtime.cells.formats.store", "scipy.sparse", "zipfile", "gzip")
+    modules = [place.partition(":")[0] for place in FILE_FORMATS.values()]
+    loads = (
+        *(f"c2t.runtime.cells.formats.{module}" for module in modules),
+        *("c2t.runtime.cells.formats.store", "scipy.sparse", "zipfile", "gzip"),
+    )
     made = {
         "hdf5-formats": (_make_hdf5, HDF5),
         "hdf5-formats-bytes": (_make_hdf5_bytes, HDF5),
