@@ -34,7 +34,7 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.generation.phrase_table import PHRASES_NAME
-from c2t.runtime.system.errors import CellFileError
+from c2t.runtime.system.errors import CellFileError, TaskError
 
 PEER_BATCHES = (1, 8, 32)
 
@@ -82,6 +82,7 @@ def bench_bundle(
         CellFileError: The cells cannot be read, or there are none.
         EngineError: No engine works, or a decoder peer's logits differ.
     """
+    check_measured(bundle)
     describing = options.describing
     document = record("bundle", threads=describing.threads, seed=options.seed)
     document["bundle"] = {
@@ -122,6 +123,23 @@ def bench_bundle(
     document["peak_resident_bytes_of_all"] = peak_resident_bytes()
     document["load_after"] = load()
     return document
+
+
+def check_measured(bundle: Bundle) -> None:
+    """Refuse a bundle whose stages are others than those that are measured here.
+
+    Raises:
+        TaskError: It has no encoder, or no decoder.
+    """
+    manifest = bundle.manifest
+    missing = [
+        name
+        for name, there in (("encoder", manifest.has_encoder), ("decoder", manifest.has_decoder))
+        if not there
+    ]
+    if missing:
+        problem = f"c2t bench measures encoder and decoder; {manifest.name!r} has no {missing[0]}"
+        raise TaskError(problem, hint="time `c2t describe --profile` with it, or another command")
 
 
 def _bench_texts(

@@ -149,11 +149,12 @@ def _bench_bundle(
 ) -> tuple[dict[str, Any], str, dict[str, str]]:
     """The document, its page of text, and its picture by name."""
     from c2t.runtime.bench.bench_text import bench_text
-    from c2t.runtime.bench.bundle_bench import bench_bundle
+    from c2t.runtime.bench.bundle_bench import bench_bundle, check_measured
     from c2t.runtime.bench.picture import bench_picture
     from c2t.runtime.cells.reader import open_cells
     from c2t.runtime.describe.describer import check_options
 
+    check_measured(bundle)
     check_options(bundle, options.describing)
     if options.cells is not None:  # look at the file before peers load gigabytes
         with open_cells(options.cells, bundle):
@@ -174,12 +175,14 @@ def _bench_whole(
     acceptances: list[str],
 ) -> tuple[dict[str, Any], str, dict[str, str]]:
     """The document of `--whole`, its page of text, and its picture by name."""
+    from c2t.runtime.bench.bundle_bench import check_measured
     from c2t.runtime.bench.whole.acceptance import load_acceptance
     from c2t.runtime.bench.whole.whole_bench import WholeOptions, bench_whole
     from c2t.runtime.bench.whole.whole_text import whole_picture, whole_text
     from c2t.runtime.cells.reader import open_cells
     from c2t.runtime.describe.describer import check_options
 
+    check_measured(bundle)
     if options.cells is None:
         problem = "--whole describes a file of cells, and none is given"
         raise UsageError(problem, hint="name one with --cells")

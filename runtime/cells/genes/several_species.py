@@ -106,7 +106,7 @@ def _fitting(reports: dict[Species, OrganismReport]) -> JudgedSpecies:
     if not mixed:
         found = list(reports)
         warning = f"nothing in the file says whether its cells are of {_names(found)}: taken as "
-        warning += f"{first.name}; if they are not, pass `--species {found[1].name}`"
+        warning += f"{first.name}; if they are not, pass `--organism {found[1].name}`"
         return JudgedSpecies(species=first, warnings=[warning])
     by_column = dict[str, dict[str, str]]()
     errors = dict[str, dict[str, str]]()

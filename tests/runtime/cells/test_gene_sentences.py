@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import anndata, sp
 from tiny_data import sentence_bundle
 
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
@@ -45,7 +44,7 @@ def prompts(genes: int = 4, organisms: dict[str, str] = BOTH, longest: int = 99)
 
 def cells(
     counts: Any, names: Any = NAMES, *, obs: Any = None, var: Any = None, log: bool = False
-) -> anndata.AnnData:
+) -> Any:
     values = np.asarray(counts, np.float32)
     data = anndata.AnnData(sp.csr_matrix(np.log1p(values) if log else values))
     data.var_names = list(names)
@@ -58,7 +57,7 @@ def cells(
 
 
 def said(
-    data: anndata.AnnData,
+    data: Any,
     sentences: SentencePrompts | None = None,
     genes: Any = None,
     **options: Any,
@@ -180,7 +179,7 @@ def test_a_guess_is_said() -> None:
         (warning,) = reader.warnings
     assert warning == (
         "nothing in the file says whether its cells are of human or mouse: taken as human; if they "
-        "are not, pass `--species mouse`"
+        "are not, pass `--organism mouse`"
     )
 
 

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import anndata
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from cell_libraries import anndata, sp
 from tiny_data import SENTENCES, sentence_bundle
 
 import c2t
