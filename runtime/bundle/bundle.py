@@ -57,7 +57,10 @@ GOLDEN_BYTES_MAX = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenCell:
-    """A cell whose text was written with the bundle: PyTorch's, or a quantised bundle's own."""
+    """A cell whose text was written with the bundle: PyTorch's, or a quantised bundle's own.
+
+    `gene_tokens` of a bundle without an encoder are the text tokens of the cell's whole prompt.
+    """
 
     gene_tokens: tuple[int, ...]
     token_ids: tuple[int, ...]

@@ -17,8 +17,9 @@ class EncodedCells:
 
     Args:
         ids: Their names.
-        tokens: Gene tokens of each, special tokens included; empty for a cell with an error.
-        genes_used: [B] int64, gene tokens of each without special tokens.
+        tokens: Gene tokens of each, special tokens included; of a bundle without an encoder, the
+            text tokens of its whole prompt. Empty for a cell with an error.
+        genes_used: [B] int64, genes of each that the model reads.
         genes_found: [B] int64, known genes of each, before the cut to the input size.
         errors: Why a cell cannot be described, None for most.
         index: [B] int64, position of each in its file, or in the list that it is from.

@@ -17,8 +17,8 @@ class WaitingCell:
     Args:
         key: The description comes with it.
         name: The cell's id.
-        tokens: Its gene tokens [S].
-        genes_used: Gene tokens that are genes.
+        tokens: Its gene tokens [S], or the text tokens of its prompt.
+        genes_used: Genes among them.
         error: Why it cannot be described; None where it can.
         embed: Keep its embedding.
     """

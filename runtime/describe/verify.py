@@ -14,6 +14,7 @@ import numpy as np
 from c2t.runtime.audit.line import Action, Details
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle, GoldenCell
+from c2t.runtime.bundle.manifest_check import SIZE_MAX
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.cell_vectors import check_tokens, token_limits
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -108,7 +109,9 @@ def _check_golden(bundle: Bundle, golden: Sequence[GoldenCell]) -> None:
     limits, words = token_limits(bundle.manifest), bundle.manifest.decoder.vocabulary_size
     for number, cell in enumerate(golden):
         text = cell.token_ids
-        if wrong := check_tokens(np.array(cell.gene_tokens, np.int64), limits):
+        # A file may hold any number: what is too large for an array is too large for a token.
+        tokens = [min(max(token, -1), SIZE_MAX) for token in cell.gene_tokens]
+        if wrong := check_tokens(np.array(tokens, np.int64), limits):
             problem = f"golden cell {number} cannot be described: {wrong}"
         elif not text or not (min(text) >= 0 and max(text) < words):
             problem = f"golden cell {number} has no text tokens, or some outside the vocabulary"

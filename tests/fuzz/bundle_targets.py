@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from changes import TINY, change_bytes, change_json, encode, other_value
+from changes import SENTENCES, TINY, change_bytes, change_json, encode, other_value
 from child import Target
 
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.cells.counted_cells import CountedCellReader
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.annotator import Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
@@ -106,6 +108,38 @@ def _make_used_manifest(folder: Path, random: Random) -> Path:
         part[key] = value
     (place / "manifest.json").write_text(json.dumps(document))
     return place
+
+
+def _make_sentences(folder: Path, random: Random) -> Path:
+    """A bundle whose cells are gene sentences: its manifest or its tokenizer is changed."""
+    place = folder / "bundle"
+    shutil.copytree(SENTENCES, place)
+    document = _manifest(place)
+    match random.randrange(4):
+        case 0:
+            document = change_json(document, random)
+        case 1:
+            name = random.choice(("tokenizer.json", RULES_NAME, "golden.json"))
+            content = encode(change_json(json.loads((place / name).read_bytes()), random), random)
+            write_file(place, name, content)
+            return place
+        case _:
+            parts = ("gene_sentence", "template", "decoder", "generation")
+            part = random.choice(parts)
+            document[part] = change_json(document[part], random)
+    (place / "manifest.json").write_bytes(encode(document, random))
+    return place
+
+
+def use_sentences(folder: Path) -> None:
+    """Open, describe a cell of counts, compare labels for it, verify."""
+    bundle = open_bundle(folder)
+    describer = Describer(bundle, DescribeOptions(threads=1, engine="cpu"))
+    reading = CellOptions(organism="human")
+    read = CountedCellReader(bundle).read([{"CD3E": 3.0, "ACTB": 1.0}], ["cell"], reading)
+    list(describer.describe([read.cells]))
+    list(Annotator(describer, bundle, LABELS).annotate([read.cells]))
+    verify_golden_cells(bundle, "cpu")
 
 
 def _make_file(folder: Path, random: Random) -> Path:
@@ -320,6 +354,7 @@ def targets() -> list[Target]:
     return [
         Target(name="manifest", make=_make_manifest, use=use_bundle, loads=LOADED),
         Target(name="manifest-used", make=_make_used_manifest, use=use_bundle, loads=LOADED),
+        Target(name="sentences", make=_make_sentences, use=use_sentences, loads=LOADED),
         Target(name="bundle-files", make=_make_file, use=use_bundle, loads=LOADED),
         Target(name="graphs", make=_make_graph, use=use_graph, loads=LOADED),
         Target(name="built", make=_make_built, use=use_built, prepare=prepare_built, loads=LOADED),

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+SENTENCES = TINY.with_name("tiny_sentence_bundle")
 
 NUMBERS = (
     *(0, 1, -1, 2, 3, 7, 64, 255, 256, 4096, 32767, 32768, 65536, 1 << 20, (1 << 24) - 1, 1 << 24),

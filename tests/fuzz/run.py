@@ -27,6 +27,7 @@ TESTS = Path(__file__).resolve().parents[1]
 KINDS = {
     "manifest": "bundle_targets",
     "manifest-used": "bundle_targets",
+    "sentences": "bundle_targets",
     "bundle-files": "bundle_targets",
     "graphs": "bundle_targets",
     "built": "bundle_targets",

@@ -17,6 +17,7 @@ RUN = Path(__file__).with_name("run.py")
 CASES = {
     "manifest": 20,
     "manifest-used": 20,
+    "sentences": 30,
     "bundle-files": 30,
     "graphs": 20,
     "built": 20,
@@ -41,7 +42,7 @@ NEEDS |= {
     for name in ("hdf5-formats", "hdf5-formats-bytes", "mex", "tables", "orthologues")
 }
 NEEDS |= {"zarr": "zarr"}
-NEEDS |= {name: "onnx" for name in ("manifest", "manifest-used", "bundle-files")}
+NEEDS |= {name: "onnx" for name in ("manifest", "manifest-used", "sentences", "bundle-files")}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -17,13 +17,14 @@ from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engines.built.folder import plan_sets
 from c2t.runtime.engines.built.half_graphs import (
     DESCRIPTION_FILES,
-    GRAPH_FILES,
     HalfGraphsIdentity,
     open_half_graphs,
 )
 from c2t.runtime.engines.built.plan_set import PLANS_NAME
 from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError
 from c2t.runtime.system.errors import BundleError, EngineError, OutputError
+
+GRAPH_FILES = (*GRAPHS, *(f"{graph}.data" for graph in GRAPHS))
 
 
 @pytest.fixture(scope="module")
