@@ -96,6 +96,8 @@ def _parts(m: Manifest) -> Iterator[str]:
     there["joint space"] = m.joint_space is not None
     if len(set(m.tasks)) != len(m.tasks):
         yield "tasks names one twice"
+    if ASK in m.tasks and not m.template:
+        yield "tasks: it cannot ask without a template"
     for task in m.tasks:
         if missing := [part for part in NEEDS[task] if not there[part]]:
             yield f"tasks: it cannot {task} without {missing[0]}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from ask_bundles import vector_bundle
 from explain_bundle import model_with_fields
 from held_analyses import LABELS, HeldAnalyses, until_waiting
 from serve_cells import counted_cells, counts
@@ -20,6 +21,7 @@ from c2t.runtime.serve.room.analysis_messages import (
     EvidenceSettings,
     ExplainRequest,
 )
+from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.stdio.conversation import StdioOptions
 
@@ -69,6 +71,20 @@ def test_evidence_is_that_of_the_room(tiny_bundle_folder: Path, tmp_path: Path) 
     assert all(len(cell["genes"]) == 5 and 0 < cell["runs"] <= 64 for cell in explained)
 
 
+def test_answers_are_those_of_the_room(tmp_path: Path) -> None:
+    values, question = counts(2), "What cell is it?"
+    with c2t.open(vector_bundle(tmp_path / "asks")) as model:
+        room = EngineRoom(model)
+        with Hosted(room) as host:
+            host.initialize()
+            host.ask("q", "ask", describe_params(values, question=question))
+            found = host.answer("q")["result"]
+        request = AskRequest(cells=counted_cells(values), question=question)
+        assert found == msgspec.to_builtins(QuestionAnalyses(room.analyses).ask(request))
+        room.close()
+    assert all(answer["text"] for answer in found["answers"])
+
+
 def test_other_requests_go_on(host: Hosted, held: HeldAnalyses) -> None:
     host.ask(1, "annotate", annotate_params())
     assert held.reached.wait(60)
@@ -88,6 +104,7 @@ def test_other_requests_go_on(host: Hosted, held: HeldAnalyses) -> None:
         ("annotate", annotate_params(top=0), -32602, "top"),
         ("annotate", annotate_params(stream=True), -32602, "stream"),
         ("annotate", annotate_params(settings={"num_beams": 2}), -32602, "num_beams"),
+        ("ask", describe_params(counts(1), question=""), -32602, "question"),
         ("explain", describe_params(counts(17)), -32602, "16"),
         ("explain", describe_params(counts(1), evidence={"field": "mood"}), -32602, "mood"),
         ("explain", describe_params(counts(1), evidence={"runs": 1}), -32602, "runs"),
