@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel
 from c2t.export.encoders.bert_layer import ACTIVATIONS, bert_layer
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.graphs.joint_block import write_joint_block
-from c2t.export.model.family import ModelFamily, check_number, check_sizes
+from c2t.export.model.family import ModelFamily, check_dropouts, check_number, check_sizes
 from c2t.export.model.joint import TextTower
 from c2t.runtime.system.errors import CheckpointError
 from c2t.runtime.system.progress import Advance
@@ -54,6 +54,7 @@ def check_config(config: BertConfig) -> None:
     )
     check_sizes(config, sizes, part="text tower")
     check_number(config, "layer_norm_eps", part="text tower")
+    check_dropouts(config, part="text tower")
     if config.hidden_size % config.num_attention_heads:
         problem = (
             f"the text tower's width {config.hidden_size} cannot have "

@@ -19,7 +19,13 @@ from transformers import BertConfig, BertForMaskedLM
 
 from c2t.export.encoders.bert_layer import ACTIVATIONS, bert_layer, first_rows
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
-from c2t.export.model.family import EncoderGraph, EncoderPreset, check_number, check_sizes
+from c2t.export.model.family import (
+    EncoderGraph,
+    EncoderPreset,
+    check_dropouts,
+    check_number,
+    check_sizes,
+)
 from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import layers_needed
 from c2t.runtime.bundle.manifest import Encoder, GeneInput
@@ -123,6 +129,7 @@ def check_config(config: BertConfig) -> None:
     )
     check_sizes(config, sizes, part="encoder")
     check_number(config, "layer_norm_eps", part="encoder")
+    check_dropouts(config, part="encoder")
     heads = config.num_attention_heads
     if config.hidden_size % heads:
         problem = f"the encoder's width {config.hidden_size} cannot have {heads} attention heads"

@@ -137,6 +137,19 @@ def check_number(config: PretrainedConfig, name: str, *, part: str) -> None:
         raise CheckpointError(problem, hint="check its config.json")
 
 
+def check_dropouts(config: PretrainedConfig, *, part: str) -> None:
+    """Refuse rates of a BERT's dropout that no module can be made with, though nothing runs it.
+
+    Raises:
+        CheckpointError: Names the field and its value.
+    """
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        value = getattr(config, name)
+        if not (isinstance(value, int | float) and value is not True and 0 <= value <= 1):
+            problem = f"the {part}'s {name} is {value!r}; it must be a number from 0 to 1"
+            raise CheckpointError(problem, hint="check its config.json")
+
+
 def find_family(
     table: Mapping[str, Family], model_type: object, *, part: str, source: str
 ) -> Family:

@@ -46,7 +46,7 @@ def _make_checkpoint(folder: Path, random: Random) -> Path:
     elif path.suffix == ".safetensors" and random.random() < 0.6:
         tensors = load_file(path)
         name = random.choice(list(tensors))
-        tensors[name] = _other_tensor(tensors[name], random)
+        tensors[name] = other_tensor(tensors[name], random)
         save_file({k: v.contiguous() for k, v in tensors.items()}, path, {"format": "pt"})
     else:
         path.write_bytes(change_bytes(path.read_bytes(), random))
@@ -73,11 +73,12 @@ def _change_state(path: Path, random: Random) -> None:
             path.write_bytes(change_bytes(path.read_bytes(), random))
             return
         case _:
-            state[name] = _other_tensor(state[name], random)
+            state[name] = other_tensor(state[name], random)
     torch.save(state, path)
 
 
-def _other_tensor(tensor: torch.Tensor, random: Random) -> torch.Tensor:
+def other_tensor(tensor: torch.Tensor, random: Random) -> torch.Tensor:
+    """A tensor of another shape, kind or content."""
     kinds = (torch.float16, torch.int8, torch.int64, torch.bool, torch.complex64, torch.bfloat16)
     match random.randrange(8):
         case 0:

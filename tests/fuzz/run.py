@@ -44,6 +44,8 @@ KINDS = {
     "labels": "text_targets",
     "journal": "text_targets",
     "checkpoints": "checkpoint_targets",
+    "joint-checkpoints": "joint_targets",
+    "joint-bundles": "joint_targets",
 }
 ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",

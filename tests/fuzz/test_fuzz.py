@@ -34,9 +34,12 @@ CASES = {
     "labels": 40,
     "journal": 20,
     "checkpoints": 8,
+    "joint-checkpoints": 15,
+    "joint-bundles": 20,
 }
-SLOW = {"checkpoints": pytest.mark.slow}
+SLOW = dict.fromkeys(("checkpoints", "joint-checkpoints", "joint-bundles"), pytest.mark.slow)
 NEEDS = {"graphs": "onnx", "built": "onnx", "checkpoints": "torch", "ontologies": "obonet"}
+NEEDS |= dict.fromkeys(("joint-checkpoints", "joint-bundles"), "torch")
 NEEDS |= {
     name: "anndata"
     for name in ("hdf5-formats", "hdf5-formats-bytes", "mex", "tables", "orthologues")

@@ -43,6 +43,8 @@ def test_only_the_first_row_of_the_last_layer_is_computed(tmp_path: Path) -> Non
         ({"hidden_act": "silu"}, "activation is 'silu'"),
         ({"position_embedding_type": "relative_key"}, "not a plain BERT"),
         ({"is_decoder": True}, "not a plain BERT"),
+        ({"hidden_dropout_prob": 32768}, "hidden_dropout_prob is 32768"),
+        ({"attention_probs_dropout_prob": "x"}, "attention_probs_dropout_prob is 'x'"),
     ],
 )
 def test_refuses_other_towers(changed: dict[str, object], words: str) -> None:

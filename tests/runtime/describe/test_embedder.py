@@ -17,7 +17,7 @@ from c2t.runtime.describe.joint_annotator import JointAnnotator
 from c2t.runtime.describe.searcher import Searcher, joined_scores
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu.encoder_alone import open_encoder
-from c2t.runtime.system.errors import BundleError, C2TError, EngineError
+from c2t.runtime.system.errors import C2TError, EngineError, TaskError
 
 ERRORS = {3: "cell is empty"}
 
@@ -111,7 +111,7 @@ def test_search_refuses_repeated_texts_and_bundles_without_a_space() -> None:
     embedder = Embedder(joint_bundle())
     with pytest.raises(C2TError, match="'a cell' is there twice"):
         Searcher(joint_bundle(), ["a cell", "B cell", "a cell"], embedder)
-    with pytest.raises(BundleError, match=r"\(cell2text\) cannot search"):
+    with pytest.raises(TaskError, match=r"\(cell2text\) cannot search"):
         Searcher(tiny_bundle().bundle, ["a cell"], embedder)
 
 

@@ -15,7 +15,7 @@ from tiny_data import JOINT, joint_bundle, tiny_bundle
 import c2t
 from c2t.runtime.search.embed_file import EmbedFileOptions, embed_file
 from c2t.runtime.search.search_file import SearchFileOptions, search_file
-from c2t.runtime.system.errors import BundleError, C2TError, CellFileError, OutputError
+from c2t.runtime.system.errors import C2TError, CellFileError, OutputError, TaskError
 
 BAD = (3, 5)  # cells with an error
 TEXTS = ("activated T cells", "a monocyte")
@@ -174,7 +174,7 @@ def test_refuses_what_cannot_be_written_or_found(cells: Path, tmp_path: Path) ->
     with pytest.raises(C2TError, match="is empty"):
         search(cells, " ")
     bundle = tiny_bundle().bundle
-    with pytest.raises(BundleError, match="cannot search"):
+    with pytest.raises(TaskError, match="cannot search"):
         search_file(bundle, SearchFileOptions(cells=cells, queries=TEXTS), report=quiet)
 
 
