@@ -138,12 +138,13 @@ def permuted_pool(
     """The same cells, the counts of each permuted over the genes of its own file: a control."""
     rng = np.random.default_rng(seed)
     names = genes.ensembl_id.astype(str).tolist()
-    permuted = []
-    for labelled in sets:
-        counts = labelled.counts
-        columns = [
-            rng.choice(counts.shape[1], size=n, replace=False) for n in np.diff(counts.indptr)
-        ]
-        moved = csr_matrix((counts.data, np.concatenate(columns), counts.indptr), counts.shape)
-        permuted.append(counts_of_genes(replace(labelled, counts=moved), names))
+    permuted = [counts_of_genes(permuted_set(labelled, rng), names) for labelled in sets]
     return replace(pool, counts=vstack(permuted).tocsr())
+
+
+def permuted_set(labelled: LabelledSet, rng: np.random.Generator) -> LabelledSet:
+    """The same cells, the counts of each at random genes of the file."""
+    counts = labelled.counts
+    columns = [rng.choice(counts.shape[1], size=n, replace=False) for n in np.diff(counts.indptr)]
+    moved = csr_matrix((counts.data, np.concatenate(columns), counts.indptr), counts.shape)
+    return replace(labelled, counts=moved)
