@@ -113,19 +113,37 @@ def _options(
         say(stage.install_completion(app, chosen, os.environ))
 
 
+_DEMOS = {
+    "cell2text": "c2t.examples.demo.describe_pbmc",
+    "cell2sentence": "c2t.examples.demo_cell2sentence.describe_pbmc",
+    "cellwhisperer": "c2t.examples.demo_search.search_pbmc",
+}
+
+
 @_command
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the bundle and the results.")
-    ] = Path("c2t-demo"),
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the bundle and the results.  [default: c2t-demo]"
+        ),
+    ] = None,
+    family: Annotated[
+        str, typer.Option(help=f"What kind of model: {', '.join(_DEMOS)}.")
+    ] = "cell2text",
     force: ForceOption = False,
 ) -> None:
     """Describe 700 real blood cells, with a small model.
 
-    Exports the trained model that comes along, checks it, and describes cells it never saw.
+    Exports the trained model that comes along, checks it, and describes cells it never saw. The
+    model of the family cellwhisperer finds them by phrases instead.
     """
-    stage = import_stage("c2t.examples.demo.describe_pbmc")
-    print(stage.run_demo(output, force=force, report=say), end="")
+    if family not in _DEMOS:
+        problem = f"--family is {family!r}"
+        raise UsageError(problem, hint=f"it is one of {', '.join(_DEMOS)}")
+    stage = import_stage(_DEMOS[family])
+    usual = "c2t-demo" if family == "cell2text" else f"c2t-demo-{family}"
+    print(stage.run_demo(output or Path(usual), force=force, report=say), end="")
 
 
 _command(export)

@@ -24,7 +24,6 @@ from c2t.examples.demo.held_out import is_held_out
 from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.cells.reader import CellCounts, open_cells
-from c2t.runtime.describe.caption import caption_fields
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.model import Model
 from c2t.runtime.labels.normalise import normalise_label
@@ -36,6 +35,7 @@ from c2t.runtime.system.progress import progress_bar
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE / "checkpoint"
+CHECKPOINT_OPTIONS = CheckpointOptions(folder=CHECKPOINT)
 CELLS_NAME = "10x_pbmc68k_reduced.h5ad"
 # Entry of the caption table that says what each label of these cells is called in a caption.
 LABELS = "pbmc68k_reduced_700x765_raw"
@@ -61,11 +61,18 @@ class DemoResult:
     trained_on: Accuracy
 
 
-def run_demo(folder: Path, *, force: bool = False, report: Report = lambda _: None) -> str:
+def run_demo(
+    folder: Path,
+    *,
+    checkpoint: CheckpointOptions = CHECKPOINT_OPTIONS,
+    force: bool = False,
+    report: Report = lambda _: None,
+) -> str:
     """Export, describe and score; the bundle and the descriptions stay in `folder`.
 
     Args:
         folder: Where the results go; made if it is not there.
+        checkpoint: The model that is shown.
         force: Replace the results of an earlier demonstration.
         report: Called with a few words when a part of the work begins.
 
@@ -81,7 +88,7 @@ def run_demo(folder: Path, *, force: bool = False, report: Report = lambda _: No
     bundle = export_bundle(
         ExportOptions(
             output=folder / "bundle",
-            checkpoint=CheckpointOptions(folder=CHECKPOINT),
+            checkpoint=checkpoint,
             cells=cells_file,
             force=force,
         ),
@@ -170,8 +177,8 @@ def _score(labels: list[str], described: list[Description]) -> Accuracy:
 
 def cell_type_of(description: Description) -> str | None:
     """The cell type that a description names, normalised; None if it names none."""
-    name = caption_fields(description.text or "").cell_type
-    return normalise_label(name) if name else None
+    said = description.fields.get("cell_type")
+    return normalise_label(said.words) if said else None
 
 
 def _shown(unseen: list[tuple[str, Description]], result: DemoResult) -> str:
@@ -180,7 +187,7 @@ def _shown(unseen: list[tuple[str, Description]], result: DemoResult) -> str:
     first = {label: description for label, description in reversed(unseen)}
     for label, description in sorted(first.items()):
         sure = f"{description.cell_type_confidence or 0:.2f}"
-        said.add_row(label, sure, description.text or description.error)
+        said.add_row(label, sure, (description.text or description.error or "").strip())
     labels = len(result.held_out.labels)
     head = (f"cell type, {labels} labels", "cells", "accuracy", f"macro (chance: {1 / labels:.0%})")
     scores = Table(*head, box=SIMPLE)

@@ -57,6 +57,11 @@ def test_version() -> None:
         ("describe x", "missing argument 'CELLS'", "see `c2t describe --help`"),
         ("describe x y --limit many", "'--limit': ", "see `c2t describe --help`"),
         ("describe x y --limit=many", "'many'", "see `c2t describe --help`"),
+        (
+            "demo --family llama",
+            "--family is 'llama'",
+            "it is one of cell2text, cell2sentence, cellwhisperer",
+        ),
     ],
 )
 def test_wrong_usage_is_exit_2(call_c2t: Command, arguments: str, error: str, hint: str) -> None:
