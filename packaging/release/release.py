@@ -7,7 +7,8 @@
    (`packaging/wheels/check.py`); with its extras it runs `c2t demo` (`demo_check.sh`).
 4. `dist/SHA256SUMS` is written, and the commit is tagged.
 
-A dry run does the first step, and says what the others would run. docs/release.md has the rest.
+A dry run does the first step, and says what the others would run. docs/how-to/release.md has the
+rest.
 """
 
 from __future__ import annotations
@@ -177,7 +178,8 @@ def main() -> None:
     if options.dry_run:
         print(f"c2t {version} can be released from {git(root, 'rev-parse', '--short', 'HEAD')}")
     else:
-        print(f"c2t {version} is in dist/, and tagged. Nothing was published: see docs/release.md")
+        print(f"c2t {version} is in dist/, and tagged.")
+        print("Nothing was published: see docs/how-to/release.md")
 
 
 if __name__ == "__main__":
