@@ -18,10 +18,10 @@ GROUPS = {
         "output matrix write-obs cellxgene replace-columns embedding save-calibration "
         "propose-label-map fit-unsure restart force json"
     ),
+    "Model": "family model text-model text-lower-case pooling leave-out name reference",
     "Checkpoint": (
-        "family model geneformer llama checkpoint adapter token-dictionary gene-medians "
-        "ensembl-mapping gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha "
-        "emb-layer top-k text-model text-lower-case pooling leave-out name reference"
+        "geneformer llama checkpoint adapter token-dictionary gene-medians ensembl-mapping "
+        "gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha emb-layer top-k"
     ),
     "Prompt": (
         "system-message system-message-file user-message placeholder-token date chat-template "
