@@ -31,7 +31,7 @@ from c2t.export.checkpoint.text.generation import read_generation
 from c2t.export.checkpoint.text.tokenizer import encode, load_tokenizer
 from c2t.export.decoders.families import decoder_family
 from c2t.export.model.loaded_checkpoint import CaptionFiles, CheckpointSettings
-from c2t.runtime.bundle.manifest import GeneSentence
+from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.template import Template, TextPart, longest_prompt, template_fields
 from c2t.runtime.system.errors import CheckpointError
 

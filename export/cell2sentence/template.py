@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from c2t.export.cell2sentence.published import DEFAULT, OTHER_TASKS, TEMPLATES
 from c2t.export.checkpoint.text.tokenizer import encode
-from c2t.runtime.bundle.manifest import GeneSentence
+from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.template import (
     FixedIds,
     Template,

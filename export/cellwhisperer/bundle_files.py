@@ -27,15 +27,14 @@ from c2t.export.model.family import EncoderGraph
 from c2t.export.projectors.families import write_projector_graph
 from c2t.export.token_sequences import gene_sequences
 from c2t.runtime.bundle.hashes import file_entries, sha256_of
+from c2t.runtime.bundle.joint_space import JointSpace, TextTower
 from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
     GENES_NAME,
     TEXT_GRAPH,
-    JointSpace,
     Manifest,
     Origin,
     Projector,
-    TextTower,
 )
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.tasks import ANNOTATE, EMBED, SEARCH

@@ -11,6 +11,8 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 
+from c2t.runtime.bundle.gene_sentence import GeneSentence
+from c2t.runtime.bundle.joint_space import JointSpace, TextTower
 from c2t.runtime.bundle.tasks import CELL2TEXT_TASKS, tasks_said
 from c2t.runtime.bundle.template import Template, longest_prompt
 from c2t.runtime.system.errors import BundleError, EngineError, TaskError
@@ -179,46 +181,6 @@ class Licence:
     part: str
     licence: str
     notice: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneSentence:
-    """How a cell becomes text: its gene symbols, the highest counts first (Cell2Sentence).
-
-    They are the field {genes} of the bundle's template. Symbols are in upper case; of equal counts
-    the smaller symbol, byte by byte, comes first.
-    """
-
-    genes: int  # most genes of a sentence
-    # What the field {organism} says of each species that the model knows, by the name of the
-    # species: {"human": "Homo sapiens"}
-    organisms: dict[str, str]
-    separator: str = " "
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextTower:
-    """Graph `text.onnx` and its files: what gives texts a place in a joint space.
-
-    `text_ids` [B,T] int64 -> `text_vectors` [B,J] float32 of length 1.
-    """
-
-    model: str
-    input_size: int  # most text tokens, special tokens included
-    vocabulary_size: int
-    hidden_size: int
-    cls_token: int  # put in front of a text
-    sep_token: int  # put behind it
-    files: tuple[str, ...]  # all that it needs beside its graph and the graph's data
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointSpace:
-    """A space of cells and texts; scores are products of unit vectors times exp(temperature)."""
-
-    size: int  # J
-    temperature: float  # as trained: a natural logarithm
-    text: TextTower | None = None
 
 
 # The names of parts that a bundle need not have, in the format and as properties.

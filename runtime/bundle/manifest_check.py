@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+from c2t.runtime.bundle.joint_space import JointSpace
 from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
     DECODER_GRAPH,
@@ -20,7 +21,6 @@ from c2t.runtime.bundle.manifest import (
     Encoder,
     GeneInput,
     Generation,
-    JointSpace,
     Manifest,
 )
 from c2t.runtime.bundle.precision import Precision

@@ -6,6 +6,7 @@ that states no rule gives no probability, and marks no cell unless the user name
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from c2t.runtime.bundle.bundle import Bundle
@@ -123,6 +124,16 @@ def other_settings(mark: UnsureMark, generation: Generation) -> str | None:
     if not changed:
         return None
     return f"the bundle's probabilities were fitted with {', '.join(changed)}: they may be off here"
+
+
+def said_of_unsure(mark: UnsureMark | None, generation: Generation) -> Iterator[str]:
+    """What is said about the cells that are marked unsure; nothing where none is."""
+    if mark is None:
+        return
+    yield mark.sentence
+    warning = other_settings(mark, generation)
+    if warning is not None:
+        yield f"warning: {warning}"
 
 
 def text_settings(generation: Generation) -> dict[str, str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import GeneSentence, Prompt
+from c2t.runtime.bundle.gene_sentence import GeneSentence
+from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.bundle.template import Template, fill_template
 from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.engine_protocol import NO_TOKEN, Float32, Int32

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import TEXT_GRAPH, TextTower
+from c2t.runtime.bundle.joint_space import TextTower
+from c2t.runtime.bundle.manifest import TEXT_GRAPH
 from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS, EngineOptions, Float32
 from c2t.runtime.engines.cpu.session import RUN_HINT, open_session
 from c2t.runtime.engines.onnxruntime_library import onnxruntime_errors

@@ -23,7 +23,7 @@ from c2t.runtime.describe.describer import (
 )
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.profile import profile_text
-from c2t.runtime.describe.unsure import other_settings, unsure_mark
+from c2t.runtime.describe.unsure import said_of_unsure, unsure_mark
 from c2t.runtime.groups.options import GroupOptions
 from c2t.runtime.output.audited import DescribeAudit
 from c2t.runtime.output.cellxgene import (
@@ -244,7 +244,9 @@ def describe_file(
         report(reader.gene_report.sentence)
         for warning in (*reader.warnings, *_earlier(options, reader, targets)):
             report(f"warning: {warning}")
-        for sentence in _about_unsure(bundle, options.describing):
+        generation = generation_settings(bundle.manifest.generation, options.describing)
+        below = options.describing.unsure_below
+        for sentence in said_of_unsure(unsure_mark(bundle, below), generation):
             report(sentence)
         grouping = None
         if options.groups is not None:
@@ -363,17 +365,6 @@ def _earlier(
         what="descriptions",
         left_out=left_out,
     )
-
-
-def _about_unsure(bundle: Bundle, describing: DescribeOptions) -> Iterator[str]:
-    """What is said about the cells that are marked unsure."""
-    mark = unsure_mark(bundle, describing.unsure_below)
-    if mark is None:
-        return
-    yield mark.sentence
-    warning = other_settings(mark, generation_settings(bundle.manifest.generation, describing))
-    if warning is not None:
-        yield f"warning: {warning}"
 
 
 class _Here:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.runtime.bundle.manifest import GeneSentence
+from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.template import Template, cell_lines, fill_template
 from c2t.runtime.bundle.text_encoder import TextEncoder
 from c2t.runtime.cells.encoded_cells import EncodedCells

@@ -42,6 +42,7 @@ from c2t.runtime.serve.room.messages import (
 from c2t.runtime.serve.room.observer import NO_OBSERVER, CellOutcome, Observer
 from c2t.runtime.serve.room.queues import Queues
 from c2t.runtime.serve.room.ticket import Ticket
+from c2t.runtime.serve.room.vectors import warm_up_vectors
 from c2t.runtime.system.errors import EngineError
 
 # Cells of a job that wait in the queue: enough to keep the workers busy, few enough to cancel.
@@ -91,7 +92,7 @@ class EngineRoom:
         """
         bundle = self.model.bundle
         if not bundle.manifest.has_decoder:
-            self._warm_up_vectors()
+            warm_up_vectors(self.model)
             return
         golden = bundle.golden.cells
         some = bundle.genes.token[:1].tolist() if bundle.manifest.has_encoder else [0]
@@ -100,17 +101,6 @@ class EngineRoom:
             described = queue.submit(EncodedCells.of_tokens([tokens]), urgent=True).result()
         if described.error:
             raise EngineError(described.error, hint="run `c2t verify` on the bundle")
-
-    def _warm_up_vectors(self) -> None:
-        """Open the towers, and embed a cell and a text."""
-        bundle = self.model.bundle
-        spec = bundle.manifest.gene_input
-        ends = [[t] if t is not None else [] for t in (spec.cls_token, spec.eos_token)]
-        tokens = [*ends[0], *bundle.genes.token[:1].tolist(), *ends[1]]
-        (found,) = self.model.embedder().embed([EncodedCells.of_tokens([tokens])])
-        if found.errors[0]:
-            raise EngineError(found.errors[0], hint="run `c2t info` on the bundle")
-        self.model.text_tower.encode(["cell"])
 
     @property
     def waiting(self) -> int:

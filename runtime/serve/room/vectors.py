@@ -6,7 +6,9 @@ One decision: they take turns with the other analyses of the room, and read cell
 from __future__ import annotations
 
 from c2t.runtime.bundle.tasks import EMBED, SEARCH
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.embedder import joined_vectors
+from c2t.runtime.describe.model import Model
 from c2t.runtime.describe.searcher import Searcher, joined_scores
 from c2t.runtime.serve.room.analyses import Analyses, Unwanted
 from c2t.runtime.serve.room.vector_messages import (
@@ -17,6 +19,7 @@ from c2t.runtime.serve.room.vector_messages import (
     SearchResponse,
     VectorResult,
 )
+from c2t.runtime.system.errors import EngineError
 
 DIGITS = 6  # of a score
 
@@ -96,3 +99,19 @@ class VectorAnalyses:
             said = f"{len(results):,} cells of a request"
             analyses.record(request, response, "texts were searched", said, embedder.engine)
         return response
+
+
+def warm_up_vectors(model: Model) -> None:
+    """Open both towers, and embed a cell and a text.
+
+    Raises:
+        EngineError: No engine runs here, or it fails.
+    """
+    bundle = model.bundle
+    spec = bundle.manifest.gene_input
+    ends = [[t] if t is not None else [] for t in (spec.cls_token, spec.eos_token)]
+    tokens = [*ends[0], *bundle.genes.token[:1].tolist(), *ends[1]]
+    (found,) = model.embedder().embed([EncodedCells.of_tokens([tokens])])
+    if found.errors[0]:
+        raise EngineError(found.errors[0], hint="run `c2t info` on the bundle")
+    model.text_tower.encode(["cell"])

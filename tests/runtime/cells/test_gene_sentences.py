@@ -10,8 +10,8 @@ import pytest
 from cell_libraries import anndata, sp
 from tiny_data import sentence_bundle
 
+from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
-from c2t.runtime.bundle.manifest import GeneSentence
 from c2t.runtime.bundle.template import TextPart
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.cells.counted_cells import CountedCellReader
