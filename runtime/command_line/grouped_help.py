@@ -40,11 +40,11 @@ GROUPS = {
     ),
     "Text": (
         "max-new-tokens num-beams no-repeat-ngram-size early-stopping length-penalty "
-        "ignore-generation-config unsure-below"
+        "repetition-penalty temperature top-p stop ignore-generation-config unsure-below"
     ),
     "Method": (
         "field label precision estimator smooth cells-count against whole acceptance references "
-        "captions-column bert-model top runs repeats resamples seed unsure-target "
+        "captions-column bert-model questions top runs repeats resamples seed unsure-target "
         "divergence-products"
     ),
     "Quality gate": (
