@@ -24,7 +24,8 @@ def test_numbers_out_of_their_range(
 def test_every_option_of_a_checkpoint_is_one_of_the_command(call_c2t: Callable[..., Any]) -> None:
     shown = call_c2t("export", "--help").stdout
     for field in fields(CheckpointOptions):
-        name = "[folder]" if field.name == "folder" else f"--{field.name.replace('_', '-')} "
+        own = {"folder": "[folder]", "stop_strings": "--stop "}
+        name = own.get(field.name, f"--{field.name.replace('_', '-')} ")
         assert name in shown.lower()
 
 
