@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anndata
 import numpy as np
 import pytest
 from ask_bundles import ONE_CELL, SEVERAL, sentence_bundle, vector_bundle
-from scipy.sparse import csr_matrix
+from cell_libraries import anndata, sp
 
 import c2t
 from c2t.runtime.describe.asker import CELLS_OF_PROMPT_MAX
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:nothing in the file says:UserWar
 def cells(*, named: bool) -> anndata.AnnData:
     counts = np.random.default_rng(0).poisson(1.5, (7, 12)).astype(np.float32)
     counts[:, 0] = 9
-    data = anndata.AnnData(csr_matrix(counts))
+    data = anndata.AnnData(sp.csr_matrix(counts))
     data.obs_names = [f"cell {n}" for n in range(7)]
     real = ["CD3E", "CD8A", "NKG7", "MS4A1", "LYZ", "GNLY", "CD14", "CD79A", "PPBP", "FCER1A"]
     ids = [f"ENSG{n:011d}" for n in range(1, 13)]
@@ -77,7 +76,7 @@ def test_of_vectors(tmp_path: Path) -> None:
 
 def test_a_group_of_vectors_is_asked_about_as_its_mean(tmp_path: Path) -> None:
     one = cells(named=False).X.toarray()[2]
-    same = anndata.AnnData(csr_matrix(np.stack([one] * 3)), var=cells(named=False).var)
+    same = anndata.AnnData(sp.csr_matrix(np.stack([one] * 3)), var=cells(named=False).var)
     with c2t.open(vector_bundle(tmp_path / "asks")) as model:
         (alone,) = model.ask(cells(named=False)[[2]].copy(), QUESTION, OPTIONS)
         (group,) = model.ask(same, QUESTION, OPTIONS, groups={"a": [0, 1, 2]})
@@ -131,7 +130,7 @@ def test_a_cell_that_cannot_be_asked_about_stops_no_other(tmp_path: Path) -> Non
     data = cells(named=True)
     rows = data.X.toarray()
     rows[2] = 0
-    data.X = csr_matrix(rows)
+    data.X = sp.csr_matrix(rows)
     with c2t.open(sentence_bundle(tmp_path / "asks")) as model:
         answers = list(model.ask(data, QUESTION, OPTIONS))
     assert [a.name for a in answers if a.error] == ["cell 2"]
@@ -141,8 +140,8 @@ def test_a_cell_that_cannot_be_asked_about_stops_no_other(tmp_path: Path) -> Non
 def test_a_group_that_is_too_large_gets_an_error(tmp_path: Path) -> None:
     one = cells(named=True)
     rows = np.repeat(one.X.toarray()[:1], CELLS_OF_PROMPT_MAX + 1, axis=0)
-    many = anndata.AnnData(csr_matrix(rows), var=one.var)
-    groups = {"many": range(len(many)), "few": [0]}
+    many = anndata.AnnData(sp.csr_matrix(rows), var=one.var)
+    groups = {"many": range(len(rows)), "few": [0]}
     with c2t.open(sentence_bundle(tmp_path / "asks", SEVERAL, longest=450)) as model:
         answers = list(model.ask(many, QUESTION, OPTIONS, groups=groups, labels=["B cell"]))
     assert "a prompt takes 64" in str(answers[0].error)
