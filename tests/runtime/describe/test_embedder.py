@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cell_libraries import needs_anndata
 from tiny_data import JOINT, joint_bundle, joint_cells, joint_texts, tiny_bundle
 from tolerance import FLOAT32, worst_difference
 
@@ -175,6 +176,7 @@ def test_a_decoder_takes_no_template() -> None:
         model.annotator(["T cell"], label_template="{label}")
 
 
+@needs_anndata
 def test_an_anndata_object_gets_labels_of_the_joint_space() -> None:
     scverse = pytest.importorskip("c2t.runtime.scverse.tl")
     from cli_process import random_cells

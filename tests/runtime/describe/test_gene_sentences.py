@@ -141,7 +141,7 @@ def test_groups_have_no_text_of_their_own(cells: Path, tmp_path: Path) -> None:
 NOT_MADE = r"the bundle 'tiny-sentences' \(cell2sentence\) cannot "
 
 
-def test_what_needs_an_encoder_is_refused(model: c2t.Model, cells: Path, tmp_path: Path) -> None:
+def test_what_needs_an_encoder_is_refused(model: c2t.Model, cells: Path) -> None:
     with pytest.raises(TaskError, match=f"{NOT_MADE}explain") as error:
         list(model.explain(cells))
     assert error.value.hint == "it can describe and annotate: see `c2t info`"
@@ -151,6 +151,11 @@ def test_what_needs_an_encoder_is_refused(model: c2t.Model, cells: Path, tmp_pat
         )
     with pytest.raises(TaskError, match=f"{NOT_MADE}embed"):
         list(model.describe(cells, DescribeOptions(threads=1, embedding=True)))
+
+
+def test_clusters_of_an_embedding_are_refused(cells: Path, tmp_path: Path) -> None:
+    pytest.importorskip("igraph")
+    pytest.importorskip("sklearn")
     with pytest.raises(TaskError, match=f"{NOT_MADE}embed"):
         said_of(tmp_path, cells, groups=GroupOptions(by="leiden"))
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import c2t
-
-PAGE = Path(c2t.__file__).parent / "docs/how-to/r.md"
+PAGE = Path(__file__).parents[3] / "docs/how-to/r.md"
 BLOCK = re.compile(r"(<!-- not run -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
 

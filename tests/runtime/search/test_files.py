@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cell_libraries import anndata
+from cell_libraries import anndata, needs_anndata
 from cli_process import random_cells
 from tiny_data import JOINT, joint_bundle, tiny_bundle
 
@@ -78,6 +78,7 @@ def test_parquet_has_null_for_cells_with_errors(cells: Path, vectors, tmp_path: 
             np.testing.assert_array_equal(np.float32(table["joint"][place]), vectors.joint[place])
 
 
+@needs_anndata
 def test_a_copy_of_the_cells_has_vectors_of_the_chosen_cells(
     cells: Path, vectors, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_tables_of_scores(cells: Path, scores: np.ndarray, tmp_path: Path) -> No
     assert about["texts"] == {"score_1": TEXTS[0], "score_2": TEXTS[1]}
 
 
+@needs_anndata
 def test_scores_as_columns_of_a_copy_and_none_of_an_earlier_run_stays(
     cells: Path, scores: np.ndarray, tmp_path: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_scores_as_columns_of_a_copy_and_none_of_an_earlier_run_stays(
     np.testing.assert_allclose(written.obs["c2t_score"], scores[:, 0], rtol=1e-6)
 
 
+@needs_anndata
 def test_best_cells_and_groups(cells: Path, scores: np.ndarray) -> None:
     said: list[str] = []
     done = search(cells, group_by="cluster", top=4, report=said.append)
