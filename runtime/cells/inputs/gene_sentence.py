@@ -64,8 +64,8 @@ class GeneSentenceInput:
     Args:
         prompts: Makes them.
         symbols: In upper case, each once, sorted by their bytes.
-        column_symbol: [columns] int32, symbol of each column, -1 for none; columns of one symbol
-            are summed.
+        column_symbol: [columns] int32, symbol of each column, -1 for none; columns of one symbol,
+            and entries of one column, are summed.
         log_base: Base b of values log_b(1 + x); None for values as is.
     """
 
@@ -79,8 +79,6 @@ class GeneSentenceInput:
     ) -> None:
         self._prompts, self._symbols, self._column = prompts, symbols, column_symbol
         self._log_base = log_base
-        named = column_symbol[column_symbol >= 0]
-        self._sums = len(np.unique(named)) < len(named)
 
     def encode(self, counts: SparseRows, species: Sequence[str]) -> EncodedCells:
         """Encode B cells, which are named by their numbers.
@@ -122,11 +120,12 @@ class GeneSentenceInput:
         symbol = self._column[columns]
         here = (symbol >= 0) & (values > 0)
         symbol, values = symbol[here], values[here]
-        if self._sums:
+        once, place = np.unique(symbol, return_inverse=True)
+        if len(once) < len(symbol):
             if self._log_base is not None:  # logarithms cannot be added
                 values = np.expm1(values * np.log(self._log_base))
-            symbol, place = np.unique(symbol, return_inverse=True)
-            values = np.bincount(place, weights=values, minlength=len(symbol)).astype(np.float64)
+            symbol = once
+            values = np.bincount(place, weights=values, minlength=len(once)).astype(np.float64)
         ranked: list[int] = symbol[np.lexsort((symbol, -values))].tolist()
         return ranked
 

@@ -89,6 +89,15 @@ def test_columns_of_one_symbol_are_summed() -> None:
     assert said(cells(counts, names, log=True), values="log1p") == expected
 
 
+def test_entries_of_one_column_are_summed() -> None:
+    """As everywhere in scipy: a row of a CSR matrix may name a column twice."""
+    data = cells([[1, 3, 0, 0, 0, 0]])
+    data.X = sp.csr_matrix(
+        (np.array([1, 3, 2, 2], np.float32), np.array([0, 1, 2, 2]), np.array([0, 4])), (1, 6)
+    )
+    assert said(data, values="counts") == ["human/3: GAPDH ACTB CD3E"]
+
+
 def test_names_that_nobody_knows_stand_in_the_sentence() -> None:
     names = ("ACTB", "novel gene", "AC000001.1", "<|endoftext|>", "é", "nan")
     data = cells([[1, 2, 3, 4, 5, 6]], names)
