@@ -14,10 +14,12 @@ from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.manifest import GENES_NAME, GeneInput
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.gene_matching import GeneMatch
+from c2t.runtime.cells.genes.species import SPECIES
 from c2t.runtime.cells.inputs.gene_sentence import GeneSentenceInput, SentencePrompts
 from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.cells.inputs.rank_value import RankValueInput
 from c2t.runtime.cells.sparse_rows import SparseRows
+from c2t.runtime.system.errors import BundleError
 
 
 class CellInput(Protocol):
@@ -42,11 +44,17 @@ def bundle_input(
     Args:
         bundle: The bundle.
         named: Of gene sentences: the genes by name, for prompts that are made later.
+
+    Raises:
+        BundleError: Its sentences are of a species that c2t does not know.
     """
     manifest = bundle.manifest
     sentence = manifest.gene_sentence
     if sentence is None:
         return manifest.gene_input, bundle.genes
+    if strangers := sorted(sentence.organisms.keys() - {species.name for species in SPECIES}):
+        problem = f"this c2t does not know a species of the bundle's cells: {strangers[0][:40]!r}"
+        raise BundleError(problem, hint="update c2t, or export it again with another --organism")
     kind = NamedGenes if named else SentencePrompts
     prompts = kind(
         sentence=sentence,

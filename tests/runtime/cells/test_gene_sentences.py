@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from cell_libraries import anndata, sp
 from tiny_data import sentence_bundle
 
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 from c2t.runtime.bundle.template import TextPart
@@ -18,7 +20,7 @@ from c2t.runtime.cells.counted_cells import CountedCellReader
 from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
-from c2t.runtime.system.errors import CellFileError
+from c2t.runtime.system.errors import BundleError, CellFileError
 
 BOTH = {"human": "Homo sapiens", "mouse": "Mus musculus"}
 NAMES = ("CD3E", "ACTB", "GAPDH", "B2M", "TMSB4X", "FTL")
@@ -207,6 +209,17 @@ def test_cells_of_no_known_species_are_refused(
 ) -> None:
     with pytest.raises(CellFileError, match=message):
         said(cells(ONE, names, obs=obs), prompts(), **options)
+
+
+def test_a_bundle_of_a_species_that_nobody_knows_is_refused() -> None:
+    """Before the file is opened: there is none at this path."""
+    bundle = sentence_bundle()
+    sentence = replace(bundle.manifest.gene_sentence, organisms={"human": "human", "elf": "Elf"})
+    stranger = Bundle(
+        bundle.path, bundle.manifest.replace(gene_sentence=sentence), bundle.digest, {}
+    )
+    with pytest.raises(BundleError, match="'elf'"):
+        open_cells("nowhere.h5ad", stranger)
 
 
 def test_cells_of_several_species_in_one_file() -> None:
