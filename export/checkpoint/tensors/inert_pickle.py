@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 INSTRUCTIONS_MAX = 5_000_000  # an optimiser's state of 500 tensors has some 50,000
+NAME_LETTERS_MAX = 1000
+DIMENSIONS_MAX = 64  # PyTorch's own limit
+NUMBER_MAX = (1 << 63) - 1
 
 _PUSH = {
     "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "SHORT_BINBYTES", "BINBYTES",
@@ -132,7 +135,7 @@ class _Machine:
         if name == "GLOBAL":
             stack.append(Name(argument.replace(" ", ".")))
         elif name == "STACK_GLOBAL":
-            stack.append(Name(".".join(map(str, self._pop(2)))))
+            stack.append(_name(*self._pop(2)))
         elif name == "BINPERSID":
             stack.append(_storage(self._pop(1)[0]))
         elif name == "REDUCE":
@@ -217,6 +220,21 @@ def _set_items(target: Any, items: list[Any]) -> None:
             target[key] = value
 
 
+def _name(module: Any, name: Any) -> Name:
+    """The name of an object in a module.
+
+    Only short strings are joined: a tuple may hold itself many times over, and a long string that
+    is kept once would be copied by every name that is made of it.
+    """
+    if not (isinstance(module, str) and isinstance(name, str)):
+        message = "it names an object by something else than text"
+        raise PickleError(message)
+    if len(module) + len(name) > NAME_LETTERS_MAX:
+        message = f"it has a name of {len(module) + len(name):,} letters"
+        raise PickleError(message)
+    return Name(f"{module}.{name}")
+
+
 def _storage(reference: Any) -> StorageReference:
     match reference:
         case ("storage", Name(kind), str(key), str(), int(numel)) if numel >= 0:
@@ -229,7 +247,8 @@ def _tensor(arguments: Any) -> TensorReference:
     match arguments:
         case (StorageReference() as storage, int(offset), tuple(size), tuple(stride), *_):
             numbers = (offset, *size, *stride)
-            if len(size) == len(stride) and all(type(n) is int and n >= 0 for n in numbers):
+            fit = all(type(n) is int and 0 <= n <= NUMBER_MAX for n in numbers)
+            if len(size) == len(stride) <= DIMENSIONS_MAX and fit:
                 return TensorReference(storage, offset, size, stride)
     message = "it has a tensor without a storage, an offset, a shape and strides"
     raise PickleError(message)

@@ -92,6 +92,29 @@ def test_refuses_damaged_pickles(content: bytes) -> None:
         read_inert(content)
 
 
+LONG = b"X" + (600).to_bytes(4, "little") + b"a" * 600
+TENSOR, STORAGE = (
+    *(b"ctorch._utils\n_rebuild_tensor_v2\n", b"((Vstorage\nctorch\nFloatStorage\n"),
+)
+STORAGE += b"V0\nVcpu\nK\x01tQK\x00"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        # As text it would have 2 ** 60 parentheses.
+        (b"\x80\x04)" + b"2\x86" * 60 + b"\x8c\x01a\x93.", "by something else than text"),
+        (b"\x80\x04" + LONG + LONG + b"\x93.", "a name of 1,200 letters"),
+        # Their product would have millions of digits.
+        (TENSOR + STORAGE + b"(" + b"K\x02" * 65 + b"t2tR.", "without a storage"),
+        (TENSOR + STORAGE + b"(I" + b"9" * 20 + b"\nt2tR.", "without a storage"),
+    ],
+)
+def test_refuses_what_would_grow_beyond_the_file(content: bytes, said: str) -> None:
+    with pytest.raises(PickleError, match=said):
+        read_inert(content)
+
+
 def rewritten(source: Path, path: Path, **changed: bytes) -> Path:
     """A copy of the archive in which the entries that end so have other bytes."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
