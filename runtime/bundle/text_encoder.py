@@ -22,6 +22,7 @@ from c2t.runtime.bundle.text_pieces import GPT2, is_known, pieces
 from c2t.runtime.bundle.text_tokenizer import HINT, TOKENIZER_BYTES_MAX
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError, first_line
+from c2t.runtime.system.utf8_text import check_utf8
 
 TEXT_LETTERS_MAX = 4096  # joining takes the square of a piece's length
 # Of a whole prompt, whose pieces are as short. A sentence of 2,048 genes has some 14,000 letters.
@@ -118,6 +119,7 @@ class BytePairEncoder:
     def encode_letters(self, text: str) -> tuple[int, ...]:
         """See `TextEncoder.encode_letters`."""
         _check_length(text, PROMPT_LETTERS_MAX)
+        check_utf8(text)
         if self._any_added is None:
             return tuple(self._tokens(text))
         tokens, done = list[int](), 0
@@ -195,6 +197,7 @@ class _LibraryEncoder:
     def encode_letters(self, text: str) -> tuple[int, ...]:
         """See `TextEncoder.encode_letters`."""
         _check_length(text, PROMPT_LETTERS_MAX)
+        check_utf8(text)
         return tuple(self._letters.encode(text, add_special_tokens=False).ids)
 
 
@@ -244,6 +247,7 @@ def _plain_added(file: _File, vocabulary: Mapping[str, int]) -> dict[str, int]:
 
 def _check(text: str, refused: frozenset[str]) -> None:
     _check_length(text, TEXT_LETTERS_MAX)
+    check_utf8(text)
     if found := sorted(word for word in refused if word in text):
         problem = f"the text holds {found[0]!r}, which the tokenizer keeps for itself"
         raise C2TError(problem, hint="leave it out")

@@ -19,6 +19,7 @@ import msgspec
 
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError
+from c2t.runtime.system.utf8_text import check_utf8
 
 TOKENIZER_BYTES_MAX = 64 << 20  # BioBERT's has 0.7 MB
 LETTERS_MAX = 1 << 16  # of a text; 128 tokens have some 600
@@ -98,11 +99,12 @@ class WordPieces:
         """Text tokens of a text, without special ones.
 
         Raises:
-            C2TError: It has more than `LETTERS_MAX` letters.
+            C2TError: It has more than `LETTERS_MAX` letters, or is no UTF-8.
         """
         if len(text) > LETTERS_MAX:
             problem = f"the text {text[:40]!r}... has {len(text):,} letters"
             raise C2TError(problem, hint=f"give at most {LETTERS_MAX:,}")
+        check_utf8(text)
         return [token for word in self._words(text) for token in self._pieces(word)]
 
     def _words(self, text: str) -> Iterator[str]:

@@ -152,6 +152,10 @@ def test_refused(tmp_path: Path) -> None:
         encoder.encode("a cell<|eot_id|>")
     with pytest.raises(C2TError, match="letters"):
         encoder.encode("x" * 5000)
+    # What a terminal hands over for the byte 0xFF.
+    for encode in (encoder.encode, encoder.encode_letters):
+        with pytest.raises(C2TError, match=r"no UTF-8: it has '.udcff'"):
+            encode("a cell\udcff")
     path = tmp_path / "tokenizer.json"
     file = tokenizer_file()
     file["model"]["merges"] = [["T", "nowhere"]]

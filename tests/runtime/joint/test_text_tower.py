@@ -49,7 +49,12 @@ def test_special_tokens_in_a_text_are_its_letters(tower: TextTowerEngine) -> Non
 
 @pytest.mark.parametrize(
     ("texts", "words"),
-    [([], "0 texts"), (["a", " \n"], "text 2 is empty"), (["x" * 70_000], "70,000 letters")],
+    [
+        ([], "0 texts"),
+        (["a", " \n"], "text 2 is empty"),
+        (["x" * 70_000], "70,000 letters"),
+        (["\udcff"], "no UTF-8"),
+    ],
 )
 def test_refuses_texts_that_cannot_be_read(
     tower: TextTowerEngine, texts: list[str], words: str
