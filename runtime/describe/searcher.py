@@ -5,6 +5,7 @@ One decision: scores are kept, vectors are not. A million cells and ten texts ta
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ class Searcher:
         tower: TextTowerEngine | None = None,
     ) -> None:
         bundle.manifest.need_task(SEARCH)
-        repeated = sorted({query for query in queries if list(queries).count(query) > 1})
+        repeated = sorted(query for query, count in Counter(queries).items() if count > 1)
         if repeated:
             problem = f"the text {repeated[0][:60]!r} is there twice"
             raise C2TError(problem, hint="give different texts")
