@@ -1,4 +1,4 @@
-"""An `annotate` or `explain` under way: in a thread of its own, so that other requests go on."""
+"""An analysis under way, such as `annotate`: in a thread of its own, so that others go on."""
 
 from __future__ import annotations
 

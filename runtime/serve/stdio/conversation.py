@@ -20,6 +20,8 @@ from c2t.runtime.serve.room.names_once import check_names_once, check_request
 from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
 from c2t.runtime.serve.room.room import EngineRoom
 from c2t.runtime.serve.room.ticket import Ticket
+from c2t.runtime.serve.room.vector_messages import EmbedRequest, SearchRequest
+from c2t.runtime.serve.room.vectors import VectorAnalyses
 from c2t.runtime.serve.stdio.analysis import Analysis
 from c2t.runtime.serve.stdio.failures import rpc_error
 from c2t.runtime.serve.stdio.lines import LongLine, read_lines
@@ -46,6 +48,7 @@ from c2t.runtime.serve.stdio.wire import (
 from c2t.runtime.system.errors import C2TError
 
 P = TypeVar("P", bound=msgspec.Struct)
+A = TypeVar("A", AnnotateRequest, ExplainRequest, AskRequest, EmbedRequest, SearchRequest)
 LOG = logging.getLogger(__name__)
 LINE_HINT = "send one JSON object in UTF-8 a line"
 REQUEST_HINT = 'send one {"jsonrpc": "2.0", "id": …, "method": …, "params": {…}} a line, no list'
@@ -158,6 +161,8 @@ class Conversation:
             "annotate": self._annotate,
             "explain": self._explain,
             "ask": self._ask,
+            "embed": self._embed,
+            "search": self._search,
             "cancel": self._cancel,
             "shutdown": self._shut_down,
         }
@@ -204,37 +209,37 @@ class Conversation:
         return self._begin(request, start)
 
     def _annotate(self, call: Call) -> bytes | None:
-        request = self._new(call)
-        params = _params(call, AnnotateRequest)
-
-        def annotate(unwanted: Callable[[], bool]) -> Any:
-            check_names_once(bytes(call.params), params.cells, beside=0)
-            return self._room.analyses.annotate(params, unwanted=unwanted)
-
-        wake = partial(self._outbox.wake, request)
-        return self._begin(request, partial(Analysis, annotate, wake))
-
-    def _ask(self, call: Call) -> bytes | None:
-        request = self._new(call)
-        params = _params(call, AskRequest)
-
-        def ask(unwanted: Callable[[], bool]) -> Any:
-            check_names_once(bytes(call.params), params.cells, beside=0)
-            return QuestionAnalyses(self._room.analyses).ask(params, unwanted=unwanted)
-
-        wake = partial(self._outbox.wake, request)
-        return self._begin(request, partial(Analysis, ask, wake))
+        return self._analyse(call, AnnotateRequest, self._room.analyses.annotate)
 
     def _explain(self, call: Call) -> bytes | None:
-        request = self._new(call)
-        params = _params(call, ExplainRequest)
+        return self._analyse(call, ExplainRequest, self._room.analyses.explain)
 
-        def explain(unwanted: Callable[[], bool]) -> Any:
+    def _ask(self, call: Call) -> bytes | None:
+        return self._analyse(call, AskRequest, QuestionAnalyses(self._room.analyses).ask)
+
+    def _embed(self, call: Call) -> bytes | None:
+        return self._analyse(call, EmbedRequest, VectorAnalyses(self._room.analyses).embed)
+
+    def _search(self, call: Call) -> bytes | None:
+        return self._analyse(call, SearchRequest, VectorAnalyses(self._room.analyses).search)
+
+    def _analyse(self, call: Call, kind: type[A], analyse: Callable[..., Any]) -> bytes | None:
+        """Begin what is answered in one piece.
+
+        Args:
+            call: What was called.
+            kind: Of its params.
+            analyse: Answers them; told by `unwanted` whether somebody still waits.
+        """
+        request = self._new(call)
+        params = _params(call, kind)
+
+        def work(unwanted: Callable[[], bool]) -> Any:
             check_names_once(bytes(call.params), params.cells, beside=0)
-            return self._room.analyses.explain(params, unwanted=unwanted)
+            return analyse(params, unwanted=unwanted)
 
         wake = partial(self._outbox.wake, request)
-        return self._begin(request, partial(Analysis, explain, wake))
+        return self._begin(request, partial(Analysis, work, wake))
 
     def _new(self, call: Call) -> Begun:
         """A request that wants to be under way.

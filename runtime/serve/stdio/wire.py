@@ -5,10 +5,11 @@ way at a time. With `stream`, notifications that carry the request's id come bef
 
 `annotate` compares labels for cells, `explain` says what the texts of cells rest on; their params
 are `AnnotateRequest` and `ExplainRequest` of `c2t.runtime.serve.room.analysis_messages`. `ask` asks
-a question; its params are `AskRequest` of `c2t.runtime.serve.room.questions`. All are answered when
-all cells are done, without notifications; of all doors together, one is done at a time and few
-wait. `cancel` takes the id of any of the four. Who finds no such method speaks to an older service:
-the protocol is the same.
+a question; its params are `AskRequest` of `c2t.runtime.serve.room.questions`. `embed` gives vectors
+of cells, `search` compares texts with cells; their params are `EmbedRequest` and `SearchRequest` of
+`c2t.runtime.serve.room.vector_messages`. All are answered when all cells are done, without
+notifications; of all doors together, one is done at a time and few wait. `cancel` takes the id of
+any of these. Who finds no such method speaks to an older service: the protocol is the same.
 
 One decision: an error has its two lines in `data` (`problem`, `hint`), as at every other door;
 `message` repeats the problem for clients that know JSON-RPC only.
@@ -111,7 +112,7 @@ class DescribeParams(DescribeRequest, forbid_unknown_fields=True):
 
 
 class CancelParams(msgspec.Struct, forbid_unknown_fields=True):
-    """Params of `cancel`: the id of a `describe`, `annotate` or `explain`."""
+    """Params of `cancel`: the id of a request under way, of any method."""
 
     id: Id
 
