@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
     BundleArgument,
     CellChoiceOption,
     ForceOption,
@@ -53,6 +58,10 @@ def embed(
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cells encoded at the same time.")] = 8,
     trust: TrustOption = None,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
+    audit_reason: AuditReasonOption = "",
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -84,8 +93,12 @@ def embed(
         ),
         embedding=EmbedOptions(threads=threads, batch_size=batch_size),
     )
-    check_paths(options)  # before the gigabytes of a bundle are hashed
-    done = embed_file(open_checked(bundle, trust), options, report=say)
+    scope, subject = "embed", str(cells)
+    place = AuditPlace(trail=audit, key=audit_key, head=audit_head, scope=scope, subject=subject)
+    with auditing(place) as trail:
+        check_paths(options)  # before the gigabytes of a bundle are hashed
+        opened = open_checked(bundle, trust)
+        done = embed_file(opened, options, report=say, audit=trail, audit_reason=audit_reason)
     if json:
         print_json(done)
     failed = f", {done.failed:,} of them with an error ({done.error})" if done.failed else ""

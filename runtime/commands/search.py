@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from c2t.runtime.command_line.auditing import AuditPlace, auditing
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
     BundleArgument,
     CellChoiceOption,
     ForceOption,
@@ -73,6 +78,10 @@ def search(
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cells encoded at the same time.")] = 8,
     trust: TrustOption = None,
+    audit: AuditOption = None,
+    audit_key: AuditKeyOption = None,
+    audit_head: AuditHeadOption = None,
+    audit_reason: AuditReasonOption = "",
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -107,8 +116,12 @@ def search(
         ),
         embedding=EmbedOptions(threads=threads, batch_size=batch_size),
     )
-    check_paths(options)  # before the gigabytes of a bundle are hashed
-    done = search_file(open_checked(bundle, trust), options, report=say)
+    scope, subject = "search", str(cells)
+    place = AuditPlace(trail=audit, key=audit_key, head=audit_head, scope=scope, subject=subject)
+    with auditing(place) as trail:
+        check_paths(options)  # before the gigabytes of a bundle are hashed
+        opened = open_checked(bundle, trust)
+        done = search_file(opened, options, report=say, audit=trail, audit_reason=audit_reason)
     if json:
         print_json(done)
     else:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import c2t
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.formats.place import check_cells_path
@@ -26,11 +27,13 @@ from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.embedder import Embedder, EmbedOptions
 from c2t.runtime.describe.embedding import embedding_sentence
 from c2t.runtime.describe.searcher import check_memory
+from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.obs import check_obs
 from c2t.runtime.output.obs_extras import EMBEDDING
 from c2t.runtime.output.parquet import check_parquet, import_pyarrow
+from c2t.runtime.output.run_settings import reading_settings
 from c2t.runtime.search.into_h5ad import Addition, write_copy
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_file, check_target
@@ -112,7 +115,12 @@ class Vectors:
 
 
 def embed_file(
-    bundle: Bundle, options: EmbedFileOptions, *, report: Callable[[str], None]
+    bundle: Bundle,
+    options: EmbedFileOptions,
+    *,
+    report: Callable[[str], None],
+    audit: AuditTrail | None = None,
+    audit_reason: str = "",
 ) -> EmbedSummary:
     """Embed the cells of a file.
 
@@ -120,8 +128,11 @@ def embed_file(
         bundle: The bundle.
         options: What and where.
         report: Told what was found out, a sentence at a time.
+        audit: Told what is done: see `c2t.runtime.output.audited_run`.
+        audit_reason: Why settings are others than before.
 
     Raises:
+        AuditError: The audit trail takes no line.
         BundleError: The bundle cannot embed, or changed.
         CellFileError: The file cannot be read as counts over known genes.
         OutputError: A place that cannot be written.
@@ -131,6 +142,7 @@ def embed_file(
     started = time.monotonic()
     bundle.manifest.need_task(EMBED)
     check_paths(options)
+    audited = RunAudit(audit, options.cells, scope="embed", reason=audit_reason)
     with open_cells(options.cells, bundle, options.reading) as reader:
         mark = CellsMark.of(options.cells)
         report(reader.counts_report.sentence)
@@ -140,8 +152,17 @@ def embed_file(
         embedder = Embedder(bundle, options.embedding)
         numbers = embedder.size + (embedder.joint_size or 0)
         check_memory(reader.n_cells, numbers, what="vectors")
+        audited.start(
+            bundle,
+            engine=embedder.engine,
+            cells=reader.n_cells,
+            version=c2t.__version__,
+            settings=reading_settings(reader),
+            files={},
+        )
         vectors = _embed(bundle, embedder, reader)
         bundle.check_unchanged()
+        audited.check_cells()
         mark.check_unchanged(options.cells, hint="run again")
     failed = [error for error in vectors.errors if error]
     if len(failed) == len(vectors.ids):
@@ -149,6 +170,7 @@ def embed_file(
         raise C2TError(problem, hint="name other counts or genes with --layer and --gene-column")
     with atomic_file(options.output, force=options.force) as temporary:
         FORMATS[options.output.suffix].write(vectors, options.cells, temporary)
+    audited.stop(cells=len(vectors.ids), failed=len(failed), outputs=[str(options.output)])
     return EmbedSummary(
         cells=len(vectors.ids),
         failed=len(failed),

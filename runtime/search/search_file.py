@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 import c2t
+from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tasks import SEARCH
 from c2t.runtime.cells.formats.place import check_cells_path
@@ -31,8 +33,10 @@ from c2t.runtime.describe.searcher import (
 from c2t.runtime.groups.column import check_column, column_groups, column_warnings
 from c2t.runtime.groups.labels import GroupLabels
 from c2t.runtime.joint.scores import group_scores
+from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.not_cells import check_not_cells
+from c2t.runtime.output.run_settings import reading_settings
 from c2t.runtime.search.score_files import FORMATS, Scores
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_file, check_target
@@ -121,7 +125,12 @@ class SearchSummary:
 
 
 def search_file(
-    bundle: Bundle, options: SearchFileOptions, *, report: Callable[[str], None]
+    bundle: Bundle,
+    options: SearchFileOptions,
+    *,
+    report: Callable[[str], None],
+    audit: AuditTrail | None = None,
+    audit_reason: str = "",
 ) -> SearchSummary:
     """Compare texts with the cells of a file.
 
@@ -129,8 +138,12 @@ def search_file(
         bundle: The bundle.
         options: What and where.
         report: Told what was found out, a sentence at a time.
+        audit: Told what is done: see `c2t.runtime.output.audited_run`. What was found for a text,
+            which is always printed, is a line of JSON there.
+        audit_reason: Why settings are others than before.
 
     Raises:
+        AuditError: The audit trail takes no line.
         BundleError: The bundle cannot search, or changed.
         CellFileError: The file cannot be read as counts over known genes, or has no such column.
         OutputError: A place that cannot be written.
@@ -140,6 +153,7 @@ def search_file(
     started = time.monotonic()
     bundle.manifest.need_task(SEARCH)
     check_paths(options)
+    audited = RunAudit(audit, options.cells, scope="search", reason=audit_reason)
     embedder = Embedder(bundle, options.embedding)
     searcher = Searcher(bundle, options.queries, embedder)
     for warning in searcher.texts.warnings:
@@ -152,6 +166,14 @@ def search_file(
         for warning in reader.warnings:
             report(f"warning: {warning}")
         check_memory(reader.n_cells, len(options.queries), what="scores")
+        audited.start(
+            bundle,
+            engine=embedder.engine,
+            cells=reader.n_cells,
+            version=c2t.__version__,
+            settings=_settings(options, reader),
+            files={},
+        )
         parts = []
         with progress_bar("searching", reader.n_cells, unit="cells") as step:
             for part in searcher.search(reader):
@@ -159,6 +181,7 @@ def search_file(
                 step(len(part))
         scored = joined_scores(parts, options.queries)
         bundle.check_unchanged()
+        audited.check_cells()
         mark.check_unchanged(options.cells, hint="run again")
         about = _about(bundle, reader, embedder.engine)
     failed = [error for error in scored.errors if error]
@@ -173,14 +196,30 @@ def search_file(
         with atomic_file(options.output, force=options.force) as temporary:
             scores = Scores(scored=scored, about=about)
             FORMATS[options.output.suffix].write(scores, options.cells, temporary)
+    for one in found:
+        audited.printed(msgspec.json.encode(one) + b"\n")
+    output = None if options.output is None else str(options.output)
+    outputs = [] if output is None else [output]
+    audited.stop(cells=len(scored), failed=len(failed), outputs=outputs)
     return SearchSummary(
         found=found,
         cells=len(scored),
         failed=len(failed),
         engine=embedder.engine,
         seconds=round(time.monotonic() - started, 3),
-        output=None if options.output is None else str(options.output),
+        output=output,
     )
+
+
+def _settings(options: SearchFileOptions, reader: CellReader) -> dict[str, str]:
+    """All that changes what comes out, by name."""
+    column = options.group_by
+    return {
+        **reading_settings(reader),
+        "texts": msgspec.json.encode(options.queries).decode(),
+        "top": str(options.top),
+        **({} if column is None else {"group by": column}),
+    }
 
 
 def check_paths(options: SearchFileOptions) -> None:

@@ -17,29 +17,9 @@ from cell_libraries import needs_anndata
 from cli_process import C2T, ENVIRONMENT, Command, make_cells, random_cells
 from explain_bundle import with_rules
 from tiny_data import BUNDLES
+from trail_lines import actions, begun_and_done, lines_of, sha256
 
 from c2t.runtime.audit.texts import TextsHash
-
-
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
-    """Options that name a trail, its key and its head."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    (tmp_path / "key").write_text(secrets.token_hex(32))
-    key, head = tmp_path / "key", tmp_path / "head"
-    return ("--audit", tmp_path / "trail", "--audit-key", key, "--audit-head", head)
-
-
-def lines_of(trail: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in trail.read_bytes().splitlines()]
-
-
-def actions(trail: Path) -> list[tuple[str, str]]:
-    return [(line["details"]["scope"], line["action"]) for line in lines_of(trail)]
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_describe_says_what_it_did(
@@ -71,13 +51,6 @@ def test_describe_says_what_it_did(
     call_c2t("describe", bundle, cells, *places, "--max-new-tokens", 3)
     changes = lines_of(trail)[7]["details"]["changes"]
     assert changes == {"max_new_tokens": {"previous": "16", "new": "3"}}
-
-
-def begun_and_done(trail: Path, scope: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The details of a run's two lines, the last of the trail."""
-    assert actions(trail)[-2:] == [(scope, "start"), (scope, "stop")]
-    start, stop = (line["details"] for line in lines_of(trail)[-2:])
-    return start, stop
 
 
 def test_annotate_says_what_it_did(
