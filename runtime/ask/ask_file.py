@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import c2t
-from c2t.runtime.ask.groups import group_labels, need_embedding, places_of
+from c2t.runtime.ask.groups import group_labels, places_of
 from c2t.runtime.ask.results import (
     FORMATS,
     AnswerRecord,
@@ -187,8 +187,7 @@ def _grouping(
 ) -> Grouping | None:
     if options.groups is None:
         return None
-    grouping = prepare_grouping(options.groups, reader, report=report)
-    need_embedding(grouping, bundle)
+    grouping = prepare_grouping(options.groups, reader, bundle.manifest, report=report)
     report(grouping.sentence)
     for warning in grouping.warnings:
         report(f"warning: {warning}")

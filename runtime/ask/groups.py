@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
 from c2t.runtime.describe.describer import Describer
@@ -97,13 +96,3 @@ def _embeddings(
             for place, of_cell in zip(places, hidden, strict=True):
                 yield chunk.first + place, embedding_of(chunk.tokens[place], of_cell, spec)
         advance(len(chunk))
-
-
-def need_embedding(grouping: Grouping, bundle: Bundle) -> None:
-    """Refuse clusters where the bundle has nothing to compute them from.
-
-    Raises:
-        BundleError: It cannot embed.
-    """
-    if grouping.given is None:
-        bundle.manifest.need_task(EMBED)

@@ -10,8 +10,7 @@ from typing import IO, Protocol
 
 from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import Manifest
-from c2t.runtime.bundle.tasks import DESCRIBE, EMBED
+from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
@@ -250,11 +249,11 @@ def describe_file(
             report(sentence)
         grouping = None
         if options.groups is not None:
-            grouping = prepare_grouping(options.groups, reader, report=report)
+            grouping = prepare_grouping(options.groups, reader, bundle.manifest, report=report)
             report(grouping.sentence)
             for warning in grouping.warnings:
                 report(f"warning: {warning}")
-            options = _embedding_for(bundle.manifest, grouping, options)
+            options = _embedding_for(grouping, options)
         sizes = [entry.bytes for entry in bundle.manifest.files.values()]
         with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
             bundle.check_hashes(above=SMALL_FILE, progress=hashed)
@@ -330,18 +329,14 @@ def describe_file(
         return done
 
 
-def _embedding_for(
-    manifest: Manifest, grouping: Grouping, options: DescribeFileOptions
-) -> DescribeFileOptions:
+def _embedding_for(grouping: Grouping, options: DescribeFileOptions) -> DescribeFileOptions:
     """The options, with embeddings kept if the groups are computed from them.
 
     Raises:
-        TaskError: The bundle makes none.
         OutputError: Parts keep them only where they are written.
     """
     if grouping.given is not None:
         return options
-    manifest.need_task(EMBED)
     parts = options.output is not None and options.output.suffix == PARTS_SUFFIX
     if parts and not options.embedding:
         problem = "clusters are computed from the embeddings, which these parts would not hold"

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from c2t.runtime.bundle.manifest import Manifest
+from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.describe.mean_text import write_mean_texts
@@ -176,6 +178,7 @@ class Grouping:
 def prepare_grouping(
     options: GroupOptions,
     cells: CellReader,
+    manifest: Manifest,
     *,
     report: Callable[[str], None] = lambda sentence: None,
 ) -> Grouping:
@@ -184,15 +187,18 @@ def prepare_grouping(
     Args:
         options: How to group.
         cells: The chosen cells.
+        manifest: Of the bundle that they are read for.
         report: Told when work begins that takes long.
 
     Raises:
+        TaskError: Clusters of embeddings, which the bundle does not make.
         CellFileError: No such column, or no cell has a value in it.
         C2TError: Numbers that mean nothing, or a library that clusters need is not installed.
     """
     options.check()
     columns = cells.obs_columns
     if options.computed(columns):
+        manifest.need_task(EMBED)
         check_leiden()
         warnings: tuple[str, ...] = ()
         if LEIDEN in columns:

@@ -91,9 +91,8 @@ def describe_job(
         describer = room.model.describer(room.describe_options(request.settings))
         run = make_run(path, reader, describer, bundle=bundle)
         options = request.reading.groups()
-        grouping = None if options is None else prepare_grouping(options, reader)
+        grouping = None if options is None else prepare_grouping(options, reader, bundle.manifest)
         if grouping is not None and grouping.given is None:
-            bundle.manifest.need_task(EMBED)
             run = replace(run, embedding=True, options={**run.options, "embedding": "kept"})
         has_plane, left_out = _look(folder, request, run)
         draws = not has_plane and EMBED in bundle.manifest.tasks  # by the cells' embeddings

@@ -154,8 +154,6 @@ def test_what_needs_an_encoder_is_refused(model: c2t.Model, cells: Path) -> None
 
 
 def test_clusters_of_an_embedding_are_refused(cells: Path, tmp_path: Path) -> None:
-    pytest.importorskip("igraph")
-    pytest.importorskip("sklearn")
     with pytest.raises(TaskError, match=f"{NOT_MADE}embed"):
         said_of(tmp_path, cells, groups=GroupOptions(by="leiden"))
 

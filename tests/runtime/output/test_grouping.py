@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cell_libraries import anndata, needs_anndata
 from fake_descriptions import FakeModel, N, make_run
+from tiny_data import tiny_bundle
 
 from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.describe.description import Description
@@ -31,6 +32,7 @@ from c2t.runtime.output.write import DescribeInterrupted, describe_to_files
 from c2t.runtime.system.errors import C2TError, OutputError
 
 WIDTH = 3
+MANIFEST = tiny_bundle().bundle.manifest
 TYPES = ("B cell", "B cell", "T cell")
 IDS = ("CL:0000236", "CL:0000236", "CL:0000084")
 VALUES = ["x", "y", "", "x"] * 3  # of N cells; "": in no group
@@ -338,7 +340,7 @@ def test_columns_of_every_kind_group(tmp_path: Path) -> None:
         "text": ["u", "v", "ü"],
     }
     for name, groups in expected.items():
-        found = prepare_grouping(GroupOptions(by=name), Columns(path))
+        found = prepare_grouping(GroupOptions(by=name), Columns(path), MANIFEST)
         assert list(found.given.names) == groups, name
-    missing = prepare_grouping(GroupOptions(by="category"), Columns(path))
+    missing = prepare_grouping(GroupOptions(by="category"), Columns(path), MANIFEST)
     assert missing.warnings[0] == "1 cell has no value in obs['category'] and is in no group"
