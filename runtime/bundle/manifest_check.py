@@ -94,10 +94,13 @@ def _parts(m: Manifest) -> Iterator[str]:
         yield "a decoder stands without encoder and gene_sentence"
     there = {"encoder": m.has_encoder, "decoder": m.has_decoder}
     there["joint space"] = m.joint_space is not None
+    there["text tower"] = m.joint_space is not None and m.joint_space.text is not None
     if len(set(m.tasks)) != len(m.tasks):
         yield "tasks names one twice"
     if ASK in m.tasks and not m.template:
         yield "tasks: it cannot ask without a template"
+    if ANNOTATE in m.tasks and not (there["decoder"] or there["text tower"]):
+        yield "tasks: it cannot annotate without decoder or text tower"
     for task in m.tasks:
         if missing := [part for part in NEEDS[task] if not there[part]]:
             yield f"tasks: it cannot {task} without {missing[0]}"

@@ -12,13 +12,13 @@ DESCRIBE, ANNOTATE, EXPLAIN, EMBED, SEARCH, ASK = TASKS = (
 )
 # What a bundle without the field can do.
 CELL2TEXT_TASKS = (DESCRIBE, ANNOTATE, EXPLAIN, EMBED)
-# What a task needs: "encoder", "decoder" or "joint space".
+# What a task needs: "encoder", "decoder", "joint space" or its "text tower".
 NEEDS = {
     DESCRIBE: ("decoder",),
-    ANNOTATE: (),  # by a decoder or by a joint space
+    ANNOTATE: (),  # by a decoder, or by the text tower of a joint space
     EXPLAIN: ("encoder", "decoder"),
     EMBED: ("encoder",),
-    SEARCH: ("encoder", "joint space"),
+    SEARCH: ("encoder", "joint space", "text tower"),
     ASK: ("decoder",),
 }
 

@@ -102,7 +102,7 @@ class VectorAnalyses:
 
 
 def warm_up_vectors(model: Model) -> None:
-    """Open both towers, and embed a cell and a text.
+    """Open the towers, and embed a cell and, where there are texts, a text.
 
     Raises:
         EngineError: No engine runs here, or it fails.
@@ -114,4 +114,5 @@ def warm_up_vectors(model: Model) -> None:
     (found,) = model.embedder().embed([EncodedCells.of_tokens([tokens])])
     if found.errors[0]:
         raise EngineError(found.errors[0], hint="run `c2t info` on the bundle")
-    model.text_tower.encode(["cell"])
+    if bundle.manifest.space.text is not None:
+        model.text_tower.encode(["cell"])

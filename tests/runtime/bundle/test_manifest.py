@@ -190,6 +190,8 @@ def _with(value: Any, *path: str | int) -> Callable[[Document], None]:
         ),
         (joint_space, _with(2, "joint_space", "text", "input_size"), "no room for a text"),
         (joint_space, _without("joint_space"), "without decoder and joint_space"),
+        (joint_space, _without("joint_space", "text"), "it cannot search without text tower"),
+        (joint_space, _without("joint_space", "text"), "annotate without decoder or text tower"),
         (joint_space, _without("files", "text_tokenizer.json"), "list: text_tokenizer.json"),
         (joint_space, _with(["describe"], "tasks"), "it cannot describe without decoder"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def cells(count: int) -> list[dict[str, object]]:
 
 def ask(service: Service, path: str, **body: object):
     return service.client.post(path, json=body, headers=JSON)
+
+
+def test_a_bundle_that_only_embeds_is_warmed_up(tmp_path: Path) -> None:
+    """A joint space without texts: there is no second tower to open."""
+    folder = shutil.copytree(JOINT, tmp_path / "bundle")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["joint_space"]["text"]
+    manifest["tasks"] = ["embed"]
+    for name in ("text.onnx", "text.onnx.data"):
+        del manifest["files"][name]
+        (folder / name).unlink()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with c2t.open(folder) as model:
+        room = EngineRoom(model)
+        room.warm_up()
+        room.close()
 
 
 def test_embed_gives_the_models_vectors(joint_service: Service, joint: c2t.Model) -> None:
