@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+JOINT = "joint"  # kind of the projector that leads there: one vector a cell
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextTower:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from c2t.runtime.bundle.joint_space import JointSpace
+from c2t.runtime.bundle.joint_space import JOINT, JointSpace
 from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
     DECODER_GRAPH,
@@ -93,7 +93,11 @@ def _parts(m: Manifest) -> Iterator[str]:
     if m.decoder_part and not (m.encoder_part or m.gene_sentence):
         yield "a decoder stands without encoder and gene_sentence"
     there = {"encoder": m.has_encoder, "decoder": m.has_decoder}
-    there["joint space"] = m.joint_space is not None
+    leads = m.projector_part is not None and m.projector_part.kind == JOINT
+    if m.encoder_part and leads != (m.decoder_part is None):
+        place = "a decoder" if m.decoder_part else "a joint space"
+        yield f"projector.kind is {m.projector.kind!r}, but it leads to {place}"
+    there["joint space"] = m.joint_space is not None and leads
     there["text tower"] = m.joint_space is not None and m.joint_space.text is not None
     if len(set(m.tasks)) != len(m.tasks):
         yield "tasks names one twice"
@@ -230,6 +234,8 @@ def _asking(m: Manifest, fields: frozenset[str]) -> Iterator[str]:
 
 def _joint_space(m: Manifest, space: JointSpace) -> Iterator[str]:
     yield from _within(("joint_space.size", space.size, SIZE_MAX))
+    if m.projector.kind == JOINT and m.projector.vectors != 1:
+        yield f"projector.vectors is {m.projector.vectors}: a cell has one place in a joint space"
     if not (math.isfinite(space.temperature) and abs(space.temperature) <= TEMPERATURE_MAX):
         yield f"joint_space.temperature is {space.temperature}"
     if (tower := space.text) is not None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.joint_space import JOINT
 from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
@@ -114,7 +115,7 @@ class Embedder:
         self._limits = token_limits(manifest)
         self.size = self._spec.hidden_size
         # The projector of another kind leads to a decoder, also where there is a space besides.
-        self.joint_size = manifest.space.size if manifest.projector.kind == "joint" else None
+        self.joint_size = manifest.space.size if manifest.projector.kind == JOINT else None
         small = bundle.file("encoder.onnx.data").stat().st_size < SMALL_BYTES
         self._workers = (self.options.threads or core_count()) if small else 1
         request = EngineOptions(

@@ -49,6 +49,7 @@ def joint_space() -> Document:
         del document[name]
     for name in FILES:
         del document["files"][name]
+    document["projector"] = {"kind": "joint", "vectors": 1}
     files = ("text.onnx", "text.onnx.data", "text_tokenizer.json")
     document["files"] |= {name: {"bytes": 1000, "sha256": "0" * 64} for name in files}
     tower = {"model": "BERT", "input_size": 128, "vocabulary_size": 30, "hidden_size": 8}
@@ -193,6 +194,9 @@ def _with(value: Any, *path: str | int) -> Callable[[Document], None]:
         (joint_space, _without("joint_space", "text"), "it cannot search without text tower"),
         (joint_space, _without("joint_space", "text"), "annotate without decoder or text tower"),
         (joint_space, _without("files", "text_tokenizer.json"), "list: text_tokenizer.json"),
+        (joint_space, _with("mlp", "projector", "kind"), "'mlp', but it leads to a joint space"),
+        (cell2text, _with("joint", "projector", "kind"), "'joint', but it leads to a decoder"),
+        (joint_space, _with(2, "projector", "vectors"), "one place in a joint space"),
         (joint_space, _with(["describe"], "tasks"), "it cannot describe without decoder"),
     ],
 )
