@@ -108,7 +108,8 @@ class QuestionAnalyses:
             question.check(model.bundle)
             settings = request.settings
             options = describe_options(settings, model.options)
-            read = self._reader.read(
+            reader = self._reader()
+            read = reader.read(
                 [cell.counts for cell in request.cells],
                 [str(n) if cell.id is None else cell.id for n, cell in enumerate(request.cells)],
                 CellOptions(
@@ -122,9 +123,9 @@ class QuestionAnalyses:
                 asker = Asker(describer, model.bundle, question)
                 answers: Iterable[Answer]
                 if request.together:
-                    answers = asker.ask_together(read.cells, self._reader.gene_input)
+                    answers = asker.ask_together(read.cells, reader.gene_input)
                 else:
-                    answers = asker.ask_cells([read.cells], self._reader.gene_input)
+                    answers = asker.ask_cells([read.cells], reader.gene_input)
                 results = [_result(answer) for answer in analyses.until(answers, unwanted)]
             finally:
                 if options != model.options:
@@ -136,9 +137,20 @@ class QuestionAnalyses:
             analyses.record(request, response, "a question was asked", said, engine)
         return response
 
-    @cached_property
     def _reader(self) -> CountedCellReader:
-        return CountedCellReader(self._analyses.model.bundle, named=True)
+        """What reads the cells of one request.
+
+        Names of genes that a reader of gene sentences has met stay in it: one for all requests
+        would grow for ever.
+        """
+        bundle = self._analyses.model.bundle
+        if bundle.manifest.gene_sentence is not None:
+            return CountedCellReader(bundle, named=True)
+        return self._shared
+
+    @cached_property
+    def _shared(self) -> CountedCellReader:
+        return CountedCellReader(self._analyses.model.bundle)
 
 
 def _result(answer: Answer) -> AnswerResult:

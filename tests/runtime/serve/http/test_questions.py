@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ask_bundles import SEVERAL, sentence_bundle, vector_bundle
@@ -10,7 +12,10 @@ from http_service import JSON, Service, problem, serving
 from serve_cells import anndata_of, counted_cells, counts
 
 import c2t
+from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.serve.room.messages import CountedCell
+from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
 from c2t.runtime.serve.room.room import EngineRoom
 
 QUESTION = "What cell is it?"
@@ -62,6 +67,26 @@ def test_all_cells_together(service: Service, model: c2t.Model) -> None:
     (expected,) = model.ask(anndata_of(counts(3)), QUESTION, groups={"x": [0, 1, 2]})
     (found,) = answer.json()["answers"]
     assert (found["name"], found["text"]) == ("together", expected.text)
+
+
+def test_names_of_a_request_are_forgotten(tmp_path: Path) -> None:
+    """A stranger may send other names each time."""
+    with c2t.open(sentence_bundle(tmp_path / "asks"), OPTIONS) as model:
+        room = EngineRoom(model)
+        questions = QuestionAnalyses(room.analyses)
+        before = _kept()
+        for name in ("ONE", "TWO"):
+            cell = CountedCell(counts={name: 3.0, "CD3E": 1.0})
+            (answer,) = questions.ask(AskRequest(cells=[cell], question=QUESTION)).answers
+            assert answer.error is None
+        assert _kept() == before
+        room.close()
+
+
+def _kept() -> int:
+    """Tables of names that are in memory."""
+    gc.collect()
+    return sum(type(each) is NamedGenes for each in gc.get_objects())
 
 
 @pytest.mark.parametrize(
