@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +14,7 @@ from sila.server import (
 )
 
 import c2t
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.room.room import EngineRoom
@@ -29,6 +30,8 @@ from c2t.runtime.serve.sila.options import RunLimits
 from c2t.runtime.serve.sila.runs import Runs
 
 DESCRIPTION_NAME = "CellDescription.sila.xml"
+VECTORS_NAME = "CellVectors.sila.xml"
+QUESTIONS_NAME = "CellQuestions.sila.xml"
 CANCEL_NAME = "CancelController.sila.xml"
 INTENDED_USE = (
     "Research, and non-critical use in which a qualified person reviews every text. "
@@ -48,11 +51,31 @@ def read_feature(name: str) -> Feature:
     return Feature.from_definition(definition, context)
 
 
-def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLimits) -> Feature:
-    """The feature Cell Description."""
+def cell_features(
+    room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLimits
+) -> tuple[Feature, Feature, Feature]:
+    """The features Cell Description, Cell Vectors and Cell Questions.
+
+    All are there whatever the bundle can do: a command that it cannot is refused.
+    """
+    held = HeldBytes(limits.held_bytes)
+    analyse = AnalyseNow(room, held=held)
+    vectors, questions = read_feature(VECTORS_NAME), read_feature(QUESTIONS_NAME)
+    _set_commands(vectors, analyse.of_vectors(DefinedErrors(vectors)))
+    _set_commands(questions, analyse.of_questions(DefinedErrors(questions)))
+    return _description_feature(room, jobs, runs, limits, held, analyse), vectors, questions
+
+
+def _description_feature(
+    room: EngineRoom,
+    jobs: Jobs,
+    runs: Runs,
+    limits: RunLimits,
+    held: HeldBytes,
+    analyse: AnalyseNow,
+) -> Feature:
     feature = read_feature(DESCRIPTION_NAME)
     errors = DefinedErrors(feature)
-    held = HeldBytes(limits.held_bytes)
     submitter = Submitter(room, held)
     observable: dict[str, DescribeCells | DescribeFile] = {
         "DescribeCells": DescribeCells(submitter, runs, errors=errors, limits=limits),
@@ -63,17 +86,12 @@ def description_feature(room: EngineRoom, jobs: Jobs, runs: Runs, limits: RunLim
         assert isinstance(command, BoxedCommand)
         command.function, command.follow = runner.run, runner.follow
         command.lifetime = limits.lifetime
-    analyse = AnalyseNow(room, errors=errors, held=held)
     prompt: dict[str, Callable[..., Any]] = {
-        "AnnotateNow": analyse.annotate,
-        "ExplainNow": analyse.explain,
+        **analyse.of_descriptions(errors),
         "DescribeNow": DescribeNow(submitter, errors=errors).run,
         "GetResults": GetResults(jobs, runs, errors=errors).run,
     }
-    for name, function in prompt.items():
-        asked = feature.commands[name]
-        assert isinstance(asked, PromptCommand)
-        asked.function = function
+    _set_commands(feature, prompt)
     for name, value in _properties(room).items():
         _set_property(feature, name, value)
     return feature
@@ -104,15 +122,29 @@ def cancel_feature(runs: Runs) -> Feature:
 
 def _properties(room: EngineRoom) -> dict[str, str]:
     bundle = room.model.bundle
-    species = bundle_species(bundle.genes)
     return {
         "BundleName": bundle.manifest.name,
         "BundleDigest": bundle.digest,
         "Engine": room.model.engine_label,
         "Version": c2t.__version__,
-        "Species": "not known" if species is None else species.latin or species.name,
+        "Species": _species(bundle),
         "IntendedUse": INTENDED_USE,
     }
+
+
+def _species(bundle: Bundle) -> str:
+    sentence = bundle.manifest.gene_sentence
+    if sentence is not None:  # it may have no table of genes
+        return ", ".join(sentence.organisms.values())
+    species = bundle_species(bundle.genes)
+    return "not known" if species is None else species.latin or species.name
+
+
+def _set_commands(feature: Feature, functions: Mapping[str, Callable[..., Any]]) -> None:
+    for name, function in functions.items():
+        asked = feature.commands[name]
+        assert isinstance(asked, PromptCommand)
+        asked.function = function
 
 
 def _set_property(feature: Feature, name: str, value: str) -> None:

@@ -10,7 +10,7 @@ from sila.server import CommandExecution, Server, ServerConfig
 import c2t
 from c2t.runtime.serve.jobs.jobs import Jobs
 from c2t.runtime.serve.room.room import EngineRoom
-from c2t.runtime.serve.sila.features import INTENDED_USE, cancel_feature, description_feature
+from c2t.runtime.serve.sila.features import INTENDED_USE, cancel_feature, cell_features
 from c2t.runtime.serve.sila.identity import Identity
 from c2t.runtime.serve.sila.options import SilaOptions
 from c2t.runtime.serve.sila.runs import Run, Runs
@@ -42,7 +42,8 @@ class CellServer(Server):
         self.transfers = BoundedTransfers(self, options.transfers)
         self._binary_transfer_handler = self.transfers
         self.runs = Runs(options.runs, self._forget)
-        self.register_feature(description_feature(room, jobs, self.runs, options.runs))
+        for feature in cell_features(room, jobs, self.runs, options.runs):
+            self.register_feature(feature)
         self.register_feature(cancel_feature(self.runs))
 
     @property

@@ -27,10 +27,18 @@ from c2t.runtime.serve.room.messages import (
     Settings,
 )
 from c2t.runtime.serve.room.names_once import check_names_once
+from c2t.runtime.serve.room.questions import ASKED_MAX, AnswerResult, AskRequest
+from c2t.runtime.serve.room.vector_messages import (
+    EmbedRequest,
+    ScoreResult,
+    SearchRequest,
+    VectorResult,
+)
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import C2TError, CellFileError
 
 T = TypeVar("T")
+Result = CellResult | LabelResult | EvidenceResult | VectorResult | ScoreResult | AnswerResult
 
 Cells = Annotated[list[CountedCell], Meta(min_length=1, max_length=CELLS_MAX)]
 NONE = -1  # where SiLA 2 has no null
@@ -85,6 +93,46 @@ def read_explain(parameters: dict[str, Any]) -> ExplainRequest:
     )
 
 
+def read_embed(parameters: dict[str, Any]) -> EmbedRequest:
+    """The parameters of Embed.
+
+    Raises:
+        C2TError: They are not as the feature says.
+    """
+    return EmbedRequest(
+        cells=_few(_read_cells(parameters["Cells"]), ANNOTATED_MAX, "are embedded now"),
+        settings=read_text(parameters["Settings"], CountsAre, "Settings"),
+    )
+
+
+def read_search(parameters: dict[str, Any]) -> SearchRequest:
+    """The parameters of Search; the library has looked at the texts.
+
+    Raises:
+        C2TError: They are not as the feature says.
+    """
+    return SearchRequest(
+        cells=_few(_read_cells(parameters["Cells"]), ANNOTATED_MAX, "are searched now"),
+        texts=parameters["Texts"],
+        settings=read_text(parameters["Settings"], CountsAre, "Settings"),
+    )
+
+
+def read_ask(parameters: dict[str, Any]) -> AskRequest:
+    """The parameters of Ask; the library has looked at question and labels.
+
+    Raises:
+        C2TError: They are not as the feature says.
+    """
+    return AskRequest(
+        cells=_few(_read_cells(parameters["Cells"]), ASKED_MAX, "are asked about now"),
+        question=parameters["Question"],
+        labels=parameters["Labels"],
+        together=parameters["Together"],
+        settings=read_text(parameters["Settings"], Settings, "Settings"),
+    )
+
+
 def _read_cells(content: bytes) -> list[CountedCell]:
     hint = 'send a list of cells: [{"id": "c1", "counts": {"ENSG00000141510": 3}}]'
     cells = decode_json(content, Cells, name="Cells", error=CellFileError, hint=hint)
@@ -110,7 +158,7 @@ def read_text(text: str, kind: type[T], name: str) -> T:
     return decode_json(content, kind, name=name, error=C2TError, hint=hint)
 
 
-def json_line(result: CellResult | LabelResult | EvidenceResult) -> bytes:
+def json_line(result: Result) -> bytes:
     """A result as a line of JSON, newline included."""
     return msgspec.json.encode(result) + b"\n"
 

@@ -14,11 +14,17 @@ from sila_door import FEATURE, client_of, opened
 
 import c2t
 from c2t.runtime.serve.sila.errors import KINDS, PROBLEM_BYTES_MAX, DefinedErrors, two_lines
-from c2t.runtime.serve.sila.features import CANCEL_NAME, DESCRIPTION_NAME, read_feature
+from c2t.runtime.serve.sila.features import (
+    CANCEL_NAME,
+    DESCRIPTION_NAME,
+    QUESTIONS_NAME,
+    VECTORS_NAME,
+    read_feature,
+)
 from c2t.runtime.serve.sila.server import sila_version
 from c2t.runtime.system.errors import C2TError
 
-NAMES = (DESCRIPTION_NAME, CANCEL_NAME)
+NAMES = (DESCRIPTION_NAME, VECTORS_NAME, QUESTIONS_NAME, CANCEL_NAME)
 # The published schema, in the two forms that are in use; the tester's is the stricter one.
 SCHEMAS = {
     "library": files("sila") / "resources",
@@ -59,8 +65,22 @@ def test_the_library_writes_the_definition_that_it_read(name: str) -> None:
 def test_every_kind_of_error_is_defined_and_every_definition_is_used() -> None:
     feature = read_feature(DESCRIPTION_NAME)
     assert {kind for _, kind in KINDS} == set(feature.errors)
-    stated = [set(command.errors) for command in feature.commands.values()]
-    assert set().union(*stated) == set(feature.errors)
+    assert _stated(DESCRIPTION_NAME) == set(feature.errors)
+
+
+@pytest.mark.parametrize("name", [VECTORS_NAME, QUESTIONS_NAME])
+def test_analyses_have_the_errors_of_annotate_now(name: str) -> None:
+    known = read_feature(DESCRIPTION_NAME)
+    stated = known.commands["AnnotateNow"].errors
+    feature = read_feature(name)
+    assert set(stated) == set(feature.errors)
+    assert all(set(command.errors) == set(stated) for command in feature.commands.values())
+
+
+def _stated(name: str) -> set[str]:
+    """The errors that commands of a feature have."""
+    errors = [set(command.errors) for command in read_feature(name).commands.values()]
+    return set().union(*errors)
 
 
 def test_a_long_error_fits_into_the_header_of_grpc() -> None:
@@ -110,6 +130,8 @@ def test_the_server_says_what_it_is(room, jobs, tmp_path: Path) -> None:
                 "org.silastandard/core/SiLAService/v1",
                 "org.silastandard/core.commands/CancelController/v1",
                 FEATURE,
+                "org.celltotext/cells/CellVectors/v1",
+                "org.celltotext/cells/CellQuestions/v1",
             }
             assert "person reviews every text" in await client.SiLAService.ServerDescription.read()
 
