@@ -36,7 +36,8 @@ def serve_parent(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     with protocol_streams() as (source, sink), auditing(place) as trail:
         bundle = open_bundle()
-        check_options(bundle, options)
+        if bundle.manifest.has_decoder:
+            check_options(bundle, options)
         about = parent_settings(bundle, options)
         with (
             service_audit(trail, bundle, about, reason=reason) as audit,

@@ -16,6 +16,7 @@ import pytest
 from cli_process import C2T, ENVIRONMENT, run_c2t
 from serve_cells import counted_cells, counts, described
 from serve_process import served
+from tiny_data import JOINT
 
 import c2t
 from c2t.runtime.serve.room.messages import CellResult, DescribeRequest
@@ -101,6 +102,27 @@ def test_stdio_ends_with_its_input_and_prints_nothing_else(tiny_bundle_folder: P
     answer = next(line for line in answers if line.get("id") == 2)
     found = results(json.dumps(answer["result"]).encode())
     assert found == expected(tiny_bundle_folder, 3)
+
+
+def test_stdio_serves_a_bundle_that_writes_no_texts() -> None:
+    params = json.loads(request_of(2)) | {"texts": ["activated T cells"]}
+    del params["settings"]
+    lines = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocol": 1}},
+        {"jsonrpc": "2.0", "id": 2, "method": "search", "params": params},
+    ]
+    ended = subprocess.run(
+        [C2T, "serve", JOINT, "--stdio", "--threads", "1"],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert ended.returncode == 0, ended.stderr
+    answers = {line["id"]: line for line in map(json.loads, ended.stdout.splitlines())}
+    assert [len(cell["scores"]) for cell in answers[2]["result"]["cells"]] == [1, 1]
 
 
 @pytest.mark.parametrize(
