@@ -142,16 +142,24 @@ typedef int32_t (*c2t_stream)(void *user, size_t cell, size_t changed_from, cons
  * c2t_result_error. */
 C2T_API int32_t c2t_describe(c2t_service *service, const c2t_request *request, c2t_stream stream,
                              void *user, c2t_result **result);
-/* What a service can do beside describing; blocks. Cells and settings (counts_are, min_coverage and
- * organism only) are the request's; params is a JSON object of all else, or NULL for none. Methods:
+/* What a service can do beside describing; blocks. Cells and settings are the request's (settings:
+ * counts_are, min_coverage and organism only; for `ask` all of them); params is a JSON object of all
+ * else, or NULL for none. Methods:
  *   annotate   how probable labels are, at most 256 cells: {"labels": ["B cell", "T cell"], "top": 3}
  *   explain    the genes that texts rest on, at most 16 cells: {"evidence": {"field": "cell_type",
  *              "label": "B cell", "runs": 256, "genes": 30, "seed": 0}}, each of them or none. A
  *              cell takes as long as some hundred descriptions: see the option timeout.
- * *answer is what the service answers, a JSON object {"cells": [...], "warnings": [...]}, on one line:
- * the fields of a cell are those of a line of `c2t annotate` or `c2t explain`. c2t_text_free is its
- * end. Where it returns anything but C2T_OK, *answer is NULL; C2T_ERROR_SERVICE also says that a
- * service is older than the method. One of them is done at a time, of all clients together. */
+ *   ask        a question about each cell, or about all together, at most 64 cells:
+ *              {"question": "What state is it in?", "labels": [], "together": false}
+ *   embed      vectors of at most 256 cells; no params
+ *   search     scores of texts for at most 256 cells: {"texts": ["activated T cells"]}
+ * A bundle can do some of them: what it cannot is C2T_ERROR_ARGUMENT, and the problem says so.
+ * *answer is what the service answers, a JSON object {"cells": [...], "warnings": [...]}, of `ask`
+ * {"answers": [...], "settings": {...}, "warnings": [...]}, on one line: the fields of a cell are
+ * those of a line of `c2t annotate` or `c2t explain`, of `embed` "embedding" and "joint", of `search`
+ * "scores" in the order of the texts. c2t_text_free is its end. Where it returns anything but C2T_OK,
+ * *answer is NULL; C2T_ERROR_SERVICE also says that a service is older than the method. One of them
+ * is done at a time, of all clients together. */
 C2T_API int32_t c2t_call(c2t_service *service, const char *method, const c2t_request *request,
                          const char *params, char **answer);
 C2T_API void c2t_text_free(char *text);

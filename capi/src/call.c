@@ -39,13 +39,16 @@ static int32_t read_params(const char *params, c2t_buffer *members) {
     return code;
 }
 
-/* The text of the answer's result. Reports its failure. */
-static int32_t conclude(const c2t_pending *pending, size_t cells, char **answer) {
+/* The text of the answer's result: one item a cell, or, of answers to a question, one for all cells
+ * together. Reports its failure. */
+static int32_t conclude(const c2t_pending *pending, int asked, size_t cells, char **answer) {
     const json_document *document = &pending->answer;
     const json_node *result = c2t_json_member(document, document->nodes, "result", JSON_OBJECT);
-    const json_node *list = c2t_json_member(document, result, "cells", JSON_LIST);
+    const json_node *list =
+        c2t_json_member(document, result, asked ? "answers" : "cells", JSON_LIST);
+    size_t items = list == NULL ? 0 : (size_t)list->number;
     c2t_buffer text = {0};
-    if (list == NULL || (size_t)list->number != cells)
+    if (items != cells && !(asked && items == 1))
         return c2t_fail(C2T_ERROR_PROTOCOL, "see that it is a c2t of the same age",
                         "the service answered without results for all %zu cells", cells);
     c2t_json_write(document, result, &text);
@@ -82,7 +85,8 @@ int32_t c2t_call(c2t_service *service, const char *method, const c2t_request *re
     if (code == C2T_OK) {
         c2t_request_call(request, pending.id, method, &members, &line);
         code = c2t_send(service, &pending, &line, deadline, NULL, NULL);
-        if (code == C2T_OK) code = conclude(&pending, request->count, answer);
+        if (code == C2T_OK)
+            code = conclude(&pending, strcmp(method, "ask") == 0, request->count, answer);
         c2t_leave(service, &pending);
     }
     c2t_buffer_free(&members);

@@ -69,6 +69,7 @@ int main(int count, char **arguments) {
         {"callbacks", check_callbacks}, {"cancel", check_cancel},       {"timeout", check_timeout},
         {"killed", check_killed},       {"again", check_again},         {"locale", check_locale},
         {"hostile", check_hostile},     {"call", check_call},
+        {"vectors", check_vectors},     {"ask", check_ask},
     };
     CHECK(count == 4);
     kind = arguments[2];

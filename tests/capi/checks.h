@@ -39,6 +39,8 @@ int32_t hear(void *user, size_t cell, size_t from, const char *text, int32_t fin
 void check_stream(void);
 void check_arguments(void);
 void check_call(void);
+void check_vectors(void);
+void check_ask(void);
 void check_locale(void);
 void check_hostile(void);
 void check_threads(void);

@@ -118,6 +118,10 @@ static int times(const char *text, const char *part) {
     return number;
 }
 
+static int starts(const char *text, const char *part) {
+    return strncmp(text, part, strlen(part)) == 0;
+}
+
 void check_call(void) {
     const int32_t wrong = C2T_ERROR_ARGUMENT;
     const char *labels = "{\"labels\": [\"B cell\",\n \"T \\u0063ell\"],\r\n\t\"top\": 1}\n";
@@ -164,6 +168,66 @@ void check_call(void) {
     OK(c2t_request_set(request, "num_beams", "2")); /* nothing is written here */
     refused(c2t_call(service, "explain", request, NULL, &answer), wrong, "num_beams");
     c2t_text_free(NULL);
+    c2t_request_free(request);
+    OK(c2t_close(service));
+}
+
+/* A service of vectors and scores; it writes no texts. */
+void check_vectors(void) {
+    const int32_t wrong = C2T_ERROR_ARGUMENT;
+    const char *texts = "{\"texts\": [\"activated T cells\", \"a monocyte\"]}";
+    c2t_service *service = open_with(NULL, NULL);
+    c2t_request *request = cells(3, 0);
+    c2t_result *result;
+    char *answer;
+    OK(c2t_call(service, "embed", request, NULL, &answer));
+    CHECK(starts(answer, "{\"cells\":[{\"cell\":\"cell0\",\"embedding\":["));
+    CHECK(times(answer, "\"joint\":[") == 3 && times(answer, "\"error\":null") == 3);
+    c2t_text_free(answer);
+    OK(c2t_call(service, "search", request, texts, &answer));
+    CHECK(starts(answer, "{\"cells\":[{\"cell\":\"cell0\",\"scores\":["));
+    CHECK(times(answer, "\"scores\":[") == 3);
+    c2t_text_free(answer);
+    OK(c2t_call(service, "annotate", request, "{\"labels\": [\"B cell\", \"T cell\"]}", &answer));
+    CHECK(times(answer, "\"mass\":1.0") == 3);
+    c2t_text_free(answer);
+    refused(c2t_call(service, "search", request, NULL, &answer), wrong, "texts");
+    refused(c2t_call(service, "search", request, "{\"texts\": [\"a\", \"a\"]}", &answer), wrong,
+            "there twice");
+    refused(c2t_call(service, "explain", request, NULL, &answer), wrong, "cannot explain");
+    refused(c2t_call(service, "ask", request, "{\"question\": \"What?\"}", &answer), wrong,
+            "cannot ask");
+    CHECK(answer == NULL);
+    refused(c2t_describe(service, request, NULL, NULL, &result), wrong, "cannot describe");
+    c2t_request_free(request);
+    OK(c2t_close(service));
+}
+
+/* A service that answers questions. */
+void check_ask(void) {
+    const int32_t wrong = C2T_ERROR_ARGUMENT;
+    const char *each = "{\"question\": \"What cell is it?\"}";
+    const char *together = "{\"question\": \"What cell is it?\", \"together\": true}";
+    c2t_service *service = open_with(NULL, NULL);
+    c2t_request *request = cells(3, 0);
+    char *answer, *again;
+    OK(c2t_request_set(request, "max_new_tokens", "6"));
+    OK(c2t_call(service, "ask", request, each, &answer));
+    CHECK(starts(answer, "{\"answers\":[{\"name\":\"cell0\",\"text\":\""));
+    CHECK(times(answer, "\"name\":") == 3 && times(answer, "\"max_new_tokens\":6") == 1);
+    OK(c2t_call(service, "ask", request, each, &again));
+    CHECK(strcmp(answer, again) == 0);
+    c2t_text_free(answer);
+    c2t_text_free(again);
+    OK(c2t_call(service, "ask", request, together, &answer));
+    CHECK(times(answer, "\"name\":") == 1 && times(answer, "\"name\":\"together\"") == 1);
+    c2t_text_free(answer);
+    refused(c2t_call(service, "ask", request, NULL, &answer), wrong, "question");
+    refused(c2t_call(service, "embed", request, NULL, &answer), wrong, "max_new_tokens");
+    c2t_request_free(request);
+    request = cells(3, 0);
+    refused(c2t_call(service, "search", request, "{\"texts\": [\"a\"]}", &answer), wrong,
+            "cannot search");
     c2t_request_free(request);
     OK(c2t_close(service));
 }

@@ -319,6 +319,23 @@ def test_answers_to_a_call(build, run_checks, answer: Callable[[int], bytes], co
     assert called.startswith(f"call {code}"), called
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"answers": [{}, {}]}, "0 {"),
+        ({"answers": [{}]}, "0 {"),  # about both cells together
+        ({"answers": []}, PROTOCOL),
+        ({"answers": [{}, {}, {}]}, PROTOCOL),
+        ({"cells": [{}, {}]}, PROTOCOL),
+    ],
+)
+def test_answers_to_a_question(build, run_checks, answer: dict[str, Any], code: str) -> None:
+    with service(answering(lambda n: line(id=n, result=answer))) as path:
+        done = run_checks(build(CHECKS), "hostile", "socket", path, PATIENCE="0.7", METHOD="ask")
+    (called,) = told(done, "call")
+    assert called.startswith(f"call {code}"), called
+
+
 def test_a_call_gives_what_was_answered(build, run_checks) -> None:
     numbers = "[0.1,-0.0,1e-7,5E+30,9007199254740993,0]"
     strings = json.dumps(["é😀", '"\\/\b\f\n\r\t\x01\x7f', ""])  # escaped, so it shrinks
