@@ -253,8 +253,8 @@ def test_verify_finds_a_tokenizer_that_was_exchanged(
     ("golden", "error"),
     [
         ([], "the bundle has no golden cells"),
-        ([{"gene_tokens": [99999], "token_ids": [1], "text": ""}], "gene tokens outside"),
-        ([{"gene_tokens": [], "token_ids": [1], "text": ""}], "has 0 gene tokens"),
+        ([{"gene_tokens": [99999], "token_ids": [1], "text": ""}], "gene token 99999 is not among"),
+        ([{"gene_tokens": [], "token_ids": [1], "text": ""}], "has no gene tokens"),
         ([{"gene_tokens": [5], "token_ids": [-1], "text": ""}], "outside the vocabulary"),
     ],
 )

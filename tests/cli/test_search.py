@@ -60,6 +60,10 @@ def test_commands_that_a_bundle_cannot_do_say_which_it_can(
     describe = run_c2t("describe", JOINT, cells, "-o", tmp_path / "d.jsonl")
     assert describe.returncode == 1
     assert "it can embed, search and annotate" in describe.stderr
+
+
+def test_a_joint_space_is_not_calibrated(cells: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: c2t[calibrate]")
     calibrate = run_c2t("calibrate", JOINT, cells, "-o", tmp_path / "int8")
     assert calibrate.returncode == 1
     assert "writes no texts, by which an INT8 bundle is judged" in calibrate.stderr

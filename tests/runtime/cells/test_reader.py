@@ -140,7 +140,9 @@ def symbols_of(cells):
 
 
 def test_open_cells_takes_a_bundle():
-    bundle = SimpleNamespace(genes=vocabulary(), manifest=SimpleNamespace(gene_input=V2))
+    bundle = SimpleNamespace(
+        genes=vocabulary(), manifest=SimpleNamespace(gene_input=V2, gene_sentence=None)
+    )
     assert tokens(open_cells(adata(), bundle)) == EXPECTED
 
 
