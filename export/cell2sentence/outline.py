@@ -23,7 +23,7 @@ from c2t.export.cell2sentence.template import (
     with_bundle_fields,
 )
 from c2t.export.checkpoint.configs import CONFIG, read_decoder_config, read_json
-from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.checkpoint.options import CheckpointOptions, option_name
 from c2t.export.checkpoint.settings import licence_of, override_settings
 from c2t.export.checkpoint.tensors.assembly import build_part
 from c2t.export.checkpoint.tensors.collect import check_adapter, collect_decoder
@@ -47,6 +47,7 @@ _OTHERS = (
     *("ensembl_mapping", "gene_names", "system_message", "system_message_file", "user_message"),
     *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "qformer_heads"),
     *("emb_layer", "top_k", "chat_template", "text_model", "text_lower_case"),
+    *("pooling", "leave_out"),
 )
 
 
@@ -180,9 +181,7 @@ def outline_sentences(options: CheckpointOptions) -> SentenceOutline:
 def _check_options(options: CheckpointOptions) -> Path:
     """The model's folder, if the options are those of this family."""
     given = [
-        f"--{name.replace('_', '-')}" if name != "folder" else "FOLDER"
-        for name in _OTHERS
-        if getattr(options, name) not in (None, False, [])
+        option_name(name) for name in _OTHERS if getattr(options, name) not in (None, False, [])
     ]
     if given:
         problem = f"a Cell2Sentence model has no encoder and no messages; given: {', '.join(given)}"

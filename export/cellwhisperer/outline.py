@@ -19,7 +19,7 @@ from c2t.export.cellwhisperer.names import Expected, JointTensors, sort_joint_te
 from c2t.export.cellwhisperer.text_tokenizer import TowerTokenizer, load_tower_tokenizer
 from c2t.export.checkpoint.configs import CONFIG, read_encoder_config, read_model_config
 from c2t.export.checkpoint.gene_dictionaries.find import load_genes
-from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.checkpoint.options import CheckpointOptions, option_name
 from c2t.export.checkpoint.settings import licence_of
 from c2t.export.checkpoint.tensors.assembly import build_part, build_projector_with, fill
 from c2t.export.checkpoint.tensors.files import read_tensors
@@ -45,7 +45,7 @@ _OTHERS = (
     *("qformer_heads", "lora_alpha", "top_k"),
     *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping", "length_penalty"),
     *("ignore_generation_config", "chat_template", "phrases", "fields", "ontology", "model"),
-    *("template", "top_genes", "organism"),
+    *("template", "top_genes", "organism", "repetition_penalty", "stop_strings"),
 )
 
 
@@ -190,9 +190,7 @@ def outline_joint(options: CheckpointOptions) -> JointOutline:
 def _check_options(options: CheckpointOptions) -> tuple[Path, Path, Path]:
     """The two folders and the checkpoint, if the options are those of this family."""
     given = [
-        f"--{name.replace('_', '-')}" if name != "folder" else "FOLDER"
-        for name in _OTHERS
-        if getattr(options, name) not in (None, False, [])
+        option_name(name) for name in _OTHERS if getattr(options, name) not in (None, False, [])
     ]
     if given:
         problem = f"CellWhisperer's joint space has no decoder; given: {', '.join(given)}"

@@ -211,6 +211,12 @@ def read_system_message(options: CheckpointOptions) -> str | None:
         raise CheckpointError(problem, hint="give a text file in UTF-8") from error
 
 
+def option_name(field: str) -> str:
+    """What a field of `CheckpointOptions` is called on the command line."""
+    words = {"folder": "FOLDER", "stop_strings": "--stop"}
+    return words.get(field, f"--{field.replace('_', '-')}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PresetOptions:
     """Which random checkpoint to make."""

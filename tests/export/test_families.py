@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from transformers import PretrainedConfig
 
+from c2t.export.cell2sentence.outline import outline_sentences
+from c2t.export.cellwhisperer.outline import outline_joint
+from c2t.export.checkpoint.options import CheckpointOptions, option_name
 from c2t.export.decoders import families as decoders
 from c2t.export.encoders import families as encoders
 from c2t.export.model.family import ModelFamily
@@ -77,3 +81,36 @@ def test_a_projector_is_recognised_by_its_weights(kind: str) -> None:
 def test_impossible_sizes_are_refused(config: ProjectorConfig) -> None:
     with pytest.raises(CheckpointError):
         projectors.build_projector(config)
+
+
+# What an export of another family uses; it refuses every other option.
+USED = {
+    "cell2sentence": {
+        *("family", "model", "adapter", "lora_alpha", "name", "template", "top_genes", "organism"),
+        *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping"),
+        *("length_penalty", "repetition_penalty", "stop_strings", "ignore_generation_config"),
+        *("phrases", "fields", "ontology"),
+    },
+    "cellwhisperer": {
+        *("family", "geneformer", "text_model", "checkpoint", "name", "emb_layer", "pooling"),
+        *("token_dictionary", "gene_medians", "ensembl_mapping", "gene_names"),
+        *("text_lower_case", "leave_out"),
+    },
+}
+OUTLINES = {"cell2sentence": outline_sentences, "cellwhisperer": outline_joint}
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        (family, field.name)
+        for family, used in USED.items()
+        for field in fields(CheckpointOptions)
+        if field.name not in used
+    ],
+)
+def test_no_option_is_without_effect(family: str, name: str) -> None:
+    options = replace(CheckpointOptions(family=family), **{name: "given"})
+    with pytest.raises(CheckpointError) as caught:
+        OUTLINES[family](options)
+    assert caught.value.problem.endswith(f"given: {option_name(name)}")
