@@ -17,6 +17,7 @@ from c2t.export.encoders import families as encoders
 from c2t.export.model.family import ModelFamily
 from c2t.export.model.projector import ProjectorConfig, ProjectorFacts
 from c2t.export.projectors import families as projectors
+from c2t.export.projectors import mlp2x
 from c2t.runtime.system.errors import CheckpointError
 
 CONFIGS = [
@@ -63,7 +64,7 @@ def test_a_projector_is_recognised_by_its_weights(kind: str) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     facts = ProjectorFacts(heads=config.heads)
     assert projectors.projector_config_from_shapes(shapes, facts) == config
-    fixed = config.num_latents or config.queries
+    fixed = config.num_latents or config.queries or mlp2x.VECTORS
     assert projectors.cell_vectors(config, 7) == (7 if model.takes_top_k else fixed)
 
 
