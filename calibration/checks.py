@@ -12,6 +12,7 @@ from c2t.calibration.evaluate.truth import read_truth
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GENES_NAME
 from c2t.runtime.bundle.precision import QUANTISED, Precision
+from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.labels.label_map import read_label_map
@@ -52,6 +53,7 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     Raises:
         CalibrationError: See `check_options`; or a quantised bundle, too few cells, or no such
             column of labels.
+        TaskError: The bundle writes no descriptions, by which it could be judged.
         EngineError: ONNX Runtime is not installed.
         EvaluationError: A label map, an ontology or labels that the gate cannot judge by.
         OutputError: The target cannot be written, or is the source.
@@ -63,6 +65,7 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
         problem = f"{source.path} writes no texts, by which an INT8 bundle is judged: it has "
         problem += f"encoders alone ({source.manifest.family})"
         raise CalibrationError(problem, hint="use it in float32: no gate for vectors is known")
+    source.manifest.need_task(DESCRIBE)  # an answer needs a question
     if source.manifest.precision != Precision.fp32:
         problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
         raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")

@@ -31,6 +31,7 @@ from c2t.calibration.results.evaluation import (
     SystemScores,
 )
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.fields.open import open_fields
@@ -65,10 +66,14 @@ def evaluate_bundle(
         The figures, and a record of each cell.
 
     Raises:
+        TaskError: A bundle writes no descriptions.
         EvaluationError: Labels, ontologies or references that texts cannot be judged by.
         CellFileError: The file cannot be read as counts over known genes.
         EngineError: No engine runs here.
     """
+    for each in (bundle, against):
+        if isinstance(each, Bundle):
+            each.manifest.need_task(DESCRIBE)
     if truth is None:
         truth = read_truth(options)
     described, other, warnings = _describe(bundle, against, options, report)

@@ -8,16 +8,25 @@ from typing import Any
 import anndata
 import numpy as np
 import pytest
+from ask_bundles import sentence_bundle as asking_bundle
 from cli_process import make_cells
 from tiny_data import BUNDLES
 
 from c2t.calibration import chosen_cells
 from c2t.calibration.calibrate import calibrate_bundle
 from c2t.calibration.calibrate_options import CalibrateOptions
+from c2t.calibration.evaluate.evaluate import evaluate_bundle
+from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.describe.describer import Describer
-from c2t.runtime.system.errors import CalibrationError, CellFileError, EvaluationError, OutputError
+from c2t.runtime.system.errors import (
+    CalibrationError,
+    CellFileError,
+    EvaluationError,
+    OutputError,
+    TaskError,
+)
 
 OBO = "format-version: 1.2\n\n[Term]\nid: CL:1\nname: a\n\n[Term]\nid: CL:2\nname: b\nis_a: CL:1\n"
 
@@ -105,3 +114,12 @@ def test_cells_without_genes_are_refused_before_engines_open(cells: Path, tmp_pa
     adata.write_h5ad(cells)
     caught = refused(cells, tmp_path / "int8", cells_count=8, label_column="kind")
     assert "cells can be described" in str(caught.value)
+
+
+def test_a_bundle_that_only_answers_is_refused(cells: Path, tmp_path: Path) -> None:
+    """It would be judged by answers to an empty question."""
+    bundle = open_bundle(asking_bundle(tmp_path / "asks"))
+    with pytest.raises(TaskError, match="cannot describe"):
+        calibrate_bundle(bundle, CalibrateOptions(cells=cells, output=tmp_path / "int8"))
+    with pytest.raises(TaskError, match="cannot describe"):
+        evaluate_bundle(bundle, EvaluateOptions(cells=cells))
