@@ -182,7 +182,6 @@ def annotate_file(
     started = time.monotonic()
     bundle.manifest.need_task(ANNOTATE)
     check_paths(options)
-    bundle.manifest.need_task(ANNOTATE)
     check_comparing(bundle, options.annotating, options.label_template)
     audited = RunAudit(audit, options.cells, scope="annotate", reason=audit_reason)
     labels = read_labels(options.labels, options.ontology)

@@ -139,7 +139,10 @@ def check_measured(bundle: Bundle) -> None:
     ]
     if missing:
         problem = f"c2t bench measures encoder and decoder; {manifest.name!r} has no {missing[0]}"
-        raise TaskError(problem, hint="time `c2t describe --profile` with it, or another command")
+        hint = "time `c2t describe --profile` with it, or another command"
+        if not manifest.has_decoder:
+            hint = "time `c2t search` with it, which says its seconds"
+        raise TaskError(problem, hint=hint)
 
 
 def _bench_texts(
