@@ -84,6 +84,9 @@ def ask(
     species: SpeciesOption = None,
     orthologues: OrthologuesOption = None,
     part: PartOption = None,
+    filter_pass: Annotated[
+        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
+    ] = True,
     max_new_tokens: MaxNewTokensOption = None,
     num_beams: NumBeamsOption = None,
     no_repeat_ngram_size: Annotated[
@@ -145,6 +148,7 @@ def ask(
             part=part,
             cells=None if choice is None else read_ids(choice),
             limit=limit,
+            filter_pass=filter_pass,
         ),
         describing=DescribeOptions(
             max_new_tokens=max_new_tokens,

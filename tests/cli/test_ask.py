@@ -43,6 +43,17 @@ def test_answers_are_printed_with_their_seed(asks: Path, grouped: Path) -> None:
     assert again.stdout == done.stdout
 
 
+def test_cells_that_did_not_pass_are_left_out_or_asked_about(
+    call_c2t: Command, asks: Path, tmp_path: Path
+) -> None:
+    data = random_cells(3)
+    data.obs["filter_pass"] = [1, 0, 1]
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    call = ("ask", asks, tmp_path / "cells.h5ad", QUESTION, "--max-new-tokens", 2)
+    assert "asked about 2 cells" in call_c2t(*call).stderr
+    assert "asked about 3 cells" in call_c2t(*call, "--no-filter-pass").stderr
+
+
 def test_groups_into_each_format(
     call_c2t: Command, asks: Path, grouped: Path, tmp_path: Path
 ) -> None:
