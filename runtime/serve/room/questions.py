@@ -6,7 +6,7 @@ more than one of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from c2t.runtime.bundle.tasks import ASK
 from c2t.runtime.cells.counted_cells import CountedCellReader
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.describe.asker import Answer, Asker
 from c2t.runtime.describe.question import LABELS_MAX, QUESTION_LETTERS_MAX, Question
@@ -131,7 +132,10 @@ class QuestionAnalyses:
                 if options != model.options:
                     model.forget(options)
             written = all_settings(describer.generation)
-            response = AskResponse(results, written, list(read.warnings))
+            warnings = list(read.warnings)
+            if request.together and model.bundle.manifest.has_encoder:
+                warnings += _left_out(read.cells)
+            response = AskResponse(results, written, warnings)
             said = f"{len(request.cells):,} cells of a request"
             engine = describer.engines.label
             analyses.record(request, response, "a question was asked", said, engine)
@@ -151,6 +155,17 @@ class QuestionAnalyses:
     @cached_property
     def _shared(self) -> CountedCellReader:
         return CountedCellReader(self._analyses.model.bundle)
+
+
+def _left_out(cells: EncodedCells) -> Iterator[str]:
+    """Which of the cells of one group its answer does not rest on."""
+    wrong = [
+        f"cell {name}: {error}"
+        for name, error in zip(cells.ids, cells.errors, strict=True)
+        if error
+    ]
+    if 0 < len(wrong) < len(cells):
+        yield f"{len(wrong):,} of {len(cells):,} cells are not in the group's mean: {wrong[0]}"
 
 
 def _result(answer: Answer) -> AnswerResult:

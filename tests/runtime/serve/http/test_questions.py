@@ -69,6 +69,14 @@ def test_all_cells_together(service: Service, model: c2t.Model) -> None:
     assert (found["name"], found["text"]) == ("together", expected.text)
 
 
+def test_cells_that_are_not_in_the_mean_are_named(service: Service) -> None:
+    (one, two) = cells(2)
+    answer = post(service, cells=[one, {**two, "counts": {}}], question=QUESTION, together=True)
+    assert answer.json()["warnings"][-1] == (
+        "1 of 2 cells are not in the group's mean: cell c1: cell is empty"
+    )
+
+
 def test_names_of_a_request_are_forgotten(tmp_path: Path) -> None:
     """A stranger may send other names each time."""
     with c2t.open(sentence_bundle(tmp_path / "asks"), OPTIONS) as model:
