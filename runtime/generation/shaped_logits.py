@@ -95,7 +95,7 @@ def _nucleus(shares: Float64, top_p: float) -> Int64:
     left out together.
     """
     rest = 1 - top_p
-    likely = np.flatnonzero(shares > rest / len(shares))
+    likely = np.flatnonzero(shares >= rest / len(shares))
     # Ascending by probability; of equal ones the larger ids come first, and leave first.
     order = likely[np.lexsort((-likely, shares[likely]))]
     below = shares.sum() - shares[likely].sum()

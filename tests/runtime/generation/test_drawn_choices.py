@@ -164,6 +164,17 @@ def test_of_equals_top_p_keeps_the_smaller_ids() -> None:
     assert kept.tolist() == [0]
 
 
+@pytest.mark.parametrize("top_p", [1e-17, 5e-324])
+def test_the_least_top_p_keeps_the_most_probable(top_p: float) -> None:
+    """1 - top_p is 1 then, which no share is above."""
+    scores = np.array([1, 3, 2], np.float32)
+    for top_k in (0, 1):
+        tokens, shares = kept_tokens(scores, temperature=1.0, top_k=top_k, top_p=top_p)
+        assert (tokens.tolist(), shares.tolist()) == ([1], [1.0])
+    tokens, _ = kept_tokens(np.zeros(3, np.float32), temperature=1.0, top_k=0, top_p=top_p)
+    assert tokens.tolist() == [0]
+
+
 def test_a_banned_token_is_neither_chosen_nor_drawn() -> None:
     logits = np.array([5, 4, 3], np.float32)
     for temperature in (0.0, 1.0):
