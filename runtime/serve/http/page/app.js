@@ -4,7 +4,7 @@
 import { Problem, askTokenWith, getJson } from "./api.js";
 import { byId, fill, make } from "./dom.js";
 import { showJob } from "./job.js";
-import { handleForm, watchJobs, writeProblem } from "./start.js";
+import { handleForm, sayElsewhere, watchJobs, writeProblem } from "./start.js";
 import { theme } from "./theme.js";
 
 let leaving = new AbortController();
@@ -57,6 +57,7 @@ async function writeBundle() {
     fill(box, "Bundle ", make("b", {}, name), ` · ${precision} · ${digest.slice(0, 12)}`, engine && ` · ${engine}`);
     box.title = [species && `describes ${species} cells`, `digest ${digest}`, use].filter(Boolean).join("\n");
     if (bundle.jobs === false) writeProblem(byId("new-problem"), new Problem("this service takes no files", "start it with a folder for jobs"));
+    if (!bundle.tasks.includes("describe")) sayElsewhere(bundle);
     if (models?.random_weights) box.append(make("strong", { class: "warning" }, " · random weights: its texts mean nothing"));
   } catch (error) {
     if (error.status !== 401) writeProblem(byId("trouble"), error);
