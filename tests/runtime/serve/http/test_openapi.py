@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ask_bundles import vector_bundle
 from http_service import Service, serving
+from tiny_data import JOINT
 
+import c2t
 from c2t.runtime.serve.http.metrics import Metrics
 from c2t.runtime.serve.http.options import HttpOptions
 from c2t.runtime.serve.jobs.jobs import Jobs
@@ -101,20 +104,37 @@ def test_a_service_without_token_or_jobs_describes_none(room: EngineRoom) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["describes", "embeds", "answers"])
 def test_whoever_goes_by_the_description_meets_no_surprise(
-    service: Service, tmp_path: Path
+    service: Service, tmp_path: Path, kind: str
 ) -> None:
     """Schemathesis: no 5xx, no status, header or body that the document does not have.
 
-    Left out is the check that what a schema allows is accepted: which genes a bundle knows, and
-    which settings fit its decoder, is in no schema.
+    Left out is the check that what a schema allows is accepted: which genes a bundle knows, which
+    settings fit its decoder, and what it can do, is in no schema.
     """
     pytest.importorskip("schemathesis")
+    if kind == "describes":
+        call_by_description(service, tmp_path)
+        return
+    bundle = JOINT if kind == "embeds" else vector_bundle(tmp_path / "asks")
+    with c2t.open(bundle, c2t.DescribeOptions(threads=1, engine="cpu")) as model:
+        room = EngineRoom(model)
+        jobs = Jobs(room, JobOptions(folder=tmp_path / "state"))
+        jobs.start()
+        with serving(room, OPTIONS, jobs=jobs) as other:
+            call_by_description(other, tmp_path)
+        jobs.close()
+        room.close()
+
+
+def call_by_description(service: Service, folder: Path) -> None:
+    """Let Schemathesis call a service."""
     call = [sys.executable, "-P", "-m", "schemathesis.cli", "run"]
     call += [f"http://127.0.0.1:{service.port}/openapi.json", "--no-color", "--warnings=off"]
     call += ["--header", f"Authorization: Bearer {OPTIONS.token}", "--max-examples=25"]
     call += ["--exclude-checks=positive_data_acceptance", "--generation-database=none", "--seed=1"]
-    ended = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    ended = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stdout
     paths = len(service.client.get("/openapi.json").json()["paths"])
     tested = re.search(r"Tested: (\d+)", ended.stdout)
