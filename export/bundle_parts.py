@@ -98,6 +98,7 @@ def write_graphs(
         folder / "encoder.onnx",
         emb_layer=model.emb_layer,
         rows=model.rows,
+        mean_of=model.mean_of,
         advance=advance,
     )
     write_projector_graph(model.projector, folder / "projector.onnx", advance=advance)

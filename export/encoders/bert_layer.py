@@ -61,3 +61,15 @@ def first_rows(graph: GraphBuilder, hidden: str, rows: int, *, name: str) -> str
         for bound, number in (("start", 0), ("stop", rows), ("axis", 1))
     ]
     return graph.node("Slice", [hidden, *bounds], name=name)
+
+
+def mean_row(graph: GraphBuilder, hidden: str, of: slice, *, name: str) -> str:
+    """The mean of some positions [B, S, H] -> [B, 1, H]."""
+    if of != slice(None):
+        bounds = [
+            graph.constant(f"{name}.{bound}", np.array([number], np.int64))
+            for bound, number in (("start", of.start), ("stop", of.stop), ("axis", 1))
+        ]
+        hidden = graph.node("Slice", [hidden, *bounds], name=f"{name}.genes")
+    axes = graph.constant(f"{name}.axes", np.array([1], np.int64))
+    return graph.node("ReduceMean", [hidden, axes], name=name, attributes={"keepdims": 1})

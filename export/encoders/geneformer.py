@@ -6,6 +6,8 @@ positions only, while keys and values still come from all of them. Both are exac
 
     embeddings [B, S, H] float32 -> hidden [B, min(S, rows), H] float32
 
+A model that makes one row of a cell (`mean_of`) has hidden [B, 1, H].
+
 All cells of a batch have the same number of genes: there is no mask. A kernel in front of the graph
 makes the embeddings (word + position + type row, LayerNorm) from `embedding_tables`.
 """
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from c2t.export.encoders.bert_layer import ACTIVATIONS, bert_layer, first_rows
+from c2t.export.encoders.bert_layer import ACTIVATIONS, bert_layer, first_rows, mean_row
 from c2t.export.graphs.graph_builder import GraphBuilder, no_progress
 from c2t.export.model.family import (
     EncoderGraph,
@@ -220,6 +222,7 @@ def write_encoder_graph(
     *,
     emb_layer: int = -1,
     rows: int | None = None,
+    mean_of: slice | None = None,
     advance: Advance = no_progress,
 ) -> EncoderGraph:
     """Write the encoder's graph and its data file.
@@ -229,6 +232,7 @@ def write_encoder_graph(
         path: The graph file, `encoder.onnx`; the weights go to `encoder.onnx.data` beside it.
         emb_layer: Which hidden state is wanted, see `layers_needed`.
         rows: How many rows of it are wanted (`top_k`); None for all.
+        mean_of: The rows whose mean is wanted in place of rows.
         advance: Called with the number of bytes written since its last call.
 
     Raises:
@@ -237,6 +241,7 @@ def write_encoder_graph(
     config: BertConfig = model.config
     check_config(config)
     layers = layers_needed(config.num_hidden_layers, emb_layer)
+    computed = rows if mean_of is None else None
     with GraphBuilder(path, name="encoder", advance=advance) as graph:
         hidden = graph.input("embeddings", ["B", "S", config.hidden_size])
         for index in range(layers):
@@ -247,10 +252,12 @@ def write_encoder_graph(
                 hidden,
                 name=f"layers.{index}",
                 config=config,
-                rows=rows if last else None,
+                rows=computed if last else None,
             )
-        if layers == 0:
-            hidden = hidden if rows is None else first_rows(graph, hidden, rows, name="rows")
+        if layers == 0 and computed is not None:
+            hidden = first_rows(graph, hidden, computed, name="rows")
+        if mean_of is not None:
+            hidden, rows = mean_row(graph, hidden, mean_of, name="mean"), 1
         graph.node("Identity", [hidden], name="output", outputs=["hidden"])
         graph.output("hidden", ["B", "S" if rows is None else "rows", config.hidden_size])
         graph.save()

@@ -57,7 +57,14 @@ class Cell2TextModel(nn.Module):
     @property
     def rows(self) -> int | None:
         """Encoder rows that the projector sees at most; None: all."""
+        if self.projector.takes_cells:
+            return 1
         return self.top_k if self.projector.takes_top_k else None
+
+    @property
+    def mean_of(self) -> slice | None:
+        """The rows whose mean is the only row that the projector sees; None: no mean is taken."""
+        return self.projector.mean_of()
 
     def encode(self, gene_tokens: Tensor) -> Tensor:
         """Encode one cell.
@@ -66,14 +73,18 @@ class Cell2TextModel(nn.Module):
             gene_tokens: [S] int64, or [B, S] for cells of one length.
 
         Returns:
-            `hidden_states[layers + emb_layer]`, cut to `rows`: [K, H] or [B, K, H].
+            `hidden_states[layers + emb_layer]`, cut to `rows`, or the mean of `mean_of`: [K, H] or
+            [B, K, H].
         """
         batch = gene_tokens if gene_tokens.dim() == 2 else gene_tokens[None]
         # The LM head would cost more than all layers together; the base model stops before it.
         states = self.encoder.base_model(
             input_ids=batch, attention_mask=torch.ones_like(batch), output_hidden_states=True
         ).hidden_states
-        hidden: Tensor = states[self.layers_run][:, : self.rows]
+        hidden: Tensor = states[self.layers_run]
+        if self.mean_of is not None:
+            hidden = hidden[:, self.mean_of].mean(dim=1, keepdim=True)
+        hidden = hidden[:, : self.rows]
         return hidden if gene_tokens.dim() == 2 else hidden[0]
 
     def project(self, hidden: Tensor) -> Tensor:

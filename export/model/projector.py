@@ -73,10 +73,17 @@ class Projector(nn.Module):
 
     # Whether it sees the first `top_k` rows only; else it sees all of them.
     takes_top_k = False
+    # Whether a cell reaches it as one row. It then takes the rows of several cells as a group, and
+    # the encoder's graph makes the one row of all of a cell's.
+    takes_cells = False
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
         self.config = config
+
+    def mean_of(self) -> slice | None:
+        """The encoder rows whose mean a cell is, where it is one."""
+        return None
 
     def longest_input(self) -> int | None:
         """Most encoder rows that it takes; None: any number."""

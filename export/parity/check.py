@@ -112,7 +112,8 @@ def _encoder_batches(
     positions = int(model.encoder.config.max_position_embeddings)
     positions = min(positions, model.projector.longest_input() or positions)
     shorter = max(1, min(model.top_k, len(longest)) - 1)
-    cells = [longest[:1], longest[:shorter], *sequences]
+    least = _least(model, longest)
+    cells = [least, max(least, longest[:shorter], key=len), *sequences]
     # The longest input there can be, made of the real cells one after the other.
     joined = [token for cell in sequences for token in cell]
     cells.append((joined * (1 + positions // len(joined)))[:positions])
@@ -125,6 +126,13 @@ def _encoder_batches(
     yield torch.tensor([list(cell[:common]) for cell in (sequences[0], sequences[-1])])
 
 
+def _least(model: Cell2TextModel, cell: Sequence[int]) -> list[int]:
+    """The first gene of a cell; with its special tokens where a mean leaves these out."""
+    if model.mean_of in (None, slice(None)):
+        return list(cell[:1])
+    return [cell[0], cell[1], cell[-1]]
+
+
 def _check_encoder_and_projector(
     model: Cell2TextModel, bundle: Path, batches: Sequence[torch.Tensor], advance: Advance
 ) -> Iterator[ParityResult]:
@@ -132,6 +140,7 @@ def _check_encoder_and_projector(
     tables = load_file(bundle / "gene_embedding.safetensors")
     encoder = open_session(bundle / "encoder.onnx", _engine_options())
     projector = open_session(bundle / "projector.onnx", _engine_options())
+    together: list[torch.Tensor] = []  # a row of each cell, for a projector that takes groups
     for tokens in batches:
         case = f"{tokens.shape[0]} x {tokens.shape[1]} genes"
         embeddings = family.embed_with_tables(model.encoder.config, tables, tokens.numpy())
@@ -143,11 +152,19 @@ def _check_encoder_and_projector(
         (vectors,) = projector.run(["cell_vectors"], {"hidden": rows.contiguous().numpy()})
         expected = model.project(rows).numpy()
         yield compare(vectors, expected, graph="projector", name="cell_vectors", case=case)
+        if model.projector.takes_cells:
+            together.append(rows[:1])
         advance(1)
+    if together:
+        group = torch.cat(together, dim=1)
+        (vectors,) = projector.run(["cell_vectors"], {"hidden": group.numpy()})
+        expected, case = model.project(group).numpy(), f"a group of {len(together)} cells"
+        yield compare(vectors, expected, graph="projector", name="cell_vectors", case=case)
 
 
 def _two_cells(model: Cell2TextModel, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """Two cells of different length: a short one, and the longest."""
     longest = max(sequences, key=len)
-    short = longest[: max(1, min(model.top_k, len(longest)) // 2)]
+    half = longest[: max(1, min(model.top_k, len(longest)) // 2)]
+    short = max(_least(model, longest), half, key=len)
     return [model.project(model.encode(torch.tensor(list(cell)))) for cell in (longest, short)]

@@ -1,7 +1,8 @@
-"""The `mlp2x_8t` projector: a cell's place in a joint space becomes eight cell vectors.
+"""The `mlp2x_8t` projector: a place in a joint space becomes eight cell vectors.
 
-One decision: it holds the block that leads into the joint space, so that encoder rows come in as
-for every projector. The vector between them has length 1, as a search compares it.
+One decision: it holds the block that leads into the joint space, and takes one row a cell, which
+the encoder's graph has pooled. So it takes a group as well: its place is the mean of the places of
+its cells, each of length 1 as a search compares it. The mean itself is shorter, as published.
 
 Source: CellWhisperer's chat (LLaVA's `mm_projector` of the type `mlp2x_8t_gelu`, keys 0 and 2).
 """
@@ -14,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from c2t.export.graphs.graph_builder import GraphBuilder
+from c2t.export.graphs.joint_block import write_joint_block
 from c2t.export.model.projector import Projector, ProjectorConfig, ProjectorFacts
 from c2t.export.projectors import joint
 from c2t.runtime.system.errors import CheckpointError
@@ -24,7 +26,9 @@ MARKS = ("mm_projector.2.weight",)  # a tensor of this name shows the family
 
 
 class Mlp2xProjector(Projector):
-    """A joint projector, then Linear, GELU, Linear; the result is cut into cell vectors."""
+    """A joint block, the mean, then Linear, GELU, Linear; the result is cut into cell vectors."""
+
+    takes_cells = True
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__(config)
@@ -36,9 +40,16 @@ class Mlp2xProjector(Projector):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Project rows [B, S, H] to cell vectors [B, 8, D]."""
-        wide: Tensor = self.mm_projector(self.joint(hidden)[:, 0])
+        """Project rows [B, N, H], of B groups of N cells each, to cell vectors [B, 8, D]."""
+        places = self.joint.block(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+        wide: Tensor = self.mm_projector(places.mean(dim=1))
         return wide.view(len(hidden), VECTORS, self.config.output_width)
+
+    def mean_of(self) -> slice | None:
+        """All genes; with special tokens, the first row is `<cls>` and the last `<eos>`."""
+        if self.config.pooling == "cls":
+            return None
+        return slice(1, -1) if self.config.special_tokens else slice(None)
 
 
 def _joint_config(config: ProjectorConfig) -> ProjectorConfig:
@@ -116,7 +127,17 @@ def preset(encoder_hidden_size: int, decoder_hidden_size: int) -> ProjectorConfi
 
 def write_nodes(graph: GraphBuilder, model: Mlp2xProjector) -> str:
     """Add the projector's nodes behind the input `hidden`; returns their result."""
-    vector = joint.write_nodes(graph, model.joint)
+    block = model.joint.block
+    places = write_joint_block(
+        graph,
+        "hidden",
+        block.feature_nonlinear,
+        block.feature_shortcut,
+        block.feature_block_ln,
+        name="joint",
+    )
+    axes = graph.constant("group.axes", np.array([1], np.int64))
+    vector = graph.node("ReduceMean", [places, axes], name="group", attributes={"keepdims": 1})
     first, _, second = model.mm_projector
     wide = graph.linear(vector, [first], name="mlp.up")
     wide = graph.node("Gelu", [wide], name="mlp.activation")

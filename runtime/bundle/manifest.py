@@ -27,6 +27,8 @@ BEAMS_MAX = 1024
 STOPS_MAX = 16  # stop strings
 STOP_LETTERS_MAX = 256
 ENCODER_GRAPHS = ("encoder.onnx", "projector.onnx")
+# Kinds of projectors that read one row a cell, the mean of all; several rows are a group of cells.
+SEVERAL_CELLS = ("mlp2x_8t",)
 DECODER_GRAPH = "decoder.onnx"
 # Graphs of a bundle with encoder and decoder; `Manifest.graphs` has those that a bundle has.
 GRAPHS = (*ENCODER_GRAPHS, DECODER_GRAPH)

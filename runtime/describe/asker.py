@@ -20,12 +20,12 @@ from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.cell_vectors import check_tokens
 from c2t.runtime.describe.describer import Describer
+from c2t.runtime.describe.group_mean import EncodedCell
 from c2t.runtime.describe.in_order import in_order
-from c2t.runtime.describe.mean_text import group_tokens, mean_vectors, vectors_of
+from c2t.runtime.describe.mean_text import group_tokens
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.describe.question import Question, answer_of
 from c2t.runtime.describe.worker import Worker
-from c2t.runtime.engine_protocol import Float32
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.prompt import CellPrompt
 from c2t.runtime.generation.sequence import PromptedCell
@@ -257,7 +257,7 @@ class Asker:
     def _of_vectors(
         self, asked: list[_Asked], worker: Worker
     ) -> list[CellPrompt | tuple[str, bool]]:
-        """Prompts with the mean of the vectors of each one's cells; or why there is none."""
+        """Prompts with the vectors of each one's cells, or of their mean; or why there is none."""
         limits = self._describer.limits
         places, usable = list[int](), list[GeneTokenArray]()
         errors: dict[int, tuple[str, bool]] = {}
@@ -271,19 +271,25 @@ class Asker:
                 else:
                     places.append(place)
                     usable.append(tokens)
-        vectors: dict[int, list[Float32]] = {}
-        for index, of_cell in vectors_of(worker.engines, usable, worker.batch_size):
-            if isinstance(of_cell, str):
-                errors[places[index]] = of_cell, True
+        cells: dict[int, list[EncodedCell]] = {}
+        mean = self._describer.group_mean
+        for index, cell in mean.encoded(worker.engines, usable, worker.batch_size):
+            if isinstance(cell, str):
+                errors[places[index]] = cell, True
             else:
-                vectors.setdefault(places[index], []).append(of_cell)
+                cells.setdefault(places[index], []).append(cell)
         nothing = "no cell of the group can be encoded", False
-        return [
-            self._prompts.of_vectors(mean_vectors(vectors[place]))
-            if place in vectors
-            else errors.get(place, nothing)
-            for place in range(len(asked))
-        ]
+        prompts: list[CellPrompt | tuple[str, bool]] = []
+        for place in range(len(asked)):
+            try:
+                prompts.append(
+                    self._prompts.of_vectors(mean.of(cells[place]))
+                    if place in cells
+                    else errors.get(place, nothing)
+                )
+            except EngineError as error:
+                prompts.append((error.problem, True))
+        return prompts
 
 
 def check_grouping(bundle: Bundle, *, grouped: bool) -> None:

@@ -23,6 +23,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.cell_vectors import TokenLimits, token_limits
 from c2t.runtime.describe.description import Description
+from c2t.runtime.describe.group_mean import GroupMean
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.describe.text_settings import CHOSEN, chosen_settings
@@ -105,6 +106,7 @@ class Describer:
         reason: One sentence on why these were chosen.
         clock: Times of the stages so far, of all workers together.
         fields: Reads the fields of texts, by the bundle's rules.
+        group_mean: Makes the cell vectors of groups.
         most_workers: How many workers one run keeps busy.
 
     Raises:
@@ -134,6 +136,7 @@ class Describer:
         self.most_workers = 1 if chosen.on_gpu else _most_workers(bundle, self.options)
         self._drafter = self._load_drafter()
         self.fields = open_fields(bundle)
+        self.group_mean = GroupMean(bundle)
         self._lock = threading.Lock()
         self._idle = [self._new_worker()]
         self.clock.add("open", since)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from c2t.runtime.bundle.manifest import GeneInput, Manifest
+from c2t.runtime.bundle.manifest import SEVERAL_CELLS, GeneInput, Manifest
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import Float32
 
@@ -32,6 +32,10 @@ def embedding_of(tokens: GeneTokenArray, hidden: Float32, gene_input: GeneInput)
 
 def embedding_sentence(manifest: Manifest) -> str:
     """What the embedding is, in words, for files that hold it."""
+    if manifest.projector.kind in SEVERAL_CELLS:
+        return (
+            "what the encoder makes of all gene tokens of a cell, the row that the projector reads"
+        )
     rows = manifest.encoder.rows
     which = "all gene tokens" if rows is None else f"the first {rows} gene tokens"
     return f"mean of the encoder's output over {which} of a cell, special tokens left out"

@@ -1,9 +1,8 @@
-"""One text for a group of cells, written from the mean of their cell vectors.
+"""One text for a group of cells, written from their mean (`c2t.runtime.describe.group_mean`).
 
-One decision: vectors are averaged rank by rank, over the cells that have the rank, up to the median
-number of ranks. So the mean is as long as a cell is, and its first rank is the mean of first ranks.
-On real labelled cells such a text names the cell type that most of the group's own texts name, in
-81 of 81 groups: `benchmarks/results/groups.json`.
+One decision: a group is read as one cell is, and written about once. On real labelled cells such a
+text names the cell type that most of the group's own texts name, in 81 of 81 groups:
+`benchmarks/results/groups.json`.
 """
 
 from __future__ import annotations
@@ -14,34 +13,13 @@ import numpy as np
 
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.reader import CellReader
-from c2t.runtime.describe.cell_vectors import check_tokens, equal_lengths
+from c2t.runtime.describe.cell_vectors import check_tokens
 from c2t.runtime.describe.describer import Describer
-from c2t.runtime.engine_protocol import Engines, Float32
-from c2t.runtime.system.errors import C2TError
 
 # Cells of a group that its mean is made of, spread evenly: more hardly change a mean.
 CELLS_OF_MEAN = 64
 # Up to so many cells between two that are wanted are read too: cheaper than another request.
 GAP = 32
-
-
-def mean_vectors(cells: Sequence[Float32]) -> Float32:
-    """The mean of cell vectors, rank by rank.
-
-    Args:
-        cells: [K, D] of each, at least one; K may differ.
-
-    Returns:
-        [median K, D] float32.
-    """
-    length = int(np.median([len(vectors) for vectors in cells]))
-    total = np.zeros((length, cells[0].shape[1]))
-    count = np.zeros((length, 1))
-    for vectors in cells:
-        total[: len(vectors)] += vectors[:length]
-        count[: len(vectors)] += 1
-    mean: Float32 = (total / count).astype(np.float32)
-    return mean
 
 
 def write_mean_texts(
@@ -66,11 +44,12 @@ def write_mean_texts(
     texts: list[str | None] = []
     for number, places in enumerate(groups):
         tokens = [each for each in group_tokens(reader, places) if not check_tokens(each, limits)]
-        found = vectors_of(describer.engines, tokens, describer.options.batch_size)
-        vectors = [each for _, each in found if not isinstance(each, str)]
+        mean = describer.group_mean
+        found = mean.encoded(describer.engines, tokens, describer.options.batch_size)
+        cells = [each for _, each in found if not isinstance(each, str)]
         written = None
-        if vectors:
-            written = describer.write(mean_vectors(vectors), name=f"group {number}")
+        if cells:
+            written = describer.write(mean.of(cells), name=f"group {number}")
         texts.append(written)
         advance(1)
     return texts
@@ -96,30 +75,3 @@ def group_tokens(reader: CellReader, places: Sequence[int]) -> Iterator[GeneToke
         for place in (run - first).tolist():
             if chunk.errors[place] is None:
                 yield chunk.tokens[place]
-
-
-def vectors_of(
-    engines: Engines, cells: Sequence[GeneTokenArray], batch_size: int
-) -> Iterator[tuple[int, Float32 | str]]:
-    """Cell vectors [K, D] of usable cells, in batches of equal length.
-
-    Yields:
-        Place of the cell, and its vectors, or why there are none.
-    """
-    for batch in equal_lengths(cells, batch_size):
-        yield from zip(batch, _encoded(engines, [cells[index] for index in batch]), strict=True)
-
-
-def _encoded(engines: Engines, cells: list[GeneTokenArray]) -> list[Float32 | str]:
-    """Cells of equal length; if they fail, one by one."""
-    try:
-        with engines.exclusive():
-            vectors = engines.encoder.encode(np.stack(cells).astype(np.int32, copy=False))
-    except C2TError as error:
-        if len(cells) == 1:
-            return [error.problem]
-        return [each for cell in cells for each in _encoded(engines, [cell])]
-    return [
-        v.copy() if np.isfinite(v).all() else "the encoder's vectors are not finite"
-        for v in vectors  # the encoder may use its memory again
-    ]

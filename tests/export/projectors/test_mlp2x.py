@@ -38,15 +38,18 @@ def test_equals_the_module_and_the_published_order(tmp_path: Path) -> None:
     write_projector_graph(model, path)
     check_graph(path)
     session = onnxruntime.InferenceSession(path)
-    for cells, rows in ((1, 3), (2, 17)):
-        hidden = torch.randn(cells, rows, WIDTH)
+    for groups, cells in ((1, 1), (3, 1), (2, 17)):
+        hidden = torch.randn(groups, cells, WIDTH)
         with torch.no_grad():
             expected = model(hidden).numpy()
         (vectors,) = session.run(None, {"hidden": hidden.numpy()})
-        assert vectors.shape == (cells, 8, DECODER)
+        assert vectors.shape == (groups, 8, DECODER)
         assert worst_difference(vectors, expected) < FLOAT32
-    # By hand: the second linear's rows 0 to D-1 are the first vector, and so on.
-    place = model.joint(hidden)[:, 0]
+    # By hand: a group is the mean of its cells' places, which have length 1; the second linear's
+    # rows 0 to D-1 are the first vector, and so on.
+    places = torch.stack([model.joint.block(cell) for cell in hidden])
+    assert torch.allclose(places.norm(dim=-1), torch.ones(2, 17))
+    place = places.mean(dim=1)
     first, _, second = model.mm_projector
     wide = torch.nn.functional.gelu(place @ first.weight.T + first.bias)
     rows = slice(2 * DECODER, 3 * DECODER)
@@ -66,6 +69,33 @@ def test_a_decoder_writes_behind_its_vectors_as_pytorch_does(tmp_path: Path) -> 
     for cell, description in zip(cells, found, strict=True):
         expected = model.generate(cell, loaded.prompt, loaded.generation)
         assert list(description.tokens) == expected
+
+
+def test_a_group_is_the_mean_of_places_not_of_vectors(tmp_path: Path) -> None:
+    """Number by number against PyTorch, whose joint projector pools genes itself."""
+    loaded = tiny_checkpoint(TinySizes())
+    projector = randomised(build_projector(CONFIG), 6).requires_grad_(False)
+    projector.mm_projector[0].weight *= 8  # GELU is then far from linear
+    model = Cell2TextModel(loaded.model.encoder, projector, loaded.model.decoder).eval()
+    bundle = write_bundle(tmp_path, replace(loaded, model=model)).bundle
+    cells = [tiny_cell(length, seed=length) for length in (5, 20, 20, 9)]
+    describer = Describer(bundle, DescribeOptions(engine="cpu", threads=1))
+    mean = describer.group_mean
+    tokens = [cell.numpy().astype(np.int32) for cell in cells]
+    found = dict(mean.encoded(describer.engines, tokens, 8))
+    vectors = mean.of([found[place] for place in range(4)])
+    with torch.no_grad():
+        rows = [
+            model.encoder.base_model(input_ids=cell[None], output_hidden_states=True).hidden_states
+            for cell in cells
+        ]
+        place = torch.stack([projector.joint(of_cell[model.layers_run])[0, 0] for of_cell in rows])
+        expected = projector.mm_projector(place.mean(dim=0)).view(8, -1)
+        alone = projector.mm_projector(place[1]).view(8, -1)
+    assert worst_difference(vectors, expected.numpy()) < FLOAT32
+    assert worst_difference(mean.of([found[1]]), alone.numpy()) < FLOAT32
+    other = np.mean([found[place].vectors for place in range(4)], axis=0)
+    assert worst_difference(other, expected.numpy()) > 100 * FLOAT32
 
 
 def test_reads_its_sizes_from_shapes() -> None:

@@ -13,7 +13,8 @@ from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe import mean_text
 from c2t.runtime.describe.describer import DescribeOptions, Describer
-from c2t.runtime.describe.mean_text import mean_vectors, write_mean_texts
+from c2t.runtime.describe.group_mean import mean_vectors
+from c2t.runtime.describe.mean_text import write_mean_texts
 
 
 @pytest.fixture(scope="module", params=["mlp", "perceiver"])
