@@ -33,6 +33,7 @@ from c2t.runtime.bundle.manifest import (
     Projector,
     TensorReference,
 )
+from c2t.runtime.bundle.tasks import ASK, CELL2TEXT_TASKS, DESCRIBE, EMBED
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.cells.genes.organism import bundle_species
 from c2t.runtime.system.checked_read import json_bytes
@@ -142,6 +143,8 @@ def make_manifest(
     decoder = decoder_family(model.decoder.config.model_type)
     projector = model.projector.config
     names = [entry.name for entry in os.scandir(folder) if entry.name != MANIFEST_NAME]
+    question = settings.user_message if loaded.template else ""
+    answers = (DESCRIBE, ASK, EMBED) if question else (ASK, EMBED)
     return Manifest(
         format_version=FORMAT_VERSION,
         name=settings.name,
@@ -151,7 +154,7 @@ def make_manifest(
         encoder_part=encoder.manifest_entry(model.encoder.config, graph),
         projector_part=Projector(kind=projector.kind, vectors=cell_vectors(projector, model.top_k)),
         decoder_part=decoder.manifest_entry(model.decoder.config, token_embedding),
-        prompt_part=loaded.prompt,
+        prompt_part=None if loaded.template else loaded.prompt,
         generation_part=loaded.generation,
         origin=Origin(
             c2t_version=c2t.__version__,
@@ -164,6 +167,10 @@ def make_manifest(
         licences=loaded.licences,
         files=file_entries(folder, names),
         species=_species(loaded),
+        family=loaded.family,
+        tasks=answers if loaded.template else CELL2TEXT_TASKS,
+        template=loaded.template,
+        question=question,
     )
 
 

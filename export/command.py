@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from c2t.export.checkpoint.options import CheckpointOptions, PresetOptions, read_system_message
+from c2t.runtime.bundle.tasks import ASK, DESCRIBE
 from c2t.runtime.command_line.options import ForceOption
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
@@ -46,7 +47,8 @@ def export(
     --reference gives that; when a check fails, none is left behind.
 
     Give one of: FOLDER; --geneformer and --llama with --checkpoint, --adapter or both;
-    --family and --model, or for cellwhisperer --geneformer, --text-model and --checkpoint;
+    --family and --model, or for cellwhisperer --geneformer, --text-model and --checkpoint, and for
+    its chat --chat and --template besides;
     --preset and --random.
     """
     named = {field.name: others[field.name] for field in fields(CheckpointOptions)}
@@ -69,7 +71,9 @@ def export(
         ),
         report=say,
     )
-    if bundle.manifest.has_decoder:
+    if ASK in bundle.manifest.tasks and DESCRIBE not in bundle.manifest.tasks:
+        say(f"wrote {bundle.path}; ask about cells: `c2t ask {bundle.path} CELLS.h5ad QUESTION`")
+    elif bundle.manifest.has_decoder:
         say(f"wrote {bundle.path}; describe cells with `c2t describe {bundle.path} CELLS.h5ad`")
     else:
         say(f"wrote {bundle.path}; search cells with `c2t search {bundle.path} CELLS.h5ad TEXT`")

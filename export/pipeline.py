@@ -24,7 +24,9 @@ from c2t.export.bundle_parts import (
     write_tables,
 )
 from c2t.export.cell2sentence.outline import FAMILY as CELL2SENTENCE
+from c2t.export.cell2sentence.rules import NO_RULES
 from c2t.export.cellwhisperer.bundle_files import export_joint
+from c2t.export.cellwhisperer.chat import outline_chat
 from c2t.export.cellwhisperer.outline import FAMILY as CELLWHISPERER
 from c2t.export.checkpoint.check import (
     check_outline,
@@ -151,13 +153,14 @@ def _fill(folder: Path, options: ExportOptions, report: Report) -> Sequence[Refe
             report=report,
         )
         return ()
-    if checkpoint is not None and checkpoint.family == CELLWHISPERER:
+    chat = checkpoint is not None and checkpoint.family == CELLWHISPERER and checkpoint.chat
+    if checkpoint is not None and checkpoint.family == CELLWHISPERER and not chat:
         if options.reference is not None:
             problem = "--reference does not go with --family cellwhisperer: it writes no texts"
             raise CheckpointError(problem, hint="leave it out")
         export_joint(folder, checkpoint, cells=options.cells, report=report)
         return ()
-    outline, examples = check_before_loading(options, folder)
+    outline, examples = check_before_loading(options, folder, report)
     loaded = outline.load(functools.partial(check_projector, outline))
     report(f"recognised {loaded.layout}")
     check_weights(loaded.model)
@@ -166,7 +169,7 @@ def _fill(folder: Path, options: ExportOptions, report: Report) -> Sequence[Refe
 
 
 def check_before_loading(
-    options: ExportOptions, folder: Path
+    options: ExportOptions, folder: Path, report: Report = lambda _: None
 ) -> tuple[CheckpointOutline, Examples]:
     """Refuse whatever would make the export fail, as far as it shows without the weights.
 
@@ -175,7 +178,13 @@ def check_before_loading(
     """
     creation_time()
     load_onnxruntime()  # the check against PyTorch runs with it
-    outline = outline_checkpoint(options.source)
+    asked = options.source
+    if isinstance(asked, CheckpointOptions) and asked.family == CELLWHISPERER:
+        outline, said = outline_chat(asked)
+        for sentence in said:
+            report(sentence)
+    else:
+        outline = outline_checkpoint(asked)
     check_outline(outline)
     if outline.captions.phrases is not None:
         read_phrases(outline.captions.phrases)
@@ -207,7 +216,8 @@ def fill_folder(
     with progress_bar("writing", graph_bytes(loaded), unit="bytes") as advance:
         encoder, token_embedding = write_graphs(loaded, folder, advance=advance)
     write_tables(loaded, folder)
-    write_fields(loaded.captions, folder, report)
+    # Texts behind a template are none of the paper's captions.
+    write_fields(loaded.captions, folder, report, usual=NO_RULES if loaded.template else None)
     report("checking the graphs against PyTorch")
     if not examples.reference and not loaded.random_weights:
         report("that is c2t's own reading of the checkpoint: no --reference was given")

@@ -46,7 +46,7 @@ _OTHERS = (
     *("folder", "geneformer", "llama", "checkpoint", "token_dictionary", "gene_medians"),
     *("ensembl_mapping", "gene_names", "system_message", "system_message_file", "user_message"),
     *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "qformer_heads"),
-    *("emb_layer", "top_k", "chat_template", "text_model", "text_lower_case"),
+    *("emb_layer", "top_k", "chat_template", "text_model", "text_lower_case", "chat"),
     *("pooling", "leave_out"),
 )
 

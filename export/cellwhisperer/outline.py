@@ -38,14 +38,17 @@ from c2t.runtime.system.errors import CheckpointError
 FAMILY = "cellwhisperer"
 EMB_LAYER = -1  # the second to last layer
 TEXT_TOKENS = 128  # of a text in training, [CLS] and [SEP] included
-# Options that are of checkpoints with a decoder.
+# Options of other families.
 _OTHERS = (
     *("folder", "llama", "adapter", "system_message", "system_message_file", "user_message"),
-    *("placeholder_token", "date", "perceiver_heads", "perceiver_positions"),
-    *("qformer_heads", "lora_alpha", "top_k"),
-    *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping", "length_penalty"),
-    *("ignore_generation_config", "chat_template", "phrases", "fields", "ontology", "model"),
-    *("template", "top_genes", "organism", "repetition_penalty", "stop_strings"),
+    *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "qformer_heads"),
+    *("lora_alpha", "top_k", "chat_template", "model", "top_genes", "organism"),
+)
+# Options of texts, which only the chat writes.
+_OF_TEXTS = (
+    *("template", "max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping"),
+    *("length_penalty", "repetition_penalty", "stop_strings", "ignore_generation_config"),
+    *("phrases", "fields", "ontology"),
 )
 
 
@@ -190,11 +193,15 @@ def outline_joint(options: CheckpointOptions) -> JointOutline:
 def _check_options(options: CheckpointOptions) -> tuple[Path, Path, Path]:
     """The two folders and the checkpoint, if the options are those of this family."""
     given = [
-        option_name(name) for name in _OTHERS if getattr(options, name) not in (None, False, [])
+        option_name(name)
+        for name in (*_OTHERS, *(() if options.chat else _OF_TEXTS))
+        if getattr(options, name) not in (None, False, [])
     ]
     if given:
-        problem = f"CellWhisperer's joint space has no decoder; given: {', '.join(given)}"
-        hint = "--family cellwhisperer takes --geneformer, --text-model and --checkpoint"
+        what = "chat does not have these" if options.chat else "joint space has no decoder; given"
+        problem = f"CellWhisperer's {what}: {', '.join(given)}"
+        hint = "--family cellwhisperer takes --geneformer, --text-model and --checkpoint, and the "
+        hint += "folder of the chat with --chat"
         raise CheckpointError(problem, hint=hint)
     needed = {
         "--geneformer": options.geneformer,

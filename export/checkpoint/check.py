@@ -136,10 +136,10 @@ def _check_vocabularies(outline: CheckpointOutline) -> None:
         outline.tokenizer,
         int(outline.decoder.vocab_size),
         ends=outline.settings.generation.eos_token_ids,
-        folder="--llama",
+        folder=outline.decoder_option,
         others=(
             ("the placeholder is", [prompt.placeholder_id], "--placeholder-token"),
-            ("the prompt has", (*prompt.prefix_ids, *prompt.suffix_ids), "--llama"),
+            ("the prompt has", (*prompt.prefix_ids, *prompt.suffix_ids), outline.decoder_option),
         ),
     )
     special = [token for token in genes.special_tokens().values() if token is not None]

@@ -74,9 +74,13 @@ def read_encoder_config(folder: Path) -> PretrainedConfig:
 
 def read_decoder_config(folder: Path) -> PretrainedConfig:
     """Read the `config.json` of a decoder; raises like `read_encoder_config`."""
-    fields = read_json(folder / CONFIG)
-    family = decoder_family(fields.get("model_type"), source=str(folder / CONFIG))
-    return _config(family, fields, folder / CONFIG)
+    return decoder_config_of(read_json(folder / CONFIG), folder / CONFIG)
+
+
+def decoder_config_of(fields: dict[str, Any], path: Path) -> PretrainedConfig:
+    """The config of a decoder, of the fields of its file; raises like `read_encoder_config`."""
+    family = decoder_family(fields.get("model_type"), source=str(path))
+    return _config(family, fields, path)
 
 
 def read_model_config(family: ModelFamily, folder: Path) -> PretrainedConfig:

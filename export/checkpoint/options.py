@@ -22,7 +22,7 @@ class CheckpointOptions:
     Either `folder` alone names a folder that `save_checkpoint` wrote, or `geneformer` and `llama`
     name Hugging Face folders beside `checkpoint` (full state dict) or `adapter` (PEFT) or both, or
     `family` and `model` name a published model of another family; CellWhisperer's has `geneformer`,
-    `text_model` and `checkpoint`.
+    `text_model` and `checkpoint`, and its chat `chat` besides.
     None leaves a setting to the checkpoint, then to its documented default.
     """
 
@@ -43,7 +43,10 @@ class CheckpointOptions:
     # Default: `c2t.export.cell2sentence.published.DEFAULT`.
     template: Annotated[
         str | None,
-        typer.Option(help="Cell2Sentence: the prompt, by its name (cell-type) or from a file."),
+        typer.Option(
+            help="Cell2Sentence: the prompt, by its name (cell-type) or from a file. "
+            "CellWhisperer's chat: the file of its prompt."
+        ),
     ] = None
     # Default: `c2t.export.cell2sentence.published.TOP_GENES`.
     top_genes: Annotated[
@@ -85,6 +88,13 @@ class CheckpointOptions:
     text_model: Annotated[
         Path | None,
         typer.Option(help="CellWhisperer: BioBERT's folder: config.json and vocabulary."),
+    ] = None
+    chat: Annotated[
+        Path | None,
+        typer.Option(
+            help="CellWhisperer: the folder of its chat (LLaVA), to export that: config.json, "
+            "weights, tokenizer. Its prompt is --template FILE."
+        ),
     ] = None
     # Default: the tokenizer's own files; else it is asked for.
     text_lower_case: Annotated[

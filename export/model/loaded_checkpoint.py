@@ -12,6 +12,7 @@ from c2t.export.model.genes import EncoderVocabulary
 from c2t.export.model.model import Cell2TextModel
 from c2t.export.model.projector import Projector, ProjectorConfig
 from c2t.runtime.bundle.manifest import Generation, Licence, Prompt
+from c2t.runtime.bundle.template import Template
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 
 USER_MESSAGE = "Gene expression embeddings: "
@@ -77,6 +78,9 @@ class LoadedCheckpoint:
         source_files: Every file that was read, by a name that is unique.
         random_weights: Whether the weights mean nothing (presets).
         captions: Files about the captions that it was trained on.
+        template: A prompt that is text around the cell vectors; `prompt` is it with the usual
+            question. Empty for a prompt of messages.
+        family: Whose model it is.
     """
 
     model: Cell2TextModel
@@ -89,6 +93,8 @@ class LoadedCheckpoint:
     source_files: dict[str, Path] = field(default_factory=dict)
     random_weights: bool = False
     captions: CaptionFiles = field(default_factory=CaptionFiles)
+    template: Template = ()
+    family: str = "cell2text"
 
     @property
     def generation(self) -> Generation:
@@ -139,6 +145,9 @@ class CheckpointOutline:
         random_weights: Whether the weights mean nothing (presets).
         read_weights: Reads the weights. It calls its argument with the config of the projector
             before it converts or merges anything.
+        template: See `LoadedCheckpoint`.
+        family: See `LoadedCheckpoint`.
+        decoder_option: The option that names the decoder's folder.
     """
 
     encoder: PretrainedConfig
@@ -153,6 +162,9 @@ class CheckpointOutline:
     top_k: int
     captions: CaptionFiles = field(default_factory=CaptionFiles)
     random_weights: bool = False
+    template: Template = ()
+    family: str = "cell2text"
+    decoder_option: str = "--llama"
     read_weights: Callable[[ProjectorCheck], LoadedParts]
 
     def load(self, check: ProjectorCheck = lambda _: None) -> LoadedCheckpoint:
@@ -185,4 +197,6 @@ class CheckpointOutline:
             source_files=parts.source_files | self.captions.named(),
             random_weights=self.random_weights,
             captions=self.captions,
+            template=self.template,
+            family=self.family,
         )

@@ -18,7 +18,7 @@ GROUPS = {
         "output matrix write-obs cellxgene replace-columns embedding save-calibration "
         "propose-label-map fit-unsure restart force json"
     ),
-    "Model": "family model text-model text-lower-case pooling leave-out name reference",
+    "Model": "family model chat text-model text-lower-case pooling leave-out name reference",
     "Checkpoint": (
         "geneformer llama checkpoint adapter token-dictionary gene-medians ensembl-mapping "
         "gene-names perceiver-heads perceiver-positions qformer-heads lora-alpha emb-layer top-k"
