@@ -14,6 +14,7 @@ from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
     DECODER_GRAPH,
     FAMILIES,
+    SEVERAL_CELLS,
     STOP_LETTERS_MAX,
     STOPS_MAX,
     TEXT_GRAPH,
@@ -137,6 +138,8 @@ def _encoder(m: Manifest, genes: GeneInput, encoder: Encoder) -> Iterator[str]:
         ("encoder.rows", 1 if encoder.rows is None else encoder.rows, POSITIONS_MAX),
         ("projector.vectors", m.projector.vectors, POSITIONS_MAX),
     )
+    if m.projector.kind in SEVERAL_CELLS and encoder.rows != 1:
+        yield f"encoder.rows is {encoder.rows}: {m.projector.kind} takes one row a cell"
     if not 0 <= encoder.layers_run <= encoder.layers + 1:
         yield f"encoder.layers_run is {encoder.layers_run}"
     special = [t for t in (genes.pad_token, genes.cls_token, genes.eos_token) if t is not None]

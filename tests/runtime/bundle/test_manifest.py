@@ -196,6 +196,7 @@ def _with(value: Any, *path: str | int) -> Callable[[Document], None]:
         (joint_space, _without("files", "text_tokenizer.json"), "list: text_tokenizer.json"),
         (joint_space, _with("mlp", "projector", "kind"), "'mlp', but it leads to a joint space"),
         (cell2text, _with("joint", "projector", "kind"), "'joint', but it leads to a decoder"),
+        (cell2text, _with("mlp2x_8t", "projector", "kind"), "mlp2x_8t takes one row a cell"),
         (joint_space, _with(2, "projector", "vectors"), "one place in a joint space"),
         (joint_space, _with(["describe"], "tasks"), "it cannot describe without decoder"),
     ],
