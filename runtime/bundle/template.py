@@ -21,6 +21,8 @@ from c2t.runtime.system.errors import C2TError
 # of the cell. question: of the user. cells: the gene sentences of several cells, a line each.
 # labels: those that a question lets choose from, a line each.
 FIELDS = ("genes", "count", "organism", "question", "cells", "labels")
+# In all texts of a template together: each time that a field stands there its value is copied.
+FIELDS_MAX = 16
 # A line of the field {cells}, as in CellPuzzles (Cell-o1; Fang et al., 2025, arXiv 2506.02911).
 CELL_LINE = "Cell {number}: {genes}"
 _FIELD = re.compile(r"\{([a-z_]+)\}", re.ASCII)
@@ -145,6 +147,9 @@ def template_problems(template: Template) -> Iterator[str]:
     for part in texts:
         if strangers := sorted(set(part.fields) - set(FIELDS)):
             yield f"template: no field is called {strangers[0]!r}"
+    count = sum(len(part.fields) for part in texts)
+    if count > FIELDS_MAX:
+        yield f"template has {count:,} fields; {FIELDS_MAX} are taken"
     if any(isinstance(a, TextPart) and isinstance(b, TextPart) for a, b in pairwise(template)):
         yield "template: two texts stand side by side"
 

@@ -173,6 +173,7 @@ def _with(value: Any, *path: str | int) -> Callable[[Document], None]:
         (gene_sentences, _with("{genez}", "template", 1, "text"), "no field is called 'genez'"),
         (gene_sentences, _with("{count}", "template", 1, "text"), "do not come together"),
         (gene_sentences, _with("x" * 70000 + "{genes}", "template", 1, "text"), "letters of the"),
+        (gene_sentences, _with("{genes}" * 9000, "template", 1, "text"), "has 9,000 fields; 16"),
         (gene_sentences, _with(1 << 30, "template", 1, "longest"), "template's longest is"),
         (gene_sentences, _with("weights", "template", 0, "kind"), "weights"),
         (gene_sentences, _with(1, "template", 0, "more"), "more"),
