@@ -98,16 +98,17 @@ def check_room(outline: CheckpointOutline, *, vectors: int) -> None:
 
 
 def check_weights(model: nn.Module) -> None:
-    """Refuse weights that are not finite.
+    """Refuse weights, and statistics beside them, that are not finite.
 
     Raises:
         CheckpointError: Lists the tensors.
     """
-    size = FLOAT32_BYTES * count_parameters(model)
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    size = FLOAT32_BYTES * sum(tensor.numel() for _, tensor in tensors)
     broken = []
     # Mapped weights are read from the disk here.
     with progress_bar("checking the weights", size, unit="bytes") as advance:
-        for name, tensor in model.named_parameters():
+        for name, tensor in tensors:
             blocks = tensor.detach().flatten().split(BLOCK)
             if not all(torch.isfinite(block).all() for block in blocks):
                 broken.append(name)

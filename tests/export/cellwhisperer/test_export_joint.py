@@ -22,6 +22,7 @@ from tiny_models import TinySizes, tiny_cell
 from tolerance import FLOAT32, worst_difference
 
 from c2t.export.cellwhisperer.outline import outline_joint
+from c2t.export.checkpoint.check import check_weights
 from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.bundle.bundle import Bundle
@@ -151,6 +152,18 @@ def test_refuses_other_checkpoints(tmp_path: Path, edit, words: str) -> None:
     edit(state)
     with pytest.raises(CheckpointError, match=words):
         outline_joint(options(changed(folders, state))).load()
+
+
+@pytest.mark.parametrize("leaf", ["running_mean", "running_var", "weight"])
+def test_refuses_numbers_that_are_not_finite(tmp_path: Path, leaf: str) -> None:
+    model = tiny_joint()
+    folders = write_joint_folders(tmp_path, model)
+    state = state_dict(model)
+    name = f"model.discriminator.img_block.feature_nonlinear.1.{leaf}"
+    state[name] = torch.full_like(state[name], torch.nan)
+    loaded = outline_joint(options(changed(folders, state))).load()
+    with pytest.raises(CheckpointError, match=rf"infinite values: .*nonlinear\.1\.{leaf}\n"):
+        check_weights(loaded.model)
 
 
 def test_refuses_before_the_weights_are_read(tmp_path: Path) -> None:
