@@ -94,7 +94,7 @@ def write_text_graph(tower: TextTower, path: Path, *, advance: Advance = no_prog
 
     Args:
         tower: The tower; its weights are read, not copied.
-        path: The graph file, `text_encoder.onnx`; the weights go to a file beside it.
+        path: The graph file, `text.onnx`; the weights go to a file beside it.
         advance: Called with the number of bytes written since its last call.
 
     Raises:
