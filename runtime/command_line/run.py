@@ -46,6 +46,7 @@ EXTRAS = {
     "cryptography": "trust",
     "anndata": "demo",
     "gguf": "bench",
+    "h11": "serve",
     "igraph": "groups",
     "jinja2": "export",
     "llama_cpp": "bench",
@@ -64,6 +65,7 @@ EXTRAS = {
     "matplotlib": "scverse",
     "starlette": "serve",
     "uvicorn": "serve",
+    "zstandard": "demo",
 }
 
 # What the argument parser raises. It is click's class, which some versions of Typer bring along.

@@ -232,6 +232,34 @@ def test_what_a_lean_install_lacks_is_named(words: str, extra: str, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        ("serve BUNDLE", "h11", "serve"),
+        ("demo --family cellwhisperer -o out", "zstandard", "demo"),
+    ],
+)
+def test_a_package_that_another_brings_along_is_named_too(
+    words: str, package: str, extra: str, tmp_path: Path
+) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import c2t.cli; c2t.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: this command needs {package}, which is not installed",
+        f'hint: run `pip install "c2t[{extra}]"`',
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_verify_finds_a_tokenizer_that_was_exchanged(
     call_c2t: Command, bundle: Path, tmp_path: Path
 ) -> None:
