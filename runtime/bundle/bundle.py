@@ -312,7 +312,8 @@ def open_bundle(
     manifest_path = folder / MANIFEST_NAME
     if not folder.is_dir() or not manifest_path.is_file():
         problem = f"{folder} is not a bundle: it has no {MANIFEST_NAME}"
-        raise BundleError(problem, hint="make one with `c2t export`")
+        hint = "give its folder, such as c2t-demo/bundle, or make one with `c2t export`"
+        raise BundleError(problem, hint=hint)
     content = read_bounded(
         manifest_path, bytes_max=MANIFEST_BYTES_MAX, error=BundleError, hint=COPY_HINT
     )

@@ -136,7 +136,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"error: {tmp_path} is not a bundle: it has no manifest.json",
-        "hint: make one with `c2t export`",
+        "hint: give its folder, such as c2t-demo/bundle, or make one with `c2t export`",
     ]
     for arguments in (["--debug", "info", tmp_path], ["info", tmp_path, "--debug"]):
         done = run_c2t(*arguments)

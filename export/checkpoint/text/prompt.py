@@ -35,8 +35,8 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
         problem = "the checkpoint carries no system message"
         raise CheckpointError(
             problem,
-            hint="pass the exact sentence of the training run, as text or as a file; "
-            "a wrong one silently ruins the output",
+            hint="pass the exact sentence of the training run with --system-message or "
+            "--system-message-file; a wrong one silently ruins the output",
         )
     if not tokenizer.chat_template:
         problem = "the decoder's tokenizer has no chat template"
