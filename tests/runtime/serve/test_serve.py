@@ -143,7 +143,7 @@ def test_stdio_serves_a_bundle_that_writes_no_texts() -> None:
         (("--token-file", "nowhere"), "nowhere", "make one"),
         (("--host", "256.0.0.1", "--insecure"), "cannot listen at 256.0.0.1", "--port"),
         (("--allow-folder", "nowhere"), "nowhere", ""),
-        (("--batch-size", "1000000"), "batch_size is 1,000,000", "at most"),
+        (("--batch-size", "1000000"), "batch_size is 1,000,000", "from 1 to 65,536"),
         (("--sila", "--sila-key", "nowhere"), "belong together", "give both"),
     ],
 )
