@@ -71,7 +71,7 @@ def judge_species(
         except CellFileError as error:
             refused.append(error)
     if reports:
-        return _fitting(reports)
+        return _fitting(reports, statements)
     if allowed is not None:
         return _judged(known[0], check_organism(known[0], statements, columns, allowed=ANY))
     if len(known) == 1:
@@ -97,7 +97,9 @@ def _judged(species: Species, report: OrganismReport) -> JudgedSpecies:
     )
 
 
-def _fitting(reports: dict[Species, OrganismReport]) -> JudgedSpecies:
+def _fitting(
+    reports: dict[Species, OrganismReport], statements: Sequence[Statement]
+) -> JudgedSpecies:
     """What to take of the species that nothing speaks against."""
     first = next(iter(reports))
     if len(reports) == 1:
@@ -118,7 +120,15 @@ def _fitting(reports: dict[Species, OrganismReport]) -> JudgedSpecies:
                 by_column.setdefault(column, {})[text] = fits[0].name
             else:
                 errors.setdefault(column, {})[text] = here[first][text]
-    return JudgedSpecies(species=first, by_column=by_column, cell_errors=errors)
+    known = _names(list(reports))
+    warnings = list[str]()
+    for said in statements:
+        where = f"{said.place} is `{said.text}` for {said.cells:,} cells"
+        if said.text in errors.get(said.obs_column, {}):
+            warnings.append(f"{where}: these get an error, since the bundle knows {known} cells")
+        elif said.text not in by_column.get(said.obs_column, {said.text: ""}):
+            warnings.append(f"{where}: taken as {first.name}")
+    return JudgedSpecies(species=first, by_column=by_column, cell_errors=errors, warnings=warnings)
 
 
 def _names(species: Sequence[Species]) -> str:

@@ -237,6 +237,18 @@ def test_cells_of_several_species_in_one_file() -> None:
     assert "".join(map(chr, chunk.tokens[0])) == "Homo sapiens/2: CD3E ACTB"
 
 
+def test_what_is_guessed_or_left_out_of_several_species_is_said() -> None:
+    organism = ["Homo sapiens", "Mus musculus", "Danio rerio", "unknown", "unknown"]
+    data = cells(ONE * 5, obs={"organism": organism})
+    with CellReader(data, None, prompts(), CellOptions()) as reader:
+        error, taken = (warning for warning in reader.warnings if "organism" in warning)
+    assert error == (
+        "obs['organism'] is `Danio rerio` for 1 cells: these get an error, since the bundle knows "
+        "human or mouse cells"
+    )
+    assert taken == "obs['organism'] is `unknown` for 2 cells: taken as human"
+
+
 def test_the_committed_bundle_reads_the_published_prompt() -> None:
     bundle = sentence_bundle()
     with open_cells(cells([[3, 2, 1, 0, 0, 0]]), bundle) as reader:
