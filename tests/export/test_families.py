@@ -95,7 +95,7 @@ USED = {
     "cellwhisperer": {
         *("family", "geneformer", "text_model", "checkpoint", "name", "emb_layer", "pooling"),
         *("token_dictionary", "gene_medians", "ensembl_mapping", "gene_names"),
-        *("text_lower_case", "leave_out"),
+        *("text_lower_case", "leave_out", "chat"),
     },
 }
 OUTLINES = {"cell2sentence": outline_sentences, "cellwhisperer": outline_joint}
