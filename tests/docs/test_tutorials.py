@@ -64,7 +64,7 @@ def test_int8_then_plans(practised: Path) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_service(practised: Path) -> None:
     pytest.importorskip("starlette", reason="starlette is not installed: c2t[serve]")
-    assert run_page(TUTORIALS / "service.md", practised, port=free_port()) == 8
+    assert run_page(TUTORIALS / "service.md", practised, port=free_port()) == 9
 
 
 def test_every_tutorial_has_a_test() -> None:
