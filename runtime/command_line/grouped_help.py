@@ -1,7 +1,7 @@
 """The help of a command with many options: grouped by what they are for.
 
-One decision: one table for all commands, as an option means the same on each. What it does not
-name is shown under "Other"; a test says which name is missing.
+One decision: one table for all commands, as an option means the same on each (but `--top-k`). What
+it does not name is shown under "Other"; a test says which name is missing.
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ def grouped(options: list[Any], names: list[str]) -> dict[str, list[Any]]:
     if len(options) - 1 <= MOST_TOGETHER:
         return {"Options": options}
     found: dict[str, list[Any]] = {heading: [] for heading in GROUPS}
+    # Of an export, --top-k counts the encoder's rows; where tokens are drawn, those to draw from.
+    drawn = "--temperature" in names
     for option, name in zip(options, names, strict=True):
-        found[group_of(name)].append(option)
+        found[group_of("--top-p" if drawn and name == "--top-k" else name)].append(option)
     return {heading: members for heading, members in found.items() if members}
 
 
