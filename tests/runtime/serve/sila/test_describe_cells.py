@@ -149,7 +149,7 @@ REFUSED = {
     ),
     "unknown genes": (b'[{"counts": {"XYZ": 4}}]', "", "gene"),
     "no settings": (msgspec.json.encode(GOOD), "[]", "Settings cannot be read"),
-    "an unknown setting": (msgspec.json.encode(GOOD), '{"temperature": 1}', "unknown field"),
+    "an unknown setting": (msgspec.json.encode(GOOD), '{"warmth": 1}', "unknown field"),
     "beams without end": (msgspec.json.encode(GOOD), '{"num_beams": 100000}', "<= 1024"),
 }
 
