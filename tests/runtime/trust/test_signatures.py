@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("cryptography", reason="cryptography is not installed: c2t[trust]")
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from key_pairs import write_keys
-from tiny_data import BUNDLES
+from tiny_data import BUNDLES, DATA
 from trust_checks import refused
 
 import c2t
@@ -29,12 +29,13 @@ from c2t.runtime.system.temporaries import temporary_path
 from c2t.runtime.trust.keys import SigningKey, TrustedKey
 
 FOREIGN = Path(__file__).parent / "foreign"  # written by model-signing
+FOREIGN_SIGNED = DATA / "format_1" / "fp32"  # what it signed there
 CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
 
 
 @pytest.mark.parametrize("curve", CURVES)
 def test_a_signature_of_model_signing_is_accepted(tmp_path, curve):
-    folder = shutil.copytree(BUNDLES["mlp"], tmp_path / "tiny")
+    folder = shutil.copytree(FOREIGN_SIGNED, tmp_path / "tiny")
     shutil.copy(FOREIGN / f"{curve}.sig", folder / "model.sig")
     assert open_bundle(folder, trust=FOREIGN / f"{curve}.pem").trust is not None
     others = [name for name in CURVES if name != curve]
@@ -46,7 +47,7 @@ def test_a_signature_of_model_signing_is_accepted(tmp_path, curve):
 def test_what_it_signs_is_read_in_its_form(tmp_path, curve):
     """The same fields with the same values, but for what names the keys and the hashes' order."""
     keys = write_keys(tmp_path, "key", ec.generate_private_key(CURVES[curve]))
-    folder = shutil.copytree(BUNDLES["mlp"], tmp_path / "tiny_bundle")
+    folder = shutil.copytree(FOREIGN_SIGNED, tmp_path / FOREIGN_SIGNED.name)
     sign(folder, keys.private)
     ours = json.loads((folder / "model.sig").read_bytes())
     theirs = json.loads((FOREIGN / f"{curve}.sig").read_bytes())

@@ -1,8 +1,8 @@
-"""Signs `tiny_bundle` with `model-signing`, so that tests read signatures that c2t did not write.
+"""Signs a bundle with `model-signing`, so that tests read signatures that c2t did not write.
 
 `model-signing` 1.1.1 needs an environment of its own: `pip install model-signing==1.1.1 pyopenssl`.
-Run this script there after `tests/data/make_tiny_data.py` has written the bundle anew. Keys are
-made here and thrown away; what is kept of each is a signature and the public key.
+The bundle is one of `format_1`, which is never written again: so this script needs no second run.
+Keys are made here and thrown away; what is kept of each is a signature and the public key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from model_signing.signing import Config
 
 HERE = Path(__file__).parent
-BUNDLE = HERE.parents[2] / "data" / "tiny_bundle"
+BUNDLE = HERE.parents[2] / "data" / "format_1" / "fp32"
 CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
 
 
