@@ -33,8 +33,8 @@ from c2t.runtime.bench.machine_speed import SpeedProbe
 from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import NO_TOKEN, DecoderEngine, EngineOptions, Float32
-from c2t.runtime.engines.cpu.encoder import open_engines
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
+from c2t.runtime.engines.cpu.open import open_engines
 from c2t.runtime.engines.cpu.session import open_session
 
 DECODER, ENCODER = "llama-3.2-1b", "geneformer-v2-104m"

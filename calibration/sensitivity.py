@@ -28,7 +28,8 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GRAPHS
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder, open_engines
+from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
+from c2t.runtime.engines.cpu.open import open_engines
 from c2t.runtime.generation.prompt import CellPrompt
 from c2t.runtime.system.progress import progress_bar
 

@@ -43,6 +43,7 @@ class EngineOptions:
             from the mapped file. None: copy those of a graph whose data is small.
         step_kernel: Whether short steps on a CPU may run on our own kernel, which has a copy of the
             decoder's weights; it is not used where weights are not copied (`prepack`).
+        encoder_kernel: Whether an INT8 encoder's layers on a CPU may run on our own kernel.
         rows: Cells or beams that will be written at the same time; a plan must be built for them.
         capacity: Cache positions that a text will need; a plan must be built for them.
         device: Number of the GPU, for engines that use one.
@@ -56,6 +57,7 @@ class EngineOptions:
     spin: bool = True
     prepack: bool | None = None
     step_kernel: bool = True
+    encoder_kernel: bool = True
     rows: int = 1
     capacity: int = 1
     device: int = 0

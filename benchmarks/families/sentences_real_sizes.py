@@ -220,7 +220,7 @@ def serve_c2t(connection: Connection, path: Path, prompt: list[int], threads: in
     from c2t.runtime.cells.encoded_cells import EncodedCells
     from c2t.runtime.describe.describer import DescribeOptions, Describer
     from c2t.runtime.engine_protocol import EngineOptions
-    from c2t.runtime.engines.cpu.encoder import open_engines
+    from c2t.runtime.engines.cpu.open import open_engines
     from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 
     bundle = open_bundle(path, verify=False)

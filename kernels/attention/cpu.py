@@ -37,6 +37,10 @@ class AttentionArguments(ctypes.Structure):
         ("keys", ctypes.c_int64),
         ("heads", ctypes.c_int64),
         ("head_size", ctypes.c_int64),
+        ("query_row", ctypes.c_int64),
+        ("query_batch", ctypes.c_int64),
+        ("key_row", ctypes.c_int64),
+        ("key_batch", ctypes.c_int64),
         ("scale", ctypes.c_float),
     )
 
@@ -106,6 +110,10 @@ def attention(
         keys=key.shape[1],
         heads=heads,
         head_size=width // heads,
+        query_row=width,
+        query_batch=queries * width,
+        key_row=width,
+        key_batch=key.shape[1] * width,
         scale=scale,
     )
     if kernels.library.c2t_attention(ctypes.byref(arguments), ISA_NUMBER[isa]):

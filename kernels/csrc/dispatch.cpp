@@ -8,7 +8,7 @@
 #include <system_error>
 #include <vector>
 
-#include "decoder_step/pack.h"
+#include "linears/pack.h"
 #include "helper_thread.h"
 #include "implementations.h"
 #if defined(C2T_X86)
@@ -147,7 +147,7 @@ int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
         });
 }
 
-int32_t c2t_step_pack(const c2t_pack_args* args, int32_t, int32_t threads) {
+int32_t c2t_pack(const c2t_pack_args* args, int32_t, int32_t threads) {
     struct Nothing {};
     return run_safely(
         c2t_panel_count(*args), threads, [] { return std::make_unique<Nothing>(); },

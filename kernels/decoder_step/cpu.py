@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c2t.kernels.decoder_step.cpu_pack import (
+from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder
+from c2t.kernels.errors import KernelError
+from c2t.kernels.linears.matrix import Matrix
+from c2t.kernels.linears.pack import (
     MAX_INPUTS,
     LinearStruct,
     PackedLinear,
     pack_linear,
 )
-from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, Matrix
-from c2t.kernels.errors import KernelError
 from c2t.kernels.native import (
     FORCE_VARIABLE,
     ISA_NUMBER,

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, Int8Matrix
+from c2t.kernels.decoder_step.weights import HostDecoder
+from c2t.kernels.linears.matrix import Int8Matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from c2t.kernels.decoder_step.weights import Matrix
+    from c2t.kernels.linears.matrix import Matrix
 
     Float32 = NDArray[np.float32]
 

@@ -16,8 +16,9 @@ import numpy as np
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.sizes import STREAM_WARPS, TILE_BYTES, StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, Int8Matrix, Matrix
+from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.kernels.dtypes import TYPE_NUMBER
+from c2t.kernels.linears.matrix import Int8Matrix, Matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

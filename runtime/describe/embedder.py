@@ -26,7 +26,7 @@ from c2t.runtime.describe.embedding import embedding_of
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
-from c2t.runtime.engines.cpu.encoder_alone import open_encoder
+from c2t.runtime.engines.cpu.open import open_encoder
 from c2t.runtime.system.errors import C2TError, EngineError
 from c2t.runtime.system.timing import StageClock
 

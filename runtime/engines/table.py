@@ -47,7 +47,7 @@ class Engine:
 
 
 def _open_cpu(bundle: Bundle, options: EngineOptions, clock: StageClock | None) -> Engines:
-    from c2t.runtime.engines.cpu.encoder import open_engines
+    from c2t.runtime.engines.cpu.open import open_engines
 
     return open_engines(bundle, options, clock)
 

@@ -24,8 +24,9 @@ from c2t.kernels.decoder_step.cpu import (
 )
 from c2t.kernels.decoder_step.definition import decoder_step_reference
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, Int8Matrix
+from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.kernels.errors import KernelError
+from c2t.kernels.linears.matrix import Int8Matrix
 
 KERNELS = step_kernels()
 pytestmark = pytest.mark.skipif(KERNELS is None, reason="no step of ours runs on this processor")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from c2t.kernels.decoder_step.cpu import step_kernels
-from c2t.kernels.decoder_step.cpu_pack import pack_linear
-from c2t.kernels.decoder_step.weights import Int8Matrix
+from c2t.kernels.linears.matrix import Int8Matrix
+from c2t.kernels.linears.pack import pack_linear
 
 KERNELS = step_kernels()
 pytestmark = pytest.mark.skipif(KERNELS is None, reason="no step of ours runs on this processor")

@@ -29,7 +29,7 @@ from c2t.runtime.bundle.manifest import Generation, Prompt
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.open import open_engines
 from c2t.runtime.generation.bundle_prompts import bundle_prompts, vector_prompts
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch

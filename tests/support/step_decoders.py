@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer, Int8Matrix
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.linears.matrix import Int8Matrix
 
 POSITIONS = 512
 

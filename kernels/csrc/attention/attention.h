@@ -21,8 +21,10 @@ struct c2t_attention_args {
     const float* key;            // [B, K, heads * head_size]
     const float* value;          // as key
     const int64_t* key_lengths;  // [B] how many keys of each batch row count, 0 ... K; null: all
-    float* out;                  // [B, Q, heads * head_size]
+    float* out;                  // [B, Q, heads * head_size]; may be the queries' own memory
     int64_t batch, queries, keys, heads, head_size;
+    // Numbers from a row, and from a batch row, to the next one: `out` lies as the queries do, the values as the keys.
+    int64_t query_row, query_batch, key_row, key_batch;
     float scale;  // of the products, > 0
 };
 

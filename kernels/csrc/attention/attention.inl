@@ -67,14 +67,10 @@ int64_t key_count(const c2t_attention_args& args, int64_t batch) {
     return args.key_lengths ? args.key_lengths[batch] : args.keys;
 }
 
-// Row of a head in an array [B, rows, heads * head_size].
-const float* row_of(const float* array, const c2t_attention_args& args, int64_t row, int64_t head) {
-    return array + (row * args.heads + head) * args.head_size;
-}
 
 void pack_keys(const c2t_attention_args& args, const float* first, int64_t count, const PackedSizes& sizes,
                const PackedHead<Integer>& packed) {
-    const int64_t stride = args.heads * args.head_size, size = args.head_size;
+    const int64_t stride = args.key_row, size = args.head_size;
     float mean[kMaxHeadSize] = {};
     for (int64_t j = 0; j < count; ++j)
         for (int64_t d = 0; d < size; ++d) mean[d] += first[j * stride + d];
@@ -109,7 +105,7 @@ void pack_keys(const c2t_attention_args& args, const float* first, int64_t count
 
 void pack_values(const c2t_attention_args& args, const float* first, int64_t count, const PackedSizes& sizes,
                  const PackedHead<Integer>& packed) {
-    const int64_t stride = args.heads * args.head_size, size = args.head_size, group = Vector::kGroup;
+    const int64_t stride = args.key_row, size = args.head_size, group = Vector::kGroup;
     std::fill(packed.value_mean, packed.value_mean + sizes.width, 0.0f);
     float* mean = packed.value_mean;
     for (int64_t j = 0; j < count; ++j)
@@ -154,8 +150,9 @@ void pack(const c2t_attention_args& args, int64_t batch, int64_t head, void* mem
     const PackedHead<Integer> packed(sizes, memory);
     const int64_t count = key_count(args, batch);
     *packed.finite = 1.0f;
-    pack_keys(args, row_of(args.key, args, batch * args.keys, head), count, sizes, packed);
-    pack_values(args, row_of(args.value, args, batch * args.keys, head), count, sizes, packed);
+    const int64_t first = batch * args.key_batch + head * args.head_size;
+    pack_keys(args, args.key + first, count, sizes, packed);
+    pack_values(args, args.value + first, count, sizes, packed);
 }
 
 // The state of a tile of queries. With AVX-512 and heads of 64 columns, 30 KB of it are used.
@@ -297,9 +294,9 @@ void attend(const c2t_attention_args& args, int64_t batch, int64_t head, int64_t
     const PackedSizes sizes(args, sizeof(Integer));
     const PackedHead<Integer> packed(sizes, const_cast<void*>(memory));
     const int64_t count = key_count(args, batch), queries = std::min(kQueries, args.queries - first);
-    const int64_t stride = args.heads * args.head_size;
-    const float* query = row_of(args.query, args, batch * args.queries + first, head);
-    float* out = args.out + (query - args.query);
+    const int64_t stride = args.query_row, at = batch * args.query_batch + first * stride + head * args.head_size;
+    const float* query = args.query + at;
+    float* out = args.out + at;
 
     Tile tile;
     std::memset(tile.query, 0, kQueries * sizes.width * sizeof(*tile.query));

@@ -1,29 +1,18 @@
-// The C interface of the decoder's step; kernels/decoder_step/native.py mirrors the structures field by field.
+// The C interface of the decoder's step; kernels/decoder_step/cpu.py mirrors the structures field by field.
 // Nothing is checked here: Python has checked sizes and every index before it calls.
 #pragma once
-#include "../c2t_kernels.h"
+#include "../linears/c2t_linears.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { C2T_STEP_ROWS = 32 };     // most rows (tokens) of a step
-enum { C2T_STEP_COLUMNS = 64 };  // of a panel, see pack.cpp
-
-// A linear [K, N] in panels of 64 columns.
-struct c2t_step_linear {
-    const void* panels;        // float32 or int8 (C2T_F32, C2T_I8)
-    const float* scale;        // int8 only, [columns of all panels]: what a sum of integer products is multiplied by
-    const int32_t* correction; // int8 only, likewise: -128 times the sum of a column's weights
-    int64_t inputs, columns;   // K, N
-    float input_scale;         // int8 only
-    int32_t type;
-};
+enum { C2T_STEP_ROWS = 32 };  // most rows (tokens) of a step
 
 struct c2t_step_layer {
     const float* attention_norm;  // [D]
     const float* mlp_norm;        // [D]
-    struct c2t_step_linear qkv, output, gate_up, down;
+    struct c2t_linear qkv, output, gate_up, down;
 };
 
 struct c2t_step_decoder {
@@ -31,7 +20,7 @@ struct c2t_step_decoder {
     const float* norm;     // [D]
     const float* cosines;  // [positions, head_size / 2]
     const float* sines;
-    struct c2t_step_linear lm_head;
+    struct c2t_linear lm_head;
     int64_t layer_count, hidden_size, intermediate_size, heads, kv_heads, head_size, vocabulary_size;
     float epsilon, scale;
 };
@@ -47,22 +36,10 @@ struct c2t_step_args {
     int64_t rows, logit_count, batch, capacity;  // at most C2T_STEP_ROWS rows and as many logits; B, C
 };
 
-// A matrix as it lies in a bundle, and where its panels go.
-struct c2t_pack_args {
-    const void* source;   // [K, N], or [N, K] with by_output; float32 or int8
-    void* panels;
-    int32_t* correction;  // int8 only
-    int64_t inputs, columns;
-    int32_t type, by_output, halves;  // halves: gates and what they multiply, side by side in every panel
-};
-
 typedef struct c2t_step c2t_step;
 
 // Bit i is set if implementation i of c2t_isa has a step of its own here: AVX-512 only with VNNI.
 C2T_EXPORT int32_t c2t_step_isa_mask(void);
-
-// Return 0, or 1 if memory ran out.
-C2T_EXPORT int32_t c2t_step_pack(const struct c2t_pack_args* args, int32_t isa, int32_t threads);
 
 // Open a decoder, whose weights must stay where they are until it is closed. Null if memory ran out. With spin, threads
 // wait for the next step by spinning for a while before they sleep.

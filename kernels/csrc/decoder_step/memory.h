@@ -1,32 +1,10 @@
 // The memory of a step besides weights and cache: activations, which all threads see, and scratch of each thread.
 #pragma once
-#include <memory>
-#include <new>
-
 #include "c2t_decoder_step.h"
-#include "team.h"
+#include "../linears/numbers.h"
+#include "../threads/team.h"
 
-constexpr int64_t kStepRows = C2T_STEP_ROWS, kPanelColumns = C2T_STEP_COLUMNS;
-
-// Numbers from a cache line's beginning on, zeros at first.
-template <class T> class Numbers {
-public:
-    Numbers() = default;
-    explicit Numbers(int64_t count) : data_(make(count)) {}
-    T* get() const { return data_.get(); }
-
-private:
-    struct Free { void operator()(T* p) const { ::operator delete(p, std::align_val_t{64}); } };
-    static T* make(int64_t count) {
-        const auto n = static_cast<size_t>(count);
-        auto* const p = static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
-        for (size_t i = 0; i < n; ++i) p[i] = T{};
-        return p;
-    }
-    std::unique_ptr<T, Free> data_;
-};
-
-inline int64_t whole_panels(int64_t count) { return (count + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
+constexpr int64_t kStepRows = C2T_STEP_ROWS;
 
 // Inputs of linears are float32 or quantised: the buffers are large enough for either.
 struct StepActivations {
@@ -47,12 +25,12 @@ struct StepActivations {
 
 struct StepScratch {
     explicit StepScratch(const c2t_step_decoder& d)
-        : sums(kStepRows * kPanelColumns), values(kStepRows * kPanelColumns), row(whole_panels(d.hidden_size)),
+        : sums(kStepRows * C2T_PANEL_COLUMNS), values(kStepRows * C2T_PANEL_COLUMNS), row(whole_panels(d.hidden_size)),
           attended(d.heads / d.kv_heads * d.head_size), divisors(d.heads / d.kv_heads) {}
     // Memory for the scores of one KV head's queries.
     void reserve(const c2t_step_decoder& d, int64_t capacity) {
-        if (capacity + kPanelColumns <= score_stride) return;
-        score_stride = whole_panels(capacity) + kPanelColumns;
+        if (capacity + C2T_PANEL_COLUMNS <= score_stride) return;
+        score_stride = whole_panels(capacity) + C2T_PANEL_COLUMNS;
         scores = Numbers<float>(d.heads / d.kv_heads * score_stride);
     }
     Numbers<int32_t> sums;   // of a panel

@@ -4,74 +4,10 @@
 // One decision: a phase is cut into pieces (rows, panels, heads of a row) whose numbers depend on nothing that other
 // threads do in it. So neither the number of threads nor the other rows change a bit.
 
-// What is read next: fetched while a block is used, `every` so many steps of 256 bytes.
-struct Ahead {
-    const char* at;
-    int64_t every;
-    const char* next() {
-        const char* const now = at;
-        at += 256;
-        return now;
-    }
-};
-
-#include C2T_LINEARS
+#include "../linears/panels.inl"
+#include "../linears/exponential.inl"
 #include "rows.inl"
 #include "attention.inl"
-
-// Steps of 256 bytes of a panel that are used for all rows before the next ones: 32 KB, about an L1 cache.
-constexpr int64_t kBlockSteps = 128;
-
-template <int rows>
-inline void multiply_rows(int64_t count, const Inputs& in, int64_t row, const char* block, int64_t begin, int64_t steps,
-                          int32_t* sums, float* values, Ahead ahead) {
-    if constexpr (rows > 0) {
-        if (count < rows) return multiply_rows<rows - 1>(count, in, row, block, begin, steps, sums, values, ahead);
-        const int64_t to = row * kPanelColumns;
-        if (in.linear->type == C2T_I8) {
-            multiply_int8<rows>(reinterpret_cast<const int8_t*>(block), in.row<Activation>(row) + 4 * begin, in.stride,
-                                steps, sums + to, ahead);
-        } else {
-            multiply_float<rows>(reinterpret_cast<const float*>(block), in.row<float>(row) + begin, in.stride, steps,
-                                 values + to, ahead);
-        }
-    }
-}
-
-// values [rows][64]: the products of all rows with a panel.
-inline void multiply_panel(const Inputs& in, int64_t rows, int64_t panel, const char* following, StepScratch& own) {
-    const c2t_step_linear& l = *in.linear;
-    const bool int8 = l.type == C2T_I8;
-    const int64_t steps = int8 ? (l.inputs + 3) / 4 : l.inputs, column = panel * kPanelColumns;
-    const char* const begin = static_cast<const char*>(l.panels) + panel * steps * 256;
-    int32_t* const sums = own.sums.get();
-    float* const values = own.values.get();
-    for (int64_t row = 0; row < rows; ++row) {
-        if (int8 && kActivationsAreShifted) {
-            std::memcpy(sums + row * kPanelColumns, l.correction + column, kPanelColumns * sizeof(int32_t));
-        } else {
-            std::memset(sums + row * kPanelColumns, 0, kPanelColumns * sizeof(int32_t));
-            std::memset(values + row * kPanelColumns, 0, kPanelColumns * sizeof(float));
-        }
-    }
-    const int64_t groups = (rows + kRowsTogether - 1) / kRowsTogether;
-    for (int64_t step = 0; step < steps; step += kBlockSteps) {
-        const int64_t count = std::min(kBlockSteps, steps - step);
-        const char* const block = begin + step * 256;
-        const char* const next = step + count < steps ? block + count * 256 : following;
-        for (int64_t group = 0, row = 0; group < groups; ++group) {
-            const int64_t end = rows * (group + 1) / groups;
-            multiply_rows<kRowsTogether>(end - row, in, row, block, step, count, sums, values,
-                                         Ahead{next + group * (count / groups) * 256, groups});
-            row = end;
-        }
-    }
-    if (!int8) return;
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t i = 0; i < kPanelColumns; i += kLanes)
-            store(values + row * kPanelColumns + i,
-                  multiply(to_float(sums + row * kPanelColumns + i), load(l.scale + column + i)));
-}
 
 class StepThread {
 public:
@@ -135,18 +71,16 @@ private:
 
     // f(panel, values [rows][64]) for the panels of a linear.
     template <class F> void panels(const Inputs& in, int64_t rows, int64_t count, const F& f) {
-        const c2t_step_linear& l = *in.linear;
-        const int64_t bytes = (l.type == C2T_I8 ? (l.inputs + 3) / 4 : l.inputs) * 256;
         pieces(count, [&](int64_t panel, int64_t next) {
-            const char* const following = static_cast<const char*>(l.panels) + std::min(next, count - 1) * bytes;
-            multiply_panel(in, rows, panel, following, own_);
+            const char* const following = panel_of(*in.linear, std::min(next, count - 1));
+            multiply_panel(in, rows, panel, following, own_.sums.get(), own_.values.get());
             f(panel, own_.values.get());
         });
     }
 
     float* x(int64_t row) const { return s_.x.get() + row * s_.x_stride; }
     float* qkv(int64_t row) const { return s_.qkv.get() + row * s_.qkv_stride; }
-    Inputs hidden_of(const c2t_step_linear& l) const { return {&l, s_.hidden.get(), s_.x_stride}; }
+    Inputs hidden_of(const c2t_linear& l) const { return {&l, s_.hidden.get(), s_.x_stride}; }
 
     float normalised(const float* from, const float* weight, const Inputs& to, int64_t row) const {
         const float mean = normalise(from, weight, d_.hidden_size, d_.epsilon, own_.row.get());

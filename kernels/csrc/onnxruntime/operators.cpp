@@ -120,6 +120,10 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
                                   key.sizes[1],
                                   op.heads,
                                   query.sizes[2] / op.heads,
+                                  query.sizes[2],
+                                  query.sizes[1] * query.sizes[2],
+                                  key.sizes[2],
+                                  key.sizes[1] * key.sizes[2],
                                   op.scale};
     const int64_t heads = args.batch * args.heads;
     const int64_t tiles = (args.queries + op.kernel.query_tile - 1) / op.kernel.query_tile;

@@ -1,6 +1,6 @@
-"""Gene embedding, encoder and projector on the CPU: our kernel, then ONNX Runtime.
+"""Gene embedding, encoder and projector on the CPU: our kernels and ONNX Runtime.
 
-One decision: the kernel writes into the memory that the encoder reads, and the hidden states stay
+One decision: a kernel writes into the memory that the encoder reads, and the hidden states stay
 where the encoder wrote them for the projector. Nothing is copied in between.
 """
 
@@ -9,28 +9,33 @@ from __future__ import annotations
 import copy
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
-from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines, Float32, Int32
+from c2t.runtime.engine_protocol import EngineOptions, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.int8_attention import choose_attention
-from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
 from c2t.runtime.engines.cpu.session import (
     RUN_HINT,
     ChangedGraph,
-    describe_settings,
     open_session,
 )
-from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
+
+
+class Layers(Protocol):
+    """An encoder's layers, run by something else than ONNX Runtime."""
+
+    def run(self, embeddings: Float32) -> Float32:
+        """Hidden states [B, R, H] of embeddings [B, S, H].
+
+        Raises:
+            EngineError: The run failed.
+        """
 
 
 class OnnxRuntimeEncoder:
@@ -57,11 +62,16 @@ class OnnxRuntimeEncoder:
     ) -> None:
         self._clock = clock or StageClock()
         self._ort = load_onnxruntime()
-        self._encoder = open_session(encoder_path, options, changed=changed)
+        self.session: Any = open_session(encoder_path, options, changed=changed)
+        self._layers: Layers | None = None
         self._projector = open_session(projector_path, options)
         self._tables = tables
         self._threads = options.threads
         self._embeddings = HostBuffer()
+
+    def use_layers(self, layers: Layers) -> None:
+        """Run the encoder's layers by these from now on, and let the session go."""
+        self._layers, self.session = layers, None
 
     def encode(self, tokens: Int32) -> Float32:
         """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.
@@ -75,10 +85,10 @@ class OnnxRuntimeEncoder:
     def encode_with_hidden(self, tokens: Int32) -> tuple[Float32, Float32]:
         """See `c2t.runtime.engine_protocol.EncoderEngine.encode_with_hidden`."""
         vectors, hidden = self._encode(tokens)
-        return vectors.numpy(), hidden.numpy()
+        return vectors.numpy(), hidden if isinstance(hidden, np.ndarray) else hidden.numpy()
 
     def _encode(self, tokens: Int32) -> tuple[Any, Any]:
-        """Cell vectors and the encoder's output, as OrtValues."""
+        """Cell vectors, an OrtValue, and the encoder's output, an array or an OrtValue."""
         since = time.perf_counter()
         batch, length = tokens.shape
         embeddings = self._embeddings.view((batch, length, self._tables.hidden_size))
@@ -86,10 +96,16 @@ class OnnxRuntimeEncoder:
         embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
         since = self._clock.add("embed", since)
         try:
-            value = self._ort.OrtValue.ortvalue_from_numpy(embeddings)
-            hidden = self._run(self._encoder, "embeddings", value, "hidden")
+            from_numpy = self._ort.OrtValue.ortvalue_from_numpy
+            hidden: Any
+            if self._layers is not None:
+                hidden = self._layers.run(embeddings)
+                value = from_numpy(hidden)  # the array's own memory, which it does not keep alive
+            else:
+                given = from_numpy(embeddings)
+                value = hidden = self._run(self.session, "embeddings", given, "hidden")
             since = self._clock.add("encoder", since)
-            vectors = self._run(self._projector, "hidden", hidden, "cell_vectors")
+            vectors = self._run(self._projector, "hidden", value, "cell_vectors")
         except onnxruntime_errors() as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
@@ -109,37 +125,3 @@ class OnnxRuntimeEncoder:
         binding.bind_output(output, "cpu")
         session.run_with_iobinding(binding)
         return binding.get_outputs()[0]
-
-
-def open_engines(
-    bundle: Bundle, options: EngineOptions, clock: StageClock | None = None
-) -> Engines:
-    """Open the graphs of a bundle with ONNX Runtime on the CPU.
-
-    Args:
-        options: How to open them.
-        clock: Records the stages embed, encoder and projector.
-
-    Raises:
-        EngineError: A graph cannot be opened.
-    """
-    settings = describe_settings(options)
-    encoder: EncoderEngine = NoEncoder()
-    if bundle.manifest.has_encoder:
-        attention = choose_attention(bundle, options)
-        if attention.said:
-            settings["attention"] = attention.said
-        encoder = OnnxRuntimeEncoder(
-            bundle.file("encoder.onnx"),
-            bundle.file("projector.onnx"),
-            bundle.gene_embedding_tables,
-            options,
-            clock,
-            changed=attention.graph,
-        )
-    path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
-    decoder = OnnxRuntimeDecoder(path, sizes, bundle.token_embedding, options)
-    steps = with_step_kernel(decoder, path, sizes, options)
-    if steps:
-        settings["steps"] = steps
-    return Engines(name="onnxruntime-cpu", encoder=encoder, decoder=decoder, settings=settings)

@@ -5,13 +5,13 @@ See `c2t.export.decoders.layer_graph`, and `c2t.calibration.quantise.quantised_g
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from c2t.runtime.bundle.graph_content import Node
+from c2t.runtime.engines.known_graph.nodes import linear_nodes, node
 
 OUTPUT = "output"  # the linear that gives the logits
-ZERO = "zero_point"  # of every quantised input
 
 
 def linear_names(layers: int) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ class _Expected:
         self._quantised = quantised
 
     def nodes(self, layers: int) -> Iterator[Node]:
-        yield _node("Unsqueeze", "logit_rows axis.last", "logit_row_indices")
+        yield node("Unsqueeze", "logit_rows axis.last", "logit_row_indices")
         hidden = "inputs_embeds"
         for index in range(layers):
             layer, last = f"layers.{index}", index == layers - 1
@@ -50,38 +50,27 @@ class _Expected:
             if last:  # only rows that want logits go on
                 wanted = (f"{layer}.attention.wanted_rows", f"{layer}.residual.wanted_rows")
                 for source, name in zip((context, hidden), wanted, strict=True):
-                    yield _node("GatherND", f"{source} logit_row_indices", name, batch_dims=1)
+                    yield node("GatherND", f"{source} logit_row_indices", name, batch_dims=1)
                 context, hidden = wanted
             output, residual = f"{layer}.attention.output", f"{layer}.attention.residual"
             yield from self._linear("MatMul", context, output)
-            yield _node("Add", f"{hidden} {output}", residual)
+            yield node("Add", f"{hidden} {output}", residual)
             yield from self._mlp(layer, residual)
             hidden = f"{layer}.mlp.residual"
         yield self._norm("norm", hidden)
-        yield _node("Reshape", "norm shape.flat_rows", "output.flat")
+        yield node("Reshape", "norm shape.flat_rows", "output.flat")
         yield from self._linear("Gemm", "output.flat", OUTPUT, transB=1)
-        yield _node("Shape", "logit_rows", "output.rows")
-        yield _node("Concat", "output.rows shape.vocabulary", "output.shape", axis=0)
-        yield _node("Reshape", "output output.shape", "output.by_cell", ["logits"])
+        yield node("Shape", "logit_rows", "output.rows")
+        yield node("Concat", "output.rows shape.vocabulary", "output.shape", axis=0)
+        yield node("Reshape", "output output.shape", "output.by_cell", ["logits"])
 
     def _norm(self, name: str, value: str) -> Node:
         epsilon = self._epsilon
-        return _node("RMSNormalization", f"{value} {name}.weight", name, axis=-1, epsilon=epsilon)
+        return node("RMSNormalization", f"{value} {name}.weight", name, axis=-1, epsilon=epsilon)
 
     def _linear(self, operator: str, value: str, name: str, **attributes: Any) -> Iterator[Node]:
-        """A product with a constant weight; in int8 its input and weight are dequantised."""
-        weight = f"{name}.weight"
-        if name in self._quantised:
-            scale = f"{name}.input.scale {ZERO}"
-            inner, outer = f"{name}.input.quantize", f"{name}.input.dequantize"
-            yield _node("QuantizeLinear", f"{value} {scale}", inner)
-            yield _node("DequantizeLinear", f"{inner} {scale}", outer)
-            axis = 0 if attributes.get("transB") else 1
-            wide = f"{weight}.dequantize"
-            inputs = f"{weight} {weight}.scale {weight}.zero_point"
-            yield _node("DequantizeLinear", inputs, wide, axis=axis)
-            value, weight = outer, wide
-        yield _node(operator, f"{value} {weight}", name, **attributes)
+        quantised = name in self._quantised
+        yield from linear_nodes(operator, value, name, quantised=quantised, **attributes)
 
     def _attention(self, index: int, hidden: str) -> Iterator[Node]:
         """From a layer's input to the context [B, T, heads * head_size]."""
@@ -89,23 +78,23 @@ class _Expected:
         yield self._norm(f"{name}.norm", hidden)
         yield from self._linear("MatMul", f"{name}.norm", f"{name}.qkv")
         parts = [f"{name}.heads.{part}" for part in "qkv"]
-        yield _node("Split", f"{name}.qkv {name}.heads.sizes", f"{name}.heads", parts, axis=-1)
+        yield node("Split", f"{name}.qkv {name}.heads.sizes", f"{name}.heads", parts, axis=-1)
         for part, shape in (("q", "query"), ("k", "kv"), ("v", "kv")):
             own = f"{name}.{part}"
-            yield _node("Reshape", f"{name}.heads.{part} shape.{shape}_heads", f"{own}.split")
-            yield _node("Transpose", f"{own}.split", f"{own}.by_head", perm=[0, 2, 1, 3])
+            yield node("Reshape", f"{name}.heads.{part} shape.{shape}_heads", f"{own}.split")
+            yield node("Transpose", f"{own}.split", f"{own}.by_head", perm=[0, 2, 1, 3])
         for part in "qk":
             tables = "rotary.cos rotary.sin position_ids"
             own = f"{name}.{part}"
-            yield _node("RotaryEmbedding", f"{own}.by_head {tables}", f"{own}.rotary")
+            yield node("RotaryEmbedding", f"{own}.by_head {tables}", f"{own}.rotary")
         present = {part: f"present_{part}.{index}" for part in ("key", "value")}
         for part, update in (("key", f"{name}.k.rotary"), ("value", f"{name}.v.by_head")):
             inputs = f"past_{part}.{index} {update} write_index"
-            yield _node("TensorScatter", inputs, f"{name}.{part}_cache", [present[part]])
+            yield node("TensorScatter", inputs, f"{name}.{part}_cache", [present[part]])
         read = [f"{name}.q.rotary", *present.values(), "", "", "", "kv_length"]
-        yield _node("Attention", read, name, is_causal=1, scale=self._scale)
-        yield _node("Transpose", name, f"{name}.rows", perm=[0, 2, 1, 3])
-        yield _node("Reshape", f"{name}.rows shape.joined_heads", f"{name}.joined")
+        yield node("Attention", read, name, is_causal=1, scale=self._scale)
+        yield node("Transpose", name, f"{name}.rows", perm=[0, 2, 1, 3])
+        yield node("Reshape", f"{name}.rows shape.joined_heads", f"{name}.joined")
 
     def _mlp(self, layer: str, residual: str) -> Iterator[Node]:
         """The MLP of a layer: down(silu(gate) * up), added to its input."""
@@ -114,27 +103,9 @@ class _Expected:
         yield from self._linear("MatMul", f"{name}.norm", f"{name}.gate_up")
         halves = [f"{name}.halves.gate", f"{name}.halves.up"]
         sizes = f"{name}.gate_up {name}.halves.sizes"
-        yield _node("Split", sizes, f"{name}.halves", halves, axis=-1)
-        yield _node("Sigmoid", halves[:1], f"{name}.sigmoid")
-        yield _node("Mul", f"{halves[0]} {name}.sigmoid", f"{name}.silu")
-        yield _node("Mul", f"{name}.silu {halves[1]}", f"{name}.product")
+        yield node("Split", sizes, f"{name}.halves", halves, axis=-1)
+        yield node("Sigmoid", halves[:1], f"{name}.sigmoid")
+        yield node("Mul", f"{halves[0]} {name}.sigmoid", f"{name}.silu")
+        yield node("Mul", f"{name}.silu {halves[1]}", f"{name}.product")
         yield from self._linear("MatMul", f"{name}.product", f"{name}.down")
-        yield _node("Add", f"{residual} {name}.down", f"{name}.residual")
-
-
-def _node(
-    operator: str,
-    inputs: str | Sequence[str],
-    name: str,
-    outputs: Sequence[str] = (),
-    **attributes: Any,
-) -> Node:
-    """A node; without `outputs` its one output has its name."""
-    names = inputs.split() if isinstance(inputs, str) else inputs
-    return Node(
-        operator=operator,
-        name=name,
-        inputs=tuple(names),
-        outputs=tuple(outputs) or (name,),
-        attributes=attributes,
-    )
+        yield node("Add", f"{residual} {name}.down", f"{name}.residual")

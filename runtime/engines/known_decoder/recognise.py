@@ -1,38 +1,35 @@
 """The one decoder graph that the step kernels compute, compared node by node.
 
-One decision: a graph must be exactly this one. A kernel reads weights, not nodes: a norm, a bias
-or a soft cap that it does not know would be left out of every text without a word. So each node is
-compared with what export and calibration write: operator, inputs, outputs and attributes. So are
-the constants that say how values are cut. Only numbers that a kernel takes as arguments may differ:
-the sizes, the epsilon, the attention scale, and which linears are in int8.
+Only numbers that a kernel takes as arguments may differ: the sizes, the epsilon, the attention
+scale, and which linears are in int8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer, Int8Matrix
-from c2t.runtime.bundle.graph_content import GraphContent, Node, read_content
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.linears.matrix import Int8Matrix
+from c2t.runtime.bundle.graph_content import GraphContent, read_content
 from c2t.runtime.engines.known_decoder.expected_nodes import (
     OUTPUT,
-    ZERO,
     expected_nodes,
     linear_names,
 )
+from c2t.runtime.engines.known_graph.compare import (
+    FLOAT,
+    INT64,
+    KnownGraph,
+    Values,
+    number_of,
+)
 from c2t.runtime.system.errors import BundleError
-
-OPSET = 24
-# Numbers of types in onnx.proto.
-FLOAT, INT64 = 1, 7
-
-Values = dict[str, NDArray[Any]]
 
 
 class UnknownDecoderError(BundleError):
@@ -104,17 +101,14 @@ def recognise_decoder(path: Path) -> KnownDecoder:
         BundleError: The graph cannot be read.
     """
     graph = read_content(path)
-    if graph.opsets != {"": OPSET}:
-        _refuse(f"is not of opset {OPSET} alone")
-    if graph.functions:
-        _refuse("has a function of its own")
+    _KNOWN.check_opset(graph)
     nodes = {node.name: node for node in graph.nodes}
     layers = sum(node.operator == "Attention" for node in graph.nodes)
-    epsilon = _number(nodes.get("norm"), "epsilon")
-    scale = _number(nodes.get("layers.0.attention"), "scale")
+    epsilon = number_of(nodes.get("norm"), "epsilon")
+    scale = number_of(nodes.get("layers.0.attention"), "scale")
     linears = linear_names(layers)
     quantised = frozenset(name for name in linears if f"{name}.input.quantize" in nodes)
-    _compare_nodes(graph.nodes, [*expected_nodes(layers, epsilon, scale, quantised)])
+    _KNOWN.compare_nodes(graph.nodes, [*expected_nodes(layers, epsilon, scale, quantised)])
     _compare_ends(graph, layers)
     sizes = _compare_tensors(graph.values, layers, quantised)
     return KnownDecoder(
@@ -124,39 +118,6 @@ def recognise_decoder(path: Path) -> KnownDecoder:
         quantised=quantised,
         values=graph.values,
     )
-
-
-def _compare_nodes(nodes: Sequence[Node], expected: Sequence[Node]) -> None:
-    """Compare all nodes by their names; unknown ones are named first."""
-    known = {node.name: node for node in expected}
-    names = [node.name for node in nodes]
-    for node in nodes:
-        if node.name not in known or node.operator != known[node.name].operator or node.domain:
-            operator = f"{node.domain}.{node.operator}" if node.domain else node.operator
-            _refuse(f"has {node.name} ({operator}), which the step kernel does not know")
-    for node in expected:
-        if (count := names.count(node.name)) != 1:
-            number = "no" if not count else f"{count} times"
-            _refuse(f"has {number} {node.name} ({node.operator})")
-    for node in nodes:
-        wanted = known[node.name]
-        for verb, ours, theirs in (
-            ("reads", wanted.inputs, node.inputs),
-            ("writes", wanted.outputs, node.outputs),
-        ):
-            if ours != theirs:
-                _refuse(
-                    f"has {node.name} ({node.operator}), which {verb} {', '.join(theirs)}, "
-                    f"not {', '.join(ours)}"
-                )
-        for name in sorted(wanted.attributes.keys() | node.attributes.keys()):
-            if name in node.attributes and node.attributes[name] is None:
-                _refuse(f"has {node.name} ({node.operator}), whose {name} cannot be read")
-            if wanted.attributes.get(name) != node.attributes.get(name):
-                _refuse(
-                    f"has {node.name} ({node.operator}), whose {name} is "
-                    f"{node.attributes.get(name)}, not {wanted.attributes.get(name)}"
-                )
 
 
 def _compare_ends(graph: GraphContent, layers: int) -> None:
@@ -169,10 +130,10 @@ def _compare_ends(graph: GraphContent, layers: int) -> None:
     ):
         if list(values) != known:
             different = min(set(values) ^ set(known), default="their order")
-            _refuse(f"has other {kind}: {different}")
+            _KNOWN.refuse(f"has other {kind}: {different}")
         for name, (element, _) in values.items():
             if element != (INT64 if name in arguments[1:] else FLOAT):
-                _refuse(f"has {name} of another type")
+                _KNOWN.refuse(f"has {name} of another type")
 
 
 def _compare_tensors(values: Values, layers: int, quantised: frozenset[str]) -> StepSizes:
@@ -210,17 +171,11 @@ def _compare_tensors(values: Values, layers: int, quantised: frozenset[str]) -> 
         constants[f"{attention}.heads.sizes"] = [attended, cached, cached]
         constants[f"{mlp}.halves.sizes"] = [intermediate_size] * 2
     for name, shape in norms.items():
-        _check_tensor(values, name, np.float32, shape)
+        _KNOWN.check_tensor(values, name, np.float32, shape)
     for name, shape in linears.items():
-        if name in quantised:
-            _check_int8(values, name, shape)
-        else:
-            _check_tensor(values, f"{name}.weight", np.float32, shape)
-    for name, numbers in constants.items():
-        constant = values.get(name)
-        if constant is None or constant.dtype != np.int64 or constant.tolist() != numbers:
-            stored = None if constant is None else constant.tolist()
-            _refuse(f"has {name} = {stored}, not {numbers}")
+        outputs = shape[0] if name == OUTPUT else shape[1]
+        _KNOWN.check_linear(values, name, shape, outputs, quantised=name in quantised)
+    _KNOWN.check_constants(values, constants)
     return StepSizes(
         layers=layers,
         hidden_size=hidden_size,
@@ -232,33 +187,6 @@ def _compare_tensors(values: Values, layers: int, quantised: frozenset[str]) -> 
     )
 
 
-def _check_int8(values: Values, linear: str, shape: tuple[int, int]) -> None:
-    """Check the weight of a linear in int8, its scales, and that all zero points are 0."""
-    weight = f"{linear}.weight"
-    outputs = shape[0] if linear == OUTPUT else shape[1]
-    _check_tensor(values, weight, np.int8, shape)
-    for name, of in ((f"{weight}.scale", (outputs,)), (f"{linear}.input.scale", (1,))):
-        scale = _check_tensor(values, name, np.float32, of)
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
-            _refuse(f"has {name}, not all of which is above 0")
-    for name, of in ((f"{weight}.zero_point", (outputs,)), (ZERO, (1,))):
-        if _check_tensor(values, name, np.int8, of).any():
-            _refuse(f"has {name}, not all of which is 0")
-
-
-def _check_tensor(values: Values, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    value = values.get(name)
-    if value is None or value.dtype != dtype or value.shape != shape:
-        _refuse(f"has no {np.dtype(dtype).name} {name} of the shape {list(shape)}")
-    return value
-
-
-def _number(node: Node | None, attribute: str) -> float:
-    """An attribute that a kernel takes as an argument; 0, which no node has, without it."""
-    value = node.attributes.get(attribute) if node is not None else None
-    return value if isinstance(value, float) else 0.0
-
-
 def _last_two(constant: NDArray[Any] | None) -> tuple[int, int]:
     """Heads and head_size of a constant [0, 0, heads, head_size]; (0, 0) of another one."""
     if constant is None or constant.shape != (4,):
@@ -266,6 +194,4 @@ def _last_two(constant: NDArray[Any] | None) -> tuple[int, int]:
     return int(constant[2]), int(constant[3])
 
 
-def _refuse(what: str) -> NoReturn:
-    problem = f"the decoder {what}"
-    raise UnknownDecoderError(problem)
+_KNOWN = KnownGraph("decoder", "the step kernel", UnknownDecoderError)

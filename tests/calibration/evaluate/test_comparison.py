@@ -9,7 +9,7 @@ from c2t.calibration.evaluate.comparison import Forced, compare, compare_tokens,
 from c2t.calibration.evaluate.teacher_forcing import BLOCK, TeacherForcing, kl_divergence
 from c2t.calibration.metrics.bootstrap import Bootstrap, BootstrapOptions
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.open import open_engines
 
 BOOTSTRAP = Bootstrap(3, BootstrapOptions(resamples=100))
 

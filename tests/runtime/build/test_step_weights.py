@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from graph_changes import changed, constant, insert_after, node
 from safetensors.numpy import load_file, save_file
 from tiny_models import tiny_llama
 
@@ -154,36 +154,6 @@ def test_files_that_cannot_be_read(bundle, folder, name):
         load_step_weights(folder, bundle.manifest.decoder)
 
 
-def node(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
-    return next(node for node in graph.node if node.name == name)
-
-
-def insert_after(graph: onnx.GraphProto, name: str, op: str, *more: str, **attributes: Any) -> None:
-    """Put a node between a node and those that read it."""
-    before = node(graph, name)
-    (value,) = before.output
-    before.output[0] = f"{value}.before"
-    added = onnx.helper.make_node(
-        op, [f"{value}.before", *more], [value], f"{name}.added", **attributes
-    )
-    graph.node.insert(list(graph.node).index(before) + 1, added)
-
-
-def attribute(graph: onnx.GraphProto, name: str, **values: Any) -> None:
-    """Set attributes of a node."""
-    found = node(graph, name)
-    kept = [a for a in found.attribute if a.name not in values]
-    del found.attribute[:]
-    found.attribute.extend(kept)
-    found.attribute.extend(onnx.helper.make_attribute(n, v) for n, v in values.items())
-
-
-def constant(graph: onnx.GraphProto, name: str, values: list[int]) -> None:
-    """Replace a constant."""
-    tensor = next(t for t in graph.initializer if t.name == name)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(values, np.int64), name))
-
-
 def normalise_queries(graph):
     insert_after(graph, "layers.0.attention.q.split", "RMSNormalization", "norm.weight", axis=-1)
 
@@ -219,10 +189,6 @@ def look_up_no_positions(graph):
 def swap_gate_and_up(graph):
     halves = node(graph, "layers.0.mlp.halves")
     halves.output[0], halves.output[1] = halves.output[1], halves.output[0]
-
-
-def changed(name: str, **values: Any) -> Callable[[onnx.GraphProto], None]:
-    return lambda graph: attribute(graph, name, **values)
 
 
 def cut_otherwise(graph):

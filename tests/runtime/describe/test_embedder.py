@@ -17,7 +17,7 @@ from c2t.runtime.describe.embedding import embedding_of
 from c2t.runtime.describe.joint_annotator import JointAnnotator
 from c2t.runtime.describe.searcher import Searcher, joined_scores
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.encoder_alone import open_encoder
+from c2t.runtime.engines.cpu.open import open_encoder
 from c2t.runtime.system.errors import C2TError, EngineError, TaskError
 
 ERRORS = {3: "cell is empty"}

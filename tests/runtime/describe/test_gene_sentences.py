@@ -18,7 +18,7 @@ from c2t.runtime.describe.annotator import AnnotateOptions
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.open import open_engines
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.groups.options import GroupOptions
 from c2t.runtime.output.describe_file import DescribeFileOptions, describe_file

@@ -21,8 +21,8 @@ from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions
 from c2t.runtime.engines.cpu import int8_attention
 from c2t.runtime.engines.cpu.attention_pass import graph_of_both, use_int8_attention
-from c2t.runtime.engines.cpu.encoder import open_engines
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
+from c2t.runtime.engines.cpu.open import open_engines
 from c2t.runtime.engines.cpu.session import ChangedGraph, open_session
 from c2t.runtime.system.errors import BundleError
 
@@ -185,7 +185,7 @@ def test_other_processors_keep_onnxruntime_s_attention(bundle: Bundle, isa: str)
         "import sys; from pathlib import Path\n"
         "from c2t.runtime.bundle.bundle import open_bundle\n"
         "from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions\n"
-        "from c2t.runtime.engines.cpu.encoder import open_engines\n"
+        "from c2t.runtime.engines.cpu.open import open_engines\n"
         "print(open_engines(open_bundle(Path(sys.argv[1])), EngineOptions()).label)"
     )
     done = subprocess.run(

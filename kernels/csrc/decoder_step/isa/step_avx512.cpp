@@ -9,8 +9,8 @@
 #include "../memory.h"
 
 namespace {
-#include "vector_avx512.inl"
-#define C2T_LINEARS "isa/linears_avx512.inl"
+#include "../../linears/isa/vector_avx512.inl"
+#define C2T_PRODUCTS "isa/products_avx512.inl"
 #include "../step.inl"
 }  // namespace
 

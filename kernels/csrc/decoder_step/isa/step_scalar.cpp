@@ -7,8 +7,8 @@
 #include "../memory.h"
 
 namespace {
-#include "vector_scalar.inl"
-#define C2T_LINEARS "isa/linears_scalar.inl"
+#include "../../linears/isa/vector_scalar.inl"
+#define C2T_PRODUCTS "isa/products_scalar.inl"
 #include "../step.inl"
 }  // namespace
 

@@ -1,7 +1,7 @@
-"""A decoder's weights in the order in which the CPU's step streams them.
+"""The weights of a linear in the order in which the CPU's kernels stream them.
 
 One decision: the weights lie in memory a second time, in panels of 64 columns (see
-`csrc/decoder_step/pack.cpp`), packed at opening from the bundle's own graph.
+`csrc/linears/pack.cpp`), packed at opening from the bundle's own graph.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from c2t.kernels.decoder_step.weights import Int8Matrix
 from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
+from c2t.kernels.linears.matrix import Int8Matrix
 from c2t.kernels.native import NativeKernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from c2t.kernels.decoder_step.weights import Matrix
+    from c2t.kernels.linears.matrix import Matrix
 
-PANEL_COLUMNS = 64  # C2T_STEP_COLUMNS
+PANEL_COLUMNS = 64  # C2T_PANEL_COLUMNS
 # Sums of that many products of an unsigned and a signed byte fit into 32 bits.
 MAX_INPUTS = 65536
 ALIGNMENT = 64
 
 
 class LinearStruct(ctypes.Structure):
-    """`struct c2t_step_linear`."""
+    """`struct c2t_linear`."""
 
     _fields_ = (
         ("panels", ctypes.c_void_p),
@@ -60,7 +60,7 @@ class _PackStruct(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PackedLinear:
-    """A linear [K, N] as the native step reads it.
+    """A linear [K, N] as the native kernels read it.
 
     Args:
         panels: int8 [panels, K / 4 rounded up, 64, 4] or float32 [panels, K, 64].
@@ -119,7 +119,7 @@ def pack_linear(
     inputs, columns = values.shape[::-1] if by_output else values.shape
     if values.dtype not in (np.float32, np.int8) or inputs > MAX_INPUTS:
         problem = f"a matrix of {values.dtype} with {inputs} inputs"
-        raise KernelError(problem, hint=f"the step takes float32 or int8, {MAX_INPUTS} inputs")
+        raise KernelError(problem, hint=f"the kernels take float32 or int8, {MAX_INPUTS} inputs")
     half = PANEL_COLUMNS // 2
     count = -(-(columns // 2) // half) if halves else -(-columns // PANEL_COLUMNS)
     int8 = isinstance(matrix, Int8Matrix)
@@ -136,7 +136,7 @@ def pack_linear(
         by_output,
         halves,
     )
-    kernels.run("c2t_step_pack", arguments, threads)
+    kernels.run("c2t_pack", arguments, threads)
     scale = None
     if isinstance(matrix, Int8Matrix):
         both = (

@@ -1,4 +1,4 @@
-// Sixteen floats, for the step; see step.inl.
+// Sixteen floats, for panels.inl and what includes it.
 constexpr int64_t kLanes = 16;
 using Vector = __m512;
 

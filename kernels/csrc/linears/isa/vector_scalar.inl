@@ -1,4 +1,4 @@
-// One float, for the step; see step.inl. For processors without AVX2, and to test the others against.
+// One float, for panels.inl and what includes it. For processors without AVX2, and to test the others against.
 constexpr int64_t kLanes = 1;
 using Vector = float;
 

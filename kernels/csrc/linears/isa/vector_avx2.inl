@@ -1,4 +1,4 @@
-// Eight floats, for the step; see step.inl.
+// Eight floats, for panels.inl and what includes it.
 constexpr int64_t kLanes = 8;
 using Vector = __m256;
 

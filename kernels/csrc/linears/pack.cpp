@@ -8,12 +8,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "c2t_decoder_step.h"
 #include "pack.h"
 
 namespace {
 
-constexpr int64_t kColumns = C2T_STEP_COLUMNS;
+constexpr int64_t kColumns = C2T_PANEL_COLUMNS;
 
 // Column of the matrix in place `place` of a panel; -1: none.
 int64_t column_of(const c2t_pack_args& a, int64_t panel, int64_t place) {

@@ -1,0 +1,56 @@
+// The C interface of the whole encoder; kernels/encoder/cpu.py mirrors the structures field by field.
+// Nothing is checked here: Python has checked all sizes before it calls.
+#pragma once
+#include "../linears/c2t_linears.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { C2T_RELU = 0, C2T_GELU = 1 };  // activations of an MLP; GELU is the one with erf
+
+// A linear [K, N] and its bias.
+struct c2t_biased_linear {
+    struct c2t_linear linear;
+    const float* bias;  // [columns of all panels]
+};
+
+// A BERT layer, normalised behind each residual sum.
+struct c2t_encoder_layer {
+    struct c2t_biased_linear qkv;    // [H, 3 H] queries, keys, values; [H, 2 H] keys and values where `query` is its own
+    struct c2t_biased_linear query;  // [H, H]; panels null: the queries are in qkv
+    struct c2t_biased_linear output, up, down;
+    const float *attention_norm, *attention_norm_bias;  // [H]
+    const float *mlp_norm, *mlp_norm_bias;              // [H]
+    int64_t rows;  // only the first so many rows of a cell go on; 0: all. Only the last layer may have fewer, and `query`
+};
+
+struct c2t_encoder {
+    const struct c2t_encoder_layer* layers;
+    int64_t layer_count, hidden_size, intermediate_size, heads;
+    float epsilon, scale;
+    int32_t activation;
+};
+
+struct c2t_encoder_args {
+    const float* embeddings;  // [B, S, H]
+    float* hidden;            // [B, rows of the last layer, H]; all NaN for a cell whose numbers are not finite
+    int64_t batch, length;    // B, S; both at least 1
+};
+
+typedef struct c2t_encoder_run c2t_encoder_run;
+
+// Bit i is set if implementation i of c2t_isa runs an encoder here: AVX-512 only with VNNI.
+C2T_EXPORT int32_t c2t_encoder_isa_mask(void);
+
+// Open an encoder, whose weights must stay where they are until it is closed. Null if memory ran out. With spin, threads
+// wait for the next run by spinning for a while before they sleep.
+C2T_EXPORT c2t_encoder_run* c2t_encoder_open(const struct c2t_encoder* encoder, int32_t isa, int32_t threads, int32_t spin);
+C2T_EXPORT void c2t_encoder_close(c2t_encoder_run* encoder);
+
+// Run cells of equal length. Several threads may call: one waits for the other. Return 0, or 1 if memory ran out.
+C2T_EXPORT int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const struct c2t_encoder_args* args);
+
+#ifdef __cplusplus
+}
+#endif

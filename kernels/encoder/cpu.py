@@ -1,0 +1,219 @@
+"""An encoder on the CPU: all of its layers in one native call, on threads of its own.
+
+One decision: a cell's numbers depend neither on the other cells nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2t.kernels.attention.cpu import HEAD_SIZE_MAX
+from c2t.kernels.encoder.weights import ACTIVATIONS
+from c2t.kernels.linears.pack import (
+    MAX_INPUTS,
+    PANEL_COLUMNS,
+    LinearStruct,
+    pack_linear,
+)
+from c2t.kernels.native import (
+    FORCE_VARIABLE,
+    ISA_NUMBER,
+    NativeKernels,
+    native_kernels,
+    thread_count,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from c2t.kernels.encoder.weights import BiasedLinear, EncoderLayer, HostEncoder
+
+    Float32 = NDArray[np.float32]
+
+# Elsewhere ONNX Runtime's linears are faster.
+FAST = ("avx512",)
+
+
+class _BiasedStruct(ctypes.Structure):
+    """`struct c2t_biased_linear`."""
+
+    _fields_ = (("linear", LinearStruct), ("bias", ctypes.c_void_p))
+
+
+class _LayerStruct(ctypes.Structure):
+    """`struct c2t_encoder_layer`."""
+
+    _fields_ = (
+        ("qkv", _BiasedStruct),
+        ("query", _BiasedStruct),
+        ("output", _BiasedStruct),
+        ("up", _BiasedStruct),
+        ("down", _BiasedStruct),
+        ("attention_norm", ctypes.c_void_p),
+        ("attention_norm_bias", ctypes.c_void_p),
+        ("mlp_norm", ctypes.c_void_p),
+        ("mlp_norm_bias", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+    )
+
+
+class _EncoderStruct(ctypes.Structure):
+    """`struct c2t_encoder`."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(_LayerStruct)),
+        ("layer_count", ctypes.c_int64),
+        ("hidden_size", ctypes.c_int64),
+        ("intermediate_size", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
+        ("scale", ctypes.c_float),
+        ("activation", ctypes.c_int32),
+    )
+
+
+class _RunStruct(ctypes.Structure):
+    """`struct c2t_encoder_args`."""
+
+    _fields_ = (
+        ("embeddings", ctypes.c_void_p),
+        ("hidden", ctypes.c_void_p),
+        ("batch", ctypes.c_int64),
+        ("length", ctypes.c_int64),
+    )
+
+
+def encoder_kernels() -> NativeKernels | None:
+    """The library with an encoder that is faster than ONNX Runtime's here; None without one.
+
+    `C2T_FORCE_ISA` takes any, for tests.
+    """
+    kernels = native_kernels()
+    if kernels is None:
+        return None
+    mask = int(kernels.library.c2t_encoder_isa_mask())
+    name, isa = max(
+        ((n, i) for n, i in ISA_NUMBER.items() if mask >> i & 1 and i <= kernels.isa),
+        key=lambda both: both[1],
+    )
+    if name not in FAST and not os.environ.get(FORCE_VARIABLE):
+        return None
+    return NativeKernels(library=kernels.library, isa=isa)
+
+
+def encoder_problem(encoder: HostEncoder) -> str:
+    """Why the library cannot run such an encoder; empty where it can."""
+    hidden, wide = encoder.hidden_size, encoder.intermediate_size
+    if encoder.heads < 1 or hidden % encoder.heads or hidden // encoder.heads > HEAD_SIZE_MAX:
+        return f"{encoder.heads} heads over {hidden} columns"
+    return f"a linear of {max(hidden, wide)} inputs" if max(hidden, wide) > MAX_INPUTS else ""
+
+
+class CpuEncoder:
+    """An encoder's packed weights, and the threads and memory that run it.
+
+    Several threads may call `run`; one waits for the other.
+
+    Args:
+        kernels: Of `encoder_kernels`.
+        encoder: Its weights, which `encoder_problem` has nothing against; copied.
+        threads: How many to use; None: one per core that this process may use.
+        spin: Whether threads wait for the next run by spinning, for a third of a millisecond.
+
+    Raises:
+        KernelError: A matrix that the library does not take.
+        MemoryError: There is no memory for the weights.
+    """
+
+    def __init__(
+        self,
+        kernels: NativeKernels,
+        encoder: HostEncoder,
+        *,
+        threads: int | None = None,
+        spin: bool = True,
+    ) -> None:
+        self._kernels = kernels
+        self._threads = thread_count(threads)
+        self._rows = encoder.rows
+        self._hidden_size = encoder.hidden_size
+        self._kept: list[Any] = []  # what the library points at
+        layers = [self._layer(layer, encoder.rows) for layer in encoder.layers]
+        array = (_LayerStruct * len(layers))(*layers)
+        self._kept.append(array)
+        struct = _EncoderStruct(
+            array,
+            len(layers),
+            encoder.hidden_size,
+            encoder.intermediate_size,
+            encoder.heads,
+            encoder.epsilon,
+            encoder.scale,
+            ACTIVATIONS.index(encoder.activation),
+        )
+        library = kernels.library
+        library.c2t_encoder_open.restype = ctypes.c_void_p
+        library.c2t_encoder_open.argtypes = [ctypes.c_void_p, *[ctypes.c_int32] * 3]
+        library.c2t_encoder_close.restype = None
+        library.c2t_encoder_close.argtypes = [ctypes.c_void_p]
+        library.c2t_encoder_compute.argtypes = [ctypes.c_void_p] * 2
+        self._run = library.c2t_encoder_open(ctypes.byref(struct), kernels.isa, self._threads, spin)
+        if not self._run:
+            message = "no memory for an encoder"
+            raise MemoryError(message)
+        self.close = weakref.finalize(self, library.c2t_encoder_close, self._run)
+
+    def run(self, embeddings: Float32) -> Float32:
+        """The last layer's rows [B, R, H] of cells of equal length.
+
+        All numbers of a cell are NaN where one of them is not finite.
+
+        Args:
+            embeddings: [B, S, H] float32.
+
+        Raises:
+            ValueError: Another dtype or shape.
+            MemoryError: The library ran out of memory.
+        """
+        if embeddings.dtype != np.float32 or embeddings.shape[2:] != (self._hidden_size,):
+            message = f"embeddings are {embeddings.dtype} {list(embeddings.shape)}"
+            raise ValueError(message)
+        embeddings = np.ascontiguousarray(embeddings)
+        batch, length, _ = embeddings.shape
+        rows = length if self._rows is None else min(length, self._rows)
+        hidden = np.empty((batch, rows, self._hidden_size), np.float32)
+        if hidden.size == 0:
+            return hidden
+        struct = _RunStruct(embeddings.ctypes.data, hidden.ctypes.data, batch, length)
+        if self._kernels.library.c2t_encoder_compute(self._run, ctypes.byref(struct)):
+            message = "the native encoder ran out of memory"
+            raise MemoryError(message)
+        return hidden
+
+    def _layer(self, layer: EncoderLayer, rows: int | None) -> _LayerStruct:
+        norms = (layer.attention_norm, layer.mlp_norm)
+        query = _BiasedStruct() if layer.query is None else self._pack(layer.query)
+        return _LayerStruct(
+            self._pack(layer.qkv),
+            query,
+            *(self._pack(linear) for linear in (layer.output, layer.up, layer.down)),
+            *(self._keep(part) for norm in norms for part in (norm.weight, norm.bias)),
+            0 if layer.query is None or rows is None else rows,
+        )
+
+    def _pack(self, linear: BiasedLinear) -> _BiasedStruct:
+        packed = pack_linear(self._kernels, linear.matrix, threads=self._threads)
+        self._kept.append(packed)
+        bias = np.zeros(len(packed.panels) * PANEL_COLUMNS, np.float32)
+        bias[: packed.columns] = linear.bias
+        return _BiasedStruct(packed.struct, self._keep(bias))
+
+    def _keep(self, array: NDArray[Any]) -> int:
+        kept = np.ascontiguousarray(array, np.float32)
+        self._kept.append(kept)
+        return int(kept.ctypes.data)

@@ -1,0 +1,1 @@
+"""Linears: their matrices, and how the CPU's kernels pack them."""

@@ -1,0 +1,1 @@
+"""Graphs that our kernels compute as a whole: how one is compared with what is known."""
