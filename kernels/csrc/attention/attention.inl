@@ -6,12 +6,14 @@
 //   kRows             keys (or columns) whose sums are kept in registers at a time; divides kTile
 //   Query, Integer    types of the packed queries, and of the packed keys and values
 //   Floats, Integers  a vector; functions as used below
+// and C2T_PROBABILITIES, the file with its `probabilities_of_block`.
 
 constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: a number added to it is rounded to an integer, half to even
 constexpr float kBytes = 8388608.0f;     // 2^23: likewise for 0 ... 255, and the byte above the lowest stays zero
 constexpr float kLeast = -126.0f;        // 2 to a smaller power would be no normal number
 constexpr float kTiny = 1e-30f;          // a row of smaller numbers counts as zeros: its scale would overflow
 constexpr float kNever = -1e30f;
+constexpr float kHeadroom = 16.0f;       // by how much a block's best score may be above the one that all count from
 constexpr int64_t kVectors = 2;
 constexpr int64_t kQueries = kVectors * Vector::kLanes;
 static_assert(kTile % Vector::kRows == 0 && kTile % Vector::kGroup == 0 && kBlock % kTile == 0, "tiles are whole");
@@ -220,30 +222,7 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
     }
 }
 
-// Probabilities of a block in 8 bits, 255 for the largest of each query; sums of the exact ones.
-__attribute__((noinline)) void probabilities_of_block(int64_t keys, const Floats (&largest)[kVectors], Tile& tile, Floats (&sums)[kVectors]) {
-    constexpr int64_t group = Vector::kGroup;
-    for (int64_t v = 0; v < kVectors; ++v) {
-        const float* scores = tile.scores + v * Vector::kLanes;
-        int32_t* packed = tile.probabilities + v * Vector::kLanes;
-        const Floats scale = Vector::load(tile.scale + v * Vector::kLanes);
-        const Floats top = Vector::mul(largest[v], scale);
-        Floats sum = Vector::all(0.0f);
-        for (int64_t j = 0; j < round_up(keys, kTile); j += group) {
-            Floats integers[group];
-            for (int64_t i = 0; i < group; ++i) {
-                integers[i] = Vector::all(kBytes);
-                if (j + i >= keys) continue;
-                const Floats score = Vector::load(scores + (j + i) * kQueries);
-                const Floats p = exp2(Vector::sub(Vector::mul(score, scale), top));
-                sum = Vector::add(sum, p);
-                integers[i] = Vector::fma(p, Vector::all(255.0f), Vector::all(kBytes));
-            }
-            Vector::store_low_bits(packed + j / group * kQueries, integers);
-        }
-        sums[v] = sum;
-    }
-}
+#include C2T_PROBABILITIES
 
 // Add the weighted values of a block to `out`, which then counts from the largest score of all blocks so far.
 __attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys,
@@ -253,7 +232,9 @@ __attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedH
     for (int64_t v = 0; v < kVectors; ++v) {
         const int64_t lane = v * Vector::kLanes;
         const Floats top = Vector::mul(largest[v], Vector::load(tile.scale + lane));
-        const Floats before = Vector::load(tile.best + lane), best = Vector::max(before, top);
+        const Floats before = Vector::load(tile.best + lane);
+        // Usually 0 or less. Only where a block would count for too much, all others are made smaller.
+        const Floats best = Vector::any_less(Vector::add(before, Vector::all(kHeadroom)), top) ? Vector::max(before, top) : before;
         const Floats kept = exp2(Vector::sub(before, best)), added = exp2(Vector::sub(top, best));
         Vector::store(tile.best + lane, best);
         const Floats total = Vector::fma(Vector::load(tile.total + lane), kept, Vector::mul(added, sums[v]));

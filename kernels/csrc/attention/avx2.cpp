@@ -50,6 +50,7 @@ struct Vector {
     }
 };
 
+#define C2T_PROBABILITIES "probabilities.inl"
 #include "attention.inl"
 }  // namespace
 

@@ -54,6 +54,7 @@ struct Vector {
     }
 };
 
+#define C2T_PROBABILITIES "probabilities_avx512.inl"
 #include "attention.inl"
 }  // namespace
 

@@ -62,6 +62,7 @@ struct Vector {
     }
 };
 
+#define C2T_PROBABILITIES "probabilities.inl"
 #include "attention.inl"
 }  // namespace
 
