@@ -192,3 +192,16 @@ def test_what_does_not_fit_is_refused(change, message):
     arrays, options = change(*make(4, 5, 20))
     with pytest.raises(KernelError, match=message):
         attention(*arrays, **({"heads": HEADS, "scale": 0.2} | options))
+
+
+@pytest.mark.parametrize("keys", [3, BLOCK + 5, 301])
+@pytest.mark.parametrize("size", [1e-3, 1, 1e4, 1e8])
+def test_queries_of_any_size_find_the_same_keys(keys, size):
+    """Zeros weigh all keys alike, those behind the last one excepted; huge ones take the best."""
+    query, key, value = make(20, keys, 16)
+    query *= np.float32(size)
+    query[:, 3] = 0
+    found = attention(query, key, value, heads=HEADS, scale=0.25)
+    expected = attention_reference(query, key, value, heads=HEADS, scale=0.25)
+    assert worst(found, expected, value) <= SAME
+    assert np.abs(found[:, 3] - value.mean(axis=1)).max() < 0.02

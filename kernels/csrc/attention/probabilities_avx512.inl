@@ -5,13 +5,12 @@ alignas(64) const int16_t kPowers[32] = {
     32767, 32065, 31378, 30706, 30048, 29404, 28774, 28158, 27554, 26964, 26386, 25821, 25268, 24726, 24196, 23678,
     23170, 22674, 22188, 21713, 21247, 20792, 20347, 19911, 19484, 19066, 18658, 18258, 17867, 17484, 17109, 16743};
 
-// 2^-(|y| / 256) in 15 bits for each 16-bit y; 0 for the smallest one, which stands for a number that is too large.
+// 2^-(y / 256) in 15 bits for each 16-bit y; 0 for the smallest one, which stands for a number that is too large.
 //
 // The five bits behind the point look up a power, the last three correct it: 2^-(r / 256) is about 1 - r ln 2 / 256. The
 // largest relative error is 3e-4, a tenth of the step of the probabilities.
 inline __m512i powers(__m512i y) {
     const __m512i table = _mm512_load_si512(kPowers);
-    y = _mm512_abs_epi16(y);  // where scores are so large that the largest is not quite itself; the smallest y stays
     const __m512i coarse = _mm512_permutexvar_epi16(_mm512_srli_epi16(y, 3), table);
     const __m512i rest = _mm512_and_si512(y, _mm512_set1_epi16(7));
     const __m512i part = _mm512_mullo_epi16(rest, _mm512_set1_epi16(89));  // ln 2 / 256, in 15 bits
@@ -28,11 +27,12 @@ __attribute__((noinline)) void probabilities_of_block(int64_t keys, const Floats
         const float* scores = tile.scores + v * Vector::kLanes;
         int32_t* packed = tile.probabilities + v * Vector::kLanes;
         const Floats scale = Vector::mul(Vector::load(tile.scale + v * Vector::kLanes), Vector::all(256.0f));
-        const Floats top = Vector::mul(largest[v], scale);
-        // How far a key's score lies below the largest, in 256ths of a power of two. What does not fit into 16 bits, as
-        // the score of no key, becomes the smallest integer.
+        // How far a key's score lies below the largest, in 256ths of a power of two; the smallest integer where that does
+        // not fit, and for no key. First the difference, then the scale: so the largest is 0 below itself.
         const auto below = [&](int64_t j) {
-            return _mm512_cvtps_epi32(_mm512_fnmadd_ps(Vector::load(scores + j * kQueries), scale, top));
+            if (j >= keys) return _mm512_set1_epi32(std::numeric_limits<int32_t>::min());
+            const Floats difference = Vector::sub(largest[v], Vector::load(scores + j * kQueries));
+            return _mm512_cvtps_epi32(Vector::mul(difference, scale));
         };
         __m512i sum = _mm512_setzero_si512();
         for (int64_t j = 0; j < round_up(keys, kTile); j += Vector::kGroup) {
