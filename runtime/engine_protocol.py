@@ -41,8 +41,8 @@ class EngineOptions:
         prepack: Whether weights are copied into the layout that the processor reads fastest. Steps
             of several tokens are faster then, but the weights are in memory twice. False runs them
             from the mapped file. None: copy those of a graph whose data is small.
-        step_kernel: Whether short steps on a CPU may run on our own kernel, which has a copy of the
-            decoder's weights; it is not used where weights are not copied (`prepack`).
+        step_kernel: Whether the decoder's steps on a CPU may run on our own kernel; it is not used
+            where weights are not copied (`prepack`).
         encoder_kernel: Whether an INT8 encoder's layers on a CPU may run on our own kernel.
         rows: Cells or beams that will be written at the same time; a plan must be built for them.
         capacity: Cache positions that a text will need; a plan must be built for them.

@@ -1,7 +1,7 @@
 """The step of a decoder on the CPU: one native call, on threads of its own.
 
 One decision: the numbers of a row depend neither on the other rows nor on the number of threads. So
-a step of more rows than the library takes at once is run in several, to the same bits.
+a step of many rows is run in several, to the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder
-from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.matrix import Matrix
 from c2t.kernels.linears.pack import (
     MAX_INPUTS,
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
     Int64 = NDArray[np.int64]
 
-MAX_ROWS = 32  # C2T_STEP_ROWS
+# Rows of one native call. More would need more memory, and are no faster.
+MAX_ROWS = 512
 
 
 class _LayerStruct(ctypes.Structure):
@@ -178,6 +178,12 @@ class PackedDecoder:
         )
 
     @property
+    def is_int8(self) -> bool:
+        """Whether any linear is in int8."""
+        packed = (kept for kept in self._kept if isinstance(kept, PackedLinear))
+        return any(linear.panels.dtype == np.int8 for linear in packed)
+
+    @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
         return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
@@ -256,7 +262,6 @@ class CpuDecoderStep:
             first: Batch row of the cache that is the first of the B.
 
         Raises:
-            KernelError: The logits of one token are asked for many times.
             ValueError: An array is not contiguous.
             MemoryError: The library ran out of memory.
         """
@@ -275,9 +280,6 @@ class CpuDecoderStep:
         for begin in range(0, len(rows), MAX_ROWS):
             end = min(begin + MAX_ROWS, len(rows))
             (chosen,) = np.nonzero((wanted >= begin) & (wanted < end))
-            if len(chosen) > MAX_ROWS:
-                problem = f"{len(chosen)} logit rows of {end - begin} rows"
-                raise KernelError(problem, hint="ask for the logits of a token once")
             # Those of a part lie together, unless logit rows are out of order.
             together = len(chosen) == 0 or chosen[-1] - chosen[0] == len(chosen) - 1
             place = slice(chosen[0], chosen[-1] + 1) if together and len(chosen) else chosen

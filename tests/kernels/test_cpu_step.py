@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from step_decoders import POSITIONS, random_decoder
+from step_decoders import random_decoder
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.decoder_step.cpu import (
@@ -290,17 +290,18 @@ def test_a_matrix_that_does_not_fit_is_refused() -> None:
         PackedDecoder(KERNELS, ODD, decoder)
 
 
-def test_the_logits_of_one_token_many_times_are_refused() -> None:
+def test_the_logits_of_one_token_may_be_asked_for_many_times() -> None:
     run = Run(ODD, "float32")
-    with pytest.raises(KernelError, match="33 logit rows of 1 rows"):
-        run(drawn(ODD, 1, 1), [0], np.zeros((1, 33), np.int64))
+    embeds = drawn(ODD, 1, 2)
+    once = run(embeds, [0])
+    rows = np.array([[1, 0, 1, *[0] * 30]])
+    np.testing.assert_array_equal(run(embeds, [0], rows), once[:, rows[0]])
 
 
-def test_arrays_that_are_not_contiguous_are_refused() -> None:
-    run = Run(ODD, "float32")
-    with pytest.raises(ValueError, match="not contiguous"):
-        run(drawn(ODD, 1, 8)[:, ::2], [0])
-
-
-def test_positions_are_those_of_the_tables() -> None:
-    assert Run(ODD, "float32").packed.positions == POSITIONS
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_only_the_last_token_s_logits_are_those_of_all(precision: str) -> None:
+    """Behind the last attention, rows whose logits nobody wants are left out."""
+    run = Run(sizes(), precision)
+    embeds = drawn(sizes(), 2, 20)
+    everything = run(embeds, [0, 0])
+    np.testing.assert_array_equal(run(embeds, [0, 0], np.full((2, 1), 19)), everything[:, 19:])

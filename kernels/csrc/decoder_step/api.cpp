@@ -10,6 +10,7 @@ namespace {
 
 // Bytes of weights, times rows, that are worth another thread: a barrier costs about a microsecond.
 constexpr int64_t kBytesPerThread = 1 << 19;
+constexpr int64_t kUsualRows = 32;  // threads that a step of so many rows has no work for are not started
 
 int64_t bytes_of(const c2t_linear& l) { return l.inputs * l.columns * (l.type == C2T_F32 ? 4 : 1); }
 
@@ -73,8 +74,10 @@ int32_t c2t_step_run(c2t_step* step, const c2t_step_args* args) {
     const auto turn = step->team.turn();
     Team* team = nullptr;
     try {
-        team = &step->team.team(static_cast<int32_t>(std::min<int64_t>(step->wanted, step->threads_for(kStepRows))));
-        for (const auto& own : step->scratch) own->reserve(step->decoder, args->capacity);
+        team = &step->team.team(static_cast<int32_t>(std::min<int64_t>(step->wanted, step->threads_for(kUsualRows))));
+        const int64_t rows = std::max(args->rows, args->logit_count);
+        step->activations.reserve(rows);
+        for (const auto& own : step->scratch) own->reserve(step->decoder, rows, args->capacity);
     } catch (const std::bad_alloc&) {
         return 1;
     }

@@ -7,8 +7,6 @@
 extern "C" {
 #endif
 
-enum { C2T_STEP_ROWS = 32 };  // most rows (tokens) of a step
-
 struct c2t_step_layer {
     const float* attention_norm;  // [D]
     const float* mlp_norm;        // [D]
@@ -33,7 +31,7 @@ struct c2t_step_args {
     const int64_t* logit_rows;   // [logit_count]: rows whose logits are wanted
     float* cache;                // [layers, 2, B, kv_heads, C, head_size]
     float* logits;               // [logit_count, V]; all NaN where a row's numbers are not finite
-    int64_t rows, logit_count, batch, capacity;  // at most C2T_STEP_ROWS rows and as many logits; B, C
+    int64_t rows, logit_count, batch, capacity;  // B, C
 };
 
 typedef struct c2t_step c2t_step;

@@ -15,14 +15,15 @@ public:
         : d_(*job.decoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]) {}
 
     void run() {
-        rows([&](int64_t row) {
-            std::memcpy(x(row), a_.embeds + row * d_.hidden_size, static_cast<size_t>(d_.hidden_size) * sizeof(float));
+        rows(a_.rows, [&](int64_t row) {
+            copy(a_.embeds + row * d_.hidden_size, x(row));
         });
         for (int64_t i = 0; i < d_.layer_count; ++i) layer(d_.layers[i], i);
         const Inputs hidden = hidden_of(d_.lm_head);
         pieces(a_.logit_count, [&](int64_t row, int64_t) {
-            const float mean = normalised(x(a_.logit_rows[row]), d_.norm, hidden, row);
-            s_.finite[row] = std::isfinite(mean);
+            const float* const from = d_.layer_count ? wanted(row) : x(a_.logit_rows[row]);
+            const float mean = normalised(from, d_.norm, hidden, row);
+            s_.finite.get()[row] = std::isfinite(mean);
         });
         panels(hidden, a_.logit_count, (d_.vocabulary_size + kPanelColumns - 1) / kPanelColumns,
                [&](int64_t panel, const float* values) { write_logits(panel, values); });
@@ -31,28 +32,40 @@ public:
 private:
     void layer(const c2t_step_layer& l, int64_t index) {
         const int64_t hidden_panels = s_.x_stride / kPanelColumns, all = a_.rows;
+        // Behind the last attention only rows go on whose logits are wanted.
+        const bool last = index + 1 == d_.layer_count;
+        const int64_t going_on = last ? a_.logit_count : all;
+        const auto row_of = [&](int64_t i) { return last ? a_.logit_rows[i] : i; };
+        const auto residual = [&](int64_t i) { return last ? wanted(i) : x(i); };
         const Inputs attention_in = hidden_of(l.qkv), mlp_in = hidden_of(l.gate_up);
         const Inputs context{&l.output, s_.context.get(), s_.context_stride};
         const Inputs gate{&l.down, s_.gated.get(), s_.gated_stride};
-        rows([&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
+        const auto add_to_rows = [&](int64_t panel, const float* values) {
+            for (int64_t i = 0; i < going_on; ++i) add_to(residual(i) + panel * kPanelColumns, values + i * kPanelColumns);
+        };
+        rows(all, [&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
         panels(attention_in, all, s_.qkv_stride / kPanelColumns, [&](int64_t panel, const float* values) {
             for (int64_t row = 0; row < all; ++row)
                 std::memcpy(qkv(row) + panel * kPanelColumns, values + row * kPanelColumns, kPanelColumns * sizeof(float));
         });
-        rows([&](int64_t row) { rotate_and_keep(row, index); });
-        pieces(d_.kv_heads * all, [&](int64_t piece, int64_t) { attend_row(piece % all, piece / all, index, context); });
-        panels(context, all, hidden_panels, [&](int64_t panel, const float* values) { add_to_x(panel, values); });
-        rows([&](int64_t row) { normalised(x(row), l.mlp_norm, mlp_in, row); });
+        rows(all, [&](int64_t row) { rotate_and_keep(row, index); });
+        if (last) rows(going_on, [&](int64_t i) { copy(x(row_of(i)), wanted(i)); });
+        pieces(d_.kv_heads * going_on, [&](int64_t piece, int64_t) {
+            const int64_t i = piece % going_on;
+            attend_row(row_of(i), piece / going_on, index, context, i);
+        });
+        panels(context, going_on, hidden_panels, add_to_rows);
+        rows(going_on, [&](int64_t i) { normalised(residual(i), l.mlp_norm, mlp_in, i); });
         constexpr int64_t half = kPanelColumns / 2;
-        panels(mlp_in, all, (d_.intermediate_size + half - 1) / half, [&](int64_t panel, const float* values) {
+        panels(mlp_in, going_on, (d_.intermediate_size + half - 1) / half, [&](int64_t panel, const float* values) {
             const int64_t count = std::min(half, d_.intermediate_size - panel * half);
             float products[half];
-            for (int64_t row = 0; row < all; ++row) {
+            for (int64_t row = 0; row < going_on; ++row) {
                 gated(values + row * kPanelColumns, values + row * kPanelColumns + half, products);
                 gate.put(row, panel * half, count, products);
             }
         });
-        panels(gate, all, hidden_panels, [&](int64_t panel, const float* values) { add_to_x(panel, values); });
+        panels(gate, going_on, hidden_panels, add_to_rows);
     }
 
     // A phase: f(piece, the next piece or one behind the last) for the pieces that this thread gets.
@@ -65,8 +78,8 @@ private:
         team_.meet();
     }
 
-    template <class F> void rows(const F& f) {
-        pieces(a_.rows, [&](int64_t row, int64_t) { f(row); });
+    template <class F> void rows(int64_t count, const F& f) {
+        pieces(count, [&](int64_t row, int64_t) { f(row); });
     }
 
     // f(panel, values [rows][64]) for the panels of a linear.
@@ -79,6 +92,8 @@ private:
     }
 
     float* x(int64_t row) const { return s_.x.get() + row * s_.x_stride; }
+    // The residual stream behind the last attention, of a row whose logits are wanted.
+    float* wanted(int64_t i) const { return s_.wanted.get() + i * s_.x_stride; }
     float* qkv(int64_t row) const { return s_.qkv.get() + row * s_.qkv_stride; }
     Inputs hidden_of(const c2t_linear& l) const { return {&l, s_.hidden.get(), s_.x_stride}; }
 
@@ -112,20 +127,21 @@ private:
         }
     }
 
-    void attend_row(int64_t row, int64_t kv_head, int64_t layer, const Inputs& to) const {
+    // The attention of a row, written as row `place` of `to`.
+    void attend_row(int64_t row, int64_t kv_head, int64_t layer, const Inputs& to, int64_t place) const {
         const int64_t heads = d_.heads / d_.kv_heads, numbers = heads * d_.head_size;
         attend(qkv(row) + kv_head * numbers, heads, cached(layer, 0, row, kv_head), cached(layer, 1, row, kv_head),
                a_.cache_index[row] + 1, d_.head_size, own_.scores.get(), own_.score_stride, own_.divisors.get(),
                own_.attended.get());
-        to.put(row, kv_head * numbers, numbers, own_.attended.get());
+        to.put(place, kv_head * numbers, numbers, own_.attended.get());
     }
 
-    void add_to_x(int64_t panel, const float* values) const {
-        for (int64_t row = 0; row < a_.rows; ++row) {
-            float* const to = x(row) + panel * kPanelColumns;
-            for (int64_t i = 0; i < kPanelColumns; i += kLanes)
-                store(to + i, add(load(to + i), load(values + row * kPanelColumns + i)));
-        }
+    void copy(const float* from, float* to) const {
+        std::memcpy(to, from, static_cast<size_t>(d_.hidden_size) * sizeof(float));
+    }
+
+    static void add_to(float* to, const float* values) {
+        for (int64_t i = 0; i < kPanelColumns; i += kLanes) store(to + i, add(load(to + i), load(values + i)));
     }
 
     void write_logits(int64_t panel, const float* values) const {
@@ -133,7 +149,7 @@ private:
         for (int64_t row = 0; row < a_.logit_count; ++row) {
             float* const to = a_.logits + row * d_.vocabulary_size + first;
             // Quantised, what is not finite would look like a number.
-            if (s_.finite[row]) {
+            if (s_.finite.get()[row]) {
                 std::memcpy(to, values + row * kPanelColumns, static_cast<size_t>(count) * sizeof(float));
             } else {
                 std::fill(to, to + count, std::numeric_limits<float>::quiet_NaN());

@@ -1,1 +1,1 @@
-"""A bundle's graphs on the CPU: ONNX Runtime, and our kernel for short steps of the decoder."""
+"""A bundle's engines on the CPU: our kernels, and ONNX Runtime where they cannot run a graph."""

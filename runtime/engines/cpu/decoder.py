@@ -1,4 +1,4 @@
-"""The decoder on ONNX Runtime, CPU: KV buffers of our own, bound in place as past and present.
+"""The decoder on the CPU: KV buffers of our own, bound in place as past and present.
 
 One decision: the keys and values of all layers are one array [L,2,B,KV,C,head_size]. The batch rows
 of a layer are contiguous in it, so any range of them can be bound as a smaller batch without a
@@ -127,12 +127,12 @@ class OnnxRuntimeStep(HostStep):
 
 
 class StepKernel(Protocol):
-    """Our kernel of short steps."""
+    """Our kernel, which runs all steps."""
 
     def bind(
         self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
     ) -> HostStep:
-        """A step of that shape, on the kernel or on ONNX Runtime."""
+        """A step of that shape."""
         ...
 
     def clone(self) -> StepKernel:
@@ -165,8 +165,13 @@ class OnnxRuntimeDecoder:
         self.token_embedding = token_embedding
         self.embeds, self.logits = HostBuffer(), HostBuffer()
         self.multi_token_overhead = 0.0 if is_prepacked(path, options) else PACKING_COST
-        self.session = open_session(path, options)
-        self.kernel: StepKernel | None = None  # see `c2t.runtime.engines.cpu.kernel_step`
+        self.session: Any = open_session(path, options)
+        self.kernel: StepKernel | None = None
+
+    def use_kernel(self, kernel: StepKernel) -> None:
+        """Run all steps on a kernel from now on, and let the session go."""
+        self.kernel, self.session = kernel, None
+        self.multi_token_overhead = 0.0
 
     def clone(self) -> OnnxRuntimeDecoder:
         """The same session, which several threads may run, with buffers of its own."""

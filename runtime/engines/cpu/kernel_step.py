@@ -1,27 +1,27 @@
-"""Short steps of the decoder on our own kernel, and who runs which step.
+"""Steps of the decoder on our own kernel, in place of ONNX Runtime's session.
 
-One decision: a step is the kernel's up to 32 tokens of each cell before the first that wants
-logits; drafts behind that are the kernel's too. A longer prompt is ONNX Runtime's, which is mostly
-arithmetic, and without the draft behind it. So what runs a token does not depend on its draft or on
-other cells, and the kernel's numbers do not either: texts are the same whatever the batch and the
-draft. Both use the same cache.
+One decision: the kernel runs all steps or none, prompts too. So what runs a token does not depend
+on its draft or on other cells, and the kernel's numbers do not either: texts are the same whatever
+the batch and the draft. It is used only after it gave what ONNX Runtime gives; then the session is
+let go, so that the weights are in memory once.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2t.kernels.decoder_step.cpu import (
-    MAX_ROWS,
     CpuDecoderStep,
     PackedDecoder,
     sizes_problem,
     step_kernels,
 )
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.errors import KernelError
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.buffers import StepShape
@@ -36,7 +36,7 @@ from c2t.runtime.system.errors import C2TError, EngineError
 # move an activation by a whole step, which then spreads: most tokens do not differ by a bit, some
 # by several percent. A kernel that is wrong differs far more.
 FLOAT_TOLERANCES, INT8_TOLERANCES = (1e-4, 1e-4), (0.1, 0.5)
-CHECKED_TOKENS = (1, 5, MAX_ROWS + 1)  # the last one takes two parts
+CHECKED_TOKENS = (1, 5, 33)  # of steps one behind the other, which ONNX Runtime runs as one
 
 
 class KernelStep(HostStep):
@@ -55,73 +55,34 @@ class KernelStep(HostStep):
         self._first = shape[0]
 
     def run_embedded(self) -> None:
-        """See `HostStep.run_embedded`."""
-        self.run_from(0, 0)
-
-    def run_from(self, token: int, logit_row: int) -> None:
-        """Run the tokens from `token` on, for the logit rows from `logit_row` on.
+        """See `HostStep.run_embedded`.
 
         Raises:
             EngineError: A position or a logit row that there is not, or no memory.
         """
-        part = slice(token, None)
-        positions, logit_rows = self.position_ids[:, part], self.logit_rows[:, logit_row:] - token
         tokens, capacity = self.tokens, self._cache.shape[4]
         for what, numbers, least, end in (
-            ("position", positions, 0, self._kernel.packed.positions),
+            ("position", self.position_ids, 0, self._kernel.packed.positions),
             ("cache position", self.write_index, 0, capacity - tokens + 1),
-            ("logit row", logit_rows, 0, tokens - token),
+            ("logit row", self.logit_rows, 0, tokens),
         ):
             if numbers.size and not (numbers.min() >= least and numbers.max() < end):
                 problem = f"a step of {tokens} tokens has a {what} outside {least} to {end - 1}"
                 raise EngineError(problem, hint=RUN_HINT)
         try:
             self._kernel.run(
-                self.inputs_embeds[:, part],
+                self.inputs_embeds,
                 self._cache,
-                self.logits[:, logit_row:],
-                positions=positions,
-                write_index=self.write_index + token,
-                logit_rows=logit_rows,
+                self.logits,
+                positions=self.position_ids,
+                write_index=self.write_index,
+                logit_rows=self.logit_rows,
                 first=self._first,
             )
-        except (MemoryError, KernelError) as error:
+        except MemoryError as error:
             batch = len(self.write_index)
             problem = f"decoder failed on {batch} x {tokens} tokens: {error}"
             raise EngineError(problem, hint=RUN_HINT) from error
-
-
-class PromptedStep(KernelStep):
-    """A prompt of one cell, which ONNX Runtime runs, and a draft behind it."""
-
-    def __init__(
-        self,
-        kernel: CpuDecoderStep,
-        decoder: OnnxRuntimeDecoder,
-        cache: OnnxRuntimeCache,
-        shape: StepShape,
-    ) -> None:
-        super().__init__(kernel, decoder, cache, shape)
-        first, end, tokens, logit_rows = shape
-        self._prompt_tokens = tokens - logit_rows + 1
-        self._prompt = OnnxRuntimeStep(decoder, cache, (first, end, self._prompt_tokens, 1))
-
-    def run_embedded(self) -> None:
-        """See `HostStep.run_embedded`.
-
-        Raises:
-            EngineError: Other logits are wanted than those of the last tokens.
-        """
-        count = self._prompt_tokens
-        if not np.array_equal(self.logit_rows[0], np.arange(count - 1, self.tokens)):
-            problem = f"logits of other tokens than the last {self.logit_rows.size} of a prompt"
-            raise EngineError(problem, hint=RUN_HINT)
-        prompt = self._prompt
-        prompt.position_ids[:] = self.position_ids[:, :count]
-        prompt.write_index[:] = self.write_index
-        prompt.logit_rows[:] = count - 1
-        prompt.run_embedded()  # its embeddings and logits are the first of this step's
-        self.run_from(count, 1)
 
 
 class KernelSteps:
@@ -134,59 +95,66 @@ class KernelSteps:
         self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
     ) -> HostStep:
         """See `StepKernel.bind`."""
-        first, end, tokens, logit_rows = shape
-        if tokens - logit_rows < MAX_ROWS:
-            return KernelStep(self._kernel, decoder, cache, shape)
-        if logit_rows > 1 and end - first == 1:
-            return PromptedStep(self._kernel, decoder, cache, shape)
-        return OnnxRuntimeStep(decoder, cache, shape)
+        return KernelStep(self._kernel, decoder, cache, shape)
 
     def clone(self) -> KernelSteps:
         """See `StepKernel.clone`."""
         return KernelSteps(self._kernel.clone())
 
 
-def with_step_kernel(
-    decoder: OnnxRuntimeDecoder, path: Path, sizes: Decoder, options: EngineOptions
-) -> str:
-    """Give a decoder our kernel for its short steps, where the kernel can run them.
+def open_decoder(
+    path: Path, sizes: Decoder, token_embedding: NDArray[Any], options: EngineOptions
+) -> tuple[OnnxRuntimeDecoder, str]:
+    """Open a decoder on our kernel, or with ONNX Runtime where the kernel cannot run it.
 
     Args:
-        decoder: Opened by ONNX Runtime; changed in place.
         path: Its graph.
         sizes: Of the bundle's manifest.
-        options: How it was opened.
+        token_embedding: Text token rows [V,D], indexed by rows only; any float dtype.
+        options: How to open it.
 
     Returns:
-        Who runs its short steps, in words for the engine's label; "" where none was wanted.
+        The decoder, and who runs its steps, in words for the engine's label; "" where no kernel was
+        wanted.
 
     Raises:
-        EngineError: ONNX Runtime cannot run a step of this decoder.
+        EngineError: ONNX Runtime cannot open the graph, or run a step of it.
     """
+    kernel, said = _open_kernel(path, sizes, options)
+    if kernel is not None:
+        # The session is for the comparison only: its weights need not be copied for that.
+        mapped = replace(options, prepack=False)
+        decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, mapped)
+        if not (problem := _disagreement(kernel, decoder)):
+            decoder.use_kernel(KernelSteps(kernel))
+            return decoder, said
+        kernel.close()
+        said = f"steps without our kernel: {problem}"
+    return OnnxRuntimeDecoder(path, sizes, token_embedding, options), said
+
+
+def _open_kernel(
+    path: Path, sizes: Decoder, options: EngineOptions
+) -> tuple[CpuDecoderStep | None, str]:
+    """Our kernel with a decoder's weights, or None; and in words what will run, or why not."""
     if not options.step_kernel:
-        return ""
+        return None, ""
     if not is_prepacked(path, options):
-        return "short steps without our kernel: weights are not copied"
+        return None, "steps without our kernel: weights are not copied"
     kernels = step_kernels()
     if kernels is None:
-        return "short steps without our kernel: there is none for this processor"
+        return None, "steps without our kernel: there is none for this processor"
     try:
         known = recognise_decoder(path)
         if problem := _differences(known.sizes, sizes) or sizes_problem(known.sizes):
-            return f"short steps without our kernel: {problem}"
+            return None, f"steps without our kernel: {problem}"
         packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
         kernel = CpuDecoderStep(packed, threads=options.threads, spin=options.spin)
     except MemoryError:
-        return "short steps without our kernel: no memory for its copy of the weights"
+        return None, "steps without our kernel: no memory for its copy of the weights"
     except C2TError as error:
-        return f"short steps without our kernel: {error.problem}"
-    tolerances = INT8_TOLERANCES if known.quantised else FLOAT_TOLERANCES
-    if problem := _disagreement(kernel, decoder, tolerances):
-        kernel.close()
-        return f"short steps without our kernel: {problem}"
-
-    decoder.kernel = KernelSteps(kernel)
-    return "a short step is one kernel"
+        return None, f"steps without our kernel: {error.problem}"
+    return kernel, "every step is one kernel"
 
 
 def _differences(known: StepSizes, sizes: Decoder) -> str:
@@ -199,9 +167,7 @@ def _differences(known: StepSizes, sizes: Decoder) -> str:
     return ""
 
 
-def _disagreement(
-    kernel: CpuDecoderStep, decoder: OnnxRuntimeDecoder, tolerances: tuple[float, float]
-) -> str:
+def _disagreement(kernel: CpuDecoderStep, decoder: OnnxRuntimeDecoder) -> str:
     """How the kernel differs from ONNX Runtime on this machine; "" where it does not.
 
     Raises:
@@ -209,24 +175,18 @@ def _disagreement(
     """
     draw = np.random.default_rng(0)
     longest = min(kernel.packed.positions, sum(CHECKED_TOKENS))
-    rows = draw.integers(0, len(decoder.token_embedding), longest)
+    token_ids = draw.integers(0, len(decoder.token_embedding), longest)
     caches = decoder.new_cache(1, longest), decoder.new_cache(1, longest)
-    differences: list[float] = []
-    for tokens in CHECKED_TOKENS:
-        at = len(differences)
-        count = min(tokens, longest - at)
-        if not count:
-            break
-        shape = (0, 1, count, count)
-        theirs, ours = (
-            _logits(step, rows[at : at + count], at)
-            for step in (
-                OnnxRuntimeStep(decoder, caches[0], shape),
-                KernelStep(kernel, decoder, caches[1], shape),
-            )
-        )
-        norms = np.linalg.norm(theirs, axis=1)
-        differences += (np.linalg.norm(ours - theirs, axis=1) / norms).tolist()
+    shape = (0, 1, longest, longest)
+    theirs = _logits(OnnxRuntimeStep(decoder, caches[0], shape), token_ids, 0)
+    parts = list[Float32]()
+    for tokens, at in zip(CHECKED_TOKENS, np.cumsum((0, *CHECKED_TOKENS)).tolist(), strict=False):
+        if count := min(tokens, longest - at):
+            step = KernelStep(kernel, decoder, caches[1], (0, 1, count, count))
+            parts.append(_logits(step, token_ids[at : at + count], at))
+    differences = np.linalg.norm(np.concatenate(parts) - theirs, axis=1)
+    differences /= np.linalg.norm(theirs, axis=1)
+    tolerances = INT8_TOLERANCES if kernel.packed.is_int8 else FLOAT_TOLERANCES
     for found, most, which in zip(
         (np.median(differences), np.max(differences)), tolerances, ("median", "worst"), strict=True
     ):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
 from c2t.runtime.engines.cpu.kernel_encoder import KernelLayers, disagreement, open_kernel
-from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
+from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.engines.cpu.session import describe_settings
 from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.system.timing import StageClock
@@ -37,8 +36,7 @@ def open_engines(
         encoder, said = _open_encoder(bundle, options, clock)
         settings |= said
     path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
-    decoder = OnnxRuntimeDecoder(path, sizes, bundle.token_embedding, options)
-    steps = with_step_kernel(decoder, path, sizes, options)
+    decoder, steps = open_decoder(path, sizes, bundle.token_embedding, options)
     if steps:
         settings["steps"] = steps
     return Engines(name="onnxruntime-cpu", encoder=encoder, decoder=decoder, settings=settings)

@@ -8,8 +8,7 @@ from tiny_data import DECODER_PROMPT, TinyDecoder, random_vectors, tiny_decoder
 
 from c2t.kernels.decoder_step.cpu import step_kernels
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
+from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.generation.bundle_prompts import vector_prompts
 from c2t.runtime.generation.candidate_trie import CandidateTrie
 from c2t.runtime.generation.scoring import CandidateScorer
@@ -29,12 +28,10 @@ def paths(count: int = 30, seed: int = 0) -> list[tuple[int, ...]]:
 def with_kernel() -> TinyDecoder:
     tiny = tiny_decoder()
     options = EngineOptions(threads=1)
-    engine = OnnxRuntimeDecoder(tiny.path, tiny.engine.sizes, tiny.table, options)
     if step_kernels() is None:
         pytest.skip("no step of ours runs here")
-    assert (
-        with_step_kernel(engine, tiny.path, engine.sizes, options) == "a short step is one kernel"
-    )
+    engine, steps = open_decoder(tiny.path, tiny.engine.sizes, tiny.table, options)
+    assert steps == "every step is one kernel"
     return TinyDecoder(tiny.name, tiny.path, engine, tiny.table, tiny.prompt)
 
 
