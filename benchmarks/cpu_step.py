@@ -1,4 +1,4 @@
-"""A short step of the decoder at Llama-3.2-1B sizes, INT8: our kernel beside ONNX Runtime.
+"""Steps and prompts of the decoder at Llama-3.2-1B sizes, INT8: our kernel beside ONNX Runtime.
 
 Random weights with scales that are not calibrated: what is timed does not depend on their values.
 About 9 GB of memory.
@@ -33,7 +33,7 @@ from c2t.runtime.bundle.manifest import Decoder, TensorReference
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.engine_protocol import NO_TOKEN, EngineOptions, Float32
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
-from c2t.runtime.engines.cpu.kernel_step import with_step_kernel
+from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.engines.known_decoder.recognise import KnownDecoder, recognise_decoder
 
 SEED = 0
@@ -42,6 +42,7 @@ CELLS = 8
 # Tokens of a cell, and cells: one token, drafts of one cell, several cells.
 SHAPES = {"1": (1, 1), "4": (4, 1), "8": (8, 1), "16": (16, 1), "32": (32, 1)}
 SHAPES |= {"8 x 1": (1, CELLS), "8 x 4": (4, CELLS), "8 x 16": (16, CELLS)}
+SHAPES |= {"prompt": (CONTEXT, 1)}  # from the first cache position on
 SCALE = 0.05  # of every input: rows after a norm are about one
 
 
@@ -66,6 +67,7 @@ def main() -> None:
         target("16 tokens over one token (under 1.7)", 1 / steps["16_over_1"]["kernel"], 1 / 1.7),
         target("one token, times ONNX Runtime", steps["times_faster"]["1"], 1.4),
         target("16 tokens, times ONNX Runtime", steps["times_faster"]["16"], 1.7),
+        target("a prompt, times ONNX Runtime", steps["times_faster"]["prompt"], 1.0),
     ]
     finish(document, targets, options.output)
 
@@ -102,15 +104,13 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     # Rows about as large as those that the scales are for.
     draw = np.random.default_rng(SEED)
     table = draw.normal(size=(64, sizes.hidden_size)).astype(np.float32)
-    library = OnnxRuntimeDecoder(path, sizes, table, replace(engine, step_kernel=False))
-    kernel = OnnxRuntimeDecoder(path, sizes, table, engine)
-    kernel.session = library.session  # its weights are in memory once
     resident, since = status_bytes("VmRSS"), time.perf_counter()
-    said = with_step_kernel(kernel, path, sizes, engine)
+    kernel, said = open_decoder(path, sizes, table, engine)
     opening = {"seconds": time.perf_counter() - since, "resident_bytes": -resident}
     opening["resident_bytes"] += status_bytes("VmRSS")
-    if said != "a short step is one kernel":
+    if said != "every step is one kernel":
         raise SystemExit(said)
+    library = OnnxRuntimeDecoder(path, sizes, table, replace(engine, step_kernel=False))
     weights = path.with_name(f"{path.name}.data").stat().st_size
     probe = SpeedProbe(options.threads)
     runs: dict[str, Callable[[], Any]] = {"read": probe.read}
@@ -151,14 +151,15 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(decoder: OnnxRuntimeDecoder, cache: Any, rows: Float32) -> Any:
-    """Logits [B,T,V] of rows [B,T,D] behind `CONTEXT` cache positions."""
+    """Logits [B,R,V] of rows [B,T,D]: all behind `CONTEXT` cache positions, or a prompt's last."""
     cells, tokens, _ = rows.shape
-    step = decoder.bind(cache, (0, cells), tokens, tokens)
+    context, wanted = (0, 1) if tokens == CONTEXT else (CONTEXT, tokens)
+    step = decoder.bind(cache, (0, cells), tokens, wanted)
     step.token_ids[:] = NO_TOKEN
     step.inputs_embeds[:] = rows
-    step.position_ids[:] = np.arange(CONTEXT, CONTEXT + tokens)
-    step.write_index[:] = CONTEXT
-    step.logit_rows[:] = np.arange(tokens)
+    step.position_ids[:] = np.arange(context, context + tokens)
+    step.write_index[:] = context
+    step.logit_rows[:] = np.arange(tokens - wanted, tokens)
     return step.run()
 
 

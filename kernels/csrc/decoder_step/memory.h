@@ -64,7 +64,7 @@ struct StepJob {
     StepScratch* const* scratch;  // of each thread
 };
 
-// Phases of a step: between two of them all threads meet.
+// Phases of a step: each ends when all of its pieces are done.
 inline int64_t step_phases(const c2t_step_decoder& d) { return 8 * d.layer_count + 4; }
 
 #define C2T_DECLARE_STEP(isa) \

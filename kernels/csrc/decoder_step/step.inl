@@ -70,12 +70,7 @@ private:
 
     // A phase: f(piece, the next piece or one behind the last) for the pieces that this thread gets.
     template <class F> void pieces(int64_t count, const F& f) {
-        const int64_t phase = phase_++;
-        for (int64_t piece = team_.claim(phase), next; piece < count; piece = next) {
-            next = team_.claim(phase);
-            f(piece, next);
-        }
-        team_.meet();
+        team_.pieces(phase_++, count, f);
     }
 
     template <class F> void rows(int64_t count, const F& f) {

@@ -34,9 +34,7 @@ public:
 private:
     // A phase: f(piece) for the pieces that this thread gets.
     template <class F> void pieces(int64_t count, const F& f) {
-        const int64_t phase = phase_++;
-        for (int64_t piece = team_.claim(phase); piece < count; piece = team_.claim(phase)) f(piece);
-        team_.meet();
+        team_.pieces(phase_++, count, [&](int64_t piece, int64_t) { f(piece); });
     }
 
     // f(cell, first row of it, count) for the tiles of the first `rows` rows of every cell.

@@ -70,7 +70,7 @@ struct EncoderJob {
     EncoderScratch* const* scratch;  // of each thread
 };
 
-// Phases of a run: between two of them all threads meet.
+// Phases of a run: each ends when all of its pieces are done.
 inline int64_t encoder_phases(const c2t_encoder& e) { return 3 * e.layer_count + 2; }
 
 #define C2T_DECLARE_ENCODER(isa) \

@@ -6,14 +6,12 @@
 
 namespace {
 
-// At a barrier a thread waits for another's last piece, some hundred microseconds at most; if it takes longer, the other
-// has lost its core, which sleeping may give back.
+// At the end of a phase a thread waits for another's last piece, some hundred microseconds at most; if it takes longer, the
+// other has lost its core, which sleeping may give back.
 constexpr int64_t kBarrierSpin = 300'000;
 // Between two steps Python chooses tokens and drafts.
 constexpr int64_t kIdleSpin = 300'000;
 constexpr int kPausesPerLook = 32;
-constexpr int kActiveBits = 8;
-static_assert(kMostThreads < 1 << kActiveBits, "the number of active threads must fit");
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -27,35 +25,49 @@ int64_t nanoseconds() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// What is known of a run: its number, how many threads may come (0: the team ends), whether they still may, and how many
+// helpers are in. In one integer, the last part lowest, so that one addition brings a helper in.
+struct Run {
+    static constexpr uint64_t kOpen = 1 << 16;
+    Run(uint32_t run_number, int32_t threads, bool may_come, int32_t helpers)
+        : number(run_number), active(threads), open(may_come), inside(helpers) {}
+    explicit Run(uint64_t packed)
+        : number(static_cast<uint32_t>(packed >> 32)), active(static_cast<int32_t>(packed >> 17 & 0x7fff)),
+          open((packed & kOpen) != 0), inside(static_cast<int32_t>(packed & 0xffff)) {}
+    uint64_t packed() const {
+        return static_cast<uint64_t>(number) << 32 | static_cast<uint64_t>(active) << 17 | (open ? kOpen : 0) |
+               static_cast<uint64_t>(inside);
+    }
+    uint32_t number;
+    int32_t active;
+    bool open;
+    int32_t inside;
+};
+static_assert(kMostThreads < 1 << 15, "the number of active threads must fit");
+
 }  // namespace
 
-void Signal::change(uint32_t number) {
-    // Either this thread sees who sleeps, or that one sees the new number: both are sequentially consistent.
-    number_.store(number, std::memory_order_seq_cst);
+bool Wakeup::spin(bool (*ready)(const void*), const void* argument, int64_t spin_nanoseconds) {
+    if (spin_nanoseconds <= 0) return false;
+    const int64_t end = nanoseconds() + spin_nanoseconds;
+    do {
+        for (int i = 0; i < kPausesPerLook; ++i) {
+            if (ready(argument)) return true;
+            pause();
+        }
+    } while (nanoseconds() < end);
+    return false;
+}
+
+void Wakeup::wake() {
+    // Either this thread sees who sleeps, or that one sees what has changed: both are sequentially consistent.
     if (sleeping_.load(std::memory_order_seq_cst) == 0) return;
     { const std::lock_guard<std::mutex> lock(mutex_); }
     changed_.notify_all();
 }
 
-void Signal::wait(uint32_t seen, int64_t spin_nanoseconds) {
-    if (now() != seen) return;
-    if (spin_nanoseconds > 0) {
-        const int64_t end = nanoseconds() + spin_nanoseconds;
-        do {
-            for (int i = 0; i < kPausesPerLook; ++i) {
-                if (now() != seen) return;
-                pause();
-            }
-        } while (nanoseconds() < end);
-    }
-    std::unique_lock<std::mutex> lock(mutex_);
-    sleeping_.fetch_add(1, std::memory_order_seq_cst);
-    changed_.wait(lock, [&] { return number_.load(std::memory_order_seq_cst) != seen; });
-    sleeping_.fetch_sub(1, std::memory_order_relaxed);
-}
-
 Team::Team(int32_t threads, int64_t phases, bool spin)
-    : claims_(static_cast<size_t>(phases)), idle_spin_(spin ? kIdleSpin : 0) {
+    : phases_(static_cast<size_t>(phases)), idle_spin_(spin ? kIdleSpin : 0) {
     helpers_.reserve(static_cast<size_t>(threads));
     try {
         for (int32_t i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
@@ -65,36 +77,50 @@ Team::Team(int32_t threads, int64_t phases, bool spin)
 }
 
 Team::~Team() {
-    started_.change(++runs_ << kActiveBits);
+    run_.store(Run{++runs_, 0, false, 0}.packed());
+    started_.wake();
     for (std::thread& helper : helpers_) helper.join();
 }
 
 void Team::run(void (*work)(void*, int32_t), void* context, int32_t active) {
-    for (Claims& claims : claims_) claims.next.store(0, std::memory_order_relaxed);
+    for (Phase& phase : phases_) {
+        phase.next.store(0, std::memory_order_relaxed);
+        phase.done.store(0, std::memory_order_relaxed);
+    }
     work_ = work;
     context_ = context;
     active_ = active;
-    if (active > 1) started_.change(++runs_ << kActiveBits | static_cast<uint32_t>(active));
+    if (active > 1) {
+        run_.store(Run{++runs_, active, true, 0}.packed());
+        started_.wake();
+    }
     work(context, 0);
+    if (active == 1) return;
+    // No helper may come in any more, and those that are in must have left the work behind.
+    run_.fetch_and(~Run::kOpen);
+    left_.wait([this] { return Run(run_.load()).inside == 0; }, kBarrierSpin);
 }
 
-void Team::meet() {
-    if (active_ == 1) return;
-    const uint32_t seen = met_.now();
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == active_ - 1) {
-        arrived_.store(0, std::memory_order_relaxed);
-        met_.change(seen + 1);
+void Team::finish(Phase& p, int64_t mine, int64_t count) {
+    if (mine && p.done.fetch_add(mine) + mine == count) {
+        finished_.wake();
     } else {
-        met_.wait(seen, kBarrierSpin);
+        finished_.wait([&] { return p.done.load() >= count; }, kBarrierSpin);
     }
 }
 
 void Team::help(int32_t thread) {
     for (uint32_t seen = 0;;) {
-        started_.wait(seen, idle_spin_);
-        seen = started_.now();
-        const auto active = static_cast<int32_t>(seen & ((1u << kActiveBits) - 1));
-        if (active == 0) return;
-        if (thread < active) work_(context_, thread);
+        started_.wait([&] { return Run(run_.load()).number != seen; }, idle_spin_);
+        uint64_t now = run_.load();
+        seen = Run(now).number;
+        if (Run(now).active == 0) return;
+        if (thread >= Run(now).active) continue;
+        bool in = false;
+        while (!in && Run(now).open && Run(now).number == seen) in = run_.compare_exchange_weak(now, now + 1);
+        if (!in) continue;
+        work_(context_, thread);
+        const Run before(run_.fetch_sub(1));
+        if (before.inside == 1 && !before.open) left_.wake();
     }
 }

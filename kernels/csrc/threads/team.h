@@ -1,7 +1,8 @@
-// Threads that run the phases of a step together, and meet at a barrier after each.
+// Threads that run the phases of a piece of work together.
 //
-// One decision: threads claim the pieces of a phase one by one, so that a core that is busy with something else takes
-// fewer. Who computes a piece does not change its numbers.
+// Two decisions. Threads claim the pieces of a phase one by one, so that a core that is busy with something else takes
+// fewer; who computes a piece does not change its numbers. And a phase ends when its pieces are done, not when all threads
+// have come: a thread that the system lets wait for a core, before it has claimed anything, holds nobody up.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -10,16 +11,23 @@
 #include <thread>
 #include <vector>
 
-// Waiting that spins for a while and then sleeps, for a number that another thread changes.
-class Signal {
+// Waiting that spins for a while and then sleeps.
+class Wakeup {
 public:
-    uint32_t now() const { return number_.load(std::memory_order_acquire); }
-    void change(uint32_t number);  // wakes all that sleep
-    // Wait until the number is no longer `seen`.
-    void wait(uint32_t seen, int64_t spin_nanoseconds);
+    // Wait until ready(), which reads what others change before they call wake(); with sequential consistency.
+    template <class Ready> void wait(const Ready& ready, int64_t spin_nanoseconds) {
+        if (ready() || spin(&Wakeup::call<Ready>, &ready, spin_nanoseconds)) return;
+        std::unique_lock<std::mutex> lock(mutex_);
+        sleeping_.fetch_add(1, std::memory_order_seq_cst);
+        changed_.wait(lock, ready);
+        sleeping_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    void wake();  // all that sleep
 
 private:
-    std::atomic<uint32_t> number_{0};
+    template <class Ready> static bool call(const void* ready) { return (*static_cast<const Ready*>(ready))(); }
+    static bool spin(bool (*ready)(const void*), const void* argument, int64_t nanoseconds);
+
     std::atomic<int32_t> sleeping_{0};
     std::mutex mutex_;
     std::condition_variable changed_;
@@ -38,29 +46,38 @@ public:
 
     int32_t size() const { return static_cast<int32_t>(helpers_.size()) + 1; }
 
-    // Run work(context, thread) on the first `active` threads, the caller's among them as thread 0. All of them must pass
-    // the same phases.
+    // Run work(context, thread) on the first `active` threads, the caller's among them as thread 0; those that get no core
+    // in time may not come. All of them must pass the same phases.
     void run(void (*work)(void*, int32_t), void* context, int32_t active);
 
-    // The next piece of a phase; may be more than there are.
-    int64_t claim(int64_t phase) { return claims_[static_cast<size_t>(phase)].next.fetch_add(1, std::memory_order_relaxed); }
-    // Wait until all active threads have come here.
-    void meet();
+    // f(piece, the next piece or one behind the last) for the pieces of a phase that this thread gets. Returns when all
+    // `count` are done.
+    template <class F> void pieces(int64_t phase, int64_t count, const F& f) {
+        Phase& p = phases_[static_cast<size_t>(phase)];
+        int64_t mine = 0;
+        for (int64_t piece = claim(p), next; piece < count; piece = next) {
+            next = claim(p);
+            f(piece, next);
+            ++mine;
+        }
+        if (active_ > 1) finish(p, mine, count);
+    }
 
 private:
-    struct alignas(64) Claims { std::atomic<int64_t> next{0}; };
+    struct alignas(64) Phase { std::atomic<int64_t> next{0}, done{0}; };
+    static int64_t claim(Phase& p) { return p.next.fetch_add(1, std::memory_order_relaxed); }
+    void finish(Phase& p, int64_t mine, int64_t count);
     void help(int32_t thread);
 
-    std::vector<Claims> claims_;
+    std::vector<Phase> phases_;
     std::vector<std::thread> helpers_;
     const int64_t idle_spin_;
     void (*work_)(void*, int32_t) = nullptr;
     void* context_ = nullptr;
     int32_t active_ = 1;
     uint32_t runs_ = 0;
-    alignas(64) std::atomic<int32_t> arrived_{0};
-    alignas(64) Signal met_;
-    // Number of the run and, in the lower bits, how many threads are active in it: a helper that is not must decide that
-    // by one look, for the next run may begin at any time. 0 active threads: the team ends.
-    alignas(64) Signal started_;
+    alignas(64) Wakeup finished_;  // a phase
+    // The run, see Run in team.cpp: all that a helper must know to decide by one look whether it comes in.
+    alignas(64) std::atomic<uint64_t> run_{0};
+    Wakeup started_, left_;
 };

@@ -95,7 +95,8 @@ def test_reads_the_same_from_safetensors_and_plain_files(tmp_path: Path) -> None
     for name in ("model.safetensors", "model.pt"):
         other = JointFolders(folders.geneformer, folders.text_model, tmp_path / name)
         loaded = outline_joint(options(other)).load()
-        assert torch.equal(loaded.model.embed_cells(tokens), model.embed_cells(tokens))
+        # Where a weight lies in memory changes the order of PyTorch's sums.
+        torch.testing.assert_close(loaded.model.embed_cells(tokens), model.embed_cells(tokens))
 
 
 def changed(folders: JointFolders, state: dict[str, torch.Tensor]) -> JointFolders:
