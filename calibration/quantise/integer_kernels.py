@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from c2t.calibration.results.calibration import KernelReport
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.session import ChangedGraph, open_session
+from c2t.runtime.engines.cpu.session import open_session
 
 INTEGER_KERNELS = frozenset({"MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "MatMulInteger"})
 BLOCK_KERNELS = frozenset({"MatMulNBits"})
@@ -34,7 +33,7 @@ def profile_kernels(
         inputs: The graph's inputs by name.
         linears: Names of the quantised linears.
     """
-    operators = {event.node: event.operator for event in _run(path, inputs)}
+    operators = _run(path, inputs)
     kernels = {name: operators.get(name, "none") for name in linears}
     return KernelReport(
         graph=path.name,
@@ -48,56 +47,15 @@ def profile_kernels(
     )
 
 
-def operator_seconds(
-    path: Path,
-    inputs: Mapping[str, NDArray[Any]],
-    threads: int | None = None,
-    *,
-    changed: ChangedGraph | None = None,
-) -> dict[str, float]:
-    """Seconds of a run by operator, the longest first.
-
-    Args:
-        path: The graph file.
-        inputs: The graph's inputs by name.
-        threads: Threads of the run; None: all cores.
-        changed: What to open in place of the graph file.
-    """
-    # The second of two runs counts: the first one also allocates.
-    events = _run(path, inputs, runs=2, threads=threads, changed=changed)
-    last = {event.node: event for event in events}
-    seconds: dict[str, float] = {}
-    for event in last.values():
-        seconds[event.operator] = seconds.get(event.operator, 0.0) + event.seconds
-    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
-
-
-@dataclass(frozen=True)
-class _KernelEvent:
-    """A run of one node; a fused node has the name of its linear."""
-
-    node: str
-    operator: str
-    seconds: float
-
-
-def _run(
-    path: Path,
-    inputs: Mapping[str, NDArray[Any]],
-    *,
-    runs: int = 1,
-    threads: int | None = None,
-    changed: ChangedGraph | None = None,
-) -> list[_KernelEvent]:
-    options = EngineOptions(threads=threads, prepack=True)
+def _run(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """The operator of each node that ran; a fused node has the name of its linear."""
     with TemporaryDirectory() as folder:
-        session = open_session(path, options, profile=Path(folder) / "run", changed=changed)
-        for _ in range(runs):
-            session.run(None, dict(inputs))
+        session = open_session(path, EngineOptions(prepack=True), profile=Path(folder) / "run")
+        session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     end = "_kernel_time"
-    return [
-        _KernelEvent(event["name"].removesuffix(end), event["args"]["op_name"], event["dur"] / 1e6)
+    return {
+        event["name"].removesuffix(end): event["args"]["op_name"]
         for event in events
         if event.get("cat") == "Node" and event["name"].endswith(end)
-    ]
+    }
