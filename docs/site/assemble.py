@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from figures import FigureError, fill_figures
+from figures import FigureError, checked
 from links import DOCS, DOCUMENTS, ROOT, LinkError, site_links
 from reference_api import api_pages
 from reference_commands import command_pages
@@ -22,7 +22,7 @@ def assemble(folder: Path) -> None:
     """Write all sources of the site into an empty folder.
 
     Raises:
-        FigureError: A page names a figure that no benchmark has written.
+        FigureError: A figure of a page is not the one that a benchmark has written.
         LinkError: A page links to what is not there.
     """
     for path in sorted(DOCS.rglob("*")):
@@ -67,7 +67,7 @@ def _pages_there(text: str, folder: Path) -> str:
 def _write(target: Path, text: str, source: str, folder: Path) -> None:
     page = target.relative_to(folder).as_posix()
     try:
-        text = site_links(fill_figures(text), source, page)
+        text = site_links(checked(text), source, page)
     except (FigureError, LinkError) as error:
         error.add_note(f"in {source}")
         raise

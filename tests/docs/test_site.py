@@ -27,6 +27,10 @@ def _scripts() -> Iterator[None]:
     sys.path.remove(str(SITE))
 
 
+def read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def read(path: Path) -> Any:
     return msgspec.json.decode(path.read_bytes())
 
@@ -138,14 +142,27 @@ def test_every_metric_is_on_a_page() -> None:
 
 
 def test_figures_come_from_results() -> None:
-    from figures import FigureError, fill_figures
+    from figures import FigureError, checked, current
 
-    line = "{{ demo_describe.json drafts/cells | n }} cells"
-    assert fill_figures(line) == "2,117 cells"
-    assert fill_figures("{{ int8_1b.json bytes/int8 | GB 2 }}") == "1.35 GB"
+    old = "all <!--=demo_describe.json drafts/cells as n-->1<!--/--> cells"
+    assert checked(current(old)) == "all 2,117 cells"
+    with pytest.raises(FigureError, match=r"is 2,117, and the page has '1': run"):
+        checked(old)
+    assert checked("of <!--=int8_1b.json bytes/int8 as GB 2-->1.35 GB<!--/-->") == "of 1.35 GB"
     for wrong in ("nothing.json a", "int8_1b.json bytes/int2", "int8_1b.json versions/c2t"):
         with pytest.raises(FigureError):
-            fill_figures(f"{{{{ {wrong} | n }}}}")
+            current(f"a <!--={wrong} as n-->1<!--/-->")
+    with pytest.raises(FigureError, match="begins with a figure"):
+        current("a\n<!--=int8_1b.json bytes/int8 as GB 2-->1.35 GB<!--/-->")
+    with pytest.raises(FigureError, match="is not written as"):
+        current("a <!--=int8_1b.json bytes/int8 | GB 2-->1.35 GB<!--/-->")
+
+
+def test_pages_have_the_figures_of_the_results() -> None:
+    from figures import checked, pages
+
+    changed = {path.name for path in pages() if checked(read_text(path)) != read_text(path)}
+    assert {"benchmarks.md", "int8.md", "service.md", "confidence.md"} <= changed
 
 
 def test_links_lead_somewhere() -> None:
