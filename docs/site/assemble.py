@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 from figures import FigureError, checked
-from links import DOCS, DOCUMENTS, ROOT, LinkError, site_links
+from links import DOCS, DOCUMENTS, ROOT, LinkError, site_links, toctree
 from reference_api import api_pages
 from reference_commands import command_pages
 from reference_formats import format_pages, schema_files
@@ -40,7 +39,7 @@ def assemble(folder: Path) -> None:
             _write(folder / page, (ROOT / source).read_text(encoding="utf-8"), source, folder)
     for index in folder.rglob("index.md"):
         text = index.read_text(encoding="utf-8")
-        index.write_text(_pages_there(text, index.parent), encoding="utf-8")
+        index.write_text(toctree(text), encoding="utf-8")
     made = (
         command_pages()
         | api_pages()
@@ -53,15 +52,6 @@ def assemble(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-
-
-def _pages_there(text: str, folder: Path) -> str:
-    """A list of pages: of those behind a "?", the ones that are there."""
-
-    def line(found: re.Match[str]) -> str:
-        return f"{found[1]}\n" if (folder / f"{found[1]}.md").exists() else ""
-
-    return re.sub(r"^\?(.*)\n", line, text, flags=re.MULTILINE)
 
 
 def _write(target: Path, text: str, source: str, folder: Path) -> None:

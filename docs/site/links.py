@@ -1,7 +1,8 @@
-"""Links of pages: those to pages of the site stay, those to other files become words.
+"""Links of pages: as committed they lead to files of the repository, in the site to its pages.
 
-One decision: who reads the site has no checkout beside it. So a link to a source file says where
-that file lies, and a link to nothing ends the build.
+Two decisions. Who reads a page on a forge has no site: every link leads to a file that is there,
+for a page made from the code to that code. Who reads the site has no checkout: a link to any other
+file says where it lies. A link to nothing ends the build.
 """
 
 from __future__ import annotations
@@ -22,12 +23,45 @@ DOCUMENTS = {
     "examples/demo/README.md": "explanation/demo-model.md",
     "examples/scale_out/README.md": "how-to/scale-out.md",
 }
+# Pages that are made from the code, by the file that says the same to who has no site.
+MADE_FROM = {
+    "__init__.py": "reference/python/c2t.md",
+    "calibration/results/calibration.py": "reference/formats/calibration.md",
+    "cli.py": "reference/commands/index.md",
+    "docs/site/reference_formats.py": "reference/formats/index.md",
+    "docs/site/reference_messages.py": "reference/messages.md",
+    "runtime/audit/line.py": "reference/formats/audit.md",
+    "runtime/bundle/bundle.py": "reference/formats/golden.md",
+    "runtime/bundle/manifest.py": "reference/formats/manifest.md",
+    "runtime/joint/golden.py": "reference/formats/golden-vectors.md",
+    "runtime/output/parts/manifest.py": "reference/formats/parts.md",
+    "runtime/output/record.py": "reference/outputs.md",
+    "runtime/qualify/report.py": "reference/formats/qualification.md",
+    "runtime/scverse/pl.py": "reference/python/c2t-pl.md",
+    "runtime/scverse/tl.py": "reference/python/c2t-tl.md",
+    "runtime/serve/http/metrics.py": "reference/service/metrics.md",
+    "runtime/serve/http/operations.py": "reference/service/http.md",
+}
+# Its links mean the code itself.
+ABOUT_CODE = "docs/architecture.md"
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^()\s]+)\)")
 _FENCE = re.compile(r"(^(`{3,}).*?^\2`*$)", re.MULTILINE | re.DOTALL)
 
 
 class LinkError(Exception):
     """A page links to what is not there."""
+
+
+def toctree(text: str) -> str:
+    """The same text; what its lists link to is below it in the site's tree of pages.
+
+    Args:
+        text: Of an index page of the site, with the site's links.
+    """
+    entries = []
+    for line in re.findall(r"^- .*(?:\n  .*)*", text, re.MULTILINE):
+        entries += [f"{words.replace('`', '')} <{page}>" for words, page in _LINK.findall(line)]
+    return "\n".join([text, "```{toctree}", ":hidden:", "", *entries, "```", ""])
 
 
 def site_links(text: str, source: str, page: str) -> str:
@@ -57,16 +91,16 @@ def _link(words: str, target: str, source: str, page: str) -> str:
     path, _, anchor = target.partition("#")
     place = os.path.normpath(PurePosixPath(source).parent / path)
     behind = f"#{anchor}" if anchor else ""
-    leads_to = None
-    if place in DOCUMENTS:
-        leads_to = DOCUMENTS[place]
-    elif place.startswith("docs/"):
-        leads_to = place.removeprefix("docs/")
-    if leads_to is not None:
-        return f"[{words}]({os.path.relpath(leads_to, PurePosixPath(page).parent)}{behind})"
     if not (ROOT / place).exists():
         message = f"{source}: there is no {place}"
         raise LinkError(message)
+    leads_to = DOCUMENTS.get(place)
+    if leads_to is None and source != ABOUT_CODE:
+        leads_to = MADE_FROM.get(place)
+    if leads_to is None and place.startswith("docs/") and place.endswith(".md"):
+        leads_to = place.removeprefix("docs/")
+    if leads_to is not None:
+        return f"[{words}]({os.path.relpath(leads_to, PurePosixPath(page).parent)}{behind})"
     plain = words.replace("`", "").rstrip("/")
     if place == plain or place.endswith(f"/{plain}"):
         return f"`{place}`"

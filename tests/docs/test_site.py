@@ -175,8 +175,43 @@ def test_links_lead_somewhere() -> None:
     )
     fenced = "```text\n[x](nowhere)\n```\n"
     assert site_links(fenced, page, "how-to/service.md") == fenced
-    with pytest.raises(LinkError):
-        site_links("[x](../../nowhere.py)", page, "how-to/service.md")
+    for nowhere in ("../../nowhere.py", "nowhere.md", "../reference/messages.md"):
+        with pytest.raises(LinkError):
+            site_links(f"[x]({nowhere})", page, "how-to/service.md")
+
+
+def test_pages_made_from_code_are_reached_by_links_to_that_code() -> None:
+    import inspect
+
+    from links import ABOUT_CODE, MADE_FROM, site_links
+    from reference_api import api_pages
+    from reference_commands import command_pages
+    from reference_formats import FORMATS, format_pages
+    from reference_messages import message_page
+    from reference_outputs import output_page
+
+    link = "[its fields](../../runtime/audit/line.py)"
+    page = "explanation/security.md"
+    assert site_links(link, f"docs/{page}", page) == "[its fields](../reference/formats/audit.md)"
+    link = "[code](../runtime/audit/line.py)"
+    said = site_links(link, ABOUT_CODE, "architecture.md")
+    assert said == "code (`runtime/audit/line.py`)"
+    made = {**api_pages(), **command_pages(), **format_pages(), **message_page(), **output_page()}
+    for file, target in MADE_FROM.items():
+        assert (ROOT / file).is_file()
+        assert target in made or target.startswith("reference/service/")
+    pages = {target: ROOT / file for file, target in MADE_FROM.items()}
+    for form in FORMATS:
+        if path := pages.get(f"reference/formats/{form.name}.md"):
+            assert path == Path(inspect.getfile(form.kind))
+
+
+def test_pages_in_lists_are_in_the_tree_of_pages() -> None:
+    from links import toctree
+
+    text = "- [`a`](a.md), [B c](../b.md): d\n  and [e](e.md)\n\n[f](f.md)\n"
+    tree = "```{toctree}\n:hidden:\n\na <a.md>\nB c <../b.md>\ne <e.md>\n```\n"
+    assert toctree(text) == f"{text}\n{tree}"
 
 
 def test_messages_have_problem_and_hint() -> None:
