@@ -192,6 +192,35 @@ def info(
 
 
 @_command
+def help(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PAGE]", help="Name of a page, or words to find one by."),
+    ] = None,
+) -> None:
+    """Show a how-to page, or find one by words; alone, list all.
+
+    The pages come along with c2t. Hints of errors name the one that says more. What a command takes
+    is said by `c2t COMMAND --help`.
+    """
+    from c2t.runtime.command_line import help_pages as stage
+
+    titles, asked = stage.page_titles(), " ".join(words or ())
+    if asked in titles:
+        print(stage.page_text(asked), end="")
+        return
+    rows = stage.sections_with(asked) if asked else list(titles.items())
+    if not rows:
+        problem = f"no page is called {asked!r}, and none says that"
+        hint = "`c2t help` lists the pages, and `c2t COMMAND --help` says what a command takes"
+        raise UsageError(problem, hint=hint)
+    if asked:
+        say("no page has this name (`c2t COMMAND --help` is about commands); these say it:")
+    width = max(map(len, titles))
+    print("\n".join(f"{name:<{width}}  {title.replace('`', '')}" for name, title in rows))
+
+
+@_command
 def doctor(json: JsonOption = False) -> None:
     """Show what is installed and would run here.
 

@@ -75,7 +75,8 @@ class Trials:
         if not force:
             failures = "; ".join(self._results[best].failures)
             problem = f"the bundle does not pass the gate: {failures}"
-            hint = "calibrate on more cells like these, allow more, or pass --force-gate"
+            hint = "calibrate on more cells like these, allow more, or pass --force-gate; see "
+            hint += "`c2t help problems`"
             raise CalibrationError(problem, hint=hint)
         return best
 

@@ -30,7 +30,7 @@ LEARNED: tuple[FieldName, ...] = ("cell_type", "tissue", "disease", "age")
 # A word for a person is one that so many of the captions use.
 WORD_SHARE = 0.01
 WORDS_MAX = 16
-_HINT = "give a file of rules, as docs/how-to/fields.md says; a bundle's fields.json is an example"
+_HINT = "give a file of rules, as `c2t help fields` says; a bundle's fields.json is an example"
 
 
 def field_rules(given: Path | None, phrases: Path | None) -> FieldRules | None:

@@ -80,7 +80,8 @@ def check_labels_are_named(records: Sequence[CellRecord]) -> None:
             f"{never.total():,} of {len(records):,} cells have a label that no text names, such as "
             f"{names}: a threshold fitted on them would mean nothing"
         )
-        hint = "map them with --label-map (--propose-label-map writes one to look at)"
+        hint = "map them with --label-map (--propose-label-map writes one to look at); see "
+        hint += "`c2t help unsure`"
         raise EvaluationError(problem, hint=hint)
 
 

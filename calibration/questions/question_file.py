@@ -22,7 +22,7 @@ from c2t.runtime.system.errors import EvaluationError
 
 FILE_BYTES_MAX = 256 << 20
 QUESTIONS_MAX = 100_000
-HINT = "give a file of CellVerse, or one of that form: see docs/ask.md"
+HINT = "give a file of CellVerse, or one of that form: see `c2t help ask`"
 CELL_TYPE, DRUG, SIGNIFICANT, DIRECTION = (
     *("cell type annotation", "drug response"),
     *("perturbation: whether", "perturbation: direction"),

@@ -10,39 +10,48 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from links import ROOT
 
-# The folders whose errors a user can see, with the words that head them.
+
+class Part(NamedTuple):
+    """Where messages belong: the words that head them, and the how-to page that says more."""
+
+    title: str
+    page: str
+
+
+# The folders whose errors a user can see.
 PARTS = {
-    "runtime/cells": "Files of cells",
-    "runtime/bundle": "Bundles",
-    "runtime/engines": "Engines",
-    "runtime/generation": "Writing texts",
-    "runtime/describe": "Describing",
-    "runtime/fields": "Fields",
-    "runtime/labels": "Labels",
-    "runtime/annotate": "Comparing labels",
-    "runtime/explain": "Explaining",
-    "runtime/groups": "Groups",
-    "runtime/joint": "Joint spaces",
-    "runtime/search": "Searching",
-    "runtime/output": "Results",
-    "runtime/report": "Reports",
-    "runtime/scverse": "AnnData objects",
-    "runtime/scale_out": "Many workers",
-    "runtime/serve": "The service",
-    "runtime/trust": "Signatures",
-    "runtime/audit": "Audit trails",
-    "runtime/qualify": "Qualification",
-    "runtime/build": "Building for a GPU",
-    "runtime/bench": "Benchmarks",
-    "runtime": "All else at run time",
-    "export": "Exporting",
-    "calibration": "Calibrating and evaluating",
-    "kernels": "Kernels",
-    "examples/demo": "The demonstration",
-    "cli.py": "The command line",
+    "runtime/cells": Part("Files of cells", "formats"),
+    "runtime/bundle": Part("Bundles", "upgrade"),
+    "runtime/engines": Part("Engines", "gpu"),
+    "runtime/generation": Part("Writing texts", "ask"),
+    "runtime/describe": Part("Describing", "problems"),
+    "runtime/fields": Part("Fields", "fields"),
+    "runtime/labels": Part("Labels", "unsure"),
+    "runtime/annotate": Part("Comparing labels", "labels"),
+    "runtime/explain": Part("Explaining", "labels"),
+    "runtime/groups": Part("Groups", "groups"),
+    "runtime/joint": Part("Joint spaces", "search"),
+    "runtime/search": Part("Searching", "search"),
+    "runtime/output": Part("Results", "formats"),
+    "runtime/report": Part("Reports", "python"),
+    "runtime/scverse": Part("AnnData objects", "python"),
+    "runtime/scale_out": Part("Many workers", "atlas"),
+    "runtime/serve": Part("The service", "service"),
+    "runtime/trust": Part("Signatures", "trust"),
+    "runtime/audit": Part("Audit trails", "trust"),
+    "runtime/qualify": Part("Qualification", "trust"),
+    "runtime/build": Part("Building for a GPU", "gpu"),
+    "runtime/bench": Part("Benchmarks", "gpu"),
+    "runtime": Part("All else at run time", "problems"),
+    "export": Part("Exporting", "export"),
+    "calibration": Part("Calibrating and evaluating", "problems"),
+    "kernels": Part("Kernels", "install"),
+    "examples/demo": Part("The demonstration", "install"),
+    "cli.py": Part("The command line", "problems"),
 }
 GAP = "…"
 _INTRODUCTION = """\
@@ -51,7 +60,8 @@ _INTRODUCTION = """\
 An error of c2t has two lines: the problem, and a hint that helps. Here they are as the code has
 them; "…" stands for a value of yours, or for words that are put together elsewhere. Search for the
 words that you see.
-[Problems](../how-to/problems.md) says more about the frequent ones.
+[Problems](../how-to/problems.md) says more about the frequent ones. Where a page helps more than a
+line, the hint names it: `c2t help PAGE` shows it, without a network.
 """
 
 
@@ -66,20 +76,21 @@ class Message:
 def message_page() -> dict[str, str]:
     """The page, by its name."""
     lines = [_INTRODUCTION]
+    pages = {part.title: part.page for part in PARTS.values()}
     for title, messages in messages_by_part().items():
-        lines.append(f"## {title}\n")
+        lines.append(f"## {title}\n\nSee [{pages[title]}](../how-to/{pages[title]}.md).\n")
         lines += [f"{_plain(m.problem)}\n: hint: {_plain(m.hint)}\n" for m in messages]
     return {"reference/messages.md": "\n".join(lines)}
 
 
 def messages_by_part() -> dict[str, list[Message]]:
     """All messages, sorted, by the heading of the part that they belong to."""
-    found: dict[str, set[Message]] = {title: set() for title in PARTS.values()}
+    found: dict[str, set[Message]] = {part.title: set() for part in PARTS.values()}
     for path in sorted(ROOT.rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
         part = next((p for p in PARTS if name == p or name.startswith(f"{p}/")), None)
         if part is not None:
-            found[PARTS[part]] |= set(_messages(path))
+            found[PARTS[part].title] |= set(_messages(path))
     return {title: sorted(said, key=_first_word) for title, said in found.items() if said}
 
 

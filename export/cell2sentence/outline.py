@@ -189,7 +189,7 @@ def _check_options(options: CheckpointOptions) -> Path:
     folder = options.model
     if folder is None:
         problem = "--family cell2sentence needs --model, the folder of the model"
-        raise CheckpointError(problem, hint="docs/how-to/cell2sentence.md says how to download one")
+        raise CheckpointError(problem, hint="`c2t help cell2sentence` says how to get one")
     if not (folder / CONFIG).is_file():
         problem = f"{folder} is no model's folder: it has no {CONFIG}"
         raise CheckpointError(problem, hint="pass the folder with config.json, weights, tokenizer")

@@ -211,7 +211,7 @@ def _check_options(options: CheckpointOptions) -> tuple[Path, Path, Path]:
     lacking = [option for option, path in needed.items() if path is None]
     if lacking:
         problem = f"--family cellwhisperer also needs {', '.join(lacking)}"
-        raise CheckpointError(problem, hint="docs/how-to/search.md says where each is published")
+        raise CheckpointError(problem, hint="`c2t help search` says where each is published")
     geneformer, text, checkpoint = (path for path in needed.values() if path is not None)
     if not checkpoint.is_file():
         problem = f"no such file: {checkpoint}"

@@ -35,11 +35,12 @@ SUMS = "SHA256SUMS"
 IN_WHEEL = (
     "c2t/kernels/libc2t_kernels.so",
     "c2t/examples/demo/checkpoint/projector.safetensors",
+    "c2t/docs/how-to/problems.md",
     "c2t/py.typed",
     "share/man/man1/c2t.1",
     "licenses/LICENSE",
 )
-NOT_IN_WHEEL = ("c2t/tests/", "c2t/benchmarks/", "c2t/docs/", ".cpp", ".git")
+NOT_IN_WHEEL = ("c2t/tests/", "c2t/benchmarks/", "c2t/docs/site/", ".cpp", ".git")
 IN_SDIST = ("pyproject.toml", "kernels/CMakeLists.txt", "packaging/man/man1/c2t.1", "LICENSE")
 
 

@@ -233,7 +233,7 @@ def _open_ontology(term: str, given: Path | None) -> Ontology:
     if path is None:
         problem = f"{term} is an id of an ontology, and no ontology with {prefix} ids is installed"
         hint = "pass its file with --ontology, such as --ontology cl.obo; or, for CL, UBERON and "
-        hint += "MONDO, `pip install cellxgene-ontology-guide` and run again"
+        hint += "MONDO, `pip install cellxgene-ontology-guide` and run again; see `c2t help labels`"
         raise LabelError(problem, hint=hint)
     return read_ontology(path)
 

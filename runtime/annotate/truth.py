@@ -64,7 +64,8 @@ def true_labels(
     if not known:
         problem = f"no cell of {cells.name} has one of the labels in {column!r}"
         hint = f"its values are {shown}" if others else "the column is empty"
-        raise LabelError(problem, hint=f"{hint}; say which label each is with --label-map")
+        hint += "; say which label each is with --label-map (see `c2t help unsure`)"
+        raise LabelError(problem, hint=hint)
     sentence = f"{known:,} of {len(values):,} cells have one of the labels in {column!r}"
     if others:
         sentence += f"; these values are no labels and are left out of the fit: {shown}"

@@ -36,7 +36,10 @@ from c2t.runtime.audit.who import who_runs
 from c2t.runtime.system.append_file import open_regular
 from c2t.runtime.system.errors import AuditError
 
-CHECK_HINT = "see what happened with `c2t audit check`; go on with a new trail, and keep this one"
+CHECK_HINT = (
+    "see what happened with `c2t audit check`; go on with a new trail, and keep this one "
+    "(see `c2t help trust`)"
+)
 MENDED_HINT = "mend that, or name another file with --audit"
 
 

@@ -264,4 +264,4 @@ def _no_counts(store: CellStore, findings: dict[str, Finding]) -> CellFileError:
         hint = "write the raw counts, whole numbers of reads or molecules, and try again"
     else:
         hint = "write the raw counts into `layers['counts']` and try again"
-    return CellFileError(problem, hint=hint)
+    return CellFileError(problem, hint=f"{hint}; see `c2t help formats`")

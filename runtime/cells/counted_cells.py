@@ -221,6 +221,7 @@ def _has_twins(gene: NDArray[np.int32], names: Sequence[str]) -> bool:
 # How messages about files are said of a request, whose settings have the names of `Settings`.
 _WORDING = (
     (CARRY_OVER, ""),
+    ("; see `c2t help formats`", ""),  # which is about files
     ("`var_names`", "`counts`"),
     ("the file", "the request"),
     (

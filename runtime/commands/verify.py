@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from c2t.runtime.qualify.report import QualifyOptions
 
 
+ENGINE_HINT = "run `c2t doctor`; the files are right, the engine is not (see `c2t help problems`)"
+
+
 def verify(
     bundle: BundleArgument,
     engine: EngineOption = EngineName.auto,
@@ -108,7 +111,7 @@ def _verify_vectors(bundle: Bundle, trail: AuditTrail | None, *, json: bool) -> 
         say(difference)
     if result.differences:
         problem = f"{len(result.differences)} golden vectors point elsewhere"
-        raise C2TError(problem, hint="run `c2t doctor`; the files are right, the engine is not")
+        raise C2TError(problem, hint=ENGINE_HINT)
 
 
 def _say_result(result: Verification, *, json: bool) -> None:
@@ -130,7 +133,7 @@ def _say_result(result: Verification, *, json: bool) -> None:
         say(f"  expected: {difference.expected}\n  found:    {difference.found}")
     if result.differences:
         problem = f"{len(result.differences)} of {result.cells} golden cells have another text"
-        raise C2TError(problem, hint="run `c2t doctor`; the files are right, the engine is not")
+        raise C2TError(problem, hint=ENGINE_HINT)
 
 
 def _qualify(

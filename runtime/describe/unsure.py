@@ -103,7 +103,8 @@ def unsure_mark(bundle: Bundle, below: float | str | None) -> UnsureMark | None:
     if rule is None:
         if below == AUTO:
             problem = f"the bundle {bundle.manifest.name} states no threshold for unsure cells"
-            hint = "fit one with `c2t evaluate --fit-unsure`, or give a number from 0 to 1"
+            hint = "fit one with `c2t evaluate --fit-unsure`, or give a number from 0 to 1; see "
+            hint += "`c2t help unsure`"
             raise C2TError(problem, hint=hint)
         return None if below is None else UnsureMark(below=float(below), rule=None)
     own = below is None or isinstance(below, str)

@@ -28,7 +28,8 @@ def load_onnxruntime() -> ModuleType:
         from onnxruntime import set_default_logger_severity
     except ImportError as error:
         problem = f"ONNX Runtime cannot be imported: {error}"
-        hint = "install one of the extras: `pip install 'c2t[cpu]'` or `pip install 'c2t[gpu]'`"
+        hint = "install one of the extras: `pip install 'c2t[cpu]'` or `pip install 'c2t[gpu]'`; "
+        hint += "see `c2t help install`"
         raise EngineError(problem, hint=hint) from error
     # Errors only: its warnings about versions and providers do not help a user.
     set_default_logger_severity(3)

@@ -23,7 +23,7 @@ RULES_BYTES_MAX = 8 << 20
 KNOWN_MAX = 50_000  # names that one field may list
 # What a caption can be asked for. Outputs have a column each.
 FIELD_NAMES = ("cell_type", "tissue", "disease", "sex", "age", "pathways")
-HINT = "make it again with `c2t export`, or give rules with `--fields`; see docs/how-to/fields.md"
+HINT = "make it again with `c2t export`, or give rules with `--fields`; see `c2t help fields`"
 
 FieldName = Literal["cell_type", "tissue", "disease", "sex", "age", "pathways"]
 Text = Annotated[str, Meta(min_length=1, max_length=256)]

@@ -126,7 +126,7 @@ def schema_columns(bundle: Bundle) -> tuple[str, ...]:
     )
     if not columns:
         problem = f"the bundle {bundle.manifest.name} has no table of ontology terms"
-        hint = "export it with --ontology, and files of CL, UBERON and MONDO"
+        hint = "export it with --ontology, and files of CL, UBERON and MONDO; see `c2t help fields`"
         raise OutputError(problem, hint=hint)
     return columns
 

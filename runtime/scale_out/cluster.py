@@ -128,7 +128,7 @@ def _connect(distributed: Any, address: str, security: Any) -> Any:
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         # Besides OSError: keys that cannot be read, and what is raised above.
         problem = f"no Dask scheduler can be reached at {address}: {first_line(error)}"
-        raise ClusterError(problem, hint=hint) from error
+        raise ClusterError(problem, hint=f"{hint}; see `c2t help atlas`") from error
 
 
 def _close(client: Any) -> None:
@@ -141,9 +141,8 @@ def _wait_for_workers(client: Any, address: str) -> None:
         client.wait_for_workers(1, timeout=WORKERS_SECONDS)
     except TimeoutError as error:
         problem = f"the Dask scheduler at {address} has no workers"
-        raise ClusterError(
-            problem, hint=f"start some: dask worker {address} --nthreads 1"
-        ) from error
+        hint = f"start some: dask worker {address} --nthreads 1; see `c2t help atlas`"
+        raise ClusterError(problem, hint=hint) from error
 
 
 def _check_versions(client: Any) -> None:

@@ -72,7 +72,8 @@ class ServeOptions:
         if not on_loopback(self.listen.host):
             problem = f"without a token, everybody who reaches {self.listen.host} could use the "
             problem += "service"
-            hint = "give --token-file, or --insecure if the network may be trusted"
+            hint = "give --token-file, or --insecure if the network may be trusted; see "
+            hint += "`c2t help service`"
             raise C2TError(problem, hint=hint)
 
 

@@ -19,7 +19,10 @@ from c2t.runtime.system.errors import TrustError
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 SIGNATURE_NAME = "model.sig"
-HINT = "get the bundle again from whom you trust, or let them sign it with `c2t sign`"
+HINT = (
+    "get the bundle again from whom you trust, or let them sign it with `c2t sign`; "
+    "see `c2t help trust`"
+)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 

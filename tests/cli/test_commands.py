@@ -23,7 +23,7 @@ def test_help_names_every_command() -> None:
     assert done.returncode == 0
     for command in (
         *("demo", "export", "describe", "annotate", "ask", "explain", "report", "sign", "verify"),
-        *("info", "doctor"),
+        *("info", "help", "doctor"),
     ):
         assert f"\n  {command} " in done.stdout
         shown = run_c2t(command, "--help")

@@ -214,6 +214,27 @@ def test_pages_in_lists_are_in_the_tree_of_pages() -> None:
     assert toctree(text) == f"{text}\n{tree}"
 
 
+def test_pages_that_messages_name_are_there() -> None:
+    from reference_messages import PARTS, messages_by_part
+
+    from c2t.runtime.command_line.help_pages import page_titles
+
+    there = set(page_titles())
+    assert there == {path.stem for path in (ROOT / "docs" / "how-to").glob("*.md")} - {"index"}
+    assert {part.page for part in PARTS.values()} <= there
+    said = [m.hint for messages in messages_by_part().values() for m in messages]
+    named = re.findall(r"c2t help ([a-z0-9-]+)", "\n".join(said))
+    assert len(named) > 10
+    assert set(named) <= there
+    assert not [hint for hint in said if "docs/" in hint or ".md" in hint]
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "cli.py"]:
+        for command in re.findall(r"`c2t help ([a-z0-9]+)`", read_text(path)):
+            assert command in there, (path, command)
+    for path in (p for part in PARTS for p in (ROOT / part).rglob("*.py")):
+        for command in re.findall(r"`c2t help ([a-z0-9-]+)`", read_text(path)):
+            assert command in there, (path, command)
+
+
 def test_messages_have_problem_and_hint() -> None:
     from reference_messages import messages_by_part
 

@@ -44,7 +44,8 @@ def load_genes(
     lacking = [role for role in _REQUIRED if paths[role] is None]
     if lacking:
         problem = "no dictionary given, and none found beside Geneformer: " + ", ".join(lacking)
-        raise CheckpointError(problem, hint="pass --token-dictionary and --gene-medians")
+        hint = "pass --token-dictionary and --gene-medians; see `c2t help export`"
+        raise CheckpointError(problem, hint=hint)
     files = {role: path for role, path in paths.items() if path is not None}
     stored = {role: _read(path) for role, path in files.items()}
     tokens = _typed(stored["token_dictionary"], int, files["token_dictionary"])

@@ -119,7 +119,7 @@ def sort_tensors(tensors: Mapping[str, Tensor], *, source: str) -> SortedTensors
         raise CheckpointError(
             problem,
             hint="names start with cell_encoder.geneformer_model., cell_to_embedding. or "
-            "decoder.llama., plain or wrapped by PEFT (LoRA only)",
+            "decoder.llama., plain or wrapped by PEFT (LoRA only); see `c2t help export`",
         )
     return result
 

@@ -36,7 +36,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, settings: CheckpointSettin
         raise CheckpointError(
             problem,
             hint="pass the exact sentence of the training run with --system-message or "
-            "--system-message-file; a wrong one silently ruins the output",
+            "--system-message-file; a wrong one silently ruins the output (see `c2t help export`)",
         )
     if not tokenizer.chat_template:
         problem = "the decoder's tokenizer has no chat template"

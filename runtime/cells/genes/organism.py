@@ -37,7 +37,7 @@ ANY = "any"
 # Said of files only: requests have no such settings.
 CARRY_OVER = (
     ", or carry its genes over, such as with `--species mouse --orthologues FILE` "
-    "(docs/how-to/formats.md)"
+    "(see `c2t help formats`)"
 )
 # Columns of `var` that give each gene's genome (10x) or taxon (CELLxGENE).
 _REFERENCE_COLUMN = re.compile(r"(?:genome|feature_reference)(?:[-.].*)?\Z", re.IGNORECASE)

@@ -157,7 +157,7 @@ def not_recognised(
         hint += "of Ensembl ids or symbols"
         if table_columns:
             hint += f" (there are: {', '.join(table_columns[:12])})"
-    hint += ", or `--min-coverage 0` to go on all the same"
+    hint += ", or `--min-coverage 0` to go on all the same; see `c2t help formats`"
     return CellFileError(coverage.problem(min_coverage), hint=hint)
 
 

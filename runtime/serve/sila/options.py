@@ -130,7 +130,8 @@ class SilaOptions:
         """
         if not (self.on_loopback or self.client_authority or self.open_to_all):
             problem = f"SiLA 2 would let in everybody who reaches {self.host}"
-            hint = "give --sila-client-authority, or --insecure if the network may be trusted"
+            hint = "give --sila-client-authority, or --insecure if the network may be trusted; "
+            hint += "see `c2t help service`"
             raise C2TError(problem, hint=hint)
 
     @property

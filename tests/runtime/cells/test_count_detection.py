@@ -60,7 +60,8 @@ def test_scaled_data_are_refused():
         opened(adata(z_scores(counts())))
     assert str(caught.value) == (
         "no counts found in AnnData object: `X` holds scaled values (z-scores: there are negative "
-        "ones)\n\nhint: write the raw counts into `layers['counts']` and try again"
+        "ones)\n\nhint: write the raw counts into `layers['counts']` and try again; see `c2t help "
+        "formats`"
     )
 
 

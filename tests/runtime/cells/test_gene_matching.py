@@ -109,7 +109,8 @@ def test_unknown_names_are_refused():
     assert str(caught.value) == (
         "gene names not recognised: 0 of 76 match the bundle's vocabulary\n\nhint: `var_names` has "
         "names such as `probe0`, `probe1`, `probe2`; pass `--gene-column NAME` with the column of "
-        "Ensembl ids or symbols (there are: batch), or `--min-coverage 0` to go on all the same"
+        "Ensembl ids or symbols (there are: batch), or `--min-coverage 0` to go on all the same; "
+        "see `c2t help formats`"
     )
 
 

@@ -108,7 +108,8 @@ class Guard:
         if port == server[1] and (name == "localhost" or _is_address(name, server[0])):
             return
         problem = f"the request is for the host {shown(host)}, which is not this service"
-        hint = "use the address that it was started with, or start it with `--allow-host`"
+        hint = "use the address that it was started with, or start it with `--allow-host`; see "
+        hint += "`c2t help service`"
         raise HttpError(403, problem, hint=hint, reason="host")
 
     def _check_origin(self, scope: Scope, sent: bytes, host: bytes) -> None:

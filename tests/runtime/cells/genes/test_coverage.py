@@ -70,7 +70,7 @@ def test_hardly_any_of_the_bundles_genes_is_refused_unless_told(genes):
     assert str(caught.value) == (
         "the file has columns for 19 of the 2,000 genes that the bundle knows (0.9%), at least 1% "
         "are needed\n\nhint: use the matrix with all genes, or `--min-coverage 0` to go on all the "
-        "same"
+        "same; see `c2t help formats`"
     )
     assert read(panel, genes, min_coverage=0).genes == 19
     assert read(panel, genes, min_coverage=0.005).genes == 19

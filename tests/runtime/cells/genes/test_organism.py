@@ -29,7 +29,7 @@ BY_ID = tokens(read(adata()))
 MOUSE_IDS = [f"ENSMUSG{i:011d}" for i in range(GENES)]
 HINT = (
     "use a bundle of that species, or carry its genes over, such as with `--species mouse "
-    "--orthologues FILE` (docs/how-to/formats.md); if all are human, pass `--organism human`, to "
+    "--orthologues FILE` (see `c2t help formats`); if all are human, pass `--organism human`, to "
     "describe them all the same `--organism any`"
 )
 
