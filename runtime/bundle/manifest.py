@@ -366,7 +366,10 @@ class Manifest(
         """
         if task not in self.tasks:
             problem = f"the bundle {self.name!r} ({self.family}) cannot {task}"
-            raise TaskError(problem, hint=f"it can {tasks_said(self.tasks)}: see `c2t info`")
+            hint = f"it can {tasks_said(self.tasks)}: see `c2t info`"
+            if task in ("ask", "search"):  # how-to pages have these names
+                hint += f"; `c2t help {task}` says which bundles can"
+            raise TaskError(problem, hint=hint)
 
     @property
     def species_known(self) -> str:

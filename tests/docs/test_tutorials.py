@@ -52,6 +52,16 @@ def test_own_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_other_families(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: c2t[export]")
+    pytest.importorskip("scanpy", reason="scanpy is not installed: c2t[demo]")
+    assert run_page(TUTORIALS / "other-families.md", tmp_path, port=free_port()) == 17
+    for family in ("sentences", "space"):
+        validate(tmp_path / family / "bundle" / "manifest.json", "manifest")
+    validate(tmp_path / "space" / "bundle" / "golden_vectors.json", "golden-vectors")
+
+
+@pytest.mark.slow
 def test_int8_then_plans(practised: Path) -> None:
     """In one test: the second goes on with what the first makes."""
     assert run_page(TUTORIALS / "int8.md", practised, port=free_port()) == 4

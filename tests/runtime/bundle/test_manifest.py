@@ -122,6 +122,9 @@ def test_a_task_that_a_bundle_cannot_do_is_refused() -> None:
     with pytest.raises(TaskError, match="cannot explain") as error:
         manifest.need_task("explain")
     assert error.value.hint == "it can describe and annotate: see `c2t info`"
+    with pytest.raises(TaskError, match="cannot ask") as error:
+        manifest.need_task("ask")
+    assert error.value.hint.endswith("`; `c2t help ask` says which bundles can")
 
 
 def _without(*path: str) -> Callable[[Document], None]:
