@@ -85,7 +85,8 @@ def figure(file: str, path: str, form: str) -> str:
         file: Name of a file in `benchmarks/results`, or a path from the root of the repository.
         path: Names and places from the outside in, with "/" between them.
         form: A unit ("s", "ms", "x", "%", "MB", "GB", "min", "n", "bare%") and how many decimals;
-            "text" for a value that is written as it is, "count" for the length of a list.
+            "e" for powers of ten ("1.8e-6"), "text" for a value that is written as it is, "count"
+            for the length of a list.
 
     Raises:
         FigureError: The file or the path is not there, or holds no number.
@@ -96,6 +97,8 @@ def figure(file: str, path: str, form: str) -> str:
     if form == "count" and isinstance(value, list):
         return f"{len(value):,}"
     unit, _, decimals = form.partition(" ")
+    if unit == "e" and isinstance(value, float):
+        return re.sub(r"e([-+])0", r"e\1", f"{value:.{int(decimals or 0)}e}")
     if unit not in _UNITS or isinstance(value, bool) or not isinstance(value, int | float):
         message = f"{file}: {path}: {value!r} cannot be written as {form!r}"
         raise FigureError(message)

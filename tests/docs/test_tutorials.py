@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -75,6 +76,28 @@ def test_int8_then_plans(practised: Path) -> None:
 def test_service(practised: Path) -> None:
     pytest.importorskip("starlette", reason="starlette is not installed: c2t[serve]")
     assert run_page(TUTORIALS / "service.md", practised, port=free_port()) == 9
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_the_demonstration_says(practised: Path) -> None:
+    """Scores as in the first tutorial, which was compared; texts as that left them behind."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("```text\n")[1].split("```")[0]
+    cells, scores = shown.split("cell type, 10 labels")
+    page = (TUTORIALS / "first-cells.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^  .*%$", scores, re.MULTILINE)
+    assert len(lines) == 3
+    assert all(f"{line}\n" in page for line in lines)
+    found = (practised / "demo" / "descriptions.jsonl").read_text(encoding="utf-8")
+    texts = [json.loads(line)["text"] for line in found.splitlines()]
+    parts: dict[str, list[str]] = {}
+    for line in cells.splitlines()[2:-1]:
+        if line[:33].strip(" …"):
+            label = line[:33].strip()
+        parts.setdefault(label, []).append(line[40:].strip(" …"))
+    assert len(parts) == 2
+    for words in parts.values():
+        assert any(text.startswith(" ".join(filter(None, words))) for text in texts), words
 
 
 def test_every_tutorial_has_a_test() -> None:
