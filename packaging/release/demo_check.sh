@@ -17,4 +17,5 @@ run=(env -i "HOME=$folder" "PATH=$folder/environment/bin:/usr/bin:/bin" LANG=C.U
 "${run[@]}" c2t demo -o demo >demo.txt
 "${run[@]}" c2t verify demo/bundle
 grep "cells never seen in training" demo.txt
+"${run[@]}" c2t help problems | grep "^# Problems"
 "${run[@]}" man -w c2t >/dev/null 2>&1 || ls environment/share/man/man1/c2t.1

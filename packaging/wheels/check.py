@@ -55,8 +55,17 @@ def python_for(processor: str, folder: Path) -> Path:
     return folder / "bin/python3"
 
 
-def install(python: Path, processor: str, wheel: Path, folder: Path) -> Path:
-    """Install wheel[cpu] and pytest in an empty environment; returns its folder of programs."""
+def bytes_in(folder: Path) -> int:
+    """All files of a folder and those below it, together."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def install(python: Path, processor: str, wheel: Path, folder: Path) -> tuple[Path, int]:
+    """Install wheel[cpu] in an empty environment, then pytest.
+
+    Returns:
+        Its folder of programs, and the bytes that wheel[cpu] and all that it needs take.
+    """
     version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
     platforms = [f"--platform=manylinux_{glibc}_{processor}" for glibc in GLIBC]
     packages = folder / "packages"
@@ -69,8 +78,11 @@ def install(python: Path, processor: str, wheel: Path, folder: Path) -> Path:
     run(python, "-m", "venv", folder / "environment")
     programs = folder / "environment/bin"
     offline = ("--no-index", "--find-links", packages, "--no-compile")
-    run(programs / "python", "-m", "pip", "install", "-q", *offline, "c2t[cpu]", "pytest")
-    return programs
+    empty = bytes_in(folder / "environment")
+    run(programs / "python", "-m", "pip", "install", "-q", *offline, "c2t[cpu]")
+    taken = bytes_in(folder / "environment") - empty
+    run(programs / "python", "-m", "pip", "install", "-q", *offline, "pytest")
+    return programs, taken
 
 
 def count_tests(report: Path) -> dict[str, Any]:
@@ -91,7 +103,8 @@ def check(processor: str, wheel: Path, folder: Path) -> dict[str, Any]:
         What to write down.
     """
     start = time.perf_counter()
-    programs = install(python_for(processor, folder / "python"), processor, wheel, folder)
+    python = python_for(processor, folder / "python")
+    programs, taken = install(python, processor, wheel, folder)
     installed = time.perf_counter()
     # Nothing of this machine may be found: an emulated program would start it.
     environment = {"PATH": str(programs), "PYTHONSAFEPATH": "1", "HOME": str(folder)}
@@ -115,6 +128,7 @@ def check(processor: str, wheel: Path, folder: Path) -> dict[str, Any]:
     return {
         "wheel": wheel.name,
         "bytes": wheel.stat().st_size,
+        "bytes installed, with all of [cpu]": taken,
         "emulated": processor != platform.machine(),
         "kernels": next(line.strip() for line in doctor.splitlines() if "implementation" in line),
         "verify": verified.strip().splitlines()[-1],
