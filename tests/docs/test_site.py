@@ -180,6 +180,15 @@ def test_links_lead_somewhere() -> None:
             site_links(f"[x]({nowhere})", page, "how-to/service.md")
 
 
+def test_every_link_of_a_committed_page_leads_to_a_file() -> None:
+    from figures import pages
+    from links import site_links
+
+    for path in pages():
+        place = path.relative_to(ROOT).as_posix()
+        site_links(read_text(path), place, place)
+
+
 def test_pages_made_from_code_are_reached_by_links_to_that_code() -> None:
     import inspect
 
