@@ -57,7 +57,7 @@ def test_the_installing_step_works_on_what_the_image_gets(tmp_path: Path) -> Non
         place = ROOT / line.removeprefix("!")
         if line.startswith("!") and place.is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "*.so")
-            shutil.copytree(place, tmp_path / place.name, ignore=ignored)
+            shutil.copytree(place, tmp_path / line.removeprefix("!"), ignore=ignored)
         elif line.startswith("!"):
             shutil.copy(place, tmp_path)
     # It would find the modules of the environment that runs this test.
