@@ -10,24 +10,19 @@ import typer
 from c2t.calibration.quantise.estimator import Estimator
 from c2t.calibration.results.gate import Tolerance
 from c2t.runtime.bundle.precision import QUANTISED, Precision
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
     ForceOption,
-    GeneColumnOption,
     JsonOption,
     LabelMapOption,
-    LayerOption,
     LeastAgreementOption,
-    MinCoverageOption,
     OntologyOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
     SimilarityToleranceOption,
-    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import import_stage, print_json, say
 
 
@@ -39,12 +34,14 @@ def _quantised(value: str) -> Precision:
     raise typer.BadParameter(message)
 
 
+@takes_option_classes(without=("counts_are", "filter_pass"))
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A float32 bundle.")],
     cells: Annotated[
         Path, typer.Argument(metavar="CELLS", help="Cells like those to be described.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    *,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -86,13 +83,7 @@ def calibrate(
             "[default: all of a small model, 8 of a large one]",
         ),
     ] = None,
-    layer: LayerOption = None,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
+    reading: ReadingOptions,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
     threads: ThreadsOption = None,
     trust: TrustOption = None,
@@ -116,7 +107,6 @@ def calibrate(
     from c2t.calibration.calibrate_options import CalibrateOptions
     from c2t.calibration.checks import check_options
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.cells.options import CellOptions
 
     options = CalibrateOptions(
         cells=cells,
@@ -138,15 +128,7 @@ def calibrate(
         divergence_linears=divergence_products,
         seed=seed,
         threads=threads,
-        reading=CellOptions(
-            layer=layer,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-        ),
+        reading=reading.cell_options(),
         force=force,
         force_gate=force_gate,
     )

@@ -9,30 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from c2t.calibration.results.gate import Tolerance
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     AccuracyToleranceOption,
     BatchSizeOption,
     CellChoiceOption,
     EngineOption,
     ForceOption,
-    GeneColumnOption,
     JsonOption,
     LabelMapOption,
-    LayerOption,
     LeastAgreementOption,
     LimitOption,
     MaxNewTokensOption,
-    MinCoverageOption,
     NumBeamsOption,
     OntologyOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
     SimilarityToleranceOption,
-    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import UsageError, hash_progress, import_stage, print_json, say
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.errors import EvaluationError
@@ -43,12 +38,14 @@ if TYPE_CHECKING:
     from c2t.runtime.bundle.bundle import Bundle
 
 
+@takes_option_classes(without=("counts_are", "filter_pass"))
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to judge.")],
     cells: Annotated[
         Path | None,
         typer.Argument(metavar="LABELLED", help="Cells with their labels in `obs`."),
     ] = None,
+    *,
     questions: Annotated[
         Path | None,
         typer.Option(
@@ -98,13 +95,7 @@ def evaluate(
     ] = None,
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
-    layer: LayerOption = None,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
+    reading: ReadingOptions,
     max_new_tokens: MaxNewTokensOption = None,
     num_beams: NumBeamsOption = None,
     engine: EngineOption = EngineName.auto,
@@ -161,7 +152,7 @@ def evaluate(
     import_stage("c2t.calibration.evaluate.evaluate", extra="evaluate")
     from c2t.calibration.evaluate.evaluate_options import EvaluateOptions
     from c2t.calibration.metrics.bootstrap import BootstrapOptions
-    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.describer import DescribeOptions
 
     if questions is not None:
@@ -197,16 +188,8 @@ def evaluate(
         references=references,
         reference_column=captions_column,
         bert_model=bert_model,
-        reading=CellOptions(
-            layer=layer,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-            limit=limit,
-            cells=None if choice is None else read_ids(choice),
+        reading=reading.cell_options(
+            cells=None if choice is None else read_ids(choice), limit=limit
         ),
         describing=DescribeOptions(
             max_new_tokens=max_new_tokens,

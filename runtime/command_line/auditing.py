@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c2t.runtime.command_line.options import (
+    AuditHeadOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditReasonOption,
+)
 from c2t.runtime.system.errors import AuditError, C2TError
 
 if TYPE_CHECKING:
@@ -31,6 +37,26 @@ class AuditPlace:
     head: Path | None
     scope: str
     subject: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """The trail of a command, as a user says it."""
+
+    audit: AuditOption = None
+    audit_key: AuditKeyOption = None
+    audit_head: AuditHeadOption = None
+    audit_reason: AuditReasonOption = ""
+
+    def place(self, scope: str, subject: Path) -> AuditPlace:
+        """Where the trail lies, for a command and what it is about."""
+        return AuditPlace(
+            trail=self.audit,
+            key=self.audit_key,
+            head=self.audit_head,
+            scope=scope,
+            subject=str(subject),
+        )
 
 
 @contextmanager

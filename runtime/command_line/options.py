@@ -52,42 +52,10 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first cel
 CellChoiceOption = Annotated[
     str | None, typer.Option("--cells", help="Only these: ids with commas, or a file of them.")
 ]
-LayerOption = Annotated[
-    str | None, typer.Option(help='Matrix with the counts: "X", "raw" or a layer\'s name.')
-]
-GeneColumnOption = Annotated[
-    str | None, typer.Option(help="Column of `var` with Ensembl ids or symbols.")
-]
-MinCoverageOption = Annotated[
-    float,
-    typer.Option(
-        min=0, max=1, help="Least share of genes and counts that must be known; 0: take any."
-    ),
-]
 CELLS_HELP = (
     "Cells: .h5ad, .h5ad.gz, 10x .h5, .h5mu, .loom, .zarr, a folder or zip with a matrix (MEX), or "
     "a text table (.csv, .tsv)."
 )
-OrganismOption = Annotated[
-    str | None,
-    typer.Option(
-        help="What the cells are, whatever the file says; any: describe other species all the same."
-    ),
-]
-SpeciesOption = Annotated[
-    str | None,
-    typer.Option(
-        help="What the cells are, to take their genes as the bundle's: mouse, with --orthologues."
-    ),
-]
-OrthologuesOption = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        dir_okay=False,
-        help="Table of orthologues of that species: of Ensembl BioMart or MGI, or two columns.",
-    ),
-]
 PartOption = Annotated[
     str | None,
     typer.Option(
@@ -98,28 +66,6 @@ PartOption = Annotated[
 ]
 MaxNewTokensOption = Annotated[int | None, typer.Option(min=1, help="Longest text, in tokens.")]
 NumBeamsOption = Annotated[int | None, typer.Option(min=1, help="1 is greedy search.")]
-RepetitionPenaltyOption = Annotated[
-    float | None,
-    typer.Option(help="Divides the logits of tokens that came before: 1.2 repeats less; 1: off."),
-]
-StopOption = Annotated[
-    list[str] | None,
-    typer.Option("--stop", help="A text ends once it says this. Several may be given."),
-]
-TemperatureOption = Annotated[
-    float | None,
-    typer.Option(help="Draw tokens at random; the higher, the freer. 0: the most probable ones."),
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Draw from so many tokens only; needs --temperature. 0: all.")
-]
-TopPOption = Annotated[
-    float | None,
-    typer.Option(help="Draw from the tokens that have so much of the probability; 1: all."),
-]
-SeedOption = Annotated[
-    int | None, typer.Option(min=0, help="Of drawn texts: the same seed, the same texts.")
-]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Cells written at the same time.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")]
 LabelMapOption = Annotated[

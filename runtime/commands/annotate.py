@@ -8,40 +8,32 @@ from typing import Annotated
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
-    AuditReasonOption,
     BundleArgument,
     CellChoiceOption,
     EngineOption,
     ForceOption,
-    GeneColumnOption,
     JsonOption,
     LabelMapOption,
-    LayerOption,
     LimitOption,
-    MinCoverageOption,
     OntologyOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
-    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
-from c2t.runtime.commands.describe import Values
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.words import counted
 
 
+@takes_option_classes()
 def annotate(
     bundle: BundleArgument,
     cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
+    *,
     labels: Annotated[
         str,
         typer.Option(
@@ -88,19 +80,7 @@ def annotate(
     ] = None,
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
-    layer: LayerOption = None,
-    counts_are: Annotated[
-        Values, typer.Option(help="What its values are; auto looks at them.")
-    ] = Values.auto,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
-    filter_pass: Annotated[
-        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
-    ] = True,
+    reading: ReadingOptions,
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cells scored at the same time.")] = 8,
     prepack: Annotated[
@@ -111,10 +91,7 @@ def annotate(
     ] = None,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    audit_reason: AuditReasonOption = "",
+    audit: AuditOptions,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -144,7 +121,7 @@ def annotate(
         refuse_if_all_failed,
     )
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.annotator import AnnotateOptions
 
     options = AnnotateFileOptions(
@@ -160,27 +137,14 @@ def annotate(
         save_calibration=save_calibration,
         force=force,
         label_template=label_template,
-        reading=CellOptions(
-            layer=layer,
-            values=counts_are.value,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-            cells=None if choice is None else read_ids(choice),
-            limit=limit,
-            filter_pass=filter_pass,
+        reading=reading.cell_options(
+            cells=None if choice is None else read_ids(choice), limit=limit
         ),
         annotating=AnnotateOptions(
             threads=threads, batch_size=batch_size, prepack=prepack, engine=engine.value
         ),
     )
-    place = AuditPlace(
-        trail=audit, key=audit_key, head=audit_head, scope="annotate", subject=str(cells)
-    )
-    with auditing(place) as trail:
+    with auditing(audit.place("annotate", cells)) as trail:
         check_paths(options)  # before the gigabytes of a bundle are hashed
         done = annotate_file(
             open_bundle(bundle, verify=False, trust=trust),
@@ -189,7 +153,7 @@ def annotate(
             report=say,
             hash_progress=hash_progress,
             audit=trail,
-            audit_reason=audit_reason,
+            audit_reason=audit.audit_reason,
         )
     if json:
         print_json(done)

@@ -8,48 +8,33 @@ from typing import Annotated
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
-    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     CellChoiceOption,
     EngineOption,
     ForceOption,
-    GeneColumnOption,
     JsonOption,
-    LayerOption,
     LimitOption,
-    MaxNewTokensOption,
-    MinCoverageOption,
-    NumBeamsOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
-    RepetitionPenaltyOption,
-    SeedOption,
-    SpeciesOption,
-    StopOption,
-    TemperatureOption,
     ThreadsOption,
-    TopKOption,
-    TopPOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
-from c2t.runtime.commands.describe import Values
+from c2t.runtime.command_line.text_options import TextOptions
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.words import counted
 
 
+@takes_option_classes()
 def ask(
     bundle: BundleArgument,
     cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
+    *,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write: .jsonl, .json or .csv."),
@@ -74,38 +59,13 @@ def ask(
     ] = None,
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
-    layer: LayerOption = None,
-    counts_are: Annotated[
-        Values, typer.Option(help="What its values are; auto looks at them.")
-    ] = Values.auto,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
-    filter_pass: Annotated[
-        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
-    ] = True,
-    max_new_tokens: MaxNewTokensOption = None,
-    num_beams: NumBeamsOption = None,
-    no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(min=0, help="Size of n-grams that may not repeat; 0: off.")
-    ] = None,
-    repetition_penalty: RepetitionPenaltyOption = None,
-    stop: StopOption = None,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
-    seed: SeedOption = None,
+    reading: ReadingOptions,
+    text: TextOptions,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    audit_reason: AuditReasonOption = "",
+    audit: AuditOptions,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -123,7 +83,7 @@ def ask(
     from c2t.runtime.ask.ask_file import AskFileOptions, ask_file, check_paths, refuse_if_all_failed
     from c2t.runtime.ask.label_lines import read_label_lines
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.describe.question import Question
     from c2t.runtime.groups.options import GroupOptions
@@ -137,36 +97,17 @@ def ask(
         output=output,
         groups=groups,
         force=force,
-        reading=CellOptions(
-            layer=layer,
-            values=counts_are.value,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-            cells=None if choice is None else read_ids(choice),
-            limit=limit,
-            filter_pass=filter_pass,
+        reading=reading.cell_options(
+            cells=None if choice is None else read_ids(choice), limit=limit
         ),
         describing=DescribeOptions(
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            repetition_penalty=repetition_penalty,
-            stop_strings=tuple(stop) if stop else None,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
+            **text.settings(),
             threads=threads,
             batch_size=batch_size,
             engine=engine.value,
         ),
     )
-    place = AuditPlace(trail=audit, key=audit_key, head=audit_head, scope="ask", subject=str(cells))
-    with auditing(place) as trail:
+    with auditing(audit.place("ask", cells)) as trail:
         check_paths(options)
         done = ask_file(
             open_bundle(bundle, verify=False, trust=trust),
@@ -175,7 +116,7 @@ def ask(
             report=say,
             hash_progress=hash_progress,
             audit=trail,
-            audit_reason=audit_reason,
+            audit_reason=audit.audit_reason,
         )
     if json:
         print_json(done)

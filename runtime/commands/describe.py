@@ -9,39 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
-    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     CellChoiceOption,
     EngineOption,
     ForceOption,
-    GeneColumnOption,
     JsonOption,
-    LayerOption,
     LimitOption,
-    MaxNewTokensOption,
-    MinCoverageOption,
-    NumBeamsOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
-    RepetitionPenaltyOption,
-    SeedOption,
-    SpeciesOption,
-    StopOption,
-    TemperatureOption,
     ThreadsOption,
-    TopKOption,
-    TopPOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import UsageError, hash_progress, print_json, say
+from c2t.runtime.command_line.text_options import TextOptions
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.words import counted
 
@@ -58,9 +42,11 @@ class Values(enum.StrEnum):
     normalized = "normalized"
 
 
+@takes_option_classes()
 def describe(
     bundle: BundleArgument,
     cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -91,30 +77,8 @@ def describe(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run left.")
     ] = False,
-    layer: LayerOption = None,
-    counts_are: Annotated[
-        Values, typer.Option(help="What its values are; auto looks at them.")
-    ] = Values.auto,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
-    filter_pass: Annotated[
-        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
-    ] = True,
-    max_new_tokens: MaxNewTokensOption = None,
-    num_beams: NumBeamsOption = None,
-    no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(min=0, help="Size of n-grams that may not repeat; 0: off.")
-    ] = None,
-    repetition_penalty: RepetitionPenaltyOption = None,
-    stop: StopOption = None,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
-    seed: SeedOption = None,
+    reading: ReadingOptions,
+    text: TextOptions,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
     drafts: Annotated[
@@ -136,10 +100,7 @@ def describe(
         ),
     ] = None,
     trust: TrustOption = None,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    audit_reason: AuditReasonOption = "",
+    audit: AuditOptions,
     unsure_below: Annotated[
         str | None,
         typer.Option(
@@ -206,7 +167,7 @@ def describe(
         raise UsageError(problem, hint="leave it out, or add --cellxgene")
     groups = _group_options(group_by, min_share, resolution, text=group_text)
     from c2t.runtime.bundle.bundle import open_bundle
-    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.output.describe_file import DescribeFileOptions, check_paths, describe_file
     from c2t.runtime.system.errors import CellFileError
@@ -220,29 +181,11 @@ def describe(
         force=force,
         restart=restart,
         profile=profile,
-        reading=CellOptions(
-            layer=layer,
-            values=counts_are.value,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-            cells=None if choice is None else read_ids(choice),
-            limit=limit,
-            filter_pass=filter_pass,
+        reading=reading.cell_options(
+            cells=None if choice is None else read_ids(choice), limit=limit
         ),
         describing=DescribeOptions(
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            repetition_penalty=repetition_penalty,
-            stop_strings=tuple(stop) if stop else None,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
+            **text.settings(),
             threads=threads,
             batch_size=batch_size,
             drafts=drafts,
@@ -259,10 +202,7 @@ def describe(
         from c2t.runtime.scale_out.dask_workers import dask_workers
 
         elsewhere = dask_workers(parse_place(dask, engine.value), say)
-    place = AuditPlace(
-        trail=audit, key=audit_key, head=audit_head, scope="describe", subject=str(cells)
-    )
-    with auditing(place) as trail:
+    with auditing(audit.place("describe", cells)) as trail:
         check_paths(options)  # before the gigabytes of a bundle are hashed
         done = describe_file(
             open_bundle(bundle, verify=False, trust=trust),
@@ -271,7 +211,7 @@ def describe(
             report=say,
             hash_progress=hash_progress,
             audit=trail,
-            audit_reason=audit_reason,
+            audit_reason=audit.audit_reason,
             elsewhere=elsewhere,
         )
     if json:

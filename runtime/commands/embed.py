@@ -7,61 +7,38 @@ from typing import Annotated
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
-    AuditReasonOption,
     BundleArgument,
     CellChoiceOption,
     ForceOption,
-    GeneColumnOption,
     JsonOption,
-    LayerOption,
     LimitOption,
-    MinCoverageOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
-    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import open_checked, print_json, say
-from c2t.runtime.commands.describe import Values
 from c2t.runtime.system.words import counted
 
 
+@takes_option_classes()
 def embed(
     bundle: BundleArgument,
     cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
+    *,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Write .npz, .parquet or .h5ad (its obsm).")
     ],
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
-    layer: LayerOption = None,
-    counts_are: Annotated[
-        Values, typer.Option(help="What its values are; auto looks at them.")
-    ] = Values.auto,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
-    filter_pass: Annotated[
-        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
-    ] = True,
+    reading: ReadingOptions,
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cells encoded at the same time.")] = 8,
     trust: TrustOption = None,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    audit_reason: AuditReasonOption = "",
+    audit: AuditOptions,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -70,7 +47,7 @@ def embed(
     The encoder's is the mean of its output over the genes of the cell, for neighbours and clusters.
     A vector of the joint space can be compared with texts. It runs on the CPU.
     """
-    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.embedder import EmbedOptions
     from c2t.runtime.search.embed_file import EmbedFileOptions, check_paths, embed_file
 
@@ -78,27 +55,15 @@ def embed(
         cells=cells,
         output=output,
         force=force,
-        reading=CellOptions(
-            layer=layer,
-            values=counts_are.value,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-            cells=None if choice is None else read_ids(choice),
-            limit=limit,
-            filter_pass=filter_pass,
+        reading=reading.cell_options(
+            cells=None if choice is None else read_ids(choice), limit=limit
         ),
         embedding=EmbedOptions(threads=threads, batch_size=batch_size),
     )
-    scope, subject = "embed", str(cells)
-    place = AuditPlace(trail=audit, key=audit_key, head=audit_head, scope=scope, subject=subject)
-    with auditing(place) as trail:
+    with auditing(audit.place("embed", cells)) as trail:
         check_paths(options)  # before the gigabytes of a bundle are hashed
         opened = open_checked(bundle, trust)
-        done = embed_file(opened, options, report=say, audit=trail, audit_reason=audit_reason)
+        done = embed_file(opened, options, report=say, audit=trail, audit_reason=audit.audit_reason)
     if json:
         print_json(done)
     failed = f", {done.failed:,} of them with an error ({done.error})" if done.failed else ""

@@ -12,38 +12,30 @@ from typing import Annotated
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
-    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     EngineOption,
     ForceOption,
-    GeneColumnOption,
-    LayerOption,
     LimitOption,
-    MinCoverageOption,
-    OrganismOption,
-    OrthologuesOption,
-    PartOption,
-    SpeciesOption,
     ThreadsOption,
     TrustOption,
 )
+from c2t.runtime.command_line.reading_options import ReadingOptions
 from c2t.runtime.command_line.run import UsageError, open_checked, say
-from c2t.runtime.commands.describe import Values
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.words import counted
 
 TABLE_GENES = 20  # of a table in a terminal
 
 
+@takes_option_classes()
 def explain(
     bundle: BundleArgument,
     cells: Annotated[Path, typer.Argument(metavar="CELLS.h5ad", help="The cells to explain.")],
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -77,27 +69,12 @@ def explain(
     top: Annotated[
         int | None, typer.Option(min=1, help="Only the strongest genes.  [default: 20 in tables]")
     ] = None,
-    layer: LayerOption = None,
-    counts_are: Annotated[
-        Values, typer.Option(help="What its values are; auto looks at them.")
-    ] = Values.auto,
-    gene_column: GeneColumnOption = None,
-    min_coverage: MinCoverageOption = 0.1,
-    organism: OrganismOption = None,
-    species: SpeciesOption = None,
-    orthologues: OrthologuesOption = None,
-    part: PartOption = None,
-    filter_pass: Annotated[
-        bool, typer.Option(help="Leave out cells whose obs filter_pass is not 1.")
-    ] = True,
+    reading: ReadingOptions,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    audit_reason: AuditReasonOption = "",
+    audit: AuditOptions,
     force: ForceOption = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print lines of JSON in a terminal, too.")
@@ -117,7 +94,7 @@ def explain(
     if json and output is not None:
         problem = "--json prints what is found, but -o writes it to a file"
         raise UsageError(problem, hint="leave one of them out")
-    from c2t.runtime.cells.options import CellOptions, read_ids
+    from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.explain.options import ExplainOptions
     from c2t.runtime.output.evidence.explain_file import (
@@ -142,19 +119,7 @@ def explain(
         group_by=group_by,
         per_group=per_group,
         top=top,
-        reading=CellOptions(
-            layer=layer,
-            values=counts_are.value,
-            gene_column=gene_column,
-            min_coverage=min_coverage,
-            organism=organism,
-            species=species,
-            orthologues=None if orthologues is None else str(orthologues),
-            part=part,
-            cells=ids,
-            limit=limit,
-            filter_pass=filter_pass,
-        ),
+        reading=reading.cell_options(cells=ids, limit=limit),
         describing=DescribeOptions(threads=threads, batch_size=batch_size, engine=engine.value),
         explaining=ExplainOptions(field=field, label=label, runs=runs, seed=seed),
     )
@@ -171,10 +136,7 @@ def explain(
         sys.stdout.flush()
         shown = True
 
-    place = AuditPlace(
-        trail=audit, key=audit_key, head=audit_head, scope="explain", subject=str(cells)
-    )
-    with auditing(place) as trail:
+    with auditing(audit.place("explain", cells)) as trail:
         check_explain_paths(options)  # before the gigabytes of a bundle are hashed
         done = explain_file(
             open_checked(bundle, trust),
@@ -183,7 +145,7 @@ def explain(
             report=say,
             progress=output is not None or not sys.stdout.isatty(),
             audit=trail,
-            audit_reason=audit_reason,
+            audit_reason=audit.audit_reason,
         )
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     groups = f" of {counted(done.groups, 'group')}" if done.groups else ""

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
     BundleArgument,
     EngineOption,
     JsonOption,
@@ -32,8 +30,10 @@ if TYPE_CHECKING:
 ENGINE_HINT = "run `c2t doctor`; the files are right, the engine is not (see `c2t help problems`)"
 
 
+@takes_option_classes(without=("audit_reason",))
 def verify(
     bundle: BundleArgument,
+    *,
     engine: EngineOption = EngineName.auto,
     trust: TrustOption = None,
     report: Annotated[
@@ -46,9 +46,7 @@ def verify(
     performer: Annotated[str, typer.Option(help="For the report: who runs this.")] = "",
     reviewer: Annotated[str, typer.Option(help="For the report: who will review it.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
+    audit: AuditOptions,
     json: JsonOption = False,
 ) -> None:
     """Check that a bundle works here as it should.
@@ -61,9 +59,7 @@ def verify(
     from c2t.runtime.describe import verify as stage
     from c2t.runtime.engines.choose import check_engine_name
 
-    place = AuditPlace(
-        trail=audit, key=audit_key, head=audit_head, scope="verify", subject=str(bundle)
-    )
+    place = audit.place("verify", bundle)
     people = {
         "system": system,
         "system_id": system_id,

@@ -11,12 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from c2t.runtime.command_line.auditing import AuditPlace, auditing
+from c2t.runtime.command_line.auditing import AuditOptions, auditing
+from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
-    AuditHeadOption,
-    AuditKeyOption,
-    AuditOption,
-    AuditReasonOption,
     BatchSizeOption,
     BundleArgument,
     EngineOption,
@@ -37,8 +34,10 @@ GIB = 1 << 30
 DAY = 24 * 3600.0
 
 
+@takes_option_classes()
 def serve(
     bundle: BundleArgument,
+    *,
     host: Annotated[str, typer.Option(help="Where HTTP, the page and SiLA 2 listen.")] = (
         "127.0.0.1"
     ),
@@ -101,10 +100,7 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="How long requests may take to end when it stops.")
     ] = 30.0,
-    audit: AuditOption = None,
-    audit_key: AuditKeyOption = None,
-    audit_head: AuditHeadOption = None,
-    audit_reason: AuditReasonOption = "",
+    audit: AuditOptions,
 ) -> None:
     """Answer other programs: over HTTP, SiLA 2, a Unix socket, or standard input.
 
@@ -126,15 +122,13 @@ def serve(
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.describe.describer import DescribeOptions
 
-    place = AuditPlace(
-        trail=audit, key=audit_key, head=audit_head, scope="serve", subject=str(bundle)
-    )
+    place = audit.place("serve", bundle)
     describing = DescribeOptions(engine=engine.value, threads=threads, batch_size=batch_size)
     if stdio:  # needs no package of the other doors
         from c2t.runtime.serve.parent import serve_parent
 
         opening = partial(open_checked, bundle, trust)
-        raise SystemExit(serve_parent(opening, describing, place, reason=audit_reason))
+        raise SystemExit(serve_parent(opening, describing, place, reason=audit.audit_reason))
     stage = import_stage("c2t.runtime.serve.options", extra="serve")
     with auditing(place) as trail:
         opened = open_bundle(bundle, verify=False, trust=trust)
@@ -174,7 +168,7 @@ def serve(
         server = import_stage("c2t.runtime.serve.server", extra="serve")
         with hash_progress(opened.bytes) as advance:
             opened.check_hashes(progress=advance)
-        server.serve_bundle(opened, options, report=say, trail=trail, reason=audit_reason)
+        server.serve_bundle(opened, options, report=say, trail=trail, reason=audit.audit_reason)
 
 
 def _check_alone(others: dict[str, Any]) -> None:
