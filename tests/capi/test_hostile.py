@@ -1,108 +1,29 @@
-"""A service that lies, stutters, is silent or speaks garbage: every call returns, with a code.
-
-Here a fake is right: it stands for a peer that is not ours.
-"""
+"""A service that lies, stutters, is silent or speaks garbage: every call returns, with a code."""
 
 from __future__ import annotations
 
 import json
-import random
 import socket
 import subprocess
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_bytes import broken
 from capi_programs import CHECKS
-
-Script = Callable[[socket.socket, Any], None]
-HELLO = {
-    "protocol": 1,
-    "server": "c2t",
-    "version": "0",
-    "bundle": {"name": "tiny", "digest": "0" * 64, "precision": "fp32"},
-    "limits": {"line_bytes": 100000, "requests": 4},
-}
-CELL = {
-    "cell": "a",
-    "text": "é😀 text",
-    "confidence": 0.12345,
-    "cell_type_confidence": None,
-    "genes_used": 3,
-    "error": None,
-}
-PROTOCOL, LOST, TIMEOUT = "-5", "-4", "-6"
-
-
-def line(**content: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", **content}).encode() + b"\n"
-
-
-def result(cells: int = 2) -> dict[str, Any]:
-    return {"cells": [CELL] * cells, "warnings": ["doubtful"]}
-
-
-@contextmanager
-def service(script: Script) -> Iterator[Path]:
-    """A socket where a script talks to each program that connects."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "s"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(path))
-            listener.listen(64)
-            failed: list[BaseException] = []
-
-            def talk() -> None:
-                while True:
-                    try:
-                        connection, _ = listener.accept()
-                    except OSError:
-                        return
-                    with connection, connection.makefile("rb") as lines:
-                        connection.settimeout(60)
-                        try:
-                            script(connection, lines)
-                        except OSError:  # it has left
-                            pass
-                        except BaseException as error:
-                            failed.append(error)
-
-            thread = threading.Thread(target=talk)
-            thread.start()
-            try:
-                yield path
-            finally:
-                listener.shutdown(socket.SHUT_RDWR)
-                thread.join(60)
-            assert not failed, failed
-
-
-def greet(connection: socket.socket, lines: Any) -> None:
-    call = json.loads(lines.readline())
-    assert call["method"] == "initialize"
-    connection.sendall(line(id=call["id"], result=HELLO))
-
-
-def answering(*answers: bytes | Callable[[int], bytes]) -> Script:
-    """A service that greets well, and answers `describe` with this."""
-
-    def script(connection: socket.socket, lines: Any) -> None:
-        greet(connection, lines)
-        request = json.loads(lines.readline())["id"]
-        for answer in answers:
-            connection.sendall(answer(request) if callable(answer) else answer)
-        lines.read()  # until the program leaves
-
-    return script
-
-
-def told(done: subprocess.CompletedProcess[str], call: str) -> list[str]:
-    return [words for words in done.stdout.splitlines() if words.startswith(call)]
+from lying_service import (
+    HELLO,
+    LOST,
+    PROTOCOL,
+    TIMEOUT,
+    answering,
+    fuzzing,
+    greet,
+    line,
+    result,
+    service,
+    told,
+)
 
 
 @pytest.mark.parametrize(
@@ -260,114 +181,11 @@ def test_program_that_is_not_there(build, run_checks, tmp_path: Path) -> None:
     assert told(done, "open")[0].startswith(f"open -3 cannot start {missing}: No such file")
 
 
-def fuzzing(seed: int) -> Script:
-    """A service whose lines are broken in ways that the seed says."""
-    numbers = iter(range(1 << 30))
-
-    def script(connection: socket.socket, lines: Any) -> None:
-        number = next(numbers)
-        generator = random.Random(f"{seed} {number}")
-        hello = line(id=1, result=HELLO)
-        lines.readline()
-        connection.sendall(broken(generator, hello) if number % 4 == 0 else hello)
-        if not (call := lines.readline()):
-            return
-        request = json.loads(call).get("id", 0)  # it may cancel what it did not understand
-        said = b"".join(
-            line(method="text", params={"id": request, "cell": cell, "start": n, "text": "é"})
-            for n in range(3)
-            for cell in range(2)
-        )
-        done = {"id": request, "cell": 0, "result": CELL}
-        said += line(method="cell", params=done) + line(id=request, result=result())
-        said = broken(generator, said)
-        cut = generator.randrange(len(said))
-        connection.sendall(said[:cut])
-        connection.sendall(said[cut:])
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_WR)
-
-    return script
-
-
 @pytest.mark.parametrize("seed", range(2))
 def test_broken_lines(build, run_checks, seed: int) -> None:
     with service(fuzzing(seed)) as path:
         done = run_checks(build(CHECKS), "hostile", "socket", path, ROUNDS="300")
     codes = {words.split()[1] for words in told(done, "describe")}
-    assert {"0", PROTOCOL, LOST} & codes
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        (lambda n: line(id=n, result={}), PROTOCOL),
-        (lambda n: line(id=n, result=result(1)), PROTOCOL),
-        (lambda n: line(id=n, result={"cells": {"a": 1, "b": 2}}), PROTOCOL),
-        (lambda n: line(id=n, result=[]), PROTOCOL),
-        (lambda n: line(id=n, error={"code": -32601, "message": "no method"}), "-12 no method"),
-        (lambda n: line(id=n, error={"code": -32002, "message": "much"}), "-9 much"),
-        (lambda n: line(method="text", params={"id": n, "cell": 9, "start": 9}), TIMEOUT),
-    ],
-)
-def test_answers_to_a_call(build, run_checks, answer: Callable[[int], bytes], code: str) -> None:
-    with service(answering(answer)) as path:
-        done = run_checks(
-            build(CHECKS), "hostile", "socket", path, PATIENCE="0.7", METHOD="annotate"
-        )
-    (called,) = told(done, "call")
-    assert called.startswith(f"call {code}"), called
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ({"answers": [{}, {}]}, "0 {"),
-        ({"answers": [{}]}, "0 {"),  # about both cells together
-        ({"answers": []}, PROTOCOL),
-        ({"answers": [{}, {}, {}]}, PROTOCOL),
-        ({"cells": [{}, {}]}, PROTOCOL),
-    ],
-)
-def test_answers_to_a_question(build, run_checks, answer: dict[str, Any], code: str) -> None:
-    with service(answering(lambda n: line(id=n, result=answer))) as path:
-        done = run_checks(build(CHECKS), "hostile", "socket", path, PATIENCE="0.7", METHOD="ask")
-    (called,) = told(done, "call")
-    assert called.startswith(f"call {code}"), called
-
-
-def test_a_call_gives_what_was_answered(build, run_checks) -> None:
-    numbers = "[0.1,-0.0,1e-7,5E+30,9007199254740993,0]"
-    strings = json.dumps(["é😀", '"\\/\b\f\n\r\t\x01\x7f', ""])  # escaped, so it shrinks
-    said = f'{{"cells":[1,{{}}],"a":[{{"b":[[],null,true,false]}}],"é":{strings},"n":{numbers}}}'
-    sent: list[Any] = []
-
-    def script(connection: socket.socket, lines: Any) -> None:
-        greet(connection, lines)
-        sent.append(json.loads(lines.readline()))
-        request = sent[0]["id"]
-        connection.sendall(f'{{"jsonrpc":"2.0","result": {said} ,"id":{request}}}\n'.encode())
-        lines.read()
-
-    params = ' {"labels" : ["B cell",\n"T\\u0020cell"],\r\n"top":\t1.50, "x": {}}\n'
-    with service(script) as path:
-        done = run_checks(
-            build(CHECKS), "hostile", "socket", path, METHOD="annotate", PARAMS=params
-        )
-    (called,) = told(done, "call")
-    assert json.loads(called.removeprefix("call 0 ")) == json.loads(said)
-    assert called.endswith(f'"n":{numbers}}}')
-    assert sent[0]["method"] == "annotate"
-    cells = sent[0]["params"].pop("cells")
-    assert [cell["id"] for cell in cells] == ["cell0", "cell1"]
-    assert sent[0]["params"] == {**json.loads(params), "settings": {}}
-
-
-@pytest.mark.parametrize("seed", [7])
-def test_broken_lines_after_a_call(build, run_checks, seed: int) -> None:
-    with service(fuzzing(seed)) as path:
-        done = run_checks(build(CHECKS), "hostile", "socket", path, ROUNDS="300", METHOD="annotate")
-    codes = {words.split()[1] for words in told(done, "call")}
     assert {"0", PROTOCOL, LOST} & codes
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from msgspec import Struct
+
 from c2t.runtime.serve.http.metrics import METRICS_TYPE
 from c2t.runtime.serve.http.operation import Header, Operation
 from c2t.runtime.serve.http.routes.about import (
@@ -70,6 +74,60 @@ JOB_EVENTS = {
 }
 
 
+class AtOnce(NamedTuple):
+    """A question about cells that come with it, at `/v1/` and its name."""
+
+    name: str
+    takes: type[Struct]
+    sends: type[Struct]
+    summary: str
+    description: str
+
+
+ANALYSES = (
+    AtOnce(
+        name="annotate",
+        takes=AnnotateRequest,
+        sends=AnnotateResponse,
+        summary="Compare labels for cells",
+        description="How probable each of the given labels is for each cell. One analysis runs at "
+        "a time; a client that goes away takes its own along.",
+    ),
+    AtOnce(
+        name="explain",
+        takes=ExplainRequest,
+        sends=ExplainResponse,
+        summary="Find the genes that texts rest on",
+        description="Genes are left out and the words scored again: this takes as long as some "
+        "hundred texts a cell.",
+    ),
+    AtOnce(
+        name="embed",
+        takes=EmbedRequest,
+        sends=EmbedResponse,
+        summary="Vectors of cells",
+        description="The encoder's, and the place in the space of cells and texts where the "
+        "bundle has one.",
+    ),
+    AtOnce(
+        name="search",
+        takes=SearchRequest,
+        sends=SearchResponse,
+        summary="Compare texts with cells",
+        description="Scores of each text for each cell, by a bundle with a space of cells and "
+        "texts.",
+    ),
+    AtOnce(
+        name="ask",
+        takes=AskRequest,
+        sends=AskResponse,
+        summary="Ask a question about cells",
+        description="About each cell, or about all of them together, by a bundle whose prompt "
+        "has a place for a question.",
+    ),
+)
+
+
 def describe_operations(route: DescribeRoute) -> list[Operation]:
     """What describes cells at once."""
     return [
@@ -98,59 +156,15 @@ def analysis_operations(routes: AnalysisRoutes, *, jobs: bool) -> list[Operation
     operations = [
         Operation(
             method="POST",
-            path="/v1/annotate",
-            answer=routes.annotate,
-            summary="Compare labels for cells",
-            description="How probable each of the given labels is for each cell. One analysis runs "
-            "at a time; a client that goes away takes its own along.",
-            takes={JSON_TYPE: AnnotateRequest},
-            sends={JSON_TYPE: AnnotateResponse},
+            path=f"/v1/{asked.name}",
+            answer=routes.at_once(asked.takes),
+            summary=asked.summary,
+            description=asked.description,
+            takes={JSON_TYPE: asked.takes},
+            sends={JSON_TYPE: asked.sends},
             errors=(*BODY_ERRORS, 424, 503),
-        ),
-        Operation(
-            method="POST",
-            path="/v1/explain",
-            answer=routes.explain,
-            summary="Find the genes that texts rest on",
-            description="Genes are left out and the words scored again: this takes as long as some "
-            "hundred texts a cell.",
-            takes={JSON_TYPE: ExplainRequest},
-            sends={JSON_TYPE: ExplainResponse},
-            errors=(*BODY_ERRORS, 424, 503),
-        ),
-        Operation(
-            method="POST",
-            path="/v1/embed",
-            answer=routes.embed,
-            summary="Vectors of cells",
-            description="The encoder's, and the place in the space of cells and texts where the "
-            "bundle has one.",
-            takes={JSON_TYPE: EmbedRequest},
-            sends={JSON_TYPE: EmbedResponse},
-            errors=(*BODY_ERRORS, 424, 503),
-        ),
-        Operation(
-            method="POST",
-            path="/v1/search",
-            answer=routes.search,
-            summary="Compare texts with cells",
-            description="Scores of each text for each cell, by a bundle with a space of cells and "
-            "texts.",
-            takes={JSON_TYPE: SearchRequest},
-            sends={JSON_TYPE: SearchResponse},
-            errors=(*BODY_ERRORS, 424, 503),
-        ),
-        Operation(
-            method="POST",
-            path="/v1/ask",
-            answer=routes.ask,
-            summary="Ask a question about cells",
-            description="About each cell, or about all of them together, by a bundle whose prompt "
-            "has a place for a question.",
-            takes={JSON_TYPE: AskRequest},
-            sends={JSON_TYPE: AskResponse},
-            errors=(*BODY_ERRORS, 424, 503),
-        ),
+        )
+        for asked in ANALYSES
     ]
     if not jobs:
         return operations

@@ -1,4 +1,4 @@
-"""`POST /v1/annotate`, `explain`, `embed` and `search`, and evidence of a cell of a job.
+"""`POST /v1/annotate`, `explain`, `embed`, `search` and `ask`, and evidence of a cell of a job.
 
 A client that goes away takes its question along.
 
@@ -9,6 +9,7 @@ wait for their turn must not take the event loop's own threads from results, upl
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -19,6 +20,7 @@ from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from c2t.runtime.serve.http.operation import Endpoint
 from c2t.runtime.serve.http.wire.answers import json_response
 from c2t.runtime.serve.http.wire.body import JSON_TYPE, Bodies, check_type, decode
 from c2t.runtime.serve.http.wire.listener import Listener
@@ -41,7 +43,6 @@ from c2t.runtime.serve.room.vectors import VectorAnalyses
 
 # One is under way, others wait; one more is there to be refused.
 THREADS = WAITING_MAX + 2
-WITH_CELLS = (AnnotateRequest, ExplainRequest, EmbedRequest, SearchRequest, AskRequest)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -83,40 +84,26 @@ class AnalysisRoutes:
 
     def __init__(self, analyses: Analyses, *, bodies: Bodies, jobs: Jobs | None) -> None:
         self._analyses, self._bodies, self._jobs = analyses, bodies, jobs
-        self._vectors, self._questions = VectorAnalyses(analyses), QuestionAnalyses(analyses)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="c2t-http-analysis")
-        self._annotate = msgspec.json.Decoder(AnnotateRequest)
-        self._explain = msgspec.json.Decoder(ExplainRequest)
-        self._embed = msgspec.json.Decoder(EmbedRequest)
-        self._ask = msgspec.json.Decoder(AskRequest)
-        self._search = msgspec.json.Decoder(SearchRequest)
+        self._at_once: dict[type[msgspec.Struct], Callable[..., msgspec.Struct]] = {
+            AnnotateRequest: analyses.annotate,
+            ExplainRequest: analyses.explain,
+            EmbedRequest: VectorAnalyses(analyses).embed,
+            SearchRequest: VectorAnalyses(analyses).search,
+            AskRequest: QuestionAnalyses(analyses).ask,
+        }
         self._evidence_of = msgspec.json.Decoder(CellEvidenceRequest)
         self._labels_of = msgspec.json.Decoder(CellLabelsRequest)
 
-    async def annotate(self, request: Request) -> Response:
-        """`POST /v1/annotate`."""
-        asked = await self._read(request, self._annotate)
-        return await self._answer(request, partial(self._analyses.annotate, asked))
+    def at_once(self, asked_type: type[msgspec.Struct]) -> Endpoint:
+        """What answers `POST` of cells with this type, such as `/v1/annotate`."""
+        decoder, work = msgspec.json.Decoder(asked_type), self._at_once[asked_type]
 
-    async def explain(self, request: Request) -> Response:
-        """`POST /v1/explain`."""
-        asked = await self._read(request, self._explain)
-        return await self._answer(request, partial(self._analyses.explain, asked))
+        async def answer(request: Request) -> Response:
+            asked = await self._read(request, decoder)
+            return await self._answer(request, partial(work, asked))
 
-    async def embed(self, request: Request) -> Response:
-        """`POST /v1/embed`."""
-        asked = await self._read(request, self._embed)
-        return await self._answer(request, partial(self._vectors.embed, asked))
-
-    async def search(self, request: Request) -> Response:
-        """`POST /v1/search`."""
-        asked = await self._read(request, self._search)
-        return await self._answer(request, partial(self._vectors.search, asked))
-
-    async def ask(self, request: Request) -> Response:
-        """`POST /v1/ask`."""
-        asked = await self._read(request, self._ask)
-        return await self._answer(request, partial(self._questions.ask, asked))
+        return answer
 
     async def explain_cell(self, request: Request) -> Response:
         """`POST /v1/jobs/{id}/explain`."""
@@ -150,8 +137,7 @@ class AnalysisRoutes:
         check_type(request, JSON_TYPE)
         async with self._bodies.read(request) as body:
             asked = decode(decoder, body)
-            cells = asked.cells if isinstance(asked, WITH_CELLS) else []
-            check_names_once(body, cells, beside=0)
+            check_names_once(body, getattr(asked, "cells", []), beside=0)
         return asked
 
     async def _answer(self, request: Request, work: Work) -> Response:
