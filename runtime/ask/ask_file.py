@@ -78,6 +78,7 @@ class AskSummary:
         failed: Those of them that have an error.
         error: The most frequent error, if there is one.
         cut: Answers that ended at the longest length.
+        partly: Groups whose answer rests on some of their cells only.
         settings: How they were written.
         seconds: Time of the run.
         outputs: The files written.
@@ -87,6 +88,7 @@ class AskSummary:
     failed: int
     error: str | None
     cut: int
+    partly: int
     settings: dict[str, Any]
     seconds: float
     outputs: tuple[str, ...]
@@ -267,6 +269,7 @@ def _write(
         failed=sum(errors.values()),
         error=errors.most_common(1)[0][0] if errors else None,
         cut=sum(not record.whole for record in records if record.error is None),
+        partly=sum(0 < record.cells < record.group_cells for record in records),
         settings=about["settings"],
         seconds=round(time.monotonic() - started, 3),
         outputs=() if output is None else (str(output),),

@@ -30,7 +30,9 @@ class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: The cell's id, or the group's name.
-        cells: How many cells it was asked about.
+        cells: How many cells the prompt was made of; 0 where there was none.
+        group_cells: How many cells the group has. A mean is made of at most 64 of them, and of
+            none that cannot be read.
         question: What was asked.
         labels: What the prompt let choose from; empty where it lists none.
         text: What the model wrote; None where there is an error.
@@ -44,6 +46,7 @@ class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     cells: int
+    group_cells: int
     question: str
     labels: tuple[str, ...] = ()
     text: str | None
@@ -67,6 +70,7 @@ def answer_record(answer: Answer, question: Question, settings: Mapping[str, Any
     return AnswerRecord(
         name=answer.name,
         cells=answer.cells,
+        group_cells=answer.group_cells,
         question=question.text,
         labels=question.labels,
         text=answer.text,

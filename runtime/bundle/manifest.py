@@ -24,6 +24,8 @@ MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.json"
 # The time of a beam search grows with the square of its beams; nobody uses more than some dozens.
 BEAMS_MAX = 1024
+# A penalty that float32 logits can be divided by and multiplied with; beyond it, all is the same.
+PENALTY_MAX = 1024.0
 STOPS_MAX = 16  # stop strings
 STOP_LETTERS_MAX = 256
 ENCODER_GRAPHS = ("encoder.onnx", "projector.onnx")

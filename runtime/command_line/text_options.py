@@ -27,7 +27,11 @@ class TextOptions:
     ] = None
     stop: Annotated[
         list[str] | None,
-        typer.Option("--stop", help="A text ends once it says this. Several may be given."),
+        typer.Option(
+            "--stop",
+            help="A text ends once it says this. Several may be given; '' alone: not even the "
+            "bundle's own.",
+        ),
     ] = None
     temperature: Annotated[
         float | None,
@@ -48,12 +52,13 @@ class TextOptions:
 
     def settings(self) -> dict[str, Any]:
         """These, by the names of `DescribeOptions`."""
+        stops = None if not self.stop else tuple(self.stop)
         return {
             "max_new_tokens": self.max_new_tokens,
             "num_beams": self.num_beams,
             "no_repeat_ngram_size": self.no_repeat_ngram_size,
             "repetition_penalty": self.repetition_penalty,
-            "stop_strings": tuple(self.stop) if self.stop else None,
+            "stop_strings": () if stops == ("",) else stops,
             "temperature": self.temperature,
             "top_k": self.top_k,
             "top_p": self.top_p,

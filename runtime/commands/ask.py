@@ -123,6 +123,9 @@ def ask(
     failed = f", {done.failed:,} of them with an error" if done.failed else ""
     where = f": {', '.join(done.outputs)}" if done.outputs else ""
     say(f"asked about {counted(done.answers, 'group' if groups else 'cell')}{failed}{where}")
+    if done.partly:
+        rest = "answer rests" if done.partly == 1 else "answers rest"
+        say(f"{counted(done.partly, 'group')} whose {rest} on some of the cells: see group_cells")
     if done.cut:
         say(f"{counted(done.cut, 'answer')} ended at the longest length: --max-new-tokens")
     refuse_if_all_failed(done, cells)

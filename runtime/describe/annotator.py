@@ -30,6 +30,7 @@ from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.in_order import in_order
 from c2t.runtime.describe.labelled_cell import LabelledCell
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
+from c2t.runtime.describe.several_texts import several_texts
 from c2t.runtime.describe.worker import cache_capacity
 from c2t.runtime.engine_protocol import Engines
 from c2t.runtime.engines.table import EngineName
@@ -104,6 +105,7 @@ class Annotator:
         options: AnnotateOptions | None = None,
     ) -> None:
         bundle.manifest.need_task(ANNOTATE)
+        labels = several_texts(labels, "label")
         self.options = options or AnnotateOptions()
         temperature = self.options.temperature
         if not (np.isfinite(temperature) and temperature > 0):

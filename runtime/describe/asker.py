@@ -7,7 +7,7 @@ its cells' vectors, or as several cells in one prompt where the template has a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,7 +42,9 @@ class Answer:
 
     Args:
         name: The cell's id, or what the group is called.
-        cells: How many cells it was asked about.
+        cells: How many cells the prompt was made of: of a group that is read as its mean, at most
+            `CELLS_OF_MEAN`, and none that cannot be read. 0 without a prompt.
+        group_cells: How many cells the group has; of a cell 1.
         text: What it wrote; None where there is an error.
         answer: What stands in <answer>…</answer> in it; None where nothing does.
         confidence: Mean probability of the text's tokens.
@@ -54,6 +56,7 @@ class Answer:
 
     name: str
     cells: int
+    group_cells: int
     text: str | None
     answer: str | None
     confidence: float | None
@@ -78,6 +81,23 @@ class _Asked:
     cells: int
     tokens: tuple[GeneTokenArray, ...] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Prompted:
+    """A prompt, or why there is none.
+
+    Args:
+        prompt: The prompt.
+        cells: How many cells it was made of.
+        error: Why there is none.
+        engine_failed: Whether the error is one of the engine.
+    """
+
+    prompt: CellPrompt | None = None
+    cells: int = 0
+    error: str | None = None
+    engine_failed: bool = False
 
 
 class Asker:
@@ -174,11 +194,12 @@ class Asker:
         """Read the cells of a group."""
         count = len(places)
         if self._sentence is None:
-            return _Asked(name=name, cells=count, tokens=tuple(group_tokens(reader, places)))
+            tokens = group_tokens(reader, places, self._describer.limits)
+            return _Asked(name=name, cells=count, tokens=tuple(tokens))
         if count > CELLS_OF_PROMPT_MAX:
             error = f"the group has {count:,} cells; a prompt takes {CELLS_OF_PROMPT_MAX}"
             return _Asked(name=name, cells=count, error=error)
-        tokens: list[GeneTokenArray] = []
+        tokens = []
         for place in places:
             (cell,) = reader.chunks(place, place + 1)
             if cell.errors[0]:  # the cells behind it would have other numbers than in the file
@@ -212,17 +233,17 @@ class Asker:
         else:
             prompts = self._of_vectors(asked, worker)
         cells: list[PromptedCell] = []
-        for place, (each, prompt) in enumerate(zip(asked, prompts, strict=True)):
-            if isinstance(prompt, CellPrompt):
-                cells.append(PromptedCell(place, prompt, each.name))
+        for place, (each, made) in enumerate(zip(asked, prompts, strict=True)):
+            if made.prompt is None:
+                answers[place] = _without_text(each, made)
             else:
-                error, engine_failed = prompt
-                answers[place] = _without_text(each, error, engine_failed=engine_failed)
+                cells.append(PromptedCell(place, made.prompt, each.name))
         for key, written in worker.texts(cells):
             assert isinstance(key, int)
             answers[key] = Answer(
                 name=asked[key].name,
-                cells=asked[key].cells,
+                cells=prompts[key].cells,
+                group_cells=asked[key].cells,
                 text=written.text,
                 answer=None if written.text is None else answer_of(written.text),
                 confidence=written.confidence,
@@ -233,10 +254,10 @@ class Asker:
             )
         return [answers[place] for place in range(len(asked))]
 
-    def _of_genes(self, asked: _Asked, names: NamedGenes) -> CellPrompt | tuple[str, bool]:
+    def _of_genes(self, asked: _Asked, names: NamedGenes) -> _Prompted:
         """The prompt of one cell or several, by the names of their genes; or why there is none."""
         if asked.error is not None:
-            return asked.error, False
+            return _Prompted(error=asked.error)
         sentence, manifest = names.sentence, self._bundle.manifest
         cells = [names.read(tokens) for tokens in asked.tokens]
         species, genes = cells[0]
@@ -251,23 +272,21 @@ class Asker:
                 manifest.template, self._bundle.text_encoder, self._question.values | values
             )
         except C2TError as error:
-            return f"no prompt: {error.problem}", False
-        return CellPrompt(np.array(ids, dtype=np.int32))
+            return _Prompted(error=f"no prompt: {error.problem}")
+        return _Prompted(prompt=CellPrompt(np.array(ids, dtype=np.int32)), cells=len(cells))
 
-    def _of_vectors(
-        self, asked: list[_Asked], worker: Worker
-    ) -> list[CellPrompt | tuple[str, bool]]:
+    def _of_vectors(self, asked: list[_Asked], worker: Worker) -> list[_Prompted]:
         """Prompts with the vectors of each one's cells, or of their mean; or why there is none."""
         limits = self._describer.limits
         places, usable = list[int](), list[GeneTokenArray]()
-        errors: dict[int, tuple[str, bool]] = {}
+        errors: dict[int, _Prompted] = {}
         for place, each in enumerate(asked):
             if each.error is not None:
-                errors[place] = each.error, False
+                errors[place] = _Prompted(error=each.error)
                 continue
             for tokens in each.tokens:
                 if problem := check_tokens(tokens, limits):
-                    errors[place] = problem, False
+                    errors[place] = _Prompted(error=problem)
                 else:
                     places.append(place)
                     usable.append(tokens)
@@ -275,21 +294,22 @@ class Asker:
         mean = self._describer.group_mean
         for index, cell in mean.encoded(worker.engines, usable, worker.batch_size):
             if isinstance(cell, str):
-                errors[places[index]] = cell, True
+                errors[places[index]] = _Prompted(error=cell, engine_failed=True)
             else:
                 cells.setdefault(places[index], []).append(cell)
-        nothing = "no cell of the group can be encoded", False
-        prompts: list[CellPrompt | tuple[str, bool]] = []
-        for place in range(len(asked)):
-            try:
-                prompts.append(
-                    self._prompts.of_vectors(mean.of(cells[place]))
-                    if place in cells
-                    else errors.get(place, nothing)
-                )
-            except EngineError as error:
-                prompts.append((error.problem, True))
-        return prompts
+        nothing = _Prompted(error="no cell of the group can be encoded")
+        return [
+            self._of_mean(cells[place]) if place in cells else errors.get(place, nothing)
+            for place in range(len(asked))
+        ]
+
+    def _of_mean(self, cells: list[EncodedCell]) -> _Prompted:
+        """The prompt of the mean of one or more cells."""
+        try:
+            prompt = self._prompts.of_vectors(self._describer.group_mean.of(cells))
+        except EngineError as error:
+            return _Prompted(error=error.problem, engine_failed=True)
+        return _Prompted(prompt=prompt, cells=len(cells))
 
 
 def check_grouping(bundle: Bundle, *, grouped: bool) -> None:
@@ -307,31 +327,16 @@ def check_grouping(bundle: Bundle, *, grouped: bool) -> None:
         raise C2TError(problem, hint="ask about the cells, without --group-by")
 
 
-def sorted_groups(
-    groups: Mapping[str, Sequence[int]], cells: int
-) -> Iterator[tuple[str, list[int]]]:
-    """Groups with their places in order.
-
-    Raises:
-        C2TError: A place that is none.
-    """
-    for name, places in groups.items():
-        ordered = sorted({int(place) for place in places})
-        if not ordered or ordered[0] < 0 or ordered[-1] >= cells:
-            problem = f"the group {name!r} is empty, or has places that no cell has"
-            raise C2TError(problem, hint=f"there are {cells:,} cells, counted from 0")
-        yield str(name), ordered
-
-
-def _without_text(asked: _Asked, error: str, *, engine_failed: bool) -> Answer:
+def _without_text(asked: _Asked, made: _Prompted) -> Answer:
     return Answer(
         name=asked.name,
-        cells=asked.cells,
+        cells=0,
+        group_cells=asked.cells,
         text=None,
         answer=None,
         confidence=None,
-        error=error,
-        engine_failed=engine_failed,
+        error=made.error,
+        engine_failed=made.engine_failed,
     )
 
 

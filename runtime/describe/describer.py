@@ -53,8 +53,9 @@ class DescribeOptions:
         max_new_tokens: Longest text, in text tokens.
         num_beams: 1 is greedy search.
         no_repeat_ngram_size: 0 bans nothing.
-        repetition_penalty: 1 changes nothing.
-        stop_strings: A text ends with the token that completes one of them.
+        repetition_penalty: From 1/1024 to 1024; 1 changes nothing.
+        stop_strings: A text ends with the token that completes one of them; (): none, not even the
+            bundle's own.
         temperature: 0 writes the most probable tokens; above 0 they are drawn.
         top_k: Draw from so many tokens only; 0: all.
         top_p: Draw from those tokens only that together have so much of the probability.

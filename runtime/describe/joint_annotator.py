@@ -18,6 +18,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.embedder import Embedder
 from c2t.runtime.describe.labelled_cell import LabelledCell
+from c2t.runtime.describe.several_texts import several_texts
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.joint.scores import joint_scores, label_log_probabilities
 from c2t.runtime.joint.text_tower import TextTowerEngine
@@ -61,6 +62,7 @@ class JointAnnotator:
         tower: TextTowerEngine | None = None,
     ) -> None:
         bundle.manifest.need_task(ANNOTATE)
+        labels = several_texts(labels, "label")
         check_template(template)
         if not (np.isfinite(temperature) and temperature > 0):
             problem = f"temperature is {temperature}"
@@ -68,7 +70,7 @@ class JointAnnotator:
         if len(set(labels)) < len(labels):
             problem = "a label is there twice"
             raise C2TError(problem, hint="give different labels")
-        self.labels = tuple(labels)
+        self.labels = labels
         self._embedder = embedder
         self._scale = bundle.manifest.space.temperature
         self._temperature = temperature

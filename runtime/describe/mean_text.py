@@ -13,7 +13,7 @@ import numpy as np
 
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.cells.reader import CellReader
-from c2t.runtime.describe.cell_vectors import check_tokens
+from c2t.runtime.describe.cell_vectors import TokenLimits, check_tokens
 from c2t.runtime.describe.describer import Describer
 
 # Cells of a group that its mean is made of, spread evenly: more hardly change a mean.
@@ -43,7 +43,7 @@ def write_mean_texts(
     limits = describer.limits
     texts: list[str | None] = []
     for number, places in enumerate(groups):
-        tokens = [each for each in group_tokens(reader, places) if not check_tokens(each, limits)]
+        tokens = group_tokens(reader, places, limits)
         mean = describer.group_mean
         found = mean.encoded(describer.engines, tokens, describer.options.batch_size)
         cells = [each for _, each in found if not isinstance(each, str)]
@@ -55,20 +55,39 @@ def write_mean_texts(
     return texts
 
 
-def _spread(places: Sequence[int]) -> list[int]:
-    """At most `CELLS_OF_MEAN` of some places, spread evenly."""
-    step = max(1.0, len(places) / CELLS_OF_MEAN)
-    return [places[int(number * step)] for number in range(min(len(places), CELLS_OF_MEAN))]
+def group_tokens(
+    reader: CellReader, places: Sequence[int], limits: TokenLimits
+) -> list[GeneTokenArray]:
+    """Gene tokens of the cells that a group's mean is made of.
 
-
-def group_tokens(reader: CellReader, places: Sequence[int]) -> Iterator[GeneTokenArray]:
-    """Gene tokens of the cells that a group's mean is made of, as far as they have any.
+    Cells that cannot be encoded are left out. Where that leaves none, the group's other cells are
+    tried, as many at a time.
 
     Args:
         reader: Reads them.
         places: Of the group's cells, increasing.
+        limits: What the encoder takes.
     """
-    wanted = np.asarray(_spread(places))
+    for chosen in _rounds(places):
+        tokens = [each for each in _read(reader, chosen) if not check_tokens(each, limits)]
+        if tokens:
+            return tokens
+    return []
+
+
+def _rounds(places: Sequence[int]) -> Iterator[list[int]]:
+    """At most `CELLS_OF_MEAN` of some places, spread evenly; then of those that are left."""
+    rest = list(places)
+    while rest:
+        step = max(1.0, len(rest) / CELLS_OF_MEAN)
+        chosen = {int(number * step) for number in range(min(len(rest), CELLS_OF_MEAN))}
+        yield [rest[number] for number in sorted(chosen)]
+        rest = [place for number, place in enumerate(rest) if number not in chosen]
+
+
+def _read(reader: CellReader, places: Sequence[int]) -> Iterator[GeneTokenArray]:
+    """Gene tokens of the cells at some places, of those that can be read."""
+    wanted = np.asarray(places)
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > GAP) + 1):
         first, stop = int(run[0]), int(run[-1]) + 1
         (chunk,) = reader.chunks(first, stop, chunk_cells=stop - first)

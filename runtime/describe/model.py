@@ -23,15 +23,17 @@ from c2t.runtime.describe.describer import DescribeOptions, Describer, engine_re
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.joint_annotator import JointAnnotator, template_refused
 from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
+from c2t.runtime.describe.several_texts import several_texts
 from c2t.runtime.describe.vector_model import VectorModel
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.choose import ChosenEngines, choose_engines
+from c2t.runtime.engines.choose import ChosenEngines, choose_engines, suits
 from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.trust.variable import trusted_by_default
 
 if TYPE_CHECKING:
-    from c2t.runtime.describe.asker import Answer
+    from c2t.runtime.describe.asker import Answer, Asker
+    from c2t.runtime.describe.given_groups import Groups
 
 
 class Model(VectorModel):
@@ -195,32 +197,42 @@ class Model(VectorModel):
             labels: What the answer may be chosen from, where the bundle's prompt lists them.
             reading: As for `describe`.
 
-        Yields:
-            One answer a cell or group, in their order. One that cannot be asked about carries an
-            `error`; the others go on.
+        Returns:
+            One answer a cell or group, in their order, each written when it is asked for. One that
+            cannot be asked about carries an `error`; the others go on.
 
         Warns:
             UserWarning: What is doubtful about the cells.
 
         Raises:
             BundleError: The bundle cannot answer questions.
-            C2TError: A question that cannot be asked; groups that its prompt has no place for, or
-                with places that are none.
+            C2TError: At once, a question that cannot be asked, groups that its prompt has no place
+                for, or whose places are no numbers; with the first answer, places that no cell has.
             CellFileError: The file as a whole cannot be read as counts over known genes.
             EngineError: No engine runs here, or the model is closed.
         """
-        from c2t.runtime.describe.asker import Asker, check_grouping, sorted_groups
+        from c2t.runtime.describe.asker import Asker, check_grouping
+        from c2t.runtime.describe.given_groups import given_groups
         from c2t.runtime.describe.question import Question
 
-        asked = Question(text=question, labels=tuple(labels))
+        asked = Question(text=question, labels=several_texts(labels, "label"))
         asked.check(self.bundle)
         check_grouping(self.bundle, grouped=groups is not None)
+        ordered = None if groups is None else given_groups(groups)
+        asker = Asker(self.describer(options), self.bundle, asked)
+        return self._answers(asker, cells, ordered, reading)
+
+    def _answers(
+        self, asker: Asker, cells: Any, groups: Groups | None, reading: CellOptions | None
+    ) -> Iterator[Answer]:
+        from c2t.runtime.describe.given_groups import check_places
+
         with self._reader(cells, reading, named=True) as reader:
-            asker = Asker(self.describer(options), self.bundle, asked)
             if groups is None:
                 yield from asker.ask(reader)
             else:
-                yield from asker.ask_groups(reader, sorted_groups(groups, reader.n_cells))
+                check_places(groups, reader.n_cells)
+                yield from asker.ask_groups(reader, groups)
 
     def annotator(
         self,
@@ -349,7 +361,7 @@ class Model(VectorModel):
         """
         wanted = engine_request(self.bundle, options)
         for name, request, chosen in self._engines:
-            if name == options.engine and _suits(request, wanted, chosen):
+            if name == options.engine and suits(request, wanted, chosen):
                 with chosen.engines.exclusive():
                     return replace(chosen, engines=chosen.engines.clone())
         chosen = choose_engines(self.bundle, options.engine, wanted, self.clock)
@@ -381,12 +393,3 @@ def open_model(
     """
     trust = trusted_by_default() if trust is None else trust
     return Model(open_bundle(path, verify=verify, trust=trust, progress=progress), options)
-
-
-def _suits(opened: EngineOptions, wanted: EngineOptions, chosen: ChosenEngines) -> bool:
-    """Whether engines that were opened with some options also serve others."""
-    if replace(opened, rows=wanted.rows, capacity=wanted.capacity) != wanted:
-        return False
-    if not chosen.engines.fixed_shape:
-        return True
-    return opened.rows >= wanted.rows and opened.capacity >= wanted.capacity

@@ -41,6 +41,9 @@ class Question:
             C2TError: An empty or too long question, or labels that its prompt has no place for.
         """
         bundle.manifest.need_task(ASK)
+        if not isinstance(self.text, str):
+            problem = f"the question is {str(self.text)[:60]}, which is no text"
+            raise C2TError(problem, hint='give a string: "What cell is this?"')
         if not self.text.strip():
             problem = "the question is empty"
             raise C2TError(problem, hint='give one: "What cell is this?"')

@@ -17,6 +17,7 @@ from c2t.runtime.bundle.tasks import SEARCH
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.embedder import Embedder
+from c2t.runtime.describe.several_texts import several_texts
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.joint.scores import joint_scores
 from c2t.runtime.joint.text_tower import EncodedTexts, TextTowerEngine
@@ -75,7 +76,7 @@ class Searcher:
 
     Raises:
         BundleError: The bundle cannot search.
-        C2TError: A text is empty, there twice, or far too long.
+        C2TError: A text is empty, there twice, or far too long; one string instead of several.
         EngineError: The text tower fails.
     """
 
@@ -88,6 +89,7 @@ class Searcher:
         tower: TextTowerEngine | None = None,
     ) -> None:
         bundle.manifest.need_task(SEARCH)
+        queries = several_texts(queries, "text")
         repeated = sorted(query for query, count in Counter(queries).items() if count > 1)
         if repeated:
             problem = f"the text {repeated[0][:60]!r} is there twice"

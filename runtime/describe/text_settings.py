@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from c2t.runtime.bundle.manifest import BEAMS_MAX, Generation
+from c2t.runtime.bundle.manifest import BEAMS_MAX, PENALTY_MAX, Generation
 from c2t.runtime.bundle.stated_settings import LATER_SETTINGS, stated_settings
 from c2t.runtime.generation.drawn_choices import SEED_MAX
 from c2t.runtime.generation.stop_strings import check_stop_strings
@@ -74,8 +74,10 @@ def _limits(g: Generation) -> Iterator[tuple[str, bool, str]]:
         yield name, value >= least, f"give a number of at least {least}"
         if most is not None:
             yield name, value <= most, f"give a number of at most {most:,}"
-    hint = "give a number above 0; 1 changes nothing, 1.2 repeats less"
-    yield "repetition_penalty", 0 < g.repetition_penalty < math.inf, hint
+    hint = f"give a number from {1 / PENALTY_MAX:g} to {PENALTY_MAX:g}; 1 changes nothing, 1.2 "
+    hint += "repeats less"
+    fits = 1 / PENALTY_MAX <= g.repetition_penalty <= PENALTY_MAX  # NaN does not
+    yield "repetition_penalty", fits, hint
     hint = "give 0 for the most probable tokens, or a number above it, such as 0.7"
     yield "temperature", 0 <= g.temperature < math.inf, hint
     hint = "give a share above 0, such as 0.9; 1 keeps all tokens"

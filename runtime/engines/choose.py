@@ -6,7 +6,7 @@ reasons. A choice comes with a sentence that says which engines were passed over
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines
@@ -86,3 +86,18 @@ def check_engine_name(name: str, machine: Machine | None = None) -> None:
     if not checked.runs:
         problem = f"engine {name} does not work here: {'; '.join(checked.reasons)}"
         raise EngineError(problem, hint="run `c2t doctor`, or describe with --engine cpu")
+
+
+def suits(opened: EngineOptions, wanted: EngineOptions, chosen: ChosenEngines) -> bool:
+    """Whether engines that were opened with some options also serve others.
+
+    Args:
+        opened: The options of the engines.
+        wanted: The others.
+        chosen: The engines.
+    """
+    if replace(opened, rows=wanted.rows, capacity=wanted.capacity) != wanted:
+        return False
+    if not chosen.engines.fixed_shape:
+        return True
+    return opened.rows >= wanted.rows and opened.capacity >= wanted.capacity

@@ -23,15 +23,21 @@ def check_stop_strings(strings: Sequence[str]) -> None:
     """Refuse strings that cannot stop a text.
 
     Raises:
-        C2TError: An empty or very long one, or very many.
+        C2TError: An empty or very long one, or very many; one string instead of several.
     """
+    if isinstance(strings, str):
+        problem = f"the stop strings are one string: {strings[:STOP_LETTERS_MAX]!r}"
+        raise C2TError(problem, hint="give a tuple, also of one; an empty one stops nothing")
     if len(strings) > STOPS_MAX:
         problem = f"there are {len(strings)} stop strings"
         raise C2TError(problem, hint=f"give at most {STOPS_MAX}")
     for string in strings:
         if not 0 < len(string) <= STOP_LETTERS_MAX:
             problem = f"a stop string has {len(string)} letters"
-            raise C2TError(problem, hint=f"give 1 to {STOP_LETTERS_MAX}")
+            hint = f"give 1 to {STOP_LETTERS_MAX}"
+            if not string:
+                hint += '; --stop "" alone switches off the stop strings of the bundle'
+            raise C2TError(problem, hint=hint)
 
 
 class StopStrings:

@@ -121,3 +121,35 @@ def test_bundles_that_have_no_place_for_it(
     done = call_c2t("ask", several, cells, QUESTION, "--labels", labels)
     assert "one of several cells" in done.stderr
     assert "--group-by" in done.stderr
+
+
+def test_a_group_says_how_many_of_its_cells_were_asked_about(
+    call_c2t: Command, asks: Path, tmp_path: Path
+) -> None:
+    data = random_cells(6)
+    rows = data.X.toarray()[[0] * 6]
+    rows[[1, 4]] = 0
+    data.X = rows
+    data.obs["cluster"] = ["x", "x", "x", "y", "y", "z"]
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    call = ("ask", asks, tmp_path / "cells.h5ad", QUESTION, "--max-new-tokens", 2)
+    done = call_c2t(*call, "--group-by", "cluster")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(a["name"], a["cells"], a["group_cells"]) for a in lines] == [
+        *(("x", 2, 3), ("y", 1, 2), ("z", 1, 1)),
+    ]
+    assert "2 groups whose answers rest on some of the cells: see group_cells" in done.stderr
+
+
+def test_the_bundles_own_stop_strings_can_be_switched_off(
+    call_c2t: Command, grouped: Path, tmp_path: Path
+) -> None:
+    plain = vector_bundle(tmp_path / "plain")
+    call = (grouped, QUESTION, "--limit", 1, "--max-new-tokens", 8)
+    whole = json.loads(call_c2t("ask", plain, *call).stdout)["text"]
+    manifest = json.loads((plain / "manifest.json").read_bytes())
+    stops = {**manifest["generation"], "stop_strings": [whole[0]]}
+    stopping = vector_bundle(tmp_path / "stopping", generation=stops)
+    assert json.loads(call_c2t("ask", stopping, *call).stdout)["text"] != whole
+    assert json.loads(call_c2t("ask", stopping, *call, "--stop", "").stdout)["text"] == whole

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from c2t.runtime.bundle.manifest import BEAMS_MAX, STOP_LETTERS_MAX, STOPS_MAX
+from c2t.runtime.bundle.manifest import BEAMS_MAX, PENALTY_MAX, STOP_LETTERS_MAX, STOPS_MAX
 from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.text_settings import CHOSEN
@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_new_tokens: Annotated[int, Meta(ge=1, le=1 << 20)] | None = None
     num_beams: Annotated[int, Meta(ge=1, le=BEAMS_MAX)] | None = None
     no_repeat_ngram_size: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=1 << 10)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=1 / PENALTY_MAX, le=PENALTY_MAX)] | None = None
     stop_strings: Annotated[tuple[StopString, ...], Meta(max_length=STOPS_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=1 << 10)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=1 << 31)] | None = None

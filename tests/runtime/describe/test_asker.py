@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,81 @@ def test_a_cell_that_cannot_be_asked_about_stops_no_other(tmp_path: Path) -> Non
         answers = list(model.ask(data, QUESTION, OPTIONS))
     assert [a.name for a in answers if a.error] == ["cell 2"]
     assert sum(a.text is not None for a in answers) == 6
+
+
+def test_an_answer_says_how_many_cells_it_rests_on(tmp_path: Path) -> None:
+    """Of a mean: at most 64 cells, and none that cannot be read."""
+    rows = np.repeat(cells(named=False).X.toarray()[:1], 150, axis=0)
+    rows[[3, 5]] = 0
+    # Of these 66 those that are chosen first cannot be read; the two that are left can.
+    rows[84:] = 0
+    left = [84 + place for place in range(66) if place not in {int(n * 66 / 64) for n in range(64)}]
+    rows[left] = rows[0]
+    data = anndata.AnnData(sp.csr_matrix(rows), var=cells(named=False).var)
+    groups = {
+        "few": range(7),
+        "many": range(10, 80),
+        "bad": [3, 5],
+        "hidden": range(84, 150),
+    }
+    with c2t.open(vector_bundle(tmp_path / "asks")) as model:
+        (alone,) = model.ask(data[[0]].copy(), QUESTION, OPTIONS)
+        answers = {a.name: a for a in model.ask(data, QUESTION, OPTIONS, groups=groups)}
+    found = {name: (a.cells, a.group_cells) for name, a in answers.items()}
+    assert found == {"few": (5, 7), "many": (64, 70), "bad": (0, 2), "hidden": (2, 66)}
+    assert answers["bad"].error == "no cell of the group can be encoded"
+    assert answers["few"].tokens == answers["hidden"].tokens == alone.tokens
+    assert (alone.cells, alone.group_cells) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ({"x": ["a"]}, "the group 'x' has 'a' among the places"),
+        ({"x": [0.5]}, "the group 'x' has '0.5' among the places"),
+        ({"x": np.array([1.0])}, "the group 'x' has '1.0' among the places"),
+        ({"x": [True, False]}, "the group 'x' is a mask"),
+        ({"x": np.array([True, False])}, "the group 'x' is a mask"),
+        ({"x": "01"}, "the group 'x' is '01', not places"),
+        ({"x": 3}, "the group 'x' is '3', not places"),
+        ({"x": []}, "the group 'x' is empty"),
+        ("leiden", "the groups are 'leiden', not places by name"),
+        ([[0, 1]], "not places by name"),
+    ],
+)
+def test_groups_that_are_none_are_refused_at_once(
+    tmp_path: Path, groups: object, problem: str
+) -> None:
+    with c2t.open(vector_bundle(tmp_path / "asks")) as model:
+        with pytest.raises(C2TError, match=re.escape(problem)) as caught:
+            model.ask(cells(named=False), QUESTION, OPTIONS, groups=groups)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("wrong", [-1, 7])
+def test_places_that_no_cell_has_are_refused(tmp_path: Path, wrong: int) -> None:
+    with c2t.open(vector_bundle(tmp_path / "asks")) as model:
+        answers = model.ask(cells(named=False), QUESTION, OPTIONS, groups={"x": [0, wrong]})
+        with pytest.raises(C2TError, match=f"the group 'x' has place {wrong}"):
+            next(answers)
+
+
+@pytest.mark.parametrize(
+    ("question", "labels", "problem"),
+    [
+        (" ", (), "the question is empty"),
+        (5, (), "the question is 5, which is no text"),
+        (QUESTION, "B cell", "the labels are one string"),
+    ],
+)
+def test_a_question_that_cannot_be_is_refused_at_once(
+    tmp_path: Path, question: object, labels: object, problem: str
+) -> None:
+    with (
+        c2t.open(vector_bundle(tmp_path / "asks")) as model,
+        pytest.raises(C2TError, match=problem),
+    ):
+        model.ask(cells(named=False), question, OPTIONS, labels=labels)
 
 
 def test_a_group_that_is_too_large_gets_an_error(tmp_path: Path) -> None:

@@ -112,6 +112,13 @@ def test_search_refuses_repeated_texts_and_bundles_without_a_space() -> None:
     embedder = Embedder(joint_bundle())
     with pytest.raises(C2TError, match="'a cell' is there twice"):
         Searcher(joint_bundle(), ["a cell", "B cell", "a cell"], embedder)
+    with pytest.raises(C2TError, match="the texts are one string: 'T cell'") as caught:
+        Searcher(joint_bundle(), "T cell", embedder)
+    assert caught.value.hint == "give a list, also of one text: ['T cell']"
+    with pytest.raises(C2TError, match="a text is 5, which is no text"):
+        Searcher(joint_bundle(), ["T cell", 5], embedder)
+    with pytest.raises(C2TError, match="the labels are one string: 'T cell'"):
+        JointAnnotator(joint_bundle(), "T cell", embedder)
     with pytest.raises(TaskError, match=r"\(cell2text\) cannot search"):
         Searcher(tiny_bundle().bundle, ["a cell"], embedder)
 

@@ -50,8 +50,11 @@ def test_a_large_group_is_sampled_evenly(
     tiny: TinyBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mean_text, "CELLS_OF_MEAN", 4)
-    assert mean_text._spread(list(range(10, 50))) == [10, 20, 30, 40]
-    assert mean_text._spread([3, 5]) == [3, 5]
+    assert next(mean_text._rounds(range(10, 50))) == [10, 20, 30, 40]
+    assert [*mean_text._rounds([3, 5])] == [[3, 5]]
+    rounds = [*mean_text._rounds(range(11))]
+    assert [len(places) for places in rounds] == [4, 4, 3]
+    assert sorted(place for places in rounds for place in places) == [*range(11)]
     cells = make_cells(tmp_path / "cells.h5ad", 60)
     describer = Describer(tiny.bundle, DescribeOptions(threads=1))
     with open_cells(cells, tiny.bundle, CellOptions(min_coverage=0)) as reader:

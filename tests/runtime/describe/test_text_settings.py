@@ -9,8 +9,10 @@ from tiny_data import tiny_bundle, tiny_cell
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.stated_settings import stated_settings
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.command_line.text_options import TextOptions
 from c2t.runtime.describe.describer import DescribeOptions, Describer, generation_settings
 from c2t.runtime.describe.text_settings import later_settings
+from c2t.runtime.generation.shaped_logits import penalise_in_place
 from c2t.runtime.system.errors import C2TError
 
 PLAIN = Generation()
@@ -35,7 +37,10 @@ def test_what_came_later_is_stated_only_where_it_counts() -> None:
     ("options", "problem"),
     [
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0"),
+        ({"repetition_penalty": -1.0}, "repetition_penalty is -1"),
         ({"repetition_penalty": float("nan")}, "repetition_penalty is nan"),
+        ({"repetition_penalty": 1e300}, r"repetition_penalty is 1e\+300"),
+        ({"repetition_penalty": 1e-40}, "repetition_penalty is 1e-40"),
         ({"temperature": -1.0}, "temperature is -1"),
         ({"temperature": float("inf")}, "temperature is inf"),
         ({"temperature": 0.5, "top_p": 0.0}, "top_p is 0"),
@@ -47,6 +52,7 @@ def test_what_came_later_is_stated_only_where_it_counts() -> None:
         ({"seed": 4}, "seed is 4, but no token is drawn"),
         ({"temperature": 0.5, "num_beams": 4}, "4 beams"),
         ({"stop_strings": ("",)}, "0 letters"),
+        ({"stop_strings": "end"}, "one string: 'end'"),
         ({"stop_strings": ("x",) * 17}, "17 stop strings"),
     ],
 )
@@ -54,6 +60,30 @@ def test_settings_that_cannot_be_are_refused(options: dict[str, object], problem
     with pytest.raises(C2TError, match=problem) as caught:
         generation_settings(PLAIN, DescribeOptions(**options))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("penalty", [1 / 1024, 1024.0])
+def test_the_widest_penalties_leave_logits_finite(penalty: float) -> None:
+    generation_settings(PLAIN, DescribeOptions(repetition_penalty=penalty))
+    logits = np.array([3e4, -3e4, 1e-3, 0.0], np.float32)
+    penalise_in_place(logits, np.arange(4), penalty)
+    assert np.isfinite(logits).all()
+
+
+def test_the_bundles_stop_strings_can_be_switched_off() -> None:
+    bundle = Generation(stop_strings=("end",))
+    assert generation_settings(bundle, DescribeOptions(stop_strings=())).stop_strings == ()
+    said = {
+        "none": (None, ("end",)),
+        "empty": ([""], ()),
+        "other": (["x", "y"], ("x", "y")),
+    }
+    for given, expected in said.values():
+        options = DescribeOptions(**TextOptions(stop=given).settings())
+        assert generation_settings(bundle, options).stop_strings == expected
+    with pytest.raises(C2TError, match="0 letters") as caught:
+        generation_settings(bundle, DescribeOptions(**TextOptions(stop=["", "x"]).settings()))
+    assert '--stop "" alone' in caught.value.hint
 
 
 def texts(**options: object) -> list[str | None]:
