@@ -141,9 +141,14 @@ def demo(
     if family not in _DEMOS:
         problem = f"--family is {family!r}"
         raise UsageError(problem, hint=f"it is one of {', '.join(_DEMOS)}")
-    stage = import_stage(_DEMOS[family])
+    from c2t.runtime.system.files import check_folder_target
+
     usual = "c2t-demo" if family == "cell2text" else f"c2t-demo-{family}"
-    print(stage.run_demo(output or Path(usual), force=force, report=say), end="")
+    folder = output or Path(usual)
+    if folder.exists():  # else it is made; refuse before the seconds that torch takes to load
+        check_folder_target(folder / "bundle", force=force)
+    stage = import_stage(_DEMOS[family])
+    print(stage.run_demo(folder, force=force, report=say), end="")
 
 
 _command(export)

@@ -16,7 +16,14 @@ from pathlib import Path
 
 ABI = 1
 STREAM = ctypes.CFUNCTYPE(c_int32, c_void_p, c_size_t, c_size_t, c_char_p, c_int32)
-library = ctypes.CDLL(os.environ.get("LIBC2T", "libc2t.so.1"))
+USAGE = "describe.py bundle|socket PATH TABLE"
+if len(sys.argv) != 4 or sys.argv[1] not in ("bundle", "socket"):
+    print(f"error: wrong arguments\nhint: {USAGE}", file=sys.stderr)
+    sys.exit(2)
+try:
+    library = ctypes.CDLL(os.environ.get("LIBC2T", "libc2t.so.1"))
+except OSError as error:
+    sys.exit(f"error: cannot load libc2t: {error}\nhint: set LIBC2T to its path")
 
 HANDLE = POINTER(c_void_p)
 SIGNATURES = {
@@ -58,15 +65,27 @@ def show(user: int | None, cell: int, start: int, text: bytes | None, finished: 
     return 0
 
 
+def read_lines(table: str) -> list[str]:
+    """The lines of a table."""
+    try:
+        return Path(table).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: cannot read {table}: {error}\nhint: give a text file in UTF-8")
+
+
 def main() -> None:
     """Describe the cells of a table."""
     kind, path, table = sys.argv[1:]
     if library.c2t_abi_version() != ABI:
         sys.exit("error: libc2t is of another version than this example")
     cells: dict[str, dict[str, float]] = {}
-    for line in Path(table).read_text(encoding="utf-8").splitlines():
-        cell, gene, count = line.split("\t")
-        cells.setdefault(cell, {})[gene] = float(count)
+    for number, line in enumerate(read_lines(table), 1):
+        try:
+            cell, gene, count = line.split("\t")
+            cells.setdefault(cell, {})[gene] = float(count)
+        except ValueError:
+            hint = "it has a cell, a gene and a count, with tabs between"
+            sys.exit(f"error: line {number} of {table} is {line[:60]!r}\nhint: {hint}")
 
     stream = STREAM(show)  # it must live as long as a call uses it
     options, service, request, result = c_void_p(), c_void_p(), c_void_p(), c_void_p()

@@ -35,7 +35,7 @@ from c2t.runtime.system.progress import progress_bar
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE / "checkpoint"
-CHECKPOINT_OPTIONS = CheckpointOptions(folder=CHECKPOINT)
+CHECKPOINT_OPTIONS = CheckpointOptions(folder=CHECKPOINT, name="c2t-demo")
 CELLS_NAME = "10x_pbmc68k_reduced.h5ad"
 # Entry of the caption table that says what each label of these cells is called in a caption.
 LABELS = "pbmc68k_reduced_700x765_raw"

@@ -16,6 +16,7 @@ CHECKPOINT = Path(__file__).parent / "checkpoint"
 CHECKPOINT_OPTIONS = CheckpointOptions(
     family="cell2sentence",
     model=CHECKPOINT,
+    name="c2t-demo-cell2sentence",
     template="cell-type",
     top_genes=200,
     organism=["human"],

@@ -42,8 +42,12 @@ FIELDS = {
 # Text tokens that a text without genes has room for: a question, labels.
 QUESTION_TOKENS = 512
 ASKED = "num_genes"
-# How chat models write special tokens; as letters they would be another prompt.
-_SPECIAL = re.compile(r"<\|[A-Za-z0-9_]+\|>")
+# How models write special tokens: <|eot_id|>, DeepSeek's <｜User｜>, <s>, <bos>, <start_of_turn>,
+# [CLS]. As letters they would be another prompt. Llama 2's [INST] is none: it is letters there.
+_SPECIAL = re.compile(
+    r"<\|[^\s<>|]+\|>|<\uff5c[^<>\uff5c]+\uff5c>|</?s>|<(?:bos|eos|pad|unk|mask|sep|cls|im_start|im_end)>"
+    r"|<(?:start|end)_of_(?:turn|text|image)>|<extra_id_\d+>|\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS)\]"
+)
 _HINT = (
     "a template is a text with {cell_sentence} or {cells} in it, and {num_genes}, {organism}, "
     "{count}, {question} or {labels} where they are needed"
@@ -128,8 +132,8 @@ def template_parts(template: str, tokenizer: PreTrainedTokenizerBase, *, longest
     before, after = added_tokens(tokenizer)
     parts: list[TemplatePart] = [FixedIds(ids=before)] if before else []
     for text, ids in _pieces(template, tokenizer):
-        if not ids and (stranger := _SPECIAL.search(text)):
-            problem = f"the template has {stranger[0]!r}, which the tokenizer does not know"
+        if not ids and (stranger := _stranger(text, tokenizer)):
+            problem = f"the template has {stranger!r}, which the tokenizer does not know"
             raise CheckpointError(problem, hint="write the special tokens of this model")
         if ids and parts == [FixedIds(ids=ids)] and before:
             problem = f"the template begins with {text!r}, which the tokenizer adds to every text"
@@ -143,6 +147,16 @@ def template_parts(template: str, tokenizer: PreTrainedTokenizerBase, *, longest
     elif after:
         parts.append(FixedIds(ids=after))
     return tuple(parts)
+
+
+def _stranger(text: str, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """A special token of other models in a text; None: there is none.
+
+    Tokens of their own that are not special, such as Qwen's <think>, are no strangers.
+    """
+    own = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    found = (match[0] for match in _SPECIAL.finditer(text))
+    return next((marker for marker in found if marker not in own), None)
 
 
 def _text_part(text: str, tokenizer: PreTrainedTokenizerBase, longest: int) -> TextPart:

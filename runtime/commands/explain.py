@@ -86,6 +86,11 @@ def explain(
     rank. `evidence` is in natural log probability; "for" the words where they lose by it.
     """
     if not choice and limit is None and group_by is None:
+        from c2t.runtime.bundle.bundle import open_bundle
+        from c2t.runtime.bundle.tasks import EXPLAIN
+
+        # Nobody is asked which cells where the bundle can explain none.
+        open_bundle(bundle, verify=False).manifest.need_task(EXPLAIN)
         problem = f"which cells? Each takes up to {runs} runs of the model"
         raise UsageError(problem, hint="choose some with --cells, --limit or --group-by")
     if choice is not None and len(choice) > 1:

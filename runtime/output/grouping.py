@@ -73,9 +73,13 @@ class Grouped:
 
     @property
     def sentence(self) -> str:
-        """How many groups there are, and how many of them have an answer."""
+        """How many groups there are, how many of them have an answer, and of how many cells."""
         counts = Counter[str](group.state for group in self.groups)
-        parts = [f"{counts['consensus']:,} with a consensus"]
+        parts = [f"{counts['consensus']:,} with one answer"]
+        if counts["consensus"]:
+            # "Consensus" would say too much: with the usual least share it may be of 40 %.
+            shares = (g.share or 0 for g in self.groups if g.state == "consensus")
+            parts[0] += f" (of at least {int(100 * min(shares) + 1e-6)} % of the cells)"
         parts += [f"{counts[state]:,} {state}" for state in _OTHER_STATES if counts[state]]
         plural = "" if len(self.groups) == 1 else "s"
         return f"{len(self.groups):,} group{plural} by {self.about['by']}: {', '.join(parts)}"

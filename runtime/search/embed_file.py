@@ -240,10 +240,22 @@ def _embed(bundle: Bundle, embedder: Embedder, reader: CellReader) -> Vectors:
 
 
 def _write_npz(vectors: Vectors, cells: Path, path: Path) -> None:
-    """Arrays without pickles: `cells`, `embedding`, `joint`, `errors`, and `about` as JSON."""
-    about = np.array(msgspec.json.encode(vectors.about).decode())
-    ids, errors = np.array(vectors.ids, dtype=np.str_), np.array(vectors.errors, dtype=np.str_)
-    arrays: dict[str, Any] = {"cells": ids, "errors": errors, "about": about, **vectors.named}
+    """Arrays without pickles: `embedding`, `joint`; `cells`, `errors` and `about` as JSON in bytes.
+
+    An array of strings has room for the longest in every place: among a million names one of 1,000
+    letters would take 4 GB.
+    """
+    texts = {
+        "cells": vectors.ids,
+        "errors": [error or None for error in vectors.errors],
+        "about": vectors.about,
+    }
+    arrays: dict[str, Any] = {
+        **{
+            name: np.frombuffer(msgspec.json.encode(text), np.uint8) for name, text in texts.items()
+        },
+        **vectors.named,
+    }
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
 

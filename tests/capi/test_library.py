@@ -132,6 +132,35 @@ def test_example_in_python(
     assert over_child.stdout == expected
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        ((), 2, "wrong arguments"),
+        (("bundle", "b"), 2, "wrong arguments"),
+        (("folder", "b", "t"), 2, "wrong arguments"),
+        (("bundle", "b", "none.tsv"), 1, "cannot read none.tsv"),
+        (("bundle", "b", "bad.tsv"), 1, "line 1 of bad.tsv is 'a b c'"),
+    ],
+)
+def test_example_in_python_says_what_is_wrong(
+    library: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, problem: str
+) -> None:
+    (tmp_path / "bad.tsv").write_text("a b c\n")
+    done = subprocess.run(
+        [sys.executable, CAPI / "examples" / "describe.py", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "LIBC2T": str(library / "lib" / "libc2t.so.1")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    error, hint = done.stderr.splitlines()
+    assert problem in error
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+
+
 def test_example_in_c_sharp(
     library: Path,
     served: Path,

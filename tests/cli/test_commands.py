@@ -262,6 +262,30 @@ def test_a_package_that_another_brings_along_is_named_too(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("family", ["cell2text", "cell2sentence", "cellwhisperer"])
+def test_a_demo_that_is_there_is_refused_before_torch_is_loaded(
+    family: str, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "bundle").mkdir(parents=True)
+    (tmp_path / "out" / "bundle" / "kept").write_text("mine")
+    code = "import sys; sys.modules['torch'] = None; import c2t.cli; c2t.cli.main()"
+    for force, problem in (((), "exists already"), (("--force",), "holds no manifest.json")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "demo", "--family", family, "-o", "out", *force],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=ENVIRONMENT,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 1
+        error, hint = done.stderr.splitlines()
+        assert problem in error
+        assert hint.startswith("hint: ")
+    assert (tmp_path / "out" / "bundle" / "kept").read_text() == "mine"
+
+
 def test_verify_finds_a_tokenizer_that_was_exchanged(
     call_c2t: Command, bundle: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_process import Command, random_cells
 from explain_bundle import with_rules
-from tiny_data import BUNDLES
+from tiny_data import BUNDLES, JOINT
 
 from c2t.runtime.explain.evidence import CellEvidence, GeneEvidence, Together
 from c2t.runtime.fields.rules import RULES_VERSION, FieldRules
@@ -152,6 +152,16 @@ def test_errors_are_two_lines(
     assert hint.startswith("hint: ")
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_is_asked_which_cells_where_none_can_be_explained(
+    call_c2t: Command, cells: Path
+) -> None:
+    done = call_c2t("explain", JOINT, cells)
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert "cannot explain" in error
+    assert "it can " in hint
 
 
 def test_a_bundle_without_fields(call_c2t: Command, cells: Path, tmp_path: Path) -> None:

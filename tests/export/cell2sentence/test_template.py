@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,42 @@ def test_special_tokens_of_a_template_are_fixed_ids() -> None:
         TextPart(text="{genes} is", longest=9),
         FixedIds(ids=(end,)),
     )
+
+
+@pytest.mark.parametrize(
+    ("marker", "family"),
+    [
+        ("<|eot_id|>", "gpt_neox"),
+        ("<|reserved-1|>", "gpt_neox"),
+        ("<\uff5cUser\uff5c>", "gpt_neox"),
+        ("<start_of_turn>", "gpt_neox"),
+        ("<end_of_turn>", "gpt_neox"),
+        ("<s>", "gpt_neox"),
+        ("</s>", "gpt_neox"),
+        ("<bos>", "gpt_neox"),
+        ("<pad>", "gpt_neox"),
+        ("[CLS]", "gpt_neox"),
+        ("<|endoftext|>", "gemma2"),
+    ],
+)
+def test_special_tokens_of_other_models_are_refused(marker: str, family: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(repr(marker))) as caught:
+        template_parts(f"Genes {marker} {{genes}}.", sentence_tokenizer(family), longest=9)
+    assert "does not know" in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[INST] {genes} [/INST]",
+        "<answer>{genes}</answer>",
+        "a < b|c> {genes}",
+        "[A] {genes}",
+    ],
+)
+def test_what_only_looks_like_a_special_token_is_text(text: str) -> None:
+    (part,) = template_parts(text, sentence_tokenizer("gpt_neox"), longest=9)
+    assert part == TextPart(text=text, longest=9)
 
 
 def test_a_token_that_the_tokenizer_adds_is_not_added_twice() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from cli_process import random_cells
 from tiny_data import JOINT, joint_bundle, tiny_bundle
 
 import c2t
-from c2t.runtime.search.embed_file import EmbedFileOptions, embed_file
+from c2t.runtime.search.embed_file import FORMATS, EmbedFileOptions, Vectors, embed_file
 from c2t.runtime.search.search_file import SearchFileOptions, search_file
 from c2t.runtime.system.errors import C2TError, CellFileError, OutputError, TaskError
 
@@ -62,9 +63,31 @@ def test_npz_holds_vectors_without_pickles(cells: Path, vectors, tmp_path: Path)
     with np.load(tmp_path / "v.npz", allow_pickle=False) as stored:
         np.testing.assert_array_equal(stored["joint"], vectors.joint)
         np.testing.assert_array_equal(stored["embedding"], vectors.embedding)
-        assert stored["cells"].tolist() == list(vectors.ids)
-        assert [bool(error) for error in stored["errors"]] == [n in BAD for n in range(12)]
-        assert json.loads(str(stored["about"]))["bundle"] == "model"
+        said = {name: json.loads(stored[name].tobytes()) for name in ("cells", "errors", "about")}
+    assert said["cells"] == list(vectors.ids)
+    assert [error is not None for error in said["errors"]] == [n in BAD for n in range(12)]
+    assert said["about"]["bundle"] == "model"
+
+
+def test_one_long_name_costs_the_others_nothing(tmp_path: Path) -> None:
+    count, long = 2000, "x" * 20_000
+    vectors = Vectors(
+        ids=[long, *(f"zelle-é-{n}" for n in range(1, count))],
+        rows=np.arange(count),
+        embedding=np.zeros((count, 2), np.float32),
+        joint=None,
+        errors=[long, *[""] * (count - 1)],
+        about={},
+    )
+    tracemalloc.start()
+    FORMATS[".npz"].write(vectors, tmp_path / "cells.h5ad", tmp_path / "v.npz")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 << 20  # an array of strings would have had 160 MB
+    assert (tmp_path / "v.npz").stat().st_size < 1 << 20
+    with np.load(tmp_path / "v.npz", allow_pickle=False) as stored:
+        assert json.loads(stored["cells"].tobytes()) == vectors.ids
+        assert json.loads(stored["errors"].tobytes())[:2] == [long, None]
 
 
 def test_parquet_has_null_for_cells_with_errors(cells: Path, vectors, tmp_path: Path) -> None:
