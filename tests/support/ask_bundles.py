@@ -55,3 +55,8 @@ def _copy(source: Path, folder: Path, changes: dict[str, Any]) -> Path:
     manifest = {name: value for name, value in manifest.items() if value is not None}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return folder
+
+
+def chat_bundle(folder: Path) -> Path:
+    """A bundle that describes cells and answers questions, as CellWhisperer's chat does."""
+    return vector_bundle(folder, tasks=["describe", "ask", "embed"], question="Which cell is it?")

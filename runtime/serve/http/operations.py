@@ -19,6 +19,7 @@ from c2t.runtime.serve.http.routes.analyses import (
     AnalysisRoutes,
     CellEvidenceRequest,
     CellLabelsRequest,
+    CellQuestionRequest,
 )
 from c2t.runtime.serve.http.routes.describe import DescribeRoute, Done, Warned
 from c2t.runtime.serve.http.routes.job_forms import (
@@ -187,6 +188,16 @@ def analysis_operations(routes: AnalysisRoutes, *, jobs: bool) -> list[Operation
             summary="Compare labels for a cell of a job",
             takes={JSON_TYPE: CellLabelsRequest},
             sends={JSON_TYPE: AnnotateResponse},
+            errors=errors,
+        ),
+        Operation(
+            method="POST",
+            path="/v1/jobs/{id}/ask",
+            answer=routes.ask_cell,
+            summary="Ask a question about a cell of a job",
+            description="The answer is written with the settings of the job's texts.",
+            takes={JSON_TYPE: CellQuestionRequest},
+            sends={JSON_TYPE: AskResponse},
             errors=errors,
         ),
     ]

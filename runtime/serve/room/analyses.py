@@ -78,20 +78,20 @@ class CellSource:
     Args:
         name: What the audit trail calls it.
         settings: How its texts were written.
-        open: Opens it as it was read then.
+        open: Opens it as it was read then; with `named=True` so that questions can be asked.
     """
 
     name: str
     settings: Settings
-    open: Callable[[], AbstractContextManager[CellReader]]
+    open: Callable[..., AbstractContextManager[CellReader]]
 
 
-class _Asked(msgspec.Struct):
-    """A question about a cell of a file, for its hash in the audit trail."""
+class AskedOfFile(msgspec.Struct):
+    """What was asked about a cell of a file, for its hash in the audit trail."""
 
     source: str
     place: int
-    about: EvidenceSettings | list[str]
+    about: EvidenceSettings | list[str] | str
 
 
 class Analyses:
@@ -180,10 +180,10 @@ class Analyses:
             JobCancelled: Nobody wants the answer.
         """
         options = self._room.describe_options(source.settings)
-        with self._cell(source, place, unwanted, EXPLAIN) as (reader, cell):
+        with self.cell(source, place, unwanted, EXPLAIN) as (reader, cell):
             names = GeneNames(self._room.model.bundle.genes, reader)
             (result,) = self._evidence([cell], evidence, names, unwanted, options)
-            asked = _Asked(source.name, place, evidence)
+            asked = AskedOfFile(source.name, place, evidence)
             self.record(asked, result, f"the text of {result.cell} was explained", source.name)
         return result
 
@@ -209,26 +209,32 @@ class Analyses:
             C2TError: Labels that cannot be compared; the file cannot be read; too much to do.
             JobCancelled: Nobody wants the answer.
         """
-        with self._cell(source, place, unwanted, ANNOTATE) as (_, cell):
+        with self.cell(source, place, unwanted, ANNOTATE) as (_, cell):
             annotator = self._room.model.annotator(labels)
             results = [label_result(labelled, top) for labelled in annotator.annotate([cell])]
             unfit = no_label_fits(cell.mass for cell in results)
             response = AnnotateResponse(results, [*annotator.doubts, *unfit])
-            asked = _Asked(source.name, place, list(labels))
+            asked = AskedOfFile(source.name, place, list(labels))
             said = f"labels were compared for {results[0].cell}"
             self.record(asked, response, said, source.name)
         return response
 
     @contextmanager
-    def _cell(
-        self, source: CellSource, place: int, unwanted: Unwanted, task: str
+    def cell(
+        self,
+        source: CellSource,
+        place: int,
+        unwanted: Unwanted,
+        task: str,
+        *,
+        named: bool = False,
     ) -> Iterator[tuple[CellReader, EncodedCells]]:
         """An open file and one of its cells, when it is this analysis's turn.
 
         Raises:
             CellFileError: There is no such cell, or the file cannot be read.
         """
-        with self.turned(unwanted, task), source.open() as reader:
+        with self.turned(unwanted, task), source.open(named=named) as reader:
             if place >= reader.n_cells:
                 problem = f"there is no cell {place:,}"
                 hint = f"there are {reader.n_cells:,}, counted from 0"

@@ -21,7 +21,7 @@ from c2t.runtime.describe.asker import Answer, Asker
 from c2t.runtime.describe.question import LABELS_MAX, QUESTION_LETTERS_MAX, Question
 from c2t.runtime.describe.text_settings import all_settings
 from c2t.runtime.output.record import DIGITS
-from c2t.runtime.serve.room.analyses import Analyses, Unwanted
+from c2t.runtime.serve.room.analyses import Analyses, AskedOfFile, CellSource, Unwanted
 from c2t.runtime.serve.room.analysis_messages import Label
 from c2t.runtime.serve.room.messages import CountedCell, Settings, describe_options
 
@@ -139,6 +139,44 @@ class QuestionAnalyses:
             said = f"{len(request.cells):,} cells of a request"
             engine = describer.engines.label
             analyses.record(request, response, "a question was asked", said, engine)
+        return response
+
+    def ask_cell(
+        self,
+        source: CellSource,
+        place: int,
+        question: Question,
+        *,
+        unwanted: Unwanted = lambda: False,
+    ) -> AskResponse:
+        """Ask about one cell of a file, with the settings of its texts.
+
+        Args:
+            source: The file.
+            place: Among its chosen cells.
+            question: What to ask.
+            unwanted: Asked before the work begins.
+
+        Raises:
+            C2TError: The bundle cannot answer; a question that cannot be; the file cannot be read;
+                too much to do.
+            JobCancelled: Nobody wants the answer.
+        """
+        analyses = self._analyses
+        with analyses.cell(source, place, unwanted, ASK, named=True) as (reader, cell):
+            model = analyses.model
+            options = describe_options(source.settings, model.options)
+            describer = model.describer(options)
+            try:
+                asker = Asker(describer, model.bundle, question)
+                results = [_result(a) for a in asker.ask_cells([cell], reader.gene_input)]
+            finally:
+                if options != model.options:
+                    model.forget(options)
+            response = AskResponse(results, all_settings(describer.generation), [])
+            asked = AskedOfFile(source.name, place, question.text)
+            said = f"a question was asked about {results[0].name}"
+            analyses.record(asked, response, said, source.name, describer.engines.label)
         return response
 
     def _reader(self) -> CountedCellReader:

@@ -43,6 +43,13 @@ export async function request(path, { method = "GET", headers = {}, body, signal
 
 export const getJson = async (path, options) => (await request(path, options)).json();
 
+let bundle = null;
+/** What is served; asked once, and again where that failed. */
+export const bundleInfo = () => (bundle ??= getJson("/v1/bundle").catch((error) => {
+  bundle = null;
+  throw error;
+}));
+
 /** Send a file. `onprogress` is told the share that has arrived, `signal` stops it. */
 export async function upload(path, file, { onprogress, signal }) {
   // The same key at each try: a file whose answer was lost does not become a second job.

@@ -1,10 +1,11 @@
 // The page as a whole: which view is shown, the bundle's name, and the dialogs.
 // One decision: the address says what is shown (#/jobs/ID), so a reload and a bookmark lead to the same place.
 
-import { Problem, askTokenWith, getJson } from "./api.js";
+import { Problem, askTokenWith, bundleInfo } from "./api.js";
 import { byId, fill, make } from "./dom.js";
 import { showJob } from "./job.js";
-import { handleForm, sayElsewhere, watchJobs, writeProblem } from "./start.js";
+import { sayElsewhere } from "./elsewhere.js";
+import { handleForm, watchJobs, writeProblem } from "./start.js";
 import { theme } from "./theme.js";
 
 let leaving = new AbortController();
@@ -52,7 +53,7 @@ async function askToken(problem) {
 async function writeBundle() {
   const box = byId("bundle");
   try {
-    const bundle = await getJson("/v1/bundle");
+    const bundle = await bundleInfo();
     const { name, digest, precision, engine, models, species, intended_use: use } = bundle;
     fill(box, "Bundle ", make("b", {}, name), ` · ${precision} · ${digest.slice(0, 12)}`, engine && ` · ${engine}`);
     box.title = [species && `describes ${species} cells`, `digest ${digest}`, use].filter(Boolean).join("\n");

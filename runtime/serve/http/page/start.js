@@ -11,26 +11,6 @@ const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle:
 /** When something was, as the reader's machine writes it. */
 export const moment = (iso) => DAY.format(new Date(iso));
 
-// What a model can do that this page has nothing for: the route, and the command.
-const ELSEWHERE = {
-  search: ["Score texts for cells", "/v1/search", 'c2t search BUNDLE cells.h5ad "activated T cells"'],
-  annotate: ["Compare labels", "/v1/annotate", "c2t annotate BUNDLE cells.h5ad --labels labels.txt"],
-  ask: ["Ask a question", "/v1/ask", 'c2t ask BUNDLE cells.h5ad "What state are these cells in?"'],
-  embed: ["Get vectors of cells", "/v1/embed", "c2t embed BUNDLE cells.h5ad -o vectors.h5ad"],
-};
-
-/** Say, in the place of the form, which doors do what a model that describes no cells can do. */
-export function sayElsewhere({ name, family, tasks }) {
-  byId("new").hidden = true;
-  byId("elsewhere").hidden = false;
-  byId("elsewhere-can").textContent = `${name} (${family}) cannot describe cells, which is what this page is for. What it can do is done by:`;
-  const known = Object.keys(ELSEWHERE).filter((task) => tasks.includes(task));
-  fill(byId("elsewhere-doors"), known.map((task) => {
-    const [words, route, command] = ELSEWHERE[task];
-    return [make("dt", {}, words), make("dd", {}, make("code", {}, `POST ${route}`), " or ", make("code", {}, command))];
-  }).flat());
-}
-
 /** Make the form work. `open(id)` shows a job. */
 export function handleForm(open) {
   const form = byId("new");

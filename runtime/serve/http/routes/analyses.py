@@ -20,6 +20,7 @@ from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from c2t.runtime.describe.question import QUESTION_LETTERS_MAX, Question
 from c2t.runtime.serve.http.operation import Endpoint
 from c2t.runtime.serve.http.wire.answers import json_response
 from c2t.runtime.serve.http.wire.body import JSON_TYPE, Bodies, check_type, decode
@@ -37,7 +38,7 @@ from c2t.runtime.serve.room.analysis_messages import (
 )
 from c2t.runtime.serve.room.limits import JobCancelled
 from c2t.runtime.serve.room.names_once import check_names_once
-from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
+from c2t.runtime.serve.room.questions import AskRequest, AskResponse, QuestionAnalyses
 from c2t.runtime.serve.room.vector_messages import EmbedRequest, SearchRequest
 from c2t.runtime.serve.room.vectors import VectorAnalyses
 
@@ -73,6 +74,14 @@ class CellLabelsRequest(msgspec.Struct, forbid_unknown_fields=True):
     top: Annotated[int, Meta(ge=1, le=LABELS_MAX)] = 3
 
 
+class CellQuestionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Which cell of a job, and the question about it; see `AskRequest`."""
+
+    place: Annotated[int, Meta(ge=0, le=1 << 53)]
+    question: Annotated[str, Meta(min_length=1, max_length=QUESTION_LETTERS_MAX)]
+    labels: Annotated[list[Label], Meta(max_length=LABELS_MAX)] = []
+
+
 class AnalysisRoutes:
     """Answers questions beside descriptions.
 
@@ -84,16 +93,18 @@ class AnalysisRoutes:
 
     def __init__(self, analyses: Analyses, *, bodies: Bodies, jobs: Jobs | None) -> None:
         self._analyses, self._bodies, self._jobs = analyses, bodies, jobs
+        self._questions = QuestionAnalyses(analyses)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="c2t-http-analysis")
         self._at_once: dict[type[msgspec.Struct], Callable[..., msgspec.Struct]] = {
             AnnotateRequest: analyses.annotate,
             ExplainRequest: analyses.explain,
             EmbedRequest: VectorAnalyses(analyses).embed,
             SearchRequest: VectorAnalyses(analyses).search,
-            AskRequest: QuestionAnalyses(analyses).ask,
+            AskRequest: self._questions.ask,
         }
         self._evidence_of = msgspec.json.Decoder(CellEvidenceRequest)
         self._labels_of = msgspec.json.Decoder(CellLabelsRequest)
+        self._question_of = msgspec.json.Decoder(CellQuestionRequest)
 
     def at_once(self, asked_type: type[msgspec.Struct]) -> Endpoint:
         """What answers `POST` of cells with this type, such as `/v1/annotate`."""
@@ -128,6 +139,17 @@ class AnalysisRoutes:
             )
 
         return await self._answer(request, annotate)
+
+    async def ask_cell(self, request: Request) -> Response:
+        """`POST /v1/jobs/{id}/ask`."""
+        asked = await self._read(request, self._question_of)
+        question = Question(text=asked.question, labels=tuple(asked.labels))
+
+        def ask(*, unwanted: Unwanted) -> AskResponse:
+            source = self._source(request)
+            return self._questions.ask_cell(source, asked.place, question, unwanted=unwanted)
+
+        return await self._answer(request, ask)
 
     def _source(self, request: Request) -> CellSource:
         assert self._jobs is not None  # else there is no such path

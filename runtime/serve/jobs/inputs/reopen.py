@@ -35,7 +35,12 @@ def cell_source(
 
 @contextmanager
 def _open(
-    request: JobRequest, folder: JobFolder, allowed: AllowedFolders, bundle: Bundle
+    request: JobRequest,
+    folder: JobFolder,
+    allowed: AllowedFolders,
+    bundle: Bundle,
+    *,
+    named: bool = False,
 ) -> Iterator[CellReader]:
     """The cells, read as the job reads them, until the block ends.
 
@@ -46,7 +51,7 @@ def _open(
         try:
             if request.path is not None:
                 check_unchanged(folder, path)
-            reader = request.open(path, bundle)
+            reader = request.open(path, bundle, named=named)
         except C2TError as error:
             raise renamed(error, path, request.name) from error
         with reader:

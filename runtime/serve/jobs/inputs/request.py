@@ -83,21 +83,22 @@ class JobRequest(msgspec.Struct, kw_only=True, frozen=True):
         with allowed.open(Path(self.path), folder.path) as path:
             yield path
 
-    def open(self, path: Path, bundle: Bundle) -> CellReader:
+    def open(self, path: Path, bundle: Bundle, *, named: bool = False) -> CellReader:
         """Open the cells for a bundle.
 
         Args:
             path: From `cells`.
+            named: See `c2t.runtime.cells.inputs.cell_input.bundle_input`.
 
         Raises:
             CellFileError: They cannot be read as counts over known genes.
         """
         options = self.reading.options(self.settings)
         if self.source != "cells":
-            return open_cells(path, bundle, options)
+            return open_cells(path, bundle, options, named=named)
         asked = read_json(
             path, DescribeRequest, bytes_max=REQUEST_BYTES_MAX, error=JobError, hint=HINT
         )
         counts = [cell.counts for cell in asked.cells]
         names = [str(n) if cell.id is None else cell.id for n, cell in enumerate(asked.cells)]
-        return open_cells(CountMaps.of(counts, names), bundle, options)
+        return open_cells(CountMaps.of(counts, names), bundle, options, named=named)

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ask_bundles import SEVERAL, sentence_bundle, vector_bundle
-from http_service import JSON, Service, problem, serving
+from ask_bundles import SEVERAL, chat_bundle, sentence_bundle, vector_bundle
+from http_service import JSON, Service, problem, serving, wait_until
 from serve_cells import anndata_of, counted_cells, counts
 
 import c2t
 from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.describe.describer import DescribeOptions
+from c2t.runtime.serve.jobs.jobs import Jobs
+from c2t.runtime.serve.jobs.options import JobOptions
 from c2t.runtime.serve.room.messages import CountedCell
 from c2t.runtime.serve.room.questions import AskRequest, QuestionAnalyses
 from c2t.runtime.serve.room.room import EngineRoom
@@ -128,4 +130,50 @@ def test_several_cells_in_one_prompt(tmp_path_factory: pytest.TempPathFactory) -
             all_of_them = post(service, together=True, **body)
             assert all_of_them.status_code == 200, all_of_them.text
             assert all_of_them.json()["answers"][0]["error"] is None
+        room.close()
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[c2t.Model]:
+    folder = chat_bundle(tmp_path_factory.mktemp("bundle") / "chat")
+    with c2t.open(folder, OPTIONS) as opened:
+        yield opened
+
+
+def test_a_cell_of_a_job_is_asked_about(chat: c2t.Model, tmp_path: Path) -> None:
+    data = anndata_of(counts(3))
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    room = EngineRoom(chat)
+    jobs = Jobs(room, JobOptions(folder=tmp_path / "jobs"))
+    jobs.start()
+    try:
+        with serving(room, jobs=jobs) as service:
+            made = service.client.post(
+                "/v1/jobs",
+                params={"name": "cells.h5ad", "max_new_tokens": 6, "temperature": 1, "seed": 5},
+                content=(tmp_path / "cells.h5ad").read_bytes(),
+                headers={"Content-Type": "application/octet-stream"},
+            )
+            path = f"/v1/jobs/{made.json()['id']}"
+            wait_until(lambda: service.client.get(path).json()["state"] == "done")
+            body = {"place": 1, "question": QUESTION}
+            answer = service.client.post(f"{path}/ask", json=body, headers=JSON)
+            assert answer.status_code == 200, answer.text
+            options = DescribeOptions(
+                engine="cpu", threads=1, max_new_tokens=6, temperature=1.0, seed=5
+            )
+            expected = list(chat.ask(data, QUESTION, options))[1]
+            (found,) = answer.json()["answers"]
+            assert (found["name"], found["text"]) == (expected.name, expected.text)
+            assert answer.json()["settings"]["seed"] == 5
+            for wrong, words in (
+                ({**body, "place": 3}, "there is no cell 3"),
+                ({**body, "question": " "}, "the question is empty"),
+                ({**body, "labels": ["B cell"]}, "does not list any"),
+            ):
+                refused = service.client.post(f"{path}/ask", json=wrong, headers=JSON)
+                assert refused.status_code == 422
+                assert words in problem(refused)["detail"]
+    finally:
+        jobs.close()
         room.close()

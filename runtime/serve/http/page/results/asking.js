@@ -1,6 +1,6 @@
 // What can be asked about a cell that is read: the genes that its type rests on, and other names for it.
 
-import { getJson, jobPath } from "../api.js";
+import { bundleInfo, getJson, jobPath } from "../api.js";
 import { announce, bar, fill, make, number, percent, score } from "../dom.js";
 import { CELL_TYPE } from "./dataset.js";
 
@@ -12,7 +12,30 @@ export function askAbout({ job, data, record, row, signal }) {
   if (record.error !== null) return null;
   const post = (what, question) =>
     getJson(jobPath(job.id, `/${what}`), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ place: row, ...question }), signal });
-  return make("section", { class: "asking", "aria-label": "Ask about this cell" }, record.cell_type && genesOf(post), namesOf(post, data));
+  const box = make("section", { class: "asking", "aria-label": "Ask about this cell" });
+  bundleInfo().then(
+    ({ tasks }) => fill(box, tasks.includes("ask") && questionOf(post), record.cell_type && tasks.includes("explain") && genesOf(post), tasks.includes("annotate") && namesOf(post, data)),
+    () => {}, // the page says already that the service does not answer
+  );
+  return box;
+}
+
+/** A question in the reader's words. */
+function questionOf(post) {
+  const area = make("textarea", { rows: 2, "aria-label": "Question about this cell", placeholder: "What state is this cell in?" });
+  const { box, button } = question("Ask about this cell", async () => answerIn(await post("ask", { question: area.value.trim() })));
+  area.addEventListener("input", () => (button.hidden = false));
+  return [area, button, box];
+}
+
+/** What the model answers. */
+function answerIn({ answers: [found], warnings }) {
+  if (found.error !== null) return [make("p", { class: "quiet" }, found.error)];
+  return [
+    make("p", { class: "written" }, found.text),
+    make("p", { class: "quiet" }, `Confidence ${score(found.confidence)}${found.whole ? "" : ", cut at the longest length"}.`),
+    ...warnings.map((warning) => make("p", { class: "quiet" }, warning)),
+  ];
 }
 
 /** A button whose answer takes its place. `ask()` gives the elements of the answer. */

@@ -114,6 +114,15 @@ def test_ids_that_scripts_ask_for_are_there() -> None:
     assert asked <= set(ids)
 
 
+def test_the_page_is_small() -> None:
+    """All that a browser is sent, packed as it is sent."""
+    pytest.importorskip("starlette")
+    from c2t.runtime.serve.http.page_files import load_page
+
+    sent = [file.body if file.gzipped is None else file.gzipped for file in load_page().values()]
+    assert sum(map(len, sent)) < 100_000
+
+
 def test_files_are_small() -> None:
     for path in FOLDER.rglob("*.*"):
         assert path.read_text(encoding="utf-8").count("\n") < 400, path
