@@ -120,7 +120,7 @@ def cancel_feature(runs: Runs) -> Feature:
     return feature
 
 
-def _properties(room: EngineRoom) -> dict[str, str]:
+def _properties(room: EngineRoom) -> dict[str, str | list[str]]:
     bundle = room.model.bundle
     return {
         "BundleName": bundle.manifest.name,
@@ -128,6 +128,7 @@ def _properties(room: EngineRoom) -> dict[str, str]:
         "Engine": room.model.engine_label,
         "Version": c2t.__version__,
         "Species": _species(bundle),
+        "Tasks": list(bundle.manifest.tasks),
         "IntendedUse": INTENDED_USE,
     }
 
@@ -147,7 +148,7 @@ def _set_commands(feature: Feature, functions: Mapping[str, Callable[..., Any]])
         asked.function = function
 
 
-def _set_property(feature: Feature, name: str, value: str) -> None:
+def _set_property(feature: Feature, name: str, value: str | list[str]) -> None:
     stated = feature.properties[name]
     assert isinstance(stated, UnobservableProperty)
     stated.function = lambda *, metadata: {name: value}

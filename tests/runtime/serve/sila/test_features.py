@@ -124,6 +124,7 @@ def test_the_server_says_what_it_is(room, jobs, tmp_path: Path) -> None:
             assert await feature.Engine.read() == room.model.describer().engines.label
             assert await feature.Version.read() == c2t.__version__
             assert await feature.Species.read() == "Homo sapiens"
+            assert await feature.Tasks.read() == ["describe", "annotate", "explain", "embed"]
             assert "person reviews every text" in await feature.IntendedUse.read()
             found = await client.get_implemented_features()
             assert set(found) == {

@@ -135,6 +135,7 @@ def test_what_a_joint_space_cannot_do_is_refused(tmp_path: Path) -> None:
     async def talk(room: EngineRoom, client: Client) -> None:
         one = client.CellDescription
         assert await one.Species.read() == "Homo sapiens"
+        assert await one.Tasks.read() == list(room.model.bundle.manifest.tasks)
         calls = {
             "describe": one.DescribeNow(Cells=cells, Settings=""),
             "explain": one.ExplainNow(Cells=cells, Evidence="", Settings=""),
