@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import c2t
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.stated_settings import LATER_SETTINGS
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.describer import DescribeOptions, generation_settings
@@ -49,7 +49,9 @@ def reading_settings(reader: CellReader) -> dict[str, str]:
     if reading.species is not None:
         settings["species"] = reading.species
     if reading.orthologues is not None:
-        settings["orthologues"] = sha256_of(Path(reading.orthologues))
+        # A user's table may be a link; a file of a bundle, which `sha256_of` is for, may not.
+        with Path(reading.orthologues).open("rb") as table:
+            settings["orthologues"] = hashlib.file_digest(table, "sha256").hexdigest()
     return settings
 
 

@@ -69,7 +69,8 @@ def test_parts_and_orthologues(
     words = ("describe", bundle, tmp_path / "mouse.h5ad", "-o", tmp_path / "mouse.csv")
     assert "look like another species" in call_c2t(*words).stderr
     assert "table of orthologues" in call_c2t(*words, "--species", "mouse").stderr
-    given = ("--species", "mouse", "--orthologues", tmp_path / "pairs.tsv")
+    (tmp_path / "link.tsv").symlink_to(tmp_path / "pairs.tsv")
+    given = ("--species", "mouse", "--orthologues", tmp_path / "link.tsv")
     done = call_c2t(*words, *given)
     assert done.returncode == 0, done.stderr
     assert "(100%) and 100% of the counts are carried over" in done.stderr

@@ -86,7 +86,9 @@ def describe_job(
     with (
         request.cells(folder, allowed) as path,
         _naming(path, request.name),
-        request.open(path, bundle) as reader,
+        request.table(folder, allowed) as table,
+        _naming(table, "" if table is None else table.name),
+        request.open(path, bundle, orthologues=table) as reader,
     ):
         describer = room.model.describer(room.describe_options(request.settings))
         run = make_run(path, reader, describer, bundle=bundle)
@@ -252,9 +254,11 @@ def _full_disk() -> Iterator[None]:
 
 
 @contextmanager
-def _naming(path: Path, name: str) -> Iterator[None]:
+def _naming(path: Path | None, name: str) -> Iterator[None]:
     """Let errors call the file by its name: where it lies here is nobody's business."""
     try:
         yield
     except C2TError as error:
+        if path is None:
+            raise
         raise renamed(error, path, name) from error

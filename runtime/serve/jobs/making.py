@@ -16,7 +16,7 @@ import c2t
 from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.describe.describer import check_options
 from c2t.runtime.serve.jobs.audit_lines import JobAudit
-from c2t.runtime.serve.jobs.errors import JobsFullError, renamed
+from c2t.runtime.serve.jobs.errors import JobsFullError, PathRefusedError, renamed
 from c2t.runtime.serve.jobs.folders import Folders, check_name, storing
 from c2t.runtime.serve.jobs.inputs.allowed import AllowedFolders
 from c2t.runtime.serve.jobs.inputs.one_file import check_one_file
@@ -94,8 +94,9 @@ class JobMaker:
 
     def _from_upload(self, name: str, how: How, *, size: int | None) -> Upload:
         check_name(name)
-        request = JobRequest(source="upload", name=name, settings=how.settings, reading=how.reading)
-        self._check(request)
+        request = self._checked(
+            JobRequest(source="upload", name=name, settings=how.settings, reading=how.reading)
+        )
         if not self._registry.has_key(how.key):  # the job that a key has made needs no place
             self._check_places()
         if size is not None:
@@ -126,14 +127,15 @@ class JobMaker:
     def _from_path(self, path: str, how: How) -> JobState:
         place = self._allowed.find(path)
         check_name(place.name)
-        request = JobRequest(
-            source="path",
-            name=place.name,
-            path=str(place),
-            settings=how.settings,
-            reading=how.reading,
+        request = self._checked(
+            JobRequest(
+                source="path",
+                name=place.name,
+                path=str(place),
+                settings=how.settings,
+                reading=how.reading,
+            )
         )
-        self._check(request)
         job_id = _new_id()
         folder = self._folders.incoming(job_id)
         with storing("a job"):
@@ -155,10 +157,11 @@ class JobMaker:
             return self._from_cells(request, key)
 
     def _from_cells(self, request: DescribeRequest, key: str | None) -> JobState:
-        asked = JobRequest(
-            source="cells", name=CELLS_NAME, settings=request.settings, reading=DEFAULT_READING
+        asked = self._checked(
+            JobRequest(
+                source="cells", name=CELLS_NAME, settings=request.settings, reading=DEFAULT_READING
+            )
         )
-        self._check(asked)
         content = msgspec.json.encode(request)
         job_id = _new_id()
 
@@ -171,8 +174,8 @@ class JobMaker:
             upload.write(content)
             return upload.finish()
 
-    def _check(self, request: JobRequest) -> None:
-        """Refuse a request that could only fail later."""
+    def _checked(self, request: JobRequest) -> JobRequest:
+        """The request with the place of its table; refuse one that could only fail later."""
         if self._closed or self._room.stopping:
             problem = "the service is about to stop"
             raise StoppingError(problem, hint="send the cells again when it is back")
@@ -181,6 +184,16 @@ class JobMaker:
         check_options(self._room.model.bundle, options)
         request.reading.options(request.settings)
         request.reading.groups()
+        if request.reading.orthologues is None:
+            return request
+        try:
+            table = self._allowed.find(request.reading.orthologues)
+        except PathRefusedError as error:
+            problem = f"the table of orthologues: {error.problem}"
+            hint = "put it where the service runs, into a folder given with --allow-folder"
+            raise PathRefusedError(problem, hint=hint) from error
+        reading = msgspec.structs.replace(request.reading, orthologues=str(table))
+        return msgspec.structs.replace(request, reading=reading)
 
     def _check_places(self) -> None:
         waiting = sum(entry.waits for entry in self._registry.entries())

@@ -7,6 +7,7 @@ listener that comes back with the last number it saw goes on there, also after a
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from c2t.runtime.system.errors import C2TError
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled")
 ResultFormat = Literal["jsonl", "csv", "parquet", "h5ad", "groups"]
+PATH_BYTES_MAX = 4096
 IDS_MAX = 200_000  # cells that a job may ask for by name
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -28,7 +30,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How to read a file of cells, which of its cells, and how to group them.
 
-    As of `c2t describe`.
+    As of `c2t describe`. The table of orthologues lies where the service runs, in a folder that it
+    was allowed.
     """
 
     part: Name | None = None
@@ -40,6 +43,8 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     group_by: Name | None = None
     min_share: Annotated[float, Meta(ge=0, le=1)] = MIN_SHARE
     resolution: Annotated[float, Meta(gt=0, le=RESOLUTION_MAX)] | None = None
+    species: Name | None = None
+    orthologues: Annotated[str, Meta(min_length=1, max_length=PATH_BYTES_MAX)] | None = None
 
     def groups(self) -> GroupOptions | None:
         """How the cells are grouped; None: not at all.
@@ -56,8 +61,16 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             by=self.group_by, min_share=self.min_share, resolution=self.resolution, text=False
         )
 
-    def options(self, settings: Settings) -> CellOptions:
-        """The same for the reader of cells, with the settings that are about reading."""
+    def options(self, settings: Settings, *, orthologues: Path | None = None) -> CellOptions:
+        """The same for the reader of cells, with the settings that are about reading.
+
+        Args:
+            settings: Of the job.
+            orthologues: Where the table is opened; None: as it was named.
+
+        Raises:
+            CellFileError: They contradict each other.
+        """
         return CellOptions(
             part=self.part,
             layer=self.layer,
@@ -65,6 +78,8 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             gene_column=self.gene_column,
             min_coverage=settings.min_coverage,
             organism=settings.organism,
+            species=self.species,
+            orthologues=self.orthologues if orthologues is None else str(orthologues),
             cells=self.cells,
             limit=self.limit,
             filter_pass=self.filter_pass,

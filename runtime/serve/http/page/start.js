@@ -3,6 +3,9 @@
 import { Problem, getJson, request, upload } from "./api.js";
 import { announce, byId, bytes, cells, fill, make, number, percent } from "./dom.js";
 
+// Options of the form that say how the file is read; the others say how texts are written.
+const READING = ["part", "layer", "limit", "group_by", "species", "orthologues"];
+const NUMBERS = ["limit", "max_new_tokens", "num_beams"];
 const AGAIN = 3000; // ms between looks at jobs that run
 
 export const STATES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "stopped" };
@@ -78,9 +81,9 @@ export function handleForm(open) {
   }
 
   async function describePath(path) {
-    const { part, layer, limit, ...others } = options();
-    const settings = Object.fromEntries(Object.entries(others).map(([name, value]) => [name, ["max_new_tokens", "num_beams"].includes(name) ? Number(value) : value]));
-    const reading = { ...(part && { part }), ...(layer && { layer }), ...(limit && { limit: Number(limit) }) };
+    const settings = {};
+    const reading = {};
+    for (const [name, value] of Object.entries(options())) (READING.includes(name) ? reading : settings)[name] = NUMBERS.includes(name) ? Number(value) : value;
     byId("new-problem").hidden = true;
     try {
       const headers = { "Content-Type": "application/json" };

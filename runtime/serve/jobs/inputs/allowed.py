@@ -17,9 +17,9 @@ from pathlib import Path
 from c2t.runtime.serve.jobs.errors import PathRefusedError
 from c2t.runtime.serve.jobs.folders import LINKS_PREFIX
 from c2t.runtime.serve.jobs.inputs.opening import exchanged, open_without_links
+from c2t.runtime.serve.jobs.state import PATH_BYTES_MAX
 from c2t.runtime.system.portable.file_names import name_problem
 
-PATH_BYTES_MAX = 4096
 OPEN_FILES = Path("/proc/self/fd")  # Linux: an open file has a path of its own
 
 

@@ -47,12 +47,14 @@ def _open(
     Raises:
         C2TError: They cannot be read, or are others than those that were described.
     """
-    with request.cells(folder, allowed) as path:
+    with request.cells(folder, allowed) as path, request.table(folder, allowed) as table:
         try:
             if request.path is not None:
                 check_unchanged(folder, path)
-            reader = request.open(path, bundle, named=named)
+            reader = request.open(path, bundle, orthologues=table, named=named)
         except C2TError as error:
+            if table is not None:
+                error = renamed(error, table, table.name)
             raise renamed(error, path, request.name) from error
         with reader:
             yield reader

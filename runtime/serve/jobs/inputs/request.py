@@ -83,17 +83,38 @@ class JobRequest(msgspec.Struct, kw_only=True, frozen=True):
         with allowed.open(Path(self.path), folder.path) as path:
             yield path
 
-    def open(self, path: Path, bundle: Bundle, *, named: bool = False) -> CellReader:
+    @contextmanager
+    def table(self, folder: JobFolder, allowed: AllowedFolders) -> Iterator[Path | None]:
+        """Give the path of the table of orthologues; it leads there until the block ends.
+
+        Raises:
+            PathRefusedError: It may not be read any more.
+        """
+        if self.reading.orthologues is None:
+            yield None
+            return
+        with allowed.open(Path(self.reading.orthologues), folder.path) as path:
+            yield path
+
+    def open(
+        self,
+        path: Path,
+        bundle: Bundle,
+        *,
+        orthologues: Path | None = None,
+        named: bool = False,
+    ) -> CellReader:
         """Open the cells for a bundle.
 
         Args:
             path: From `cells`.
+            orthologues: From `table`.
             named: See `c2t.runtime.cells.inputs.cell_input.bundle_input`.
 
         Raises:
             CellFileError: They cannot be read as counts over known genes.
         """
-        options = self.reading.options(self.settings)
+        options = self.reading.options(self.settings, orthologues=orthologues)
         if self.source != "cells":
             return open_cells(path, bundle, options, named=named)
         asked = read_json(

@@ -153,6 +153,39 @@ def test_settings_reach_the_service(open_page: OpenPage, service: str, cells: Pa
         expect(page["#job-facts"]).to_contain_text(words)
 
 
+def test_groups_are_asked_for(
+    open_page: OpenPage, serve: Serve, cells: Path, tmp_path: Path
+) -> None:
+    """Of a file that is sent, and of one that lies where the service runs."""
+    with serve(tmp_path / "jobs", allowed=(cells.parent,)) as url:
+        for sent in (True, False):
+            page = open_page(url)
+            page["details.options summary"].first.click()
+            page["[name=group_by]"].fill("side")
+            if sent:
+                page.give(cells)
+            else:
+                page["#here summary"].click()
+                page["#path"].fill(str(cells))
+                page.page.keyboard.press("Enter")
+            page.count(ALL)
+            page["#export summary"].click()
+            expect(page["#export-items"]).to_contain_text("an answer for each group")
+
+
+def test_a_table_of_orthologues_is_asked_for(
+    open_page: OpenPage, service: str, cells: Path
+) -> None:
+    page = open_page(service)
+    page.expected = {403}
+    page["details.options summary"].first.click()
+    page["[name=species]"].fill("mouse")
+    page["[name=orthologues]"].fill("/etc/passwd")
+    page.give(cells)
+    expect(page["#new-problem"]).to_contain_text("the table of orthologues: /etc/passwd")
+    expect(page["#new-problem .hint"]).to_contain_text("--allow-folder")
+
+
 def test_a_setting_that_cannot_be_is_named(open_page: OpenPage, service: str, cells: Path) -> None:
     page = open_page(service)
     page.expected = {422}
