@@ -24,6 +24,7 @@ from c2t.runtime.cells.genes.feature_kinds import (
 )
 from c2t.runtime.cells.genes.names import NamedGenes, read_names
 from c2t.runtime.cells.genes.organism import (
+    MOST_NAMES,
     NameColumn,
     Statement,
     bundle_species,
@@ -231,7 +232,9 @@ def _foreign(
         foreign, statements = foreign_columns(table, columns, ours)
     for column, here in named.items():
         theirs = int(here.foreign.sum())
-        if theirs * 5 > 4 * columns:  # not a mixture of two species, but a file of the other one
+        if (
+            theirs > MOST_NAMES * columns
+        ):  # not a mixture of two species, but a file of the other one
             place = f"the genome in the names of `{column}`"
             statements.append(Statement(place=place, text=here.foreign_species[0]))
         else:

@@ -23,10 +23,16 @@ from c2t.runtime.cells.genes.feature_kinds import (
     read_feature_kinds,
 )
 from c2t.runtime.cells.genes.names import MISSING, QUOTES, excel_dates, numbered_stem, some_of
-from c2t.runtime.cells.genes.organism import NameColumn, foreign_columns
+from c2t.runtime.cells.genes.organism import NameColumn, foreign_columns, genome_statements
 from c2t.runtime.cells.genes.report import GeneReport, foreign_cells, summed
 from c2t.runtime.cells.genes.several_species import judge_species
-from c2t.runtime.cells.genes.species import SPECIES, Species, species_of_id, strip_genome
+from c2t.runtime.cells.genes.species import (
+    SPECIES,
+    Species,
+    species_of_genomes,
+    species_of_id,
+    strip_genome,
+)
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.system.errors import CellFileError
 
@@ -74,8 +80,9 @@ def match_symbols(
     ]
     judged = judge_species(
         known,
-        options.statements,
+        [*options.statements, *genome_statements(column, names[column])],
         looked_at,
+        genomes=species_of_genomes(names[column]),
         told=options.species,
         allowed=options.organism,
     )

@@ -22,6 +22,7 @@ from c2t.runtime.cells.genes.species import (
     foreign_ids,
     named_species,
     species_of_genome,
+    species_of_genomes,
     species_of_ids,
 )
 from c2t.runtime.system.errors import CellFileError
@@ -34,6 +35,7 @@ ORGANISM_NAMES = (
     *("species", "species_ontology_term_id", "species__ontology_label", "donor_organism"),
 )
 ANY = "any"
+MOST_NAMES = 0.8  # a file of one species, with some genes of a virus or another species
 # Said of files only: requests have no such settings.
 CARRY_OVER = (
     ", or carry its genes over, such as with `--species mouse --orthologues FILE` "
@@ -90,6 +92,16 @@ class NameColumn:
     names: Sequence[str]
     gene: NDArray[np.int32]
     main: bool
+
+
+def genome_statements(column: str, names: Sequence[str]) -> list[Statement]:
+    """What names such as `mm10_Cd3e` say, where hardly any is of another species: not a mixture."""
+    place = f"the genome in the names of `{column}`"
+    return [
+        Statement(place=place, text=species.name)
+        for species, share in species_of_genomes(names).items()
+        if share > MOST_NAMES
+    ]
 
 
 def read_statements(

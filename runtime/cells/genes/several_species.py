@@ -7,7 +7,7 @@ is taken, and that is said.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from c2t.runtime.cells.genes.organism import (
@@ -43,6 +43,7 @@ def judge_species(
     statements: Sequence[Statement],
     columns: Sequence[NameColumn],
     *,
+    genomes: Collection[Species] = (),
     told: str | None = None,
     allowed: str | None = None,
 ) -> JudgedSpecies:
@@ -52,6 +53,7 @@ def judge_species(
         known: Those that the bundle knows, at least one.
         statements: What the file says in words.
         columns: Columns with names of genes.
+        genomes: Those whose genomes stand in front of names of genes.
         told: What the user says the cells are; the file must not speak against it.
         allowed: What the user says the cells are, whatever the file says; "any" takes all.
 
@@ -71,7 +73,7 @@ def judge_species(
         except CellFileError as error:
             refused.append(error)
     if reports:
-        return _fitting(reports, statements)
+        return _fitting(reports, statements, genomes)
     if allowed is not None:
         return _judged(known[0], check_organism(known[0], statements, columns, allowed=ANY))
     if len(known) == 1:
@@ -98,7 +100,9 @@ def _judged(species: Species, report: OrganismReport) -> JudgedSpecies:
 
 
 def _fitting(
-    reports: dict[Species, OrganismReport], statements: Sequence[Statement]
+    reports: dict[Species, OrganismReport],
+    statements: Sequence[Statement],
+    genomes: Collection[Species],
 ) -> JudgedSpecies:
     """What to take of the species that nothing speaks against."""
     first = next(iter(reports))
@@ -107,8 +111,10 @@ def _fitting(
     mixed = {column for report in reports.values() for column in report.cell_errors}
     if not mixed:
         found = list(reports)
-        warning = f"nothing in the file says whether its cells are of {_names(found)}: taken as "
-        warning += f"{first.name}; if they are not, pass `--organism {found[1].name}`"
+        warning = f"nothing in the file says whether its cells are of {_names(found)}"
+        if set(found) <= set(genomes):
+            warning = f"names of genes have genomes of {' and '.join(s.name for s in found)}"
+        warning += f": taken as {first.name}; if they are not, pass `--organism {found[1].name}`"
         return JudgedSpecies(species=first, warnings=[warning])
     by_column = dict[str, dict[str, str]]()
     errors = dict[str, dict[str, str]]()

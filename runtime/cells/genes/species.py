@@ -108,6 +108,14 @@ def strip_genome(name: str) -> tuple[Species, str] | None:
     return _GENOMES[match[1].lower()], name[match.end() :]
 
 
+def species_of_genomes(names: Sequence[str]) -> dict[Species, float]:
+    """The species whose genomes stand in front of names, each with its share of the names."""
+    some = names[:: max(1, len(names) // _SAMPLE)]
+    found = (strip_genome(name.strip().strip("\"'").strip()) for name in some)
+    seen = Counter(genome[0] for genome in found if genome is not None)
+    return {species: count / len(some) for species, count in seen.items()}
+
+
 def species_of_genome(name: str) -> Species | None:
     """The species of a genome: "GRCh38", "mm10"; None for what is not known."""
     name = name.strip().lower()

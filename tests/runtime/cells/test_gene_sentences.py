@@ -165,6 +165,7 @@ def test_ids_are_translated_by_a_table() -> None:
 
 
 MOUSE = ("Cd3e", "Actb", "Gapdh", "B2m", "Tmsb4x", "Ftl1")
+GENOMES = [f"GRCh38_{name}" for name in NAMES], [f"mm10_{name}" for name in MOUSE]
 ONE = [[2, 1, 0, 0, 0, 0]]
 
 
@@ -175,6 +176,10 @@ ONE = [[2, 1, 0, 0, 0, 0]]
         (MOUSE, {}, {}, "Mus musculus/2: CD3E ACTB"),
         (NAMES, {"organism": ["Mus musculus"]}, {}, "Mus musculus/2: CD3E ACTB"),
         (MOUSE, {"organism": ["NCBITaxon:9606"]}, {}, "Homo sapiens/2: CD3E ACTB"),
+        (GENOMES[0], {}, {}, "Homo sapiens/2: CD3E ACTB"),
+        (GENOMES[1], {}, {}, "Mus musculus/2: CD3E ACTB"),
+        # Also where the symbols are written as those of a human.
+        ([f"mm10___{name}" for name in NAMES], {}, {}, "Mus musculus/2: CD3E ACTB"),
         (NAMES, {}, {"species": "mouse"}, "Mus musculus/2: CD3E ACTB"),
         (MOUSE, {}, {"organism": "human"}, "Homo sapiens/2: CD3E ACTB"),
     ],
@@ -194,11 +199,32 @@ def test_a_guess_is_said() -> None:
     )
 
 
+def test_a_mixture_of_two_genomes_is_said() -> None:
+    data = cells([[2, 1, 0, 0, 0, 9], [9, 0, 0, 2, 1, 0]], [*GENOMES[0][:3], *GENOMES[1][:3]])
+    with CellReader(data, None, prompts()) as reader:
+        some, taken = reader.warnings
+        assert "1 of 2 cells looked at have most of their counts in genes of another" in some
+        assert taken == (
+            "names of genes have genomes of human and mouse: taken as human; if they are not, pass "
+            "`--organism mouse`"
+        )
+    assert said(data, prompts())[0] == "cell has most of its counts in genes of another species"
+
+
+def test_the_genome_in_the_names_needs_no_warning() -> None:
+    for names in GENOMES:
+        with CellReader(cells(ONE, names), None, prompts()) as reader:
+            assert not reader.warnings
+
+
 @pytest.mark.parametrize(
     ("names", "obs", "options", "message"),
     [
         (NAMES, {"organism": ["zebrafish"]}, {}, "the bundle knows human or mouse cells, but"),
         (MOUSE, {}, {"species": "human"}, "--species says human, but these cells look like"),
+        (GENOMES[1], {}, {"species": "human"}, "genome in the names of `var_names` is `mouse`"),
+        ([f"rn6_{n}" for n in MOUSE], {}, {}, "genome in the names of `var_names` is `rat`"),
+        (GENOMES[1], {"organism": ["human"]}, {}, "genome in the names of `var_names` is `mouse`"),
         (NAMES, {}, {"species": "rat"}, "--species rat: the bundle knows human or mouse cells"),
         (NAMES, {}, {"organism": "rat"}, "--organism rat: the bundle knows human or mouse cells"),
         (NAMES, {}, {"species": "mouse", "orthologues": "x.csv"}, "it carries no genes over"),
