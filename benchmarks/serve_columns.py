@@ -53,7 +53,11 @@ def write_job(folder: JobFolder, cells: int) -> None:
     with (
         LineIndex(folder.index) as index,
         Journal(
-            folder.journal, mark, range(cells), watch=lambda start, record: index.append(start)
+            folder.journal,
+            mark,
+            range(cells),
+            kind=Record,
+            watch=lambda start, record: index.append(start),
         ) as journal,
         VectorFile(folder.picture / VECTORS, WIDTH, done=0) as vectors,
     ):

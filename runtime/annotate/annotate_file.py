@@ -23,6 +23,7 @@ from c2t.runtime.annotate.calibration import (
 )
 from c2t.runtime.annotate.comparers import check_comparing, comparing_settings, open_comparer
 from c2t.runtime.annotate.into_h5ad import LABEL
+from c2t.runtime.annotate.kept_labels import KeptLabels, compare_cells
 from c2t.runtime.annotate.labels import Labels, id_doubts, read_labels, with_ids
 from c2t.runtime.annotate.outputs import (
     FORMATS,
@@ -41,16 +42,16 @@ from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.annotator import AnnotateOptions
-from c2t.runtime.describe.labelled_cell import no_label_fits
+from c2t.runtime.describe.labelled_cell import LabelledCell, no_label_fits
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.earlier import earlier_results
 from c2t.runtime.output.formats import OBS_SUFFIX
+from c2t.runtime.output.kept_cells import forgetting, keeping, run_mark
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
-from c2t.runtime.system.progress import progress_bar
 from c2t.runtime.system.words import counted
 
 # Files of a bundle up to this many bytes are hashed before the cells are looked at with them.
@@ -74,6 +75,7 @@ class AnnotateFileOptions:
         label_map: JSON: a value of that column -> the label.
         save_calibration: Where to write it.
         force: Replace existing outputs.
+        restart: Forget what an interrupted run left.
         reading: How to read the cells, and which.
         annotating: How to compare labels.
         label_template: A text with {label} in it, which a joint space reads; None: the label alone.
@@ -90,6 +92,7 @@ class AnnotateFileOptions:
     label_map: Path | None = None
     save_calibration: Path | None = None
     force: bool = False
+    restart: bool = False
     reading: CellOptions = field(default_factory=CellOptions)
     annotating: AnnotateOptions = field(default_factory=AnnotateOptions)
     label_template: str | None = None
@@ -217,43 +220,57 @@ def annotate_file(
             temperature=annotating.temperature,
             engine=comparer.engine,
         )
+        settings = _settings(bundle, options, reader, labels=labels)
         audited.start(
             bundle,
             engine=comparer.engine,
             cells=reader.n_cells,
             version=c2t.__version__,
-            settings=_settings(bundle, options, reader, labels=labels),
+            settings=settings,
             files={"calibration": options.calibration, "label map": options.label_map},
         )
-        streaming = options.output is None and options.calibrate_on is None
-        with progress_bar("annotating", reader.n_cells, unit="cells") as step:
-            for cell in comparer.annotate(reader):
-                results.add(cell)
-                if streaming:
-                    line = json_line(cell, labels, options.top)
-                    stream.write(line)
-                    stream.flush()
-                    audited.printed(line)
-                step(1)
-        bundle.check_unchanged()
-        audited.check_cells()
-        mark.check_unchanged(options.cells, hint="run again")
-        for doubt in no_label_fits(results.masses()):
-            report(f"warning: {doubt}")
-        fitted = None
-        if truth is not None and len(results.errors) < len(results.ids):
-            fitted = _fit(results, truth, bundle, options)
-            report(fitted.sentence)
-            results.temperature = fitted.temperature
-        about = _about(bundle, reader, results)
-    output = Output(results=results, cells=options.cells, top=options.top, about=about)
-    done = _write(output, options, started=started, fitted=fitted)
+        run = run_mark("annotate", bundle, mark, reader.cell_index, settings)
+        with keeping(
+            options.output, run, reader.cell_index, kind=KeptLabels, restart=options.restart
+        ) as journal:
+            passed = _printer(options, labels, stream, audited)
+            compare_cells(comparer, reader, results, journal, passed=passed, report=report)
+            with forgetting(journal):
+                bundle.check_unchanged()
+                audited.check_cells()
+                mark.check_unchanged(options.cells, hint="run again")
+            for doubt in no_label_fits(results.masses()):
+                report(f"warning: {doubt}")
+            fitted = None
+            if truth is not None and len(results.errors) < len(results.ids):
+                fitted = _fit(results, truth, bundle, options)
+                report(fitted.sentence)
+                results.temperature = fitted.temperature
+            about = _about(bundle, reader, results)
+            output = Output(results=results, cells=options.cells, top=options.top, about=about)
+            done = _write(output, options, started=started, fitted=fitted)
     if options.output is None and fitted is not None:  # else they were written one by one
         for line in json_lines(output):
             stream.write(line)
             audited.printed(line)
     audited.stop(cells=done.cells, failed=done.failed, outputs=done.outputs)
     return done
+
+
+def _printer(
+    options: AnnotateFileOptions, labels: Labels, stream: IO[bytes], audited: RunAudit
+) -> Callable[[LabelledCell], None]:
+    """What is done with each cell as soon as it is there."""
+    if options.output is not None or options.calibrate_on is not None:
+        return lambda cell: None
+
+    def print_cell(cell: LabelledCell) -> None:
+        line = json_line(cell, labels, options.top)
+        stream.write(line)
+        stream.flush()
+        audited.printed(line)
+
+    return print_cell
 
 
 def _earlier(options: AnnotateFileOptions, reader: CellReader) -> list[str]:

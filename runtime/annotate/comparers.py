@@ -6,10 +6,11 @@ one of them alone is refused for the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import Describer, check_options
@@ -33,14 +34,14 @@ class Comparer:
     """What compares labels.
 
     Attributes:
-        annotate: Compares them for the cells of a reader, in their order.
+        annotate: Compares them for the cells of chunks, in their order.
         fields: Has the bundle's table of terms.
         doubts: What the user should know about the labels, a sentence each.
         reason: What compares, and why, in one sentence.
         engine: What reports call the engine.
     """
 
-    annotate: Callable[[CellReader], Iterator[LabelledCell]]
+    annotate: Callable[[Iterable[EncodedCells]], Iterator[LabelledCell]]
     fields: FieldReader
     doubts: Sequence[str]
     reason: str

@@ -44,6 +44,9 @@ AuditHeadOption = Annotated[
 AuditReasonOption = Annotated[
     str, typer.Option(help="Why settings are others than before, for the audit trail.")
 ]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Forget what an interrupted run left.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 EngineOption = Annotated[
     EngineName, typer.Option("--engine", help="What runs the graphs; auto: the best that works.")

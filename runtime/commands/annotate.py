@@ -20,6 +20,7 @@ from c2t.runtime.command_line.options import (
     LabelMapOption,
     LimitOption,
     OntologyOption,
+    RestartOption,
     ThreadsOption,
     TrustOption,
 )
@@ -80,6 +81,7 @@ def annotate(
     ] = None,
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
+    restart: RestartOption = False,
     reading: ReadingOptions,
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cells scored at the same time.")] = 8,
@@ -100,7 +102,8 @@ def annotate(
     The decoder reads every label where its captions name the cell type. A bundle without one
     compares them in its joint space, where the mass is always 1. Of each cell: the most
     probable labels, their probabilities among all that were given, and the mass that the model
-    gives to all of them together. A small mass says that none may be right.
+    gives to all of them together. A small mass says that none may be right. With -o, run the same
+    command again after an interruption: it goes on from there.
     """
     for given, needed, names in (
         (save_calibration, calibrate_on, "--save-calibration needs --calibrate-on"),
@@ -136,6 +139,7 @@ def annotate(
         label_map=label_map,
         save_calibration=save_calibration,
         force=force,
+        restart=restart,
         label_template=label_template,
         reading=reading.cell_options(
             cells=None if choice is None else read_ids(choice), limit=limit

@@ -20,6 +20,7 @@ from c2t.runtime.command_line.options import (
     ForceOption,
     JsonOption,
     LimitOption,
+    RestartOption,
     ThreadsOption,
     TrustOption,
 )
@@ -74,9 +75,7 @@ def describe(
     ] = False,
     limit: LimitOption = None,
     choice: CellChoiceOption = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Forget what an interrupted run left.")
-    ] = False,
+    restart: RestartOption = False,
     reading: ReadingOptions,
     text: TextOptions,
     threads: ThreadsOption = None,

@@ -20,6 +20,7 @@ from c2t.runtime.command_line.options import (
     EngineOption,
     ForceOption,
     LimitOption,
+    RestartOption,
     ThreadsOption,
     TrustOption,
 )
@@ -69,6 +70,7 @@ def explain(
     top: Annotated[
         int | None, typer.Option(min=1, help="Only the strongest genes.  [default: 20 in tables]")
     ] = None,
+    restart: RestartOption = False,
     reading: ReadingOptions,
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 8,
@@ -83,7 +85,8 @@ def explain(
     """Find the genes that the words of a cell's text rest on.
 
     Genes are left out, and the words scored again: their effect beyond that of any gene at their
-    rank. `evidence` is in natural log probability; "for" the words where they lose by it.
+    rank. `evidence` is in natural log probability; "for" the words where they lose by it. With -o,
+    run the same command again after an interruption: it goes on from there.
     """
     if not choice and limit is None and group_by is None:
         from c2t.runtime.bundle.bundle import open_bundle
@@ -121,6 +124,7 @@ def explain(
         cells=cells,
         output=output,
         force=force,
+        restart=restart,
         group_by=group_by,
         per_group=per_group,
         top=top,

@@ -19,12 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Generic, Protocol, TypeVar
 
 import msgspec
 
 from c2t.runtime.output.cells_mark import CellsMark
-from c2t.runtime.output.record import Record
 from c2t.runtime.system.append_file import open_regular
 from c2t.runtime.system.checked_read import decode_json
 from c2t.runtime.system.errors import OutputError
@@ -54,13 +53,25 @@ def journal_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial")
 
 
-class Journal:
+class Kept(Protocol):
+    """What is kept of a cell: whatever msgspec can encode, with the cell's row."""
+
+    @property
+    def row(self) -> int:
+        """Of the file of cells."""
+
+
+K = TypeVar("K", bound=Kept)
+
+
+class Journal(Generic[K]):
     """An open journal; use it as a context manager. Only one process can have it open.
 
     Args:
         path: See `journal_path`.
         mark: What this run is.
         rows: The run's rows of the file of cells, in order; line k is about the k-th.
+        kind: What is kept of a cell, such as `Record`.
         restart: Forget what an earlier run left.
         watch: Told of each cell that it holds, once, those of an earlier run first: where its line
             begins, and what it says.
@@ -78,13 +89,15 @@ class Journal:
         mark: RunMark,
         rows: Sequence[int],
         *,
+        kind: type[K],
         restart: bool = False,
-        watch: Callable[[int, Record], None] = lambda start, record: None,
+        watch: Callable[[int, K], None] = lambda start, record: None,
     ) -> None:
         self.path = path
         self.done = 0
         self._end = 0  # where the next line will begin
         self._rows = rows
+        self._kind = kind
         self._watch = watch
         self._encoder = msgspec.json.Encoder()
         self._stream = open_locked(path)
@@ -97,7 +110,7 @@ class Journal:
             raise
         self._synced = time.monotonic()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Journal[K]:
         return self
 
     def __exit__(
@@ -108,7 +121,7 @@ class Journal:
     ) -> None:
         self._stream.close()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: K) -> None:
         """Keep one more cell.
 
         Raises:
@@ -135,7 +148,7 @@ class Journal:
             os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[K]:
         """Read the cells back, in their order, from the file that is held open.
 
         Raises:
@@ -200,13 +213,13 @@ class Journal:
         self._end = end
         return len(header)
 
-    def _record(self, line: bytes, number: int) -> Record:
+    def _record(self, line: bytes, number: int) -> K:
         """The record of the `number`-th cell's line, from 0."""
         where = f"{self.path}, line {number + 2},"
         if number >= len(self._rows):
             problem = f"{where} is one too many: the run has {len(self._rows):,} cells"
             raise OutputError(problem, hint=RESTART_HINT)
-        record = read_line(line, where)
+        record = read_line(line, where, self._kind)
         if record.row != self._rows[number]:
             problem = f"{where} is about row {record.row:,}, not row {self._rows[number]:,}"
             raise OutputError(problem, hint=RESTART_HINT)
@@ -238,17 +251,18 @@ def check_same_run(path: Path, header: bytes, mark: RunMark) -> None:
         raise OutputError(problem, hint=RESTART_HINT)
 
 
-def read_line(line: bytes, where: str) -> Record:
+def read_line(line: bytes, where: str, kind: type[K]) -> K:
     """What a line of a journal says, newline included or not.
 
     Args:
         where: What messages call it.
+        kind: What it keeps.
 
     Raises:
         OutputError: It is damaged.
     """
     content = line_content(line, where)
-    return decode_json(content, Record, name=where, error=OutputError, hint=RESTART_HINT)
+    return decode_json(content, kind, name=where, error=OutputError, hint=RESTART_HINT)
 
 
 def line_content(line: bytes, where: str) -> bytes:

@@ -211,7 +211,7 @@ def describe_to_files(
         remove_litter(target)
     mark = run.mark()
     rows = run.rows.tolist()
-    with Journal(journal_path(targets[0]), mark, rows, restart=restart) as journal:
+    with Journal(journal_path(targets[0]), mark, rows, kind=Record, restart=restart) as journal:
         resumed = journal.done
         if resumed:
             kept(journal.records())
@@ -298,7 +298,7 @@ def numbered(run: Run, describe: Describe, start: int) -> Iterator[tuple[int, De
 def _write_all(
     cells: Path,
     targets: tuple[Path, ...],
-    journal: Journal,
+    journal: Journal[Record],
     about: dict[str, Any],
     *,
     force: bool,

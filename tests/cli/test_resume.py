@@ -1,6 +1,8 @@
 """A run that is stopped half-way, and the one that goes on from there."""
 
+import csv
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -11,8 +13,10 @@ from typing import Any
 
 import pytest
 from cli_process import C2T, ENVIRONMENT, make_cells, run_c2t
+from explain_bundle import with_rules
 
 CELLS = 120
+FEW = 45  # of those that take longer
 OPTIONS = ("--batch-size", "2", "--threads", "1")
 
 
@@ -44,12 +48,21 @@ def signals_of_children(action: Any) -> Iterator[None]:
 
 
 def stop_half_way(
-    bundle: Path, many: Path, out: Path, number: int, *, ignored: bool = False
+    bundle: Path,
+    many: Path,
+    out: Path,
+    number: int,
+    *,
+    ignored: bool = False,
+    command: str = "describe",
+    options: tuple[object, ...] = OPTIONS,
 ) -> tuple[int, str]:
     """Run until some cells are in the journal, send the signal; exit code and stderr."""
-    command = [str(C2T), "describe", str(bundle), str(many), "-o", str(out), *OPTIONS]
+    words = [command, bundle, many, "-o", out, *options]
     with signals_of_children(signal.SIG_IGN if ignored else signal.default_int_handler):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        process = subprocess.Popen(
+            [C2T, *map(str, words)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
     journal = out.with_name(f".{out.name}.partial")
     limit = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < limit:
@@ -107,3 +120,65 @@ def test_other_options_do_not_mix(bundle: Path, many: Path, tmp_path: Path) -> N
         run_c2t("describe", bundle, many, "-o", out, "--max-new-tokens", 2, "--restart").returncode
         == 0
     )
+
+
+@pytest.fixture(scope="module")
+def explaining(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose texts can be explained."""
+    return with_rules(shutil.copytree(bundle, tmp_path_factory.mktemp("explaining") / "bundle"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("command", ["annotate", "explain"])
+def test_what_is_annotated_or_explained_is_kept_too(
+    explaining: Path, many: Path, tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    (tmp_path / "labels.txt").write_text("T cell\nB cell\n")
+    options: tuple[object, ...] = (*OPTIONS, "--limit", FEW)
+    options += ("--runs", 48) if command == "explain" else ("--labels", tmp_path / "labels.txt")
+    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
+    done = run_c2t(command, explaining, many, "-o", whole, *options)
+    assert done.returncode == 0, done.stderr
+    code, errors = stop_half_way(explaining, many, out, number, command=command, options=options)
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert f"of {FEW} cells are kept; run the same command again" in errors
+    assert not out.exists()
+    kept = (tmp_path / ".out.csv.partial").read_bytes().count(b"\n") - 1
+    other = run_c2t("describe", explaining, many, "-o", out)
+    assert f"command ({command}, now None)" in other.stderr
+    done = run_c2t(command, explaining, many, "-o", out, *options)
+    assert done.returncode == 0, done.stderr
+    assert f"going on after {kept} of {FEW} cells that an earlier run {command}" in (
+        done.stderr.replace("annotated", "annotate").replace("explained", "explain")
+    )
+    assert same_table(out, whole)
+    assert not (tmp_path / ".out.csv.partial").exists()
+
+
+def same_table(one: Path, other: Path) -> bool:
+    """Whether two tables say the same: other batches change the last digits of numbers."""
+    pairs = zip(table_of(one), table_of(other), strict=True)
+    return all(a == b or abs(float(a) - float(b)) < 1e-3 for a, b in pairs)
+
+
+def table_of(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [field for line in csv.reader(stream) for field in line]
+
+
+def test_what_was_annotated_with_other_labels_is_no_part_of_it(
+    explaining: Path, many: Path, tmp_path: Path
+) -> None:
+    labels, out = tmp_path / "labels.txt", tmp_path / "out.csv"
+    labels.write_text("T cell\nB cell\n")
+    options = (*OPTIONS, "--labels", labels)
+    stop_half_way(explaining, many, out, signal.SIGKILL, command="annotate", options=options)
+    labels.write_text("T cell\nmonocyte\n")
+    refused = run_c2t("annotate", explaining, many, "-o", out, *options)
+    assert refused.returncode == 1
+    assert "labels sha256" in refused.stderr
+    assert "pass --restart" in refused.stderr
+    done = run_c2t("annotate", explaining, many, "-o", out, *options, "--restart", "--limit", 3)
+    assert done.returncode == 0, done.stderr
+    assert len(out.read_text().splitlines()) == 4

@@ -223,7 +223,7 @@ RECORD = Record(
 
 def _make_journal(folder: Path, random: Random) -> Path:
     path = folder / ".out.jsonl.partial"
-    with Journal(path, MARK, range(5)) as journal:
+    with Journal(path, MARK, range(5), kind=Record) as journal:
         for row in range(random.randrange(5)):
             journal.append(replace(RECORD, row=row))
     content = path.read_bytes()
@@ -245,7 +245,7 @@ def _make_journal(folder: Path, random: Random) -> Path:
 
 def use_journal(path: Path) -> None:
     """Go on from it, and read all back."""
-    with Journal(path, MARK, range(5)) as journal:
+    with Journal(path, MARK, range(5), kind=Record) as journal:
         for row in range(journal.done, 5):
             journal.append(replace(RECORD, row=row))
         assert [record.row for record in journal.records()] == list(range(5))

@@ -20,7 +20,7 @@ from c2t.runtime.cells.formats.place import check_cells_path
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import CellReader, open_cells
 from c2t.runtime.describe.describer import DescribeOptions, Describer, check_options
-from c2t.runtime.describe.explainer import EXPLAIN_CHUNK, Explainer
+from c2t.runtime.describe.explainer import Explainer
 from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.gene_names import GeneNames
 from c2t.runtime.explain.groups import (
@@ -34,7 +34,9 @@ from c2t.runtime.labels.measured import check_labels
 from c2t.runtime.output.audited_run import RunAudit
 from c2t.runtime.output.cells_mark import CellsMark
 from c2t.runtime.output.evidence.files import check_format, json_line
+from c2t.runtime.output.evidence.kept import KeptEvidence, explained
 from c2t.runtime.output.evidence.rows import CELL_COLUMNS, GROUP_COLUMNS, Evidence
+from c2t.runtime.output.kept_cells import forgetting, keeping, run_mark
 from c2t.runtime.output.not_cells import check_not_cells
 from c2t.runtime.output.run_settings import run_settings
 from c2t.runtime.system.errors import C2TError, CellFileError
@@ -51,6 +53,7 @@ class ExplainFileOptions:
         cells: The file of cells.
         output: The file to write, its suffix says the format; None: what is found is passed on.
         force: Replace an existing file.
+        restart: Forget what an interrupted run left.
         group_by: Column of `obs`; None: cells are explained one by one.
         per_group: Most cells of a group.
         top: Most genes of a cell or group; None: all that were left out.
@@ -65,6 +68,7 @@ class ExplainFileOptions:
     cells: Path
     output: Path | None = None
     force: bool = False
+    restart: bool = False
     group_by: str | None = None
     per_group: int = 20
     top: int | None = None
@@ -103,8 +107,8 @@ class Explained:
 class _Tally:
     """Counts the cells that pass, and shows how far the runs are."""
 
-    def __init__(self, runs: int, advance: Callable[[int], None]) -> None:
-        self._most, self._advance = runs, advance
+    def __init__(self, runs: int, advance: Callable[[int], None], *, earlier: int) -> None:
+        self._most, self._advance, self._earlier = runs, advance, earlier
         self.cells = self.runs = 0
         self.errors: Counter[str] = Counter()
 
@@ -114,7 +118,9 @@ class _Tally:
             self.runs += cell.runs
             if cell.error is not None:
                 self.errors[cell.error] += 1
-            self._advance(self._most - cell.runs)  # its runs were shown when they were done
+            # Its runs were shown when they were done, unless that was in an earlier run.
+            shown = 0 if self.cells <= self._earlier else cell.runs
+            self._advance(self._most - shown)
             yield cell
 
 
@@ -177,42 +183,53 @@ def explain_file(
         bar = progress_bar("explaining", runs * reader.n_cells, unit="runs")
         about = _about(bundle, options, describer)
 
+        settings = _settings(bundle, options, reader)
         audited.start(
             bundle,
             engine=describer.engines.label,
             cells=reader.n_cells,
             version=c2t.__version__,
-            settings=_settings(bundle, options, reader),
+            settings=settings,
             files={},
         )
+        run = run_mark("explain", bundle, mark, reader.cell_index, settings)
 
         def passed(one: Evidence) -> None:
             audited.printed(json_line(one, options.top))
             pass_on(one)
 
-        def check() -> None:
-            bundle.check_unchanged()
-            audited.check_cells()
-            mark.check_unchanged(options.cells, hint="run again")
+        with keeping(
+            options.output, run, reader.cell_index, kind=KeptEvidence, restart=options.restart
+        ) as journal:
 
-        with bar if progress or sampled else nullcontext(_ignore) as advance:
-            names = GeneNames(bundle.genes, reader)
-            explainer = Explainer(
-                bundle, describer, options.explaining, names=names, advance=advance
-            )
-            for doubt in explainer.doubts:
-                report(f"warning: {doubt}")
-            report(
-                f"{counted(reader.n_cells, 'cell')}, at most {runs:,} runs each; {describer.reason}"
-            )
-            tally = _Tally(runs, advance)
-            cells = tally.pass_on(explainer.explain(reader.chunks(chunk_cells=EXPLAIN_CHUNK)))
-            if sampled:
-                groups = list(_by_group(cells, reader, sizes, sampled))
-            else:
-                _deliver(cells, options, passed, about=about, check=check)
-        if sampled:  # when the bar is gone
-            _deliver(groups, options, passed, about=about, check=check)
+            def check() -> None:
+                with forgetting(journal):
+                    bundle.check_unchanged()
+                    audited.check_cells()
+                    mark.check_unchanged(options.cells, hint="run again")
+
+            with bar if progress or sampled else nullcontext(_ignore) as advance:
+                names = GeneNames(bundle.genes, reader)
+                explainer = Explainer(
+                    bundle, describer, options.explaining, names=names, advance=advance
+                )
+                for doubt in explainer.doubts:
+                    report(f"warning: {doubt}")
+                cells_said = counted(reader.n_cells, "cell")
+                report(f"{cells_said}, at most {runs:,} runs each; {describer.reason}")
+                earlier = 0 if journal is None else journal.done
+                if earlier:
+                    report(
+                        f"going on after {earlier:,} of {cells_said} that an earlier run explained"
+                    )
+                tally = _Tally(runs, advance, earlier=earlier)
+                cells = tally.pass_on(explained(explainer, reader, journal))
+                if sampled:
+                    groups = list(_by_group(cells, reader, sizes, sampled))
+                else:
+                    _deliver(cells, options, passed, about=about, check=check)
+            if sampled:  # when the bar is gone
+                _deliver(groups, options, passed, about=about, check=check)
     done = Explained(
         cells=tally.cells,
         failed=tally.errors.total(),

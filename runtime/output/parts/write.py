@@ -203,13 +203,13 @@ class _Parts:
         """The part that is being written, if there is one."""
         return itertools.islice(self._plan.after(len(self._progress.entries)), 1)
 
-    def _journal(self, part: Part) -> Journal:
+    def _journal(self, part: Part) -> Journal[Record]:
         rows = self._run.rows[part.first : part.stop]
         digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
         mark = replace(self._mark, rows=digest, n_rows=part.cells)
-        return Journal(journal_path(self._folder / part.name), mark, rows.tolist())
+        return Journal(journal_path(self._folder / part.name), mark, rows.tolist(), kind=Record)
 
-    def _write(self, part: Part, journal: Journal) -> PartEntry:
+    def _write(self, part: Part, journal: Journal[Record]) -> PartEntry:
         path = self._folder / part.name
         errors = Counter(record.error for record in journal.records() if record.error)
         about = self._run.about | {

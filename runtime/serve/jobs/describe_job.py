@@ -210,10 +210,12 @@ class _Results:
             self._index.sync()
             sync_path(self._folder.path)
 
-    def _open_journal(self) -> Journal:
+    def _open_journal(self) -> Journal[Record]:
         path = self._folder.journal
         try:
-            return Journal(path, self._mark, self._run.rows.tolist(), watch=self._watch)
+            return Journal(
+                path, self._mark, self._run.rows.tolist(), kind=Record, watch=self._watch
+            )
         except OutputError as error:
             problem = error.problem.replace(str(path), "what this job has described before")
             raise JobError(problem, hint=AGAIN_HINT) from error

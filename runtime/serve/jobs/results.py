@@ -107,7 +107,7 @@ def read_records(folder: JobFolder, first: int, count: int) -> Iterator[Record]:
     with folder.journal.open("rb") as journal:
         journal.seek(start)
         for number, line in enumerate(itertools.islice(journal, count), first):
-            yield read_line(line, f"the result of cell {number:,}")
+            yield read_line(line, f"the result of cell {number:,}", Record)
 
 
 def result_suffix(kind: ResultFormat) -> str:

@@ -252,7 +252,9 @@ def test_a_journal_tells_where_its_lines_begin(tmp_path: Path) -> None:
     told: list[tuple[int, Record]] = []
     for first, last in ((0, 4), (4, 9)):  # what is there is told again
         told.clear()
-        with Journal(path, mark, range(9), watch=lambda *cell: told.append(cell)) as journal:
+        with Journal(
+            path, mark, range(9), kind=Record, watch=lambda *cell: told.append(cell)
+        ) as journal:
             assert [record for _, record in told] == records[:first]
             for record in records[first:last]:
                 journal.append(record)
@@ -261,6 +263,7 @@ def test_a_journal_tells_where_its_lines_begin(tmp_path: Path) -> None:
         assert [record for _, record in told] == records[:last]
         for start, record in told:
             assert content[start - 1 : start] == b"\n"
-            assert read_line(content[start : content.index(b"\n", start) + 1], "it") == record
+            line = content[start : content.index(b"\n", start) + 1]
+            assert read_line(line, "it", Record) == record
     with pytest.raises(OutputError, match="it is damaged"):
-        read_line(b'{"row":0}\t00000000\n', "it")
+        read_line(b'{"row":0}\t00000000\n', "it", Record)
