@@ -4,14 +4,19 @@
         --work FOLDER -o benchmarks/results/sentences_real_sizes.json
 
 Random weights: what is timed does not depend on their values. A folder as it is downloaded, its
-bundle and its INT8 bundle are made once and kept in FOLDER (Pythia-410M takes 5 GB, Gemma-2-2B
-27 GB). Real cells calibrate; only the words mean nothing, as the tokenizer has no merges.
+bundle, its INT8 bundle and llama.cpp's file are made once and kept in FOLDER (Pythia-410M takes
+5 GB, Gemma-2-2B 27 GB). Real cells calibrate; only the words mean nothing, as the tokenizer has no
+merges.
+
+Whatever is found is kept in FOLDER at once: a run that was ended goes on where it was, with the
+same command. `--make` makes the files and times nothing; `--fresh` times again.
 
 Each contestant has a process of its own, and they take turns: c2t describes a cell of so many
-text tokens, the others run the same tokens and as many greedy steps. llama.cpp is the package
-`llama-cpp-python`, run as its users do: Q8_0 weights, its own cache. Before anything is timed, the
-logits behind the prompt must be those of PyTorch. Opening and peak memory are of fresh processes
-with the weights mapped.
+text tokens, the others run the same tokens and as many greedy steps. The prompt leaves out what
+all prompts begin with, which c2t runs once and not for each cell: here it would be a sixth of the
+prompt, with a real tokenizer it is a twentieth. llama.cpp is the package `llama-cpp-python`, run as
+its users do: Q8_0 weights, its own cache. Before anything is timed, the logits behind the prompt
+must be those of the others. Opening and peak memory are of fresh processes with the weights mapped.
 """
 
 from __future__ import annotations
@@ -19,36 +24,68 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+import c2t
+from c2t.benchmarks.families.sentence_contestants import (
+    LLAMA_CPP,
+    OURS,
+    PEERS,
+    PYTORCH,
+    Contestant,
+    Logits,
+    Work,
+    serve_c2t,
+    serve_llama_cpp,
+    serve_pytorch,
+)
+from c2t.benchmarks.families.sentence_folders import SEED, Folders, make
 from c2t.runtime.bench.fresh_process import measure_fresh
-from c2t.runtime.bench.interleave import interleave, median_ratio, spread
-from c2t.runtime.bench.record import finish, peak_resident_bytes, record, target
-from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bench.interleave import median_ratio, seconds_of, spread
+from c2t.runtime.bench.record import finish, load, record, target
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
-SEED = 0
 PROMPT, ANSWER = 900, 8
-GENES = 100  # of a sentence: letters are tokens here, so the prompts of real cells have 900 or so
 ROUNDS, OPENINGS = 5, 3
-CALIBRATION = ("--cells-count", "4", "--gate-cells", "2", "--least-agreement", "0")
 # Random weights leave INT8, Q8_0 and float32 this alike at least; a wrong graph leaves nothing.
 LEAST_COSINE = 0.9
-LLAMA_CPP, PYTORCH = PEERS = ("llama.cpp Q8_0", "PyTorch")
 # Times llama.cpp Q8_0, end to end; peak over the INT8 bundle; seconds to open it.
 FASTER = {"pythia-410m": 2.5, "gemma-2-2b": 2.0}
-MOST_MEMORY, MOST_SECONDS = 1.2, 2.0
-Logits = NDArray[np.float32]
+MOST_MEMORY, MOST_SECONDS = {"gemma-2-2b": 1.2}, 2.0
+
+
+class Kept:
+    """Figures of a preset in a file, which is written whenever one is added.
+
+    Args:
+        path: The file; figures of another command's settings in it are dropped.
+        settings: What the figures depend on.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], *, fresh: bool) -> None:
+        self._path = path
+        # What was made is kept, and how long it took, whatever is timed.
+        self.figures: dict[str, Any] = {"made_in_seconds": {}}
+        if path.is_file():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            self.figures["made_in_seconds"] = stored["figures"]["made_in_seconds"]
+            if stored["settings"] == settings and not fresh:
+                self.figures = stored["figures"]
+        self._settings = settings
+
+    def write(self) -> None:
+        """Write all figures to the file."""
+        text = json.dumps({"settings": self._settings, "figures": self.figures}, indent=1)
+        partly = self._path.with_suffix(".part")
+        partly.write_text(text + "\n", encoding="utf-8")
+        partly.replace(self._path)
 
 
 def main() -> None:
@@ -62,15 +99,63 @@ def main() -> None:
     parser.add_argument("--answer", type=int, default=ANSWER)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--without", nargs="+", default=[], choices=PEERS, help="peers left out")
+    parser.add_argument("--make", action="store_true", help="make the files, time nothing")
+    parser.add_argument("--fresh", action="store_true", help="drop times of earlier runs")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    check(options)
     document = record("sentences_real_sizes", threads=options.threads, seed=SEED)
     document |= {"prompt_tokens": options.prompt, "answer_tokens": options.answer}
     document["models"] = models = {}
     for preset in options.presets:
-        models[preset] = entry = make(preset, options)
-        entry |= measure(preset, options)
-        finish(document, list(targets(models)), options.output)
+        folders = Folders(options.work / preset)
+        folders.place.mkdir(parents=True, exist_ok=True)
+        kept = Kept(folders.place / "figures.json", settings(options), fresh=options.fresh)
+        for stage, seconds in make(
+            preset,
+            folders,
+            options.cells,
+            answer=options.answer,
+            threads=options.threads,
+            gguf=LLAMA_CPP not in options.without,
+        ):
+            kept.figures["made_in_seconds"][stage] = round(seconds, 1)
+            kept.write()
+            say(f"{preset}: {stage} took {seconds:.0f} s")
+        if not options.make:
+            models[preset] = measure(preset, folders, options, kept)
+            finish(document, list(targets(models)), options.output)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Fail now, not after hours."""
+    from c2t.export.decoders.families import PRESETS
+
+    if unknown := set(options.presets) - PRESETS.keys():
+        message = f"no preset {', '.join(unknown)}: there are {', '.join(PRESETS)}"
+        raise SystemExit(message)
+    if not options.cells.is_file():
+        message = f"no such file: {options.cells}"
+        raise SystemExit(message)
+    if options.output is not None and not options.output.parent.is_dir():
+        message = f"no such folder: {options.output.parent}"
+        raise SystemExit(message)
+    if LLAMA_CPP not in options.without:
+        import gguf  # noqa: F401
+        import llama_cpp  # noqa: F401
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the figures of a run depend on."""
+    return {
+        **{name: getattr(options, name) for name in ("prompt", "answer", "threads", "without")},
+        "c2t": c2t.__version__,
+    }
+
+
+def say(sentence: str) -> None:
+    """Tell who waits."""
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def targets(models: dict[str, Any]) -> Iterator[Any]:
@@ -80,277 +165,128 @@ def targets(models: dict[str, Any]) -> Iterator[Any]:
         what = f"{name}, a prompt and its answer, times {LLAMA_CPP}"
         if LLAMA_CPP in faster:
             yield target(what, faster[LLAMA_CPP], FASTER.get(name, 1.0))
-        what = f"{name}, {MOST_MEMORY} x the INT8 bundle over the peak memory"
-        yield target(what, MOST_MEMORY / start["peak_of_bundle"], 1.0)
+        if name in MOST_MEMORY:
+            most = MOST_MEMORY[name]
+            what = f"{name}, {most} x the INT8 bundle over the peak memory"
+            yield target(what, most / start["peak_of_bundle"], 1.0)
         what = f"{name}, {MOST_SECONDS} s over opening it mapped"
         yield target(what, MOST_SECONDS / start["open_seconds"], 1.0)
 
 
-def folders(preset: str, work: Path) -> tuple[Path, Path, Path, Path]:
-    """The model, its bundle, its INT8 bundle, and llama.cpp's file."""
-    place = work / preset
-    return place / "model", place / "bundle", place / "int8", place / "model.gguf"
-
-
-def make(preset: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Make what is missing, each in a process of its own; seconds of what was made."""
-    model, bundle, int8, gguf = folders(preset, options.work)
-    seconds = {}
-    if not (model / "config.json").is_file():
-        seconds["model"] = in_process(write_model, preset, model)
-    if not gguf.is_file() and LLAMA_CPP not in options.without:
-        seconds["gguf"] = in_process(write_peer_file, model, gguf)
-    if not bundle.is_dir():
-        seconds["export"] = c2t(
-            *("export", "--family", "cell2sentence", "--model", str(model), "-o", str(bundle)),
-            *("--cells", str(options.cells), "--top-genes", str(GENES)),
-            *("--max-new-tokens", str(options.answer)),
-        )
-    if not int8.is_dir():
-        seconds["calibrate"] = c2t(
-            *("calibrate", str(bundle), str(options.cells), "-o", str(int8), *CALIBRATION)
-        )
-    return {"made_in_seconds": seconds}
-
-
-def in_process(work: Callable[..., None], *arguments: Any) -> float:
-    """Run a function in a new process, which takes its memory with it; seconds."""
-    since = time.perf_counter()
-    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        message = f"{work.__name__} failed"
-        raise SystemExit(message)
-    return time.perf_counter() - since
-
-
-def c2t(*arguments: str) -> float:
-    """Run a command of c2t; seconds."""
-    since = time.perf_counter()
-    program = [sys.executable, "-P", "-c", "from c2t.cli import main; main()"]
-    subprocess.run([*program, *arguments], check=True, stdout=sys.stderr)
-    return time.perf_counter() - since
-
-
-def write_model(preset: str, folder: Path) -> None:
-    """A model with random weights as a folder that could have been downloaded."""
-    import torch
-
-    from c2t.export.checkpoint.preset import random_part, synthetic_tokenizer
-    from c2t.export.decoders.families import PRESETS, decoder_family
-
-    config = PRESETS[preset]()
-    tokenizer = synthetic_tokenizer(config.vocab_size)
-    tokenizer.chat_template = None
-    block = torch.randn((1 << 22) + 1, generator=torch.Generator().manual_seed(SEED)) * 0.02
-    model = random_part(decoder_family(config.model_type), config, block)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    folder.mkdir(parents=True)
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
-
-
-def write_peer_file(model: Path, path: Path) -> None:
-    """llama.cpp's file of the same weights in Q8_0."""
-    from c2t.export.peers.gguf_file import write_gguf
-
-    write_gguf(load_decoder(model), path, quantised=True)
-
-
-def load_decoder(model: Path) -> Any:
-    """The PyTorch model, its weights mapped."""
-    from c2t.export.cell2sentence.outline import outline_sentences
-    from c2t.export.checkpoint.options import CheckpointOptions
-
-    options = CheckpointOptions(family="cell2sentence", model=model, top_genes=GENES)
-    return outline_sentences(options).load().model.decoder
-
-
-class Contestant:
-    """One program in a process of its own; it is asked for logits, texts and its memory."""
-
-    def __init__(self, serve: Callable[..., None], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(other, *arguments), daemon=True)
-
-    def __enter__(self) -> Contestant:
-        self._process.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def logits(self) -> Logits:
-        """Behind the prompt, [V]."""
-        logits: Logits = self._ask("logits")
-        return logits
-
-    def write(self) -> None:
-        """Read the prompt, write the answer."""
-        self._ask("write")
-
-    def peak(self) -> int:
-        """Largest resident size so far, in bytes."""
-        return int(self._ask("peak"))
-
-    def _ask(self, question: str) -> Any:
-        self._connection.send(question)
-        return self._connection.recv()
-
-
-def answer(connection: Connection, logits: Callable[[], Logits], write: Callable[[], Any]) -> None:
-    """Answer what a `Contestant` asks, until the process is ended."""
-    with contextlib.suppress(EOFError):
-        while True:
-            question = connection.recv()
-            if question == "logits":
-                connection.send(logits())
-            elif question == "write":
-                write()
-                connection.send(None)
-            else:
-                connection.send(peak_resident_bytes())
-
-
-def serve_c2t(connection: Connection, path: Path, prompt: list[int], threads: int) -> None:
-    """c2t: as `c2t describe` does it, from text tokens on."""
-    from c2t.runtime.cells.encoded_cells import EncodedCells
-    from c2t.runtime.describe.describer import DescribeOptions, Describer
-    from c2t.runtime.engine_protocol import EngineOptions
-    from c2t.runtime.engines.cpu.open import open_engines
-    from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
-
-    bundle = open_bundle(path, verify=False)
-    settings = DescribeOptions(threads=threads, batch_size=1, prepack=False, engine="cpu")
-    describer = Describer(bundle, settings)
-    chunk = EncodedCells.of_tokens([prompt])
-
-    def logits() -> Logits:
-        decoder = open_engines(bundle, EngineOptions(threads=threads, prepack=False)).decoder
-        cache = decoder.new_cache(1, len(prompt))
-        cell = CellPrompt(np.array(prompt, np.int32))
-        return PromptRunner(decoder, ()).prefill(cache, 0, cell).copy()
-
-    def write() -> None:
-        (found,) = describer.describe([chunk])
-        if found.error or len(found.tokens) < bundle.manifest.generation.max_new_tokens:
-            message = f"c2t wrote {len(found.tokens)} tokens: {found.error}"
-            raise SystemExit(message)
-
-    answer(connection, logits, write)
-
-
-def serve_llama_cpp(
-    connection: Connection,
-    path: Path,
-    prompt: list[int],
-    tokens: int,
-    vocabulary: int,
-    threads: int,
-) -> None:
-    """llama.cpp Q8_0."""
-    from c2t.export.peers.llama_cpp import LlamaCpp
-
-    decoder = LlamaCpp(
-        path,
-        vocabulary=vocabulary,
-        capacity=len(prompt) + tokens,
-        threads=threads,
-        quantised=True,
-    )
-
-    def write() -> None:
-        logits = decoder.prefill_tokens(prompt)
-        for _ in range(tokens - 1):
-            logits = decoder.go_on(int(logits.argmax()))
-
-    answer(connection, lambda: decoder.prefill_tokens(prompt), write)
-
-
-def serve_pytorch(
-    connection: Connection, model: Path, prompt: list[int], tokens: int, threads: int
-) -> None:
-    """PyTorch with transformers' `generate`, in float32."""
-    import torch
-
-    torch.set_num_threads(threads)
-    decoder = load_decoder(model)
-    ids = torch.tensor([prompt])
-
-    @torch.inference_mode()
-    def logits() -> Logits:
-        found: Logits = decoder(input_ids=ids, logits_to_keep=1).logits[0, -1].numpy()
-        return found
-
-    @torch.inference_mode()
-    def write() -> None:
-        decoder.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            min_new_tokens=tokens,
-            max_new_tokens=tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-
-    answer(connection, logits, write)
-
-
-def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    preset: str, folders: Folders, options: argparse.Namespace, kept: Kept
+) -> dict[str, Any]:
     """Check all contestants, then time them in turns; then start c2t afresh some times."""
-    model, _, int8, gguf = folders(preset, options.work)
-    bundle = open_bundle(int8, verify=False)
-    vocabulary = bundle.manifest.decoder.vocabulary_size
-    # Of a real cell, as long as asked: tokens that calibration never saw would be clipped.
-    golden = list(bundle.golden.cells[0].gene_tokens)
-    prompt = (golden * (1 + options.prompt // len(golden)))[: options.prompt]
-    limits = (options.answer, vocabulary, options.threads)
-    contestants = {
-        "c2t INT8": Contestant(serve_c2t, int8, prompt, options.threads),
-        LLAMA_CPP: Contestant(serve_llama_cpp, gguf, prompt, *limits),
-        PYTORCH: Contestant(serve_pytorch, model, prompt, options.answer, options.threads),
-    }
-    contestants = {name: made for name, made in contestants.items() if name not in options.without}
-    with contextlib.ExitStack() as stack:
-        for contestant in contestants.values():
-            stack.enter_context(contestant)
-        logits = {name: contestant.logits() for name, contestant in contestants.items()}
-        alike = check(logits)
-        runs = {name: contestant.write for name, contestant in contestants.items()}
-        times = interleave(runs, options.rounds)
-        peaks = {name: contestant.peak() for name, contestant in contestants.items()}
-    ours = times["c2t INT8"]
-    starts = [
-        measure_fresh(int8, prompt, threads=options.threads, prepack=False, engine="cpu")
-        for _ in range(OPENINGS)
-    ]
+    bundle, found = open_bundle(folders.int8, verify=False), kept.figures
+    work = Work(
+        prompt=prompt_of(bundle, options.prompt),
+        tokens=options.answer,
+        threads=options.threads,
+        vocabulary=bundle.manifest.decoder.vocabulary_size,
+    )
+    found["bytes"] = {"int8": bundle.bytes}
+    if folders.gguf.is_file():
+        found["bytes"]["gguf"] = folders.gguf.stat().st_size
+    found.setdefault("rounds", [])
+    found.setdefault("starts", [])
+    if len(found["rounds"]) < options.rounds:
+        take_turns(preset, folders, options, kept, work)
+    for number in range(len(found["starts"]), OPENINGS):
+        figures = measure_fresh(
+            folders.int8,
+            work.prompt,
+            threads=options.threads,
+            prepack=False,
+            max_new_tokens=options.answer,
+            engine="cpu",
+        )
+        found["starts"].append(figures)
+        kept.write()
+        say(f"{preset}: start {number + 1} of {OPENINGS}: open in {figures['open_seconds']:.2f} s")
+    return summary(found)
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a preset, with their medians."""
+    times = {name: [one[name] for one in found["rounds"]] for name in found["rounds"][0]}
+    starts = found["starts"]
     return {
-        "bytes": {"int8": bundle.bytes, "gguf": gguf.stat().st_size if gguf.is_file() else None},
-        "cosine_to_c2t": alike,
+        **{key: value for key, value in found.items() if key not in ("rounds", "starts")},
+        "rounds": found["rounds"],
         "seconds": {name: asdict(spread(runs)) for name, runs in times.items()},
         "times_faster": {
-            name: median_ratio(times[name], ours) for name in times if name != "c2t INT8"
+            name: median_ratio(runs, times[OURS]) for name, runs in times.items() if name != OURS
         },
-        "peak_resident_bytes": peaks,
         "start": {key: float(np.median([start[key] for start in starts])) for key in starts[0]},
     }
 
 
-def check(logits: dict[str, Logits]) -> dict[str, float]:
-    """Times of something else mean nothing."""
-    ours = logits["c2t INT8"]
-    alike = {
+def prompt_of(bundle: Bundle, length: int) -> list[int]:
+    """Text tokens of real cells, without what all prompts begin with.
+
+    Of real cells, because tokens that calibration never saw would be clipped.
+    """
+    beginning = bundle_prompts(bundle).beginning
+    tokens: list[int] = []
+    while len(tokens) < length:
+        for cell in bundle.golden.cells:
+            same = len(beginning) if tuple(cell.gene_tokens[: len(beginning)]) == beginning else 0
+            tokens += cell.gene_tokens[same:]
+    if length > bundle.manifest.prompt_length:
+        message = f"the bundle takes prompts of {bundle.manifest.prompt_length} tokens"
+        raise SystemExit(message)
+    return tokens[:length]
+
+
+def take_turns(
+    preset: str, folders: Folders, options: argparse.Namespace, kept: Kept, work: Work
+) -> None:
+    """Compare the contestants' logits, then time the rounds that are missing."""
+    serving = {
+        OURS: (serve_c2t, folders.int8),
+        LLAMA_CPP: (serve_llama_cpp, folders.gguf),
+        PYTORCH: (serve_pytorch, folders.model),
+    }
+    with contextlib.ExitStack() as stack:
+        contestants: dict[str, Contestant] = {}
+        for name, (serve, path) in serving.items():
+            if name not in options.without:
+                contestant = Contestant(name, serve, path, work)
+                contestants[name] = stack.enter_context(contestant)
+        logits: dict[str, Logits] = {}
+        for name, contestant in contestants.items():
+            logits[name] = contestant.logits()
+            seconds = seconds_of(contestant.write)  # the warm-up
+            say(f"{preset}: {name} read and wrote in {seconds:.2f} s")
+        kept.figures["cosine_to_c2t"] = alike(logits)
+        kept.write()
+        rounds = kept.figures["rounds"]
+        while len(rounds) < options.rounds:
+            # Every other round in the reverse order, as `interleave` does it.
+            names = list(contestants)[:: 1 if len(rounds) % 2 == 0 else -1]
+            done = {name: seconds_of(contestants[name].write) for name in names}
+            rounds.append({name: done[name] for name in contestants})
+            kept.figures["memory_bytes"] = {
+                name: contestant.memory() for name, contestant in contestants.items()
+            }
+            kept.figures["load"] = load()
+            kept.write()
+            say(f"{preset}: round {len(rounds)} of {options.rounds}: {json.dumps(rounds[-1])}")
+
+
+def alike(logits: dict[str, Logits]) -> dict[str, float]:
+    """Cosines of the others' logits to ours: times of something else mean nothing."""
+    ours = logits[OURS]
+    cosines = {
         name: float(ours @ other / (np.linalg.norm(ours) * np.linalg.norm(other)))
         for name, other in logits.items()
-        if name != "c2t INT8"
+        if name != OURS
     }
-    if not all(cosine >= LEAST_COSINE for cosine in alike.values()):
-        message = f"the logits are not those of the others: {json.dumps(alike)}"
+    say(f"cosines to the logits of {OURS}: {json.dumps(cosines)}")
+    if not all(cosine >= LEAST_COSINE for cosine in cosines.values()):
+        message = f"the logits are not those of the others: {json.dumps(cosines)}"
         raise SystemExit(message)
-    return alike
+    return cosines
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Families of decoders at published sizes, with random weights."""
