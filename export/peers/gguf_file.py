@@ -45,12 +45,12 @@ def check_architecture(decoder: PreTrainedModel) -> None:
     Raises:
         EngineError: Names its type.
     """
-    kind = decoder.config.model_type
-    if kind not in _ARCHITECTURES:
-        problem = f"llama.cpp is not compared with decoders of type {kind!r}"
+    config = decoder.config
+    if config.model_type not in _ARCHITECTURES:
+        problem = f"llama.cpp is not compared with decoders of type {config.model_type!r}"
         raise EngineError(problem, hint="leave llama.cpp out of --against")
-    scalar = getattr(decoder.config, "query_pre_attn_scalar", None)
-    if scalar not in (None, decoder.config.head_dim):
+    scalar = getattr(config, "query_pre_attn_scalar", None)  # of Gemma-2 alone
+    if scalar is not None and scalar != config.head_dim:
         problem = f"llama.cpp has no query_pre_attn_scalar of {scalar} for this decoder"
         raise EngineError(problem, hint="leave llama.cpp out of --against")
 
