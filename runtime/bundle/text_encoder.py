@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import msgspec
 
+from c2t.runtime.bundle.text_merges import Merges
 from c2t.runtime.bundle.text_pieces import GPT2, is_known, pieces
 from c2t.runtime.bundle.text_tokenizer import HINT, TOKENIZER_BYTES_MAX
 from c2t.runtime.system.checked_read import decode_json, read_bounded
@@ -31,6 +31,7 @@ KEPT_MAX = 1 << 14  # pieces whose tokens are kept
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 WORD_MARK = "▁"
 _WORDS = re.compile(f"{WORD_MARK}*[^{WORD_MARK}]+|{WORD_MARK}+")
+_BYTE = re.compile("<0x[0-9A-F]{2}>").fullmatch
 
 
 class TextEncoder(Protocol):
@@ -80,8 +81,9 @@ class BytePairEncoder:
     """Byte-pair encoding; see `TextEncoder`.
 
     Args:
-        vocabulary: The text token of each word.
-        merges: The rank of each pair of words that is joined; smaller ranks first.
+        vocabulary: The text token of each word; of those of several letters, only where
+            `whole_pieces` asks for them.
+        merges: Which neighbours are joined.
         split: The pieces of a text, in the letters of the vocabulary.
         byte_fallback: Whether a letter without a token is written as its bytes, "<0xE2>".
         whole_pieces: Whether a piece that is a word is its token, whatever the merges say.
@@ -92,7 +94,7 @@ class BytePairEncoder:
     def __init__(
         self,
         vocabulary: Mapping[str, int],
-        merges: Mapping[tuple[str, str], int],
+        merges: Merges,
         split: Callable[[str], Iterator[str]],
         *,
         byte_fallback: bool = False,
@@ -148,25 +150,15 @@ class BytePairEncoder:
         if self._whole_pieces and piece in self._vocabulary:
             yield self._vocabulary[piece]
             return
-        words = [word for letter in piece for word in self._letter(letter)]
-        while len(words) > 1:
-            none = len(self._merges)
-            ranks = [self._merges.get(pair, none) for pair in pairwise(words)]
-            best = min(ranks)
-            if best == none:
-                break
-            at = ranks.index(best)
-            words[at : at + 2] = [words[at] + words[at + 1]]
-        for word in words:
-            yield self._vocabulary[word]
+        yield from self._merges.apply([token for letter in piece for token in self._letter(letter)])
 
-    def _letter(self, letter: str) -> list[str]:
+    def _letter(self, letter: str) -> list[int]:
         if letter in self._vocabulary:
-            return [letter]
+            return [self._vocabulary[letter]]
         if self._byte_fallback:
             words = [f"<0x{byte:02X}>" for byte in letter.encode()]
             if all(word in self._vocabulary for word in words):
-                return words
+                return [self._vocabulary[word] for word in words]
         problem = f"the bundle's tokenizer has no token for {letter!r}"
         raise C2TError(problem, hint="write it in other letters")
 
@@ -215,21 +207,28 @@ def open_encoder(path: Path) -> TextEncoder:
     )
     refused = frozenset(token.content for token in file.added_tokens or [] if token.content.strip())
     split = _splitter(file)
-    model = file.model
-    ranks = _ranks(model, path.name)
-    if split in _MARKING and not any(map(_joins_words, ranks)):
-        split = _in_words(split)
+    model, words = file.model, file.model.vocab
     plain = not (model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix)
-    if model.type != "BPE" or not plain or split is None or not isinstance(model.vocab, dict):
+    if model.type != "BPE" or not plain or split is None or not isinstance(words, dict):
         return _LibraryEncoder(content, refused)
+    if len(set(words.values())) < len(words):
+        problem = f"{path.name} has several words for one text token"
+        raise BundleError(problem, hint=HINT)
+    mark = WORD_MARK if split in _MARKING else ""
+    merges = Merges(words, model.merges, mark=mark, name=path.name, hint=HINT)
+    if mark and not merges.crosses:
+        split = _in_words(split)
+    added = _plain_added(file, words)
+    if not model.ignore_merges:
+        words = {word: token for word, token in words.items() if len(word) == 1 or _BYTE(word)}
     return BytePairEncoder(
-        model.vocab,
-        ranks,
+        words,
+        merges,
         split,
         byte_fallback=model.byte_fallback,
         whole_pieces=model.ignore_merges,
         refused=refused,
-        added=_plain_added(file, model.vocab),
+        added=added,
     )
 
 
@@ -257,21 +256,6 @@ def _check_length(text: str, most: int) -> None:
     if len(text) > most:
         problem = f"a text of {len(text):,} letters"
         raise C2TError(problem, hint=f"give one of at most {most:,}")
-
-
-def _ranks(model: _Model, name: str) -> dict[tuple[str, str], int]:
-    ranks: dict[tuple[str, str], int] = {}
-    for rank, merge in enumerate(model.merges):
-        left, _, right = (
-            merge.partition(" ") if isinstance(merge, str) else (merge[0], "", merge[1])
-        )
-        if left + right not in model.vocab:
-            problem = (
-                f"{name} joins two words to one that it does not have: {(left + right)[:40]!r}"
-            )
-            raise BundleError(problem, hint=HINT)
-        ranks.setdefault((left, right), rank)
-    return ranks
 
 
 def _splitter(file: _File) -> Callable[[str], Iterator[str]] | None:
@@ -341,12 +325,6 @@ def _once_marked(text: str) -> Iterator[str]:
     marked = text.replace(" ", WORD_MARK)
     if marked:
         yield marked if marked.startswith(WORD_MARK) else WORD_MARK + marked
-
-
-def _joins_words(merge: tuple[str, str]) -> bool:
-    """Whether a merge reaches from one word into the next."""
-    inner = "".join(merge).lstrip(WORD_MARK)
-    return WORD_MARK in inner
 
 
 def _in_words(split: Callable[[str], Iterator[str]]) -> Callable[[str], Iterator[str]]:

@@ -11,6 +11,7 @@ import pytest
 from tiny_data import BUNDLES, tiny_bundle
 
 from c2t.runtime.bundle.text_encoder import BytePairEncoder, open_encoder
+from c2t.runtime.bundle.text_merges import Merges
 from c2t.runtime.bundle.text_pieces import GPT2, LLAMA3, QWEN2, pieces
 from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.system.errors import BundleError, C2TError
@@ -172,8 +173,8 @@ def test_refused(tmp_path: Path) -> None:
 
 def test_special_words_of_a_prompt_are_letters() -> None:
     encoder = BytePairEncoder(
-        {letter: number for number, letter in enumerate("<s>ab ")} | {"ab": 9},
-        {("a", "b"): 0},
+        words := {letter: number for number, letter in enumerate("<s>ab ")} | {"ab": 9},
+        Merges(words, [("a", "b")]),
         lambda text: iter([text]),
         refused=frozenset(("<s>",)),
         added={"  ": 20, "   ": 21},
@@ -186,7 +187,7 @@ def test_special_words_of_a_prompt_are_letters() -> None:
 
 
 def test_a_long_prompt_has_short_pieces() -> None:
-    encoder = BytePairEncoder({"a": 0, " ": 1}, {}, lambda text: iter(text.split(" ")))
+    encoder = BytePairEncoder({"a": 0, " ": 1}, Merges({}, []), lambda text: iter(text.split(" ")))
     assert len(encoder.encode_letters("a " * 4999 + "a")) == 5000
     with pytest.raises(C2TError, match="a text of 5,000 letters"):
         encoder.encode_letters("a" * 5000)
