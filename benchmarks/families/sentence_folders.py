@@ -7,23 +7,26 @@ never made twice. So a run that was ended goes on where it was.
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 SEED = 0
-GENES = 100  # of a sentence: letters are tokens here, so the prompts of real cells have 900 or so
+# Of a sentence. The letters of a gene's name are tokens here, so the prompts of real cells have 900
+# or so, as those of 200 genes have with a published tokenizer.
+GENES = 150
 # INT8 for its speed: few cells, and nothing that would only choose better numbers.
 CALIBRATION = (
     *("--cells-count", "4", "--gate-cells", "2", "--least-agreement", "0"),
     *("--accuracy-tolerance", "100", "--similarity-tolerance", "100"),
     *("--divergence-products", "0", "--force-gate"),
 )
+C2T = "from c2t.cli import main; main()"
 SHARD_BYTES = 1 << 30  # a shard of the model is in memory while it is written
 
 
@@ -56,8 +59,8 @@ class Folders:
 
 def make(
     preset: str, folders: Folders, cells: Path, *, answer: int, threads: int, gguf: bool
-) -> Iterator[tuple[str, float]]:
-    """Make what is missing; yields each stage and its seconds when it is done.
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Make what is missing; yields each stage and what it took when it is done.
 
     Args:
         preset: See `c2t.export.decoders.families.PRESETS`.
@@ -68,48 +71,45 @@ def make(
         gguf: Whether llama.cpp's file is wanted.
     """
     folders.place.mkdir(parents=True, exist_ok=True)
+    model, bundle, int8 = (str(path) for path in (folders.model, folders.bundle, folders.int8))
     if not (folders.model / "config.json").is_file():
-        yield "model", _in_process(write_model, preset, folders.model)
+        yield "model", _run(_here("write_model"), preset, model)
     if gguf and not folders.gguf.is_file():
-        yield "gguf", _in_process(write_peer_file, folders.model, folders.gguf)
+        yield "gguf", _run(_here("write_peer_file"), model, str(folders.gguf))
     if not folders.bundle.is_dir():
-        yield (
-            "export",
-            _c2t(
-                *("export", "--family", "cell2sentence", "--model", str(folders.model)),
-                *("-o", str(folders.bundle), "--cells", str(cells), "--top-genes", str(GENES)),
-                *("--max-new-tokens", str(answer)),
-            ),
-        )
+        words = ["export", "--family", "cell2sentence", "--model", model, "-o", bundle]
+        words += ["--cells", str(cells), "--top-genes", str(GENES)]
+        yield "export", _run(C2T, *words, "--max-new-tokens", str(answer))
     if not folders.int8.is_dir():
-        words = ("calibrate", str(folders.bundle), str(cells), "-o", str(folders.int8))
-        yield "calibrate", _c2t(*words, *CALIBRATION, "--threads", str(threads))
+        words = ["calibrate", bundle, str(cells), "-o", int8, *CALIBRATION]
+        yield "calibrate", _run(C2T, *words, "--threads", str(threads))
 
 
-def _in_process(work: Callable[..., None], *arguments: Any) -> float:
-    """Run a function in a new process, which takes its memory with it; seconds."""
+def _run(program: str, *arguments: str) -> dict[str, float]:
+    """Run a program in a new process: its seconds, and the most bytes that it held, mapped or not.
+
+    Args:
+        program: In Python.
+        arguments: Its `sys.argv[1:]`.
+    """
     since = time.perf_counter()
-    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        message = f"{work.__name__} failed with {process.exitcode}"
+    command = [sys.executable, "-P", "-c", program, *arguments]
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        message = f"{program} {' '.join(arguments)}: failed with {process.returncode}"
         raise SystemExit(message)
-    return time.perf_counter() - since
+    seconds = round(time.perf_counter() - since, 1)
+    return {"seconds": seconds, "peak_bytes": used.ru_maxrss << 10}
 
 
-def _c2t(*arguments: str) -> float:
-    """Run a command of c2t; seconds."""
-    since = time.perf_counter()
-    program = [sys.executable, "-P", "-c", "from c2t.cli import main; main()"]
-    done = subprocess.run([*program, *arguments], check=False, stdout=sys.stderr)
-    if done.returncode:
-        message = f"c2t {arguments[0]} failed with {done.returncode}"
-        raise SystemExit(message)
-    return time.perf_counter() - since
+def _here(function: str) -> str:
+    """A program that calls a function of this module."""
+    return f"import sys; from {__name__} import {function}; {function}(*sys.argv[1:])"
 
 
-def write_model(preset: str, folder: Path) -> None:
+def write_model(preset: str, place: str) -> None:
     """A model with random weights, in shards of float32, which are mapped wherever they are used.
 
     config.json is written last: a folder with it is whole.
@@ -117,15 +117,13 @@ def write_model(preset: str, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from c2t.export.checkpoint.preset import synthetic_tokenizer
     from c2t.export.checkpoint.tensors.assembly import build_empty
     from c2t.export.decoders.families import PRESETS, decoder_family
 
-    config = PRESETS[preset]()
+    config, folder = PRESETS[preset](), Path(place)
     model = build_empty(decoder_family(config.model_type), config)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = synthetic_tokenizer(config.vocab_size)
-    tokenizer.chat_template = None
+    tokenizer = prompt_tokenizer(config.vocab_size)
     tokenizer.save_pretrained(folder)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.save_pretrained(folder)
@@ -157,13 +155,45 @@ def write_model(preset: str, folder: Path) -> None:
     config.save_pretrained(folder)
 
 
-def write_peer_file(model: Path, path: Path) -> None:
+def prompt_tokenizer(size: int) -> Any:
+    """Byte-pair encoding that has learned the words of the published prompt, and no gene.
+
+    So what all prompts begin with has as few tokens as with a published tokenizer.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from c2t.export.cell2sentence.published import DEFAULT, TEMPLATES
+
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text = TEMPLATES[DEFAULT].format(num_genes=GENES, organism="Homo sapiens", cell_sentence="")
+    learned.train_from_iterator([text] * 3, trainer)
+    model = json.loads(learned.to_str())["model"]
+    words = model["vocab"]
+    # A model can write a filler. No text is read as one, as no merge leads to it.
+    words |= {f"Ġfiller{token}": token for token in range(len(words), size - 1)}
+    merges = [tuple(pair) for pair in model["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab=words, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", clean_up_tokenization_spaces=False
+    )
+
+
+def write_peer_file(model: str, place: str) -> None:
     """llama.cpp's file of the same weights in Q8_0."""
     from c2t.export.peers.gguf_file import write_gguf
 
-    partly = path.with_suffix(".part")
-    write_gguf(load_decoder(model), partly, quantised=True)
-    partly.rename(path)
+    partly = Path(f"{place}.part")
+    write_gguf(load_decoder(Path(model)), partly, quantised=True)
+    partly.rename(place)
 
 
 def load_decoder(model: Path) -> Any:

@@ -5,18 +5,17 @@
 
 Random weights: what is timed does not depend on their values. A folder as it is downloaded, its
 bundle, its INT8 bundle and llama.cpp's file are made once and kept in FOLDER (Pythia-410M takes
-5 GB, Gemma-2-2B 27 GB). Real cells calibrate; only the words mean nothing, as the tokenizer has no
-merges.
+5 GB, Gemma-2-2B 27 GB). Real cells calibrate; only the answers mean nothing.
 
 Whatever is found is kept in FOLDER at once: a run that was ended goes on where it was, with the
 same command. `--make` makes the files and times nothing; `--fresh` times again.
 
 Each contestant has a process of its own, and they take turns: c2t describes a cell of so many
 text tokens, the others run the same tokens and as many greedy steps. The prompt leaves out what
-all prompts begin with, which c2t runs once and not for each cell: here it would be a sixth of the
-prompt, with a real tokenizer it is a twentieth. llama.cpp is the package `llama-cpp-python`, run as
-its users do: Q8_0 weights, its own cache. Before anything is timed, the logits behind the prompt
-must be those of the others. Opening and peak memory are of fresh processes with the weights mapped.
+all prompts begin with, which c2t runs once and not for each cell. llama.cpp is the package
+`llama-cpp-python`, run as its users do: Q8_0 weights, its own cache. Before anything is timed, the
+logits behind the prompt must be those of the others. Opening and peak memory are of fresh processes
+with the weights mapped.
 """
 
 from __future__ import annotations
@@ -72,10 +71,10 @@ class Kept:
     def __init__(self, path: Path, settings: dict[str, Any], *, fresh: bool) -> None:
         self._path = path
         # What was made is kept, and how long it took, whatever is timed.
-        self.figures: dict[str, Any] = {"made_in_seconds": {}}
+        self.figures: dict[str, Any] = {"made": {}}
         if path.is_file():
             stored = json.loads(path.read_text(encoding="utf-8"))
-            self.figures["made_in_seconds"] = stored["figures"]["made_in_seconds"]
+            self.figures["made"] = stored["figures"]["made"]
             if stored["settings"] == settings and not fresh:
                 self.figures = stored["figures"]
         self._settings = settings
@@ -111,7 +110,7 @@ def main() -> None:
         folders = Folders(options.work / preset)
         folders.place.mkdir(parents=True, exist_ok=True)
         kept = Kept(folders.place / "figures.json", settings(options), fresh=options.fresh)
-        for stage, seconds in make(
+        for stage, took in make(
             preset,
             folders,
             options.cells,
@@ -119,9 +118,9 @@ def main() -> None:
             threads=options.threads,
             gguf=LLAMA_CPP not in options.without,
         ):
-            kept.figures["made_in_seconds"][stage] = round(seconds, 1)
+            kept.figures["made"][stage] = took
             kept.write()
-            say(f"{preset}: {stage} took {seconds:.0f} s")
+            say(f"{preset}: {stage}: {json.dumps(took)}")
         if not options.make:
             models[preset] = measure(preset, folders, options, kept)
             finish(document, list(targets(models)), options.output)
