@@ -115,6 +115,16 @@ class KeyValueCache(Protocol):
         """C, the cache positions of a batch row."""
         ...
 
+    def make_room(self, positions: int) -> None:
+        """Have memory for the first so many cache positions, at most `capacity`.
+
+        What they hold is kept. A step that was bound before may have lost its memory: bind again.
+
+        Raises:
+            EngineError: There is no memory for it.
+        """
+        ...
+
     def save(self, row: int, length: int) -> SavedPrefix:
         """A copy of the first `length` cache positions of a batch row."""
         ...
@@ -234,6 +244,16 @@ class DecoderEngine(Protocol):
 
         Raises:
             EngineError: There is no memory for it, or the engine was not built for the capacity.
+        """
+        ...
+
+    def growing_cache(self, rows: int, capacity: int) -> KeyValueCache:
+        """The same for an engine whose cost grows with the memory behind a cache.
+
+        It has no memory before `KeyValueCache.make_room`, which must come before each use.
+
+        Raises:
+            EngineError: See `new_cache`.
         """
         ...
 

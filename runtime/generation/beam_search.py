@@ -69,7 +69,7 @@ class BeamSearch:
         self._prompts = prompts
         self._generation = generation
         self._stops = stops
-        self._cache = decoder.new_cache(generation.num_beams, capacity)
+        self._cache = decoder.growing_cache(generation.num_beams, capacity)
 
     def run(self, cells: PromptedCells) -> Iterator[Outcome]:
         """Write the cells one after another; yields (key, result)."""
@@ -78,6 +78,8 @@ class BeamSearch:
                 yield cell
                 continue
             try:
+                # A step is bound once for a whole text, so there is room for all of it.
+                self._cache.make_room(len(cell.prompt) + self._generation.max_new_tokens)
                 first = self._prompts.prefill(self._cache, 0, cell.prompt)
             except EngineError as error:
                 yield cell.key, GenerationFailure(error.problem)

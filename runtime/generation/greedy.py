@@ -105,7 +105,7 @@ class GreedySearch:
         self._drafter = drafter
         self._stops = stops
         self._clock = clock or StageClock()
-        self._cache = decoder.new_cache(rows, capacity)
+        self._cache = decoder.growing_cache(rows, capacity)
         # The limit is too low for several cells with a draft each, so only a single cell keeps it.
         self._exact_tokens = decoder.max_bit_exact_rows if rows == 1 else None
 
@@ -174,6 +174,7 @@ class GreedySearch:
             room = min(room, self._exact_tokens - 1)
         self._propose(active, room, multi_token_overhead=self._decoder.multi_token_overhead)
         tokens = 1 + max(len(text.draft.tokens) for text in active)
+        self._cache.make_room(max(text.length for text in active) + tokens)
         step = self._decoder.bind(self._cache, (0, rows), tokens, tokens)
         step.token_ids[:] = [
             _padded((text.tokens[-1], *text.draft.tokens), tokens) for text in active

@@ -138,6 +138,7 @@ class PromptRunner:
         logit_rows: int,
     ) -> BoundStep:
         """The step that ends a cell's prompt, with what follows; all before it has run."""
+        cache.make_room(len(prompt) + len(following))
         first = self._shared(prompt)
         if self._saved is not None and first:
             cache.load(row, self._saved)

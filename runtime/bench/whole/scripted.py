@@ -141,6 +141,10 @@ class ScriptedDecoder:
         """See `DecoderEngine.new_cache`."""
         return self._decoder.new_cache(rows, capacity)
 
+    def growing_cache(self, rows: int, capacity: int) -> KeyValueCache:
+        """See `DecoderEngine.growing_cache`."""
+        return self._decoder.growing_cache(rows, capacity)
+
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
     ) -> BoundStep:

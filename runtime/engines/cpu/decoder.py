@@ -9,6 +9,7 @@ that are in use.
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,26 +35,67 @@ from c2t.runtime.system.errors import EngineError, first_line
 PACKING_COST = 1.4
 
 
+# A growing cache grows by an eighth of its capacity: each time all that is in it is copied.
+GROWTHS = 8
+# And to a multiple of this: products over a few cache positions more than a multiple of four round
+# the last bit of a sum otherwise (seen with 15, 19, ... and 31 of ONNX Runtime 1.31).
+GROWTH_UNIT = 64
+
+
 class OnnxRuntimeCache:
-    """KV buffers [L,2,B,KV,C,head_size], float32.
+    """KV buffers [L,2,B,KV,C,head_size], float32, of as many cache positions as have memory.
+
+    ONNX Runtime's attention computes with all of them, whether they are in use or not: a prompt of
+    900 tokens in a cache for 1,800 takes twice the time there. Those that are not in use have no
+    weight in a result.
 
     See `c2t.runtime.engine_protocol.KeyValueCache`.
+
+    Args:
+        sizes: Of the bundle's manifest.
+        rows: B.
+        capacity: Most cache positions of a batch row.
+        positions: Those that have memory from the beginning.
+
+    Attributes:
+        used_rows: Batch rows up to the last one that a step was bound to.
     """
 
-    def __init__(self, sizes: Decoder, rows: int, capacity: int) -> None:
-        self._shape = (sizes.layers, 2, rows, sizes.kv_heads, capacity, sizes.head_size)
-        self.buffer: Float32 = np.zeros(self._shape, dtype=np.float32)
+    def __init__(self, sizes: Decoder, rows: int, capacity: int, positions: int) -> None:
+        self._sizes, self._rows, self._capacity = sizes, rows, capacity
+        self.used_rows = 0
+        self.buffer = self._allocate(positions)
         self.steps = BoundSteps()
 
     @property
     def rows(self) -> int:
         """B."""
-        return self._shape[2]
+        return self._rows
 
     @property
     def capacity(self) -> int:
-        """C, the cache positions of a batch row."""
-        return self._shape[4]
+        """Most cache positions of a batch row."""
+        return self._capacity
+
+    def make_room(self, positions: int) -> None:
+        """See `c2t.runtime.engine_protocol.KeyValueCache.make_room`."""
+        old = self.buffer.shape[4]
+        if positions <= old:
+            return
+        most = _rounded(self._capacity, GROWTH_UNIT)
+        growth = _rounded(most // GROWTHS, GROWTH_UNIT)
+        buffer = self._allocate(min(most, _rounded(positions, growth)))
+        if old:
+            used = slice(0, self.used_rows)
+            buffer[:, :, used, :, :old] = self.buffer[:, :, used]
+        self.steps.clear()
+        self.buffer = buffer
+
+    def _allocate(self, positions: int) -> Float32:
+        """Zeros, which take no memory before they are written to."""
+        sizes = self._sizes
+        shape = (sizes.layers, 2, self._rows, sizes.kv_heads, positions, sizes.head_size)
+        return np.zeros(shape, dtype=np.float32)
 
     def save(self, row: int, length: int) -> SavedPrefix:
         """A copy of the first `length` cache positions of a batch row."""
@@ -77,6 +119,11 @@ class OnnxRuntimeCache:
             return
         window = self.buffer[..., start:stop, :]
         window[:, :, targets] = window[:, :, origins]
+
+
+def _rounded(number: int, unit: int) -> int:
+    """The next multiple of a unit, itself included, and at least one."""
+    return max(1, math.ceil(number / unit)) * unit
 
 
 class OnnxRuntimeStep(HostStep):
@@ -186,7 +233,11 @@ class OnnxRuntimeDecoder:
 
     def new_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
         """An empty cache of zeros."""
-        return OnnxRuntimeCache(self.sizes, rows, capacity)
+        return OnnxRuntimeCache(self.sizes, rows, capacity, capacity)
+
+    def growing_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
+        """See `c2t.runtime.engine_protocol.DecoderEngine.growing_cache`."""
+        return OnnxRuntimeCache(self.sizes, rows, capacity, 0)
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
@@ -195,6 +246,7 @@ class OnnxRuntimeDecoder:
         if not isinstance(cache, OnnxRuntimeCache):
             message = f"a cache of another engine: {type(cache).__name__}"
             raise TypeError(message)
+        cache.used_rows = max(cache.used_rows, rows[1])
         shape = (*rows, tokens, logit_rows)
         bind = self.kernel.bind if self.kernel else OnnxRuntimeStep
         return cache.steps.get(shape, lambda: bind(self, cache, shape))

@@ -55,6 +55,9 @@ class DeviceCache:
             tensors[f"past_{name}"] = tensors[f"present_{name}"] = tensor
         return tensors
 
+    def make_room(self, positions: int) -> None:
+        """Do nothing: all cache positions have their memory."""
+
     def save(self, row: int, length: int) -> SavedPrefix:
         """A copy, on the device, of the first `length` cache positions of a batch row."""
         try:

@@ -55,6 +55,10 @@ class DeviceDecoder:
         own = self._resources
         return DeviceCache(self.device, own.sizes, own.dtype, rows, fixed or capacity)
 
+    def growing_cache(self, rows: int, capacity: int) -> DeviceCache:
+        """The same: kernels read what is in a cache, and recorded steps know where it lies."""
+        return self.new_cache(rows, capacity)
+
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int
     ) -> DeviceStep:

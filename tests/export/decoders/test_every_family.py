@@ -12,6 +12,8 @@ from tiny_decoders import OWN, random_rows, tiny_decoder_of, write_tiny_graph
 
 from c2t.export.decoders.families import FAMILIES
 from c2t.runtime.bundle.graph_check import check_graph
+from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 
 
 def test_there_is_a_tiny_decoder_of_each() -> None:
@@ -53,6 +55,35 @@ def test_the_manifest_says_what_the_graph_has(tmp_path: Path, family: str) -> No
     assert (shape[1], shape[3]) == (entry.kv_heads, entry.head_size)
     assert entry.model == f"{FAMILIES[family].name}, 3 layers, width {entry.hidden_size}"
     assert entry.max_positions == 512
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_unused_cache_positions_change_no_bit(tmp_path: Path, family: str, threads: int) -> None:
+    """So a cache may be as large as is needed, whatever was described before."""
+    model = tiny_decoder_of(family)
+    table = model.get_input_embeddings().weight.numpy()
+    path = tmp_path / "decoder.onnx"
+    sizes = FAMILIES[family].manifest_entry(model.config, FAMILIES[family].write_graph(model, path))
+    engine = OnnxRuntimeDecoder(path, sizes, table, EngineOptions(threads=threads))
+    ids = np.random.default_rng(0).integers(0, len(table), 300)
+    found = [_parts(engine, capacity, ids) for capacity in (320, 384, 512, 576, 1024)]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+def _parts(engine: OnnxRuntimeDecoder, capacity: int, ids: np.ndarray) -> np.ndarray:
+    """Logits [6, V] behind a prompt, a single token and some tokens, of two batch rows."""
+    cache, done, found = engine.new_cache(2, capacity), 0, []
+    for tokens in (293, 1, 6):
+        step = engine.bind(cache, (0, 2), tokens, 1)
+        step.token_ids[:] = ids[done : done + tokens], ids[::-1][done : done + tokens]
+        step.write_index[:] = done
+        step.position_ids[:] = done + np.arange(tokens)
+        step.logit_rows[:] = tokens - 1
+        found.append(step.run()[:, 0].copy())
+        done += tokens
+    return np.concatenate(found)
 
 
 @torch.no_grad()

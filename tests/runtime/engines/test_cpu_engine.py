@@ -100,6 +100,34 @@ def test_rows_are_saved_loaded_and_moved(decoder: TinyDecoder) -> None:
         np.testing.assert_array_equal(cache.buffer[..., 5:, :], before[..., 5:, :])
 
 
+def test_a_cache_grows_where_there_is_no_room(decoder: TinyDecoder) -> None:
+    rows = random_vectors(0, count=200)
+    large, cache = decoder.engine.new_cache(1, 256), decoder.engine.growing_cache(1, 200)
+    sizes, done = [], 0
+    for end in (5, 64, 65, 66, 130, 200):
+        cache.make_room(end)
+        sizes.append(cache.buffer.shape[4])
+        np.testing.assert_array_equal(
+            run(decoder, cache, rows[done:end], done), run(decoder, large, rows[done:end], done)
+        )
+        done = end
+    assert sizes == [64, 64, 128, 128, 192, 256]
+    np.testing.assert_array_equal(cache.buffer, large.buffer)
+    assert (cache.rows, cache.capacity) == (1, 200)
+
+
+def test_a_cache_that_grows_copies_the_rows_in_use(decoder: TinyDecoder) -> None:
+    cache = decoder.engine.growing_cache(3, 100)
+    cache.make_room(10)
+    decoder.engine.bind(cache, (0, 2), 1, 1)
+    cache.buffer[:] = 1.0
+    cache.make_room(80)
+    kept = cache.buffer.sum(axis=(0, 1, 3, 5)) > 0  # [batch rows, cache positions]
+    assert kept[:2, :64].all()
+    assert not kept[:, 64:].any()
+    assert not kept[2].any()
+
+
 def test_a_clone_has_buffers_of_its_own(decoder: TinyDecoder) -> None:
     clone = decoder.engine.clone()
     mine = decoder.engine.bind(decoder.engine.new_cache(1, 8), (0, 1), 2, 1)

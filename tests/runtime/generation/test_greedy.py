@@ -8,6 +8,7 @@ from tiny_data import TinyDecoder, random_vectors, tiny_decoder
 from tolerance import PROBABILITY
 
 from c2t.runtime.bundle.manifest import Generation
+from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.sequence import (
     GeneratedSequence,
@@ -73,6 +74,26 @@ def test_neighbours_change_nothing(decoder: TinyDecoder, rows: int) -> None:
     together = run(decoder, vectors, generation, rows=rows)
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
     assert [r.steps for r in together] == [len(r.token_ids) for r in alone]
+
+
+def test_a_cache_that_grows_changes_nothing(
+    decoder: TinyDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = Generation(max_new_tokens=40, no_repeat_ngram_size=3, eos_token_ids=(4, 8, 15, 16))
+    vectors = [random_vectors(seed, count=1 + 17 * seed % 150) for seed in range(20)]
+    made: list[int] = []
+    allocate = OnnxRuntimeCache._allocate
+
+    def counted(cache: OnnxRuntimeCache, positions: int) -> np.ndarray:
+        made.append(positions)
+        return allocate(cache, positions)
+
+    monkeypatch.setattr(OnnxRuntimeCache, "_allocate", counted)
+    grown = run(decoder, vectors, generation, rows=3)
+    assert made[-3:] == [64, 128, 192]
+    monkeypatch.setattr("c2t.runtime.engines.cpu.decoder.GROWTHS", 1)
+    assert run(decoder, vectors, generation, rows=3) == grown
+    assert made[-2:] == [0, 192]
 
 
 def test_a_cell_with_nan_vectors_fails_alone(decoder: TinyDecoder) -> None:
