@@ -26,6 +26,7 @@ from c2t.calibration.evaluate.unsure_fit import (
     rule_sentence,
 )
 from c2t.calibration.quantise.calibration_plan import CalibrationPlan, make_plan
+from c2t.calibration.quantise.float_prefix import prefix_report
 from c2t.calibration.quantise.integer_kernels import profile_kernels
 from c2t.calibration.quantise.quantised_bundle import bytes_of, complete_manifest
 from c2t.calibration.quantise.weight_plan import plan_weights
@@ -113,6 +114,7 @@ class _Calibration:
             ranked,
             folder=self.folder,
             precision=options.precision,
+            prefix=plan.prefix,
             report=self.report,
         )
         left_out = trials.run(force=options.force_gate)
@@ -148,6 +150,7 @@ class _Calibration:
             evaluation=result.evaluation,
             examples=result.examples,
             unsure=unsure,
+            float_prefix=prefix_report(plan.prefix),
             kernels=_kernels(bundle, trials, left_out, chosen.cells[0]),
             bytes=bytes_of(bundle),
             source_bytes=bytes_of(self.source),
@@ -210,13 +213,20 @@ class _Calibration:
             self.report("looking at the weights")
             return plan_weights(self.source, options.precision)
         self.report("collecting ranges of activations")
-        return make_plan(
+        plan = make_plan(
             TappedSystem(self.source, threads=options.threads),
             chosen.cells,
             estimator=options.estimator,
             smooth=options.smooth,
             seed=options.seed,
+            float_prefix=options.float_prefix,
         )
+        if (stays := prefix_report(plan.prefix)) is not None:
+            self.report(stays.sentence)
+        elif options.float_prefix:
+            problem = "the prompts of these cells begin with nothing that could stay float32"
+            raise CalibrationError(problem, hint="leave --float-prefix out")
+        return plan
 
     def _rank(self, plan: CalibrationPlan, chosen: ChosenCells) -> Sequence[Sensitivity]:
         """All linears, the most sensitive first."""
@@ -234,6 +244,7 @@ class _Calibration:
             worst=worst,
             scratch=options.output.resolve().parent,
             threads=options.threads,
+            prefix=plan.prefix,
         )
 
 

@@ -26,6 +26,8 @@ class CalibrateOptions:
         ontology: Cell Ontology file for the gate; None: the installed guide's, if any.
         estimator: How thresholds of activations are found.
         smooth: Search smoothing factors (SmoothQuant).
+        float_prefix: Whether keys and values of what all prompts begin with stay float32, for int8;
+            None: where it helps, see `c2t.calibration.quantise.float_prefix`.
         tolerance: Limits of the gate.
         unsure_target: Share of right cell types that the bundle's threshold for unsure cells is
             fitted for, on the cells of the gate, where they have labels; None: fit none.
@@ -48,6 +50,7 @@ class CalibrateOptions:
     ontology: Path | None = None
     estimator: Estimator = Estimator.mse
     smooth: bool = True
+    float_prefix: bool | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
     unsure_target: float | None = 0.95
     divergence_linears: int | None = None

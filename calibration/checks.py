@@ -25,7 +25,8 @@ def check_options(options: CalibrateOptions) -> None:
     """Refuse options that are wrong for every bundle and every file of cells.
 
     Raises:
-        CalibrationError: A number out of range, or a precision that is not quantised.
+        CalibrationError: A number out of range, a precision that is not quantised, or a float32
+            prefix where all activations are float32.
     """
     for name, value, least, better in (
         ("--cells-count", options.cells_count, FEWEST_CELLS, ", better 256"),
@@ -37,6 +38,9 @@ def check_options(options: CalibrateOptions) -> None:
         if value is not None and value < least:
             problem = f"{name} is {value}"
             raise CalibrationError(problem, hint=f"give at least {least}{better}")
+    if options.float_prefix and options.precision.is_weight_only:
+        problem = f"--float-prefix is for int8: {options.precision} has all activations in float32"
+        raise CalibrationError(problem, hint="leave --float-prefix out")
     if options.precision not in QUANTISED:
         problem = f"a bundle cannot be calibrated to precision {options.precision}"
         raise CalibrationError(problem, hint=f"choose one of {', '.join(QUANTISED)}")

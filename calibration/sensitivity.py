@@ -19,13 +19,14 @@ import numpy as np
 from msgspec import structs
 
 from c2t.calibration.evaluate.teacher_forcing import TeacherForcing, kl_divergence
+from c2t.calibration.quantise.float_prefix import FloatPrefix
 from c2t.calibration.quantise.quantised_graph import write_quantised
 from c2t.calibration.quantise.recipe import GraphRecipe
 from c2t.calibration.ranges.linears import Float32, StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell
 from c2t.calibration.results.calibration import LinearReport, Sensitivity
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import GRAPHS
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
@@ -68,6 +69,7 @@ def measure_divergence(
     worst: int | None,
     scratch: Path,
     threads: int | None,
+    prefix: FloatPrefix | None = None,
 ) -> list[Sensitivity]:
     """Measure KL for the first linears of a ranking, and sort these by it.
 
@@ -79,6 +81,7 @@ def measure_divergence(
         worst: How many linears to measure; None: all.
         scratch: Folder for temporary graphs. On the bundle's file system, no weights are copied.
         threads: Threads of the engines; None: all cores.
+        prefix: What all prompts begin with, where that stays float32.
 
     Returns:
         The measured linears, the largest KL first, then the others as they were ranked.
@@ -87,7 +90,7 @@ def measure_divergence(
     chosen = ranked[:worst]
     if not texts or not chosen:
         return list(ranked)
-    probe = _Probe(bundle, texts, threads)
+    probe = _Probe(bundle, texts, threads, prefix)
     measured = []
     with progress_bar("sensitivity", len(chosen), unit="linears") as advance:
         for item in chosen:
@@ -95,7 +98,7 @@ def measure_divergence(
             recipe = recipes[item.graph].linears[item.linear]
             alone = GraphRecipe(linears={item.linear: recipe})
             with _one_graph(bundle, item.graph, alone, scratch) as changed:
-                kl = probe.divergence(item.graph, changed)
+                kl = probe.divergence(item.graph, changed, alone)
                 measured.append(structs.replace(item, kl=kl))
             advance(1)
     measured.sort(key=lambda item: -(item.kl or 0.0))
@@ -106,25 +109,31 @@ class _Probe:
     """Distributions of the float32 bundle along some texts, to compare a changed graph with."""
 
     def __init__(
-        self, bundle: Bundle, cells: Sequence[CalibrationCell], threads: int | None
+        self,
+        bundle: Bundle,
+        cells: Sequence[CalibrationCell],
+        threads: int | None,
+        prefix: FloatPrefix | None,
     ) -> None:
-        self._bundle, self._cells = bundle, cells
+        self._bundle, self._cells, self._prefix = bundle, cells, prefix
+        self._decoder = StoredGraph(bundle.file(DECODER_GRAPH))
         self._longest = max(len(cell.text_tokens) for cell in cells)
         # No prepacking: for a few texts it costs more time and memory than it saves.
         self._options = EngineOptions(threads=threads, spin=False, prepack=False)
         self._engines = open_engines(bundle, self._options)
         self._prompts: list[CellPrompt] = []
         self._expected: list[Float32] = []
-        reference = self._forcing(self._engines)
+        reference = self._forcing(self._engines, GraphRecipe())
         for cell in cells:
             prompt = reference.prompt(cell.gene_tokens)
             blocks = list(reference.log_probabilities(prompt, cell.text_tokens))
             self._prompts.append(prompt)
             self._expected.append(np.concatenate(blocks).astype(np.float32))
 
-    def divergence(self, name: str, changed: Path) -> float:
+    def divergence(self, name: str, changed: Path, recipe: GraphRecipe) -> float:
         """Mean KL(float32 || changed) of a text token, in nats, with one graph replaced."""
-        forcing = self._forcing(self._changed(name, changed))
+        of_decoder = recipe if name == DECODER_GRAPH else GraphRecipe()
+        forcing = self._forcing(self._changed(name, changed), of_decoder)
         total = 0.0
         for cell, prompt, expected in zip(self._cells, self._prompts, self._expected, strict=True):
             if name != "decoder.onnx":
@@ -151,8 +160,10 @@ class _Probe:
         opened = OnnxRuntimeEncoder(encoder, projector, tables, self._options)
         return replace(self._engines, encoder=opened)
 
-    def _forcing(self, engines: Engines) -> TeacherForcing:
-        return TeacherForcing(self._bundle, engines, longest=self._longest)
+    def _forcing(self, engines: Engines, recipe: GraphRecipe) -> TeacherForcing:
+        prefix = self._prefix
+        constant = None if prefix is None else prefix.under(self._decoder, recipe)
+        return TeacherForcing(self._bundle, engines, longest=self._longest, constant=constant)
 
 
 @contextmanager

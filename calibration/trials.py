@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from c2t.calibration.evaluate.quality_gate import GateResult, QualityGate
+from c2t.calibration.quantise.float_prefix import FloatPrefix
 from c2t.calibration.quantise.quantised_bundle import write_quantised_bundle
 from c2t.calibration.quantise.recipe import GraphRecipe
 from c2t.calibration.results.calibration import Attempt, Sensitivity
@@ -31,6 +32,7 @@ class Trials:
         ranked: All linears, the most sensitive first.
         folder: An empty folder.
         precision: Of the bundles.
+        prefix: What all prompts begin with, where that stays float32.
         report: Called with a sentence about each step.
 
     Attributes:
@@ -46,6 +48,7 @@ class Trials:
         *,
         folder: Path,
         precision: Precision,
+        prefix: FloatPrefix | None,
         report: Callable[[str], None],
     ) -> None:
         self.attempts: list[Attempt] = []
@@ -55,6 +58,7 @@ class Trials:
         self._ranked = ranked
         self._folder = folder
         self._precision = precision
+        self._prefix = prefix
         self._report = report
         self._results: dict[int, GateResult] = {}
         self._written: int | None = None
@@ -116,7 +120,11 @@ class Trials:
         self._written = left_out
         recipes = self.recipes(left_out)
         return write_quantised_bundle(
-            self._source, self._folder, recipes, precision=self._precision
+            self._source,
+            self._folder,
+            recipes,
+            precision=self._precision,
+            prefix=self._prefix,
         )
 
 

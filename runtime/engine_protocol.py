@@ -133,6 +133,18 @@ class KeyValueCache(Protocol):
         """Write a saved prefix to the first cache positions of a batch row."""
         ...
 
+    def put(self, row: int, keys_values: Float32) -> None:
+        """Write keys and values to the first cache positions of a batch row.
+
+        Args:
+            row: The batch row.
+            keys_values: [L,2,KV,P,head_size] of P cache positions, from outside the engine.
+
+        Raises:
+            EngineError: There is no memory for them.
+        """
+        ...
+
     def gather(self, sources: list[int], start: int, stop: int) -> None:
         """Give batch row i what row `sources[i]` had at [start, stop) before the call."""
         ...

@@ -63,6 +63,14 @@ def calibrate(
     smooth: Annotated[
         bool, typer.Option(help="Move outliers of activations into the weights (SmoothQuant).")
     ] = True,
+    float_prefix: Annotated[
+        bool | None,
+        typer.Option(
+            "--float-prefix/--no-float-prefix",
+            help="int8: keep keys and values of what all prompts begin with in float32.  "
+            "[default: where its activations are far larger than the cells']",
+        ),
+    ] = None,
     accuracy_tolerance: AccuracyToleranceOption = 100 * Tolerance.accuracy,
     similarity_tolerance: SimilarityToleranceOption = 100 * Tolerance.similarity,
     least_agreement: LeastAgreementOption = 100 * Tolerance.agreement,
@@ -119,6 +127,7 @@ def calibrate(
         ontology=ontology,
         estimator=estimator,
         smooth=smooth,
+        float_prefix=float_prefix,
         tolerance=Tolerance.of_percent(
             accuracy=accuracy_tolerance,
             similarity=similarity_tolerance,

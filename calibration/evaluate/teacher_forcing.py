@@ -9,15 +9,17 @@ only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.constant_prefix import ConstantPrefix
 from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import Engines, Float32
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
-from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
+from c2t.runtime.generation.prompt import CellPrompt
 from c2t.runtime.generation.top_candidates import log_softmax_in_place
 
 BLOCK = 16
@@ -31,13 +33,23 @@ class TeacherForcing:
     Args:
         engines: Its opened engines.
         longest: Most tokens of a text.
+        constant: Keys and values of what prompts begin with; None: the bundle's own, if it has any.
     """
 
-    def __init__(self, bundle: Bundle, engines: Engines, *, longest: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engines: Engines,
+        *,
+        longest: int,
+        constant: ConstantPrefix | None = None,
+    ) -> None:
         self._decoder = engines.decoder
         self._encoder = engines.encoder
         self._encodes, self._prompts = bundle.manifest.has_encoder, bundle_prompts(bundle)
-        self._runner = PromptRunner(engines.decoder, self._prompts.beginning)
+        if constant is not None:
+            self._prompts = replace(self._prompts, constant=constant)
+        self._runner = self._prompts.runner(engines.decoder)
         longest += bundle.manifest.prompt_length
         self._cache = engines.decoder.new_cache(1, longest + BLOCK)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2t.calibration.quantise.estimator import Estimator
+from c2t.calibration.quantise.float_prefix import FloatPrefix, widened_linears
 from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
 from c2t.calibration.quantise.scales import (
     channel_scales,
@@ -36,6 +37,7 @@ from c2t.calibration.ranges.collect import TappedSystem
 from c2t.calibration.ranges.linears import Float32, Linear, StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell
 from c2t.calibration.results.calibration import LinearReport
+from c2t.runtime.bundle.manifest import DECODER_GRAPH
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.system.progress import progress_bar
 
@@ -47,10 +49,17 @@ POWER_MIN = 1e-30
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalibrationPlan:
-    """Recipes by graph file, every linear quantised, and a report of each linear."""
+    """Recipes by graph file, every linear quantised, and a report of each linear.
+
+    Args:
+        recipes: By graph file.
+        reports: Of each linear.
+        prefix: What stays out of int8, with all that it does; None: nothing does.
+    """
 
     recipes: dict[str, GraphRecipe]
     reports: tuple[LinearReport, ...]
+    prefix: FloatPrefix | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +82,7 @@ def make_plan(
     estimator: Estimator,
     smooth: bool,
     seed: int,
+    float_prefix: bool | None = None,
 ) -> CalibrationPlan:
     """Calibrate all linears of the three graphs.
 
@@ -82,14 +92,26 @@ def make_plan(
         estimator: How thresholds of activations are found.
         smooth: Whether smoothing factors are searched.
         seed: Seed of the choice of rows that are kept.
+        float_prefix: Whether what all prompts begin with stays float32; None: where it widens the
+            range of a linear's input, see `c2t.calibration.quantise.float_prefix`.
     """
     statistics = {
         name: {p.name: ChannelStatistics(p, seed=seed) for p in graph.linears()}
         for name, graph in system.graphs.items()
     }
-    for taps in system.passes(cells, "ranges"):
+    run = system.run_prefix(cells)
+    if run is not None:
+        add_channels(statistics[DECODER_GRAPH], run.taps, of_prefix=True)
+    for taps in system.passes(cells, "ranges", run):
         for name, graph_taps in taps.items():
             add_channels(statistics[name], graph_taps)
+    prefix = None
+    if run is not None and float_prefix is not False:
+        widened = widened_linears(statistics[DECODER_GRAPH])
+        if widened or float_prefix:
+            prefix = FloatPrefix(token_ids=run.token_ids, caches=run.caches, widened=widened)
+            for channels in statistics[DECODER_GRAPH].values():
+                channels.forget_prefix()
     linears = [
         (name, graph, linear) for name, graph in system.graphs.items() for linear in graph.linears()
     ]
@@ -104,7 +126,9 @@ def make_plan(
             name: {s.linear.name: s.histogram for s in settled if s.graph == name}
             for name in system.graphs
         }
-        for taps in system.passes(cells, "distributions"):
+        if run is not None and prefix is None:
+            add_counts(histograms[DECODER_GRAPH], run.taps)
+        for taps in system.passes(cells, "distributions", run):
             for name, graph_taps in taps.items():
                 add_counts(histograms[name], graph_taps)
     recipes: dict[str, GraphRecipe] = {name: GraphRecipe() for name in system.graphs}
@@ -115,7 +139,7 @@ def make_plan(
             recipes[item.graph].linears[item.linear.name] = recipe
             reports.append(report)
             advance(1)
-    return CalibrationPlan(recipes=recipes, reports=tuple(reports))
+    return CalibrationPlan(recipes=recipes, reports=tuple(reports), prefix=prefix)
 
 
 def _settle(

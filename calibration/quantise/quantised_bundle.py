@@ -11,13 +11,20 @@ import numpy as np
 from msgspec import structs
 from safetensors.numpy import save
 
+from c2t.calibration.quantise.float_prefix import FloatPrefix
 from c2t.calibration.quantise.quantised_graph import StoredRows, write_quantised
 from c2t.calibration.quantise.recipe import GraphRecipe
 from c2t.calibration.ranges.linears import StoredGraph
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.hashes import file_entries
-from c2t.runtime.bundle.manifest import DECODER_GRAPH, MANIFEST_NAME, Decoder, FileEntry
+from c2t.runtime.bundle.manifest import (
+    DECODER_GRAPH,
+    MANIFEST_NAME,
+    PREFIX_NAME,
+    Decoder,
+    FileEntry,
+)
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME
 from c2t.runtime.system.progress import progress_bar
@@ -28,7 +35,12 @@ LEFT_BEHIND = ("parity.json", UNSURE_NAME)
 
 
 def write_quantised_bundle(
-    source: Bundle, folder: Path, recipes: Mapping[str, GraphRecipe], *, precision: str
+    source: Bundle,
+    folder: Path,
+    recipes: Mapping[str, GraphRecipe],
+    *,
+    precision: str,
+    prefix: FloatPrefix | None = None,
 ) -> Bundle:
     """Write a bundle into an empty folder.
 
@@ -37,6 +49,7 @@ def write_quantised_bundle(
         folder: The empty folder.
         recipes: By graph file; a graph without one is copied.
         precision: The precision for the manifest.
+        prefix: What all prompts begin with, where its keys and values stay float32.
 
     Returns:
         The new bundle, opened. It has no hashes until `complete_manifest`.
@@ -51,6 +64,9 @@ def write_quantised_bundle(
             reference = source.manifest.decoder.token_embedding if is_decoder else None
             rows = write_quantised(graph, folder / name, recipe, reference, progress=advance)
             table = rows if is_decoder else table
+            if is_decoder and prefix is not None:
+                stored = prefix.under(graph, recipe).keys_values
+                (folder / PREFIX_NAME).write_bytes(stored.astype("<f4").tobytes())
     assert table is not None
     if source.manifest.has_encoder:
         write_gene_tables(source.gene_embedding_tables, folder / GENE_TABLES)
@@ -61,6 +77,7 @@ def write_quantised_bundle(
         precision=precision,
         decoder=_decoder(source.manifest.decoder, table),
         files={},
+        stored_prefix=() if prefix is None else prefix.token_ids,
     )
     write_manifest(folder, manifest.replace(files=_unhashed(folder)))
     return open_bundle(folder, verify=False)

@@ -80,6 +80,25 @@ def find_fold(graph: StoredGraph, linear: Linear) -> Fold | None:
     return _values(graph, linear)
 
 
+def value_columns(graph: StoredGraph, cache: str) -> tuple[str, slice] | None:
+    """The weight whose columns produce a cache of values, and which; None if that is not found.
+
+    Args:
+        graph: A decoder.
+        cache: The graph's output, such as "present_value.0".
+    """
+    value, node = cache, graph.producers.get(cache)
+    while node is not None and node.op_type in ("TensorScatter", "Transpose", "Reshape"):
+        value = node.input[1 if node.op_type == "TensorScatter" else 0]
+        reader, node = node.name, graph.producers.get(value)
+    part = _split_columns(graph, value, reader) if node is not None else None
+    if part is None:
+        return None
+    split, columns = part
+    fold = _columns(graph, split.input[0], columns, split.name)
+    return None if fold is None else (fold.tensors[0], columns)
+
+
 def search_smoothing(
     matrix: Float32, largest: Float32, rows: Float32, fold: Fold | None
 ) -> Smoothing:

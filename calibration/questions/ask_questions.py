@@ -52,7 +52,7 @@ class QuestionAsker:
             capacity = cache_capacity(bundle.manifest, describer.generation)
         self._scorer = CandidateScorer(
             self._engines.decoder,
-            PromptRunner(self._engines.decoder, ()),
+            PromptRunner(self._engines.decoder, (), constant=bundle.constant_prefix),
             rows=options.batch_size,
             capacity=capacity,
         )

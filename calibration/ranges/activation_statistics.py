@@ -28,26 +28,46 @@ class ChannelStatistics:
     """
 
     def __init__(self, linear: Linear, *, keep: int = KEPT_ROWS, seed: int = 0) -> None:
-        self.largest: Float32 = np.zeros(linear.inputs, np.float32)  # [K]
+        self.prefix_largest: Float32 = np.zeros(linear.inputs, np.float32)  # [K]
+        self.cells_largest: Float32 = np.zeros(linear.inputs, np.float32)  # [K]
         self._rows: Float32 = np.zeros((keep, linear.inputs), np.float32)
+        self._of_prefix = np.zeros(keep, bool)
         self._seen = 0
         self._random = np.random.default_rng(seed)
+
+    @property
+    def largest(self) -> Float32:
+        """Largest magnitude [K] of each channel."""
+        return np.maximum(self.prefix_largest, self.cells_largest)
 
     @property
     def rows(self) -> Float32:
         """The kept rows [n, K], a uniform random sample of all rows so far."""
         return self._rows[: min(self._seen, len(self._rows))]
 
-    def add(self, tap: Tap) -> None:
-        """Add one run of the graph."""
-        np.maximum(self.largest, tap.largest, out=self.largest)
+    def add(self, tap: Tap, *, of_prefix: bool = False) -> None:
+        """Add one run of the graph.
+
+        Args:
+            tap: The linear's input in that run.
+            of_prefix: Whether it was the run over what all prompts begin with.
+        """
+        largest = self.prefix_largest if of_prefix else self.cells_largest
+        np.maximum(largest, tap.largest, out=largest)
         for row in tap.rows:  # reservoir sampling
             place = self._seen
             if place >= len(self._rows):
                 place = int(self._random.integers(self._seen + 1))
             if place < len(self._rows):
                 self._rows[place] = row
+                self._of_prefix[place] = of_prefix
             self._seen += 1
+
+    def forget_prefix(self) -> None:
+        """Leave out the run over what all prompts begin with; no run may be added after that."""
+        self._rows = self.rows[~self._of_prefix[: len(self.rows)]]
+        self._of_prefix = np.zeros(len(self._rows), bool)
+        self.prefix_largest = np.zeros_like(self.cells_largest)
 
 
 class Histogram:
@@ -79,10 +99,15 @@ class Histogram:
         self.counts += np.bincount(places.reshape(-1), minlength=BINS)
 
 
-def add_channels(statistics: Mapping[str, ChannelStatistics], taps: Mapping[str, Tap]) -> None:
+def add_channels(
+    statistics: Mapping[str, ChannelStatistics],
+    taps: Mapping[str, Tap],
+    *,
+    of_prefix: bool = False,
+) -> None:
     """Add one run of a graph to the statistics of its linears."""
     for name, tap in taps.items():
-        statistics[name].add(tap)
+        statistics[name].add(tap, of_prefix=of_prefix)
 
 
 def add_counts(histograms: Mapping[str, Histogram], taps: Mapping[str, Tap]) -> None:

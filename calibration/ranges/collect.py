@@ -2,12 +2,13 @@
 
 One decision: a pass over the cells is a generator. The caller reduces each run's taps to ranges or
 histograms, so nothing of a cell is kept when the next one runs. What all prompts begin with runs
-once in a pass.
+once, before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from c2t.calibration.ranges.linears import Float32, StoredGraph
 from c2t.calibration.ranges.system_inputs import (
@@ -29,6 +30,21 @@ ROWS_PER_CELL = 64
 Taps = dict[str, dict[str, Tap]]  # graph file -> linear -> tap
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PrefixRun:
+    """The decoder's run over what all prompts begin with.
+
+    Args:
+        token_ids: Text tokens [P].
+        taps: Of its linears.
+        caches: Keys and values [1,KV,P,head_size], layer by layer.
+    """
+
+    token_ids: tuple[int, ...]
+    taps: dict[str, Tap]
+    caches: list[Float32]
+
+
 class TappedSystem:
     """The graphs of a bundle, tapped.
 
@@ -46,30 +62,31 @@ class TappedSystem:
             name: TappedGraph(graph, threads=threads) for name, graph in self.graphs.items()
         }
 
-    def passes(self, cells: Sequence[CalibrationCell], label: str) -> Iterator[Taps]:
-        """Run the prefix, then each cell, once; yields the taps of each run.
+    def run_prefix(self, cells: Sequence[CalibrationCell]) -> PrefixRun | None:
+        """Run what the prompts of these cells all begin with; None where that is nothing."""
+        beginning = shared_beginning(self._prompts, cells)
+        if not beginning:
+            return None
+        names = [f"present_{name}" for name in self._bundle.manifest.decoder.cache_names]
+        decoder, inputs = self._tapped[DECODER_GRAPH], prefix_inputs(self._bundle, beginning)
+        taps, caches = decoder.run(inputs, *_rows(len(beginning), 0), also=names)
+        return PrefixRun(token_ids=beginning, taps=taps, caches=caches)
+
+    def passes(
+        self, cells: Sequence[CalibrationCell], label: str, prefix: PrefixRun | None = None
+    ) -> Iterator[Taps]:
+        """Run each cell once; yields the taps of each run, by graph.
 
         Args:
             cells: The cells to run.
             label: Name of the pass on the progress bar.
+            prefix: The run over what their prompts begin with, which is not repeated.
         """
+        caches = None if prefix is None else prefix.caches
         with progress_bar(label, len(cells), unit="cells") as advance:
-            taps, prefix = self._run_prefix()
-            if taps:
-                yield taps
             for number, cell in enumerate(cells):
-                yield self._run(cell, number, prefix)
+                yield self._run(cell, number, caches)
                 advance(1)
-
-    def _run_prefix(self) -> tuple[Taps, list[Float32] | None]:
-        """Taps of the decoder, and the prefix's keys and values; {} and None without a prefix."""
-        beginning = shared_beginning(self._prompts)
-        if not beginning:
-            return {}, None
-        names = [f"present_{name}" for name in self._bundle.manifest.decoder.cache_names]
-        decoder, inputs = self._tapped[DECODER_GRAPH], prefix_inputs(self._bundle, beginning)
-        taps, caches = decoder.run(inputs, *_rows(len(beginning), 0), also=names)
-        return {DECODER_GRAPH: taps}, caches
 
     def _run(self, cell: CalibrationCell, number: int, prefix: list[Float32] | None) -> Taps:
         taps: Taps = {}

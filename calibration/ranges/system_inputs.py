@@ -47,9 +47,17 @@ def encoder_inputs(bundle: Bundle, gene_tokens: NDArray[np.int32]) -> Inputs:
     return {"embeddings": out}
 
 
-def shared_beginning(prompts: BundlePrompts) -> tuple[int, ...]:
-    """The text tokens that every prompt begins with, to be run once; none of gene sentences."""
-    return () if prompts.ending is None else prompts.beginning
+def shared_beginning(prompts: BundlePrompts, cells: Sequence[CalibrationCell]) -> tuple[int, ...]:
+    """The text tokens that the prompts of all these cells begin with, to be run once."""
+    beginning = prompts.beginning
+    if prompts.ending is None:  # a text of genes, which leaves what most share sooner or later
+        for cell in cells:
+            own = cell.gene_tokens.tolist()[:-1]  # one token at least is the cell's own
+            same = (
+                n for n, pair in enumerate(zip(beginning, own, strict=False)) if pair[0] != pair[1]
+            )
+            beginning = beginning[: next(same, min(len(beginning), len(own)))]
+    return beginning
 
 
 def prefix_inputs(bundle: Bundle, beginning: Sequence[int]) -> Inputs:

@@ -110,4 +110,6 @@ def _details(report: CalibrationReport) -> Rows:
             ("time", ", ".join(f"{stage} {s:.1f} s" for stage, s in report.seconds.items())),
             ("most memory", f"{report.peak_memory_bytes / 1e9:.2f} GB"),
         ]
+    if report.float_prefix is not None:
+        rows.insert(-1, ("outside INT8", report.float_prefix.sentence))
     return rows if report.reduced is None else [*rows, ("reduced", report.reduced)]

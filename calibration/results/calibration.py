@@ -45,6 +45,40 @@ class LinearReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAM
     sqnr: float
 
 
+class WidenedLinear(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
+    """A linear of the decoder whose input is larger in what prompts begin with than behind that.
+
+    Args:
+        linear: Its name.
+        times: Largest magnitude there, over the largest of the cells' own tokens.
+    """
+
+    linear: str
+    times: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatPrefixReport:
+    """What all prompts begin with, whose keys and values stay float32.
+
+    Args:
+        tokens: Its text tokens.
+        widened: Linears whose scales it would have made coarser, the most first.
+    """
+
+    tokens: int
+    widened: tuple[WidenedLinear, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What stays float32, and why, for people."""
+        kept = f"keys and values of the first {self.tokens} tokens of all prompts stay float32"
+        if not self.widened:
+            return kept
+        worst = self.widened[0]
+        return f"{kept}: they make the input of {worst.linear} {worst.times:,.0f} times as large"
+
+
 class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
     """How much quantising one linear alone disturbs the model.
 
@@ -119,6 +153,7 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
         evaluation: Both bundles judged by labels, on the same cells; None without labels.
         examples: Some of these cells with both texts.
         unsure: The rule for unsure cells that the bundle states; None if it states none.
+        float_prefix: What all prompts begin with, where that stays float32; None if it does not.
         kernels: What ONNX Runtime ran, by graph.
         bytes: Size of the bundle without this report.
         source_bytes: Size of the float32 bundle.
@@ -151,3 +186,4 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
     seconds: dict[str, float]
     peak_memory_bytes: int
     unsure: UnsureRule | None = None
+    float_prefix: FloatPrefixReport | None = None

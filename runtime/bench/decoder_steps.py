@@ -19,7 +19,6 @@ from c2t.runtime.describe.worker import cache_capacity
 from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.choose import choose_engines
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.system.errors import EngineError
 
 # Largest |difference| / largest |logit| between two float32 implementations of one model.
@@ -77,7 +76,7 @@ class OurDecoder:
         chosen = choose_engines(bundle, engine, options)
         self._decoder: DecoderEngine = chosen.engines.decoder
         self._prompts = bundle_prompts(bundle)
-        self._runner = PromptRunner(self._decoder, self._prompts.beginning)
+        self._runner = self._prompts.runner(self._decoder)
         self.prompt = manifest.prompt_length
         capacity = cache_capacity(manifest, manifest.generation)
         self._cache = self._decoder.new_cache(1, capacity)

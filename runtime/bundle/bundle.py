@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
+from c2t.runtime.bundle.constant_prefix import ConstantPrefix, prefix_reference
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.graph_ends import check_ends
 from c2t.runtime.bundle.hashes import (
@@ -245,6 +246,19 @@ class Bundle:
             return values
         # It looks rows up as an array does.
         return cast("NDArray[Any]", Int8Rows(values, self.tensor(scale)))
+
+    @cached_property
+    def constant_prefix(self) -> ConstantPrefix | None:
+        """Stored keys and values of what every prompt begins with; None where there are none.
+
+        Raises:
+            BundleError: They do not lie inside their file.
+        """
+        stored = self.manifest.stored_prefix
+        if not stored:
+            return None
+        values = self.tensor(prefix_reference(self.manifest.decoder, stored))
+        return ConstantPrefix(token_ids=stored, keys_values=values)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

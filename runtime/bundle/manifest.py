@@ -37,6 +37,7 @@ GRAPHS = (*ENCODER_GRAPHS, DECODER_GRAPH)
 TEXT_GRAPH = "text.onnx"  # the text tower of a joint space
 GENES_NAME = "genes.npz"
 TOKENIZER_NAME = "tokenizer.json"
+PREFIX_NAME = "prefix.data"
 FAMILIES = ("cell2text", "cell2sentence", "cellwhisperer")
 
 
@@ -221,6 +222,7 @@ class Manifest(
     question: str = ""  # what the template's {question} says where nobody asks
     gene_sentence: GeneSentence | None = None  # the cell becomes text
     joint_space: JointSpace | None = None
+    stored_prefix: tuple[int, ...] = ()  # see `c2t.runtime.bundle.constant_prefix`
 
     @property
     def gene_input(self) -> GeneInput:
@@ -313,6 +315,7 @@ class Manifest(
             *(f"{graph}.data" for graph in self.graphs),
             *(("gene_embedding.safetensors", GENES_NAME) if self.has_encoder else ()),
             *((TOKENIZER_NAME, GOLDEN_NAME) if self.has_decoder else ()),
+            *((PREFIX_NAME,) if self.stored_prefix else ()),
             *(() if tower is None else tower.files),
         )
 

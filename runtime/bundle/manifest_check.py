@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+from c2t.runtime.bundle.constant_prefix import prefix_reference
 from c2t.runtime.bundle.joint_space import JOINT, JointSpace
 from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
     DECODER_GRAPH,
     FAMILIES,
+    PREFIX_NAME,
     SEVERAL_CELLS,
     STOP_LETTERS_MAX,
     STOPS_MAX,
@@ -91,6 +93,8 @@ def _parts(m: Manifest) -> Iterator[str]:
         yield "joint_space needs an encoder"
     if m.gene_sentence is not None and (m.encoder_part or not m.template):
         yield "gene_sentence needs a template and no encoder"
+    if m.stored_prefix and not m.decoder_part:
+        yield "stored_prefix needs a decoder"
     if m.decoder_part and not (m.encoder_part or m.gene_sentence):
         yield "a decoder stands without encoder and gene_sentence"
     there = {"encoder": m.has_encoder, "decoder": m.has_decoder}
@@ -189,6 +193,23 @@ def _decoder(m: Manifest, decoder: Decoder, generation: Generation) -> Iterator[
     )
     if m.template:
         yield from _template(m, decoder)
+    if m.stored_prefix:
+        yield from _stored_prefix(m, decoder)
+
+
+def _stored_prefix(m: Manifest, decoder: Decoder) -> Iterator[str]:
+    """First tokens that no prompt begins with, or whose keys and values are not all there."""
+    stored, prompt = m.stored_prefix, m.prompt_part
+    yield from _outside("stored_prefix", stored, decoder.vocabulary_size)
+    if prompt is not None and stored != prompt.prefix_ids[: len(stored)]:
+        yield "stored_prefix is not what the prompt begins with"
+    elif m.template and isinstance(m.template[0], FixedIds):
+        length = min(len(stored), len(m.template[0].ids))
+        if stored[:length] != m.template[0].ids[:length]:
+            yield "stored_prefix is not what the template begins with"
+    need, entry = 4 * math.prod(prefix_reference(decoder, stored).shape), m.files.get(PREFIX_NAME)
+    if entry is not None and entry.bytes != need:
+        yield f"stored_prefix needs {need:,} bytes, {PREFIX_NAME} has {entry.bytes:,}"
 
 
 def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:

@@ -43,9 +43,9 @@ GROUPS = {
         "repetition-penalty temperature top-p stop ignore-generation-config unsure-below"
     ),
     "Method": (
-        "field label precision estimator smooth cells-count against whole acceptance references "
-        "captions-column bert-model questions top runs repeats resamples seed unsure-target "
-        "divergence-products"
+        "field label precision estimator smooth float-prefix cells-count against whole acceptance "
+        "references captions-column bert-model questions top runs repeats resamples seed "
+        "unsure-target divergence-products"
     ),
     "Quality gate": (
         "gate gate-cells accuracy-tolerance similarity-tolerance least-agreement force-gate"

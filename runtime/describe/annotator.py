@@ -36,7 +36,7 @@ from c2t.runtime.engine_protocol import Engines
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.generation.bundle_prompts import BundlePrompts, bundle_prompts
 from c2t.runtime.generation.candidate_names import CandidateNames, NamePlace, candidate_names
-from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
+from c2t.runtime.generation.prompt import CellPrompt
 from c2t.runtime.generation.scoring import CandidateScorer, Float64
 from c2t.runtime.generation.sequence import NOT_FINITE
 from c2t.runtime.system.errors import C2TError, EngineError
@@ -176,7 +176,7 @@ class Annotator:
     def _new_lane(self, engines: Engines) -> _Lane:
         clock = self._describer.clock
         prompts = bundle_prompts(self._bundle)
-        runner = PromptRunner(engines.decoder, prompts.beginning, clock)
+        runner = prompts.runner(engines.decoder, clock)
         capacity = None
         if engines.fixed_shape:
             capacity = cache_capacity(self._bundle.manifest, self._describer.generation)

@@ -33,7 +33,6 @@ from c2t.runtime.generation.beam_search import BeamSearch
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.drafts import DraftSource
 from c2t.runtime.generation.greedy import GreedySearch
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import (
     FixedCells,
     GeneratedSequence,
@@ -86,7 +85,7 @@ class Worker:
         self._end = frozenset(generation.eos_token_ids)
         decoder = engines.decoder
         self._manifest, self._prompts = bundle.manifest, bundle_prompts(bundle)
-        prompts = PromptRunner(decoder, self._prompts.beginning, clock)
+        prompts = self._prompts.runner(decoder, clock)
         longest_draft = drafter.longest if drafter else 0
         capacity = cache_capacity(bundle.manifest, generation, draft=longest_draft)
         strings = generation.stop_strings

@@ -16,7 +16,6 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS, Engines
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.candidate_trie import CandidateTrie
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
 from c2t.runtime.system.timing import StageClock
 
@@ -63,7 +62,7 @@ class WordScorer:
         self._rows = rows
         self._prompts = bundle_prompts(bundle)
         with engines.exclusive():
-            prompts = PromptRunner(engines.decoder, self._prompts.beginning, clock)
+            prompts = self._prompts.runner(engines.decoder, clock)
             self._scorer = CandidateScorer(
                 engines.decoder, prompts, rows=rows, capacity=capacity, clock=clock
             )

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.constant_prefix import ConstantPrefix
 from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.manifest import Prompt
 from c2t.runtime.bundle.template import Template, fill_template
 from c2t.runtime.bundle.text_encoder import TextEncoder
-from c2t.runtime.engine_protocol import NO_TOKEN, Float32, Int32
-from c2t.runtime.generation.prompt import CellPrompt
+from c2t.runtime.engine_protocol import NO_TOKEN, DecoderEngine, Float32, Int32
+from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
+from c2t.runtime.system.timing import StageClock
 
 # Genes that sentences begin with, of different letters and lengths.
 FIRST_GENES = ("MALAT1", "RPL13", "CD74", "FTL")
@@ -30,24 +32,30 @@ class BundlePrompts:
     Args:
         beginning: Text tokens that all, or most, prompts begin with.
         ending: Text tokens behind the cell vectors; None where no cell becomes vectors.
+        constant: Stored keys and values of first tokens; None where the bundle has none.
     """
 
     beginning: tuple[int, ...]
     ending: tuple[int, ...] | None
+    constant: ConstantPrefix | None = None
 
     def of_vectors(self, vectors: Float32) -> CellPrompt:
         """The prompt of cell vectors [K,D]."""
         ids = (*self.beginning, *(NO_TOKEN,) * len(vectors), *(self.ending or ()))
         return CellPrompt(np.array(ids, dtype=np.int32), vectors)
 
+    def runner(self, decoder: DecoderEngine, clock: StageClock | None = None) -> PromptRunner:
+        """What runs these prompts on an engine; the beginning has run then."""
+        return PromptRunner(decoder, self.beginning, clock, constant=self.constant)
+
     def of_tokens(self, tokens: Int32) -> CellPrompt:
         """The prompt whose text tokens [T] a cell has become."""
         return CellPrompt(tokens)
 
 
-def vector_prompts(prompt: Prompt) -> BundlePrompts:
+def vector_prompts(prompt: Prompt, constant: ConstantPrefix | None = None) -> BundlePrompts:
     """Prompts with cell vectors between a prefix and a suffix."""
-    return BundlePrompts(beginning=prompt.prefix_ids, ending=prompt.suffix_ids)
+    return BundlePrompts(beginning=prompt.prefix_ids, ending=prompt.suffix_ids, constant=constant)
 
 
 def bundle_prompts(bundle: Bundle, values: Mapping[str, str] | None = None) -> BundlePrompts:
@@ -61,17 +69,17 @@ def bundle_prompts(bundle: Bundle, values: Mapping[str, str] | None = None) -> B
     Raises:
         C2TError: A text that cannot be made into tokens, or with too many.
     """
-    manifest = bundle.manifest
+    manifest, constant = bundle.manifest, bundle.constant_prefix
     values = {"question": manifest.question, "labels": "", **(values or {})}
     if not manifest.template:
-        return vector_prompts(manifest.prompt)
+        return vector_prompts(manifest.prompt, constant)
     if manifest.gene_sentence is not None:
         beginning = _common_beginning(
             manifest.template, manifest.gene_sentence, bundle.text_encoder, values
         )
-        return BundlePrompts(beginning=beginning, ending=None)
+        return BundlePrompts(beginning=beginning, ending=None, constant=constant)
     beginning, ending = fill_template(manifest.template, bundle.text_encoder, values)
-    return BundlePrompts(beginning=beginning, ending=ending)
+    return BundlePrompts(beginning=beginning, ending=ending, constant=constant)
 
 
 def _common_beginning(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from c2t.runtime.bundle.constant_prefix import ConstantPrefix
 from c2t.runtime.engine_protocol import (
     NO_TOKEN,
     PIECE_TOKENS,
@@ -61,6 +62,7 @@ class PromptRunner:
         decoder: The engine.
         beginning: Text tokens that most prompts begin with, possibly none.
         clock: Records the stage prefill.
+        constant: Keys and values of first tokens that the bundle has stored; these never run.
     """
 
     def __init__(
@@ -68,11 +70,15 @@ class PromptRunner:
         decoder: DecoderEngine,
         beginning: Sequence[int],
         clock: StageClock | None = None,
+        *,
+        constant: ConstantPrefix | None = None,
     ) -> None:
         self._clock = clock or StageClock()
         self._decoder = decoder
+        if constant is not None and not len(beginning):
+            beginning = constant.token_ids
         self._beginning = np.array(beginning, dtype=np.int32)
-        self._saved = self._run_beginning()
+        self._saved = self._run_beginning(constant)
 
     def prefill(
         self,
@@ -182,12 +188,14 @@ class PromptRunner:
         self._clock.add("prefill", since)
         self._clock.mark("first token")
 
-    def _run_beginning(self) -> SavedPrefix | None:
+    def _run_beginning(self, constant: ConstantPrefix | None) -> SavedPrefix | None:
         length = len(self._beginning)
         if not length:
             return None
-        cache = self._decoder.new_cache(1, length)
+        cache, first = self._decoder.new_cache(1, length), 0
+        if constant is not None and (first := constant.common(self._beginning.tolist())):
+            cache.put(0, constant.keys_values[:, :, :, :first])
         beginning = CellPrompt(self._beginning)
-        for start in range(0, length, PIECE_TOKENS):
+        for start in range(first, length, PIECE_TOKENS):
             self._piece(cache, 0, beginning, start, min(start + PIECE_TOKENS, length)).run()
         return cache.save(0, length)

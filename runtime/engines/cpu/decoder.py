@@ -105,6 +105,10 @@ class OnnxRuntimeCache:
         """Write a saved prefix to the first cache positions of a batch row."""
         self.buffer[:, :, row, :, : prefix.length] = prefix.state
 
+    def put(self, row: int, keys_values: Float32) -> None:
+        """Write keys and values [L,2,KV,P,head_size] to the first P cache positions of a row."""
+        self.buffer[:, :, row, :, : keys_values.shape[3]] = keys_values
+
     def gather(self, sources: list[int], start: int, stop: int) -> None:
         """Give batch row i what row `sources[i]` had at [start, stop) before the call."""
         moved = [(row, source) for row, source in enumerate(sources) if row != source]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import Blocks, DeviceArray, copy_blocks
+from c2t.kernels.dtypes import rounded_to
 from c2t.runtime.bundle.manifest import Decoder
-from c2t.runtime.engine_protocol import SavedPrefix
+from c2t.runtime.engine_protocol import Float32, SavedPrefix
 from c2t.runtime.engines.buffers import BoundSteps
 from c2t.runtime.engines.gpu.graph import DeviceTensor, engine_error
 from c2t.runtime.system.errors import C2TError
@@ -74,6 +75,15 @@ class DeviceCache:
             self._copy(self._place(row, 0), source, prefix.length)
         except C2TError as error:
             raise engine_error(error, "loading the prompt's prefix") from error
+
+    def put(self, row: int, keys_values: Float32) -> None:
+        """Write keys and values [L,2,KV,P,head_size] to the first P cache positions of a row."""
+        try:
+            stored = rounded_to(keys_values, STORAGE[self._dtype])
+            uploaded = DeviceArray.upload(stored, what="a prompt's prefix")
+        except C2TError as error:
+            raise engine_error(error, "loading the prompt's prefix") from error
+        self.load(row, SavedPrefix(keys_values.shape[3], uploaded))
 
     def gather(self, sources: list[int], start: int, stop: int) -> None:
         """Give batch row i what row `sources[i]` had at [start, stop) before the call."""

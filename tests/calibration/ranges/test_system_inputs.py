@@ -15,7 +15,7 @@ from c2t.calibration.ranges.system_inputs import (
     prefix_inputs,
     shared_beginning,
 )
-from c2t.runtime.generation.bundle_prompts import bundle_prompts
+from c2t.runtime.generation.bundle_prompts import BundlePrompts, bundle_prompts
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_the_prefix_may_be_run_once(bundle):
     cell = prompts.of_vectors(vectors)
     whole = session.run(["logits"], decoder_inputs(bundle, cell, text))[0]
     names = [f"present_{name}" for name in sizes.cache_names]
-    prefix = session.run(names, prefix_inputs(bundle, shared_beginning(prompts)))
+    prefix = session.run(names, prefix_inputs(bundle, shared_beginning(prompts, [])))
     length = len(bundle.manifest.prompt.prefix_ids)
     assert prefix[0].shape == (1, sizes.kv_heads, length, sizes.head_size)
     behind = session.run(["logits"], decoder_inputs(bundle, cell, text, prefix))[0]
@@ -44,15 +44,29 @@ def test_a_pass_takes_the_prefix_once(bundle):
         CalibrationCell(gene_tokens=np.arange(4, 12, dtype=np.int32), text_tokens=(3, 4, 5)),
         CalibrationCell(gene_tokens=np.arange(4, 9, dtype=np.int32), text_tokens=(7,)),
     ]
-    runs = list(TappedSystem(bundle, threads=1).passes(cells, "test"))
+    system = TappedSystem(bundle, threads=1)
+    prefix = system.run_prefix(cells)
+    runs = list(system.passes(cells, "test", prefix))
     assert [sorted(taps) for taps in runs] == [
-        ["decoder.onnx"],
         ["decoder.onnx", "encoder.onnx", "projector.onnx"],
         ["decoder.onnx", "encoder.onnx", "projector.onnx"],
     ]
     prompt = bundle.manifest.prompt
     linear = "layers.0.attention.qkv"
-    rows = [len(taps["decoder.onnx"][linear].rows) for taps in runs]
+    assert prefix.token_ids == prompt.prefix_ids
+    assert len(prefix.taps[linear].rows) == len(prompt.prefix_ids)
     # Vectors, suffix and fed tokens of each cell: the prefix is not among them again.
-    assert rows[0] == len(prompt.prefix_ids)
-    assert rows[1:] == [8 + len(prompt.suffix_ids) + 2, 5 + len(prompt.suffix_ids)]
+    rows = [len(taps["decoder.onnx"][linear].rows) for taps in runs]
+    assert rows == [8 + len(prompt.suffix_ids) + 2, 5 + len(prompt.suffix_ids)]
+
+
+def test_texts_of_genes_share_what_their_tokens_do():
+    prompts = BundlePrompts(beginning=(5, 6, 7, 8), ending=None)
+
+    def cell(*tokens):
+        return CalibrationCell(gene_tokens=np.array(tokens, np.int32), text_tokens=(1,))
+
+    assert shared_beginning(prompts, [cell(5, 6, 7, 8, 9), cell(5, 6, 7, 9, 9)]) == (5, 6, 7)
+    assert shared_beginning(prompts, [cell(5, 6, 7, 8, 9)]) == (5, 6, 7, 8)
+    assert shared_beginning(prompts, [cell(5, 6)]) == (5,)  # a cell's last token is its own
+    assert shared_beginning(prompts, [cell(9, 6, 7)]) == ()

@@ -42,6 +42,15 @@ def gene_sentences() -> Document:
     }
 
 
+def stored_prefix() -> Document:
+    """Of a bundle with keys and values of what prompts begin with."""
+    document = cell2text()
+    decoder, ids = document["decoder"], document["prompt"]["prefix_ids"][:3]
+    size = 4 * decoder["layers"] * 2 * decoder["kv_heads"] * len(ids) * decoder["head_size"]
+    document["files"]["prefix.data"] = {"bytes": size, "sha256": "0" * 64}
+    return document | {"precision": "int8", "stored_prefix": ids}
+
+
 def joint_space() -> Document:
     """Of a bundle that gives cells and texts a place, and writes nothing."""
     document = cell2text()
@@ -81,7 +90,7 @@ def test_an_older_bundle_has_all_parts() -> None:
     )
 
 
-@pytest.mark.parametrize("make", [cell2text, gene_sentences, joint_space])
+@pytest.mark.parametrize("make", [cell2text, gene_sentences, joint_space, stored_prefix])
 def test_what_is_written_is_read_again(make: Callable[[], Document], tmp_path: Any) -> None:
     manifest = parsed(make())
     write_manifest(tmp_path, manifest)
@@ -186,6 +195,12 @@ def _with(value: Any, *path: str | int) -> Callable[[Document], None]:
             _with({"kind": "text", "text": "a", "longest": 2}, "template", 0),
             "two texts stand side by side",
         ),
+        (stored_prefix, _without("files", "prefix.data"), "does not list: prefix.data"),
+        (stored_prefix, _with(9, "files", "prefix.data", "bytes"), "prefix.data has 9"),
+        (stored_prefix, _with([9999], "stored_prefix"), "stored_prefix: 9999 is not in the"),
+        (stored_prefix, _with([7, 7, 7], "stored_prefix"), "not what the prompt begins with"),
+        (joint_space, _with([7], "stored_prefix"), "does not list: prefix.data"),
+        (gene_sentences, _with([5], "stored_prefix"), "does not list: prefix.data"),
         (joint_space, _with(0, "joint_space", "size"), "joint_space.size is 0"),
         (joint_space, _with(1e9, "joint_space", "temperature"), "joint_space.temperature is"),
         (

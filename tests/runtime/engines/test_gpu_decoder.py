@@ -17,6 +17,7 @@ from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import BoundStep, DecoderEngine
 from c2t.runtime.engines.buffers import BoundSteps
 from c2t.runtime.engines.gpu import step as device_step
+from c2t.runtime.engines.gpu.cache import DeviceCache
 from c2t.runtime.engines.gpu.decoder import DeviceDecoder
 from c2t.runtime.engines.gpu.open import upload_token_table
 from c2t.runtime.engines.gpu.step import RECORDED_BANS
@@ -133,6 +134,29 @@ def test_rows_are_saved_loaded_and_moved(on_device: DeviceDecoder, decoder: Tiny
         for one in (cache, plain):
             one.gather(sources, 2, 5)
         np.testing.assert_array_equal(memory, plain.buffer)
+
+
+def test_keys_and_values_from_outside(on_device: DeviceDecoder, decoder: TinyDecoder) -> None:
+    cache, plain = on_device.new_cache(3, 6), decoder.engine.new_cache(3, 6)
+    memory = at(cache.buffer.pointer, plain.buffer.shape, "float32")
+    shape = plain.buffer[:, :, 1, :, :4].shape
+    given = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    for one in (cache, plain):
+        one.put(1, given)
+    np.testing.assert_array_equal(memory, plain.buffer)
+    assert memory.any()
+
+
+@pytest.mark.parametrize(("dtype", "held"), [("float16", np.float16), ("bfloat16", np.uint16)])
+def test_keys_and_values_from_outside_are_rounded(
+    decoder: TinyDecoder, driver: FakeDriver, dtype: str, held: type
+) -> None:
+    cache = DeviceCache(FakeDevice(), decoder.engine.sizes, dtype, 1, 2)
+    given = np.full(decoder.engine.new_cache(1, 2).buffer[:, :, 0].shape, 1.003, np.float32)
+    cache.put(0, given)
+    found = at(cache.buffer.pointer, cache.buffer.shape, np.dtype(held).name)
+    expected = np.float16(1.003) if dtype == "float16" else 0x3F80  # 1.0: the nearest bfloat16
+    assert (found == expected).all()
 
 
 def test_an_int8_table(decoder: TinyDecoder, folder: Path, driver: FakeDriver) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_data import TinyDecoder, random_vectors, tiny_decoder
 
+from c2t.runtime.bundle.constant_prefix import ConstantPrefix
 from c2t.runtime.engine_protocol import NO_TOKEN
 from c2t.runtime.generation import prompt as module
 from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
@@ -87,3 +88,56 @@ def test_a_long_prompt_runs_in_pieces(
     runner = PromptRunner(Watched(), BEGINNING)
     runner.prefill(engine.new_cache(1, 100), 0, prompts()["long"], opening=(3,))
     assert sizes == [6, 16, 16, 16, 3]  # the beginning, and 50 tokens with the opening
+
+
+def constant(decoder: TinyDecoder, *ids: int) -> ConstantPrefix:
+    """Keys and values of text tokens, by one run of the engine."""
+    cache = decoder.engine.new_cache(1, len(ids))
+    step = decoder.engine.bind(cache, (0, 1), len(ids), 1)
+    step.token_ids[0] = ids
+    step.position_ids[0] = np.arange(len(ids))
+    step.write_index[0] = 0
+    step.run()
+    return ConstantPrefix(token_ids=ids, keys_values=cache.buffer[:, :, 0].copy())
+
+
+@pytest.mark.parametrize("name", prompts())
+@pytest.mark.parametrize(
+    ("beginning", "stored"),
+    [
+        (BEGINNING, BEGINNING),
+        (BEGINNING, BEGINNING[:4]),
+        (BEGINNING, (*BEGINNING, 3, 4, 9)),  # more than what most prompts begin with
+        (BEGINNING, (*BEGINNING[:2], 40, 41)),  # prompts leave it early
+        (BEGINNING, (40, 41)),
+        ((), BEGINNING),
+    ],
+)
+def test_stored_keys_and_values_give_the_logits_of_one_run(
+    decoder: TinyDecoder, name: str, beginning: tuple[int, ...], stored: tuple[int, ...]
+) -> None:
+    runner = PromptRunner(decoder.engine, beginning, constant=constant(decoder, *stored))
+    prompt, cache = prompts()[name], decoder.engine.new_cache(1, 100)
+    logits = runner.prefill(cache, 0, prompt)
+    np.testing.assert_allclose(logits, whole(decoder, prompt), rtol=0, atol=NOISE)
+
+
+def test_what_is_stored_is_used_and_never_runs(decoder: TinyDecoder) -> None:
+    stored, prompt = constant(decoder, *BEGINNING[:4]), prompts()["all of the beginning"]
+    other = ConstantPrefix(token_ids=stored.token_ids, keys_values=2 * stored.keys_values)
+    engine, sizes = decoder.engine, list[int]()
+
+    class Watched:
+        def new_cache(self, rows, capacity):
+            return engine.new_cache(rows, capacity)
+
+        def bind(self, cache, rows, tokens, logit_rows):
+            sizes.append(tokens)
+            return engine.bind(cache, rows, tokens, logit_rows)
+
+    found = []
+    for prefix in (stored, other):
+        runner = PromptRunner(Watched(), BEGINNING, constant=prefix)
+        found.append(runner.prefill(engine.new_cache(1, 100), 0, prompt).copy())
+    assert sizes == 2 * [len(BEGINNING) - 4, 2]
+    assert np.abs(found[0] - found[1]).max() > 100 * NOISE
