@@ -72,6 +72,10 @@ def refused(cells: Path, output: Path, **more: Any) -> pytest.ExceptionInfo[Exce
         ({"threads": 0}, "--threads is 0"),
         ({"divergence_linears": -1}, "--divergence-products is -1"),
         ({"precision": Precision.fp32}, "cannot be calibrated to precision fp32"),
+        (
+            {"precision": Precision.int4_weights, "float_prefix": True},
+            "--float-prefix is for int8: int4-weights has all activations in float32",
+        ),
         ({"output": Path("missing/int8")}, "there is no folder"),
         ({"cells": Path("none.h5ad")}, "none.h5ad"),
         ({"label_column": "sort"}, "no column 'sort' of cell types"),

@@ -163,15 +163,20 @@ def test_texts_are_the_same_in_every_way_of_writing(made: Bundle) -> None:
     assert texts(made, batch_size=3, drafts=True) == alone
 
 
-def test_what_is_stored_is_what_prompts_begin_with(made: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_size": 3}, {"num_beams": 3}, {"drafts": False}, {"prepack": False}],
+    ids=["plain", "batch", "beams", "no drafts", "ONNX Runtime's short steps"],
+)
+def test_every_search_uses_what_is_stored(made: Bundle, options: dict[str, object]) -> None:
     """Other keys and values give other texts: nothing computes them again."""
-    alone = texts(made, batch_size=1)
+    alone = texts(made, **options)
     changed = Bundle(made.path, made.manifest, made.digest, dict(made._states))
     stored = changed.constant_prefix
     assert stored is not None
     draw = np.random.default_rng(0).standard_normal(stored.keys_values.shape)
     changed.__dict__["constant_prefix"] = replace(stored, keys_values=draw.astype(np.float32))
-    assert texts(changed, batch_size=1) != alone
+    assert texts(changed, **options) != alone
 
 
 def test_a_changed_prefix_is_refused(made: Bundle, tmp_path: Path) -> None:
