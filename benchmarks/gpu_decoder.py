@@ -23,7 +23,6 @@ from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.phrase_table import build_phrase_table
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.sequence import FixedCells, GeneratedSequence, PromptedCell
 
 GENERATED = 100  # tokens of the described cell
@@ -63,7 +62,7 @@ def random_vectors(bundle: Bundle) -> np.ndarray:
 def time_steps(decoder: Any, bundle: Bundle, vectors: np.ndarray, floor: float) -> dict[str, Any]:
     """Seconds of a prompt, and of steps of 1, 4 and 16 tokens."""
     prompts = bundle_prompts(bundle)
-    runner, cell = PromptRunner(decoder, prompts.beginning), prompts.of_vectors(vectors)
+    runner, cell = prompts.runner(decoder), prompts.of_vectors(vectors)
     length = len(cell)
     cache = decoder.new_cache(1, length + 128)
     prefill = []
@@ -125,7 +124,7 @@ def write_text(
         eos_token_ids=(),
     )
     prompts = bundle_prompts(bundle)
-    runner, cell = PromptRunner(engines.decoder, prompts.beginning), prompts.of_vectors(vectors)
+    runner, cell = prompts.runner(engines.decoder), prompts.of_vectors(vectors)
     times = []
     for _ in range(4):  # the first one records CUDA graphs
         search = GreedySearch(

@@ -26,7 +26,6 @@ from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
 from c2t.runtime.engines.gpu.step_kernel import DecoderStepGraph
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
-from c2t.runtime.generation.prompt import PromptRunner
 
 SOURCE = "decoder_step/decoder_step.cu"
 PARTS_OF_LAYER = ("queries, keys, values", "output", "gate and up", "down")
@@ -86,7 +85,7 @@ def take_step_apart(options: argparse.Namespace, note: Callable[..., None]) -> N
     cell = prompts.of_vectors(vectors)
     length = len(cell)
     cache = decoder.new_cache(1, length + 64)
-    PromptRunner(decoder, prompts.beginning).prefill(cache, 0, cell)
+    prompts.runner(decoder).prefill(cache, 0, cell)
 
     def times(tokens: int) -> dict[str, float]:
         cache.steps.clear()  # a kernel that is compiled anew is bound anew

@@ -33,7 +33,6 @@ from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.describe.model import Model
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.candidate_names import candidate_names
-from c2t.runtime.generation.prompt import PromptRunner
 from c2t.runtime.generation.scoring import CandidateScorer
 
 SEED = 0
@@ -89,7 +88,7 @@ def exactness(
     model = Model(bundle, describing)
     engines = model.describer().engines.clone()
     prompts = bundle_prompts(model.bundle)
-    runner = PromptRunner(engines.decoder, prompts.beginning)
+    runner = prompts.runner(engines.decoder)
     annotator = model.annotator(labels)
     together = np.array([cell.log_probabilities for cell in annotator.annotate([cells])])
     alone = np.empty_like(together)

@@ -100,7 +100,7 @@ def measure(bundle: Bundle, folder: Path, options: argparse.Namespace) -> dict[s
         of_bundle.of_vectors((draw.standard_normal(shape) * 0.02).astype(np.float32))
         for _ in range(options.cells)
     ]
-    prompts = PromptRunner(decoder, of_bundle.beginning)
+    prompts = of_bundle.runner(decoder)
     texts = written(decoder, prompts, cells)
     drafter = Drafter(build_phrase_table([text.token_ids for text in texts]))
     scorer = CandidateScorer(decoder, prompts, rows=options.cells)

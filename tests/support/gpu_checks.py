@@ -275,7 +275,7 @@ def check_bundle_logits(bundle: Bundle, decoder: Any, tolerance: float) -> None:
         cell = prompts.of_vectors(vectors)
         length = len(cell)
         cache = each.new_cache(1, length + 4)
-        prefill = PromptRunner(each, prompts.beginning).prefill(cache, 0, cell).copy()
+        prefill = prompts.runner(each).prefill(cache, 0, cell).copy()
         logits.append((prefill, bind_step(each, cache, 4, length).run()[0].copy()))
     for expected, result in zip(*logits, strict=True):
         assert relative_difference(result, expected) <= tolerance
