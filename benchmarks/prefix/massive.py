@@ -46,7 +46,7 @@ from c2t.runtime.bundle.manifest import DECODER_GRAPH, PREFIX_NAME
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.open import open_engines
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
 SEED = 0

@@ -33,7 +33,7 @@ from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu.encoder import open_engines
+from c2t.runtime.engines.cpu.open import open_engines
 
 SEQUENCES, JUDGED = 64, 2  # all, and those that each channel is judged by
 SEED_VALUE = 4.0  # of the first token's embedding, in standard deviations of the token table
