@@ -178,12 +178,6 @@ class PackedDecoder:
         )
 
     @property
-    def is_int8(self) -> bool:
-        """Whether any linear is in int8."""
-        packed = (kept for kept in self._kept if isinstance(kept, PackedLinear))
-        return any(linear.panels.dtype == np.int8 for linear in packed)
-
-    @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
         return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))

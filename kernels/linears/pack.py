@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,7 @@ def pack_linear(
         halves,
     )
     kernels.run("c2t_pack", arguments, threads)
+    _give_back(matrix.values if isinstance(matrix, Int8Matrix) else matrix)
     scale = None
     if isinstance(matrix, Int8Matrix):
         both = (
@@ -155,6 +157,13 @@ def pack_linear(
         columns=columns,
         input_scale=matrix.input_scale if isinstance(matrix, Int8Matrix) else 1.0,
     )
+
+
+def _give_back(matrix: NDArray[Any]) -> None:
+    """Let a mapped file's pages go, so that a model's weights do not lie in memory twice."""
+    if isinstance(matrix, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped: mmap.mmap = matrix._mmap  # type: ignore[attr-defined]  # NumPy has no public name
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

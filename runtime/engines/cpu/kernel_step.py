@@ -22,14 +22,16 @@ from c2t.kernels.decoder_step.cpu import (
     step_kernels,
 )
 from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.errors import KernelError
+from c2t.kernels.native import NativeKernels
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.buffers import StepShape
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache, OnnxRuntimeDecoder, OnnxRuntimeStep
 from c2t.runtime.engines.cpu.host_step import HostStep
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
-from c2t.runtime.engines.known_decoder.recognise import recognise_decoder
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.engines.known_decoder.recognise import KnownDecoder, recognise_decoder
+from c2t.runtime.system.errors import BundleError, EngineError
 
 # Norm of a token's difference from ONNX Runtime's logits, as a share of their norm: of the median
 # token, and of the worst. float32 sums in another order gave 1e-6. In int8 such a difference can
@@ -120,41 +122,59 @@ def open_decoder(
     Raises:
         EngineError: ONNX Runtime cannot open the graph, or run a step of it.
     """
-    kernel, said = _open_kernel(path, sizes, options)
-    if kernel is not None:
-        # The session is for the comparison only: its weights need not be copied for that.
+    if not options.step_kernel:
+        return OnnxRuntimeDecoder(path, sizes, token_embedding, options), ""
+    try:
+        kernels, known = _known(path, sizes, options)
+        # The session is for the comparison only: its weights are not copied, and it goes before the
+        # kernel's are, so that they never lie in memory twice.
         mapped = replace(options, prepack=False)
         decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, mapped)
-        if not (problem := _disagreement(kernel, decoder)):
-            decoder.use_kernel(KernelSteps(kernel))
-            return decoder, said
-        kernel.close()
-        said = f"steps without our kernel: {problem}"
-    return OnnxRuntimeDecoder(path, sizes, token_embedding, options), said
-
-
-def _open_kernel(
-    path: Path, sizes: Decoder, options: EngineOptions
-) -> tuple[CpuDecoderStep | None, str]:
-    """Our kernel with a decoder's weights, or None; and in words what will run, or why not."""
-    if not options.step_kernel:
-        return None, ""
-    if not is_prepacked(path, options):
-        return None, "steps without our kernel: weights are not copied"
-    kernels = step_kernels()
-    if kernels is None:
-        return None, "steps without our kernel: there is none for this processor"
-    try:
-        known = recognise_decoder(path)
-        if problem := _differences(known.sizes, sizes) or sizes_problem(known.sizes):
-            return None, f"steps without our kernel: {problem}"
+        token_ids = _checked_tokens(decoder, len(known.values["rotary.cos"]))
+        expected = _reference(decoder, token_ids)
+        decoder.session = None
         packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
         kernel = CpuDecoderStep(packed, threads=options.threads, spin=options.spin)
+        tolerances = INT8_TOLERANCES if known.quantised else FLOAT_TOLERANCES
+        if not (problem := _disagreement(kernel, decoder, token_ids, expected, tolerances)):
+            decoder.use_kernel(KernelSteps(kernel))
+            return decoder, "every step is one kernel"
+        kernel.close()
     except MemoryError:
-        return None, "steps without our kernel: no memory for its copy of the weights"
-    except C2TError as error:
-        return None, f"steps without our kernel: {error.problem}"
-    return kernel, "every step is one kernel"
+        problem = "no memory for its copy of the weights"
+    except _NotHereError as reason:
+        problem = str(reason)
+    except (KernelError, BundleError) as error:
+        problem = error.problem
+    decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, options)
+    return decoder, f"steps without our kernel: {problem}"
+
+
+class _NotHereError(Exception):
+    """Why ONNX Runtime runs the steps."""
+
+
+def _known(
+    path: Path, sizes: Decoder, options: EngineOptions
+) -> tuple[NativeKernels, KnownDecoder]:
+    """The library, and the graph that it can run.
+
+    Raises:
+        _NotHereError: There is no such library, or it cannot run a decoder of these sizes.
+        BundleError: The graph is another one.
+    """
+    problem = ""
+    if not is_prepacked(path, options):
+        problem = "weights are not copied"
+        raise _NotHereError(problem)
+    kernels = step_kernels()
+    if kernels is None:
+        problem = "there is none for this processor"
+        raise _NotHereError(problem)
+    known = recognise_decoder(path)
+    if problem := _differences(known.sizes, sizes) or sizes_problem(known.sizes):
+        raise _NotHereError(problem)
+    return kernels, known
 
 
 def _differences(known: StepSizes, sizes: Decoder) -> str:
@@ -167,26 +187,42 @@ def _differences(known: StepSizes, sizes: Decoder) -> str:
     return ""
 
 
-def _disagreement(kernel: CpuDecoderStep, decoder: OnnxRuntimeDecoder) -> str:
-    """How the kernel differs from ONNX Runtime on this machine; "" where it does not.
+def _checked_tokens(decoder: OnnxRuntimeDecoder, positions: int) -> NDArray[np.int64]:
+    """Text tokens [T] of the comparison."""
+    longest = min(positions, sum(CHECKED_TOKENS))
+    return np.random.default_rng(0).integers(0, len(decoder.token_embedding), longest)
+
+
+def _reference(decoder: OnnxRuntimeDecoder, token_ids: NDArray[np.int64]) -> Float32:
+    """ONNX Runtime's logits [T,V] of tokens [T].
 
     Raises:
         EngineError: ONNX Runtime cannot run a step.
     """
-    draw = np.random.default_rng(0)
-    longest = min(kernel.packed.positions, sum(CHECKED_TOKENS))
-    token_ids = draw.integers(0, len(decoder.token_embedding), longest)
-    caches = decoder.new_cache(1, longest), decoder.new_cache(1, longest)
-    shape = (0, 1, longest, longest)
-    theirs = _logits(OnnxRuntimeStep(decoder, caches[0], shape), token_ids, 0)
+    count = len(token_ids)
+    cache = decoder.new_cache(1, count)
+    cache.make_room(count)
+    return _logits(OnnxRuntimeStep(decoder, cache, (0, 1, count, count)), token_ids, 0)
+
+
+def _disagreement(
+    kernel: CpuDecoderStep,
+    decoder: OnnxRuntimeDecoder,
+    token_ids: NDArray[np.int64],
+    expected: Float32,
+    tolerances: tuple[float, float],
+) -> str:
+    """How the kernel's logits differ from the expected ones [T,V]; "" where they do not."""
+    count = len(token_ids)
+    cache = decoder.new_cache(1, count)
+    cache.make_room(count)
     parts = list[Float32]()
     for tokens, at in zip(CHECKED_TOKENS, np.cumsum((0, *CHECKED_TOKENS)).tolist(), strict=False):
-        if count := min(tokens, longest - at):
-            step = KernelStep(kernel, decoder, caches[1], (0, 1, count, count))
-            parts.append(_logits(step, token_ids[at : at + count], at))
-    differences = np.linalg.norm(np.concatenate(parts) - theirs, axis=1)
-    differences /= np.linalg.norm(theirs, axis=1)
-    tolerances = INT8_TOLERANCES if kernel.packed.is_int8 else FLOAT_TOLERANCES
+        if (some := min(tokens, count - at)) > 0:
+            step = KernelStep(kernel, decoder, cache, (0, 1, some, some))
+            parts.append(_logits(step, token_ids[at : at + some], at))
+    differences = np.linalg.norm(np.concatenate(parts) - expected, axis=1)
+    differences /= np.linalg.norm(expected, axis=1)
     for found, most, which in zip(
         (np.median(differences), np.max(differences)), tolerances, ("median", "worst"), strict=True
     ):
