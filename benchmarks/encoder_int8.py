@@ -31,7 +31,7 @@ from c2t.calibration.quantise.scales import scale_of
 from c2t.calibration.ranges.linears import StoredGraph
 from c2t.calibration.ranges.tapped_graph import TappedGraph
 from c2t.kernels.attention.cpu import attention_isa
-from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels
+from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels
 from c2t.kernels.native import native_status
 from c2t.runtime.bench.interleave import PAUSE, both_median_ratios, both_seconds_of, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
@@ -120,7 +120,7 @@ def open_encoder(folder: Path, name: str, threads: int | None) -> Callable[[Any]
         if kernels is None:
             message = "there is no kernel for this processor"
             raise SystemExit(message)
-        return CpuEncoder(kernels, recognise_encoder(path), threads=threads).run
+        return CpuEncoder(PackedEncoder(kernels, recognise_encoder(path)), threads=threads).run
     if name == STANDARD:
         return run_of(open_session(path, options))
     library, isa = native_status().library, attention_isa()

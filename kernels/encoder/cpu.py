@@ -114,16 +114,13 @@ def encoder_problem(encoder: HostEncoder) -> str:
     return f"a linear of {max(hidden, wide)} inputs" if max(hidden, wide) > MAX_INPUTS else ""
 
 
-class CpuEncoder:
-    """An encoder's packed weights, and the threads and memory that run it.
-
-    Several threads may call `run`; one waits for the other.
+class PackedEncoder:
+    """An encoder's weights as the library streams them; any number of runs share them.
 
     Args:
         kernels: Of `encoder_kernels`.
         encoder: Its weights, which `encoder_problem` has nothing against; copied.
-        threads: How many to use; None: one per core that this process may use.
-        spin: Whether threads wait for the next run by spinning, for a third of a millisecond.
+        threads: How many pack them; None: one per core that this process may use.
 
     Raises:
         KernelError: A matrix that the library does not take.
@@ -131,22 +128,17 @@ class CpuEncoder:
     """
 
     def __init__(
-        self,
-        kernels: NativeKernels,
-        encoder: HostEncoder,
-        *,
-        threads: int | None = None,
-        spin: bool = True,
+        self, kernels: NativeKernels, encoder: HostEncoder, *, threads: int | None = None
     ) -> None:
-        self._kernels = kernels
+        self.kernels = kernels
+        self.rows = encoder.rows
+        self.hidden_size = encoder.hidden_size
         self._threads = thread_count(threads)
-        self._rows = encoder.rows
-        self._hidden_size = encoder.hidden_size
         self._kept: list[Any] = []  # what the library points at
         layers = [self._layer(layer, encoder.rows) for layer in encoder.layers]
         array = (_LayerStruct * len(layers))(*layers)
         self._kept.append(array)
-        struct = _EncoderStruct(
+        self.struct = _EncoderStruct(
             array,
             len(layers),
             encoder.hidden_size,
@@ -156,44 +148,6 @@ class CpuEncoder:
             encoder.scale,
             ACTIVATIONS.index(encoder.activation),
         )
-        library = kernels.library
-        library.c2t_encoder_open.restype = ctypes.c_void_p
-        library.c2t_encoder_open.argtypes = [ctypes.c_void_p, *[ctypes.c_int32] * 3]
-        library.c2t_encoder_close.restype = None
-        library.c2t_encoder_close.argtypes = [ctypes.c_void_p]
-        library.c2t_encoder_compute.argtypes = [ctypes.c_void_p] * 2
-        self._run = library.c2t_encoder_open(ctypes.byref(struct), kernels.isa, self._threads, spin)
-        if not self._run:
-            message = "no memory for an encoder"
-            raise MemoryError(message)
-        self.close = weakref.finalize(self, library.c2t_encoder_close, self._run)
-
-    def run(self, embeddings: Float32) -> Float32:
-        """The last layer's rows [B, R, H] of cells of equal length.
-
-        All numbers of a cell are NaN where one of them is not finite.
-
-        Args:
-            embeddings: [B, S, H] float32.
-
-        Raises:
-            ValueError: Another dtype or shape.
-            MemoryError: The library ran out of memory.
-        """
-        if embeddings.dtype != np.float32 or embeddings.shape[2:] != (self._hidden_size,):
-            message = f"embeddings are {embeddings.dtype} {list(embeddings.shape)}"
-            raise ValueError(message)
-        embeddings = np.ascontiguousarray(embeddings)
-        batch, length, _ = embeddings.shape
-        rows = length if self._rows is None else min(length, self._rows)
-        hidden = np.empty((batch, rows, self._hidden_size), np.float32)
-        if hidden.size == 0:
-            return hidden
-        struct = _RunStruct(embeddings.ctypes.data, hidden.ctypes.data, batch, length)
-        if self._kernels.library.c2t_encoder_compute(self._run, ctypes.byref(struct)):
-            message = "the native encoder ran out of memory"
-            raise MemoryError(message)
-        return hidden
 
     def _layer(self, layer: EncoderLayer, rows: int | None) -> _LayerStruct:
         norms = (layer.attention_norm, layer.mlp_norm)
@@ -207,7 +161,7 @@ class CpuEncoder:
         )
 
     def _pack(self, linear: BiasedLinear) -> _BiasedStruct:
-        packed = pack_linear(self._kernels, linear.matrix, threads=self._threads)
+        packed = pack_linear(self.kernels, linear.matrix, threads=self._threads)
         self._kept.append(packed)
         bias = np.zeros(len(packed.panels) * PANEL_COLUMNS, np.float32)
         bias[: packed.columns] = linear.bias
@@ -217,3 +171,70 @@ class CpuEncoder:
         kept = np.ascontiguousarray(array, np.float32)
         self._kept.append(kept)
         return int(kept.ctypes.data)
+
+
+class CpuEncoder:
+    """The threads and the memory that run an encoder.
+
+    Several threads may call `run`; one waits for the other.
+
+    Args:
+        packed: The encoder's weights.
+        threads: How many to use; None: one per core that this process may use.
+        spin: Whether threads wait for the next run by spinning, for a third of a millisecond.
+
+    Raises:
+        MemoryError: There is no memory for the activations.
+    """
+
+    def __init__(
+        self, packed: PackedEncoder, *, threads: int | None = None, spin: bool = True
+    ) -> None:
+        self.packed = packed
+        self._options = (thread_count(threads), spin)
+        self._library = library = packed.kernels.library
+        library.c2t_encoder_open.restype = ctypes.c_void_p
+        library.c2t_encoder_open.argtypes = [ctypes.c_void_p, *[ctypes.c_int32] * 3]
+        library.c2t_encoder_close.restype = None
+        library.c2t_encoder_close.argtypes = [ctypes.c_void_p]
+        library.c2t_encoder_compute.argtypes = [ctypes.c_void_p] * 2
+        self._run = library.c2t_encoder_open(
+            ctypes.byref(packed.struct), packed.kernels.isa, *self._options
+        )
+        if not self._run:
+            message = "no memory for an encoder"
+            raise MemoryError(message)
+        self.close = weakref.finalize(self, library.c2t_encoder_close, self._run)
+
+    def clone(self) -> CpuEncoder:
+        """The same weights with threads and memory of its own."""
+        threads, spin = self._options
+        return CpuEncoder(self.packed, threads=threads, spin=spin)
+
+    def run(self, embeddings: Float32) -> Float32:
+        """The last layer's rows [B, R, H] of cells of equal length.
+
+        All numbers of a cell are NaN where one of them is not finite.
+
+        Args:
+            embeddings: [B, S, H] float32.
+
+        Raises:
+            ValueError: Another dtype or shape.
+            MemoryError: The library ran out of memory.
+        """
+        if embeddings.dtype != np.float32 or embeddings.shape[2:] != (self.packed.hidden_size,):
+            message = f"embeddings are {embeddings.dtype} {list(embeddings.shape)}"
+            raise ValueError(message)
+        embeddings = np.ascontiguousarray(embeddings)
+        batch, length, _ = embeddings.shape
+        most = self.packed.rows
+        rows = length if most is None else min(length, most)
+        hidden = np.empty((batch, rows, self.packed.hidden_size), np.float32)
+        if hidden.size == 0:
+            return hidden
+        struct = _RunStruct(embeddings.ctypes.data, hidden.ctypes.data, batch, length)
+        if self._library.c2t_encoder_compute(self._run, ctypes.byref(struct)):
+            message = "the native encoder ran out of memory"
+            raise MemoryError(message)
+        return hidden

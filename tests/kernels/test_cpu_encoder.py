@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from encoders import random_encoder
 
-from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels, encoder_problem
+from c2t.kernels.encoder.cpu import (
+    CpuEncoder,
+    PackedEncoder,
+    encoder_kernels,
+    encoder_problem,
+)
 from c2t.kernels.encoder.definition import encoder_reference
 from c2t.kernels.encoder.weights import HostEncoder
 
@@ -38,6 +43,10 @@ ENCODERS = {
 }
 
 
+def opened(of: HostEncoder, threads: int = 2) -> CpuEncoder:
+    return CpuEncoder(PackedEncoder(KERNELS, of), threads=threads)
+
+
 def drawn(of: HostEncoder, *shape: int, seed: int = 1) -> np.ndarray:
     draw = np.random.default_rng(seed)
     return draw.normal(size=(*shape, of.hidden_size)).astype(np.float32)
@@ -51,7 +60,7 @@ def differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 19), (3, 7), (1, 200)])
 def test_agrees_with_the_definition(of: HostEncoder, shape: tuple[int, int]) -> None:
     embeddings = drawn(of, *shape)
-    found, expected = CpuEncoder(KERNELS, of).run(embeddings), encoder_reference(of, embeddings)
+    found, expected = opened(of).run(embeddings), encoder_reference(of, embeddings)
     assert found.shape == expected.shape
     rows = differences(found, expected)
     assert np.median(rows) <= USUAL
@@ -63,7 +72,7 @@ def test_floats_are_exact_where_all_linears_are() -> None:
     floats = ("qkv", "query", "output", "up", "down")
     of = encoder(floats=floats, activation="gelu", rows=9)
     embeddings = drawn(of, 2, 30)
-    rows = differences(CpuEncoder(KERNELS, of).run(embeddings), encoder_reference(of, embeddings))
+    rows = differences(opened(of).run(embeddings), encoder_reference(of, embeddings))
     assert np.median(rows) < 2e-3
 
 
@@ -72,17 +81,17 @@ def test_a_cell_s_numbers_depend_on_nothing_else(rows: int | None) -> None:
     """To the bit: neither other cells, nor threads, nor earlier runs."""
     of = encoder(rows=rows)
     embeddings = drawn(of, 5, 150)
-    alone = CpuEncoder(KERNELS, of, threads=1)
+    alone = opened(of, 1)
     expected = np.concatenate([alone.run(cell[None]) for cell in embeddings])
     for threads in (1, 2, 3, 8):
-        several = CpuEncoder(KERNELS, of, threads=threads)
+        several = opened(of, threads)
         several.run(drawn(of, 1, 300))
         np.testing.assert_array_equal(several.run(embeddings), expected)
 
 
 def test_threads_take_turns() -> None:
     of = encoder()
-    shared = CpuEncoder(KERNELS, of, threads=2)
+    shared = opened(of)
     cells = [drawn(of, 1, 60 + seed, seed=seed) for seed in range(6)]
     expected = [shared.run(cell) for cell in cells]
     found: dict[int, np.ndarray] = {}
@@ -104,21 +113,31 @@ def test_threads_take_turns() -> None:
 def test_what_is_not_finite_stays_visible_and_costs_no_other_cell(bad: float) -> None:
     of = encoder(rows=10)
     embeddings = drawn(of, 3, 40)
-    expected = CpuEncoder(KERNELS, of).run(embeddings)
+    expected = opened(of).run(embeddings)
     embeddings[1, 25, 3] = bad  # a row that does not leave the last layer
-    found = CpuEncoder(KERNELS, of).run(embeddings)
+    found = opened(of).run(embeddings)
     assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])
 
 
+def test_a_clone_shares_weights_and_nothing_else() -> None:
+    of = encoder(rows=20)
+    first, embeddings = opened(of), drawn(of, 2, 60)
+    other = first.clone()
+    expected = first.run(embeddings)
+    assert other.packed is first.packed
+    first.close()
+    np.testing.assert_array_equal(other.run(embeddings), expected)
+
+
 def test_no_cells_are_no_error() -> None:
     of = encoder()
-    assert CpuEncoder(KERNELS, of).run(drawn(of, 0, 5)).shape == (0, 5, 64)
+    assert opened(of).run(drawn(of, 0, 5)).shape == (0, 5, 64)
 
 
 def test_other_arrays_are_refused() -> None:
     of = encoder()
-    kernel = CpuEncoder(KERNELS, of)
+    kernel = opened(of)
     with pytest.raises(ValueError, match=r"embeddings are float64 \[1, 5, 64\]"):
         kernel.run(drawn(of, 1, 5).astype(np.float64))
     with pytest.raises(ValueError, match=r"embeddings are float32 \[1, 5, 30\]"):
@@ -136,11 +155,11 @@ def test_heads_that_do_not_fit_are_named() -> None:
 RUN = """
 import os, sys
 import numpy as np
-from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels
+from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels
 from encoders import random_encoder
 of = random_encoder(layers=2, hidden_size=72, intermediate_size=100, heads=3, rows=30)
 embeddings = np.random.default_rng(1).normal(size=(2, 90, 72)).astype(np.float32)
-kernel = CpuEncoder(encoder_kernels(), of, threads=2)
+kernel = CpuEncoder(PackedEncoder(encoder_kernels(), of), threads=2)
 found = kernel.run(embeddings)
 if sys.argv[1] == "fork":
     child = os.fork()

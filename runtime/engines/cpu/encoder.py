@@ -37,6 +37,9 @@ class Layers(Protocol):
             EngineError: The run failed.
         """
 
+    def clone(self) -> Layers:
+        """The same weights with memory of its own, for another thread."""
+
 
 class OnnxRuntimeEncoder:
     """See `c2t.runtime.engine_protocol.EncoderEngine`.
@@ -116,6 +119,7 @@ class OnnxRuntimeEncoder:
         """The same sessions, which several threads may run, with a buffer of its own."""
         other = copy.copy(self)
         other._embeddings = HostBuffer()
+        other._layers = self._layers.clone() if self._layers else None
         return other
 
     def _run(self, session: Any, name: str, value: Any, output: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels, encoder_problem
+from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels, encoder_problem
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Float32
@@ -32,6 +32,10 @@ class KernelLayers:
 
     def __init__(self, kernel: CpuEncoder) -> None:
         self._kernel = kernel
+
+    def clone(self) -> KernelLayers:
+        """See `Layers.clone`."""
+        return KernelLayers(self._kernel.clone())
 
     def run(self, embeddings: Float32) -> Float32:
         """Run all layers.
@@ -67,7 +71,8 @@ def open_kernel(bundle: Bundle, options: EngineOptions) -> tuple[CpuEncoder | No
             known
         ):
             return None, f"layers without our kernel: {problem}"
-        return CpuEncoder(kernels, known, threads=options.threads, spin=options.spin), ""
+        packed = PackedEncoder(kernels, known, threads=options.threads)
+        return CpuEncoder(packed, threads=options.threads, spin=options.spin), ""
     except MemoryError:
         return None, "layers without our kernel: no memory for its copy of the weights"
     except C2TError as error:

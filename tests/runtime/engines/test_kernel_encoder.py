@@ -59,7 +59,7 @@ def test_an_int8_bundle_has_it_and_says_so(bundle: Bundle) -> None:
 
 
 @needs_kernel
-def test_clones_share_it(bundle: Bundle) -> None:
+def test_clones_share_its_weights(bundle: Bundle) -> None:
     ours, _ = open_encoder(bundle, OPTIONS)
     tokens = gene_tokens(bundle, 2, 30)
     np.testing.assert_array_equal(ours.clone().encode(tokens), ours.encode(tokens))
@@ -116,7 +116,7 @@ def test_it_is_not_used_without_memory(bundle: Bundle, monkeypatch: pytest.Monke
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(kernel_encoder, "CpuEncoder", no_memory)
+    monkeypatch.setattr(kernel_encoder, "PackedEncoder", no_memory)
     said = open_engines(bundle, OPTIONS).settings["encoder"]
     assert said == "layers without our kernel: no memory for its copy of the weights"
 
