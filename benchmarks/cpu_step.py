@@ -44,21 +44,22 @@ SHAPES = {"1": (1, 1), "4": (4, 1), "8": (8, 1), "16": (16, 1), "32": (32, 1)}
 SHAPES |= {"8 x 1": (1, CELLS), "8 x 4": (4, CELLS), "8 x 16": (16, CELLS)}
 SHAPES |= {"prompt": (CONTEXT, 1)}  # from the first cache position on
 SCALE = 0.05  # of every input: rows after a norm are about one
+EMBEDDING = 0.02  # standard deviation of an embedding, as models begin with
 
 
 def main() -> None:
     """Check, then time in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path, help="the folder of a preset's float32 decoder.onnx")
+    parser.add_argument("bundle", type=Path, help="its folder; float32 unless --as-it-is")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--float32", action="store_true", help="its own weights, not INT8")
+    parser.add_argument("--as-it-is", action="store_true", help="run its own weights")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     document = record("cpu_step", threads=options.threads, seed=SEED)
     with TemporaryDirectory(dir=options.bundle.parent) as folder:
         path = options.bundle / "decoder.onnx"
-        if not options.float32:
+        if not options.as_it_is:
             path = write_int8(path, Path(folder) / "decoder.onnx")
         document |= measure(path, options)
     steps, floor = document["step"], document["share_of_floor"]["kernel"]
@@ -101,9 +102,8 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Open both, compare and time them."""
     engine = EngineOptions(threads=options.threads, prepack=True)
     sizes = manifest_entry(recognise_decoder(path))
-    # Rows about as large as those that the scales are for.
     draw = np.random.default_rng(SEED)
-    table = draw.normal(size=(64, sizes.hidden_size)).astype(np.float32)
+    table = draw.normal(0, EMBEDDING, (64, sizes.hidden_size)).astype(np.float32)
     resident, since = status_bytes("VmRSS"), time.perf_counter()
     kernel, said = open_decoder(path, sizes, table, engine)
     opening = {"seconds": time.perf_counter() - since, "resident_bytes": -resident}
@@ -117,8 +117,10 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     for name, decoder in (("kernel", kernel), ("ONNX Runtime", library)):
         draw = np.random.default_rng(SEED)  # the same rows for both
         cache = decoder.new_cache(CELLS, CONTEXT + 32)
+        cache.make_room(cache.capacity)
         for shape, (tokens, cells) in SHAPES.items():
-            rows = draw.normal(size=(cells, tokens, sizes.hidden_size)).astype(np.float32)
+            rows = draw.normal(0, EMBEDDING, (cells, tokens, sizes.hidden_size))
+            rows = rows.astype(np.float32)
             runs[f"{name}, {shape}"] = partial(run, decoder, cache, rows)
     difference = {}
     for shape in SHAPES:

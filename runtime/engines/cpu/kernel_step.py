@@ -35,9 +35,10 @@ from c2t.runtime.system.errors import BundleError, EngineError
 
 # Norm of a token's difference from ONNX Runtime's logits, as a share of their norm: of the median
 # token, and of the worst. float32 sums in another order gave 1e-6. In int8 such a difference can
-# move an activation by a whole step, which then spreads: most tokens do not differ by a bit, some
-# by several percent. A kernel that is wrong differs far more.
-FLOAT_TOLERANCES, INT8_TOLERANCES = (1e-4, 1e-4), (0.1, 0.5)
+# move an activation by a whole step, which then spreads, to later tokens too: most tokens do not
+# differ by a bit, some by several percent, those of random weights by 11. A kernel that is wrong
+# differs far more.
+FLOAT_TOLERANCES, INT8_TOLERANCES = (1e-4, 1e-4), (0.2, 0.5)
 CHECKED_TOKENS = (1, 5, 33)  # of steps one behind the other, which ONNX Runtime runs as one
 
 
