@@ -215,6 +215,7 @@ def test_the_demonstration_describes_cells_it_never_saw(shown: tuple[Path, str])
     assert {record["cell_type"] for record in records} <= set(trained_names())
     assert all(record["cell_type_ontology_term_id"].startswith("CL:") for record in records)
     assert f"c2t info {folder / 'bundle'}" in text
+    assert open_bundle(folder / "bundle").manifest.name == "c2t-demo-cell2sentence"
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ class AnswerResult(msgspec.Struct):
 
     Args:
         name: The cell's; "together" for all of them.
+        cells: How many cells the prompt was made of; 0 where there was none.
         text: What the model wrote; null with an error.
         answer: What stands in <answer>…</answer> of it; null where nothing does.
         confidence: Mean probability of the text's tokens, 0 to 1.
@@ -59,6 +60,7 @@ class AnswerResult(msgspec.Struct):
     """
 
     name: str
+    cells: int
     text: str | None
     answer: str | None
     confidence: float | None
@@ -210,6 +212,7 @@ def _result(answer: Answer) -> AnswerResult:
     confidence = answer.confidence
     return AnswerResult(
         name=answer.name,
+        cells=answer.cells,
         text=answer.text,
         answer=answer.answer,
         confidence=None if confidence is None else round(confidence, DIGITS),

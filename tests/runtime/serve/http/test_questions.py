@@ -74,6 +74,7 @@ def test_all_cells_together(service: Service, model: c2t.Model) -> None:
 def test_cells_that_are_not_in_the_mean_are_named(service: Service) -> None:
     (one, two) = cells(2)
     answer = post(service, cells=[one, {**two, "counts": {}}], question=QUESTION, together=True)
+    assert [found["cells"] for found in answer.json()["answers"]] == [1]
     assert answer.json()["warnings"][-1] == (
         "1 of 2 cells are not in the group's mean: cell c1: cell is empty"
     )
