@@ -95,6 +95,6 @@ def keeping(
         except SystemExit as end:
             raise DescribeEnded(end.code, journal.done, len(rows)) from end
         finally:
-            if journal.done == 0:
+            if journal.done == 0 < len(rows):
                 journal.remove()
         journal.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,14 @@ from tiny_data import BUNDLES
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.cells import reader as reader_module
+from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.reader import open_cells
+from c2t.runtime.describe.explainer import Explainer
+from c2t.runtime.explain.evidence import CellEvidence
 from c2t.runtime.explain.options import ExplainOptions
 from c2t.runtime.output.evidence.explain_file import ExplainFileOptions, explain_file
+from c2t.runtime.output.write import DescribeInterrupted
 from c2t.runtime.system.errors import BundleError, OutputError
 
 pytestmark = needs_anndata
@@ -70,6 +74,52 @@ def test_what_changes_meanwhile_is_refused(
     with pytest.raises(error, match=r"changed (since|while)"):
         explain_file(bundle, options, pass_on=lambda one: None, report=report, progress=False)
     assert output is None or not output.exists()
+    # Nobody knows which of the cells are right: none is kept for the next run.
+    assert output is None or not (tmp_path / ".out.csv.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+@pytest.mark.parametrize("group_by", [None, "cluster"])
+def test_an_interrupted_run_goes_on(
+    bundle: Bundle,
+    options: ExplainFileOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group_by: str | None,
+    name: str,
+) -> None:
+    explain = Explainer.explain
+    told: list[str] = []
+
+    def run(output: str) -> bytes:
+        told.clear()
+        mine = replace(options, output=tmp_path / output, group_by=group_by)
+        explain_file(bundle, mine, pass_on=print, report=told.append, progress=False)
+        return (tmp_path / output).read_bytes()
+
+    whole = run(f"whole-{name}")
+    monkeypatch.setattr(Explainer, "explain", _stopping(explain, after=3))
+    with pytest.raises(DescribeInterrupted) as caught:
+        run(name)
+    assert (caught.value.done, caught.value.total) == (3, 8)
+    left = sorted(path.name for path in tmp_path.glob(f"*{name}*"))
+    assert left == [f".{name}.partial", f"whole-{name}"]
+    monkeypatch.setattr(Explainer, "explain", _stopping(explain, after=5))  # that is all it needs
+    assert run(name) == whole
+    assert "going on after 3 of 8 cells that an earlier run explained" in told
+    assert not (tmp_path / f".{name}.partial").exists()
+
+
+def _stopping(explain: Callable[..., Iterator[CellEvidence]], *, after: int) -> object:
+    """`Explainer.explain`, interrupted when more than so many cells are asked for."""
+
+    def stopping(self: Explainer, chunks: Iterable[EncodedCells]) -> Iterator[CellEvidence]:
+        for number, one in enumerate(explain(self, chunks)):
+            if number == after:
+                raise KeyboardInterrupt
+            yield one
+
+    return stopping
 
 
 def test_groups_open_the_file_once(
