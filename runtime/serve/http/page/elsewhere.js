@@ -18,8 +18,8 @@ const ELSEWHERE = {
 
 // What can be tried here: most cells of a request, what is asked for, and what the answer becomes.
 const HERE = {
-  search: { most: 256, words: "What to look for, a text a line", button: "Search", body: (text) => ({ texts: linesOf(text) }), shown: foundIn },
-  ask: { most: 64, words: "Question about each cell", button: "Ask", body: (question) => ({ question }), shown: answersIn },
+  search: { most: 256, words: "What to look for, a text a line", button: "Search", body: (text) => ({ texts: linesOf(text) }), shown: foundCells },
+  ask: { most: 64, words: "Question about each cell", button: "Ask", body: (question) => ({ question }), shown: answersShown },
 };
 
 /** Say, in the place of the form, which doors do what a model that describes no cells can do. */
@@ -89,7 +89,7 @@ function linesOf(text) {
 }
 
 /** The best cells of each text. */
-function foundIn({ cells: all }, { texts }) {
+function foundCells({ cells: all }, { texts }) {
   const good = all.filter(({ error }) => error === null);
   return [
     ...texts.flatMap((text, k) => [
@@ -102,7 +102,7 @@ function foundIn({ cells: all }, { texts }) {
 }
 
 /** The answers about each cell. */
-function answersIn({ answers }) {
+function answersShown({ answers }) {
   return [
     ...answers.filter(({ error }) => error === null).map(({ name, text, confidence, whole }) =>
       make("figure", { class: "quoted" }, make("figcaption", {}, `${name} · confidence ${percent(confidence)}${whole ? "" : " · cut at the longest length"}`), make("p", { class: "written" }, text))),

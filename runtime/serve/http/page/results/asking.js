@@ -23,13 +23,13 @@ export function askAbout({ job, data, record, row, signal }) {
 /** A question in the reader's words. */
 function questionOf(post) {
   const area = make("textarea", { rows: 2, "aria-label": "Question about this cell", placeholder: "What state is this cell in?" });
-  const { box, button } = question("Ask about this cell", async () => answerIn(await post("ask", { question: area.value.trim() })));
+  const { box, button } = question("Ask about this cell", async () => answerShown(await post("ask", { question: area.value.trim() })));
   area.addEventListener("input", () => (button.hidden = false));
   return [area, button, box];
 }
 
 /** What the model answers. */
-function answerIn({ answers: [found], warnings }) {
+function answerShown({ answers: [found], warnings }) {
   if (found.error !== null) return [make("p", { class: "quiet" }, found.error)];
   return [
     make("p", { class: "written" }, found.text),
