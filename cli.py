@@ -221,6 +221,8 @@ def help(
         raise UsageError(problem, hint=hint)
     if asked:
         say("no page has this name (`c2t COMMAND --help` is about commands); these say it:")
+    else:
+        say("`c2t help PAGE` shows one of these, `c2t help WORDS` finds where words stand:")
     width = max(map(len, titles))
     print("\n".join(f"{name:<{width}}  {title.replace('`', '')}" for name, title in rows))
 
