@@ -45,9 +45,11 @@ bool read_name(Text& text, const char*& name, size_t& bytes) {
     return text.take('"') && bytes >= 1 && bytes <= C2T_NAME_BYTES;
 }
 
-// Another way to the nearest double, for numbers that two exact doubles do not make.
+// Another way to the nearest double, for numbers that two exact doubles do not make. libc++, which is in wheels, has it
+// since version 20, but does not say so by the macro: it lacks other types.
 bool read_slowly(const char* begin, const char* end, double& value) {
-#if defined(__cpp_lib_to_chars) && __cpp_lib_to_chars >= 201611L
+#if (defined(__cpp_lib_to_chars) && __cpp_lib_to_chars >= 201611L) || \
+    (defined(_LIBCPP_VERSION) && _LIBCPP_VERSION >= 200000)
     const auto [stop, error] = std::from_chars(begin, end, value);
     return error == std::errc() && stop == end;
 #else
