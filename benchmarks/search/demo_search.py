@@ -6,9 +6,11 @@ python benchmarks/search/demo_search.py DEMO/bundle CELLS... --gene-table GENES.
 - The phrases are those of `examples/demo_search/queries.json`. "test" was written down before
   anything was trained, and searched for after it; "choice" was watched in training.
 - Controls: the same cells, the counts of each permuted over the genes of its file (what a phrase
-  still finds, it finds by the panel and the depth of a file: origins); and what each phrase found,
-  judged as if another had been searched for, the mean of all others.
-- Chance: as many cells drawn blindly, by the hypergeometric distribution.
+  still finds, it finds by the panel and the depth of a file: origins, and types that are frequent
+  there); and what each phrase found, judged as if another had been searched for, the mean of all
+  others.
+- Chance: as many cells drawn blindly, by the hypergeometric distribution; and each cell drawn from
+  the file of the one that was found.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from c2t.examples.demo.captions import Donor, read_caption_table
 from c2t.examples.demo.cells import LabelledSet, read_gene_symbols, read_labelled_sets
-from c2t.examples.demo_search.searching import judge, summary
+from c2t.examples.demo_search.searching import judge, majority_within_sets, summary
 from c2t.examples.demo_search.texts import Query, read_queries
 from c2t.runtime.bench.record import finish, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
@@ -58,18 +60,23 @@ def main() -> None:
     types = [t for s in sets for t in np.array(s.cell_types)[s.held_out].tolist()]
     donors = [d for s in sets for d, kept in zip(s.donors, s.held_out, strict=True) if kept]
     document["cells"] = {s.name: int(s.held_out.sum()) for s in sets}
+    of_sets = np.array([s.name for s in sets for _ in range(int(s.held_out.sum()))])
     names = [_shown(cell_type, donor) for cell_type, donor in zip(types, donors, strict=True)]
     for name, permuted in (("held_out", False), ("genes_permuted", True)):
         rng = np.random.default_rng(SEED) if permuted else None
         scores = np.concatenate([_scores(bundle, searcher, s, len(words), rng) for s in sets])
         column = 0
         for part in PARTS:
-            found = []
+            found, within = [], []
             for query in queries[part]:
                 right = query.right(types, donors)
                 found.append(judge(query, scores[:, column], right, names))
+                within.append(majority_within_sets(scores[:, column], right, of_sets))
                 column += 1
-            document[f"{part}, {name}"] = summary(found)
+            document[f"{part}, {name}"] = entry = summary(found)
+            entry["majority_by_chance_in_the_files_found"] = round(float(np.mean(within)), 4)
+            for of_query, chance in zip(entry["by_query"], within, strict=True):
+                of_query["majority_by_chance_in_the_files_found"] = round(chance, 4)
             if not permuted:
                 own = scores[:, column - len(queries[part]) : column]
                 rights = [query.right(types, donors) for query in queries[part]]

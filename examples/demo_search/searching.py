@@ -80,6 +80,27 @@ def judge(
     )
 
 
+def majority_within_sets(
+    scores: NDArray[np.floating[Any]], right: NDArray[np.bool_], sets: NDArray[np.str_]
+) -> float:
+    """Chance that most of the best cells are right, had each been drawn blindly from its data set.
+
+    What a query finds by the data set alone, whose genes and depth anything can tell, is this.
+
+    Args:
+        scores: [N] of the cells.
+        right: [N] whether each is right.
+        sets: [N] names of their data sets.
+    """
+    looked_at = min(LOOKED_AT, int(right.sum()))
+    best = np.argsort(-scores, kind="stable")[:looked_at]
+    chances = np.ones(1)  # of 0, 1, 2, ... right ones
+    for name in sets[best]:
+        share = right[sets == name].mean()
+        chances = np.convolve(chances, (1 - share, share))
+    return float(chances[looked_at // 2 + 1 :].sum())
+
+
 def summary(found: Sequence[Found]) -> dict[str, Any]:
     """Shares of the queries, and what chance gives."""
     return {

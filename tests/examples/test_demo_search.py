@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from c2t.examples.demo.captions import Donor, read_caption_table
 from c2t.examples.demo_search import assembling, search_pbmc
-from c2t.examples.demo_search.searching import judge
+from c2t.examples.demo_search.searching import judge, majority_within_sets
 from c2t.examples.demo_search.texts import (
     Query,
     TrainingText,
@@ -83,6 +83,15 @@ def test_half_of_the_cells_are_no_majority() -> None:
     names = ["B cell", "platelet"] * 10
     found = judge(query, -np.arange(20.0), query.right(names, [BLOOD] * 20), names)
     assert (found.right_of_these, found.majority, found.any) == (5, False, True)
+
+
+def test_chance_within_data_sets() -> None:
+    right = np.array([True] * 10 + [False] * 20 + [True] * 5 + [False] * 5)
+    sets = np.array(["pure"] * 10 + ["none"] * 20 + ["half"] * 10)
+    for name, expected in (("pure", 1.0), ("none", 0.0), ("half", 386 / 1024)):
+        # All of the ten best are of this set: whether they are right counts for nothing.
+        scores = (sets == name) + np.linspace(0, 0.5, 40)
+        assert majority_within_sets(scores, right, sets) == pytest.approx(expected)
 
 
 def test_the_committed_weights_are_small_and_whole() -> None:
