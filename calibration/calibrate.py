@@ -25,6 +25,7 @@ from c2t.calibration.evaluate.unsure_fit import (
     judged_cells,
     rule_sentence,
 )
+from c2t.calibration.evaluate.vector_gate import VectorGate
 from c2t.calibration.quantise.calibration_plan import CalibrationPlan, make_plan
 from c2t.calibration.quantise.float_prefix import prefix_report
 from c2t.calibration.quantise.integer_kernels import profile_kernels
@@ -43,6 +44,8 @@ from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, UnsureRule
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.unsure import text_settings
+from c2t.runtime.describe.verify_vectors import golden_vectors_of
+from c2t.runtime.joint.golden import GOLDEN_VECTORS, GoldenVectors, read_golden_vectors
 from c2t.runtime.system.checked_read import json_bytes
 from c2t.runtime.system.errors import C2TError, CalibrationError
 from c2t.runtime.system.files import atomic_folder
@@ -100,7 +103,7 @@ class _Calibration:
     def run(self) -> CalibrationReport:
         """All stages: cells, calibration, sensitivity, gate; then the files that report them."""
         options, clock, since = self.options, StageClock(), time.perf_counter()
-        golden = self.source.golden  # a damaged one is refused now, not at the end
+        golden = _golden(self.source)  # a damaged one is refused now, not at the end
         chosen = choose_cells(self.source, options, report=self.report)
         since = clock.add("cells", since)
         plan = self._plan(chosen)
@@ -109,7 +112,7 @@ class _Calibration:
         since = clock.add("sensitivity", since)
         trials = Trials(
             self.source,
-            QualityGate(self.source, chosen.gate, truth=chosen.truth, tolerance=options.tolerance),
+            self._gate(chosen),
             plan.recipes,
             ranked,
             folder=self.folder,
@@ -125,8 +128,7 @@ class _Calibration:
             for warning in result.evaluation.warnings:
                 self.report(f"warning: {warning}")
         unsure = self._fit_unsure(bundle, chosen, result)
-        kept = _write_golden(bundle, golden, threads=options.threads)
-        self.report(f"{kept} of {len(golden.cells)} golden cells keep their text")
+        self.report(_write_golden(bundle, golden, threads=options.threads))
         # Then two runs write the same bytes, as exports do.
         repeatable = "SOURCE_DATE_EPOCH" in os.environ
         done = CalibrationReport(
@@ -151,6 +153,7 @@ class _Calibration:
             examples=result.examples,
             unsure=unsure,
             float_prefix=prefix_report(plan.prefix),
+            vectors=result.vectors,
             kernels=_kernels(bundle, trials, left_out, chosen.cells[0]),
             bytes=bytes_of(bundle),
             source_bytes=bytes_of(self.source),
@@ -162,6 +165,16 @@ class _Calibration:
         complete_manifest(bundle)
         return done
 
+    def _gate(self, chosen: ChosenCells) -> QualityGate | VectorGate:
+        options = self.options
+        if not self.source.manifest.has_decoder:
+            return VectorGate(
+                self.source, chosen.gate, tolerance=options.tolerance, threads=options.threads
+            )
+        return QualityGate(
+            self.source, chosen.gate, truth=chosen.truth, tolerance=options.tolerance
+        )
+
     def _fit_unsure(
         self, bundle: Bundle, chosen: ChosenCells, result: GateResult
     ) -> UnsureRule | None:
@@ -170,6 +183,8 @@ class _Calibration:
         The float32 bundle's rule is not copied: to quantise changes how sure a model is. Where no
         rule can be fitted or written, the bundle states none, and that is said.
         """
+        if not self.source.manifest.has_decoder:
+            return None  # it writes no texts, and has no threshold for them
         options, records = self.options, judged_cells(result.records)
         if options.unsure_target is None or not records:
             self._report_unstated("there are no labels" if not records else "")
@@ -212,6 +227,8 @@ class _Calibration:
         if options.precision.is_weight_only:
             self.report("looking at the weights")
             return plan_weights(self.source, options.precision)
+        if self.source.manifest.joint_space is not None:
+            self.report("the text tower stays float32: it reads each text of a search once")
         self.report("collecting ranges of activations")
         plan = make_plan(
             TappedSystem(self.source, threads=options.threads),
@@ -248,23 +265,35 @@ class _Calibration:
         )
 
 
-def _write_golden(bundle: Bundle, golden: GoldenCells, *, threads: int | None) -> int:
+def _golden(source: Bundle) -> GoldenCells | GoldenVectors:
+    """What a bundle expects of itself."""
+    return source.golden if source.manifest.has_decoder else read_golden_vectors(source)
+
+
+def _write_golden(
+    bundle: Bundle, golden: GoldenCells | GoldenVectors, *, threads: int | None
+) -> str:
     """Describe the golden cells with a quantised bundle, and write its texts as the expected ones.
 
     `c2t verify` asks whether a bundle works on another machine as it did where it was made. The
-    texts of a quantised bundle may differ from PyTorch's, so its own texts are expected.
+    texts of a quantised bundle may differ from PyTorch's, so its own texts are expected; and its
+    own vectors where it writes none.
 
     Args:
         bundle: The quantised bundle.
-        golden: The float32 bundle's golden cells.
+        golden: What the float32 bundle expects.
         threads: Threads of the engines; None: all cores.
 
     Returns:
-        How many texts are the same.
+        How many are the same, in words.
 
     Raises:
         CalibrationError: A golden cell cannot be described any more.
     """
+    if isinstance(golden, GoldenVectors):
+        own = golden_vectors_of(bundle, golden)
+        (bundle.path / GOLDEN_VECTORS).write_bytes(json_bytes(own))
+        return f"{len(own.cells)} golden cells have vectors of this bundle's own"
     chunk = EncodedCells.of_tokens([cell.gene_tokens for cell in golden.cells])
     describer = Describer(bundle, DescribeOptions(threads=threads, engine="cpu"))
     cells = []
@@ -276,7 +305,8 @@ def _write_golden(bundle: Bundle, golden: GoldenCells, *, threads: int | None) -
             cells.append(replace(cell, token_ids=description.tokens, text=description.text))
             advance(1)
     (bundle.path / GOLDEN_NAME).write_bytes(json_bytes(GoldenCells(cells=tuple(cells))))
-    return sum(a.token_ids == b.token_ids for a, b in zip(golden.cells, cells, strict=True))
+    kept = sum(a.token_ids == b.token_ids for a, b in zip(golden.cells, cells, strict=True))
+    return f"{kept} of {len(golden.cells)} golden cells keep their text"
 
 
 def _kernels(

@@ -12,7 +12,7 @@ from c2t.calibration.evaluate.truth import read_truth
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GENES_NAME
 from c2t.runtime.bundle.precision import QUANTISED, Precision
-from c2t.runtime.bundle.tasks import DESCRIBE
+from c2t.runtime.bundle.tasks import DESCRIBE, SEARCH
 from c2t.runtime.cells.reader import CellCounts
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.labels.label_map import read_label_map
@@ -65,11 +65,8 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     """
     check_options(options)
     _check_output(source.path, options)
-    if not source.manifest.has_decoder:
-        problem = f"{source.path} writes no texts, by which an INT8 bundle is judged: it has "
-        problem += f"encoders alone ({source.manifest.family})"
-        raise CalibrationError(problem, hint="use it in float32: no gate for vectors is known")
-    source.manifest.need_task(DESCRIBE)  # an answer needs a question
+    # Without a decoder, vectors are judged; an answer needs a question.
+    source.manifest.need_task(DESCRIBE if source.manifest.has_decoder else SEARCH)
     if source.manifest.precision != Precision.fp32:
         problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
         raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")
@@ -81,7 +78,7 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     with CellCounts(options.cells, options.reading, genes) as cells:
         check_cell_count(cells.n_cells)
         column = label_column(cells, options)
-    if column is not None:
+    if column is not None and source.manifest.has_decoder:
         read_truth(judging_options(options, column))
 
 

@@ -78,12 +78,13 @@ def choose_cells(
         chunks = _read(bundle, options, reader, selection.calibration, least=FEWEST_CELLS)
         _read(bundle, options, reader, selection.gate, least=1)
         names = reader.cell_ids
-    truth = None if column is None else read_truth(gate)
+    # Vectors are compared with vectors, whatever the labels are.
+    truth = None if column is None or not bundle.manifest.has_decoder else read_truth(gate)
     report(f"calibrating on {len(selection.calibration):,} cells: {selection.method}")
     if selection.reduced is not None:
         report(f"warning: {selection.reduced}")
     return ChosenCells(
-        cells=_described(bundle, options, chunks),
+        cells=(_described if bundle.manifest.has_decoder else _read_only)(bundle, options, chunks),
         names=tuple(names[i] for i in selection.calibration),
         gate=gate,
         gate_names=tuple(names[i] for i in selection.gate),
@@ -174,6 +175,18 @@ def _described(
                     cells.append(CalibrationCell(gene_tokens=tokens, text_tokens=text))
     _check_usable(errors, FEWEST_CELLS)
     return cells
+
+
+def _read_only(
+    _: Bundle, __: CalibrateOptions, chunks: Sequence[EncodedCells]
+) -> list[CalibrationCell]:
+    """Cells without texts, which a bundle without a decoder does not write."""
+    return [
+        CalibrationCell(gene_tokens=tokens, text_tokens=())
+        for chunk in chunks
+        for tokens, error in zip(chunk.tokens, chunk.errors, strict=True)
+        if error is None
+    ]
 
 
 def _embed(

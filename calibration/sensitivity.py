@@ -55,6 +55,8 @@ def linears_to_measure(bundle: Bundle, asked: int | None) -> int | None:
         bundle: The float32 bundle.
         asked: The user's choice; None: all of a small model, the noisiest of a large one.
     """
+    if not bundle.manifest.has_decoder:
+        return 0  # there is no next token whose distribution could diverge
     if asked is not None:
         return asked
     return None if bundle.file("decoder.onnx.data").stat().st_size < SMALL_BYTES else NOISIEST

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from c2t.calibration.evaluate.quality_gate import GateResult, QualityGate
+from c2t.calibration.evaluate.vector_gate import VectorGate
 from c2t.calibration.quantise.float_prefix import FloatPrefix
 from c2t.calibration.quantise.quantised_bundle import write_quantised_bundle
 from c2t.calibration.quantise.recipe import GraphRecipe
@@ -42,7 +43,7 @@ class Trials:
     def __init__(
         self,
         source: Bundle,
-        gate: QualityGate,
+        gate: QualityGate | VectorGate,
         recipes: Mapping[str, GraphRecipe],
         ranked: Sequence[Sensitivity],
         *,
@@ -67,7 +68,7 @@ class Trials:
         """Find how many linears to leave out; as few as pass the gate.
 
         Args:
-            force: If no bundle passes, take the one with the highest agreement.
+            force: If no bundle passes, take the one with the highest agreement or cosine.
 
         Raises:
             CalibrationError: No bundle passes.
@@ -75,7 +76,7 @@ class Trials:
         left_out = fewest(int(MOST_LEFT_OUT * len(self._ranked)), self._passes)
         if left_out is not None:
             return left_out
-        best = max(self.attempts, key=lambda attempt: attempt.token_agreement or 0.0).left_out
+        best = max(self.attempts, key=lambda a: a.token_agreement or a.cosine or 0.0).left_out
         if not force:
             failures = "; ".join(self._results[best].failures)
             problem = f"the bundle does not pass the gate: {failures}"
@@ -154,7 +155,8 @@ def fewest(most: int, passes: Callable[[int], bool]) -> int | None:
 
 
 def _attempt(left_out: int, result: GateResult) -> Attempt:
-    evaluation, agreement = result.evaluation, result.comparison.token_agreement
+    evaluation, comparison, vectors = result.evaluation, result.comparison, result.vectors
+    agreement = None if comparison is None else comparison.token_agreement
     accuracy = None
     if evaluation is not None:
         accuracy = evaluation.judged.fields["cell_type"].accuracy.value
@@ -163,4 +165,5 @@ def _attempt(left_out: int, result: GateResult) -> Attempt:
         token_agreement=None if agreement is None else agreement.value,
         accuracy=accuracy,
         failures=result.failures,
+        cosine=None if vectors is None else vectors.cosine.value,
     )

@@ -107,6 +107,9 @@ def calibrate(
     it falls too far behind the float32 bundle, sensitive parts stay float32; when that does not
     help, nothing is written.
 
+    A bundle that writes no texts (CellWhisperer's joint space) is judged by the vectors of cells,
+    and by which of its golden texts fits each best: --least-agreement is then of these.
+
     Where the held-out cells have labels, the bundle states how likely its cell types are right,
     and below what they are unsure: see `c2t describe --unsure-below`. A float32 bundle's own
     threshold is not taken over, for to quantise changes how sure a model is.

@@ -18,6 +18,7 @@ from c2t.calibration.evaluate.truth import Truth
 from c2t.calibration.metrics.bootstrap import Bootstrap
 from c2t.calibration.results.evaluation import CellRecord, Comparison, Evaluation
 from c2t.calibration.results.gate import Tolerance, agreement_failures, gate_failures
+from c2t.calibration.results.vectors import VectorComparison
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.reader import open_cells
 from c2t.runtime.describe.describer import Describer
@@ -29,17 +30,19 @@ class GateResult:
 
     Args:
         failures: Figures that miss the tolerance, a sentence each; empty: passed.
-        comparison: Texts and tokens of the two bundles.
+        comparison: Texts and tokens of the two bundles; None where they write none.
         evaluation: All figures; None without labels.
         examples: Some cells with both texts.
         records: All cells; empty without labels.
+        vectors: Vectors of the two bundles, where they write no texts.
     """
 
     failures: tuple[str, ...]
-    comparison: Comparison
+    comparison: Comparison | None
     evaluation: Evaluation | None
     examples: tuple[CellRecord, ...]
     records: tuple[CellRecord, ...] = ()
+    vectors: VectorComparison | None = None
 
 
 class QualityGate:

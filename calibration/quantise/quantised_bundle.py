@@ -67,7 +67,6 @@ def write_quantised_bundle(
             if is_decoder and prefix is not None:
                 stored = prefix.under(graph, recipe).keys_values
                 (folder / PREFIX_NAME).write_bytes(stored.astype("<f4").tobytes())
-    assert table is not None
     if source.manifest.has_encoder:
         write_gene_tables(source.gene_embedding_tables, folder / GENE_TABLES)
     written = {GENE_TABLES, *graphs, *(f"{name}.data" for name in graphs)}
@@ -75,10 +74,11 @@ def write_quantised_bundle(
         shutil.copyfile(source.file(name), folder / name)
     manifest = source.manifest.replace(
         precision=precision,
-        decoder=_decoder(source.manifest.decoder, table),
         files={},
         stored_prefix=() if prefix is None else prefix.token_ids,
     )
+    if table is not None:
+        manifest = manifest.replace(decoder=_decoder(source.manifest.decoder, table))
     write_manifest(folder, manifest.replace(files=_unhashed(folder)))
     return open_bundle(folder, verify=False)
 

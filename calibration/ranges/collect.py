@@ -20,7 +20,7 @@ from c2t.calibration.ranges.system_inputs import (
 )
 from c2t.calibration.ranges.tapped_graph import Tap, TappedGraph
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.manifest import DECODER_GRAPH, ENCODER_GRAPHS
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, ENCODER_GRAPHS, TEXT_GRAPH
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.system.progress import progress_bar
 
@@ -55,8 +55,9 @@ class TappedSystem:
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         self._bundle = bundle
-        self._prompts = bundle_prompts(bundle)
-        names = bundle.manifest.graphs
+        self._prompts = bundle_prompts(bundle) if bundle.manifest.has_decoder else None
+        # A text tower reads no cells: it runs once a text, in float32.
+        names = [name for name in bundle.manifest.graphs if name != TEXT_GRAPH]
         self.graphs = {name: StoredGraph(bundle.file(name)) for name in names}
         self._tapped = {
             name: TappedGraph(graph, threads=threads) for name, graph in self.graphs.items()
@@ -64,7 +65,7 @@ class TappedSystem:
 
     def run_prefix(self, cells: Sequence[CalibrationCell]) -> PrefixRun | None:
         """Run what the prompts of these cells all begin with; None where that is nothing."""
-        beginning = shared_beginning(self._prompts, cells)
+        beginning = () if self._prompts is None else shared_beginning(self._prompts, cells)
         if not beginning:
             return None
         names = [f"present_{name}" for name in self._bundle.manifest.decoder.cache_names]
@@ -90,6 +91,9 @@ class TappedSystem:
 
     def _run(self, cell: CalibrationCell, number: int, prefix: list[Float32] | None) -> Taps:
         taps: Taps = {}
+        if self._prompts is None:
+            self._encode(cell, number, taps)
+            return taps
         if self._bundle.manifest.has_encoder:
             prompt = self._prompts.of_vectors(self._encode(cell, number, taps))
         else:

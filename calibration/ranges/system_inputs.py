@@ -94,18 +94,22 @@ def decoder_inputs(
 
 def example_inputs(bundle: Bundle, cell: CalibrationCell) -> dict[str, Inputs]:
     """Inputs of each graph for a cell, by its file; cell vectors and hidden states are zeros."""
-    sizes, prompts = bundle.manifest, bundle_prompts(bundle)
-    if not sizes.has_encoder:
-        prompt = prompts.of_tokens(cell.gene_tokens)
-        return {DECODER_GRAPH: decoder_inputs(bundle, prompt, cell.text_tokens)}
-    prompt = prompts.of_vectors(np.zeros((8, sizes.decoder.hidden_size), np.float32))
-    hidden = np.zeros((1, 8, sizes.gene_input.hidden_size), np.float32)
-    encoder, projector = ENCODER_GRAPHS
-    return {
-        encoder: encoder_inputs(bundle, cell.gene_tokens),
-        projector: {"hidden": hidden},
-        DECODER_GRAPH: decoder_inputs(bundle, prompt, cell.text_tokens),
-    }
+    sizes, inputs = bundle.manifest, dict[str, Inputs]()
+    if sizes.has_encoder:
+        encoder, projector = ENCODER_GRAPHS
+        inputs[encoder] = encoder_inputs(bundle, cell.gene_tokens)
+        hidden = np.zeros((1, 8, sizes.gene_input.hidden_size), np.float32)
+        inputs[projector] = {"hidden": hidden}
+    if sizes.has_decoder:
+        prompts = bundle_prompts(bundle)
+        vectors = np.zeros((8, sizes.decoder.hidden_size), np.float32)
+        prompt = (
+            prompts.of_vectors(vectors)
+            if sizes.has_encoder
+            else prompts.of_tokens(cell.gene_tokens)
+        )
+        inputs[DECODER_GRAPH] = decoder_inputs(bundle, prompt, cell.text_tokens)
+    return inputs
 
 
 def _inputs(

@@ -16,6 +16,7 @@ from c2t.calibration.results.calibration import (
     CalibrationReport,
     KernelReport,
 )
+from c2t.calibration.results.vectors import FOUND, LEAST_COSINE
 from c2t.runtime.system.checked_read import json_bytes
 
 PAGE_NAME = "calibration.html"
@@ -46,7 +47,7 @@ def calibration_page(name: str, report: CalibrationReport) -> str:
         attempts=_attempts(report.attempts),
         # By their labels, where there are any; else by their texts alone.
         judged=None if evaluation is None else evaluation_part(evaluation),
-        comparison=comparison_part(report.comparison),
+        comparison=None if report.comparison is None else comparison_part(report.comparison),
         examples=[example(record) for record in report.examples],
         sensitivity=sensitivity_chart(report.sensitivity),
         divergences=[
@@ -62,6 +63,8 @@ def calibration_page(name: str, report: CalibrationReport) -> str:
 
 def _gate(report: CalibrationReport) -> Rows:
     comparison, limits = report.comparison, report.tolerance
+    if comparison is None:
+        return _vectors(report)
     rows = [
         ("held-out cells", f"{comparison.cells:,}"),
         ("same text", percent(comparison.identical_texts)),
@@ -74,12 +77,30 @@ def _gate(report: CalibrationReport) -> Rows:
     return rows
 
 
+def _vectors(report: CalibrationReport) -> Rows:
+    """Of a bundle that writes no text."""
+    found = report.vectors
+    assert found is not None
+    least = f"; at least {100 * report.tolerance.agreement:.1f} % asked for"
+    return [
+        ("held-out cells", f"{found.cells:,}"),
+        ("cosine of a cell's vectors, mean", f"{found.cosine.value:.5f}; {LEAST_COSINE} asked for"),
+        ("the smallest", f"{found.least_cosine:.5f}"),
+        ("golden texts", f"{found.texts:,}"),
+        ("same best text", percent(found.same_best_text) + least),
+        ("difference of a score, mean", f"{found.score_difference:.3g}"),
+        (f"same among the {FOUND} best of a text", f"{100 * found.same_found:.1f} %"),
+    ]
+
+
 def _attempts(attempts: Sequence[Attempt]) -> Rows:
     rows = []
     for attempt in attempts:
         figures = []
         if attempt.token_agreement is not None:
             figures.append(f"agreement {100 * attempt.token_agreement:.2f} %")
+        if attempt.cosine is not None:
+            figures.append(f"cosine {attempt.cosine:.5f}")
         if attempt.accuracy is not None:
             figures.append(f"accuracy {100 * attempt.accuracy:.2f} %")
         figures.append("; ".join(attempt.failures) or "passed")

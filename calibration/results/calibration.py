@@ -11,6 +11,7 @@ import msgspec
 
 from c2t.calibration.results.evaluation import CellRecord, Comparison, Evaluation
 from c2t.calibration.results.gate import Tolerance
+from c2t.calibration.results.vectors import VectorComparison
 from c2t.runtime.bundle.unsure_rule import UnsureRule
 
 REPORT_NAME = "calibration.json"
@@ -118,15 +119,18 @@ class Attempt:
 
     Args:
         left_out: How many linears stayed float32, the most sensitive ones.
-        token_agreement: With the float32 bundle, on the held-out cells.
+        token_agreement: With the float32 bundle, on the held-out cells; None where it writes no
+            text.
         accuracy: Of cell types; None without labels.
         failures: What misses the gate's limits; empty: passed.
+        cosine: Mean of a cell's vectors, where the bundle writes no text.
     """
 
     left_out: int
     token_agreement: float | None
     accuracy: float | None
     failures: tuple[str, ...]
+    cosine: float | None = None
 
 
 class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMAT_NAMES):
@@ -149,7 +153,8 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
         left_out: Linears that stayed float32, as "graph name".
         attempts: Tries at the gate; the last one is the bundle.
         tolerance: Limits of the gate.
-        comparison: With the float32 bundle on the held-out cells.
+        comparison: With the float32 bundle on the held-out cells; None where it writes no text.
+        vectors: The same of where cells lie in the joint space, where it writes no text.
         evaluation: Both bundles judged by labels, on the same cells; None without labels.
         examples: Some of these cells with both texts.
         unsure: The rule for unsure cells that the bundle states; None if it states none.
@@ -177,7 +182,7 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
     left_out: tuple[str, ...]
     attempts: tuple[Attempt, ...]
     tolerance: Tolerance
-    comparison: Comparison
+    comparison: Comparison | None
     evaluation: Evaluation | None
     examples: tuple[CellRecord, ...]
     kernels: tuple[KernelReport, ...]
@@ -187,3 +192,4 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
     peak_memory_bytes: int
     unsure: UnsureRule | None = None
     float_prefix: FloatPrefixReport | None = None
+    vectors: VectorComparison | None = None

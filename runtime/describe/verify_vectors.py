@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from c2t.runtime.audit.trail import AuditTrail
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.embedder import Embedder, joined_vectors
-from c2t.runtime.joint.golden import differing, read_golden_vectors
+from c2t.runtime.engine_protocol import Float32
+from c2t.runtime.joint.golden import GoldenVectors, differing, read_golden_vectors
 from c2t.runtime.joint.text_tower import TextTowerEngine
 
 
@@ -50,18 +51,14 @@ def verify_golden_vectors(bundle: Bundle) -> VectorVerification:
         EngineError: A graph cannot be run.
     """
     golden = read_golden_vectors(bundle)
-    embedder, tower = Embedder(bundle), TextTowerEngine(bundle)
-    cells = EncodedCells.of_tokens([cell.gene_tokens for cell in golden.cells])
-    found = joined_vectors(embedder.embed([cells]), embedder)
-    assert found.joint is not None
-    texts = tower.encode([text.text for text in golden.texts])
+    engine, of_cells, of_texts = _computed(bundle, golden)
     pairs = (
-        ("cell", [cell.vector for cell in golden.cells], found.joint),
-        ("text", [text.vector for text in golden.texts], texts.vectors),
+        ("cell", [cell.vector for cell in golden.cells], of_cells),
+        ("text", [text.vector for text in golden.texts], of_texts),
     )
     return VectorVerification(
         bundle=bundle.digest,
-        engine=embedder.engine,
+        engine=engine,
         files=len(bundle.manifest.files),
         cells=len(golden.cells),
         texts=len(golden.texts),
@@ -71,6 +68,35 @@ def verify_golden_vectors(bundle: Bundle) -> VectorVerification:
             for place, cosine in differing(np.array(expected, np.float32), computed)
         ),
     )
+
+
+def golden_vectors_of(bundle: Bundle, golden: GoldenVectors) -> GoldenVectors:
+    """The same cells and texts with the vectors that a bundle gives them.
+
+    Raises:
+        EngineError: A graph cannot be run.
+    """
+    _, of_cells, of_texts = _computed(bundle, golden)
+    return GoldenVectors(
+        cells=tuple(
+            replace(cell, vector=tuple(vector))
+            for cell, vector in zip(golden.cells, of_cells.tolist(), strict=True)
+        ),
+        texts=tuple(
+            replace(text, vector=tuple(vector))
+            for text, vector in zip(golden.texts, of_texts.tolist(), strict=True)
+        ),
+    )
+
+
+def _computed(bundle: Bundle, golden: GoldenVectors) -> tuple[str, Float32, Float32]:
+    """The engine, and what it gives golden cells [N, J] and golden texts [M, J]."""
+    embedder, tower = Embedder(bundle), TextTowerEngine(bundle)
+    cells = EncodedCells.of_tokens([cell.gene_tokens for cell in golden.cells])
+    found = joined_vectors(embedder.embed([cells]), embedder)
+    assert found.joint is not None
+    texts = tower.encode([text.text for text in golden.texts])
+    return embedder.engine, found.joint, texts.vectors
 
 
 def record_vectors(trail: AuditTrail, bundle: Bundle, result: VectorVerification) -> None:

@@ -62,8 +62,13 @@ def test_commands_that_a_bundle_cannot_do_say_which_it_can(
     assert "it can embed, search and annotate" in describe.stderr
 
 
-def test_a_joint_space_is_not_calibrated(cells: Path, tmp_path: Path) -> None:
+def test_calibrate_a_joint_space(cells: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: c2t[calibrate]")
-    calibrate = run_c2t("calibrate", JOINT, cells, "-o", tmp_path / "int8")
-    assert calibrate.returncode == 1
-    assert "writes no texts, by which an INT8 bundle is judged" in calibrate.stderr
+    output = tmp_path / "int8"
+    count = ("--cells-count", 6, "--gate-cells", 6, "--least-agreement", 0, "--force-gate")
+    done = run_c2t("calibrate", JOINT, cells, "-o", output, *count)
+    assert done.returncode == 0, done.stderr
+    assert "the text tower stays float32" in done.stderr
+    assert run_c2t("verify", output).returncode == 0
+    found = run_c2t("search", output, cells, "a monocyte", "--top", 2)
+    assert found.returncode == 0, found.stderr
