@@ -37,11 +37,13 @@ from c2t.calibration.report.calibration_page import write_calibration_report
 from c2t.calibration.results.calibration import CalibrationReport, KernelReport, Sensitivity
 from c2t.calibration.sensitivity import linears_to_measure, measure_divergence, rank
 from c2t.calibration.trials import Trials
-from c2t.runtime.bundle.bundle import Bundle, GoldenCells
+from c2t.runtime.bundle.bundle import Bundle, GoldenCells, open_bundle
 from c2t.runtime.bundle.manifest import GOLDEN_NAME
+from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, UnsureRule
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.describe.asked_bundle import asked_bundle
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.unsure import text_settings
 from c2t.runtime.describe.verify_vectors import golden_vectors_of
@@ -72,13 +74,16 @@ def calibrate_bundle(
         report: Called with a sentence about each step.
 
     Raises:
-        BundleError: A file of the source was changed.
+        BundleError: A file of the source was changed; or it answers no questions, and is asked one.
+        C2TError: A question that it cannot be asked.
         CalibrationError: See `check_calibration` and `choose_cells`; or no bundle passes the gate.
             Nothing is left behind.
         CellFileError: The file cannot be read as counts over known genes.
         EvaluationError: Labels that texts cannot be judged by.
         OutputError: The target cannot be written.
     """
+    if options.question is not None:
+        source = asked_bundle(source, options.question)
     check_calibration(source, options)
     with atomic_folder(options.output, force=options.force) as folder:
         if verify:
@@ -128,6 +133,7 @@ class _Calibration:
             for warning in result.evaluation.warnings:
                 self.report(f"warning: {warning}")
         unsure = self._fit_unsure(bundle, chosen, result)
+        bundle = self._unasked(bundle)
         self.report(_write_golden(bundle, golden, threads=options.threads))
         # Then two runs write the same bytes, as exports do.
         repeatable = "SOURCE_DATE_EPOCH" in os.environ
@@ -153,6 +159,7 @@ class _Calibration:
             examples=result.examples,
             unsure=unsure,
             float_prefix=prefix_report(plan.prefix),
+            question=options.question,
             vectors=result.vectors,
             kernels=_kernels(bundle, trials, left_out, chosen.cells[0]),
             bytes=bytes_of(bundle),
@@ -216,6 +223,15 @@ class _Calibration:
             return None
         self.report(rule_sentence(rule))
         return rule
+
+    def _unasked(self, bundle: Bundle) -> Bundle:
+        """A bundle whose manifest states the question that its source's does, and no other."""
+        if self.options.question is None:
+            return bundle
+        stated = open_bundle(self.source.path, verify=False).manifest
+        manifest = bundle.manifest.replace(question=stated.question, tasks=stated.tasks)
+        write_manifest(bundle.path, manifest)
+        return open_bundle(bundle.path, verify=False)
 
     def _report_unstated(self, reason: str) -> None:
         if reason or UNSURE_NAME in self.source.manifest.files:

@@ -35,6 +35,8 @@ class CalibrateOptions:
             all linears of a small model, a few of a large one, where each takes minutes.
         seed: Seed of every choice.
         threads: Threads of the engines; None: all cores.
+        question: What is asked about each cell, of a bundle that answers questions; None: it
+            describes cells.
         reading: How to read the file.
         force: Replace an existing bundle.
         force_gate: Write the bundle even if it does not pass the gate; its report says so.
@@ -56,6 +58,7 @@ class CalibrateOptions:
     divergence_linears: int | None = None
     seed: int = 0
     threads: int | None = None
+    question: str | None = None
     reading: CellOptions = field(default_factory=CellOptions)
     force: bool = False
     force_gate: bool = False

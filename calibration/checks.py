@@ -12,8 +12,9 @@ from c2t.calibration.evaluate.truth import read_truth
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import GENES_NAME
 from c2t.runtime.bundle.precision import QUANTISED, Precision
-from c2t.runtime.bundle.tasks import DESCRIBE, SEARCH
+from c2t.runtime.bundle.tasks import SEARCH
 from c2t.runtime.cells.reader import CellCounts
+from c2t.runtime.describe.asked_bundle import check_describes
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.labels.label_map import read_label_map
 from c2t.runtime.labels.ontology_file import read_ontology
@@ -65,8 +66,11 @@ def check_calibration(source: Bundle, options: CalibrateOptions) -> None:
     """
     check_options(options)
     _check_output(source.path, options)
-    # Without a decoder, vectors are judged; an answer needs a question.
-    source.manifest.need_task(DESCRIBE if source.manifest.has_decoder else SEARCH)
+    # Without a decoder, vectors are judged.
+    if source.manifest.has_decoder:
+        check_describes(source)
+    else:
+        source.manifest.need_task(SEARCH)
     if source.manifest.precision != Precision.fp32:
         problem = f"{source.path} is a bundle of precision {source.manifest.precision} already"
         raise CalibrationError(problem, hint="start from the float32 bundle that it was made from")

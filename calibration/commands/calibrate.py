@@ -18,6 +18,7 @@ from c2t.runtime.command_line.options import (
     LabelMapOption,
     LeastAgreementOption,
     OntologyOption,
+    QuestionOption,
     SimilarityToleranceOption,
     ThreadsOption,
     TrustOption,
@@ -91,6 +92,7 @@ def calibrate(
             "[default: all of a small model, 8 of a large one]",
         ),
     ] = None,
+    question: QuestionOption = None,
     reading: ReadingOptions,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of cells.")] = 0,
     threads: ThreadsOption = None,
@@ -109,6 +111,8 @@ def calibrate(
 
     A bundle that writes no texts (CellWhisperer's joint space) is judged by the vectors of cells,
     and by which of its golden texts fits each best: --least-agreement is then of these.
+
+    A bundle that answers questions is calibrated, and judged, by its answers to --question.
 
     Where the held-out cells have labels, the bundle states how likely its cell types are right,
     and below what they are unsure: see `c2t describe --unsure-below`. A float32 bundle's own
@@ -140,6 +144,7 @@ def calibrate(
         divergence_linears=divergence_products,
         seed=seed,
         threads=threads,
+        question=question,
         reading=reading.cell_options(),
         force=force,
         force_gate=force_gate,

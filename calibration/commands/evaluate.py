@@ -23,6 +23,7 @@ from c2t.runtime.command_line.options import (
     MaxNewTokensOption,
     NumBeamsOption,
     OntologyOption,
+    QuestionOption,
     SimilarityToleranceOption,
     ThreadsOption,
     TrustOption,
@@ -52,6 +53,7 @@ def evaluate(
             metavar="FILE", help="Ask published questions instead: a file of CellVerse (.json)."
         ),
     ] = None,
+    question: QuestionOption = None,
     against: Annotated[
         Path | None, typer.Option(help="Another bundle, judged too and compared with.")
     ] = None,
@@ -141,11 +143,15 @@ def evaluate(
     right, with a threshold for `c2t describe --unsure-below auto`. Fit on cells that the model was
     not trained on, and quote figures of others. The new bundle has to be signed anew.
 
-    --questions asks the questions of a file instead; the decoder compares their options.
+    A bundle that answers questions is judged by its answers to --question. --questions asks the
+    questions of a file instead; the decoder compares their options.
     """
     if (cells is None) == (questions is None):
         problem = "a bundle is judged on labelled cells, or with --questions on a file of questions"
         raise UsageError(problem, hint="give one of them")
+    if question is not None and questions is not None:
+        problem = "--question asks about each labelled cell, --questions what a file asks"
+        raise UsageError(problem, hint="leave one of them out")
     if label_map is not None and propose_label_map is not None:
         problem = "--label-map uses a map, and --propose-label-map proposes one from nothing"
         raise UsageError(problem, hint="leave one of them out")
@@ -218,7 +224,8 @@ def evaluate(
         json=json,
         tolerance=tolerance,
     )
-    _run([bundle] if against is None else [bundle, against], options, report, trust=trust)
+    paths = [bundle] if against is None else [bundle, against]
+    _run(paths, options, report, question=question, trust=trust)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +252,12 @@ class _Report:
 
 
 def _run(
-    paths: list[Path], options: EvaluateOptions, report: _Report, *, trust: Path | None
+    paths: list[Path],
+    options: EvaluateOptions,
+    report: _Report,
+    *,
+    question: str | None,
+    trust: Path | None,
 ) -> None:
     """Judge, and show or write the figures; refuse early whatever can be refused early."""
     from c2t.calibration.evaluate.evaluate import evaluate_bundle
@@ -256,6 +268,7 @@ def _run(
     from c2t.calibration.report.evaluation_table import evaluation_text
     from c2t.calibration.results.gate import gate_failures
     from c2t.runtime.bundle.bundle import open_bundle
+    from c2t.runtime.describe.asked_bundle import asked_bundle
     from c2t.runtime.describe.describer import check_options
     from c2t.runtime.output.not_cells import check_not_cells
 
@@ -267,7 +280,10 @@ def _run(
     if report.proposal is not None:
         check_not_cells(report.proposal, options.cells)
         check_proposal_target(report.proposal, force=report.force)
-    judged, *others = [open_bundle(path, verify=False, trust=trust) for path in paths]
+    bundles = [open_bundle(path, verify=False, trust=trust) for path in paths]
+    if question is not None:
+        bundles = [asked_bundle(opened, question) for opened in bundles]
+    judged, *others = bundles
     if report.fitted is not None:
         check_copy_target(judged, report.fitted, force=report.force)
     for opened in (judged, *others):

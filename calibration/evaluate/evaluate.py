@@ -31,8 +31,8 @@ from c2t.calibration.results.evaluation import (
     SystemScores,
 )
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.tasks import DESCRIBE
 from c2t.runtime.cells.reader import open_cells
+from c2t.runtime.describe.asked_bundle import check_describes
 from c2t.runtime.describe.describer import Describer
 from c2t.runtime.fields.open import open_fields
 
@@ -73,7 +73,7 @@ def evaluate_bundle(
     """
     for each in (bundle, against):
         if isinstance(each, Bundle):
-            each.manifest.need_task(DESCRIBE)
+            check_describes(each)
     if truth is None:
         truth = read_truth(options)
     described, other, warnings = _describe(bundle, against, options, report)

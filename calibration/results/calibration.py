@@ -157,6 +157,7 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
         vectors: The same of where cells lie in the joint space, where it writes no text.
         evaluation: Both bundles judged by labels, on the same cells; None without labels.
         examples: Some of these cells with both texts.
+        question: What was asked about each cell; None: it was described.
         unsure: The rule for unsure cells that the bundle states; None if it states none.
         float_prefix: What all prompts begin with, where that stays float32; None if it does not.
         kernels: What ONNX Runtime ran, by graph.
@@ -193,3 +194,4 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True, rename=_FORMA
     unsure: UnsureRule | None = None
     float_prefix: FloatPrefixReport | None = None
     vectors: VectorComparison | None = None
+    question: str | None = None

@@ -44,7 +44,7 @@ GROUPS = {
     ),
     "Method": (
         "field label precision estimator smooth float-prefix cells-count against whole acceptance "
-        "references captions-column bert-model questions top runs repeats resamples seed "
+        "references captions-column bert-model question questions top runs repeats resamples seed "
         "unsure-target divergence-products"
     ),
     "Quality gate": (

@@ -83,6 +83,9 @@ AccuracyToleranceOption = Annotated[
 SimilarityToleranceOption = Annotated[
     float, typer.Option(min=0, help="Ontology similarity that may be lost, in percent.")
 ]
+QuestionOption = Annotated[
+    str | None, typer.Option(help="What to ask about each cell, of a bundle that answers.")
+]
 LeastAgreementOption = Annotated[
     float, typer.Option(min=0, max=100, help="Tokens that must be the same, in percent.")
 ]
