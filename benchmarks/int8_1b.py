@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from c2t.calibration.ranges.system_inputs import encoder_inputs
 from c2t.export.checkpoint.open import load_bundle_source
 from c2t.runtime.bench.interleave import Times, interleave, median_ratio, spread
 from c2t.runtime.bench.machine_speed import SpeedProbe
@@ -195,7 +194,7 @@ def time_decoder(
     decoder, prompt = engines.decoder, judged.manifest.prompt
     draw = np.random.default_rng(SEED)
     genes = np.array(judged.golden.cells[0].gene_tokens[:GENES], np.int32)
-    vectors = engines.encoder.encode(encoder_inputs(judged, genes)["embeddings"])[0]
+    vectors = engines.encoder.encode(genes[None])[0]
     # Scales are those of prompts: rows drawn at random would be clipped, and show no agreement.
     before = np.asarray(judged.token_embedding[list(prompt.prefix_ids)], np.float32)
     rows = np.concatenate([before, vectors])[:PROMPT]
