@@ -64,7 +64,8 @@ def install(python: Path, processor: str, wheel: Path, folder: Path) -> tuple[Pa
     """Install wheel[cpu] in an empty environment, then pytest.
 
     Returns:
-        Its folder of programs, and the bytes that wheel[cpu] and all that it needs take.
+        Its folder of programs, and the bytes that wheel[cpu] and all that it needs take; on this
+        machine's own processor with the bytecode that pip writes.
     """
     version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
     platforms = [f"--platform=manylinux_{glibc}_{processor}" for glibc in GLIBC]
@@ -77,7 +78,9 @@ def install(python: Path, processor: str, wheel: Path, folder: Path) -> tuple[Pa
     )
     run(python, "-m", "venv", folder / "environment")
     programs = folder / "environment/bin"
-    offline = ("--no-index", "--find-links", packages, "--no-compile")
+    # Bytecode takes long to write under an emulator.
+    bytecode = "--compile" if processor == platform.machine() else "--no-compile"
+    offline = ("--no-index", "--find-links", packages, bytecode)
     empty = bytes_in(folder / "environment")
     run(programs / "python", "-m", "pip", "install", "-q", *offline, "c2t[cpu]")
     taken = bytes_in(folder / "environment") - empty
