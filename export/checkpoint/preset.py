@@ -177,20 +177,20 @@ def synthetic_tokenizer(vocabulary_size: int) -> PreTrainedTokenizerFast:
 def random_part(family: ModelFamily, config: PretrainedConfig, block: torch.Tensor) -> nn.Module:
     """An encoder or decoder whose weights repeat the block of random numbers."""
     model = build_empty(family, config)
-    _fill_randomly(model, block)
+    _fill_randomly(model, block, norm_weight=family.norm_weight)
     family.restore_buffers(model)
     return model
 
 
-def _fill_randomly(model: nn.Module, block: torch.Tensor) -> None:
+def _fill_randomly(model: nn.Module, block: torch.Tensor, *, norm_weight: float) -> None:
     """Give every parameter of a model on the meta device its memory, filled from the block."""
     tensors: dict[str, nn.Parameter] = {}
     place = 0
     for name, parameter in model.named_parameters():  # tied ones come once
         flat = torch.empty(parameter.numel())
         if parameter.dim() == 1:
-            # Norm scales around one, biases and shifts around zero.
-            flat.fill_(1.0 if name.endswith("weight") else 0.0)
+            # Norms that change nothing; biases and shifts of zero.
+            flat.fill_(norm_weight if name.endswith("weight") else 0.0)
         else:
             start = place % len(block)
             place += flat.numel()

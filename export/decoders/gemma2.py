@@ -172,6 +172,7 @@ FAMILY = DecoderFamily(
     tolerated_endings=TOLERATED_ENDINGS,
     settings=SETTINGS,
     neutral=NEUTRAL,
+    norm_weight=0.0,
     translate=translate,
     parts=parts,
     logits=logits,

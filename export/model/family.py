@@ -37,6 +37,7 @@ class ModelFamily:
         renamed: Endings of names in old saves, with what they are now.
         settings: Fields of `config.json` that are read, or that change no output.
         neutral: Other fields, with the one value that changes no output.
+        norm_weight: A norm's weight as training begins with it: 1, or 0 where one is added to it.
         translate: Makes the fields of a newer transformers those that are read here; it may raise.
     """
 
@@ -54,6 +55,7 @@ class ModelFamily:
     renamed: Mapping[str, str] = field(default_factory=dict)
     settings: frozenset[str] = frozenset()
     neutral: Mapping[str, Any] = field(default_factory=dict)
+    norm_weight: float = 1.0
     translate: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     @property
