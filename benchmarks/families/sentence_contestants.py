@@ -119,7 +119,6 @@ def serve_c2t(connection: Connection, path: Path, work: Work) -> None:
     settings = DescribeOptions(
         threads=work.threads,
         batch_size=1,
-        prepack=False,
         max_new_tokens=work.tokens,
         engine="cpu",
     )

@@ -12,10 +12,11 @@ same command. `--make` makes the files and times nothing; `--fresh` times again.
 
 Each contestant has a process of its own, and they take turns: c2t describes a cell of so many
 text tokens, the others run the same tokens and as many greedy steps. The prompt leaves out what
-all prompts begin with, which c2t runs once and not for each cell. llama.cpp is the package
-`llama-cpp-python`, run as its users do: Q8_0 weights, its own cache. Before anything is timed, the
-logits behind the prompt must be those of the others. Opening and peak memory are of fresh processes
-with the weights mapped.
+all prompts begin with, which c2t runs once and not for each cell. All are run as their users run
+them: c2t copies weights of less than 2 GB and maps others; llama.cpp is the package
+`llama-cpp-python` with Q8_0 weights and its own cache. Before anything is timed, the logits behind
+the prompt must be those of the others. Opening and peak memory are of fresh processes with the
+weights mapped, whatever their size.
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **{name: getattr(options, name) for name in ("prompt", "answer", "threads", "without")},
         "c2t": c2t.__version__,
+        "weights": "copied or mapped by default",
     }
 
 
