@@ -28,10 +28,11 @@ sanitize() {
   done
 }
 
-# Python's own leaks are not ours.
-export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+# Python's own leaks are not ours. GCC 12 does not align vectors of 64 bytes on the stack that the other check would use:
+# https://gcc.gnu.org/bugzilla/show_bug.cgi?id=110027
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1
 sanitize address,undefined "libasan libubsan" test_attention.py \
-  test_count_maps.py test_gene_embedding.py test_rank_value.py test_cpu_step.py test_cpu_step_pack.py
+  test_count_maps.py test_gene_embedding.py test_rank_value.py test_cpu_encoder.py test_cpu_step.py test_cpu_step_pack.py
 # NumPy's threads are not instrumented, and a test starts threads in a child of fork().
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:die_after_fork=0
-sanitize thread libtsan test_count_maps.py test_cpu_step.py
+sanitize thread libtsan test_count_maps.py test_cpu_encoder.py test_cpu_step.py
