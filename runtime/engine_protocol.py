@@ -39,11 +39,11 @@ class EngineOptions:
         threads: Threads of one graph run and of the gene embedding; None: all cores.
         spin: Whether idle threads wait by spinning (lower latency, but they burn a core).
         prepack: Whether weights are copied into the layout that the processor reads fastest. Steps
-            of several tokens are faster then, but the weights are in memory twice. False runs them
-            from the mapped file. None: copy those of a graph whose data is small.
+            of several tokens are faster then, but the copy is no memory that others share. False
+            runs them from the mapped file. None: copy those of a graph whose data is small.
         step_kernel: Whether the decoder's steps on a CPU may run on our own kernel; it is not used
             where weights are not copied (`prepack`).
-        encoder_kernel: Whether an INT8 encoder's layers on a CPU may run on our own kernel.
+        encoder_kernel: Likewise for the layers of an INT8 bundle's encoder.
         rows: Cells or beams that will be written at the same time; a plan must be built for them.
         capacity: Cache positions that a text will need; a plan must be built for them.
         device: Number of the GPU, for engines that use one.

@@ -24,6 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 _MARK = re.compile(r"<!--=(\S+\.json) ([^<>|]+?) as ([^<>|]+?)-->([^<>]*)<!--/-->")
 _ANY = re.compile(r"<!--=")
 # A line that begins with a comment is raw HTML: nothing else in it would be Markdown.
+_OLD = re.compile(r"\{\{ \w+\.json ")
 _AT_START = re.compile(r"^ {0,3}<!--=", re.MULTILINE)
 # What a value is multiplied by, and what stands behind it.
 _UNITS = {
@@ -51,6 +52,9 @@ def current(text: str) -> str:
     """
     if len(_ANY.findall(text)) != len(_MARK.findall(text)):
         message = "a figure is not written as <!--=FILE.json PATH as FORM-->VALUE<!--/-->"
+        raise FigureError(message)
+    if _OLD.search(text):
+        message = "a figure is written as {{ FILE.json ... }}, which nobody fills in"
         raise FigureError(message)
     if _AT_START.search(text):
         message = "a line begins with a figure: its Markdown would not be read as such"

@@ -270,7 +270,7 @@ class CpuDecoderStep:
         batch_rows = np.repeat(np.arange(first, first + batch), tokens)
         wanted = (np.arange(batch)[:, None] * tokens + logit_rows).reshape(-1)
         rows, flat_positions = embeds.reshape(batch * tokens, -1), positions.reshape(-1)
-        flat_index, flat_logits = index.reshape(-1), logits.reshape(len(wanted), -1)
+        flat_index, flat_logits = index.reshape(-1), logits.reshape(len(wanted), logits.shape[-1])
         for begin in range(0, len(rows), MAX_ROWS):
             end = min(begin + MAX_ROWS, len(rows))
             (chosen,) = np.nonzero((wanted >= begin) & (wanted < end))

@@ -111,6 +111,13 @@ def encoder_problem(encoder: HostEncoder) -> str:
     hidden, wide = encoder.hidden_size, encoder.intermediate_size
     if encoder.heads < 1 or hidden % encoder.heads or hidden // encoder.heads > HEAD_SIZE_MAX:
         return f"{encoder.heads} heads over {hidden} columns"
+    *others, last = encoder.layers
+    if any(layer.query is not None for layer in others):
+        return "queries of their own in a layer that is not the last"
+    if (last.query is None) != (encoder.rows is None):
+        return f"{encoder.rows} rows of the last layer, whose queries are not of some rows"
+    if not encoder.scale > 0:
+        return f"a scale of {encoder.scale}"
     return f"a linear of {max(hidden, wide)} inputs" if max(hidden, wide) > MAX_INPUTS else ""
 
 

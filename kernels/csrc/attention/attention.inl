@@ -53,7 +53,7 @@ struct Scale {
     float step = 0.0f, inverse = 0.0f;
 };
 
-// 2^x for x <= 0, and for x < kLeast about 0; 2^0 is exactly 1. Largest relative error 1e-4, a fortieth of the step of
+// 2^x for x up to kHeadroom, and for x < kLeast about 0; 2^0 is exactly 1. Largest relative error 1e-4, a fortieth of the step of
 // the probabilities.
 inline Floats exp2(Floats x) {
     x = Vector::max(x, Vector::all(kLeast));
@@ -68,7 +68,6 @@ inline Floats exp2(Floats x) {
 int64_t key_count(const c2t_attention_args& args, int64_t batch) {
     return args.key_lengths ? args.key_lengths[batch] : args.keys;
 }
-
 
 void pack_keys(const c2t_attention_args& args, const float* first, int64_t count, const PackedSizes& sizes,
                const PackedHead<Integer>& packed) {
@@ -164,7 +163,7 @@ struct Tile {
     alignas(64) int32_t probabilities[kBlock / Vector::kGroup * kQueries];
     alignas(64) float out[kMaxHeadSize * kQueries];  // [column, query], to be divided by `total`
     alignas(64) float scale[kQueries];   // of a query's products, in powers of two
-    alignas(64) float best[kQueries];    // the largest score so far, in powers of two
+    alignas(64) float best[kQueries];    // the score that `out` counts from, in powers of two
     alignas(64) float total[kQueries];   // sum of 2^(score - best)
 };
 
@@ -224,7 +223,7 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
 
 #include C2T_PROBABILITIES
 
-// Add the weighted values of a block to `out`, which then counts from the largest score of all blocks so far.
+// Add the weighted values of a block to `out`, which counts from a score that none so far is far above.
 __attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys,
                const Floats (&largest)[kVectors], const Floats (&sums)[kVectors], Tile& tile) {
     constexpr int64_t rows = Vector::kRows, group = Vector::kGroup;

@@ -44,14 +44,6 @@ struct Vector {
         const Integers n = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
         return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(y), n));
     }
-    // The lowest byte of each of four integers that were added to 2^23.
-    static void store_low_bits(int32_t* p, const Floats (&x)[kGroup]) {
-        const Integers low = _mm512_and_si512(_mm512_castps_si512(x[0]), _mm512_set1_epi32(0xff));
-        const Integers second = _mm512_slli_epi32(_mm512_castps_si512(x[1]), 8);
-        const Integers third = _mm512_slli_epi32(_mm512_castps_si512(x[2]), 16);
-        const Integers fourth = _mm512_slli_epi32(_mm512_castps_si512(x[3]), 24);
-        _mm512_store_si512(p, _mm512_or_si512(_mm512_or_si512(low, second), _mm512_or_si512(third, fourth)));
-    }
 };
 
 #define C2T_PROBABILITIES "probabilities_avx512.inl"

@@ -39,6 +39,7 @@ __attribute__((noinline)) void probabilities_of_block(int64_t keys, const Floats
             // Keys 0 and 2, 1 and 3: so that bytes 0 ... 3 of a query lie in order in the end.
             const __m512i even = powers(_mm512_shuffle_epi8(_mm512_packs_epi32(below(j), below(j + 2)), pairs));
             const __m512i odd = powers(_mm512_shuffle_epi8(_mm512_packs_epi32(below(j + 1), below(j + 3)), pairs));
+            // As instructions, for the reason that Vector::dot has.
             __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(even), "v"(ones));
             __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(odd), "v"(ones));
             const __m512i high = _mm512_slli_epi16(_mm512_mulhrs_epi16(odd, most), 8);

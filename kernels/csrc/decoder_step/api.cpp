@@ -8,7 +8,7 @@
 
 namespace {
 
-// Bytes of weights, times rows, that are worth another thread: a barrier costs about a microsecond.
+// Bytes of weights, times rows, that are worth another thread: the end of a phase costs about a microsecond.
 constexpr int64_t kBytesPerThread = 1 << 19;
 constexpr int64_t kUsualRows = 32;  // threads that a step of so many rows has no work for are not started
 

@@ -15,12 +15,12 @@ public:
         : d_(*job.decoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]) {}
 
     void run() {
-        rows(a_.rows, [&](int64_t row) {
+        pieces(a_.rows, [&](int64_t row) {
             copy(a_.embeds + row * d_.hidden_size, x(row));
         });
         for (int64_t i = 0; i < d_.layer_count; ++i) layer(d_.layers[i], i);
         const Inputs hidden = hidden_of(d_.lm_head);
-        pieces(a_.logit_count, [&](int64_t row, int64_t) {
+        pieces(a_.logit_count, [&](int64_t row) {
             const float* const from = d_.layer_count ? wanted(row) : x(a_.logit_rows[row]);
             const float mean = normalised(from, d_.norm, hidden, row);
             s_.finite.get()[row] = std::isfinite(mean);
@@ -43,19 +43,19 @@ private:
         const auto add_to_rows = [&](int64_t panel, const float* values) {
             for (int64_t i = 0; i < going_on; ++i) add_to(residual(i) + panel * kPanelColumns, values + i * kPanelColumns);
         };
-        rows(all, [&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
+        pieces(all, [&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
         panels(attention_in, all, s_.qkv_stride / kPanelColumns, [&](int64_t panel, const float* values) {
             for (int64_t row = 0; row < all; ++row)
                 std::memcpy(qkv(row) + panel * kPanelColumns, values + row * kPanelColumns, kPanelColumns * sizeof(float));
         });
-        rows(all, [&](int64_t row) { rotate_and_keep(row, index); });
-        if (last) rows(going_on, [&](int64_t i) { copy(x(row_of(i)), wanted(i)); });
-        pieces(d_.kv_heads * going_on, [&](int64_t piece, int64_t) {
+        pieces(all, [&](int64_t row) { rotate_and_keep(row, index); });
+        if (last) pieces(going_on, [&](int64_t i) { copy(x(row_of(i)), wanted(i)); });
+        pieces(d_.kv_heads * going_on, [&](int64_t piece) {
             const int64_t i = piece % going_on;
             attend_row(row_of(i), piece / going_on, index, context, i);
         });
         panels(context, going_on, hidden_panels, add_to_rows);
-        rows(going_on, [&](int64_t i) { normalised(residual(i), l.mlp_norm, mlp_in, i); });
+        pieces(going_on, [&](int64_t i) { normalised(residual(i), l.mlp_norm, mlp_in, i); });
         constexpr int64_t half = kPanelColumns / 2;
         panels(mlp_in, going_on, (d_.intermediate_size + half - 1) / half, [&](int64_t panel, const float* values) {
             const int64_t count = std::min(half, d_.intermediate_size - panel * half);
@@ -68,18 +68,12 @@ private:
         panels(gate, going_on, hidden_panels, add_to_rows);
     }
 
-    // A phase: f(piece, the next piece or one behind the last) for the pieces that this thread gets.
-    template <class F> void pieces(int64_t count, const F& f) {
-        team_.pieces(phase_++, count, f);
-    }
-
-    template <class F> void rows(int64_t count, const F& f) {
-        pieces(count, [&](int64_t row, int64_t) { f(row); });
-    }
+    // A phase: f(piece) for the pieces that this thread gets.
+    template <class F> void pieces(int64_t count, const F& f) { team_.pieces(phase_++, count, f); }
 
     // f(panel, values [rows][64]) for the panels of a linear.
     template <class F> void panels(const Inputs& in, int64_t rows, int64_t count, const F& f) {
-        pieces(count, [&](int64_t panel, int64_t next) {
+        team_.pieces_ahead(phase_++, count, [&](int64_t panel, int64_t next) {
             const char* const following = panel_of(*in.linear, std::min(next, count - 1));
             multiply_panel(in, rows, panel, following, own_.sums.get(), own_.values.get());
             f(panel, own_.values.get());

@@ -34,7 +34,7 @@ public:
 private:
     // A phase: f(piece) for the pieces that this thread gets.
     template <class F> void pieces(int64_t count, const F& f) {
-        team_.pieces(phase_++, count, [&](int64_t piece, int64_t) { f(piece); });
+        team_.pieces(phase_++, count, f);
     }
 
     // f(cell, first row of it, count) for the tiles of the first `rows` rows of every cell.
@@ -84,7 +84,12 @@ private:
         const c2t_encoder_layer& l = e_.layers[layer];
         const auto to_columns = [&](const c2t_biased_linear& linear, int64_t begin, int64_t rows) {
             const Inputs in = narrow(linear);
-            for (int64_t row = 0; row < rows; ++row) in.put(row, 0, e_.hidden_size, into(layer, cell, first + row));
+            for (int64_t row = 0; row < rows; ++row) {
+                const float* const from = into(layer, cell, first + row);
+                // Quantised, what is not finite would look like a number; and not every row leaves the last layer.
+                if (!is_finite(from, e_.hidden_size)) s_.broken[cell] = true;
+                in.put(row, 0, e_.hidden_size, from);
+            }
             panels(linear, in, rows, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
                 std::memcpy(qkv(cell, first + row) + begin + column, values, static_cast<size_t>(columns) * sizeof(float));
             });

@@ -48,7 +48,7 @@ inline void add_rows(const float* a, const float* b, int64_t n, float* out) {
 
 // n: a multiple of kLanes
 inline void relu(float* x, int64_t n) {
-    for (int64_t i = 0; i < n; i += kLanes) store(x + i, larger(load(x + i), zero()));
+    for (int64_t i = 0; i < n; i += kLanes) store(x + i, larger(zero(), load(x + i)));  // in this order NaN stays
 }
 
 // x times the normal distribution's share below x; n: a multiple of kLanes.

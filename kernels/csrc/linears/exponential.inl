@@ -1,4 +1,4 @@
-// exp(v) for every lane, v at least -87 and at most 88: Taylor's series of exp(v - n ln 2), times 2^n.
+// exp(v) for every lane; what is beyond -87 and 88 counts as these. Taylor's series of exp(v - n ln 2), times 2^n.
 inline Vector exponential(Vector v) {
     v = smaller(larger(v, broadcast(-87.0f)), broadcast(88.0f));
     const Vector n = rounded(multiply(v, broadcast(1.44269504f)));

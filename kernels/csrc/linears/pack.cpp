@@ -1,4 +1,4 @@
-// Packing a linear into panels of 64 columns, in the order in which a step streams them.
+// Packing a linear into panels of 64 columns, in the order in which products stream them.
 //
 // int8:    panel[K / 4][64][4]  four inputs of a column side by side, which one instruction multiplies and adds
 // float32: panel[K][64]

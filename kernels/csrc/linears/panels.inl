@@ -17,7 +17,7 @@ struct Ahead {
 
 #include C2T_PRODUCTS
 
-// The buffer that a linear reads: [kRows] rows of float32 or of activations.
+// The buffer that a linear reads: rows of float32 or of activations.
 struct Inputs {
     const c2t_linear* linear;
     void* buffer;

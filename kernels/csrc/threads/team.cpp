@@ -2,6 +2,7 @@
 #include "team.h"
 
 #include <chrono>
+#include <new>
 #include <system_error>
 
 namespace {
@@ -73,6 +74,8 @@ Team::Team(int32_t threads, int64_t phases, bool spin)
         for (int32_t i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { help(i); });
     } catch (const std::system_error&) {
         // The system has no more threads: those that started do the work.
+    } catch (const std::bad_alloc&) {
+        // Likewise without memory for another one.
     }
 }
 

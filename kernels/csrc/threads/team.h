@@ -2,7 +2,7 @@
 //
 // Two decisions. Threads claim the pieces of a phase one by one, so that a core that is busy with something else takes
 // fewer; who computes a piece does not change its numbers. And a phase ends when its pieces are done, not when all threads
-// have come: a thread that the system lets wait for a core, before it has claimed anything, holds nobody up.
+// have come: a thread that the system lets wait for a core, before it has come in, holds nobody up.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -50,15 +50,22 @@ public:
     // in time may not come. All of them must pass the same phases.
     void run(void (*work)(void*, int32_t), void* context, int32_t active);
 
-    // f(piece, the next piece or one behind the last) for the pieces of a phase that this thread gets. Returns when all
-    // `count` are done.
+    // f(piece) for the pieces of a phase that this thread gets. Returns when all `count` are done.
     template <class F> void pieces(int64_t phase, int64_t count, const F& f) {
         Phase& p = phases_[static_cast<size_t>(phase)];
         int64_t mine = 0;
-        for (int64_t piece = claim(p), next; piece < count; piece = next) {
+        for (int64_t piece = claim(p); piece < count; piece = claim(p), ++mine) f(piece);
+        if (active_ > 1) finish(p, mine, count);
+    }
+
+    // Likewise f(piece, next): with the piece that this thread gets next, or one behind the last, so that its data can be
+    // fetched. Only for many pieces: of a few, a thread would take two before another one has its first.
+    template <class F> void pieces_ahead(int64_t phase, int64_t count, const F& f) {
+        Phase& p = phases_[static_cast<size_t>(phase)];
+        int64_t mine = 0;
+        for (int64_t piece = claim(p), next; piece < count; piece = next, ++mine) {
             next = claim(p);
             f(piece, next);
-            ++mine;
         }
         if (active_ > 1) finish(p, mine, count);
     }

@@ -92,10 +92,18 @@ class OnnxRuntimeCache:
         self.buffer = buffer
 
     def _allocate(self, positions: int) -> Float32:
-        """Zeros, which take no memory before they are written to."""
+        """Zeros, which take no memory before they are written to.
+
+        Raises:
+            EngineError: There is no memory.
+        """
         sizes = self._sizes
         shape = (sizes.layers, 2, self._rows, sizes.kv_heads, positions, sizes.head_size)
-        return np.zeros(shape, dtype=np.float32)
+        try:
+            return np.zeros(shape, dtype=np.float32)
+        except MemoryError as error:
+            problem = f"no memory for {positions:,} cache positions of {self._rows} cells"
+            raise EngineError(problem, hint="describe fewer cells at a time") from error
 
     def save(self, row: int, length: int) -> SavedPrefix:
         """A copy of the first `length` cache positions of a batch row."""
@@ -225,7 +233,7 @@ class OnnxRuntimeDecoder:
         self.multi_token_overhead = 0.0
 
     def clone(self) -> OnnxRuntimeDecoder:
-        """The same session, which several threads may run, with buffers of its own."""
+        """The same weights, which several threads may use, with buffers of its own."""
         other = copy.copy(self)
         other.embeds, other.logits = HostBuffer(), HostBuffer()
         other.kernel = self.kernel.clone() if self.kernel else None
@@ -250,6 +258,9 @@ class OnnxRuntimeDecoder:
         if not isinstance(cache, OnnxRuntimeCache):
             message = f"a cache of another engine: {type(cache).__name__}"
             raise TypeError(message)
+        if not 0 <= rows[0] < rows[1] <= cache.rows:
+            message = f"batch rows {rows[0]} to {rows[1] - 1} of a cache of {cache.rows}"
+            raise ValueError(message)
         cache.used_rows = max(cache.used_rows, rows[1])
         shape = (*rows, tokens, logit_rows)
         bind = self.kernel.bind if self.kernel else OnnxRuntimeStep

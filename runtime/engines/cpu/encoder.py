@@ -116,7 +116,7 @@ class OnnxRuntimeEncoder:
         return vectors, hidden
 
     def clone(self) -> OnnxRuntimeEncoder:
-        """The same sessions, which several threads may run, with a buffer of its own."""
+        """The same weights, which several threads may use, with a buffer of its own."""
         other = copy.copy(self)
         other._embeddings = HostBuffer()
         other._layers = self._layers.clone() if self._layers else None

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels, encoder_problem
+from c2t.kernels.errors import KernelError
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Float32
-from c2t.runtime.engines.cpu.session import RUN_HINT
+from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
 from c2t.runtime.engines.known_encoder.recognise import recognise_encoder
 from c2t.runtime.engines.onnxruntime_library import onnxruntime_errors
-from c2t.runtime.system.errors import C2TError, EngineError, first_line
+from c2t.runtime.system.errors import BundleError, EngineError, first_line
 
 PRECISION = "int8"  # of the bundles whose attention may be INT8
 # Norm of a row's difference from ONNX Runtime's, as a share of its norm: of the median row, and of
@@ -62,11 +63,14 @@ def open_kernel(bundle: Bundle, options: EngineOptions) -> tuple[CpuEncoder | No
     """
     if bundle.manifest.precision != PRECISION or not options.encoder_kernel:
         return None, ""
+    path = bundle.file("encoder.onnx")
+    if not is_prepacked(path, options):
+        return None, "layers without our kernel: weights are not copied"
     kernels = encoder_kernels()
     if kernels is None:
         return None, "layers without our kernel: there is none for this processor"
     try:
-        known = recognise_encoder(bundle.file("encoder.onnx"))
+        known = recognise_encoder(path)
         if problem := _differences(bundle, known.heads, known.hidden_size) or encoder_problem(
             known
         ):
@@ -75,7 +79,7 @@ def open_kernel(bundle: Bundle, options: EngineOptions) -> tuple[CpuEncoder | No
         return CpuEncoder(packed, threads=options.threads, spin=options.spin), ""
     except MemoryError:
         return None, "layers without our kernel: no memory for its copy of the weights"
-    except C2TError as error:
+    except (KernelError, BundleError) as error:
         return None, f"layers without our kernel: {error.problem}"
 
 
@@ -101,7 +105,10 @@ def disagreement(kernel: CpuEncoder, session: Any, bundle: Bundle) -> str:
     except onnxruntime_errors() as error:
         problem = f"ONNX Runtime cannot run the encoder: {first_line(error)}"
         raise EngineError(problem, hint=RUN_HINT) from error
-    ours = kernel.run(embeddings)
+    try:
+        ours = kernel.run(embeddings)
+    except MemoryError:
+        return "no memory for its activations"
     if ours.shape != theirs.shape:
         return f"it gives {list(ours.shape)}, ONNX Runtime {list(theirs.shape)}"
     differences = np.linalg.norm(ours - theirs, axis=-1) / np.linalg.norm(theirs, axis=-1)

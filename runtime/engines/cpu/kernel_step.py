@@ -126,29 +126,46 @@ def open_decoder(
     if not options.step_kernel:
         return OnnxRuntimeDecoder(path, sizes, token_embedding, options), ""
     try:
-        kernels, known = _known(path, sizes, options)
-        # The session is for the comparison only: its weights are not copied, and it goes before the
-        # kernel's are, so that they never lie in memory twice.
-        mapped = replace(options, prepack=False)
-        decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, mapped)
-        token_ids = _checked_tokens(decoder, len(known.values["rotary.cos"]))
-        expected = _reference(decoder, token_ids)
-        decoder.session = None
-        packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
-        kernel = CpuDecoderStep(packed, threads=options.threads, spin=options.spin)
-        tolerances = INT8_TOLERANCES if known.quantised else FLOAT_TOLERANCES
-        if not (problem := _disagreement(kernel, decoder, token_ids, expected, tolerances)):
-            decoder.use_kernel(KernelSteps(kernel))
-            return decoder, "every step is one kernel"
-        kernel.close()
-    except MemoryError:
-        problem = "no memory for its copy of the weights"
+        decoder = _on_kernel(path, sizes, token_embedding, options)
     except _NotHereError as reason:
         problem = str(reason)
+    except MemoryError:
+        problem = "no memory for its copy of the weights"
     except (KernelError, BundleError) as error:
         problem = error.problem
+    else:
+        return decoder, "every step is one kernel"
     decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, options)
     return decoder, f"steps without our kernel: {problem}"
+
+
+def _on_kernel(
+    path: Path, sizes: Decoder, token_embedding: NDArray[Any], options: EngineOptions
+) -> OnnxRuntimeDecoder:
+    """A decoder on our kernel.
+
+    Raises:
+        _NotHereError: It cannot run here, or gives other numbers.
+        KernelError: A matrix that the library does not take.
+        BundleError: The graph is another one.
+        EngineError: ONNX Runtime cannot run a step.
+        MemoryError: There is no memory for the weights.
+    """
+    kernels, known = _known(path, sizes, options)
+    # The session is for the comparison only: its weights are not copied, and it goes before the
+    # kernel's are, so that they never lie in memory twice.
+    mapped = replace(options, prepack=False)
+    decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, mapped)
+    token_ids = _checked_tokens(decoder, len(known.values["rotary.cos"]))
+    expected = _reference(decoder, token_ids)
+    decoder.session = None
+    packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
+    kernel = CpuDecoderStep(packed, threads=options.threads, spin=options.spin)
+    tolerances = INT8_TOLERANCES if known.quantised else FLOAT_TOLERANCES
+    if problem := _disagreement(kernel, decoder, token_ids, expected, tolerances):
+        raise _NotHereError(problem)
+    decoder.use_kernel(KernelSteps(kernel))
+    return decoder
 
 
 class _NotHereError(Exception):
@@ -221,7 +238,10 @@ def _disagreement(
     for tokens, at in zip(CHECKED_TOKENS, np.cumsum((0, *CHECKED_TOKENS)).tolist(), strict=False):
         if (some := min(tokens, count - at)) > 0:
             step = KernelStep(kernel, decoder, cache, (0, 1, some, some))
-            parts.append(_logits(step, token_ids[at : at + some], at))
+            try:
+                parts.append(_logits(step, token_ids[at : at + some], at))
+            except EngineError as error:
+                return error.problem
     differences = np.linalg.norm(np.concatenate(parts) - expected, axis=1)
     differences /= np.linalg.norm(expected, axis=1)
     for found, most, which in zip(

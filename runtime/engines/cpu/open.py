@@ -80,6 +80,8 @@ def _open_encoder(
         changed=attention.graph,
     )
     said = {"attention": attention.said} if attention.said else {}
+    if attention.graph is None:  # the kernel's attention is the one that was not right here
+        return encoder, said
     kernel, layers = open_kernel(bundle, options)
     if kernel is not None:
         if problem := disagreement(kernel, encoder.session, bundle):

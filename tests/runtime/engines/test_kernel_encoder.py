@@ -14,7 +14,7 @@ from tiny_data import BUNDLES, DATA
 from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import EngineOptions
-from c2t.runtime.engines.cpu import kernel_encoder
+from c2t.runtime.engines.cpu import int8_attention, kernel_encoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.engines.cpu.open import open_encoder, open_engines
 from c2t.runtime.engines.known_encoder.recognise import UnknownEncoderError, recognise_encoder
@@ -119,6 +119,37 @@ def test_it_is_not_used_without_memory(bundle: Bundle, monkeypatch: pytest.Monke
     monkeypatch.setattr(kernel_encoder, "PackedEncoder", no_memory)
     said = open_engines(bundle, OPTIONS).settings["encoder"]
     assert said == "layers without our kernel: no memory for its copy of the weights"
+
+
+@needs_kernel
+def test_no_memory_for_a_run_leaves_it_to_onnx_runtime(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(CpuEncoder, "run", no_memory)
+    opened, label = open_encoder(bundle, OPTIONS)
+    assert encoder_said(label) == "layers without our kernel: no memory for its activations"
+    assert opened.session is not None
+
+
+@needs_kernel
+def test_mapped_weights_stay_mapped(bundle: Bundle) -> None:
+    opened, label = open_encoder(bundle, replace(OPTIONS, prepack=False))
+    assert encoder_said(label) == "layers without our kernel: weights are not copied"
+    assert opened.session is not None
+
+
+@needs_kernel
+def test_attention_that_was_not_right_here_is_not_the_kernel_s_either(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_attention, "check_attention", lambda *_, **__: 0.07)
+    opened, label = open_encoder(bundle, OPTIONS)
+    assert "float32 attention: INT8 differs by 7.0%" in label
+    assert "one kernel" not in label
+    assert opened.session is not None
 
 
 def test_the_graph_of_a_bundle_is_recognised() -> None:

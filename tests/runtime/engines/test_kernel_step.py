@@ -1,4 +1,4 @@
-"""Short steps of the CPU's decoder on our kernel: numbers, texts, and when it is not used."""
+"""Steps of the CPU's decoder on our kernel: numbers, texts, and when it is not used."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ needs_kernel = pytest.mark.skipif(step_kernels() is None, reason="no step of our
 
 
 def opened(path: Path | None = None, options: EngineOptions = OPTIONS) -> tuple[TinyDecoder, str]:
-    """A decoder with our kernel, and who runs its short steps."""
+    """A decoder with our kernel, and who runs its steps."""
     tiny = tiny_decoder()
     path = path or tiny.path
     engine, steps = open_decoder(path, tiny.engine.sizes, tiny.table, options)
@@ -45,7 +45,7 @@ def opened(path: Path | None = None, options: EngineOptions = OPTIONS) -> tuple[
 
 @pytest.fixture(params=["float32", "int8", "mixed"])
 def decoder(request: pytest.FixtureRequest, tmp_path: Path) -> TinyDecoder:
-    """A decoder whose short steps are the kernel's."""
+    """A decoder whose steps are the kernel's."""
     path = None
     if request.param != "float32":
         path = quantised(tmp_path, lambda number: request.param == "int8" or number % 3 == 0)
@@ -247,3 +247,40 @@ def test_it_is_not_used_for_a_decoder_that_it_does_not_know(tmp_path: Path) -> N
     tiny = tiny_decoder()
     _, steps = open_decoder(path, tiny.engine.sizes, tiny.table, OPTIONS)
     assert steps == f"steps without our kernel: {problem}"
+
+
+def test_it_is_not_used_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's session would do: neither packing nor the comparison may stop the opening."""
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    if step_kernels() is None:
+        pytest.skip("no step of ours runs here")
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel_step, "PackedDecoder", no_memory)
+        tiny, steps = opened()
+        assert steps == "steps without our kernel: no memory for its copy of the weights"
+        assert tiny.engine.session is not None
+    monkeypatch.setattr(kernel_step.CpuDecoderStep, "run", no_memory)
+    tiny, steps = opened()
+    assert steps.startswith("steps without our kernel: decoder failed on 1 x 1 tokens")
+    assert tiny.engine.session is not None
+
+
+def test_batch_rows_that_a_cache_lacks_are_refused() -> None:
+    tiny, _ = opened()
+    with pytest.raises(ValueError, match="batch rows 1 to 2 of a cache of 2"):
+        tiny.engine.bind(tiny.engine.new_cache(2, 8), (1, 3), 1, 1)
+
+
+def test_no_memory_for_a_cache_is_an_error_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, _ = opened()
+    cache = tiny.engine.growing_cache(2, 100)
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", no_memory)
+    with pytest.raises(EngineError, match=r"no memory for .* cache positions of 2 cells"):
+        cache.make_room(100)
