@@ -12,7 +12,7 @@ constexpr int64_t kSpill = 16;
 // costs less than a third pass.
 constexpr int64_t kFewEntries = 1536;
 
-// Scratch of one thread of the rank-value encoding; see rank_value.inl.
+// Scratch of one thread of the rank-value encoding; see rank_value/rank_value.inl.
 struct RankScratch {
     double* sum;        // [G + 1]: all but the last are zero between cells
     uint32_t* token;    // [G + kSpill]

@@ -93,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(32 * C2T_WARPS) embed_genes(
     }
     const float mean = warp_sum(sum) / C2T_HIDDEN_SIZE;
 
-    // Measure the rounding error of the mean and subtract it, as csrc/gene_embedding.inl does.
+    // Measure the rounding error of the mean and subtract it, as csrc/gene_embedding/gene_embedding.inl does.
     float residue = 0.0f, squares = 0.0f;
 #pragma unroll
     for (int g = 0; g < C2T_VECTORS; ++g) {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "implementations.h"
+#include "../implementations.h"
 
 namespace {
 #include "storage.inl"

@@ -1,6 +1,6 @@
 // Gene embedding with NEON, which every 64-bit Arm processor has: eight floats at a time, in two registers.
 //
-// No FMA: products and sums are rounded as in gene_embedding_scalar.cpp, so that the results have its bits. The sums are
+// No FMA: products and sums are rounded as in scalar.cpp, so that the results have its bits. The sums are
 // floats, and int8 tables are scaled first: there is no product of int8 numbers for dot-product instructions (SDOT).
 #include <arm_neon.h>
 
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "implementations.h"
+#include "../implementations.h"
 
 namespace {
 #include "storage.inl"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "implementations.h"
+#include "../implementations.h"
 
 namespace {
 #include "rank_known.inl"
