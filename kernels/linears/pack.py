@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,7 @@ def pack_linear(
 
 def _give_back(matrix: NDArray[Any]) -> None:
     """Let a mapped file's pages go, so that a model's weights do not lie in memory twice."""
-    if isinstance(matrix, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if sys.platform != "win32" and isinstance(matrix, np.memmap):
         mapped: mmap.mmap = matrix._mmap  # type: ignore[attr-defined]  # NumPy has no public name
         mapped.madvise(mmap.MADV_DONTNEED)
 

@@ -26,6 +26,7 @@ from tiny_data import BUNDLES
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.output.describe_file import DescribeFileOptions, describe_file
 from c2t.runtime.output.journal import read_line
+from c2t.runtime.output.record import Record
 from c2t.runtime.output.text_files import json_line
 
 FILES = {"jsonl": "cells.jsonl", "csv": "cells.csv", "h5ad": "cells.c2t.h5ad"}
@@ -121,7 +122,7 @@ def look(folder: Path, expected: Expected) -> Left:
     lines = []
     if (place / "journal").exists():
         _, *rest = (place / "journal").read_bytes().split(b"\n")
-        lines = [json_line(read_line(line, "a line")) for line in rest[:-1]]
+        lines = [json_line(read_line(line, "a line", Record)) for line in rest[:-1]]
     whole = expected.files["jsonl"].splitlines(keepends=True)
     assert lines == whole[: len(lines)]
     if state["state"] == "done":
