@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import weakref
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,52 @@ class NativeKernels:
             MemoryError: The library ran out of memory.
         """
         if getattr(self.library, function)(ctypes.byref(arguments), self.isa, threads):
+            message = "the native kernels ran out of memory"
+            raise MemoryError(message)
+
+
+class OpenedModel:
+    """A packed model that the library has opened: its threads, and memory for its activations.
+
+    Args:
+        kernels: The library.
+        name: Of its functions: `NAME_open` and `NAME_close`.
+        struct: The model, as the library reads it; what it points at must stay as long as this.
+        threads: How many to use.
+        spin: Whether threads wait for the next run by spinning for a while.
+
+    Raises:
+        MemoryError: There is no memory for the activations.
+    """
+
+    def __init__(
+        self,
+        kernels: NativeKernels,
+        name: str,
+        struct: ctypes.Structure,
+        threads: int,
+        *,
+        spin: bool,
+    ) -> None:
+        self._library = kernels.library
+        opened, closed = (getattr(kernels.library, f"{name}_{verb}") for verb in ("open", "close"))
+        opened.restype, opened.argtypes = ctypes.c_void_p, [ctypes.c_void_p, *[ctypes.c_int32] * 3]
+        closed.restype, closed.argtypes = None, [ctypes.c_void_p]
+        self._handle = opened(ctypes.byref(struct), kernels.isa, threads, spin)
+        if not self._handle:
+            message = f"no memory to open {name}"
+            raise MemoryError(message)
+        self.close = weakref.finalize(self, closed, self._handle)
+
+    def run(self, function: str, arguments: ctypes.Structure) -> None:
+        """Run a function of the opened model; the interpreter lock is released for the call.
+
+        Raises:
+            MemoryError: The library ran out of memory.
+        """
+        run = getattr(self._library, function)
+        run.argtypes = [ctypes.c_void_p] * 2
+        if run(self._handle, ctypes.byref(arguments)):
             message = "the native kernels ran out of memory"
             raise MemoryError(message)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from c2t.kernels.native import (
     FORCE_VARIABLE,
     ISA_NUMBER,
     NativeKernels,
+    OpenedModel,
     native_kernels,
     thread_count,
 )
@@ -214,19 +214,10 @@ class CpuDecoderStep:
     ) -> None:
         self.packed = packed
         self._options = (thread_count(threads), spin)
-        self._library = library = packed.kernels.library
-        library.c2t_step_open.restype = ctypes.c_void_p
-        library.c2t_step_open.argtypes = [ctypes.c_void_p, *[ctypes.c_int32] * 3]
-        library.c2t_step_close.restype = None
-        library.c2t_step_close.argtypes = [ctypes.c_void_p]
-        library.c2t_step_run.argtypes = [ctypes.c_void_p] * 2
-        self._step = library.c2t_step_open(
-            ctypes.byref(packed.struct), packed.kernels.isa, *self._options
+        self._opened = OpenedModel(
+            packed.kernels, "c2t_step", packed.struct, self._options[0], spin=spin
         )
-        if not self._step:
-            message = "no memory for a decoder's step"
-            raise MemoryError(message)
-        self.close = weakref.finalize(self, library.c2t_step_close, self._step)
+        self.close = self._opened.close
 
     def clone(self) -> CpuDecoderStep:
         """The same weights with threads and memory of its own."""
@@ -300,6 +291,4 @@ class CpuDecoderStep:
             cache.shape[2],
             cache.shape[4],
         )
-        if self._library.c2t_step_run(self._step, ctypes.byref(struct)):
-            message = "the native step ran out of memory"
-            raise MemoryError(message)
+        self._opened.run("c2t_step_run", struct)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from c2t.kernels.native import (
     FORCE_VARIABLE,
     ISA_NUMBER,
     NativeKernels,
+    OpenedModel,
     native_kernels,
     thread_count,
 )
@@ -199,19 +199,10 @@ class CpuEncoder:
     ) -> None:
         self.packed = packed
         self._options = (thread_count(threads), spin)
-        self._library = library = packed.kernels.library
-        library.c2t_encoder_open.restype = ctypes.c_void_p
-        library.c2t_encoder_open.argtypes = [ctypes.c_void_p, *[ctypes.c_int32] * 3]
-        library.c2t_encoder_close.restype = None
-        library.c2t_encoder_close.argtypes = [ctypes.c_void_p]
-        library.c2t_encoder_compute.argtypes = [ctypes.c_void_p] * 2
-        self._run = library.c2t_encoder_open(
-            ctypes.byref(packed.struct), packed.kernels.isa, *self._options
+        self._opened = OpenedModel(
+            packed.kernels, "c2t_encoder", packed.struct, self._options[0], spin=spin
         )
-        if not self._run:
-            message = "no memory for an encoder"
-            raise MemoryError(message)
-        self.close = weakref.finalize(self, library.c2t_encoder_close, self._run)
+        self.close = self._opened.close
 
     def clone(self) -> CpuEncoder:
         """The same weights with threads and memory of its own."""
@@ -241,7 +232,5 @@ class CpuEncoder:
         if hidden.size == 0:
             return hidden
         struct = _RunStruct(embeddings.ctypes.data, hidden.ctypes.data, batch, length)
-        if self._library.c2t_encoder_compute(self._run, ctypes.byref(struct)):
-            message = "the native encoder ran out of memory"
-            raise MemoryError(message)
+        self._opened.run("c2t_encoder_compute", struct)
         return hidden
