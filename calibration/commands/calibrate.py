@@ -67,7 +67,6 @@ def calibrate(
     float_prefix: Annotated[
         bool | None,
         typer.Option(
-            "--float-prefix/--no-float-prefix",
             help="int8: keep keys and values of what all prompts begin with in float32.  "
             "[default: where its activations are far larger than the cells']",
         ),
