@@ -14,12 +14,10 @@ import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder
-from c2t.kernels.linears.matrix import Matrix
 from c2t.kernels.linears.pack import (
     MAX_INPUTS,
     LinearStruct,
-    PackedLinear,
-    pack_linear,
+    PackedWeights,
 )
 from c2t.kernels.native import (
     FORCE_VARIABLE,
@@ -120,7 +118,7 @@ def sizes_problem(sizes: StepSizes) -> str:
     return f"a linear of {inputs} inputs" if inputs > MAX_INPUTS else ""
 
 
-class PackedDecoder:
+class PackedDecoder(PackedWeights):
     """A decoder's weights as the library streams them; any number of steps share them.
 
     Args:
@@ -142,19 +140,17 @@ class PackedDecoder:
         *,
         threads: int | None = None,
     ) -> None:
-        self.kernels = kernels
+        super().__init__(kernels, threads)
         self.sizes = sizes
         self.positions = len(decoder.cosines)  # that the rotary embedding has
-        self._threads = thread_count(threads)
-        self._kept: list[Any] = []  # what the library points at
         layers = [
             _LayerStruct(
-                self._keep(layer.attention_norm),
-                self._keep(layer.mlp_norm),
-                self._pack(layer.qkv),
-                self._pack(layer.o),
-                self._pack(layer.gate_up, halves=True),
-                self._pack(layer.down),
+                self.keep(layer.attention_norm),
+                self.keep(layer.mlp_norm),
+                self.pack(layer.qkv).struct,
+                self.pack(layer.o).struct,
+                self.pack(layer.gate_up, halves=True).struct,
+                self.pack(layer.down).struct,
             )
             for layer in decoder.layers
         ]
@@ -162,10 +158,10 @@ class PackedDecoder:
         self._kept.append(array)
         self.struct = _DecoderStruct(
             array,
-            self._keep(decoder.norm),
-            self._keep(decoder.cosines),
-            self._keep(decoder.sines),
-            self._pack(decoder.lm_head, by_output=True),
+            self.keep(decoder.norm),
+            self.keep(decoder.cosines),
+            self.keep(decoder.sines),
+            self.pack(decoder.lm_head, by_output=True).struct,
             sizes.layers,
             sizes.hidden_size,
             sizes.intermediate_size,
@@ -176,23 +172,6 @@ class PackedDecoder:
             decoder.epsilon,
             decoder.scale,
         )
-
-    @property
-    def packed_bytes(self) -> int:
-        """Bytes of the packed weights."""
-        return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
-
-    def _keep(self, array: NDArray[Any]) -> int:
-        kept = np.ascontiguousarray(array, np.float32)
-        self._kept.append(kept)
-        return int(kept.ctypes.data)
-
-    def _pack(self, matrix: Matrix, *, by_output: bool = False, halves: bool = False) -> Any:
-        packed = pack_linear(
-            self.kernels, matrix, by_output=by_output, halves=halves, threads=self._threads
-        )
-        self._kept.append(packed)
-        return packed.struct
 
 
 class CpuDecoderStep:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from c2t.kernels.linears.pack import (
     MAX_INPUTS,
     PANEL_COLUMNS,
     LinearStruct,
-    pack_linear,
+    PackedWeights,
 )
 from c2t.kernels.native import (
     FORCE_VARIABLE,
@@ -121,7 +121,7 @@ def encoder_problem(encoder: HostEncoder) -> str:
     return f"a linear of {max(hidden, wide)} inputs" if max(hidden, wide) > MAX_INPUTS else ""
 
 
-class PackedEncoder:
+class PackedEncoder(PackedWeights):
     """An encoder's weights as the library streams them; any number of runs share them.
 
     Args:
@@ -137,11 +137,9 @@ class PackedEncoder:
     def __init__(
         self, kernels: NativeKernels, encoder: HostEncoder, *, threads: int | None = None
     ) -> None:
-        self.kernels = kernels
+        super().__init__(kernels, threads)
         self.rows = encoder.rows
         self.hidden_size = encoder.hidden_size
-        self._threads = thread_count(threads)
-        self._kept: list[Any] = []  # what the library points at
         layers = [self._layer(layer, encoder.rows) for layer in encoder.layers]
         array = (_LayerStruct * len(layers))(*layers)
         self._kept.append(array)
@@ -158,26 +156,20 @@ class PackedEncoder:
 
     def _layer(self, layer: EncoderLayer, rows: int | None) -> _LayerStruct:
         norms = (layer.attention_norm, layer.mlp_norm)
-        query = _BiasedStruct() if layer.query is None else self._pack(layer.query)
+        query = _BiasedStruct() if layer.query is None else self._biased(layer.query)
         return _LayerStruct(
-            self._pack(layer.qkv),
+            self._biased(layer.qkv),
             query,
-            *(self._pack(linear) for linear in (layer.output, layer.up, layer.down)),
-            *(self._keep(part) for norm in norms for part in (norm.weight, norm.bias)),
+            *(self._biased(linear) for linear in (layer.output, layer.up, layer.down)),
+            *(self.keep(part) for norm in norms for part in (norm.weight, norm.bias)),
             0 if layer.query is None or rows is None else rows,
         )
 
-    def _pack(self, linear: BiasedLinear) -> _BiasedStruct:
-        packed = pack_linear(self.kernels, linear.matrix, threads=self._threads)
-        self._kept.append(packed)
+    def _biased(self, linear: BiasedLinear) -> _BiasedStruct:
+        packed = self.pack(linear.matrix)
         bias = np.zeros(len(packed.panels) * PANEL_COLUMNS, np.float32)
         bias[: packed.columns] = linear.bias
-        return _BiasedStruct(packed.struct, self._keep(bias))
-
-    def _keep(self, array: NDArray[Any]) -> int:
-        kept = np.ascontiguousarray(array, np.float32)
-        self._kept.append(kept)
-        return int(kept.ctypes.data)
+        return _BiasedStruct(packed.struct, self.keep(bias))
 
 
 class CpuEncoder:

@@ -18,7 +18,7 @@ import numpy as np
 from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.matrix import Int8Matrix
-from c2t.kernels.native import NativeKernels
+from c2t.kernels.native import NativeKernels, thread_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,6 +158,41 @@ def pack_linear(
         columns=columns,
         input_scale=matrix.input_scale if isinstance(matrix, Int8Matrix) else 1.0,
     )
+
+
+class PackedWeights:
+    """What a packed model's structure points at, kept as long as this object.
+
+    Args:
+        kernels: The library.
+        threads: How many pack; None: one per core that this process may use.
+    """
+
+    def __init__(self, kernels: NativeKernels, threads: int | None) -> None:
+        self.kernels = kernels
+        self._threads = thread_count(threads)
+        self._kept: list[Any] = []
+
+    def keep(self, array: NDArray[Any]) -> int:
+        """The address of an array in float32."""
+        kept = np.ascontiguousarray(array, np.float32)
+        self._kept.append(kept)
+        return int(kept.ctypes.data)
+
+    def pack(
+        self, matrix: Matrix, *, by_output: bool = False, halves: bool = False
+    ) -> PackedLinear:
+        """See `pack_linear`."""
+        packed = pack_linear(
+            self.kernels, matrix, by_output=by_output, halves=halves, threads=self._threads
+        )
+        self._kept.append(packed)
+        return packed
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
 
 
 def _give_back(matrix: NDArray[Any]) -> None:

@@ -15,12 +15,12 @@ from c2t.kernels.errors import KernelError
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Float32
+from c2t.runtime.engines.cpu.agreement import rows_disagreement
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
 from c2t.runtime.engines.known_encoder.recognise import recognise_encoder
 from c2t.runtime.engines.onnxruntime_library import onnxruntime_errors
 from c2t.runtime.system.errors import BundleError, EngineError, first_line
 
-PRECISION = "int8"  # of the bundles whose attention may be INT8
 # Norm of a row's difference from ONNX Runtime's, as a share of its norm: of the median row, and of
 # the worst. Random weights of V2-104M's sizes gave 2.5 %, nearly all of it by INT8 attention; the
 # wrong heads or a wrong layer would give more than 100 %.
@@ -55,13 +55,13 @@ def open_kernel(bundle: Bundle, options: EngineOptions) -> tuple[CpuEncoder | No
     """Our kernel with an encoder's weights, where it can run them.
 
     Args:
-        bundle: Only the encoder of one of precision `PRECISION` is run by it.
+        bundle: Its attention is INT8, see `choose_attention`.
         options: Threads.
 
     Returns:
         The kernel, not yet compared with anything; or None, and why in words ("": not wanted).
     """
-    if bundle.manifest.precision != PRECISION or not options.encoder_kernel:
+    if not options.encoder_kernel:
         return None, ""
     path = bundle.file("encoder.onnx")
     if not is_prepacked(path, options):
@@ -111,13 +111,7 @@ def disagreement(kernel: CpuEncoder, session: Any, bundle: Bundle) -> str:
         return "no memory for its activations"
     if ours.shape != theirs.shape:
         return f"it gives {list(ours.shape)}, ONNX Runtime {list(theirs.shape)}"
-    differences = np.linalg.norm(ours - theirs, axis=-1) / np.linalg.norm(theirs, axis=-1)
-    for found, most, which in zip(
-        (np.median(differences), np.max(differences)), TOLERANCES, ("median", "worst"), strict=True
-    ):
-        if not found <= most:  # NaN is no agreement either
-            return f"its hidden states are {found:.2%} from ONNX Runtime's, of the {which} gene"
-    return ""
+    return rows_disagreement(ours, theirs, TOLERANCES, what="hidden states", row="gene")
 
 
 def _differences(bundle: Bundle, heads: int, hidden_size: int) -> str:

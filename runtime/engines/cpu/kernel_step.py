@@ -27,6 +27,7 @@ from c2t.kernels.native import NativeKernels
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.buffers import StepShape
+from c2t.runtime.engines.cpu.agreement import rows_disagreement
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache, OnnxRuntimeDecoder, OnnxRuntimeStep
 from c2t.runtime.engines.cpu.host_step import HostStep
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
@@ -242,14 +243,9 @@ def _disagreement(
                 parts.append(_logits(step, token_ids[at : at + some], at))
             except EngineError as error:
                 return error.problem
-    differences = np.linalg.norm(np.concatenate(parts) - expected, axis=1)
-    differences /= np.linalg.norm(expected, axis=1)
-    for found, most, which in zip(
-        (np.median(differences), np.max(differences)), tolerances, ("median", "worst"), strict=True
-    ):
-        if not found <= most:  # NaN is no agreement either
-            return f"its logits are {found:.2%} from ONNX Runtime's, of the {which} token"
-    return ""
+    return rows_disagreement(
+        np.concatenate(parts), expected, tolerances, what="logits", row="token"
+    )
 
 
 def _logits(step: HostStep, token_ids: np.ndarray, first: int) -> Float32:
