@@ -1,6 +1,7 @@
 """The compiled library: where it is, and which instruction set this process uses.
 
-`C2T_FORCE_ISA` forces scalar, avx2, avx512, neon or numpy: for tests, and to find a faulty one.
+`C2T_FORCE_ISA` forces scalar, avx2, avx512, amx, neon or numpy: for tests, and to find a faulty
+one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ LIBRARY_NAME = {"win32": "c2t_kernels.dll", "darwin": "libc2t_kernels.dylib"}.ge
 )
 LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # path of another build, such as that of sanitize.sh
 NUMPY = "numpy"
-ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}  # enum c2t_isa; later is faster
+# enum c2t_isa; of those that run here, the last is the fastest.
+ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3, "amx": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class NativeStatus:
     """Which implementation runs, for `c2t doctor`.
 
     Args:
-        isa: "avx512", "avx2", "neon", "scalar", or "numpy" where no library is used.
+        isa: "amx", "avx512", "avx2", "neon", "scalar", or "numpy" where no library is used.
         library: Path of the library; None for "numpy".
         reason: Why this implementation, in words.
     """

@@ -8,7 +8,10 @@ trap 'rm -rf "$build"' EXIT
 export PYTHONSAFEPATH=1
 case $(uname -m) in
   aarch64 | arm64) isas="scalar neon" ;;
-  *) isas="scalar avx2 avx512" ;;
+  *)
+    isas="scalar avx2 avx512"
+    if grep -qw amx_int8 /proc/cpuinfo; then isas+=" amx"; fi
+    ;;
 esac
 
 # sanitize NAME LIBRARIES TEST...: build with -fsanitize=NAME; Python is not instrumented, so LIBRARIES must come first.

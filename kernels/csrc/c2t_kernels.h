@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum c2t_isa { C2T_SCALAR = 0, C2T_AVX2 = 1, C2T_AVX512 = 2, C2T_NEON = 3 };
+enum c2t_isa { C2T_SCALAR = 0, C2T_AVX2 = 1, C2T_AVX512 = 2, C2T_NEON = 3, C2T_AMX = 4 };
 enum c2t_type { C2T_F32 = 0, C2T_F16 = 1, C2T_BF16 = 2, C2T_I8 = 3, C2T_F64 = 4, C2T_I32 = 5, C2T_I64 = 6 };
 enum c2t_cell_status { C2T_OK = 0, C2T_EMPTY = 1, C2T_NAN = 2, C2T_INFINITE = 3, C2T_NEGATIVE = 4 };
 

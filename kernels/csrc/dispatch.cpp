@@ -1,4 +1,4 @@
-// Which implementations run here, and the split of the work over threads.
+// The choice of an implementation, and the split of the work over threads.
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -11,9 +11,6 @@
 #include "linears/pack.h"
 #include "helper_thread.h"
 #include "implementations.h"
-#if defined(C2T_X86)
-#include "x86_features.h"
-#endif
 
 namespace {
 
@@ -101,7 +98,8 @@ Implementation implementation_of(int32_t isa) {
     switch (isa) {
 #if defined(C2T_X86)
         case C2T_AVX2: return {&c2t_avx2::embed_block, &c2t_avx2::rank_cells};
-        case C2T_AVX512: return {&c2t_avx512::embed_block, &c2t_avx512::rank_cells};
+        case C2T_AVX512:
+        case C2T_AMX: return {&c2t_avx512::embed_block, &c2t_avx512::rank_cells};
 #elif defined(C2T_ARM64)
         case C2T_NEON: return {&c2t_neon::embed_block, &c2t_neon::rank_cells};
 #endif
@@ -112,17 +110,6 @@ Implementation implementation_of(int32_t isa) {
 }  // namespace
 
 extern "C" {
-
-int32_t c2t_isa_mask(void) {
-    int32_t mask = 1 << C2T_SCALAR;
-#if defined(C2T_X86)
-    const X86Features features = x86_features();
-    mask |= features.avx2 << C2T_AVX2 | features.avx512 << C2T_AVX512;
-#elif defined(C2T_ARM64)
-    mask |= 1 << C2T_NEON;  // part of the baseline: nothing needs to be asked
-#endif
-    return mask;
-}
 
 int32_t c2t_embed(const c2t_embed_args* args, int32_t isa, int32_t threads) {
     const auto embed_block = implementation_of(isa).embed_block;

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 # Elsewhere ONNX Runtime's linears are faster.
-FAST = ("avx512",)
+FAST = ("avx512", "amx")
 
 
 class _BiasedStruct(ctypes.Structure):

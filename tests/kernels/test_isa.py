@@ -37,6 +37,7 @@ def test_what_the_system_says_of_the_processor_is_found():
         "avx2": {"avx2", "fma", "f16c"},
         "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
         "neon": {"asimd"},
+        "amx": {"avx512_vnni", "amx_tile", "amx_int8"},
     }
     assert supported() == ["scalar", *(isa for isa, names in needed.items() if names <= flags)]
 

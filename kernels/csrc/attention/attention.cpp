@@ -3,23 +3,18 @@
 
 #include <new>
 
+#include "../instruction_sets.h"
+
 const AttentionKernel& attention_kernel(int32_t isa) {
 #if defined(C2T_X86)
     if (isa == C2T_AVX2) return c2t_avx2::attention;
-    if (isa == C2T_AVX512) return c2t_avx512::attention;
+    if (isa == C2T_AVX512 || isa == C2T_AMX) return c2t_avx512::attention;
 #endif
     (void)isa;
     return c2t_scalar::attention;
 }
 
-int32_t c2t_attention_isa_mask(void) {
-    int32_t mask = c2t_isa_mask() & (1 << C2T_SCALAR | 1 << C2T_AVX2 | 1 << C2T_AVX512);
-#if defined(C2T_X86)
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx512vnni")) mask &= ~(1 << C2T_AVX512);
-#endif
-    return mask;
-}
+int32_t c2t_attention_isa_mask(void) { return products_isa_mask(); }
 
 int32_t c2t_attention(const c2t_attention_args* args, int32_t isa) {
     const AttentionKernel& kernel = attention_kernel(isa);

@@ -3,6 +3,7 @@
 #include <new>
 #include <vector>
 
+#include "../instruction_sets.h"
 #include "../threads/process_team.h"
 #include "memory.h"
 
@@ -32,6 +33,9 @@ struct c2t_step {
 #if defined(C2T_X86)
         if (isa == C2T_AVX2) run = &c2t_avx2::run_step;
         if (isa == C2T_AVX512) run = &c2t_avx512::run_step;
+#if defined(C2T_HAS_AMX)
+        if (isa == C2T_AMX) run = &c2t_amx::run_step;
+#endif
 #endif
         for (int32_t i = 0; i < wanted; ++i) scratch.push_back(std::make_unique<StepScratch>(d));
         for (const auto& own : scratch) scratch_pointers.push_back(own.get());
@@ -52,13 +56,7 @@ struct c2t_step {
 
 extern "C" {
 
-int32_t c2t_step_isa_mask(void) {
-    int32_t mask = c2t_isa_mask() & (1 << C2T_SCALAR | 1 << C2T_AVX2 | 1 << C2T_AVX512);
-#if defined(C2T_X86)
-    if (!__builtin_cpu_supports("avx512vnni")) mask &= ~(1 << C2T_AVX512);
-#endif
-    return mask;
-}
+int32_t c2t_step_isa_mask(void) { return products_isa_mask(); }
 
 c2t_step* c2t_step_open(const c2t_step_decoder* decoder, int32_t isa, int32_t threads, int32_t spin) {
     try {

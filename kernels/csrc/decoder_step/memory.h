@@ -11,7 +11,8 @@ struct StepActivations {
           qkv_stride(whole_panels((d.heads + 2 * d.kv_heads) * d.head_size)),
           context_stride(whole_panels(d.heads * d.head_size)), gated_stride(whole_panels(d.intermediate_size)) {}
     // Memory for so many rows.
-    void reserve(int64_t count) {
+    void reserve(int64_t wanted_rows) {
+        const int64_t count = whole_tiles(wanted_rows);
         if (count <= rows) return;
         *this = StepActivations(x_stride, qkv_stride, context_stride, gated_stride, 0);  // free it before there is more
         *this = StepActivations(x_stride, qkv_stride, context_stride, gated_stride, count);
@@ -36,7 +37,8 @@ struct StepScratch {
     explicit StepScratch(const c2t_step_decoder& d)
         : row(whole_panels(d.hidden_size)), attended(d.heads / d.kv_heads * d.head_size), divisors(d.heads / d.kv_heads) {}
     // Memory for the panels of so many rows, and for the scores of one KV head's queries.
-    void reserve(const c2t_step_decoder& d, int64_t count, int64_t capacity) {
+    void reserve(const c2t_step_decoder& d, int64_t wanted_rows, int64_t capacity) {
+        const int64_t count = whole_tiles(wanted_rows);
         if (count > rows) {
             rows = 0;
             sums = Numbers<int32_t>(count * C2T_PANEL_COLUMNS);
@@ -72,4 +74,5 @@ inline int64_t step_phases(const c2t_step_decoder& d) { return 8 * d.layer_count
 C2T_DECLARE_STEP(scalar)
 C2T_DECLARE_STEP(avx2)
 C2T_DECLARE_STEP(avx512)
+C2T_DECLARE_STEP(amx)
 #undef C2T_DECLARE_STEP

@@ -12,7 +12,12 @@ namespace {
 constexpr int64_t kRowsPerThread = 8;
 // Tiles of a layer that every thread gets at least, so that none waits long for the last one.
 constexpr int64_t kTilesPerThread = 4;
-constexpr int64_t kLeastTile = 12;
+constexpr TileRows kTileRows{12, 72};
+#if defined(C2T_HAS_AMX)
+constexpr TileRows kAmxTileRows{32, 96};
+static_assert(kAmxTileRows.most <= kMostTileRows, "a thread's memory must hold a tile");
+#endif
+static_assert(kTileRows.most <= kMostTileRows, "a thread's memory must hold a tile");
 
 }  // namespace
 
@@ -24,20 +29,27 @@ struct c2t_encoder_run {
 #if defined(C2T_X86)
         if (isa == C2T_AVX2) run = &c2t_avx2::run_encoder;
         if (isa == C2T_AVX512) run = &c2t_avx512::run_encoder;
+#if defined(C2T_HAS_AMX)
+        if (isa == C2T_AMX) {
+            run = &c2t_amx::run_encoder;
+            tiles = kAmxTileRows;
+        }
+#endif
 #endif
         for (int32_t i = 0; i < wanted; ++i) scratch.push_back(std::make_unique<EncoderScratch>(e));
         for (const auto& own : scratch) scratch_pointers.push_back(own.get());
     }
 
     int64_t tile_rows(int64_t rows, int64_t threads) const {
-        const int64_t even = rows / (threads * kTilesPerThread) / kLeastTile * kLeastTile;
-        return std::clamp(even, kLeastTile, kTileRows);
+        const int64_t even = rows / (threads * kTilesPerThread) / tiles.step * tiles.step;
+        return std::clamp(even, tiles.step, tiles.most);
     }
 
     const c2t_encoder encoder;
     const int32_t wanted;
     const AttentionKernel& attention;
     ProcessTeam team;
+    TileRows tiles = kTileRows;
     void (*run)(const EncoderJob&, int32_t) = nullptr;
     EncoderActivations activations;
     std::vector<std::unique_ptr<EncoderScratch>> scratch;

@@ -8,9 +8,10 @@
 #include "../threads/team.h"
 #include "c2t_encoder.h"
 
-// Rows that a thread takes through a layer's linears at a time, so that what lies between them stays in its cache. A
-// multiple of the rows whose sums fit into registers.
-constexpr int64_t kTileRows = 72;
+// Rows that a thread takes through a layer's linears at a time, so that what lies between them stays in its cache:
+// multiples of `step`, which are the rows whose sums fit into registers.
+struct TileRows { int64_t step, most; };
+constexpr int64_t kMostTileRows = 96;
 
 // Rows of a cell that leave a layer.
 inline int64_t rows_of(const c2t_encoder_layer& l, int64_t length) { return l.rows ? std::min(l.rows, length) : length; }
@@ -50,8 +51,8 @@ struct EncoderActivations {
 struct EncoderScratch {
     explicit EncoderScratch(const c2t_encoder& e)
         : stride(whole_panels(e.hidden_size)), wide_stride(whole_panels(e.intermediate_size)),
-          sums(kTileRows * C2T_PANEL_COLUMNS), values(kTileRows * C2T_PANEL_COLUMNS), narrow(kTileRows * stride),
-          wide(kTileRows * wide_stride), rows(kTileRows * stride) {}
+          sums(kMostTileRows * C2T_PANEL_COLUMNS), values(kMostTileRows * C2T_PANEL_COLUMNS), narrow(kMostTileRows * stride),
+          wide(kMostTileRows * wide_stride), rows(kMostTileRows * stride) {}
     int64_t stride, wide_stride;
     Numbers<int32_t> sums;  // of a panel
     Numbers<float> values;  // likewise
@@ -78,4 +79,5 @@ inline int64_t encoder_phases(const c2t_encoder& e) { return 3 * e.layer_count +
 C2T_DECLARE_ENCODER(scalar)
 C2T_DECLARE_ENCODER(avx2)
 C2T_DECLARE_ENCODER(avx512)
+C2T_DECLARE_ENCODER(amx)
 #undef C2T_DECLARE_ENCODER

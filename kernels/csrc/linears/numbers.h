@@ -24,3 +24,6 @@ private:
 };
 
 inline int64_t whole_panels(int64_t count) { return (count + C2T_PANEL_COLUMNS - 1) / C2T_PANEL_COLUMNS * C2T_PANEL_COLUMNS; }
+
+// Rows up to a multiple of 16, which products with tiles read and write.
+inline int64_t whole_tiles(int64_t rows) { return (rows + 15) / 16 * 16; }

@@ -72,8 +72,8 @@ inline void multiply_rows(int64_t count, const Inputs& in, int64_t row, const ch
     }
 }
 
-// values [rows][64]: the products of all rows with a panel; sums: memory of the same size. `following`: the panel that is
-// read next.
+// values [rows][64]: the products of all rows with a panel; sums: memory of the same size. The memory of inputs and sums
+// must have whole_tiles(rows) rows. `following`: the panel that is read next.
 inline void multiply_panel(const Inputs& in, int64_t rows, int64_t panel, const char* following, int32_t* sums,
                            float* values) {
     const c2t_linear& l = *in.linear;
@@ -93,9 +93,16 @@ inline void multiply_panel(const Inputs& in, int64_t rows, int64_t panel, const 
         const int64_t count = std::min(kBlockSteps, steps - step);
         const char* const block = begin + step * 256;
         const char* const next = step + count < steps ? block + count * 256 : following;
+        int64_t done = 0;
+#ifdef C2T_TILES
+        if (int8 && rows >= kTilesFrom)
+            done = multiply_tiles(reinterpret_cast<const int8_t*>(block), in.row<Activation>(0) + 4 * step, in.stride,
+                                  rows, count, sums, next);
+        if (done == count) continue;
+#endif
         for (int64_t group = 0, row = 0; group < groups; ++group) {
             const int64_t end = rows * (group + 1) / groups;
-            multiply_rows<kRowsTogether>(end - row, in, row, block, step, count, sums, values,
+            multiply_rows<kRowsTogether>(end - row, in, row, block + done * 256, step + done, count - done, sums, values,
                                          Ahead{next + group * (count / groups) * 256, groups});
             row = end;
         }

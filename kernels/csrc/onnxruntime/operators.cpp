@@ -31,7 +31,7 @@ OrtStatus* create(const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* in
     C2T_RETURN_IF_FAILED(api->attribute(info, "isa", &isa));
     if (heads < 1 || !(scale > 0.0f) || !std::isfinite(scale))
         return api->status(kOrtInvalidArgument, "Int8Attention: heads and scale must be positive");
-    if (isa < 0 || isa > C2T_AVX512 || !(c2t_attention_isa_mask() >> isa & 1))
+    if (isa < 0 || isa > C2T_AMX || !(c2t_attention_isa_mask() >> isa & 1))
         return api->status(kOrtInvalidArgument, "Int8Attention: this processor lacks the instruction set");
     *kernel = new (std::nothrow) Int8Attention{*api, attention_kernel(static_cast<int32_t>(isa)), heads, scale};
     return *kernel ? nullptr : api->status(kOrtFail, "Int8Attention: out of memory");

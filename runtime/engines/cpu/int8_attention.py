@@ -29,7 +29,7 @@ from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import BundleError, EngineError, first_line
 
 PRECISION = "int8"  # of the bundles whose attention may be INT8
-FAST = ("avx2", "avx512")  # elsewhere ONNX Runtime's attention is faster
+FAST = ("avx2", "avx512", "amx")  # elsewhere ONNX Runtime's attention is faster
 
 # The check's difference, as a share of the result's size: 1.7 % is usual, for the result of random
 # rows is small. The wrong heads or the wrong layout would give more than 100 %.

@@ -1,0 +1,20 @@
+// The step with AVX-512 (F, BW, DQ, VL), VNNI, and AMX for products of many rows.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "../memory.h"
+
+namespace {
+#include "../../linears/isa/vector_avx512.inl"
+#define C2T_PRODUCTS "isa/products_amx.inl"
+#include "../step.inl"
+}  // namespace
+
+void c2t_amx::run_step(const StepJob& job, int32_t thread) {
+    const Tiles tiles;
+    StepThread(job, thread).run();
+}
