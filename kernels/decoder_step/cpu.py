@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder
-from c2t.kernels.linears.pack import (
-    MAX_INPUTS,
-    LinearStruct,
-    PackedWeights,
-)
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.errors import KernelError
+from c2t.kernels.linears.activations import ACTIVATIONS
+from c2t.kernels.linears.pack import MAX_INPUTS, BiasedStruct, LinearStruct, PackedWeights
 from c2t.kernels.native import (
     FORCE_VARIABLE,
     ISA_NUMBER,
@@ -38,16 +36,27 @@ if TYPE_CHECKING:
 MAX_ROWS = 512
 
 
+class _NormStruct(ctypes.Structure):
+    """`struct c2t_step_norm`."""
+
+    _fields_ = (("weight", ctypes.c_void_p), ("bias", ctypes.c_void_p))
+
+
 class _LayerStruct(ctypes.Structure):
     """`struct c2t_step_layer`."""
 
     _fields_ = (
-        ("attention_norm", ctypes.c_void_p),
-        ("mlp_norm", ctypes.c_void_p),
-        ("qkv", LinearStruct),
-        ("output", LinearStruct),
-        ("gate_up", LinearStruct),
-        ("down", LinearStruct),
+        ("attention_norm", _NormStruct),
+        ("mlp_norm", _NormStruct),
+        ("after_attention", ctypes.c_void_p),
+        ("after_mlp", ctypes.c_void_p),
+        ("q_norm", ctypes.c_void_p),
+        ("k_norm", ctypes.c_void_p),
+        ("qkv", BiasedStruct),
+        ("output", BiasedStruct),
+        ("gate_up", BiasedStruct),
+        ("down", BiasedStruct),
+        ("window", ctypes.c_int64),
     )
 
 
@@ -56,7 +65,7 @@ class _DecoderStruct(ctypes.Structure):
 
     _fields_ = (
         ("layers", ctypes.POINTER(_LayerStruct)),
-        ("norm", ctypes.c_void_p),
+        ("norm", _NormStruct),
         ("cosines", ctypes.c_void_p),
         ("sines", ctypes.c_void_p),
         ("lm_head", LinearStruct),
@@ -67,8 +76,15 @@ class _DecoderStruct(ctypes.Structure):
         ("kv_heads", ctypes.c_int64),
         ("head_size", ctypes.c_int64),
         ("vocabulary_size", ctypes.c_int64),
+        ("rotated", ctypes.c_int64),
         ("epsilon", ctypes.c_float),
         ("scale", ctypes.c_float),
+        ("attention_cap", ctypes.c_float),
+        ("logit_cap", ctypes.c_float),
+        ("embedding_scale", ctypes.c_float),
+        ("activation", ctypes.c_int32),
+        ("gated", ctypes.c_int32),
+        ("parallel", ctypes.c_int32),
     )
 
 
@@ -128,7 +144,7 @@ class PackedDecoder(PackedWeights):
         threads: How many pack them; None: one per core that this process may use.
 
     Raises:
-        KernelError: A matrix that the library does not take.
+        KernelError: A matrix, or a combination of parts, that the library does not take.
         MemoryError: There is no memory for the weights.
     """
 
@@ -143,22 +159,12 @@ class PackedDecoder(PackedWeights):
         super().__init__(kernels, threads)
         self.sizes = sizes
         self.positions = len(decoder.cosines)  # that the rotary embedding has
-        layers = [
-            _LayerStruct(
-                self.keep(layer.attention_norm),
-                self.keep(layer.mlp_norm),
-                self.pack(layer.qkv).struct,
-                self.pack(layer.o).struct,
-                self.pack(layer.gate_up, halves=True).struct,
-                self.pack(layer.down).struct,
-            )
-            for layer in decoder.layers
-        ]
+        layers = [self._layer(layer, decoder) for layer in decoder.layers]
         array = (_LayerStruct * len(layers))(*layers)
         self._kept.append(array)
         self.struct = _DecoderStruct(
             array,
-            self.keep(decoder.norm),
+            self._norm(decoder.norm, decoder.norm_bias),
             self.keep(decoder.cosines),
             self.keep(decoder.sines),
             self.pack(decoder.lm_head, by_output=True).struct,
@@ -169,9 +175,39 @@ class PackedDecoder(PackedWeights):
             sizes.kv_heads,
             sizes.head_size,
             sizes.vocabulary_size,
+            2 * decoder.cosines.shape[1],
             decoder.epsilon,
             decoder.scale,
+            decoder.attention_cap,
+            decoder.logit_cap,
+            decoder.embedding_scale,
+            ACTIVATIONS.index(decoder.activation),
+            decoder.gated,
+            decoder.parallel,
         )
+
+    def _layer(self, layer: HostLayer, decoder: HostDecoder) -> _LayerStruct:
+        biases = layer.biases
+        after = (layer.after_attention, layer.after_mlp)
+        if decoder.parallel and any(norm is not None for norm in after):
+            problem = "a parallel residual with norms of what is added to it"
+            raise KernelError(problem, hint="the step kernel knows one or the other")
+        return _LayerStruct(
+            self._norm(layer.attention_norm, biases.attention_norm),
+            self._norm(layer.mlp_norm, biases.mlp_norm),
+            *(self._optional(norm) for norm in (*after, layer.q_norm, layer.k_norm)),
+            self.pack_biased(layer.qkv, biases.qkv),
+            self.pack_biased(layer.o, biases.o),
+            self.pack_biased(layer.gate_up, biases.gate_up, halves=decoder.gated),
+            self.pack_biased(layer.down, biases.down),
+            layer.window,
+        )
+
+    def _norm(self, weight: Float32, bias: Float32 | None) -> _NormStruct:
+        return _NormStruct(self.keep(weight), self._optional(bias))
+
+    def _optional(self, array: Float32 | None) -> int | None:
+        return None if array is None else self.keep(array)
 
 
 class CpuDecoderStep:

@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from c2t.kernels.attention.cpu import HEAD_SIZE_MAX
-from c2t.kernels.encoder.weights import ACTIVATIONS
-from c2t.kernels.linears.pack import (
-    MAX_INPUTS,
-    PANEL_COLUMNS,
-    LinearStruct,
-    PackedWeights,
-)
+from c2t.kernels.linears.activations import ACTIVATIONS
+from c2t.kernels.linears.pack import MAX_INPUTS, BiasedStruct, PackedWeights
 from c2t.kernels.native import (
     FORCE_VARIABLE,
     ISA_NUMBER,
@@ -39,21 +34,15 @@ if TYPE_CHECKING:
 FAST = ("avx512", "amx")
 
 
-class _BiasedStruct(ctypes.Structure):
-    """`struct c2t_biased_linear`."""
-
-    _fields_ = (("linear", LinearStruct), ("bias", ctypes.c_void_p))
-
-
 class _LayerStruct(ctypes.Structure):
     """`struct c2t_encoder_layer`."""
 
     _fields_ = (
-        ("qkv", _BiasedStruct),
-        ("query", _BiasedStruct),
-        ("output", _BiasedStruct),
-        ("up", _BiasedStruct),
-        ("down", _BiasedStruct),
+        ("qkv", BiasedStruct),
+        ("query", BiasedStruct),
+        ("output", BiasedStruct),
+        ("up", BiasedStruct),
+        ("down", BiasedStruct),
         ("attention_norm", ctypes.c_void_p),
         ("attention_norm_bias", ctypes.c_void_p),
         ("mlp_norm", ctypes.c_void_p),
@@ -156,7 +145,7 @@ class PackedEncoder(PackedWeights):
 
     def _layer(self, layer: EncoderLayer, rows: int | None) -> _LayerStruct:
         norms = (layer.attention_norm, layer.mlp_norm)
-        query = _BiasedStruct() if layer.query is None else self._biased(layer.query)
+        query = BiasedStruct() if layer.query is None else self._biased(layer.query)
         return _LayerStruct(
             self._biased(layer.qkv),
             query,
@@ -165,11 +154,8 @@ class PackedEncoder(PackedWeights):
             0 if layer.query is None or rows is None else rows,
         )
 
-    def _biased(self, linear: BiasedLinear) -> _BiasedStruct:
-        packed = self.pack(linear.matrix)
-        bias = np.zeros(len(packed.panels) * PANEL_COLUMNS, np.float32)
-        bias[: packed.columns] = linear.bias
-        return _BiasedStruct(packed.struct, self.keep(bias))
+    def _biased(self, linear: BiasedLinear) -> BiasedStruct:
+        return self.pack_biased(linear.matrix, linear.bias)
 
 
 class CpuEncoder:

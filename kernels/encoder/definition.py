@@ -5,12 +5,12 @@ Sums of linears in int8 are exact; attention is `attention_reference`; all else 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from c2t.kernels.attention.definition import attention_reference
+from c2t.kernels.linears.activations import activated
 from c2t.kernels.linears.matrix import Int8Matrix
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def encoder_reference(encoder: HostEncoder, embeddings: Float32) -> Float32:
         summed = _product(context, layer.output) + rows
         x = _normalised(summed, layer.attention_norm, encoder.epsilon)
         wide = _product(x, layer.up)
-        wide = np.maximum(wide, 0) if encoder.activation == "relu" else _gelu(wide)
+        wide = activated(wide, encoder.activation)
         x = _normalised(_product(wide, layer.down) + x, layer.mlp_norm, encoder.epsilon)
     return x
 
@@ -65,8 +65,3 @@ def _normalised(x: Float32, norm: Norm, epsilon: float) -> Float32:
     variance = (centred**2).mean(axis=-1, keepdims=True)
     normalised = centred / np.sqrt(variance + np.float32(epsilon))
     return np.asarray(normalised * norm.weight + norm.bias, np.float32)
-
-
-def _gelu(x: Float32) -> Float32:
-    erf = np.vectorize(math.erf, otypes=[np.float32])
-    return np.asarray(np.float32(0.5) * x * (1 + erf(x * np.float32(math.sqrt(0.5)))))

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     Float32 = NDArray[np.float32]
 
-ACTIVATIONS = ("relu", "gelu")  # the place of each is its number in c2t_encoder.h
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BiasedLinear:
@@ -75,7 +73,7 @@ class HostEncoder:
         heads: Of every attention.
         epsilon: Added to the variance in every layer norm.
         scale: Of the products of queries and keys.
-        activation: Of the MLPs, one of `ACTIVATIONS`.
+        activation: Of the MLPs, one of `c2t.kernels.linears.activations`.
         rows: How many rows of a cell leave the last layer, where it has a `query`; None: all.
     """
 

@@ -45,6 +45,12 @@ class LinearStruct(ctypes.Structure):
     )
 
 
+class BiasedStruct(ctypes.Structure):
+    """`struct c2t_biased_linear`."""
+
+    _fields_ = (("linear", LinearStruct), ("bias", ctypes.c_void_p))
+
+
 class _PackStruct(ctypes.Structure):
     """`struct c2t_pack_args`."""
 
@@ -142,14 +148,9 @@ def pack_linear(
     _give_back(matrix.values if isinstance(matrix, Int8Matrix) else matrix)
     scale = None
     if isinstance(matrix, Int8Matrix):
-        both = (
-            np.array(matrix.input_scale, np.float32) * matrix.scales
-        )  # as ONNX Runtime multiplies them
-        parts = np.split(both, 2) if halves else [both]
-        width = PANEL_COLUMNS // len(parts)
-        padded = [np.pad(part, (0, count * width - len(part))) for part in parts]
-        scale = np.concatenate([part.reshape(count, width) for part in padded], axis=1)
-        scale = np.ascontiguousarray(scale, dtype=np.float32)
+        # As ONNX Runtime multiplies them.
+        both = np.array(matrix.input_scale, np.float32) * matrix.scales
+        scale = _by_panel(both, count, halves=halves)
     return PackedLinear(
         panels=panels,
         scale=scale,
@@ -158,6 +159,15 @@ def pack_linear(
         columns=columns,
         input_scale=matrix.input_scale if isinstance(matrix, Int8Matrix) else 1.0,
     )
+
+
+def _by_panel(values: NDArray[Any], count: int, *, halves: bool) -> NDArray[np.float32]:
+    """Numbers of columns [N] in the order of their panels [count, 64], zeros behind."""
+    parts = np.split(values, 2) if halves else [values]
+    width = PANEL_COLUMNS // len(parts)
+    padded = [np.pad(part, (0, count * width - len(part))) for part in parts]
+    joined = np.concatenate([part.reshape(count, width) for part in padded], axis=1)
+    return np.ascontiguousarray(joined, dtype=np.float32)
 
 
 class PackedWeights:
@@ -188,6 +198,17 @@ class PackedWeights:
         )
         self._kept.append(packed)
         return packed
+
+    def pack_biased(
+        self, matrix: Matrix, bias: NDArray[np.float32] | None, *, halves: bool = False
+    ) -> BiasedStruct:
+        """A matrix [K, N] and its bias [N]; see `pack_linear`."""
+        packed = self.pack(matrix, halves=halves)
+        if bias is None:
+            return BiasedStruct(packed.struct, None)
+        return BiasedStruct(
+            packed.struct, self.keep(_by_panel(bias, len(packed.panels), halves=halves))
+        )
 
     @property
     def packed_bytes(self) -> int:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
-from step_decoders import random_decoder
+from step_decoders import FORMS, random_decoder
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.decoder_step import cpu
@@ -55,9 +55,11 @@ ALL_SIZES = {
 class Run:
     """A step of a random decoder, with a cache of three batch rows."""
 
-    def __init__(self, of: StepSizes, precision: str, threads: int = 2) -> None:
+    def __init__(
+        self, of: StepSizes, precision: str, threads: int = 2, form: Collection[str] = ()
+    ) -> None:
         self.sizes = of
-        self.decoder = random_decoder(of, precision)
+        self.decoder = random_decoder(of, precision, form=form)
         self.packed = PackedDecoder(KERNELS, of, self.decoder, threads=2)
         self.step = CpuDecoderStep(self.packed, threads=threads)
         self.cache = self.new_cache()
@@ -100,8 +102,21 @@ def drawn(of: StepSizes, *shape: int, seed: int = 1) -> np.ndarray:
 @pytest.mark.parametrize("precision", ["float32", "int8", "mixed"])
 @pytest.mark.parametrize("of", ALL_SIZES.values(), ids=ALL_SIZES)
 def test_agrees_with_the_definition(of: StepSizes, precision: str) -> None:
-    run = Run(of, precision)
-    cache = run.new_cache()
+    check_against_the_definition(Run(of, precision), precision)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "mixed"])
+@pytest.mark.parametrize("of", [sizes(), ODD], ids=["usual", "odd"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_decoder_of_every_form_agrees(
+    of: StepSizes, form: tuple[str, ...], precision: str
+) -> None:
+    check_against_the_definition(Run(of, precision, form=form), precision)
+
+
+def check_against_the_definition(run: Run, precision: str) -> None:
+    """In steps of one and of several tokens, with windows that are full and not."""
+    of, cache = run.sizes, run.new_cache()
     at = [3, 0]  # of two cells behind the first batch row
     for number, tokens in enumerate((1, 5, 16, 20)):
         embeds = drawn(of, 2, tokens, seed=number)
@@ -152,20 +167,21 @@ def test_integer_sums_are_exact(inputs: int, outputs: int) -> None:
 
 @pytest.mark.parametrize("part", [MAX_ROWS, 32, 7])
 @pytest.mark.parametrize("precision", ["float32", "int8", "mixed"])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2"])
 def test_neither_other_rows_nor_threads_change_a_bit(
-    precision: str, part: int, monkeypatch: pytest.MonkeyPatch
+    family: str, precision: str, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor into how many native calls a step is cut."""
-    of = ALL_SIZES["one KV head"] if precision == "mixed" else ALL_SIZES["usual"]
+    of, form = ALL_SIZES["one KV head" if precision == "mixed" else "usual"], FORMS.get(family, ())
     embeds = drawn(of, 3, 25)
-    together = Run(of, precision, threads=1)
+    together = Run(of, precision, threads=1, form=form)
     expected = together(embeds, [0, 7, 2])
     monkeypatch.setattr(cpu, "MAX_ROWS", part)
     for threads in (2, 5):
-        run = Run(of, precision, threads=threads)
+        run = Run(of, precision, threads=threads, form=form)
         np.testing.assert_array_equal(run(embeds, [0, 7, 2]), expected)
         np.testing.assert_array_equal(run.cache, together.cache)
-    alone = Run(of, precision, threads=2)
+    alone = Run(of, precision, threads=2, form=form)
     for row, at in enumerate((0, 7, 2)):
         for begin, end in ((0, 1), (1, 2), (2, 18), (18, 25)):
             found = alone(embeds[row : row + 1, begin:end], [at + begin], first=row)
@@ -184,10 +200,11 @@ def test_only_wanted_logits_in_any_order(part: int, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(found, np.take_along_axis(everything, wanted[..., None], axis=1))
 
 
-def test_what_is_not_finite_spoils_its_own_row_alone() -> None:
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2"])
+def test_what_is_not_finite_spoils_its_own_row_alone(family: str) -> None:
     """Quantised, it would become a number."""
     embeds = drawn(ODD, 2, 4)
-    run = Run(ODD, "int8")
+    run = Run(ODD, "int8", form=FORMS.get(family, ()))
     expected = run(embeds, [0, 0])
     embeds[1, 3, 5] = np.nan
     found = run(embeds, [0, 0])
@@ -306,6 +323,12 @@ def test_a_matrix_that_does_not_fit_is_refused() -> None:
         PackedDecoder(KERNELS, ODD, decoder)
 
 
+def test_a_parallel_residual_with_norms_behind_is_refused() -> None:
+    decoder = random_decoder(ODD, "float32", form=("parallel", "norms behind"))
+    with pytest.raises(KernelError, match="a parallel residual with norms of what is added"):
+        PackedDecoder(KERNELS, ODD, decoder)
+
+
 def test_the_logits_of_one_token_may_be_asked_for_many_times() -> None:
     run = Run(ODD, "float32")
     embeds = drawn(ODD, 1, 2)
@@ -315,9 +338,10 @@ def test_the_logits_of_one_token_may_be_asked_for_many_times() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_only_the_last_token_s_logits_are_those_of_all(precision: str) -> None:
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2"])
+def test_only_the_last_token_s_logits_are_those_of_all(family: str, precision: str) -> None:
     """Behind the last attention, rows whose logits nobody wants are left out."""
-    run = Run(sizes(), precision)
+    run = Run(sizes(), precision, form=FORMS.get(family, ()))
     embeds = drawn(sizes(), 2, 20)
     everything = run(embeds, [0, 0])
     np.testing.assert_array_equal(run(embeds, [0, 0], np.full((2, 1), 19)), everything[:, 19:])

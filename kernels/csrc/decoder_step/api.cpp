@@ -19,7 +19,7 @@ int64_t bytes_of(const c2t_step_decoder& d) {
     int64_t bytes = bytes_of(d.lm_head);
     for (int64_t i = 0; i < d.layer_count; ++i) {
         const c2t_step_layer& l = d.layers[i];
-        bytes += bytes_of(l.qkv) + bytes_of(l.output) + bytes_of(l.gate_up) + bytes_of(l.down);
+        for (const auto* part : {&l.qkv, &l.output, &l.gate_up, &l.down}) bytes += bytes_of(part->linear);
     }
     return bytes;
 }

@@ -76,15 +76,17 @@ inline void weighted_sums(const float* weights, int64_t stride, const float* val
 }
 
 // What `heads` query heads [heads][size] (already scaled) see of n keys and values [n][size]: out [heads][size].
-// scores: memory for [heads][stride] with stride >= n + kLanes, divisors: for [heads].
+// scores: memory for [heads][stride] with stride >= n + kLanes, divisors: for [heads]. cap: see soft_cap(); 0: none.
 inline void attend(const float* queries, int64_t heads, const float* keys, const float* values, int64_t n, int64_t size,
-                   float* scores, int64_t stride, float* divisors, float* out) {
+                   float cap, float* scores, int64_t stride, float* divisors, float* out) {
     for (int64_t position = 0; position < n; position += kLanes) {
         const int64_t count = std::min(kLanes, n - position);
         for (int64_t head = 0; head < heads; ++head)
             store(scores + head * stride + position,
                   scores_of(queries + head * size, keys + position * size, size, count));
     }
+    if (cap != 0.0f)
+        for (int64_t head = 0; head < heads; ++head) soft_cap(scores + head * stride, (n + kLanes - 1) / kLanes * kLanes, cap);
     for (int64_t head = 0; head < heads; ++head) divisors[head] = exponentials(scores + head * stride, n);
     constexpr int kTogether = kLanes == 16 ? 4 : 2;  // more sums would not fit into the registers
     int64_t head = 0;

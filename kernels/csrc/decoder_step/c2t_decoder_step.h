@@ -7,20 +7,38 @@
 extern "C" {
 #endif
 
+// A norm of D numbers: with a bias a layer norm, without one (null) an RMS norm.
+struct c2t_step_norm {
+    const float* weight;
+    const float* bias;
+};
+
+// What only some families of decoders have is null or 0 elsewhere.
 struct c2t_step_layer {
-    const float* attention_norm;  // [D]
-    const float* mlp_norm;        // [D]
-    struct c2t_linear qkv, output, gate_up, down;
+    struct c2t_step_norm attention_norm, mlp_norm;
+    const float *after_attention, *after_mlp;  // [D] of RMS norms of what is added to the residual stream, or null
+    const float *q_norm, *k_norm;              // [head_size] of RMS norms of each head before it is rotated, or null
+    struct c2t_biased_linear qkv, output;
+    struct c2t_biased_linear gate_up;          // in halves where the decoder is `gated`
+    struct c2t_biased_linear down;
+    int64_t window;                            // cache positions that a row sees, its own included; 0: all before it
 };
 
 struct c2t_step_decoder {
     const struct c2t_step_layer* layers;
-    const float* norm;     // [D]
-    const float* cosines;  // [positions, head_size / 2]
+    struct c2t_step_norm norm;
+    const float* cosines;  // [positions, rotated / 2]
     const float* sines;
     struct c2t_linear lm_head;
     int64_t layer_count, hidden_size, intermediate_size, heads, kv_heads, head_size, vocabulary_size;
+    int64_t rotated;        // the first numbers of a head are
     float epsilon, scale;
+    float attention_cap;    // c of c * tanh(score / c); 0: none
+    float logit_cap;        // likewise
+    float embedding_scale;  // what embeddings are multiplied by
+    int32_t activation;     // C2T_RELU and so on
+    int32_t gated;          // activated gates multiply the other half
+    int32_t parallel;       // an MLP reads what its layer's attention reads
 };
 
 struct c2t_step_args {

@@ -1,10 +1,10 @@
-// What is done to a row between two linears of a decoder: normalise, rotate, gate.
+// What is done to a row between two linears of a decoder: normalise, rotate.
 
 // RMS norm of a row [n]; `out` may not be `x`. Returns the mean square.
 //
 // Where ONNX Runtime's order of additions and its roundings could be found, they are kept here and in rotate(): in int8
 // a difference in the last bit can become one of a whole step.
-inline float normalise(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
+inline float rms_norm(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
     const int64_t whole = n - n % kLanes, eights = n - n % 8;
     float total = squares(x, eights);
     for (int64_t i = eights; i < n; ++i) total += x[i] * x[i];
@@ -15,7 +15,7 @@ inline float normalise(const float* x, const float* weight, int64_t n, float eps
     return mean;
 }
 
-// Rotary embedding of a head [2 * half]: its halves turn together.
+// Rotary embedding of numbers [2 * half] of a head: their halves turn together.
 inline void rotate(const float* x, const float* cosines, const float* sines, int64_t half, float* out) {
     const int64_t whole = half - half % kLanes;
     for (int64_t i = 0; i < whole; i += kLanes) {
@@ -27,14 +27,5 @@ inline void rotate(const float* x, const float* cosines, const float* sines, int
         const float first = x[i], second = x[half + i];
         out[i] = first * cosines[i] - second * sines[i];
         out[half + i] = first * sines[i] + second * cosines[i];
-    }
-}
-
-// silu(gate) * up for 32 of each
-inline void gated(const float* gate, const float* up, float* out) {
-    for (int64_t i = 0; i < C2T_PANEL_COLUMNS / 2; i += kLanes) {
-        const Vector g = load(gate + i);
-        const Vector sigmoid = divide(broadcast(1.0f), add(broadcast(1.0f), exponential(subtract(zero(), g))));
-        store(out + i, multiply(multiply(g, sigmoid), load(up + i)));
     }
 }

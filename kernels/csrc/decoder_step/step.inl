@@ -6,6 +6,8 @@
 
 #include "../linears/panels.inl"
 #include "../linears/exponential.inl"
+#include "../linears/activations.inl"
+#include "../linears/layer_norm.inl"
 #include "rows.inl"
 #include "attention.inl"
 
@@ -15,18 +17,19 @@ public:
         : d_(*job.decoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]) {}
 
     void run() {
+        const Vector scale = broadcast(d_.embedding_scale);
         pieces(a_.rows, [&](int64_t row) {
             copy(a_.embeds + row * d_.hidden_size, x(row));
+            for (int64_t i = 0; i < s_.x_stride; i += kLanes) store(x(row) + i, multiply(load(x(row) + i), scale));
         });
         for (int64_t i = 0; i < d_.layer_count; ++i) layer(d_.layers[i], i);
         const Inputs hidden = hidden_of(d_.lm_head);
         pieces(a_.logit_count, [&](int64_t row) {
             const float* const from = d_.layer_count ? wanted(row) : x(a_.logit_rows[row]);
-            const float mean = normalised(from, d_.norm, hidden, row);
-            s_.finite.get()[row] = std::isfinite(mean);
+            s_.finite.get()[row] = normalised(from, d_.norm, hidden, row);
         });
-        panels(hidden, a_.logit_count, (d_.vocabulary_size + kPanelColumns - 1) / kPanelColumns,
-               [&](int64_t panel, const float* values) { write_logits(panel, values); });
+        panels(hidden, nullptr, a_.logit_count, (d_.vocabulary_size + kPanelColumns - 1) / kPanelColumns,
+               [&](int64_t panel, float* values) { write_logits(panel, values); });
     }
 
 private:
@@ -37,45 +40,83 @@ private:
         const int64_t going_on = last ? a_.logit_count : all;
         const auto row_of = [&](int64_t i) { return last ? a_.logit_rows[i] : i; };
         const auto residual = [&](int64_t i) { return last ? wanted(i) : x(i); };
-        const Inputs attention_in = hidden_of(l.qkv), mlp_in = hidden_of(l.gate_up);
-        const Inputs context{&l.output, s_.context.get(), s_.context_stride};
-        const Inputs gate{&l.down, s_.gated.get(), s_.gated_stride};
+        const Inputs attention_in = hidden_of(l.qkv.linear), mlp_in = hidden_of(l.gate_up.linear);
+        const Inputs context{&l.output.linear, s_.context.get(), s_.context_stride};
+        const Inputs gate{&l.down.linear, s_.gated.get(), s_.gated_stride};
         const auto add_to_rows = [&](int64_t panel, const float* values) {
             for (int64_t i = 0; i < going_on; ++i) add_to(residual(i) + panel * kPanelColumns, values + i * kPanelColumns);
         };
+        const auto keep = [&](int64_t panel, const float* values) {
+            for (int64_t i = 0; i < going_on; ++i) keep_panel(values + i * kPanelColumns, branch(i) + panel * kPanelColumns);
+        };
+        const auto normalise_for_mlp = [&](int64_t i) { normalised(residual(i), l.mlp_norm, mlp_in, i); };
         pieces(all, [&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
-        panels(attention_in, all, s_.qkv_stride / kPanelColumns, [&](int64_t panel, const float* values) {
+        panels(attention_in, l.qkv.bias, all, s_.qkv_stride / kPanelColumns, [&](int64_t panel, const float* values) {
             for (int64_t row = 0; row < all; ++row)
-                std::memcpy(qkv(row) + panel * kPanelColumns, values + row * kPanelColumns, kPanelColumns * sizeof(float));
+                keep_panel(values + row * kPanelColumns, qkv(row) + panel * kPanelColumns);
         });
-        pieces(all, [&](int64_t row) { rotate_and_keep(row, index); });
+        pieces(all, [&](int64_t row) { rotate_and_keep(l, row, index); });
         if (last) pieces(going_on, [&](int64_t i) { copy(x(row_of(i)), wanted(i)); });
         pieces(d_.kv_heads * going_on, [&](int64_t piece) {
             const int64_t i = piece % going_on;
-            attend_row(row_of(i), piece / going_on, index, context, i);
+            attend_row(l, row_of(i), piece / going_on, index, context, i);
         });
-        panels(context, going_on, hidden_panels, add_to_rows);
-        pieces(going_on, [&](int64_t i) { normalised(residual(i), l.mlp_norm, mlp_in, i); });
-        constexpr int64_t half = kPanelColumns / 2;
-        panels(mlp_in, going_on, (d_.intermediate_size + half - 1) / half, [&](int64_t panel, const float* values) {
-            const int64_t count = std::min(half, d_.intermediate_size - panel * half);
-            float products[half];
-            for (int64_t row = 0; row < going_on; ++row) {
-                gated(values + row * kPanelColumns, values + row * kPanelColumns + half, products);
-                gate.put(row, panel * half, count, products);
-            }
+        if (d_.parallel) {
+            pieces(going_on, normalise_for_mlp);
+            panels(context, l.output.bias, going_on, hidden_panels, keep);
+        } else if (l.after_attention) {
+            panels(context, l.output.bias, going_on, hidden_panels, keep);
+            pieces(going_on, [&](int64_t i) {
+                add_normalised(branch(i), l.after_attention, residual(i));
+                normalise_for_mlp(i);
+            });
+        } else {
+            panels(context, l.output.bias, going_on, hidden_panels, add_to_rows);
+            pieces(going_on, normalise_for_mlp);
+        }
+        widen(l, mlp_in, gate, going_on);
+        if (d_.parallel) {
+            panels(gate, l.down.bias, going_on, hidden_panels, [&](int64_t panel, float* values) {
+                for (int64_t i = 0; i < going_on; ++i)
+                    add_to(values + i * kPanelColumns, branch(i) + panel * kPanelColumns);
+                add_to_rows(panel, values);
+            });
+        } else if (l.after_mlp) {
+            panels(gate, l.down.bias, going_on, hidden_panels, keep);
+            pieces(going_on, [&](int64_t i) { add_normalised(branch(i), l.after_mlp, residual(i)); });
+        } else {
+            panels(gate, l.down.bias, going_on, hidden_panels, add_to_rows);
+        }
+    }
+
+    // An MLP up to what its last linear reads.
+    void widen(const c2t_step_layer& l, const Inputs& from, const Inputs& to, int64_t rows) {
+        const int64_t columns = d_.gated ? kPanelColumns / 2 : kPanelColumns;
+        const int64_t count = (d_.intermediate_size + columns - 1) / columns;
+        panels(from, l.gate_up.bias, rows, count, [&](int64_t panel, float* values) {
+            const int64_t first = panel * columns, width = std::min(columns, d_.intermediate_size - first);
+            with_activation(d_.activation, [&](auto activation) {
+                for (int64_t row = 0; row < rows; ++row) {
+                    float* const of_row = values + row * kPanelColumns;
+                    activate(activation, of_row, columns);
+                    if (d_.gated) multiply_by(of_row, of_row + columns, columns);
+                    to.put(row, first, width, of_row);
+                }
+            });
         });
-        panels(gate, going_on, hidden_panels, add_to_rows);
     }
 
     // A phase: f(piece) for the pieces that this thread gets.
     template <class F> void pieces(int64_t count, const F& f) { team_.pieces(phase_++, count, f); }
 
-    // f(panel, values [rows][64]) for the panels of a linear.
-    template <class F> void panels(const Inputs& in, int64_t rows, int64_t count, const F& f) {
+    // f(panel, values [rows][64]) for the panels of a linear, the bias added where there is one.
+    template <class F> void panels(const Inputs& in, const float* bias, int64_t rows, int64_t count, const F& f) {
         team_.pieces_ahead(phase_++, count, [&](int64_t panel, int64_t next) {
             const char* const following = panel_of(*in.linear, std::min(next, count - 1));
             multiply_panel(in, rows, panel, following, own_.sums.get(), own_.values.get());
+            if (bias)
+                for (int64_t row = 0; row < rows; ++row)
+                    add_to(own_.values.get() + row * kPanelColumns, bias + panel * kPanelColumns);
             f(panel, own_.values.get());
         });
     }
@@ -83,13 +124,22 @@ private:
     float* x(int64_t row) const { return s_.x.get() + row * s_.x_stride; }
     // The residual stream behind the last attention, of a row whose logits are wanted.
     float* wanted(int64_t i) const { return s_.wanted.get() + i * s_.x_stride; }
+    float* branch(int64_t i) const { return s_.branch.get() + i * s_.branch_stride; }
     float* qkv(int64_t row) const { return s_.qkv.get() + row * s_.qkv_stride; }
     Inputs hidden_of(const c2t_linear& l) const { return {&l, s_.hidden.get(), s_.x_stride}; }
 
-    float normalised(const float* from, const float* weight, const Inputs& to, int64_t row) const {
-        const float mean = normalise(from, weight, d_.hidden_size, d_.epsilon, own_.row.get());
-        to.put(row, 0, d_.hidden_size, own_.row.get());
-        return mean;
+    // Write a normalised row; returns whether its numbers are finite.
+    bool normalised(const float* from, const c2t_step_norm& norm, const Inputs& to, int64_t row) const {
+        float* const out = own_.row.get();
+        const bool finite = norm.bias ? layer_norm(from, norm.weight, norm.bias, d_.hidden_size, d_.epsilon, out)
+                                      : std::isfinite(rms_norm(from, norm.weight, d_.hidden_size, d_.epsilon, out));
+        to.put(row, 0, d_.hidden_size, out);
+        return finite;
+    }
+
+    void add_normalised(const float* from, const float* weight, float* to) const {
+        rms_norm(from, weight, d_.hidden_size, d_.epsilon, own_.row.get());
+        for (int64_t i = 0; i < s_.x_stride; i += kPanelColumns) add_to(to + i, own_.row.get() + i);
     }
 
     // Keys [0] or values [1] of a row's KV head: [C, head_size].
@@ -98,30 +148,41 @@ private:
         return a_.cache + place * a_.capacity * d_.head_size;
     }
 
-    void rotate_and_keep(int64_t row, int64_t layer) const {
-        const int64_t size = d_.head_size, half = size / 2, place = a_.cache_index[row] * size;
-        const float* const cosines = d_.cosines + a_.positions[row] * half;
-        const float* const sines = d_.sines + a_.positions[row] * half;
+    // A head's numbers as attention reads them: normalised where there is a norm, the first of them rotated.
+    void turn(const float* from, const float* norm, int64_t position, float* to) const {
+        const int64_t size = d_.head_size, rotated = d_.rotated, half = rotated / 2;
+        if (norm) {
+            rms_norm(from, norm, size, d_.epsilon, own_.head.get());
+            from = own_.head.get();
+        }
+        rotate(from, d_.cosines + position * half, d_.sines + position * half, half, to);
+        if (rotated < size) std::memcpy(to + rotated, from + rotated, static_cast<size_t>(size - rotated) * sizeof(float));
+    }
+
+    void rotate_and_keep(const c2t_step_layer& l, int64_t row, int64_t layer) const {
+        const int64_t size = d_.head_size, place = a_.cache_index[row] * size, position = a_.positions[row];
         float* const queries = qkv(row);
         float* const turned = own_.attended.get();
         for (int64_t head = 0; head < d_.heads; ++head) {
-            rotate(queries + head * size, cosines, sines, half, turned);
+            turn(queries + head * size, l.q_norm, position, turned);
             for (int64_t i = 0; i < size; ++i) queries[head * size + i] = turned[i] * d_.scale;
         }
         const float* const keys = queries + d_.heads * size;
         const float* const values = keys + d_.kv_heads * size;
         for (int64_t head = 0; head < d_.kv_heads; ++head) {
-            rotate(keys + head * size, cosines, sines, half, cached(layer, 0, row, head) + place);
+            turn(keys + head * size, l.k_norm, position, cached(layer, 0, row, head) + place);
             std::memcpy(cached(layer, 1, row, head) + place, values + head * size, static_cast<size_t>(size) * sizeof(float));
         }
     }
 
     // The attention of a row, written as row `place` of `to`.
-    void attend_row(int64_t row, int64_t kv_head, int64_t layer, const Inputs& to, int64_t place) const {
-        const int64_t heads = d_.heads / d_.kv_heads, numbers = heads * d_.head_size;
-        attend(qkv(row) + kv_head * numbers, heads, cached(layer, 0, row, kv_head), cached(layer, 1, row, kv_head),
-               a_.cache_index[row] + 1, d_.head_size, own_.scores.get(), own_.score_stride, own_.divisors.get(),
-               own_.attended.get());
+    void attend_row(const c2t_step_layer& l, int64_t row, int64_t kv_head, int64_t layer, const Inputs& to,
+                    int64_t place) const {
+        const int64_t heads = d_.heads / d_.kv_heads, numbers = heads * d_.head_size, end = a_.cache_index[row] + 1;
+        const int64_t first = l.window ? std::max<int64_t>(0, end - l.window) : 0, behind = first * d_.head_size;
+        attend(qkv(row) + kv_head * numbers, heads, cached(layer, 0, row, kv_head) + behind,
+               cached(layer, 1, row, kv_head) + behind, end - first, d_.head_size, d_.attention_cap, own_.scores.get(),
+               own_.score_stride, own_.divisors.get(), own_.attended.get());
         to.put(place, kv_head * numbers, numbers, own_.attended.get());
     }
 
@@ -133,10 +194,19 @@ private:
         for (int64_t i = 0; i < kPanelColumns; i += kLanes) store(to + i, add(load(to + i), load(values + i)));
     }
 
-    void write_logits(int64_t panel, const float* values) const {
+    static void keep_panel(const float* values, float* to) {
+        std::memcpy(to, values, kPanelColumns * sizeof(float));
+    }
+
+    static void multiply_by(float* to, const float* factors, int64_t n) {
+        for (int64_t i = 0; i < n; i += kLanes) store(to + i, multiply(load(to + i), load(factors + i)));
+    }
+
+    void write_logits(int64_t panel, float* values) const {
         const int64_t first = panel * kPanelColumns, count = std::min(kPanelColumns, d_.vocabulary_size - first);
         for (int64_t row = 0; row < a_.logit_count; ++row) {
             float* const to = a_.logits + row * d_.vocabulary_size + first;
+            if (d_.logit_cap != 0.0f) soft_cap(values + row * kPanelColumns, kPanelColumns, d_.logit_cap);
             // Quantised, what is not finite would look like a number.
             if (s_.finite.get()[row]) {
                 std::memcpy(to, values + row * kPanelColumns, static_cast<size_t>(count) * sizeof(float));

@@ -7,14 +7,6 @@
 extern "C" {
 #endif
 
-enum { C2T_RELU = 0, C2T_GELU = 1 };  // activations of an MLP; GELU is the one with erf
-
-// A linear [K, N] and its bias.
-struct c2t_biased_linear {
-    struct c2t_linear linear;
-    const float* bias;  // [columns of all panels]
-};
-
 // A BERT layer, normalised behind each residual sum.
 struct c2t_encoder_layer {
     struct c2t_biased_linear qkv;    // [H, 3 H] queries, keys, values; [H, 2 H] keys and values where `query` is its own
@@ -29,7 +21,7 @@ struct c2t_encoder {
     const struct c2t_encoder_layer* layers;
     int64_t layer_count, hidden_size, intermediate_size, heads;
     float epsilon, scale;
-    int32_t activation;
+    int32_t activation;  // C2T_RELU or C2T_GELU
 };
 
 struct c2t_encoder_args {

@@ -7,6 +7,8 @@
 
 #include "../linears/panels.inl"
 #include "../linears/exponential.inl"
+#include "../linears/activations.inl"
+#include "../linears/layer_norm.inl"
 #include "rows.inl"
 
 class EncoderThread {
@@ -133,18 +135,18 @@ private:
         });
         for (int64_t row = 0; row < count; ++row) {
             float* const normalised = sums + row * size;
-            finite &= normalise(normalised, l.attention_norm, l.attention_norm_bias, size, e_.epsilon, normalised);
+            finite &= layer_norm(normalised, l.attention_norm, l.attention_norm_bias, size, e_.epsilon, normalised);
             up.put(row, 0, size, normalised);
         }
         panels(l.up, up, count, [&](int64_t row, int64_t column, int64_t columns, float* values) {
-            e_.activation == C2T_GELU ? gelu(values, kPanelColumns) : relu(values, kPanelColumns);
+            with_activation(e_.activation, [&](auto activation) { activate(activation, values, kPanelColumns); });
             down.put(row, column, columns, values);
         });
         panels(l.down, down, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
             add_rows(values, sums + row * size + column, columns, sums + row * size + column);
         });
         for (int64_t row = 0; row < count; ++row)
-            finite &= normalise(sums + row * size, l.mlp_norm, l.mlp_norm_bias, size, e_.epsilon,
+            finite &= layer_norm(sums + row * size, l.mlp_norm, l.mlp_norm_bias, size, e_.epsilon,
                                 out_of(layer, cell, first + row));
         if (!finite) s_.broken[cell] = true;
     }

@@ -19,6 +19,15 @@ struct c2t_linear {
     int32_t type;
 };
 
+// A linear and what is added to its products.
+struct c2t_biased_linear {
+    struct c2t_linear linear;
+    const float* bias;  // [columns of all panels], in the order of the panels; null: nothing
+};
+
+// What an MLP does to its numbers between its linears. GELU is the one with erf; SiLU is x times its logistic function.
+enum { C2T_RELU = 0, C2T_GELU = 1, C2T_GELU_TANH = 2, C2T_SILU = 3 };
+
 // A matrix as it lies in a bundle, and where its panels go.
 struct c2t_pack_args {
     const void* source;   // [K, N], or [N, K] with by_output; float32 or int8
