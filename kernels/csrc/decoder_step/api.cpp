@@ -75,7 +75,7 @@ int32_t c2t_step_run(c2t_step* step, const c2t_step_args* args) {
         team = &step->team.team(static_cast<int32_t>(std::min<int64_t>(step->wanted, step->threads_for(kUsualRows))));
         const int64_t rows = std::max(args->rows, args->logit_count);
         step->activations.reserve(rows);
-        for (const auto& own : step->scratch) own->reserve(step->decoder, rows, args->capacity);
+        for (const auto& own : step->scratch) own->reserve(rows, args->capacity);
     } catch (const std::bad_alloc&) {
         return 1;
     }

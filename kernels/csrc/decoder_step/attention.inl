@@ -1,97 +1,127 @@
-// Attention of one row's query heads that share a KV head, in float32.
+// Attention of queries that share a KV head, in float32.
 //
-// Everything is computed per query head and per cache position in one order, whatever else is in the step.
+// Queries lie in the lanes of a vector and keys come one by one: so no sum goes across lanes, and a query's numbers depend
+// on no other query. Everything is added in the order of the cache positions.
 
-// Scores of a query [size] with `count` <= kLanes keys [count][size]; lanes behind them repeat the last key's.
-inline Vector scores_of(const float* query, const float* keys, int64_t size, int64_t count) {
-    const int64_t whole = size - size % kLanes;
-    Vector part[kLanes];
-    for (int64_t key = 0; key < kLanes; ++key) {
-        const float* const k = keys + std::min(key, count - 1) * size;
-        Vector products = zero();
-        for (int64_t i = 0; i < whole; i += kLanes) products = multiply_add(load(query + i), load(k + i), products);
-        part[key] = products;
+constexpr int64_t kKeysTogether = 8;
+constexpr int kQueriesTogether = kLanes == 16 ? 4 : 2;  // more sums would not fit into the registers
+
+// Up to kLanes queries; each sees cache positions [first, end).
+struct Queries {
+    void add(const float* query, int64_t from, int64_t to) {
+        numbers[count] = query;
+        first[count] = from;
+        end[count++] = to;
     }
-    Vector result = sums(part);
-    if (whole == size) return result;
-    float rest[kLanes];
-    for (int64_t key = 0; key < kLanes; ++key) {
-        const float* const k = keys + std::min(key, count - 1) * size;
-        rest[key] = 0.0f;
-        for (int64_t i = whole; i < size; ++i) rest[key] += query[i] * k[i];
+    int64_t count = 0;
+    const float* numbers[kLanes];  // [head_size], already scaled
+    int64_t first[kLanes], end[kLanes];
+};
+
+// scores [keys][lanes] of queries [size][lanes] with keys [keys][size]
+template <int64_t keys>
+inline void scores_of(const float* queries, const float* key, int64_t size, float* scores) {
+    Vector products[keys];
+    for (int64_t i = 0; i < keys; ++i) products[i] = zero();
+    for (int64_t d = 0; d < size; ++d) {
+        const Vector query = load(queries + d * kLanes);
+        for (int64_t i = 0; i < keys; ++i) products[i] = multiply_add(broadcast(key[i * size + d]), query, products[i]);
     }
-    return add(result, load(rest));
+    for (int64_t i = 0; i < keys; ++i) store(scores + i * kLanes, products[i]);
 }
 
-// weights [n]: softmax of scores [n], not yet divided by their sum, which is returned.
-inline float exponentials(float* scores, int64_t n) {
-    const int64_t padded = (n + kLanes - 1) / kLanes * kLanes;
-    for (int64_t i = n; i < padded; ++i) scores[i] = scores[n - 1];
+// Likewise of n keys.
+template <int64_t keys = kKeysTogether>
+inline void scores_of_all(const float* queries, const float* key, int64_t n, int64_t size, float* scores) {
+    for (; n >= keys; n -= keys, key += keys * size, scores += keys * kLanes) scores_of<keys>(queries, key, size, scores);
+    if constexpr (keys > 1) scores_of_all<keys / 2>(queries, key, n, size, scores);
+}
+
+// f(scores of a lane at a position) for the positions from `begin` on that a query does not see.
+template <class F> inline void unseen(const Queries& queries, float* scores, int64_t begin, int64_t end, const F& f) {
+    for (int64_t lane = 0; lane < queries.count; ++lane) {
+        for (int64_t i = begin; i < queries.first[lane]; ++i) f(scores[(i - begin) * kLanes + lane]);
+        for (int64_t i = queries.end[lane]; i < end; ++i) f(scores[(i - begin) * kLanes + lane]);
+    }
+}
+
+// scores [n][lanes] become weights of a softmax, not yet divided by their sums, which are returned.
+inline Vector softmax(const Queries& queries, float* scores, int64_t begin, int64_t end) {
+    const int64_t numbers = (end - begin) * kLanes;
+    unseen(queries, scores, begin, end, [](float& score) { score = std::numeric_limits<float>::lowest(); });
     Vector most = load(scores);
-    for (int64_t i = kLanes; i < padded; i += kLanes) most = larger(most, load(scores + i));
-    const Vector top = broadcast(largest(most));
-    for (int64_t i = 0; i < padded; i += kLanes) store(scores + i, exponential(subtract(load(scores + i), top)));
-    for (int64_t i = n; i < padded; ++i) scores[i] = 0.0f;
+    for (int64_t i = kLanes; i < numbers; i += kLanes) most = larger(most, load(scores + i));
+    for (int64_t i = 0; i < numbers; i += kLanes) store(scores + i, exponential(subtract(load(scores + i), most)));
+    unseen(queries, scores, begin, end, [](float& weight) { weight = 0.0f; });
     Vector total = zero();
-    for (int64_t i = 0; i < padded; i += kLanes) total = add(total, load(scores + i));
-    return sum(total);
+    for (int64_t i = 0; i < numbers; i += kLanes) total = add(total, load(scores + i));
+    return total;
 }
 
-// out[head][...] = sums of values [n][size] by the weights of `heads` heads, for `vectors` vectors from `first` on.
-template <int heads, int vectors>
-inline void weighted(const float* weights, int64_t stride, const float* values, int64_t n, int64_t size, int64_t first,
-                     const float* divisors, float* out) {
-    Vector part[heads][vectors];
-    for (int head = 0; head < heads; ++head)
-        for (int i = 0; i < vectors; ++i) part[head][i] = zero();
-    for (int64_t position = 0; position < n; ++position) {
-        const float* const value = values + position * size + first;
+// out [queries][size] += n values [n][size] times the weights [n][lanes] of `queries` lanes, for `vectors` vectors.
+template <int queries, int vectors>
+inline void add_weighted(const float* weights, const float* values, int64_t n, int64_t size, float* out) {
+    Vector part[queries][vectors];
+    for (int q = 0; q < queries; ++q)
+        for (int i = 0; i < vectors; ++i) part[q][i] = load(out + q * size + i * kLanes);
+    for (int64_t position = 0; position < n; ++position, weights += kLanes, values += size) {
         for (int i = 0; i < vectors; ++i) {
-            const Vector v = load(value + i * kLanes);
-            for (int head = 0; head < heads; ++head)
-                part[head][i] = multiply_add(broadcast(weights[head * stride + position]), v, part[head][i]);
+            const Vector value = load(values + i * kLanes);
+            for (int q = 0; q < queries; ++q) part[q][i] = multiply_add(broadcast(weights[q]), value, part[q][i]);
         }
     }
-    for (int head = 0; head < heads; ++head)
-        for (int i = 0; i < vectors; ++i)
-            store(out + head * size + first + i * kLanes, divide(part[head][i], broadcast(divisors[head])));
+    for (int q = 0; q < queries; ++q)
+        for (int i = 0; i < vectors; ++i) store(out + q * size + i * kLanes, part[q][i]);
 }
 
-template <int heads>
-inline void weighted_sums(const float* weights, int64_t stride, const float* values, int64_t n, int64_t size,
-                          const float* divisors, float* out) {
-    int64_t first = 0;
-    for (; first + 4 * kLanes <= size; first += 4 * kLanes)
-        weighted<heads, 4>(weights, stride, values, n, size, first, divisors, out);
-    for (; first + kLanes <= size; first += kLanes)
-        weighted<heads, 1>(weights, stride, values, n, size, first, divisors, out);
-    for (; first < size; ++first) {
-        for (int head = 0; head < heads; ++head) {
-            float total = 0.0f;
-            for (int64_t position = 0; position < n; ++position)
-                total += weights[head * stride + position] * values[position * size + first];
-            out[head * size + first] = total / divisors[head];
-        }
-    }
+template <int queries>
+inline void add_weighted_rows(const float* weights, const float* values, int64_t n, int64_t size, float* out) {
+    if (n <= 0) return;
+    int64_t d = 0;
+    for (; d + 4 * kLanes <= size; d += 4 * kLanes) add_weighted<queries, 4>(weights, values + d, n, size, out + d);
+    for (; d + kLanes <= size; d += kLanes) add_weighted<queries, 1>(weights, values + d, n, size, out + d);
+    for (; d < size; ++d)
+        for (int q = 0; q < queries; ++q)
+            for (int64_t i = 0; i < n; ++i) out[q * size + d] += weights[i * kLanes + q] * values[i * size + d];
 }
 
-// What `heads` query heads [heads][size] (already scaled) see of n keys and values [n][size]: out [heads][size].
-// scores: memory for [heads][stride] with stride >= n + kLanes, divisors: for [heads]. cap: see soft_cap(); 0: none.
-inline void attend(const float* queries, int64_t heads, const float* keys, const float* values, int64_t n, int64_t size,
-                   float cap, float* scores, int64_t stride, float* divisors, float* out) {
-    for (int64_t position = 0; position < n; position += kLanes) {
-        const int64_t count = std::min(kLanes, n - position);
-        for (int64_t head = 0; head < heads; ++head)
-            store(scores + head * stride + position,
-                  scores_of(queries + head * size, keys + position * size, size, count));
-    }
-    if (cap != 0.0f)
-        for (int64_t head = 0; head < heads; ++head) soft_cap(scores + head * stride, (n + kLanes - 1) / kLanes * kLanes, cap);
-    for (int64_t head = 0; head < heads; ++head) divisors[head] = exponentials(scores + head * stride, n);
-    constexpr int kTogether = kLanes == 16 ? 4 : 2;  // more sums would not fit into the registers
-    int64_t head = 0;
-    for (; head + kTogether <= heads; head += kTogether)
-        weighted_sums<kTogether>(scores + head * stride, stride, values, n, size, divisors + head, out + head * size);
-    for (; head < heads; ++head)
-        weighted_sums<1>(scores + head * stride, stride, values, n, size, divisors + head, out + head * size);
+// The values of `count` queries from `lane` on: first what not all of them see, then the positions that they share.
+template <int count>
+inline void values_of(const Queries& queries, int64_t lane, const float* weights, const float* values, int64_t begin,
+                      int64_t size, float* out) {
+    const int64_t *const first = queries.first + lane, *const end = queries.end + lane;
+    const int64_t from = *std::max_element(first, first + count);
+    const int64_t to = std::max(from, *std::min_element(end, end + count));
+    const auto add_alone = [&](int q, int64_t a, int64_t b) {
+        add_weighted_rows<1>(weights + (a - begin) * kLanes + lane + q, values + a * size, b - a, size, out + q * size);
+    };
+    for (int q = 0; q < count; ++q) add_alone(q, first[q], std::min(from, end[q]));
+    add_weighted_rows<count>(weights + (from - begin) * kLanes + lane, values + from * size, to - from, size, out);
+    for (int q = 0; q < count; ++q) add_alone(q, to, end[q]);
+}
+
+struct AttentionMemory {
+    float* queries;  // [head_size][lanes]
+    float* scores;   // [C][lanes]
+};
+
+// What queries see of the keys and values [C][size] of their KV head: out [count][size]. cap: see soft_cap(); 0: none.
+inline void attend(const Queries& queries, const float* keys, const float* values, int64_t size, float cap,
+                   const AttentionMemory& memory, float* out) {
+    std::fill(memory.queries, memory.queries + size * kLanes, 0.0f);
+    for (int64_t lane = 0; lane < queries.count; ++lane)
+        for (int64_t d = 0; d < size; ++d) memory.queries[d * kLanes + lane] = queries.numbers[lane][d];
+    const int64_t begin = *std::min_element(queries.first, queries.first + queries.count);
+    const int64_t end = *std::max_element(queries.end, queries.end + queries.count);
+    scores_of_all(memory.queries, keys + begin * size, end - begin, size, memory.scores);
+    if (cap != 0.0f) soft_cap(memory.scores, (end - begin) * kLanes, cap);
+    float totals[kLanes];
+    store(totals, softmax(queries, memory.scores, begin, end));
+    std::fill(out, out + queries.count * size, 0.0f);
+    int64_t lane = 0;
+    for (; lane + kQueriesTogether <= queries.count; lane += kQueriesTogether)
+        values_of<kQueriesTogether>(queries, lane, memory.scores, values, begin, size, out + lane * size);
+    for (; lane < queries.count; ++lane) values_of<1>(queries, lane, memory.scores, values, begin, size, out + lane * size);
+    for (lane = 0; lane < queries.count; ++lane)
+        for (int64_t d = 0; d < size; ++d) out[lane * size + d] /= totals[lane];
 }

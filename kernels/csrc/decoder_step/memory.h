@@ -16,8 +16,8 @@ struct StepActivations {
     explicit StepActivations(const c2t_step_decoder& d)
         : x_stride(whole_panels(d.hidden_size)),
           qkv_stride(whole_panels((d.heads + 2 * d.kv_heads) * d.head_size)),
-          context_stride(whole_panels(d.heads * d.head_size)), gated_stride(whole_panels(d.intermediate_size)),
-          branch_stride(keeps_branches(d) ? x_stride : 0) {}
+          hidden_stride(input_stride(d.hidden_size)), context_stride(input_stride(d.heads * d.head_size)),
+          gated_stride(input_stride(d.intermediate_size)), branch_stride(keeps_branches(d) ? x_stride : 0) {}
     // Memory for so many rows.
     void reserve(int64_t wanted_rows) {
         const int64_t count = whole_tiles(wanted_rows);
@@ -25,7 +25,7 @@ struct StepActivations {
         *this = StepActivations(*this, 0);  // free it before there is more
         *this = StepActivations(*this, count);
     }
-    int64_t x_stride, qkv_stride, context_stride, gated_stride, branch_stride, rows = 0;
+    int64_t x_stride, qkv_stride, hidden_stride, context_stride, gated_stride, branch_stride, rows = 0;
     Numbers<float> x;        // the residual stream
     Numbers<float> wanted;   // of it, the rows whose logits are wanted
     Numbers<float> qkv;
@@ -37,17 +37,21 @@ struct StepActivations {
 
 private:
     StepActivations(const StepActivations& like, int64_t count)
-        : x_stride(like.x_stride), qkv_stride(like.qkv_stride), context_stride(like.context_stride),
-          gated_stride(like.gated_stride), branch_stride(like.branch_stride), rows(count), x(count * x_stride),
-          wanted(count * x_stride), qkv(count * qkv_stride), hidden(count * x_stride), context(count * context_stride),
-          gated(count * gated_stride), branch(count * branch_stride), finite(count) {}
+        : x_stride(like.x_stride), qkv_stride(like.qkv_stride), hidden_stride(like.hidden_stride),
+          context_stride(like.context_stride), gated_stride(like.gated_stride), branch_stride(like.branch_stride),
+          rows(count), x(count * x_stride), wanted(count * x_stride), qkv(count * qkv_stride),
+          hidden(count * hidden_stride), context(count * context_stride), gated(count * gated_stride),
+          branch(count * branch_stride), finite(count) {}
 };
+
+constexpr int64_t kMostLanes = 16;  // of a vector, of all implementations
 
 struct StepScratch {
     explicit StepScratch(const c2t_step_decoder& d)
-        : row(whole_panels(d.hidden_size)), head(d.head_size), attended(d.heads / d.kv_heads * d.head_size), divisors(d.heads / d.kv_heads) {}
-    // Memory for the panels of so many rows, and for the scores of one KV head's queries.
-    void reserve(const c2t_step_decoder& d, int64_t wanted_rows, int64_t capacity) {
+        : row(whole_panels(d.hidden_size)), head(d.head_size), queries(kMostLanes * d.head_size),
+          attended(kMostLanes * d.head_size) {}
+    // Memory for the panels of so many rows, and for scores of so many cache positions.
+    void reserve(int64_t wanted_rows, int64_t capacity) {
         const int64_t count = whole_tiles(wanted_rows);
         if (count > rows) {
             rows = 0;
@@ -55,17 +59,16 @@ struct StepScratch {
             values = Numbers<float>(count * C2T_PANEL_COLUMNS);
             rows = count;
         }
-        if (capacity + C2T_PANEL_COLUMNS <= score_stride) return;
-        score_stride = 0;
-        const int64_t stride = whole_panels(capacity) + C2T_PANEL_COLUMNS;
-        scores = Numbers<float>(d.heads / d.kv_heads * stride);
-        score_stride = stride;
+        if (capacity <= positions) return;
+        positions = 0;
+        scores = Numbers<float>(kMostLanes * capacity);
+        positions = capacity;
     }
     Numbers<int32_t> sums;   // of a panel
     Numbers<float> values;   // likewise
     Numbers<float> row, head;
-    Numbers<float> attended, divisors, scores;
-    int64_t rows = 0, score_stride = 0;
+    Numbers<float> queries, attended, scores;  // of the queries that lie in the lanes of a vector
+    int64_t rows = 0, positions = 0;
 };
 
 struct StepJob {

@@ -57,9 +57,13 @@ private:
         });
         pieces(all, [&](int64_t row) { rotate_and_keep(l, row, index); });
         if (last) pieces(going_on, [&](int64_t i) { copy(x(row_of(i)), wanted(i)); });
-        pieces(d_.kv_heads * going_on, [&](int64_t piece) {
-            const int64_t i = piece % going_on;
-            attend_row(l, row_of(i), piece / going_on, index, context, i);
+        const int64_t groups = (going_on + rows_together() - 1) / rows_together();
+        pieces(d_.kv_heads * groups, [&](int64_t piece) {
+            const int64_t begin = piece % groups * rows_together(), end = std::min(going_on, begin + rows_together());
+            for (int64_t from = begin, to = from; from < end; from = to) {
+                while (to < end && a_.batch_rows[row_of(to)] == a_.batch_rows[row_of(from)]) ++to;
+                attend_rows(l, from, to, row_of, piece / groups, index, context);
+            }
         });
         if (d_.parallel) {
             pieces(going_on, normalise_for_mlp);
@@ -126,7 +130,7 @@ private:
     float* wanted(int64_t i) const { return s_.wanted.get() + i * s_.x_stride; }
     float* branch(int64_t i) const { return s_.branch.get() + i * s_.branch_stride; }
     float* qkv(int64_t row) const { return s_.qkv.get() + row * s_.qkv_stride; }
-    Inputs hidden_of(const c2t_linear& l) const { return {&l, s_.hidden.get(), s_.x_stride}; }
+    Inputs hidden_of(const c2t_linear& l) const { return {&l, s_.hidden.get(), s_.hidden_stride}; }
 
     // Write a normalised row; returns whether its numbers are finite.
     bool normalised(const float* from, const c2t_step_norm& norm, const Inputs& to, int64_t row) const {
@@ -162,7 +166,7 @@ private:
     void rotate_and_keep(const c2t_step_layer& l, int64_t row, int64_t layer) const {
         const int64_t size = d_.head_size, place = a_.cache_index[row] * size, position = a_.positions[row];
         float* const queries = qkv(row);
-        float* const turned = own_.attended.get();
+        float* const turned = own_.queries.get();
         for (int64_t head = 0; head < d_.heads; ++head) {
             turn(queries + head * size, l.q_norm, position, turned);
             for (int64_t i = 0; i < size; ++i) queries[head * size + i] = turned[i] * d_.scale;
@@ -175,15 +179,32 @@ private:
         }
     }
 
-    // The attention of a row, written as row `place` of `to`.
-    void attend_row(const c2t_step_layer& l, int64_t row, int64_t kv_head, int64_t layer, const Inputs& to,
-                    int64_t place) const {
-        const int64_t heads = d_.heads / d_.kv_heads, numbers = heads * d_.head_size, end = a_.cache_index[row] + 1;
-        const int64_t first = l.window ? std::max<int64_t>(0, end - l.window) : 0, behind = first * d_.head_size;
-        attend(qkv(row) + kv_head * numbers, heads, cached(layer, 0, row, kv_head) + behind,
-               cached(layer, 1, row, kv_head) + behind, end - first, d_.head_size, d_.attention_cap, own_.scores.get(),
-               own_.score_stride, own_.divisors.get(), own_.attended.get());
-        to.put(place, kv_head * numbers, numbers, own_.attended.get());
+    int64_t heads_of_kv_head() const { return d_.heads / d_.kv_heads; }
+
+    // Rows whose queries of a KV head lie in a vector's lanes.
+    int64_t rows_together() const { return std::max<int64_t>(1, kLanes / heads_of_kv_head()); }
+
+    // The attention of rows [from, to) of a batch row, written as these rows of `out`.
+    template <class F>
+    void attend_rows(const c2t_step_layer& l, int64_t from, int64_t to, const F& row_of, int64_t kv_head, int64_t layer,
+                     const Inputs& out) const {
+        const int64_t size = d_.head_size, heads = heads_of_kv_head();
+        const float *const keys = cached(layer, 0, row_of(from), kv_head), *const values = cached(layer, 1, row_of(from), kv_head);
+        const AttentionMemory memory{own_.queries.get(), own_.scores.get()};
+        float* const attended = own_.attended.get();
+        // A row with more heads than lanes comes alone, some heads after the other.
+        const int64_t together = std::min(heads, kLanes);
+        for (int64_t head = kv_head * heads; head < (kv_head + 1) * heads; head += together) {
+            const int64_t some = std::min(together, (kv_head + 1) * heads - head);
+            Queries queries;
+            for (int64_t i = from; i < to; ++i) {
+                const int64_t row = row_of(i), end = a_.cache_index[row] + 1;
+                const int64_t first = l.window ? std::max<int64_t>(0, end - l.window) : 0;
+                for (int64_t h = head; h < head + some; ++h) queries.add(qkv(row) + h * size, first, end);
+            }
+            attend(queries, keys, values, size, d_.attention_cap, memory, attended);
+            for (int64_t i = from; i < to; ++i) out.put(i, head * size, some * size, attended + (i - from) * some * size);
+        }
     }
 
     void copy(const float* from, float* to) const {

@@ -50,7 +50,7 @@ struct EncoderActivations {
 // Inputs of linears are float32 or quantised: the buffers are large enough for either.
 struct EncoderScratch {
     explicit EncoderScratch(const c2t_encoder& e)
-        : stride(whole_panels(e.hidden_size)), wide_stride(whole_panels(e.intermediate_size)),
+        : stride(input_stride(e.hidden_size)), wide_stride(input_stride(e.intermediate_size)),
           sums(kMostTileRows * C2T_PANEL_COLUMNS), values(kMostTileRows * C2T_PANEL_COLUMNS), narrow(kMostTileRows * stride),
           wide(kMostTileRows * wide_stride), rows(kMostTileRows * stride) {}
     int64_t stride, wide_stride;

@@ -25,5 +25,12 @@ private:
 
 inline int64_t whole_panels(int64_t count) { return (count + C2T_PANEL_COLUMNS - 1) / C2T_PANEL_COLUMNS * C2T_PANEL_COLUMNS; }
 
+// Numbers from a row of a linear's inputs to the next: an odd number of cache lines, for rows that are read together
+// would compete for a few places of the first-level cache if their addresses differed by a large power of two.
+inline int64_t input_stride(int64_t inputs) {
+    const int64_t stride = whole_panels(inputs);
+    return stride / C2T_PANEL_COLUMNS % 2 ? stride : stride + C2T_PANEL_COLUMNS;
+}
+
 // Rows up to a multiple of 16, which products with tiles read and write.
 inline int64_t whole_tiles(int64_t rows) { return (rows + 15) / 16 * 16; }

@@ -8,7 +8,10 @@
 #define C2T_TILES 1
 constexpr int64_t kTileSteps = 16;  // of 256 bytes of a panel: 64 inputs
 constexpr int64_t kTileBytes = 256 * kTileSteps;
-constexpr int64_t kTilesFrom = 4;   // rows from which tiles are faster
+constexpr int64_t kTilesFrom = 8;   // rows from which tiles are faster
+
+// The compiler does not know that loads of tiles, and of their configuration, read memory.
+inline void written() { __asm__ volatile("" ::: "memory"); }
 
 // The tile registers of a thread: eight of 16 rows and 64 bytes.
 class Tiles {
@@ -19,15 +22,13 @@ public:
             config[16 + 2 * i] = 64;
             config[48 + i] = 16;
         }
+        written();
         _tile_loadconfig(config);
     }
     ~Tiles() { _tile_release(); }
     Tiles(const Tiles&) = delete;
     Tiles& operator=(const Tiles&) = delete;
 };
-
-// The compiler does not know that loads of tiles read memory.
-inline void written() { __asm__ volatile("" ::: "memory"); }
 
 constexpr int64_t kSumBytes = 4 * C2T_PANEL_COLUMNS;
 
