@@ -11,9 +11,6 @@
 // Keys whose probabilities share a scale; also definition.py's BLOCK.
 constexpr int64_t kBlock = 128;
 constexpr int64_t kMaxHeadSize = 256;
-// Head sizes are padded with zeros to whole tiles of this many columns, and keys to whole tiles of as many keys.
-constexpr int64_t kTile = 8;
-
 extern "C" {
 
 struct c2t_attention_args {
@@ -38,12 +35,19 @@ C2T_EXPORT int32_t c2t_attention(const struct c2t_attention_args* args, int32_t 
 
 inline int64_t round_up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 
-// Sizes of the packed keys and values of one head; `element` is the bytes of an integer that the products take.
+// How an implementation wants a head packed: padded with zeros to multiples of so many keys and columns.
+struct PackedLayout {
+    int64_t element;  // bytes of an integer
+    int64_t keys, columns;
+};
+
+// Sizes of the packed keys and values of one head.
 struct PackedSizes {
-    PackedSizes(const c2t_attention_args& args, int64_t element)
-        : keys(round_up(args.keys, kTile)), width(round_up(args.head_size, kTile)),
-          blocks((args.keys + kBlock - 1) / kBlock), integer_bytes(round_up(keys * width * element, 64)),
+    PackedSizes(const c2t_attention_args& args, const PackedLayout& layout)
+        : columns(args.head_size), keys(round_up(args.keys, layout.keys)), width(round_up(columns, layout.columns)),
+          blocks((args.keys + kBlock - 1) / kBlock), integer_bytes(round_up(keys * width * layout.element, 64)),
           floats(round_up(3 * keys + blocks * width + width + 1, 16)) {}
+    int64_t columns;        // of a head
     int64_t keys, width, blocks;
     int64_t integer_bytes;  // of the keys; the values need as many
     int64_t floats;         // 4-byte numbers behind them
@@ -61,7 +65,7 @@ struct PackedHead {
           value_scale(key_bias + sizes.keys), value_mean(value_scale + sizes.blocks * sizes.width),
           finite(value_mean + sizes.width) {}
     Integer* key;        // [keys, width]
-    Integer* value;      // [keys / group, width, group]
+    Integer* value;      // as an implementation's products read it
     int32_t* first_sum;  // [keys] what a sum of products starts with: takes the queries' offset away again
     float* key_scale;    // [keys]
     float* key_bias;     // [keys] 0; a huge negative number behind the last key
@@ -72,7 +76,7 @@ struct PackedHead {
 
 // What an instruction set provides.
 struct AttentionKernel {
-    int64_t element;      // bytes of an integer in the packed keys and values
+    PackedLayout layout;
     int64_t query_tile;   // queries of one call of `attend`
     // Quantise and pack the keys and values of one head of one batch row.
     void (*pack)(const c2t_attention_args& args, int64_t batch, int64_t head, void* memory);
@@ -83,5 +87,6 @@ struct AttentionKernel {
 namespace c2t_scalar { extern const AttentionKernel attention; }
 namespace c2t_avx2 { extern const AttentionKernel attention; }
 namespace c2t_avx512 { extern const AttentionKernel attention; }
+namespace c2t_amx { extern const AttentionKernel attention; }
 
 const AttentionKernel& attention_kernel(int32_t isa);

@@ -3,10 +3,11 @@
 //   kLanes            queries of a vector
 //   kGroup            integers of a 32-bit lane that one product sums
 //   kOffset           what is added to a query's integers, so that they are unsigned
-//   kRows             keys (or columns) whose sums are kept in registers at a time; divides kTile
+//   kKeyStep          keys (and columns) whose products are computed together: those behind the last one are zeros
 //   Query, Integer    types of the packed queries, and of the packed keys and values
 //   Floats, Integers  a vector; functions as used below
-// and C2T_PROBABILITIES, the file with its `probabilities_of_block`.
+// and two files: C2T_ATTENTION_PRODUCTS with kLayout and its products, C2T_PROBABILITIES with its
+// `probabilities_of_block`.
 
 constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: a number added to it is rounded to an integer, half to even
 constexpr float kBytes = 8388608.0f;     // 2^23: likewise for 0 ... 255, and the byte above the lowest stays zero
@@ -16,11 +17,13 @@ constexpr float kNever = -1e30f;
 constexpr float kHeadroom = 16.0f;       // by how much a block's best score may be above the one that all count from
 constexpr int64_t kVectors = 2;
 constexpr int64_t kQueries = kVectors * Vector::kLanes;
-static_assert(kTile % Vector::kRows == 0 && kTile % Vector::kGroup == 0 && kBlock % kTile == 0, "tiles are whole");
+constexpr int64_t kKeyStep = Vector::kKeyStep;
+static_assert(kKeyStep % Vector::kGroup == 0 && kBlock % kKeyStep == 0, "blocks are of whole steps");
 
 using Floats = Vector::Floats;
 using Integers = Vector::Integers;
 using Integer = Vector::Integer;
+
 constexpr uint32_t kIntegerMask = 0xffffffffu >> (32 - 8 * sizeof(Integer));
 
 inline int32_t bits_of(float x) {
@@ -65,6 +68,20 @@ inline Floats exp2(Floats x) {
     return Vector::add_exponent(y, shifted);
 }
 
+// The state of a tile of queries. With AVX-512 and heads of 64 columns, 30 KB of it are used.
+struct Tile {
+    alignas(64) typename Vector::Query query[kQueries * kMaxHeadSize];  // [width / group, query, group]
+    alignas(64) float scores[kBlock * kQueries];                        // [key, query]
+    alignas(64) int32_t probabilities[kBlock / Vector::kGroup * kQueries];
+    alignas(64) float out[kMaxHeadSize * kQueries];  // [column, query], to be divided by `total`
+    alignas(64) float scale[kQueries];   // of a query's products, in powers of two
+    alignas(64) float best[kQueries];    // the score that `out` counts from, in powers of two
+    alignas(64) float total[kQueries];   // sum of 2^(score - best)
+};
+
+// The functions of a block are not inlined: GCC 12 keeps their sums in registers only then.
+#include C2T_ATTENTION_PRODUCTS
+
 int64_t key_count(const c2t_attention_args& args, int64_t batch) {
     return args.key_lengths ? args.key_lengths[batch] : args.keys;
 }
@@ -76,7 +93,7 @@ void pack_keys(const c2t_attention_args& args, const float* first, int64_t count
     for (int64_t j = 0; j < count; ++j)
         for (int64_t d = 0; d < size; ++d) mean[d] += first[j * stride + d];
     for (int64_t d = 0; d < size; ++d) mean[d] /= static_cast<float>(count);
-    for (int64_t j = 0; j < round_up(count, kTile); ++j) {
+    for (int64_t j = 0; j < round_up(count, kKeyStep); ++j) {
         Integer* row = packed.key + j * sizes.width;
         std::memset(row, 0, sizes.width * sizeof(Integer));
         packed.first_sum[j] = 0;
@@ -112,7 +129,7 @@ void pack_values(const c2t_attention_args& args, const float* first, int64_t cou
     for (int64_t j = 0; j < count; ++j)
         for (int64_t d = 0; d < size; ++d) mean[d] += first[j * stride + d];
     for (int64_t d = 0; d < size; ++d) mean[d] /= static_cast<float>(count);
-    std::memset(packed.value, 0, round_up(count, kTile) * sizes.width * sizeof(Integer));
+    std::memset(packed.value, 0, sizes.integer_bytes);
     for (int64_t block = 0; block * kBlock < count; ++block) {
         const int64_t start = block * kBlock, end = std::min(count, start + kBlock);
         int32_t largest[kMaxHeadSize] = {};
@@ -141,13 +158,13 @@ void pack_values(const c2t_attention_args& args, const float* first, int64_t cou
                     lanes[d] |= (integer & kIntegerMask) << (32 / group * i);
                 }
             }
-            std::memcpy(packed.value + j * sizes.width, lanes, size * sizeof(*lanes));
+            put_values(lanes, packed.value + start * sizes.width, j - start, sizes);
         }
     }
 }
 
 void pack(const c2t_attention_args& args, int64_t batch, int64_t head, void* memory) {
-    const PackedSizes sizes(args, sizeof(Integer));
+    const PackedSizes sizes(args, kLayout);
     const PackedHead<Integer> packed(sizes, memory);
     const int64_t count = key_count(args, batch);
     *packed.finite = 1.0f;
@@ -155,17 +172,6 @@ void pack(const c2t_attention_args& args, int64_t batch, int64_t head, void* mem
     pack_keys(args, args.key + first, count, sizes, packed);
     pack_values(args, args.value + first, count, sizes, packed);
 }
-
-// The state of a tile of queries. With AVX-512 and heads of 64 columns, 30 KB of it are used.
-struct Tile {
-    alignas(64) typename Vector::Query query[kQueries * kMaxHeadSize];  // [width / group, query, group]
-    alignas(64) float scores[kBlock * kQueries];                        // [key, query]
-    alignas(64) int32_t probabilities[kBlock / Vector::kGroup * kQueries];
-    alignas(64) float out[kMaxHeadSize * kQueries];  // [column, query], to be divided by `total`
-    alignas(64) float scale[kQueries];   // of a query's products, in powers of two
-    alignas(64) float best[kQueries];    // the score that `out` counts from, in powers of two
-    alignas(64) float total[kQueries];   // sum of 2^(score - best)
-};
 
 // Returns bits of the largest magnitude of a query.
 int32_t pack_query(const float* row, const c2t_attention_args& args, int64_t lane, Tile& tile) {
@@ -185,48 +191,11 @@ int32_t pack_query(const float* row, const c2t_attention_args& args, int64_t lan
     return largest;
 }
 
-// The three functions of a block are not inlined: GCC 12 keeps their sums in registers only then.
-
-// Scores of `keys` keys from `start` on, before the queries' scales; the largest of each query.
-__attribute__((noinline)) void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys, Tile& tile,
-                 Floats (&largest)[kVectors]) {
-    constexpr int64_t rows = Vector::kRows;
-    const int64_t groups = sizes.width / Vector::kGroup;
-    for (int64_t v = 0; v < kVectors; ++v) largest[v] = Vector::all(kNever);
-    for (int64_t j = 0; j < keys; j += rows) {
-        Integers sums[rows][kVectors];
-        for (int64_t r = 0; r < rows; ++r)
-            for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = Vector::repeat(packed.first_sum + start + j + r);
-        const Integer* key = packed.key + (start + j) * sizes.width;
-        const auto* query = tile.query;
-        for (int64_t g = 0; g < groups; ++g) {
-            Integers q[kVectors];
-            for (int64_t v = 0; v < kVectors; ++v) q[v] = Vector::load(query + v * Vector::kLanes * Vector::kGroup);
-            for (int64_t r = 0; r < rows; ++r) {
-                const Integers k = Vector::repeat(key + r * sizes.width);
-                for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = Vector::dot(sums[r][v], q[v], k);
-            }
-            query += kQueries * Vector::kGroup;
-            key += Vector::kGroup;
-        }
-        for (int64_t r = 0; r < rows; ++r) {
-            const Floats scale = Vector::all(packed.key_scale[start + j + r]);
-            const Floats bias = Vector::all(packed.key_bias[start + j + r]);
-            for (int64_t v = 0; v < kVectors; ++v) {
-                const Floats score = Vector::fma(Vector::to_floats(sums[r][v]), scale, bias);
-                Vector::store(tile.scores + (j + r) * kQueries + v * Vector::kLanes, score);
-                largest[v] = Vector::max(largest[v], score);
-            }
-        }
-    }
-}
-
 #include C2T_PROBABILITIES
 
 // Add the weighted values of a block to `out`, which counts from a score that none so far is far above.
 __attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start, int64_t keys,
                const Floats (&largest)[kVectors], const Floats (&sums)[kVectors], Tile& tile) {
-    constexpr int64_t rows = Vector::kRows, group = Vector::kGroup;
     Floats weight[kVectors];
     for (int64_t v = 0; v < kVectors; ++v) {
         const int64_t lane = v * Vector::kLanes;
@@ -245,39 +214,20 @@ __attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedH
                 Vector::store(out, Vector::mul(Vector::load(out), kept));
             }
     }
-    const float* value_scale = packed.value_scale + start / kBlock * sizes.width;
-    for (int64_t d = 0; d < sizes.width; d += rows) {
-        Integers products[rows][kVectors];
-        for (int64_t r = 0; r < rows; ++r)
-            for (int64_t v = 0; v < kVectors; ++v) products[r][v] = Vector::zero();
-        const Integer* value = packed.value + start * sizes.width + d * group;
-        for (int64_t j = 0; j < keys; j += group) {
-            Integers p[kVectors];
-            for (int64_t v = 0; v < kVectors; ++v)
-                p[v] = Vector::load(tile.probabilities + j / group * kQueries + v * Vector::kLanes);
-            for (int64_t r = 0; r < rows; ++r) {
-                const Integers x = Vector::repeat(value + r * group);
-                for (int64_t v = 0; v < kVectors; ++v) products[r][v] = Vector::dot(products[r][v], p[v], x);
-            }
-            value += group * sizes.width;
-        }
-        for (int64_t r = 0; r < rows; ++r)
-            for (int64_t v = 0; v < kVectors; ++v) {
-                float* out = tile.out + (d + r) * kQueries + v * Vector::kLanes;
-                const Floats scale = Vector::mul(weight[v], Vector::all(value_scale[d + r]));
-                Vector::store(out, Vector::fma(Vector::to_floats(products[r][v]), scale, Vector::load(out)));
-            }
-    }
+    add_products(sizes, packed, start, keys, weight, tile);
 }
 
 void attend(const c2t_attention_args& args, int64_t batch, int64_t head, int64_t first, const void* memory) {
-    const PackedSizes sizes(args, sizeof(Integer));
+    const PackedSizes sizes(args, kLayout);
     const PackedHead<Integer> packed(sizes, const_cast<void*>(memory));
     const int64_t count = key_count(args, batch), queries = std::min(kQueries, args.queries - first);
     const int64_t stride = args.query_row, at = batch * args.query_batch + first * stride + head * args.head_size;
     const float* query = args.query + at;
     float* out = args.out + at;
 
+#ifdef C2T_TILES
+    const Tiles tiles;
+#endif
     Tile tile;
     std::memset(tile.query, 0, kQueries * sizes.width * sizeof(*tile.query));
     std::fill(tile.out, tile.out + sizes.width * kQueries, 0.0f);

@@ -10,7 +10,7 @@
 namespace {
 
 struct Vector {
-    static constexpr int64_t kLanes = 8, kGroup = 2, kRows = 4;
+    static constexpr int64_t kLanes = 8, kGroup = 2, kRows = 4, kKeyStep = 8;
     static constexpr int32_t kOffset = 0;
     using Query = int16_t;
     using Integer = int16_t;
@@ -50,8 +50,9 @@ struct Vector {
     }
 };
 
+#define C2T_ATTENTION_PRODUCTS "products.inl"
 #define C2T_PROBABILITIES "probabilities.inl"
 #include "attention.inl"
 }  // namespace
 
-const AttentionKernel c2t_avx2::attention{sizeof(Integer), kQueries, pack, attend};
+const AttentionKernel c2t_avx2::attention{kLayout, kQueries, pack, attend};

@@ -7,7 +7,7 @@ __attribute__((noinline)) void probabilities_of_block(int64_t keys, const Floats
         const Floats scale = Vector::load(tile.scale + v * Vector::kLanes);
         const Floats top = Vector::mul(largest[v], scale);
         Floats sum = Vector::all(0.0f);
-        for (int64_t j = 0; j < round_up(keys, kTile); j += group) {
+        for (int64_t j = 0; j < round_up(keys, kKeyStep); j += group) {
             Floats integers[group];
             for (int64_t i = 0; i < group; ++i) {
                 integers[i] = Vector::all(kBytes);

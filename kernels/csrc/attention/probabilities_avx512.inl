@@ -35,7 +35,7 @@ __attribute__((noinline)) void probabilities_of_block(int64_t keys, const Floats
             return _mm512_cvtps_epi32(Vector::mul(difference, scale));
         };
         __m512i sum = _mm512_setzero_si512();
-        for (int64_t j = 0; j < round_up(keys, kTile); j += Vector::kGroup) {
+        for (int64_t j = 0; j < round_up(keys, kKeyStep); j += Vector::kGroup) {
             // Keys 0 and 2, 1 and 3: so that bytes 0 ... 3 of a query lie in order in the end.
             const __m512i even = powers(_mm512_shuffle_epi8(_mm512_packs_epi32(below(j), below(j + 2)), pairs));
             const __m512i odd = powers(_mm512_shuffle_epi8(_mm512_packs_epi32(below(j + 1), below(j + 3)), pairs));

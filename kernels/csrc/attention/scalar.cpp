@@ -9,7 +9,7 @@
 namespace {
 
 struct Vector {
-    static constexpr int64_t kLanes = 1, kGroup = 4, kRows = 4;
+    static constexpr int64_t kLanes = 1, kGroup = 4, kRows = 4, kKeyStep = 8;
     static constexpr int32_t kOffset = 128;
     using Query = uint8_t;
     using Integer = int8_t;
@@ -62,8 +62,9 @@ struct Vector {
     }
 };
 
+#define C2T_ATTENTION_PRODUCTS "products.inl"
 #define C2T_PROBABILITIES "probabilities.inl"
 #include "attention.inl"
 }  // namespace
 
-const AttentionKernel c2t_scalar::attention{sizeof(Integer), kQueries, pack, attend};
+const AttentionKernel c2t_scalar::attention{kLayout, kQueries, pack, attend};

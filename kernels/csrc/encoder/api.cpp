@@ -14,7 +14,7 @@ constexpr int64_t kRowsPerThread = 8;
 constexpr int64_t kTilesPerThread = 4;
 constexpr TileRows kTileRows{12, 72};
 #if defined(C2T_HAS_AMX)
-constexpr TileRows kAmxTileRows{32, 96};
+constexpr TileRows kAmxTileRows{32, 192};
 static_assert(kAmxTileRows.most <= kMostTileRows, "a thread's memory must hold a tile");
 #endif
 static_assert(kTileRows.most <= kMostTileRows, "a thread's memory must hold a tile");
@@ -76,7 +76,7 @@ int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* ar
     const int64_t rows = args->batch * args->length;
     const c2t_attention_args sizes{nullptr, nullptr, nullptr, nullptr, nullptr, args->batch, args->length, args->length,
                                    e.heads, e.hidden_size / e.heads, 0, 0, 0, 0, e.scale};
-    const int64_t head_bytes = round_up(PackedSizes(sizes, encoder->attention.element).bytes(), 64);
+    const int64_t head_bytes = round_up(PackedSizes(sizes, encoder->attention.layout).bytes(), 64);
     Team* team = nullptr;
     try {
         team = &encoder->team.team(encoder->wanted);

@@ -43,6 +43,9 @@ private:
     template <class F> void tiles(int64_t rows, const F& f) {
         const int64_t size = job_.tile_rows, each = (rows + size - 1) / size;
         pieces(a_.batch * each, [&](int64_t piece) {
+#ifdef C2T_TILES
+            const Tiles registers;  // attention has its own
+#endif
             const int64_t first = piece % each * size;
             f(piece / each, first, std::min(size, rows - first));
         });

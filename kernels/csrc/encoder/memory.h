@@ -11,7 +11,7 @@
 // Rows that a thread takes through a layer's linears at a time, so that what lies between them stays in its cache:
 // multiples of `step`, which are the rows whose sums fit into registers.
 struct TileRows { int64_t step, most; };
-constexpr int64_t kMostTileRows = 96;
+constexpr int64_t kMostTileRows = 192;
 
 // Rows of a cell that leave a layer.
 inline int64_t rows_of(const c2t_encoder_layer& l, int64_t length) { return l.rows ? std::min(l.rows, length) : length; }

@@ -128,7 +128,7 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
     const int64_t heads = args.batch * args.heads;
     const int64_t tiles = (args.queries + op.kernel.query_tile - 1) / op.kernel.query_tile;
     if (heads == 0 || tiles == 0) return nullptr;
-    const PackedSizes sizes(args, op.kernel.element);
+    const PackedSizes sizes(args, op.kernel.layout);
     const std::unique_ptr<char, FreeAligned> memory(
         static_cast<char*>(::operator new(heads * sizes.bytes(), std::align_val_t{64}, std::nothrow)));
     if (!memory) return api.status(kOrtFail, "Int8Attention: out of memory");

@@ -14,7 +14,4 @@ namespace {
 #include "../encoder.inl"
 }  // namespace
 
-void c2t_amx::run_encoder(const EncoderJob& job, int32_t thread) {
-    const Tiles tiles;
-    EncoderThread(job, thread).run();
-}
+void c2t_amx::run_encoder(const EncoderJob& job, int32_t thread) { EncoderThread(job, thread).run(); }

@@ -1,34 +1,12 @@
 // Products of many rows with a part of a panel, with AMX: 16 rows, 16 columns and 64 inputs an instruction. A panel of
 // int8 is what a tile of weights wants to be. Few rows, and what is left of the inputs, are products_avx512.inl's. Sums of
 // integers are exact, so the numbers are those of AVX-512.
-//
-// The intrinsics take the number of a tile register as it is written: no loop can go over them.
+#include "../../tiles.inl"
 #include "products_avx512.inl"
 
-#define C2T_TILES 1
 constexpr int64_t kTileSteps = 16;  // of 256 bytes of a panel: 64 inputs
 constexpr int64_t kTileBytes = 256 * kTileSteps;
 constexpr int64_t kTilesFrom = 8;   // rows from which tiles are faster
-
-// The compiler does not know that loads of tiles, and of their configuration, read memory.
-inline void written() { __asm__ volatile("" ::: "memory"); }
-
-// The tile registers of a thread: eight of 16 rows and 64 bytes.
-class Tiles {
-public:
-    Tiles() {
-        alignas(64) uint8_t config[64] = {1};
-        for (int i = 0; i < 8; ++i) {
-            config[16 + 2 * i] = 64;
-            config[48 + i] = 16;
-        }
-        written();
-        _tile_loadconfig(config);
-    }
-    ~Tiles() { _tile_release(); }
-    Tiles(const Tiles&) = delete;
-    Tiles& operator=(const Tiles&) = delete;
-};
 
 constexpr int64_t kSumBytes = 4 * C2T_PANEL_COLUMNS;
 

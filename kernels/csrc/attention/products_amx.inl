@@ -1,0 +1,92 @@
+// Products of the integers of a head with tiles of AMX: 16 keys (or columns), 16 queries, and 64 columns (or keys) an
+// instruction. The same sums of integers as with vectors.
+//
+// Keys are packed as [keys, width]; values as [width, kBlock] in each block, so that columns are the rows of a tile.
+#include "../tiles.inl"
+
+constexpr int64_t kTileKeys = 16, kTileBytes = 64;
+constexpr int64_t kQueryBytes = 4 * kQueries;  // of four columns, or of four keys' probabilities
+constexpr PackedLayout kLayout{sizeof(Integer), kBlock, kTileBytes};
+static_assert(kQueries == 32 && kBlock == 2 * kTileBytes && kKeyStep == kTileKeys, "what the tiles below are for");
+
+// Put integers of four keys, those of a column side by side in 32 bits, where they lie in a block of values.
+void put_values(const uint32_t* lanes, Integer* block, int64_t key, const PackedSizes& sizes) {
+    for (int64_t d = 0; d < sizes.columns; ++d) std::memcpy(block + d * kBlock + key, lanes + d, sizeof(*lanes));
+}
+
+// Scores of `keys` keys from `start` on, before the queries' scales; the largest of each query.
+__attribute__((noinline)) void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
+                                           int64_t keys, Tile& tile, Floats (&largest)[kVectors]) {
+    const int64_t steps = sizes.width / kTileBytes;
+    written();
+    for (int64_t j = 0; j < keys; j += kTileKeys) {
+        _tile_zero(0);
+        _tile_zero(1);
+        for (int64_t step = 0; step < steps; ++step) {
+            const Integer* const key = packed.key + (start + j) * sizes.width + step * kTileBytes;
+            _tile_loadd(2, key, sizes.width);
+            if (j == 0 || steps > 1) {  // queries of one step stay
+                const auto* const query = tile.query + step * kTileBytes * kQueries;
+                _tile_loadd(3, query, kQueryBytes);
+                _tile_loadd(4, query + 64, kQueryBytes);
+            }
+            _tile_dpbssd(0, 2, 3);
+            _tile_dpbssd(1, 2, 4);
+        }
+        float* const sums = tile.scores + j * kQueries;
+        _tile_stored(0, sums, kQueryBytes);
+        _tile_stored(1, sums + 16, kQueryBytes);
+    }
+    written();
+    for (int64_t v = 0; v < kVectors; ++v) largest[v] = Vector::all(kNever);
+    for (int64_t j = 0; j < round_up(keys, kTileKeys); ++j) {
+        const Floats scale = Vector::all(packed.key_scale[start + j]), bias = Vector::all(packed.key_bias[start + j]);
+        for (int64_t v = 0; v < kVectors; ++v) {
+            float* const at = tile.scores + j * kQueries + v * Vector::kLanes;
+            const Floats score = Vector::fma(Vector::to_floats(Vector::load(static_cast<const void*>(at))), scale, bias);
+            Vector::store(at, score);
+            largest[v] = Vector::max(largest[v], score);
+        }
+    }
+}
+
+// Add the products of a block's probabilities and values, times the queries' weights, to `out`.
+__attribute__((noinline)) void add_products(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
+                                            int64_t keys, const Floats (&weight)[kVectors], Tile& tile) {
+    const float* const value_scale = packed.value_scale + start / kBlock * sizes.width;
+    const int32_t* const later = tile.probabilities + kTileBytes / 4 * kQueries;
+    const bool both = keys > kTileBytes;
+    alignas(64) int32_t products[kTileKeys * kQueries];
+    written();
+    _tile_loadd(4, tile.probabilities, kQueryBytes);
+    _tile_loadd(5, tile.probabilities + 16, kQueryBytes);
+    if (both) {
+        _tile_loadd(6, later, kQueryBytes);
+        _tile_loadd(7, later + 16, kQueryBytes);
+    }
+    for (int64_t d = 0; d < sizes.columns; d += kTileKeys) {
+        const Integer* const value = packed.value + start * sizes.width + d * kBlock;
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_loadd(2, value, kBlock);
+        _tile_dpbsud(0, 2, 4);
+        _tile_dpbsud(1, 2, 5);
+        if (both) {
+            _tile_loadd(3, value + kTileBytes, kBlock);
+            _tile_dpbsud(0, 3, 6);
+            _tile_dpbsud(1, 3, 7);
+        }
+        _tile_stored(0, products, kQueryBytes);
+        _tile_stored(1, products + 16, kQueryBytes);
+        written();
+        for (int64_t r = 0; r < kTileKeys; ++r) {
+            for (int64_t v = 0; v < kVectors; ++v) {
+                const int64_t lane = v * Vector::kLanes;
+                float* const out = tile.out + (d + r) * kQueries + lane;
+                const Floats scale = Vector::mul(weight[v], Vector::all(value_scale[d + r]));
+                const Floats sums = Vector::to_floats(Vector::load(static_cast<const void*>(products + r * kQueries + lane)));
+                Vector::store(out, Vector::fma(sums, scale, Vector::load(out)));
+            }
+        }
+    }
+}
