@@ -14,7 +14,8 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
                                            int64_t keys, Tile& tile, Floats (&largest)[kVectors]) {
     constexpr int64_t rows = Vector::kRows;
     const int64_t groups = sizes.width / Vector::kGroup;
-    for (int64_t v = 0; v < kVectors; ++v) largest[v] = Vector::all(kNever);
+    Floats top[kVectors];  // `largest` might lie anywhere: it would be written for every key
+    for (Floats& most : top) most = Vector::all(kNever);
     for (int64_t j = 0; j < keys; j += rows) {
         Integers sums[rows][kVectors];
         for (int64_t r = 0; r < rows; ++r)
@@ -37,10 +38,11 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
             for (int64_t v = 0; v < kVectors; ++v) {
                 const Floats score = Vector::fma(Vector::to_floats(sums[r][v]), scale, bias);
                 Vector::store(tile.scores + (j + r) * kQueries + v * Vector::kLanes, score);
-                largest[v] = Vector::max(largest[v], score);
+                top[v] = Vector::max(top[v], score);
             }
         }
     }
+    for (int64_t v = 0; v < kVectors; ++v) largest[v] = top[v];
 }
 
 // Add the products of a block's probabilities and values, times the queries' weights, to `out`.

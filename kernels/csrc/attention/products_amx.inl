@@ -19,73 +19,94 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
                                            int64_t keys, Tile& tile, Floats (&largest)[kVectors]) {
     const int64_t steps = sizes.width / kTileBytes;
     written();
-    for (int64_t j = 0; j < keys; j += kTileKeys) {
+    // 32 keys at a time, so that there is work while sums are on their way. What lies behind the last key is not used.
+    for (int64_t j = 0; j < keys; j += 2 * kTileKeys) {
         _tile_zero(0);
         _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
         for (int64_t step = 0; step < steps; ++step) {
             const Integer* const key = packed.key + (start + j) * sizes.width + step * kTileBytes;
-            _tile_loadd(2, key, sizes.width);
+            _tile_loadd(4, key, sizes.width);
+            _tile_loadd(5, key + kTileKeys * sizes.width, sizes.width);
             if (j == 0 || steps > 1) {  // queries of one step stay
                 const auto* const query = tile.query + step * kTileBytes * kQueries;
-                _tile_loadd(3, query, kQueryBytes);
-                _tile_loadd(4, query + 64, kQueryBytes);
+                _tile_loadd(6, query, kQueryBytes);
+                _tile_loadd(7, query + 64, kQueryBytes);
             }
-            _tile_dpbssd(0, 2, 3);
-            _tile_dpbssd(1, 2, 4);
+            _tile_dpbssd(0, 4, 6);
+            _tile_dpbssd(1, 4, 7);
+            _tile_dpbssd(2, 5, 6);
+            _tile_dpbssd(3, 5, 7);
         }
         float* const sums = tile.scores + j * kQueries;
+        float* const later = sums + kTileKeys * kQueries;
         _tile_stored(0, sums, kQueryBytes);
         _tile_stored(1, sums + 16, kQueryBytes);
+        _tile_stored(2, later, kQueryBytes);
+        _tile_stored(3, later + 16, kQueryBytes);
     }
     written();
-    for (int64_t v = 0; v < kVectors; ++v) largest[v] = Vector::all(kNever);
+    Floats top[kVectors];
+    for (Floats& most : top) most = Vector::all(kNever);
     for (int64_t j = 0; j < round_up(keys, kTileKeys); ++j) {
         const Floats scale = Vector::all(packed.key_scale[start + j]), bias = Vector::all(packed.key_bias[start + j]);
         for (int64_t v = 0; v < kVectors; ++v) {
             float* const at = tile.scores + j * kQueries + v * Vector::kLanes;
             const Floats score = Vector::fma(Vector::to_floats(Vector::load(static_cast<const void*>(at))), scale, bias);
             Vector::store(at, score);
-            largest[v] = Vector::max(largest[v], score);
+            top[v] = Vector::max(top[v], score);
         }
     }
+    for (int64_t v = 0; v < kVectors; ++v) largest[v] = top[v];
 }
 
 // Add the products of a block's probabilities and values, times the queries' weights, to `out`.
 __attribute__((noinline)) void add_products(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
                                             int64_t keys, const Floats (&weight)[kVectors], Tile& tile) {
     const float* const value_scale = packed.value_scale + start / kBlock * sizes.width;
-    const int32_t* const later = tile.probabilities + kTileBytes / 4 * kQueries;
     const bool both = keys > kTileBytes;
-    alignas(64) int32_t products[kTileKeys * kQueries];
-    written();
-    _tile_loadd(4, tile.probabilities, kQueryBytes);
-    _tile_loadd(5, tile.probabilities + 16, kQueryBytes);
-    if (both) {
-        _tile_loadd(6, later, kQueryBytes);
-        _tile_loadd(7, later + 16, kQueryBytes);
-    }
-    for (int64_t d = 0; d < sizes.columns; d += kTileKeys) {
-        const Integer* const value = packed.value + start * sizes.width + d * kBlock;
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_loadd(2, value, kBlock);
-        _tile_dpbsud(0, 2, 4);
-        _tile_dpbsud(1, 2, 5);
-        if (both) {
-            _tile_loadd(3, value + kTileBytes, kBlock);
-            _tile_dpbsud(0, 3, 6);
-            _tile_dpbsud(1, 3, 7);
-        }
-        _tile_stored(0, products, kQueryBytes);
-        _tile_stored(1, products + 16, kQueryBytes);
+    alignas(64) int32_t products[kTileBytes * Vector::kLanes];  // [columns, queries]
+    for (int64_t v = 0; v < kVectors; ++v) {
+        const int64_t lane = v * Vector::kLanes;
         written();
-        for (int64_t r = 0; r < kTileKeys; ++r) {
-            for (int64_t v = 0; v < kVectors; ++v) {
-                const int64_t lane = v * Vector::kLanes;
+        _tile_loadd(4, tile.probabilities + lane, kQueryBytes);
+        if (both) _tile_loadd(5, tile.probabilities + kTileBytes / 4 * kQueries + lane, kQueryBytes);
+        for (int64_t d = 0; d < sizes.width; d += kTileBytes) {
+            const Integer* const value = packed.value + start * sizes.width + d * kBlock;
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+            _tile_loadd(6, value, kBlock);
+            _tile_dpbsud(0, 6, 4);
+            _tile_loadd(7, value + 16 * kBlock, kBlock);
+            _tile_dpbsud(1, 7, 4);
+            _tile_loadd(6, value + 32 * kBlock, kBlock);
+            _tile_dpbsud(2, 6, 4);
+            _tile_loadd(7, value + 48 * kBlock, kBlock);
+            _tile_dpbsud(3, 7, 4);
+            if (both) {
+                const Integer* const later = value + kTileBytes;
+                _tile_loadd(6, later, kBlock);
+                _tile_dpbsud(0, 6, 5);
+                _tile_loadd(7, later + 16 * kBlock, kBlock);
+                _tile_dpbsud(1, 7, 5);
+                _tile_loadd(6, later + 32 * kBlock, kBlock);
+                _tile_dpbsud(2, 6, 5);
+                _tile_loadd(7, later + 48 * kBlock, kBlock);
+                _tile_dpbsud(3, 7, 5);
+            }
+            _tile_stored(0, products, 64);
+            _tile_stored(1, products + 256, 64);
+            _tile_stored(2, products + 512, 64);
+            _tile_stored(3, products + 768, 64);
+            written();
+            for (int64_t r = 0; r < std::min(kTileBytes, sizes.columns - d); ++r) {
                 float* const out = tile.out + (d + r) * kQueries + lane;
                 const Floats scale = Vector::mul(weight[v], Vector::all(value_scale[d + r]));
-                const Floats sums = Vector::to_floats(Vector::load(static_cast<const void*>(products + r * kQueries + lane)));
-                Vector::store(out, Vector::fma(sums, scale, Vector::load(out)));
+                const void* const sums = products + r * Vector::kLanes;
+                Vector::store(out, Vector::fma(Vector::to_floats(Vector::load(sums)), scale, Vector::load(out)));
             }
         }
     }
