@@ -207,6 +207,10 @@ class OnnxRuntimeDecoder:
         sizes: Of the bundle's manifest.
         token_embedding: Text token rows [V,D], indexed by rows only; any float dtype.
         options: How to open it.
+        kernel: What runs all steps; None: a session of the graph, which is opened.
+
+    Raises:
+        EngineError: The graph cannot be opened.
     """
 
     # On the CPU, drafts were never seen to change a text.
@@ -218,19 +222,17 @@ class OnnxRuntimeDecoder:
         sizes: Decoder,
         token_embedding: NDArray[Any],
         options: EngineOptions,
+        *,
+        kernel: StepKernel | None = None,
     ) -> None:
         self._ort = load_onnxruntime()
         self.sizes = sizes
         self.token_embedding = token_embedding
         self.embeds, self.logits = HostBuffer(), HostBuffer()
-        self.multi_token_overhead = 0.0 if is_prepacked(path, options) else PACKING_COST
-        self.session: Any = open_session(path, options)
-        self.kernel: StepKernel | None = None
-
-    def use_kernel(self, kernel: StepKernel) -> None:
-        """Run all steps on a kernel from now on, and let the session go."""
-        self.kernel, self.session = kernel, None
-        self.multi_token_overhead = 0.0
+        packed = kernel is not None or is_prepacked(path, options)
+        self.multi_token_overhead = 0.0 if packed else PACKING_COST
+        self.kernel = kernel
+        self.session: Any = None if kernel else open_session(path, options)
 
     def clone(self) -> OnnxRuntimeDecoder:
         """The same weights, which several threads may use, with buffers of its own."""

@@ -51,6 +51,10 @@ class OnnxRuntimeEncoder:
         options: How to open the graphs, and the threads of the gene embedding.
         clock: Records the stages embed, encoder and projector.
         changed: What to open in place of the graph `encoder.onnx`.
+        layers: What runs the encoder's layers; None: a session of the graph, which is opened.
+
+    Raises:
+        EngineError: A graph cannot be opened.
     """
 
     def __init__(
@@ -62,19 +66,18 @@ class OnnxRuntimeEncoder:
         clock: StageClock | None = None,
         *,
         changed: ChangedGraph | None = None,
+        layers: Layers | None = None,
     ) -> None:
         self._clock = clock or StageClock()
         self._ort = load_onnxruntime()
-        self.session: Any = open_session(encoder_path, options, changed=changed)
-        self._layers: Layers | None = None
+        self._layers = layers
+        self.session: Any = None
+        if layers is None:
+            self.session = open_session(encoder_path, options, changed=changed)
         self._projector = open_session(projector_path, options)
         self._tables = tables
         self._threads = options.threads
         self._embeddings = HostBuffer()
-
-    def use_layers(self, layers: Layers) -> None:
-        """Run the encoder's layers by these from now on, and let the session go."""
-        self._layers, self.session = layers, None
 
     def encode(self, tokens: Int32) -> Float32:
         """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.

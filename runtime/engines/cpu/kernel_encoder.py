@@ -1,12 +1,12 @@
 """The layers of an INT8 bundle's encoder on our own kernel, in place of ONNX Runtime's session.
 
 One decision: the kernel is used only after it gave what ONNX Runtime gives for cells of the
-bundle's own genes. Then the session, and its copy of the weights, are let go.
+bundle's own genes. ONNX Runtime computes that piece by piece: no session holds all weights.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,17 +15,18 @@ from c2t.kernels.errors import KernelError
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Float32
-from c2t.runtime.engines.cpu.agreement import rows_disagreement
-from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
+from c2t.runtime.engines.cpu.agreement import row_differences, rows_disagreement
+from c2t.runtime.engines.cpu.piecewise import run_in_pieces
+from c2t.runtime.engines.cpu.session import RUN_HINT, ChangedGraph, is_prepacked
 from c2t.runtime.engines.known_encoder.recognise import recognise_encoder
-from c2t.runtime.engines.onnxruntime_library import onnxruntime_errors
-from c2t.runtime.system.errors import BundleError, EngineError, first_line
+from c2t.runtime.system.errors import BundleError, EngineError
 
 # Norm of a row's difference from ONNX Runtime's, as a share of its norm: of the median row, and of
 # the worst. Random weights of V2-104M's sizes gave 2.5 %, nearly all of it by INT8 attention; the
 # wrong heads or a wrong layer would give more than 100 %.
 TOLERANCES = 0.1, 0.5
 CHECK_GENES = 150  # more than a tile of rows and than a block of keys, and no multiple of anything
+LAYER_RESULT = "layers.{}.mlp.norm"
 
 
 class KernelLayers:
@@ -51,67 +52,94 @@ class KernelLayers:
             raise EngineError(problem, hint=RUN_HINT) from error
 
 
-def open_kernel(bundle: Bundle, options: EngineOptions) -> tuple[CpuEncoder | None, str]:
-    """Our kernel with an encoder's weights, where it can run them.
+def open_layers(
+    bundle: Bundle, changed: ChangedGraph, options: EngineOptions
+) -> tuple[KernelLayers | None, str]:
+    """An encoder's layers on our kernel, where it can run them and gives the right numbers.
 
     Args:
-        bundle: Its attention is INT8, see `choose_attention`.
+        bundle: Any.
+        changed: Its encoder with INT8 attention, see `choose_attention`.
         options: Threads.
 
     Returns:
-        The kernel, not yet compared with anything; or None, and why in words ("": not wanted).
+        The layers, or None; and which it is, in words ("": our kernel is not wanted).
     """
     if not options.encoder_kernel:
         return None, ""
-    path = bundle.file("encoder.onnx")
-    if not is_prepacked(path, options):
-        return None, "layers without our kernel: weights are not copied"
-    kernels = encoder_kernels()
-    if kernels is None:
-        return None, "layers without our kernel: there is none for this processor"
     try:
-        known = recognise_encoder(path)
-        if problem := _differences(bundle, known.heads, known.hidden_size) or encoder_problem(
-            known
-        ):
-            return None, f"layers without our kernel: {problem}"
-        packed = PackedEncoder(kernels, known, threads=options.threads)
-        return CpuEncoder(packed, threads=options.threads, spin=options.spin), ""
+        kernel = _on_kernel(bundle, changed, options)
+    except _NotHereError as reason:
+        problem = str(reason)
     except MemoryError:
-        return None, "layers without our kernel: no memory for its copy of the weights"
-    except (KernelError, BundleError) as error:
-        return None, f"layers without our kernel: {error.problem}"
+        problem = "no memory for its copy of the weights"
+    except (KernelError, BundleError, EngineError) as error:
+        problem = error.problem
+    else:
+        return KernelLayers(kernel), "all layers are one kernel"
+    return None, f"layers without our kernel: {problem}"
 
 
-def disagreement(kernel: CpuEncoder, session: Any, bundle: Bundle) -> str:
-    """How the kernel differs from ONNX Runtime on this machine; "" where it does not.
+class _NotHereError(Exception):
+    """Why ONNX Runtime runs the layers."""
 
-    Args:
-        kernel: Of `open_kernel`.
-        session: The encoder's `onnxruntime.InferenceSession`.
-        bundle: Its gene embedding makes cells of random genes.
+
+def _on_kernel(bundle: Bundle, changed: ChangedGraph, options: EngineOptions) -> CpuEncoder:
+    """Our kernel, compared with ONNX Runtime on this machine.
 
     Raises:
-        EngineError: ONNX Runtime cannot run the encoder.
+        _NotHereError: It cannot run here, or gives other numbers.
+        KernelError: A matrix that the library does not take.
+        BundleError: The graph is another one.
+        EngineError: ONNX Runtime cannot run a piece of the graph.
+        MemoryError: There is no memory for the weights.
     """
+    path = bundle.file("encoder.onnx")
+    if not is_prepacked(path, options):
+        problem = "weights are not copied"
+        raise _NotHereError(problem)
+    kernels = encoder_kernels()
+    if kernels is None:
+        problem = "there is none for this processor"
+        raise _NotHereError(problem)
+    known = recognise_encoder(path)
+    if problem := _differences(bundle, known.heads, known.hidden_size) or encoder_problem(known):
+        raise _NotHereError(problem)
+    embeddings = _checked_cells(bundle)
+    results = [LAYER_RESULT.format(layer) for layer in range(len(known.layers))]
+    # Before the kernel's copy of the weights is there, so that they never lie in memory twice.
+    mapped = replace(options, prepack=False)
+    given = {"embeddings": embeddings}
+    expected = run_in_pieces(path, [*results, "hidden"], given, mapped, changed=changed)
+    packed = PackedEncoder(kernels, known, threads=options.threads)
+    kernel = CpuEncoder(packed, threads=options.threads, spin=options.spin)
+    if problem := _disagreement(kernel, embeddings, expected):
+        kernel.close()
+        raise _NotHereError(problem)
+    return kernel
+
+
+def _checked_cells(bundle: Bundle) -> Float32:
+    """Embeddings [2,S,H] of cells of random genes, for the comparison."""
     tables, sizes = bundle.gene_embedding_tables, bundle.manifest.gene_input
     genes = min(CHECK_GENES, sizes.input_size)
     tokens = np.random.default_rng(0).integers(0, sizes.vocabulary_size, (2, genes), np.int32)
     lengths = np.full(len(tokens), genes, np.int32)
     embeddings = np.empty((*tokens.shape, tables.hidden_size), np.float32)
     embed_genes(tokens, lengths, tables, embeddings)
-    try:
-        (theirs,) = session.run(["hidden"], {"embeddings": embeddings})
-    except onnxruntime_errors() as error:
-        problem = f"ONNX Runtime cannot run the encoder: {first_line(error)}"
-        raise EngineError(problem, hint=RUN_HINT) from error
+    return embeddings
+
+
+def _disagreement(kernel: CpuEncoder, embeddings: Float32, expected: Float32) -> str:
+    """How the kernel's hidden states differ from the expected ones; "" where they do not."""
     try:
         ours = kernel.run(embeddings)
     except MemoryError:
         return "no memory for its activations"
-    if ours.shape != theirs.shape:
-        return f"it gives {list(ours.shape)}, ONNX Runtime {list(theirs.shape)}"
-    return rows_disagreement(ours, theirs, TOLERANCES, what="hidden states", row="gene")
+    if ours.shape != expected.shape:
+        return f"it gives {list(ours.shape)}, ONNX Runtime {list(expected.shape)}"
+    differences = row_differences(ours, expected)
+    return rows_disagreement(differences, TOLERANCES, what="hidden states", row="gene")
 
 
 def _differences(bundle: Bundle, heads: int, hidden_size: int) -> str:

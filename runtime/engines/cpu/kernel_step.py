@@ -2,8 +2,8 @@
 
 One decision: the kernel runs all steps or none, prompts too. So what runs a token does not depend
 on its draft or on other cells, and the kernel's numbers do not either: texts are the same whatever
-the batch and the draft. It is used only after it gave what ONNX Runtime gives; then the session is
-let go, so that the weights are in memory once.
+the batch and the draft. It is used only after it gave what ONNX Runtime gives, which computes that
+piece by piece: no session ever holds all weights.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from c2t.kernels.native import NativeKernels
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.buffers import StepShape
-from c2t.runtime.engines.cpu.agreement import rows_disagreement
-from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache, OnnxRuntimeDecoder, OnnxRuntimeStep
+from c2t.runtime.engines.cpu.agreement import row_differences, rows_disagreement
+from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache, OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.host_step import HostStep
+from c2t.runtime.engines.cpu.piecewise import run_in_pieces
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
 from c2t.runtime.engines.known_decoder.recognise import KnownDecoder, recognise_decoder
 from c2t.runtime.system.errors import BundleError, EngineError
@@ -41,6 +42,7 @@ from c2t.runtime.system.errors import BundleError, EngineError
 # differs far more.
 FLOAT_TOLERANCES, INT8_TOLERANCES = (1e-4, 1e-4), (0.2, 0.5)
 CHECKED_TOKENS = (1, 5, 33)  # of steps one behind the other, which ONNX Runtime runs as one
+LAYER_RESULT = "layers.{}.mlp.residual"
 
 
 class KernelStep(HostStep):
@@ -122,7 +124,7 @@ def open_decoder(
         wanted.
 
     Raises:
-        EngineError: ONNX Runtime cannot open the graph, or run a step of it.
+        EngineError: ONNX Runtime cannot open the graph.
     """
     if not options.step_kernel:
         return OnnxRuntimeDecoder(path, sizes, token_embedding, options), ""
@@ -132,7 +134,7 @@ def open_decoder(
         problem = str(reason)
     except MemoryError:
         problem = "no memory for its copy of the weights"
-    except (KernelError, BundleError) as error:
+    except (KernelError, BundleError, EngineError) as error:
         problem = error.problem
     else:
         return decoder, "every step is one kernel"
@@ -149,24 +151,24 @@ def _on_kernel(
         _NotHereError: It cannot run here, or gives other numbers.
         KernelError: A matrix that the library does not take.
         BundleError: The graph is another one.
-        EngineError: ONNX Runtime cannot run a step.
+        EngineError: ONNX Runtime cannot run a piece of the graph.
         MemoryError: There is no memory for the weights.
     """
     kernels, known = _known(path, sizes, options)
-    # The session is for the comparison only: its weights are not copied, and it goes before the
-    # kernel's are, so that they never lie in memory twice.
-    mapped = replace(options, prepack=False)
-    decoder = OnnxRuntimeDecoder(path, sizes, token_embedding, mapped)
-    token_ids = _checked_tokens(decoder, len(known.values["rotary.cos"]))
-    expected = _reference(decoder, token_ids)
-    decoder.session = None
+    token_ids = _checked_tokens(len(token_embedding), len(known.values["rotary.cos"]))
+    # Before the kernel's copy of the weights is there, so that they never lie in memory twice.
+    expected = _reference(path, sizes, np.asarray(token_embedding[token_ids], np.float32), options)
     packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
-    kernel = CpuDecoderStep(packed, threads=options.threads, spin=options.spin)
+    steps = KernelSteps(CpuDecoderStep(packed, threads=options.threads, spin=options.spin))
+
+    def opened() -> OnnxRuntimeDecoder:
+        return OnnxRuntimeDecoder(path, sizes, token_embedding, options, kernel=steps)
+
     tolerances = INT8_TOLERANCES if known.quantised else FLOAT_TOLERANCES
-    if problem := _disagreement(kernel, decoder, token_ids, expected, tolerances):
+    # Of a decoder of its own: the buffers of many logits go with it.
+    if problem := _disagreement(opened(), token_ids, expected, tolerances):
         raise _NotHereError(problem)
-    decoder.use_kernel(KernelSteps(kernel))
-    return decoder
+    return opened()
 
 
 class _NotHereError(Exception):
@@ -206,53 +208,57 @@ def _differences(known: StepSizes, sizes: Decoder) -> str:
     return ""
 
 
-def _checked_tokens(decoder: OnnxRuntimeDecoder, positions: int) -> NDArray[np.int64]:
+def _checked_tokens(vocabulary_size: int, positions: int) -> NDArray[np.int64]:
     """Text tokens [T] of the comparison."""
     longest = min(positions, sum(CHECKED_TOKENS))
-    return np.random.default_rng(0).integers(0, len(decoder.token_embedding), longest)
+    return np.random.default_rng(0).integers(0, vocabulary_size, longest)
 
 
-def _reference(decoder: OnnxRuntimeDecoder, token_ids: NDArray[np.int64]) -> Float32:
-    """ONNX Runtime's logits [T,V] of tokens [T].
+def _reference(path: Path, sizes: Decoder, embeds: Float32, options: EngineOptions) -> Float32:
+    """ONNX Runtime's logits [T,V] of embedded tokens [T,D].
 
     Raises:
-        EngineError: ONNX Runtime cannot run a step.
+        BundleError: The graph cannot be cut into pieces.
+        EngineError: ONNX Runtime cannot run one.
     """
-    count = len(token_ids)
-    cache = decoder.new_cache(1, count)
-    cache.make_room(count)
-    return _logits(OnnxRuntimeStep(decoder, cache, (0, 1, count, count)), token_ids, 0)
+    count = len(embeds)
+    one_by_one = np.arange(count, dtype=np.int64)[None]
+    empty = np.zeros((1, sizes.kv_heads, count, sizes.head_size), np.float32)
+    given: dict[str, NDArray[Any]] = {
+        "inputs_embeds": embeds[None],
+        "position_ids": one_by_one,
+        "write_index": np.zeros(1, np.int64),
+        "kv_length": np.full(1, count, np.int64),
+        "logit_rows": one_by_one,
+    }
+    for layer in range(sizes.layers):
+        given |= {f"past_{part}.{layer}": empty for part in ("key", "value")}
+    results = [LAYER_RESULT.format(layer) for layer in range(sizes.layers)]
+    mapped = replace(options, prepack=False)
+    logits: Float32 = run_in_pieces(path, [*results, "logits"], given, mapped)[0]
+    return logits
 
 
 def _disagreement(
-    kernel: CpuDecoderStep,
     decoder: OnnxRuntimeDecoder,
     token_ids: NDArray[np.int64],
     expected: Float32,
     tolerances: tuple[float, float],
 ) -> str:
-    """How the kernel's logits differ from the expected ones [T,V]; "" where they do not."""
+    """How a kernel's logits differ from the expected ones [T,V]; "" where they do not."""
     count = len(token_ids)
     cache = decoder.new_cache(1, count)
-    cache.make_room(count)
-    parts = list[Float32]()
+    differences = list[float]()
     for tokens, at in zip(CHECKED_TOKENS, np.cumsum((0, *CHECKED_TOKENS)).tolist(), strict=False):
         if (some := min(tokens, count - at)) > 0:
-            step = KernelStep(kernel, decoder, cache, (0, 1, some, some))
+            step = decoder.bind(cache, (0, 1), some, some)
+            step.token_ids[0] = token_ids[at : at + some]
+            step.position_ids[0] = np.arange(at, at + some)
+            step.write_index[0] = at
+            step.logit_rows[0] = np.arange(some)
             try:
-                parts.append(_logits(step, token_ids[at : at + some], at))
+                logits = step.run()[0]
             except EngineError as error:
                 return error.problem
-    return rows_disagreement(
-        np.concatenate(parts), expected, tolerances, what="logits", row="token"
-    )
-
-
-def _logits(step: HostStep, token_ids: np.ndarray, first: int) -> Float32:
-    """Logits [T,V] of text tokens [T] from a cache position on."""
-    step.token_ids[0] = token_ids
-    step.position_ids[0] = np.arange(first, first + len(token_ids))
-    step.write_index[0] = first
-    step.logit_rows[0] = np.arange(len(token_ids))
-    logits: Float32 = step.run()[0].copy()
-    return logits
+            differences += row_differences(logits, expected[at : at + some])
+    return rows_disagreement(differences, tolerances, what="logits", row="token")

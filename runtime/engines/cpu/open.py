@@ -10,7 +10,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
-from c2t.runtime.engines.cpu.kernel_encoder import KernelLayers, disagreement, open_kernel
+from c2t.runtime.engines.cpu.kernel_encoder import KernelLayers, open_layers
 from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.engines.cpu.session import describe_settings
 from c2t.runtime.engines.no_encoder import NoEncoder
@@ -71,6 +71,12 @@ def _open_encoder(
 ) -> tuple[OnnxRuntimeEncoder, dict[str, str]]:
     """An encoder, on our kernel where that gives ONNX Runtime's numbers; and what is said of it."""
     attention = choose_attention(bundle, options)
+    said = {"attention": attention.said} if attention.said else {}
+    layers: KernelLayers | None = None
+    # Without that graph, the kernel's attention is the one that was not right here.
+    if attention.graph is not None:
+        layers, words = open_layers(bundle, attention.graph, options)
+        said |= {"encoder": words} if words else {}
     encoder = OnnxRuntimeEncoder(
         bundle.file("encoder.onnx"),
         bundle.file("projector.onnx"),
@@ -78,18 +84,6 @@ def _open_encoder(
         options,
         clock,
         changed=attention.graph,
+        layers=layers,
     )
-    said = {"attention": attention.said} if attention.said else {}
-    if attention.graph is None:  # the kernel's attention is the one that was not right here
-        return encoder, said
-    kernel, layers = open_kernel(bundle, options)
-    if kernel is not None:
-        if problem := disagreement(kernel, encoder.session, bundle):
-            kernel.close()
-            layers = f"layers without our kernel: {problem}"
-        else:
-            encoder.use_layers(KernelLayers(kernel))
-            layers = "all layers are one kernel"
-    if layers:
-        said["encoder"] = layers
     return encoder, said

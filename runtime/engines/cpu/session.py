@@ -30,17 +30,18 @@ DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 @dataclass(frozen=True)
 class ChangedGraph:
-    """A graph with operators of ours, in memory.
+    """A graph that is given in memory: one with operators of ours, or a piece of a graph.
 
     Args:
         content: The graph file.
         folder: Where its data file lies.
-        library: The native library that registers the operators with ONNX Runtime.
+        library: The native library that registers operators of ours with ONNX Runtime; None: it
+            has none.
     """
 
     content: bytes
     folder: Path
-    library: Path
+    library: Path | None = None
 
 
 def open_session(
@@ -71,7 +72,8 @@ def open_session(
         if changed is not None:
             source = changed.content
             settings.add_session_config_entry(DATA_FOLDER, str(changed.folder))
-            settings.register_custom_ops_library(str(changed.library))
+            if changed.library is not None:
+                settings.register_custom_ops_library(str(changed.library))
         return ort.InferenceSession(
             source,
             settings,
