@@ -159,6 +159,8 @@ class PackedDecoder(PackedWeights):
         super().__init__(kernels, threads)
         self.sizes = sizes
         self.positions = len(decoder.cosines)  # that the rotary embedding has
+        # The largest first: the file's pages are in memory beside the copy while it is made.
+        lm_head = self.pack(decoder.lm_head, by_output=True).struct
         layers = [self._layer(layer, decoder) for layer in decoder.layers]
         array = (_LayerStruct * len(layers))(*layers)
         self._kept.append(array)
@@ -167,7 +169,7 @@ class PackedDecoder(PackedWeights):
             self._norm(decoder.norm, decoder.norm_bias),
             self.keep(decoder.cosines),
             self.keep(decoder.sines),
-            self.pack(decoder.lm_head, by_output=True).struct,
+            lm_head,
             sizes.layers,
             sizes.hidden_size,
             sizes.intermediate_size,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import mmap
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ import numpy as np
 from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.matrix import Int8Matrix
+from c2t.kernels.mapped import give_back
 from c2t.kernels.native import NativeKernels, thread_count
 
 if TYPE_CHECKING:
@@ -145,7 +144,8 @@ def pack_linear(
         halves,
     )
     kernels.run("c2t_pack", arguments, threads)
-    _give_back(matrix.values if isinstance(matrix, Int8Matrix) else matrix)
+    # A model's weights must not lie in memory twice.
+    give_back(matrix.values if isinstance(matrix, Int8Matrix) else matrix)
     scale = None
     if isinstance(matrix, Int8Matrix):
         # As ONNX Runtime multiplies them.
@@ -214,13 +214,6 @@ class PackedWeights:
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
         return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
-
-
-def _give_back(matrix: NDArray[Any]) -> None:
-    """Let a mapped file's pages go, so that a model's weights do not lie in memory twice."""
-    if sys.platform != "win32" and isinstance(matrix, np.memmap):
-        mapped: mmap.mmap = matrix._mmap  # type: ignore[attr-defined]  # NumPy has no public name
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

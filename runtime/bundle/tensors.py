@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.mapped import give_back
 from c2t.runtime.bundle.hashes import is_plain_name
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.system.errors import C2TError
@@ -21,6 +22,9 @@ BUNDLE_DTYPES: Mapping[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
     "int8": np.dtype(np.int8),
 }
+
+# Rows of a mapped table that are read before its pages are given back: each may be in 2 MB of them.
+ROWS_AT_ONCE = 8
 
 
 def map_tensor(
@@ -82,5 +86,10 @@ class Int8Rows:
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         """Rows [..., D] float32 of row numbers [...]."""
         rows = np.asarray(rows)
-        widened: NDArray[np.float32] = self.values[rows] * self.scale[rows][..., None]
-        return widened
+        flat = rows.reshape(-1)
+        widened = np.empty((len(flat), self.shape[1]), np.float32)
+        for first in range(0, len(flat), ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            widened[part] = self.values[flat[part]] * self.scale[flat[part], None]
+            give_back(self.values)
+        return widened.reshape(*rows.shape, self.shape[1])

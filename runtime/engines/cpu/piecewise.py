@@ -73,7 +73,7 @@ def _run(
     output: str,
     options: EngineOptions,
 ) -> Any:
-    session = open_session(path, options, changed=part)
+    session = open_session(path, options, changed=part, arena=False)
     try:
         return session.run([output], inputs)[0]
     except onnxruntime_errors() as error:

@@ -50,6 +50,7 @@ def open_session(
     *,
     profile: Path | None = None,
     changed: ChangedGraph | None = None,
+    arena: bool = True,
 ) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU provider.
 
@@ -58,12 +59,15 @@ def open_session(
         options: Threads and memory.
         profile: Where ONNX Runtime's profiler writes; it adds the time to the name. None: nowhere.
         changed: What to open in place of the graph file.
+        arena: Whether memory is kept for the next run. An array that a run gave keeps all of it,
+            when the session is gone, too.
 
     Raises:
         EngineError: The graph cannot be opened.
     """
     ort = load_onnxruntime()
     settings = session_settings(options, prepack=is_prepacked(path, options))
+    settings.enable_cpu_mem_arena = arena
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)

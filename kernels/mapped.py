@@ -1,0 +1,26 @@
+"""Files that are mapped into memory: pages that were read are given back.
+
+One decision: what was copied out of a mapped file must not count as this process's memory any
+longer. A touch brings more than a page: Linux maps what lies around it in the page cache, too, up
+to 2 MB.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def give_back(array: NDArray[Any]) -> None:
+    """Let the pages of a mapped array go; they are read again where they are needed.
+
+    Args:
+        array: Any; one that is not mapped is left as it is.
+    """
+    if sys.platform != "win32" and isinstance(array, np.memmap):
+        mapped: mmap.mmap = array._mmap  # type: ignore[attr-defined]  # NumPy has no public name
+        mapped.madvise(mmap.MADV_DONTNEED)
