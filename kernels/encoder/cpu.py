@@ -187,13 +187,14 @@ class CpuEncoder:
         threads, spin = self._options
         return CpuEncoder(self.packed, threads=threads, spin=spin)
 
-    def run(self, embeddings: Float32) -> Float32:
+    def run(self, embeddings: Float32, *, used_up: bool = False) -> Float32:
         """The last layer's rows [B, R, H] of cells of equal length.
 
         All numbers of a cell are NaN where one of them is not finite.
 
         Args:
             embeddings: [B, S, H] float32.
+            used_up: Whether the array may be written to, which saves a copy of it.
 
         Raises:
             ValueError: Another dtype or shape.
@@ -202,7 +203,8 @@ class CpuEncoder:
         if embeddings.dtype != np.float32 or embeddings.shape[2:] != (self.packed.hidden_size,):
             message = f"embeddings are {embeddings.dtype} {list(embeddings.shape)}"
             raise ValueError(message)
-        embeddings = np.ascontiguousarray(embeddings)
+        copied = None if used_up and embeddings.flags.c_contiguous else True
+        embeddings = np.array(embeddings, order="C", copy=copied)
         batch, length, _ = embeddings.shape
         most = self.packed.rows
         rows = length if most is None else min(length, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TABLE_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
 BERT_EPSILON = 1e-12
+_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype(np.int8)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class GeneEmbeddingTables:
 
 
 def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> GeneEmbeddingTables:
-    """Read `gene_embedding.safetensors` of a bundle.
+    """Map `gene_embedding.safetensors` of a bundle.
 
     Args:
         path: File with `word`, `position`, `gamma`, `beta`; optional: `token_type`, `word_scale`,
@@ -97,11 +99,11 @@ def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> 
     Raises:
         KernelError: The file is damaged, or a table is missing or does not fit the others.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        tensors = load_file(path)
+        with safe_open(path, "np"):  # checks the file
+            tensors = _mapped(path)
     except (SafetensorError, OSError, KeyError) as error:  # KeyError: a type that NumPy lacks
         problem = f"`{path}` cannot be read as gene embedding tables: {error}"
         raise KernelError(problem, hint="export the bundle again") from error
@@ -119,6 +121,28 @@ def load_gene_embedding_tables(path: Path, *, epsilon: float = BERT_EPSILON) -> 
         word_scale=tensors.get("word_scale"),
         position_scale=tensors.get("position_scale"),
     )
+
+
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a file of safetensors that was checked.
+
+    Raises:
+        KeyError: A type that there is none of in `_DTYPES`.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        if 0 in shape:  # nothing to map
+            tensors[name] = np.empty(shape, dtype)
+            continue
+        offset = 8 + size + entry["data_offsets"][0]
+        tensors[name] = np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+    return tensors
 
 
 def convert_tables(tables: GeneEmbeddingTables, dtype: np.dtype[Any]) -> GeneEmbeddingTables:

@@ -18,6 +18,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from c2t.runtime.bundle.text_decoders import Decoder, UndecodableError, growth
+from c2t.runtime.bundle.word_table import WordTable
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError
 
@@ -141,7 +142,7 @@ def read_tokenizer(content: bytes, name: str, *, error: type[C2TError], hint: st
         problem = f"{name} has several words for one text token"
         raise error(problem, hint=hint)
     return TextTokenizer(
-        words=words,
+        words=WordTable(words),
         special=frozenset(token.content for token in added if token.special and token.content),
         size=len(numbers.keys() | more.keys()),
         decoder=_read_decoder(file.decoder, name, error, hint),

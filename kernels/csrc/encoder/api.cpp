@@ -97,6 +97,7 @@ int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* ar
             w->run(w->job, thread);
         },
         &work, active);
+    encoder->activations.release(e);
     return 0;
 }
 

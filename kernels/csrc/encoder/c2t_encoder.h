@@ -25,9 +25,9 @@ struct c2t_encoder {
 };
 
 struct c2t_encoder_args {
-    const float* embeddings;  // [B, S, H]
-    float* hidden;            // [B, rows of the last layer, H]; all NaN for a cell whose numbers are not finite
-    int64_t batch, length;    // B, S; both at least 1
+    float* embeddings;      // [B, S, H]; used up: what every layer but the last gives lies there
+    float* hidden;          // [B, rows of the last layer, H]; all NaN for a cell whose numbers are not finite
+    int64_t batch, length;  // B, S; both at least 1
 };
 
 typedef struct c2t_encoder_run c2t_encoder_run;

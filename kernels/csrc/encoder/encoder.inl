@@ -54,13 +54,11 @@ private:
     const c2t_encoder_layer& last() const { return e_.layers[e_.layer_count - 1]; }
 
     // Where a row of a cell comes into a layer.
-    const float* into(int64_t layer, int64_t cell, int64_t row) const {
-        return (layer ? s_.x.get() : a_.embeddings) + (cell * a_.length + row) * e_.hidden_size;
-    }
+    float* into(int64_t cell, int64_t row) const { return a_.embeddings + (cell * a_.length + row) * e_.hidden_size; }
 
     // Where a row of a cell leaves a layer.
     float* out_of(int64_t layer, int64_t cell, int64_t row) const {
-        if (layer + 1 < e_.layer_count) return s_.x.get() + (cell * a_.length + row) * e_.hidden_size;
+        if (layer + 1 < e_.layer_count) return into(cell, row);
         return a_.hidden + (cell * rows_of(last(), a_.length) + row) * e_.hidden_size;
     }
 
@@ -90,7 +88,7 @@ private:
         const auto to_columns = [&](const c2t_biased_linear& linear, int64_t begin, int64_t rows) {
             const Inputs in = narrow(linear);
             for (int64_t row = 0; row < rows; ++row) {
-                const float* const from = into(layer, cell, first + row);
+                const float* const from = into(cell, first + row);
                 // Quantised, what is not finite would look like a number; and not every row leaves the last layer.
                 if (!is_finite(from, e_.hidden_size)) s_.broken[cell] = true;
                 in.put(row, 0, e_.hidden_size, from);
@@ -134,7 +132,7 @@ private:
             context.put(row, 0, size, qkv(cell, first + row));
         }
         panels(l.output, context, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
-            add_rows(values, into(layer, cell, first + row) + column, columns, sums + row * size + column);
+            add_rows(values, into(cell, first + row) + column, columns, sums + row * size + column);
         });
         for (int64_t row = 0; row < count; ++row) {
             float* const normalised = sums + row * size;

@@ -13,6 +13,10 @@
 struct TileRows { int64_t step, most; };
 constexpr int64_t kMostTileRows = 192;
 
+// Memory for queries, keys and values that is not kept for the next run. To make it again takes a hundredth of a run over
+// so many rows.
+constexpr int64_t kReleasedBytes = 32 << 20;
+
 // Rows of a cell that leave a layer.
 inline int64_t rows_of(const c2t_encoder_layer& l, int64_t length) { return l.rows ? std::min(l.rows, length) : length; }
 
@@ -21,10 +25,8 @@ struct EncoderActivations {
     void reserve(const c2t_encoder& e, const c2t_encoder_args& a, int64_t head_bytes) {
         const int64_t now = a.batch * a.length, heads_now = a.batch * e.heads * head_bytes;
         if (now > rows) {
-            x = Numbers<float>();
             qkv = Numbers<float>();
             rows = 0;
-            x = Numbers<float>(now * e.hidden_size);
             qkv = Numbers<float>(now * 3 * e.hidden_size);
             rows = now;
         }
@@ -40,8 +42,12 @@ struct EncoderActivations {
         }
         for (int64_t i = 0; i < a.batch; ++i) broken[i] = false;
     }
+    // Free what a decoder beside this encoder had better have.
+    void release(const c2t_encoder& e) {
+        if (rows * 3 * e.hidden_size * static_cast<int64_t>(sizeof(float)) < kReleasedBytes) return;
+        *this = EncoderActivations();
+    }
     int64_t rows = 0, head_memory = 0, batch = 0;
-    Numbers<float> x;     // [B, S, H] what a layer gives
     Numbers<float> qkv;   // [B, S, 3 H]; attention writes its result in place of the queries
     Numbers<char> heads;  // packed keys and values
     std::unique_ptr<std::atomic<bool>[]> broken;  // cells with numbers that are not finite

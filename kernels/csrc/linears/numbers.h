@@ -1,26 +1,31 @@
 // Memory for the inputs and sums of linears.
 #pragma once
+#include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <new>
+#include <type_traits>
 
 #include "c2t_linears.h"
 
-// Numbers from a cache line's beginning on, zeros at first.
+// Numbers from a cache line's beginning on, zeros at first. They are not written here: of a buffer that is large enough
+// for floats and holds bytes, only the pages with bytes become memory.
 template <class T> class Numbers {
+    static_assert(std::is_trivial_v<T>);
+
 public:
     Numbers() = default;
-    explicit Numbers(int64_t count) : data_(make(count)) {}
-    T* get() const { return data_.get(); }
+    explicit Numbers(int64_t count) : memory_(std::calloc(static_cast<size_t>(count) * sizeof(T) + kLine, 1)) {
+        if (!memory_) throw std::bad_alloc();
+        data_ = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_.get()) + kLine - 1) / kLine * kLine);
+    }
+    T* get() const { return data_; }
 
 private:
-    struct Free { void operator()(T* p) const { ::operator delete(p, std::align_val_t{64}); } };
-    static T* make(int64_t count) {
-        const auto n = static_cast<size_t>(count);
-        auto* const p = static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
-        for (size_t i = 0; i < n; ++i) p[i] = T{};
-        return p;
-    }
-    std::unique_ptr<T, Free> data_;
+    static constexpr size_t kLine = 64;
+    struct Free { void operator()(void* p) const { std::free(p); } };
+    std::unique_ptr<void, Free> memory_;
+    T* data_ = nullptr;
 };
 
 inline int64_t whole_panels(int64_t count) { return (count + C2T_PANEL_COLUMNS - 1) / C2T_PANEL_COLUMNS * C2T_PANEL_COLUMNS; }

@@ -15,6 +15,7 @@ import numpy as np
 
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
+from c2t.kernels.mapped import give_back
 from c2t.runtime.engine_protocol import EngineOptions, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.session import (
@@ -26,12 +27,16 @@ from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntim
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
 
+# Of a run whose activations need memory. To read the pages of the gene table again takes less than
+# a hundredth of it.
+MANY_TOKENS = 2048
+
 
 class Layers(Protocol):
     """An encoder's layers, run by something else than ONNX Runtime."""
 
     def run(self, embeddings: Float32) -> Float32:
-        """Hidden states [B, R, H] of embeddings [B, S, H].
+        """Hidden states [B, R, H] of embeddings [B, S, H], which may be used up.
 
         Raises:
             EngineError: The run failed.
@@ -100,6 +105,8 @@ class OnnxRuntimeEncoder:
         embeddings = self._embeddings.view((batch, length, self._tables.hidden_size))
         lengths = np.full(batch, length, dtype=np.int32)
         embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
+        if tokens.size >= MANY_TOKENS:
+            give_back(self._tables.word)
         since = self._clock.add("embed", since)
         try:
             from_numpy = self._ort.OrtValue.ortvalue_from_numpy

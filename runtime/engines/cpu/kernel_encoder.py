@@ -40,13 +40,13 @@ class KernelLayers:
         return KernelLayers(self._kernel.clone())
 
     def run(self, embeddings: Float32) -> Float32:
-        """Run all layers.
+        """Run all layers; the embeddings are used up.
 
         Raises:
             EngineError: There is no memory.
         """
         try:
-            return self._kernel.run(embeddings)
+            return self._kernel.run(embeddings, used_up=True)
         except MemoryError as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {error}"
             raise EngineError(problem, hint=RUN_HINT) from error

@@ -14,6 +14,7 @@ from c2t.runtime.engines.cpu.kernel_encoder import KernelLayers, open_layers
 from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.engines.cpu.session import describe_settings
 from c2t.runtime.engines.no_encoder import NoEncoder
+from c2t.runtime.system.portable.memory import return_free_memory
 from c2t.runtime.system.timing import StageClock
 
 
@@ -39,6 +40,7 @@ def open_engines(
     decoder, steps = open_decoder(path, sizes, bundle.token_embedding, options)
     if steps:
         settings["steps"] = steps
+    return_free_memory()
     return Engines(name="onnxruntime-cpu", encoder=encoder, decoder=decoder, settings=settings)
 
 

@@ -20,6 +20,7 @@ from c2t.runtime.engines.cpu.session import RUN_HINT, ChangedGraph, open_session
 from c2t.runtime.engines.onnxruntime_library import onnxruntime_errors
 from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import BundleError, EngineError, first_line
+from c2t.runtime.system.portable.memory import return_free_memory
 
 # Of a piece of several layers: a session of each layer of a small graph would only take time.
 PIECE_BYTES = 32 << 20
@@ -62,6 +63,7 @@ def run_in_pieces(
         # Nothing keeps the session: its weights go when it has run.
         result = _run(path, part, {n: values[n] for n in piece.inputs}, piece.output, options)
         values[piece.output] = result
+    return_free_memory()
     found: Float32 = result
     return found
 

@@ -19,6 +19,13 @@ def peak_memory() -> int:
     return most if sys.platform == "darwin" else most << 10  # macOS counts bytes, Linux KiB
 
 
+def return_free_memory() -> None:
+    """Give the system memory that this process has freed, where the C library kept it (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def committed_memory() -> int:
     """Bytes that this process has been promised, on Windows."""
     return int(_counters().committed)
