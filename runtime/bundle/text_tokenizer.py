@@ -21,6 +21,7 @@ from c2t.runtime.bundle.text_decoders import Decoder, UndecodableError, growth
 from c2t.runtime.bundle.word_table import WordTable
 from c2t.runtime.system.checked_read import decode_json, read_bounded
 from c2t.runtime.system.errors import BundleError, C2TError
+from c2t.runtime.system.portable.memory import return_free_memory
 
 # Published tokenizers have up to 33 MB.
 TOKENIZER_BYTES_MAX = 128 << 20
@@ -107,7 +108,9 @@ def open_tokenizer(path: Path) -> TextTokenizer:
     content = read_bounded(
         path, bytes_max=TOKENIZER_BYTES_MAX, error=BundleError, hint=HINT, what="a tokenizer"
     )
-    return read_tokenizer(content, path.name, error=BundleError, hint=HINT)
+    tokenizer = read_tokenizer(content, path.name, error=BundleError, hint=HINT)
+    return_free_memory()
+    return tokenizer
 
 
 def read_tokenizer(content: bytes, name: str, *, error: type[C2TError], hint: str) -> TextTokenizer:

@@ -251,7 +251,9 @@ class OnnxRuntimeDecoder:
 
     def growing_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
         """See `c2t.runtime.engine_protocol.DecoderEngine.growing_cache`."""
-        return OnnxRuntimeCache(self.sizes, rows, capacity, 0)
+        # Our kernel leaves positions alone that are not in use: they take no memory, and to grow
+        # would take twice the memory of those that are.
+        return OnnxRuntimeCache(self.sizes, rows, capacity, capacity if self.kernel else 0)
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int

@@ -27,8 +27,8 @@ from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntim
 from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.timing import StageClock
 
-# Of a run whose activations need memory. To read the pages of the gene table again takes less than
-# a hundredth of it.
+# Of a run whose embeddings are not kept, and neither is the gene table in memory: to make both again
+# takes less than a hundredth of such a run.
 MANY_TOKENS = 2048
 
 
@@ -123,6 +123,8 @@ class OnnxRuntimeEncoder:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
         self._clock.add("projector", since)
+        if tokens.size >= MANY_TOKENS:
+            self._embeddings = HostBuffer()
         return vectors, hidden
 
     def clone(self) -> OnnxRuntimeEncoder:

@@ -13,6 +13,7 @@ import numpy as np
 from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels, encoder_problem
 from c2t.kernels.errors import KernelError
 from c2t.kernels.gene_embedding.cpu import embed_genes
+from c2t.kernels.mapped import give_back
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.cpu.agreement import row_differences, rows_disagreement
@@ -127,6 +128,7 @@ def _checked_cells(bundle: Bundle) -> Float32:
     lengths = np.full(len(tokens), genes, np.int32)
     embeddings = np.empty((*tokens.shape, tables.hidden_size), np.float32)
     embed_genes(tokens, lengths, tables, embeddings)
+    give_back(tables.word)
     return embeddings
 
 
