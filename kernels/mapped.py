@@ -21,6 +21,9 @@ def give_back(array: NDArray[Any]) -> None:
     Args:
         array: Any; one that is not mapped is left as it is.
     """
-    if sys.platform != "win32" and isinstance(array, np.memmap):
-        mapped: mmap.mmap = array._mmap  # type: ignore[attr-defined]  # NumPy has no public name
+    if sys.platform == "win32" or not isinstance(array, np.memmap):
+        return
+    # NumPy has no public name for it. What was computed of a mapped array has none.
+    mapped: mmap.mmap | None = array._mmap  # type: ignore[attr-defined]
+    if mapped is not None:
         mapped.madvise(mmap.MADV_DONTNEED)
