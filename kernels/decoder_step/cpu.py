@@ -16,7 +16,13 @@ from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
 from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.activations import ACTIVATIONS
-from c2t.kernels.linears.pack import MAX_INPUTS, BiasedStruct, LinearStruct, PackedWeights
+from c2t.kernels.linears.pack import (
+    MAX_INPUTS,
+    BiasedStruct,
+    LinearStruct,
+    PackedWeights,
+    packed_identity,
+)
 from c2t.kernels.native import (
     FORCE_VARIABLE,
     ISA_NUMBER,
@@ -188,6 +194,31 @@ class PackedDecoder(PackedWeights):
             decoder.parallel,
         )
 
+    def part(self, first: int, end: int, *, head: bool) -> DecoderPart:
+        """Layers [first, end) as a decoder of their own, to be compared with others.
+
+        Args:
+            first: A layer; from 1 on, embeddings are what the layer before gives.
+            end: The layer behind the last one.
+            head: Whether logits are the decoder's. False: they are the residual stream [B,R,D] that
+                the last layer leaves, normalised by its root mean square.
+        """
+        struct = _DecoderStruct.from_buffer_copy(self.struct)
+        size = ctypes.sizeof(_LayerStruct)
+        address = ctypes.addressof(self.struct.layers.contents) + first * size
+        struct.layers = ctypes.cast(address, ctypes.POINTER(_LayerStruct))
+        struct.layer_count = end - first
+        if first > 0:
+            struct.embedding_scale = 1.0
+        kept = list[Any]()
+        if not head:
+            identity, ones = packed_identity(struct.hidden_size), np.ones(struct.hidden_size, "f4")
+            kept += [identity, ones]
+            struct.norm = _NormStruct(ones.ctypes.data, None)
+            struct.lm_head, struct.vocabulary_size = identity.struct, struct.hidden_size
+            struct.logit_cap = 0.0
+        return DecoderPart(self, struct, kept)
+
     def _layer(self, layer: HostLayer, decoder: HostDecoder) -> _LayerStruct:
         biases = layer.biases
         after = (layer.after_attention, layer.after_mlp)
@@ -212,13 +243,28 @@ class PackedDecoder(PackedWeights):
         return None if array is None else self.keep(array)
 
 
+class DecoderPart:
+    """Some layers of a packed decoder; see `PackedDecoder.part`.
+
+    Args:
+        whole: Kept, because the structure points into it.
+        struct: What the library reads.
+        kept: What else it points at.
+    """
+
+    def __init__(self, whole: PackedDecoder, struct: _DecoderStruct, kept: list[Any]) -> None:
+        self.kernels, self.positions = whole.kernels, whole.positions
+        self.struct = struct
+        self._kept = [whole, *kept]
+
+
 class CpuDecoderStep:
     """The threads and the memory that run steps of a decoder.
 
     Several threads may call `run`; one waits for the other.
 
     Args:
-        packed: The decoder's weights.
+        packed: The decoder's weights, or a part of them.
         threads: How many to use; None: one per core that this process may use.
         spin: Whether threads wait for the next step by spinning, for a third of a millisecond.
 
@@ -227,7 +273,11 @@ class CpuDecoderStep:
     """
 
     def __init__(
-        self, packed: PackedDecoder, *, threads: int | None = None, spin: bool = True
+        self,
+        packed: PackedDecoder | DecoderPart,
+        *,
+        threads: int | None = None,
+        spin: bool = True,
     ) -> None:
         self.packed = packed
         self._options = (thread_count(threads), spin)

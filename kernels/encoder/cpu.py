@@ -143,6 +143,16 @@ class PackedEncoder(PackedWeights):
             ACTIVATIONS.index(encoder.activation),
         )
 
+    def part(self, first: int, end: int) -> EncoderPart:
+        """Layers [first, end) as an encoder of their own, to be compared with others."""
+        struct = _EncoderStruct.from_buffer_copy(self.struct)
+        address = ctypes.addressof(self.struct.layers.contents)
+        address += first * ctypes.sizeof(_LayerStruct)
+        struct.layers = ctypes.cast(address, ctypes.POINTER(_LayerStruct))
+        rows = self.rows if end == struct.layer_count else None
+        struct.layer_count = end - first
+        return EncoderPart(self, struct, rows)
+
     def _layer(self, layer: EncoderLayer, rows: int | None) -> _LayerStruct:
         norms = (layer.attention_norm, layer.mlp_norm)
         query = BiasedStruct() if layer.query is None else self._biased(layer.query)
@@ -158,13 +168,28 @@ class PackedEncoder(PackedWeights):
         return self.pack_biased(linear.matrix, linear.bias)
 
 
+class EncoderPart:
+    """Some layers of a packed encoder; see `PackedEncoder.part`.
+
+    Args:
+        whole: Kept, because the structure points into it.
+        struct: What the library reads.
+        rows: How many rows leave the last of the layers; None: all.
+    """
+
+    def __init__(self, whole: PackedEncoder, struct: _EncoderStruct, rows: int | None) -> None:
+        self.kernels, self.hidden_size = whole.kernels, whole.hidden_size
+        self.struct, self.rows = struct, rows
+        self._whole = whole
+
+
 class CpuEncoder:
     """The threads and the memory that run an encoder.
 
     Several threads may call `run`; one waits for the other.
 
     Args:
-        packed: The encoder's weights.
+        packed: The encoder's weights, or a part of them.
         threads: How many to use; None: one per core that this process may use.
         spin: Whether threads wait for the next run by spinning, for a third of a millisecond.
 
@@ -173,7 +198,11 @@ class CpuEncoder:
     """
 
     def __init__(
-        self, packed: PackedEncoder, *, threads: int | None = None, spin: bool = True
+        self,
+        packed: PackedEncoder | EncoderPart,
+        *,
+        threads: int | None = None,
+        spin: bool = True,
     ) -> None:
         self.packed = packed
         self._options = (thread_count(threads), spin)

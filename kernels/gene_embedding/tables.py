@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 TABLE_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
 BERT_EPSILON = 1e-12
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype(np.int8)}
+# By their names in files of safetensors.
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I8": np.dtype(np.int8),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

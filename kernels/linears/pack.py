@@ -20,6 +20,8 @@ from c2t.kernels.mapped import give_back
 from c2t.kernels.native import NativeKernels, thread_count
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from c2t.kernels.linears.matrix import Matrix
@@ -161,6 +163,22 @@ def pack_linear(
     )
 
 
+def packed_identity(size: int) -> PackedLinear:
+    """A linear that gives its float32 input as it is; most of it takes no memory.
+
+    Args:
+        size: Inputs and columns.
+    """
+    panels = _aligned(
+        (-(-size // PANEL_COLUMNS), size, PANEL_COLUMNS), np.dtype(np.float32), allocate=np.zeros
+    )
+    places = np.arange(size)
+    panels[places // PANEL_COLUMNS, places, places % PANEL_COLUMNS] = 1
+    return PackedLinear(
+        panels=panels, scale=None, correction=None, inputs=size, columns=size, input_scale=1.0
+    )
+
+
 def _by_panel(values: NDArray[Any], count: int, *, halves: bool) -> NDArray[np.float32]:
     """Numbers of columns [N] in the order of their panels [count, 64], zeros behind."""
     parts = np.split(values, 2) if halves else [values]
@@ -216,9 +234,11 @@ class PackedWeights:
         return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _aligned(
+    shape: tuple[int, ...], dtype: np.dtype[Any], *, allocate: Callable[..., Any] = np.empty
+) -> NDArray[Any]:
     """An array that begins at a cache line, so that no load needs two of them."""
     size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
+    memory: NDArray[np.uint8] = allocate(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)

@@ -33,8 +33,8 @@ def run_in_pieces(
     options: EngineOptions,
     *,
     changed: ChangedGraph | None = None,
-) -> Float32:
-    """The last of some values of a graph.
+) -> dict[str, Float32]:
+    """What the pieces of a graph give, by name and in order.
 
     Args:
         path: The graph file.
@@ -56,15 +56,13 @@ def run_in_pieces(
     except (KeyError, IndexError, ValueError) as error:
         problem = f"{path.name} cannot be cut into pieces: {error}"
         raise BundleError(problem, hint=hint) from error
-    values = dict(given)
-    result: Any = None
+    values, found = dict(given), dict[str, Float32]()
     for piece in pieces:
         part = ChangedGraph(piece.content, changed.folder, changed.library)
         # Nothing keeps the session: its weights go when it has run.
         result = _run(path, part, {n: values[n] for n in piece.inputs}, piece.output, options)
-        values[piece.output] = result
+        values[piece.output] = found[piece.output] = result
     return_free_memory()
-    found: Float32 = result
     return found
 
 

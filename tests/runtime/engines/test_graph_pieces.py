@@ -65,7 +65,7 @@ def test_pieces_give_what_the_whole_graph_gives(
 ) -> None:
     results, inputs = results_of(path), inputs_of(path)
     monkeypatch.setattr(piecewise, "PIECE_BYTES", weight_bytes)
-    found = run_in_pieces(path, results, inputs, OPTIONS)
+    found = run_in_pieces(path, results, inputs, OPTIONS)[results[-1]]
     (expected,) = open_session(path, OPTIONS).run(results[-1:], inputs)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -30,11 +30,11 @@ needs_step = pytest.mark.skipif(step_kernels() is None, reason="no step of ours 
 needs_encoder = pytest.mark.skipif(encoder_kernels() is None, reason="no encoder of ours runs here")
 
 
-def wrong(matrix: Matrix) -> Matrix:
-    """A matrix whose columns are in other places."""
-    if isinstance(matrix, Int8Matrix):
-        return replace(matrix, values=np.roll(matrix.values, 1, axis=1))
-    return np.roll(matrix, 1, axis=1)
+def wrong(matrix: Matrix, share: float = 0.1) -> Matrix:
+    """A matrix, of which a share of the columns is zero."""
+    values = np.array(matrix.values if isinstance(matrix, Int8Matrix) else matrix)
+    values[:, : int(share * values.shape[1])] = 0
+    return replace(matrix, values=values) if isinstance(matrix, Int8Matrix) else values
 
 
 def with_wrong(layers: Sequence[Any], index: int, linear: str) -> list[Any]:
@@ -42,7 +42,8 @@ def with_wrong(layers: Sequence[Any], index: int, linear: str) -> list[Any]:
     found = list(layers)
     old = getattr(found[index], linear)
     is_biased = hasattr(old, "bias")
-    new = replace(old, matrix=wrong(old.matrix)) if is_biased else wrong(old)
+    # Attention of the tiny encoder adds little.
+    new = replace(old, matrix=wrong(old.matrix, share=0.5)) if is_biased else wrong(old)
     found[index] = replace(found[index], **{linear: new})
     return found
 
@@ -111,8 +112,25 @@ def test_a_decoder_with_a_fault_in_one_layer_is_not_used(
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 0)
     monkeypatch.setattr(KnownDecoder, "host", host)
     engine, said = kernel_step.open_decoder(*decoder, OPTIONS)
-    assert said.startswith("steps without our kernel: its logits are ")
+    problem = f"steps without our kernel: its numbers behind layers {layer} to {layer} are "
+    assert said.startswith(problem)
     assert engine.session is not None
+
+
+@needs_step
+def test_a_decoder_with_a_fault_in_its_last_product_is_not_used(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = KnownDecoder.host
+
+    def host(self: KnownDecoder) -> Any:
+        found = right(self)
+        return replace(found, lm_head=wrong(found.lm_head))
+
+    monkeypatch.setattr(piecewise, "PIECE_BYTES", 0)
+    monkeypatch.setattr(KnownDecoder, "host", host)
+    _, said = kernel_step.open_decoder(*decoder, OPTIONS)
+    assert said.startswith("steps without our kernel: its logits behind the last layer are ")
 
 
 @needs_encoder
@@ -130,7 +148,8 @@ def test_an_encoder_with_a_fault_in_one_layer_is_not_used(
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 0)
     monkeypatch.setattr(kernel_encoder, "recognise_encoder", recognise)
     encoder, label = open_encoder(open_bundle(INT8), OPTIONS)
-    assert "layers without our kernel: its hidden states are " in label
+    problem = f"layers without our kernel: its hidden states behind layers {layer} to {layer} are "
+    assert problem in label
     assert encoder.session is not None
 
 
