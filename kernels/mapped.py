@@ -1,4 +1,4 @@
-"""Files that are mapped into memory: pages that were read are given back.
+"""Mapped memory: pages of files that are given back, and pages that nothing was written to.
 
 One decision: what was copied out of a mapped file must not count as this process's memory any
 longer. A touch brings more than a page: Linux maps what lies around it in the page cache, too, up
@@ -13,6 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def empty_pages(size: int) -> mmap.mmap:
+    """Zeros that take no memory before they are written to, however they are read."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
 
 
 def give_back(array: NDArray[Any]) -> None:

@@ -16,12 +16,10 @@ import numpy as np
 from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.matrix import Int8Matrix
-from c2t.kernels.mapped import give_back
+from c2t.kernels.mapped import empty_pages, give_back
 from c2t.kernels.native import NativeKernels, thread_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from c2t.kernels.linears.matrix import Matrix
@@ -169,9 +167,8 @@ def packed_identity(size: int) -> PackedLinear:
     Args:
         size: Inputs and columns.
     """
-    panels = _aligned(
-        (-(-size // PANEL_COLUMNS), size, PANEL_COLUMNS), np.dtype(np.float32), allocate=np.zeros
-    )
+    shape = (-(-size // PANEL_COLUMNS), size, PANEL_COLUMNS)
+    panels = np.frombuffer(empty_pages(4 * math.prod(shape)), np.float32).reshape(shape)
     places = np.arange(size)
     panels[places // PANEL_COLUMNS, places, places % PANEL_COLUMNS] = 1
     return PackedLinear(
@@ -234,11 +231,9 @@ class PackedWeights:
         return sum(kept.panels.nbytes for kept in self._kept if isinstance(kept, PackedLinear))
 
 
-def _aligned(
-    shape: tuple[int, ...], dtype: np.dtype[Any], *, allocate: Callable[..., Any] = np.empty
-) -> NDArray[Any]:
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array that begins at a cache line, so that no load needs two of them."""
     size = math.prod(shape) * dtype.itemsize
-    memory: NDArray[np.uint8] = allocate(size + ALIGNMENT, np.uint8)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)

@@ -29,6 +29,17 @@ def test_rows_are_widened_when_looked_up():
     assert rows[[0]].dtype == np.float32
 
 
+def test_many_rows_of_a_mapped_table(tmp_path):
+    values = np.random.default_rng(0).integers(-128, 128, (300, 5)).astype(np.int8)
+    values.tofile(tmp_path / TABLE)
+    scale = np.arange(300, dtype=np.float32)
+    rows = Int8Rows(np.memmap(tmp_path / TABLE, np.int8, mode="r", shape=(300, 5)), scale)
+    for wanted in (np.arange(299, -1, -3), np.zeros((2, 0), int), np.full((7, 9), 299)):
+        np.testing.assert_array_equal(rows[wanted], values[wanted] * scale[wanted][..., None])
+    with pytest.raises(IndexError):
+        rows[[0, 300]]
+
+
 def with_table(source: Path, folder: Path, dtype: str, rows: int | None) -> Path:
     """A copy of a bundle with another token table: row v is v, v + 1, ..., modulo 100.
 

@@ -1,0 +1,64 @@
+"""Mapped memory: what is given back, and what takes none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c2t.kernels.linears.pack import packed_identity
+from c2t.kernels.mapped import empty_pages, give_back
+
+MEGABYTE = 1 << 20
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def resident(key: str) -> int:
+    """Bytes of this process, of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (kilobytes,) = (int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+    return kilobytes << 10
+
+
+@needs_proc
+def test_pages_of_a_mapped_file_are_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    numbers = np.arange(8 * MEGABYTE, dtype=np.int32)
+    numbers.tofile(path)
+    mapped = np.memmap(path, np.int32, mode="r")
+    before = resident("RssFile")
+    assert mapped.sum(dtype=np.int64) == numbers.sum(dtype=np.int64)
+    read = resident("RssFile")
+    assert read - before > 24 * MEGABYTE
+    give_back(mapped[100:200])  # a part of it gives back all
+    assert read - resident("RssFile") > 24 * MEGABYTE
+    np.testing.assert_array_equal(mapped, numbers)
+
+
+def test_what_is_not_mapped_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    np.arange(100, dtype=np.int32).tofile(path)
+    for array in (np.arange(3), np.memmap(path, np.int32, mode="r") + 1):
+        before = array.copy()
+        give_back(array)
+        np.testing.assert_array_equal(array, before)
+
+
+@needs_proc
+def test_empty_pages_take_no_memory_when_they_are_read() -> None:
+    before = resident("VmRSS")
+    zeros = np.frombuffer(empty_pages(64 * MEGABYTE), np.float32)
+    assert not zeros.any()
+    assert resident("VmRSS") - before < 8 * MEGABYTE
+    zeros[5] = 2
+    assert zeros.sum() == 2
+
+
+@pytest.mark.parametrize("size", [1, 64, 65, 200])
+def test_the_identity_gives_what_it_gets(size: int) -> None:
+    packed = packed_identity(size)
+    matrix = np.concatenate(list(packed.panels), axis=1)[:, :size]
+    np.testing.assert_array_equal(matrix, np.eye(size, dtype=np.float32))
+    assert (packed.inputs, packed.columns, packed.struct.columns) == (size, size, size)
