@@ -15,7 +15,7 @@ constexpr int64_t kMostTileRows = 192;
 
 // Memory for queries, keys and values that is not kept for the next run. To make it again takes a hundredth of a run over
 // so many rows.
-constexpr int64_t kReleasedBytes = 32 << 20;
+constexpr int64_t kReleasedBytes = 16 << 20;
 
 // Rows of a cell that leave a layer.
 inline int64_t rows_of(const c2t_encoder_layer& l, int64_t length) { return l.rows ? std::min(l.rows, length) : length; }

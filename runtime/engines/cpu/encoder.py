@@ -25,6 +25,7 @@ from c2t.runtime.engines.cpu.session import (
 )
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
 from c2t.runtime.system.errors import EngineError, first_line
+from c2t.runtime.system.portable.memory import return_free_memory
 from c2t.runtime.system.timing import StageClock
 
 # Of a run whose embeddings are not kept, and neither is the gene table in memory: to make both again
@@ -125,6 +126,7 @@ class OnnxRuntimeEncoder:
         self._clock.add("projector", since)
         if tokens.size >= MANY_TOKENS:
             self._embeddings = HostBuffer()
+            return_free_memory()
         return vectors, hidden
 
     def clone(self) -> OnnxRuntimeEncoder:
