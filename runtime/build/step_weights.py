@@ -40,15 +40,17 @@ def write_step_weights(source: Path, half: Path) -> None:
         UnknownDecoderError: The step kernel would compute the decoder wrongly; nothing is written.
     """
     decoder = recognise_decoder(source)
-    if decoder.quantised:
-        problem = f"the decoder has {min(decoder.quantised)} in int8, which the GPU's kernel lacks"
+    form = decoder.form
+    lacking = f"{min(form.quantised)} in int8" if form.quantised else form.beyond_llama
+    if lacking:
+        problem = f"the decoder has {lacking}, which the GPU's kernel lacks"
         raise UnknownDecoderError(problem)
     stored = read_graph(half).graph.initializer
     places = {tensor.name: _reference(tensor) for tensor in stored if tensor.external_data}
     layers = range(decoder.sizes.layers)
     description = StepWeights(
-        epsilon=decoder.epsilon,
-        attention_scale=decoder.attention_scale,
+        epsilon=form.epsilon,
+        attention_scale=form.scale,
         layers=tuple(
             LayerWeights(
                 qkv=places[f"layers.{index}.attention.qkv.weight"],

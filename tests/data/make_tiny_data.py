@@ -26,14 +26,17 @@ from tiny_bundle import reference_tokens, write_bundle
 from tiny_data import (
     BUNDLES,
     DATA,
+    DECODER_WIDTH,
     DECODERS,
     EXPECTED,
+    FAMILY_DECODERS,
     JOINT,
     SENTENCES,
     random_vectors,
     tiny_cell,
 )
 from tiny_decoder import TinyDecoder, make_decoder
+from tiny_decoders import SIZES, tiny_decoder_of
 from tiny_joint import tiny_joint, write_joint_folders
 from tiny_models import TinySizes, tiny_checkpoint
 from tiny_sentences import write_sentence_model
@@ -41,11 +44,13 @@ from transformers import NoRepeatNGramLogitsProcessor
 
 from c2t.export.bundle_parts import PARITY_NAME
 from c2t.export.checkpoint.options import CheckpointOptions
+from c2t.export.decoders.families import FAMILIES
+from c2t.export.decoders.parts import sizes_of
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
-from c2t.runtime.bundle.manifest import Generation, Manifest
+from c2t.runtime.bundle.manifest import Decoder, Generation, Manifest
 from c2t.runtime.bundle.manifest_file import write_manifest
 from c2t.runtime.bundle.stated_settings import stated_settings
 from c2t.runtime.joint.text_tower import TEXT_TOKENIZER
@@ -73,9 +78,10 @@ def main(folder: Path = DATA) -> None:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         decoder = make_decoder(target, spread=SPREADS[name])
-        sizes = msgspec.json.format(msgspec.json.encode(decoder.engine.sizes))
-        (target / "sizes.json").write_bytes(sizes + b"\n")
+        write_sizes(decoder.engine.sizes, target)
         expected["decoders"][name] = list(decoder_runs(name, decoder))
+    for family, path in FAMILY_DECODERS.items():
+        write_family_decoder(family, folder / path.relative_to(DATA))
     expected["joint"] = write_joint_bundle(folder / JOINT.name)
     (folder / EXPECTED.name).write_text(as_lines(expected) + "\n", encoding="utf-8")
 
@@ -152,6 +158,34 @@ def write_sentence_bundle(folder: Path) -> None:
         asked = ExportOptions(checkpoint=options, output=folder, golden_cells=3, force=True)
         bundle = export_bundle(asked)
     leave_out_measurements(bundle, folder)
+
+
+def write_family_decoder(family: str, folder: Path) -> None:
+    """A decoder of a family, its sizes beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    changes = {"partial_rotary_factor": 0.5} if family == "phi3" else {}
+    model = tiny_decoder_of(family, hidden_size=DECODER_WIDTH, **changes)
+    reference = FAMILIES[family].write_graph(model, folder / "decoder.onnx")
+    found = sizes_of(model.config)
+    sizes = Decoder(
+        model=family,
+        layers=found.layers,
+        hidden_size=found.hidden_size,
+        heads=found.heads,
+        kv_heads=found.kv_heads,
+        head_size=found.head_size,
+        vocabulary_size=found.vocabulary_size,
+        max_positions=SIZES["max_position_embeddings"],
+        token_embedding=reference,
+    )
+    write_sizes(sizes, folder)
+
+
+def write_sizes(sizes: Decoder, folder: Path) -> None:
+    """Write what a bundle's manifest says of its decoder."""
+    text = msgspec.json.format(msgspec.json.encode(sizes))
+    (folder / "sizes.json").write_bytes(text + b"\n")
 
 
 def bundle_runs(loaded: LoadedCheckpoint) -> Iterable[dict[str, Any]]:

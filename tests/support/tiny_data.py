@@ -29,6 +29,11 @@ JOINT = DATA / "tiny_joint_bundle"  # of a joint space of cells and texts, witho
 SENTENCES = DATA / "tiny_sentence_bundle"  # whose cells are gene sentences, without an encoder
 # Decoders without a bundle; random weights of a larger spread make surer choices.
 DECODERS = {"sure": DATA / "tiny_decoder", "unsure": DATA / "tiny_unsure_decoder"}
+# Others of every other family, with windows, caps and a part of each head rotated.
+FAMILY_DECODERS = {
+    family: DATA / "tiny_families" / family
+    for family in ("mistral", "qwen2", "qwen3", "gpt_neox", "gemma2", "phi3")
+}
 DECODER_WIDTH = 32
 DECODER_PROMPT = Prompt(
     prefix_ids=(5, 9, 2, 7),
@@ -126,7 +131,7 @@ def sentence_bundle() -> Bundle:
 
 def tiny_decoder(name: str = "sure") -> TinyDecoder:
     """Open a committed decoder with one thread."""
-    folder = DECODERS[name]
+    folder = (DECODERS | FAMILY_DECODERS)[name]
     sizes = msgspec.json.decode((folder / "sizes.json").read_bytes(), type=Decoder)
     place = sizes.token_embedding
     table = np.fromfile(

@@ -123,12 +123,13 @@ class KnownGraph:
             self.refuse(f"has no {np.dtype(dtype).name} {name} of the shape {list(shape)}")
         return value
 
-    def check_constants(self, values: Values, constants: Mapping[str, list[int]]) -> None:
-        """Check integers that say how values are cut and shaped."""
+    def check_constants(self, values: Values, constants: Mapping[str, list[int] | int]) -> None:
+        """Check integers that say how values are cut and shaped, and what rows see."""
         for name, numbers in constants.items():
             constant = values.get(name)
-            if constant is None or constant.dtype != np.int64 or constant.tolist() != numbers:
-                stored = None if constant is None else constant.tolist()
+            stored = None if constant is None or constant.dtype != np.int64 else constant.tolist()
+            # Calibration stores a single number as a list of one.
+            if stored != numbers and not (isinstance(numbers, int) and stored == [numbers]):
                 self.refuse(f"has {name} = {stored}, not {numbers}")
 
 

@@ -19,9 +19,11 @@ from c2t.export.decoders.families import FAMILIES
 from c2t.export.model.model import Cell2TextModel
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.build.build_plans import BuildOptions, build_plans
+from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.attention import AttentionNeeds, attention_needs, check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engines.built.plan_profiles import PlanUse
+from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME
 from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
 from c2t.runtime.engines.tensorrt_library import Target
 from c2t.runtime.graphs.half_precision import write_half_precision
@@ -37,12 +39,15 @@ PLAIN = {
     "qwen3": {"head_dim": 32},
     "gemma2": {"head_dim": 256, "sliding_window": 512, "attn_logit_softcapping": None},
 }
-# The first node that is no Llama's.
-OTHER = {
-    "qwen2": "layers.0.attention.qkv.add",
-    "qwen3": "layers.0.attention.q.norm",
-    "gpt_neox": "layers.0.attention.norm",
-    "gemma2": "embedding.scaled",
+# What the GPU's kernel lacks of each, as it is said.
+LACKING = {
+    "llama": "",
+    "mistral": "a window of 24 positions",
+    "qwen2": "biases",
+    "qwen3": "norms of its heads",
+    "gpt_neox": "biases",
+    "gemma2": "norms behind attention and MLP",
+    "phi3": "a window of 24 positions",
 }
 PLANS = BuildOptions(
     target=Target.rtx, gpus=("sm_89",), use=PlanUse(rows=2, max_new_tokens=8, draft=4)
@@ -59,22 +64,21 @@ def bundle_of(folder: Path, family: str, **changes: object) -> Bundle:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_our_kernels_take_what_is_a_llama_and_name_what_is_not(tmp_path: Path, family: str) -> None:
-    path = write_tiny_graph(tiny_decoder_of(family, **PLAIN.get(family, {})), tmp_path)
-    if family in ("llama", "mistral"):
-        recognise_decoder(path)
-        return
-    # Phi-3 is a Llama with packed weights, unless it rotates a part of each head.
-    reason = "rotary_embedding_dim is 4, not None" if family == "phi3" else OTHER[family]
-    with pytest.raises(UnknownDecoderError, match=reason):
-        recognise_decoder(path)
-
-
-@pytest.mark.parametrize("family", ["mistral", "gemma2", "phi3"])
-def test_our_kernels_know_no_window(tmp_path: Path, family: str) -> None:
+def test_the_gpu_s_kernel_names_what_it_lacks(tmp_path: Path, family: str) -> None:
     path = write_tiny_graph(tiny_decoder_of(family), tmp_path)
-    with pytest.raises(UnknownDecoderError, match="which the step kernel does not know"):
-        recognise_decoder(path)
+    assert recognise_decoder(path).form.beyond_llama == LACKING[family]
+    half = tmp_path / "half" / "decoder.onnx"
+    half.parent.mkdir()
+    write_half_precision(path, half)
+    if family == "llama":
+        write_step_weights(path, half)
+        return
+    with pytest.raises(UnknownDecoderError) as caught:
+        write_step_weights(path, half)
+    assert (
+        caught.value.problem == f"the decoder has {LACKING[family]}, which the GPU's kernel lacks"
+    )
+    assert not (half.parent / DESCRIPTION_NAME).exists()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec import structs
+from quantised_decoders import quantised
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 from tolerance import FLOAT32, worst_difference
 
@@ -48,27 +49,13 @@ def decoder(request: pytest.FixtureRequest, tmp_path: Path) -> TinyDecoder:
     """A decoder whose steps are the kernel's."""
     path = None
     if request.param != "float32":
-        path = quantised(tmp_path, lambda number: request.param == "int8" or number % 3 == 0)
+        source = DECODERS["sure"] / "decoder.onnx"
+        path = quantised(
+            source, tmp_path, lambda number: request.param == "int8" or number % 3 == 0
+        )
     tiny, steps = opened(path)
     assert steps == USED
     return tiny
-
-
-def quantised(folder: Path, chosen: Callable[[int], bool]) -> Path:
-    """A decoder, the chosen ones of whose linears are in int8."""
-    pytest.importorskip("onnx")
-    from c2t.calibration.quantise.quantised_graph import write_quantised
-    from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
-    from c2t.calibration.ranges.linears import StoredGraph
-    from c2t.runtime.bundle.precision import Precision
-
-    source = StoredGraph(DECODERS["sure"] / "decoder.onnx")
-    recipe = LinearRecipe(precision=Precision.int8, scale=0.02)
-    linears = {
-        linear.name: recipe for number, linear in enumerate(source.linears()) if chosen(number)
-    }
-    write_quantised(source, folder / "decoder.onnx", GraphRecipe(linears=linears))
-    return folder / "decoder.onnx"
 
 
 def run(
@@ -238,7 +225,7 @@ def test_it_is_not_used_for_a_decoder_that_it_does_not_know(tmp_path: Path) -> N
     onnx = pytest.importorskip("onnx")
     source = DECODERS["sure"] / "decoder.onnx"
     model = onnx.load(source, load_external_data=False)
-    attention = next(node for node in model.graph.node if node.op_type == "Attention")
+    *_, attention = (node for node in model.graph.node if node.op_type == "Attention")
     attention.attribute.append(onnx.helper.make_attribute("softcap", 30.0))
     path = tmp_path / "decoder.onnx"
     path.write_bytes(model.SerializeToString())
