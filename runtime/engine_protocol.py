@@ -40,7 +40,9 @@ class EngineOptions:
         spin: Whether idle threads wait by spinning (lower latency, but they burn a core).
         prepack: Whether weights are copied into the layout that the processor reads fastest. Steps
             of several tokens are faster then, but the copy is no memory that others share. False
-            runs them from the mapped file. None: copy those of a graph whose data is small.
+            runs them from the mapped file. None: copy those of a graph whose data is small; for our
+            kernel of the decoder's steps, whose copy is the only one, also those that half of the
+            free memory holds.
         step_kernel: Whether the decoder's steps on a CPU may run on our own kernel; it is not used
             where weights are not copied (`prepack`).
         encoder_kernel: Likewise for the layers of an INT8 bundle's encoder.

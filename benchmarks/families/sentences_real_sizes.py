@@ -13,10 +13,10 @@ same command. `--make` makes the files and times nothing; `--fresh` times again.
 Each contestant has a process of its own, and they take turns: c2t describes a cell of so many
 text tokens, the others run the same tokens and as many greedy steps. The prompt leaves out what
 all prompts begin with, which c2t runs once and not for each cell. All are run as their users run
-them: c2t copies weights of less than 2 GB and maps others; llama.cpp is the package
-`llama-cpp-python` with Q8_0 weights and its own cache. Before anything is timed, the logits behind
-the prompt must be those of the others. Opening and peak memory are of fresh processes with the
-weights mapped, whatever their size.
+them; llama.cpp is the package `llama-cpp-python` with Q8_0 weights and its own cache. Before
+anything is timed, the logits behind the prompt must be those of the others. Opening and peak memory
+are of fresh processes, which open the bundle as c2t does by default: on the kernel of all steps,
+which holds the weights once.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def targets(models: dict[str, Any]) -> Iterator[Any]:
             most = MOST_MEMORY[name]
             what = f"{name}, {most} x the INT8 bundle over the peak memory"
             yield target(what, most / start["peak_of_bundle"], 1.0)
-        what = f"{name}, {MOST_SECONDS} s over opening it mapped"
+        what = f"{name}, {MOST_SECONDS} s over opening it"
         yield target(what, MOST_SECONDS / start["open_seconds"], 1.0)
 
 
@@ -197,7 +197,6 @@ def measure(
             folders.int8,
             work.prompt,
             threads=options.threads,
-            prepack=False,
             max_new_tokens=options.answer,
             engine="cpu",
         )

@@ -98,6 +98,11 @@ def has_wide_int8_sums() -> bool:
     return bool(WIDE_INT8_SUMS.intersection(_cpu(Path("/"))[1]))
 
 
+def free_memory() -> int | None:
+    """Bytes that this process could still use; None where the system does not say."""
+    return _memory(Path("/"))[1]
+
+
 def _cpu(root: Path) -> tuple[str, tuple[str, ...]]:
     name, flags = platform.processor() or platform.machine(), set[str]()
     with contextlib.suppress(OSError):  # Linux only

@@ -36,6 +36,7 @@ from c2t.runtime.engines.cpu.piecewise import run_in_pieces
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
 from c2t.runtime.engines.known_decoder.recognise import KnownDecoder, recognise_decoder
 from c2t.runtime.system.errors import BundleError, EngineError
+from c2t.runtime.system.machine import free_memory
 
 # Norm of a token's difference from ONNX Runtime's logits, as a share of their norm: of the median
 # token, and of the worst. float32 sums in another order gave 1e-6. In int8 such a difference can
@@ -47,6 +48,9 @@ FLOAT_TOLERANCES, INT8_TOLERANCES = (1e-4, 1e-4), (0.2, 0.5)
 # up there. Of 39 tokens through each of 16 layers of 1B sizes, three differed at all, by 0.7 % at
 # most; one panel of 64 columns in one linear that is zero gives 0.9 to 5 %, of every token.
 INT8_LAYER_TOLERANCES = 0.005, 0.1
+# Of free memory, that the copy of a large graph's weights may take where nobody says so. ONNX
+# Runtime would keep them in the file, and pack them again in every run.
+LARGEST_SHARE = 0.5
 CHECKED_TOKENS = (1, 5, 33)  # of steps one behind the other, which ONNX Runtime runs as one
 LAYER_RESULT, LOGITS = "layers.{}.mlp.residual", "logits"
 
@@ -195,7 +199,7 @@ def _known(
         BundleError: The graph is another one.
     """
     problem = ""
-    if not is_prepacked(path, options):
+    if not _may_copy(path, options):
         problem = "weights are not copied"
         raise _NotHereError(problem)
     kernels = step_kernels()
@@ -206,6 +210,15 @@ def _known(
     if problem := _differences(known.sizes, sizes) or sizes_problem(known.sizes):
         raise _NotHereError(problem)
     return kernels, known
+
+
+def _may_copy(path: Path, options: EngineOptions) -> bool:
+    """Whether the kernel may copy a graph's weights: the file's pages are let go for it."""
+    if options.prepack is not None or is_prepacked(path, options):
+        return is_prepacked(path, options)
+    free = free_memory()
+    weights = path.with_name(f"{path.name}.data").stat().st_size
+    return free is not None and weights <= LARGEST_SHARE * free
 
 
 def _differences(known: StepSizes, sizes: Decoder) -> str:

@@ -18,7 +18,7 @@ from tolerance import FLOAT32, worst_difference
 from c2t.kernels.decoder_step.cpu import step_kernels
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.engine_protocol import EngineOptions, KeyValueCache
-from c2t.runtime.engines.cpu import kernel_step
+from c2t.runtime.engines.cpu import kernel_step, session
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.generation.drafts import Drafter
@@ -178,6 +178,29 @@ def test_it_is_not_used_where_it_is_not_wanted() -> None:
     assert opened(options=replace(OPTIONS, step_kernel=False))[1] == ""
     steps = opened(options=replace(OPTIONS, prepack=False))[1]
     assert steps == "steps without our kernel: weights are not copied"
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("free", "prepack", "used"),
+    [
+        (2.1, None, True),
+        (1.9, None, False),
+        (None, None, False),
+        (0, True, True),
+        (9, False, False),
+    ],
+)
+def test_a_large_graph_is_copied_where_half_of_the_free_memory_holds_it(
+    monkeypatch: pytest.MonkeyPatch, free: float | None, prepack: bool | None, used: bool
+) -> None:
+    """The copy is the only one."""
+    data = DECODERS["sure"] / "decoder.onnx.data"
+    monkeypatch.setattr(session, "PREPACK_BYTES", 0)
+    of_data = None if free is None else int(free * data.stat().st_size)
+    monkeypatch.setattr(kernel_step, "free_memory", lambda: of_data)
+    steps = opened(options=replace(OPTIONS, prepack=prepack))[1]
+    assert steps == (USED if used else "steps without our kernel: weights are not copied")
 
 
 def test_it_is_not_used_on_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
