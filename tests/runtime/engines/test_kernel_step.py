@@ -286,11 +286,10 @@ def test_batch_rows_that_a_cache_lacks_are_refused() -> None:
 
 def test_no_memory_for_a_cache_is_an_error_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, _ = opened()
-    cache = tiny.engine.growing_cache(2, 100)
 
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(np, "zeros", no_memory)
     with pytest.raises(EngineError, match=r"no memory for .* cache positions of 2 cells"):
-        cache.make_room(100)
+        tiny.engine.growing_cache(2, 100).make_room(100)
