@@ -109,7 +109,8 @@ class OpenedModel:
             MemoryError: The library ran out of memory.
         """
         run = getattr(self._library, function)
-        run.argtypes = [ctypes.c_void_p] * 2
+        if run.argtypes is None:
+            run.argtypes = [ctypes.c_void_p] * 2
         if run(self._handle, ctypes.byref(arguments)):
             message = "the native kernels ran out of memory"
             raise MemoryError(message)

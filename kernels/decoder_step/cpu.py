@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from c2t.kernels.native import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
@@ -291,6 +294,44 @@ class CpuDecoderStep:
         threads, spin = self._options
         return CpuDecoderStep(self.packed, threads=threads, spin=spin)
 
+    def bind(
+        self,
+        embeds: Float32,
+        cache: Float32,
+        logits: Float32,
+        *,
+        positions: Int64,
+        write_index: Int64,
+        logit_rows: Int64,
+        first: int = 0,
+    ) -> Callable[[], None]:
+        """What runs T tokens of each of B batch rows, with what the arrays hold then.
+
+        It writes their keys and values to the cache.
+
+        Args:
+            embeds: [B, T, D].
+            cache: [layers, 2, rows, kv_heads, C, head_size], changed in place.
+            logits: [B, R, V], written; NaN where a row's numbers are not finite.
+            positions: [B, T] of the rotary embedding; must lie inside its tables.
+            write_index: [B] cache position of a batch row's first token, at most C - T.
+            logit_rows: [B, R] tokens whose logits are wanted.
+            first: Batch row of the cache that is the first of the B.
+
+        Returns:
+            The function. It raises `MemoryError` where the library runs out of memory.
+
+        Raises:
+            ValueError: An array is not contiguous.
+        """
+        arrays = (embeds, cache, logits, positions, write_index, logit_rows)
+        if not all(array.flags.c_contiguous for array in arrays):
+            message = "a step of arrays that are not contiguous"
+            raise ValueError(message)
+        if positions.size <= MAX_ROWS:
+            return _BoundRun(self, arrays, first).run
+        return partial(self._run_parts, *arrays, first)
+
     def run(
         self,
         embeds: Float32,
@@ -302,27 +343,39 @@ class CpuDecoderStep:
         logit_rows: Int64,
         first: int = 0,
     ) -> None:
-        """Run T tokens of each of B batch rows; their keys and values are written to the cache.
+        """Run once what `bind` binds; the index arrays may be of any kind of integers."""
+        positions, write_index, logit_rows = (
+            np.ascontiguousarray(array, np.int64) for array in (positions, write_index, logit_rows)
+        )
+        self.bind(
+            embeds,
+            cache,
+            logits,
+            positions=positions,
+            write_index=write_index,
+            logit_rows=logit_rows,
+            first=first,
+        )()
 
-        Args:
-            embeds: [B, T, D], contiguous.
-            cache: [layers, 2, rows, kv_heads, C, head_size], contiguous, changed in place.
-            logits: [B, R, V], contiguous, written; NaN where a row's numbers are not finite.
-            positions: [B, T] of the rotary embedding; must lie inside its tables.
-            write_index: [B] cache position of a batch row's first token, at most C - T.
-            logit_rows: [B, R] tokens whose logits are wanted.
-            first: Batch row of the cache that is the first of the B.
+    def run_struct(self, struct: _StepStruct) -> None:
+        """One native call.
 
         Raises:
-            ValueError: An array is not contiguous.
             MemoryError: The library ran out of memory.
         """
-        if not all(array.flags.c_contiguous for array in (embeds, cache, logits)):
-            message = "a step of arrays that are not contiguous"
-            raise ValueError(message)
-        positions, write_index, logit_rows = (
-            np.asarray(array, np.int64) for array in (positions, write_index, logit_rows)
-        )
+        self._opened.run("c2t_step_run", struct)
+
+    def _run_parts(
+        self,
+        embeds: Float32,
+        cache: Float32,
+        logits: Float32,
+        positions: Int64,
+        write_index: Int64,
+        logit_rows: Int64,
+        first: int,
+    ) -> None:
+        """Run in several native calls."""
         batch, tokens = positions.shape
         index = write_index[:, None] + np.arange(tokens)
         batch_rows = np.repeat(np.arange(first, first + batch), tokens)
@@ -345,17 +398,59 @@ class CpuDecoderStep:
                 cache,
                 out,
             )
-            self._run(arrays, cache)
+            self.run_struct(_step_struct(arrays, cache))
             if not together:
                 flat_logits[place] = out
 
-    def _run(self, arrays: tuple[NDArray[Any], ...], cache: Float32) -> None:
-        """One native call; the arrays are those of `struct c2t_step_args`, in order."""
-        struct = _StepStruct(
-            *(array.ctypes.data for array in arrays),
-            len(arrays[0]),
-            len(arrays[-1]),
-            cache.shape[2],
-            cache.shape[4],
+
+class _BoundRun:
+    """A run whose arrays keep their memory: the structure that the library reads exists already.
+
+    Args:
+        step: Runs it.
+        arrays: embeds [B, T, D], cache, logits [B, R, V], positions [B, T], write_index [B] and
+            logit_rows [B, R] of `CpuDecoderStep.run`, contiguous, int64.
+        first: Batch row of the cache that is the first of the B.
+    """
+
+    def __init__(self, step: CpuDecoderStep, arrays: tuple[NDArray[Any], ...], first: int) -> None:
+        embeds, cache, logits, positions, write_index, logit_rows = arrays
+        batch, tokens = positions.shape
+        self._step, self._kept = step, arrays
+        self._starts, self._logit_rows = write_index[:, None], logit_rows
+        self._offsets = np.arange(tokens)
+        self._first_rows = np.arange(batch)[:, None] * tokens
+        self._cache_index: Int64 = np.empty((batch, tokens), np.int64)
+        self._wanted: Int64 = np.empty(logit_rows.shape, np.int64)
+        self._batch_rows = np.repeat(np.arange(first, first + batch), tokens)
+        parts = (
+            embeds.reshape(batch * tokens, -1),
+            positions,
+            self._batch_rows,
+            self._cache_index,
+            self._wanted,
+            cache,
+            logits.reshape(-1, logits.shape[-1]),
         )
-        self._opened.run("c2t_step_run", struct)
+        self._struct = _step_struct(parts, cache)
+
+    def run(self) -> None:
+        """Run with what the arrays hold now.
+
+        Raises:
+            MemoryError: The library ran out of memory.
+        """
+        np.add(self._starts, self._offsets, out=self._cache_index)
+        np.add(self._first_rows, self._logit_rows, out=self._wanted)
+        self._step.run_struct(self._struct)
+
+
+def _step_struct(arrays: tuple[NDArray[Any], ...], cache: Float32) -> _StepStruct:
+    """The arrays are those of `struct c2t_step_args`, in order."""
+    return _StepStruct(
+        *(array.ctypes.data for array in arrays),
+        len(arrays[0]),
+        len(arrays[-1]),
+        cache.shape[2],
+        cache.shape[4],
+    )

@@ -1,1 +1,1 @@
-"""Text tokens on a CUDA device: rows of the token table, and the choice from logits."""
+"""Text tokens beside a decoder step: rows of the token table, and the choice from logits."""

@@ -149,7 +149,7 @@ def test_the_choice_is_that_of_the_cpu_engine() -> None:
     logits = draw.normal(size=(2, 3, 101)).astype(np.float32) * 3
     banned = draw.integers(-1, 101, (2, 3, 40)).astype(np.int32)
     expected = choose_tokens_reference(logits.reshape(6, 101), banned.reshape(6, 40))
-    choices = LogitChoices(logits, banned)
+    choices = LogitChoices(logits).choose(banned)
     assert choices.tokens.reshape(-1).tolist() == expected[0].tolist()
     probabilities = choices.probabilities([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
     np.testing.assert_allclose(probabilities, expected[1], rtol=FLOAT32)

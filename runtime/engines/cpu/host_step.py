@@ -7,7 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.tokens.cpu import TokenRows
 from c2t.runtime.bundle.manifest import Decoder
+from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import Float32, Int32, Int64
 from c2t.runtime.engines.buffers import HostBuffer, StepShape
 from c2t.runtime.engines.cpu.logit_choices import LogitChoices
@@ -45,7 +47,8 @@ class HostStep:
         self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
         self.logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
         self.tokens = tokens
-        self._table = decoder.token_embedding
+        self._token_rows = _token_rows(self.token_ids, decoder.token_embedding, self.inputs_embeds)
+        self._choices = LogitChoices(self.logits)
         self._buffers = decoder.embeds, decoder.logits
         self._moves = [buffer.moves for buffer in self._buffers]
 
@@ -62,7 +65,7 @@ class HostStep:
         Raises:
             EngineError: The run failed.
         """
-        self._look_up()
+        self._token_rows.run()
         self.run_embedded()
         return self.logits
 
@@ -80,12 +83,13 @@ class HostStep:
         Raises:
             EngineError: The run failed.
         """
-        return LogitChoices(self.run(), banned)
+        self.run()
+        return self._choices.choose(banned)
 
-    def _look_up(self) -> None:
-        """Write the embeddings of text tokens beside those that the caller has written."""
-        if self.token_ids.min() >= 0:
-            self.inputs_embeds[...] = self._table[self.token_ids]
-            return
-        text = self.token_ids >= 0
-        self.inputs_embeds[text] = self._table[self.token_ids[text]]
+
+def _token_rows(token_ids: Int32, table: NDArray[Any] | Int8Rows, embeds: Float32) -> TokenRows:
+    """What writes the embeddings of text tokens beside those that the caller has written."""
+    flat = embeds.reshape(-1, embeds.shape[-1])
+    if isinstance(table, Int8Rows):
+        return TokenRows(token_ids.reshape(-1), table.values, table.scale, flat)
+    return TokenRows(token_ids.reshape(-1), table, None, flat)

@@ -66,9 +66,26 @@ class KernelStep(HostStep):
         shape: StepShape,
     ) -> None:
         super().__init__(decoder, shape)
-        self._kernel = kernel
-        self._cache = cache.buffer
-        self._first = shape[0]
+        capacity = cache.buffer.shape[4]
+        # As numbers without a sign, one below zero is too large: one look finds both.
+        self._bounds = [
+            (what, numbers.view(np.uint64), end)
+            for what, numbers, end in (
+                ("position", self.position_ids, kernel.packed.positions),
+                ("cache position", self.write_index, capacity - self.tokens + 1),
+                ("logit row", self.logit_rows, self.tokens),
+            )
+            if numbers.size
+        ]
+        self._run = kernel.bind(
+            self.inputs_embeds,
+            cache.buffer,
+            self.logits,
+            positions=self.position_ids,
+            write_index=self.write_index,
+            logit_rows=self.logit_rows,
+            first=shape[0],
+        )
 
     def run_embedded(self) -> None:
         """See `HostStep.run_embedded`.
@@ -76,28 +93,16 @@ class KernelStep(HostStep):
         Raises:
             EngineError: A position or a logit row that there is not, or no memory.
         """
-        tokens, capacity = self.tokens, self._cache.shape[4]
-        for what, numbers, least, end in (
-            ("position", self.position_ids, 0, self._kernel.packed.positions),
-            ("cache position", self.write_index, 0, capacity - tokens + 1),
-            ("logit row", self.logit_rows, 0, tokens),
-        ):
-            if numbers.size and not (numbers.min() >= least and numbers.max() < end):
-                problem = f"a step of {tokens} tokens has a {what} outside {least} to {end - 1}"
+        for what, numbers, end in self._bounds:
+            if np.maximum.reduce(numbers, axis=None) >= end:
+                tokens = self.tokens
+                problem = f"a step of {tokens} tokens has a {what} outside 0 to {end - 1}"
                 raise EngineError(problem, hint=RUN_HINT)
         try:
-            self._kernel.run(
-                self.inputs_embeds,
-                self._cache,
-                self.logits,
-                positions=self.position_ids,
-                write_index=self.write_index,
-                logit_rows=self.logit_rows,
-                first=self._first,
-            )
+            self._run()
         except MemoryError as error:
             batch = len(self.write_index)
-            problem = f"decoder failed on {batch} x {tokens} tokens: {error}"
+            problem = f"decoder failed on {batch} x {self.tokens} tokens: {error}"
             raise EngineError(problem, hint=RUN_HINT) from error
 
 

@@ -272,7 +272,7 @@ def test_it_is_not_used_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         tiny, steps = opened()
         assert steps == "steps without our kernel: no memory for its copy of the weights"
         assert tiny.engine.session is not None
-    monkeypatch.setattr(kernel_step.CpuDecoderStep, "run", no_memory)
+    monkeypatch.setattr(kernel_step.CpuDecoderStep, "run_struct", no_memory)
     tiny, steps = opened()
     assert steps.startswith("steps without our kernel: decoder failed on 1 x 1 tokens")
     assert tiny.engine.session is not None

@@ -11,7 +11,7 @@ from c2t.runtime.engines.cpu.logit_choices import LogitChoices
 
 def choose(logits: list[float], banned: tuple[int, ...] = ()) -> LogitChoices:
     array = np.array(logits, np.float32)[None, None]
-    return LogitChoices(array, np.array(banned, np.int32).reshape(1, 1, -1))
+    return LogitChoices(array).choose(np.array(banned, np.int32).reshape(1, 1, -1))
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_probabilities_are_those_before_the_ban() -> None:
 def test_numbers_that_are_none(bad: float) -> None:
     logits = np.zeros((1, 3, 4), np.float32)
     logits[0, 1, 2] = bad
-    choices = LogitChoices(logits, np.empty((1, 3, 0), np.int32))
+    choices = LogitChoices(logits).choose(np.empty((1, 3, 0), np.int32))
     assert choices.finite.tolist() == [[True, False, True]]
 
 
 def test_only_the_named_places_are_computed() -> None:
     logits = np.random.default_rng(0).standard_normal((2, 3, 50), dtype=np.float32)
     before = logits.astype(float)
-    choices = LogitChoices(logits, np.empty((2, 3, 0), np.int32))
+    choices = LogitChoices(logits).choose(np.empty((2, 3, 0), np.int32))
     found = choices.probabilities([1, 0], [2, 1])
     softmax = np.exp(before) / np.exp(before).sum(axis=2, keepdims=True)
     np.testing.assert_allclose(found, [softmax[1, 2].max(), softmax[0, 1].max()], rtol=FLOAT32_FEW)
