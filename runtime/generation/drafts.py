@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -50,17 +51,28 @@ class Draft:
     Args:
         shares: For each token, the share of the table's captions that go on like this.
         reach: For each token, the chance that it will be accepted.
+        states: For each token, the cursor's state behind it; empty where the drafter has none.
+        bans: What the n-gram ban forbids before each token and behind the last; empty where the
+            drafter did not ask.
     """
 
     tokens: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
     reach: tuple[float, ...] = ()
+    states: tuple[int, ...] = ()
+    bans: tuple[tuple[int, ...], ...] = ()
 
     def cut(self, length: int) -> Draft:
         """The first `length` tokens, or all."""
         if len(self.tokens) <= length:
             return self
-        return Draft(self.tokens[:length], self.shares[:length], self.reach[:length])
+        return Draft(
+            self.tokens[:length],
+            self.shares[:length],
+            self.reach[:length],
+            self.states[:length],
+            self.bans[: length + 1],
+        )
 
 
 NO_DRAFT = Draft()
@@ -75,8 +87,8 @@ class DraftSource(Protocol):
         """The cursor of a text without tokens."""
         ...
 
-    def advance(self, cursor: Cursor, token: int) -> None:
-        """Move on by one token of the text."""
+    def follow(self, cursor: Cursor, tokens: Sequence[int], draft: Draft) -> None:
+        """Move on by tokens of the text; all but the last are those that `draft` begins with."""
         ...
 
     def propose(self, cursor: Cursor, ban: NgramBan, limit: int) -> Draft:
@@ -135,6 +147,12 @@ class Drafter:
         """Move on by one token of the text."""
         cursor.state = self._next(cursor.state, token)
 
+    def follow(self, cursor: Cursor, tokens: Sequence[int], draft: Draft) -> None:
+        """See `DraftSource.follow`."""
+        if len(tokens) > 1:
+            cursor.state = draft.states[len(tokens) - 2]
+        self.advance(cursor, tokens[-1])
+
     def propose(self, cursor: Cursor, ban: NgramBan, limit: int) -> Draft:
         """Draft what probably follows.
 
@@ -147,19 +165,22 @@ class Drafter:
         tokens: list[int] = []
         shares: list[float] = []
         reach: list[float] = []
+        states: list[int] = []
         trial = ban.trial()
+        bans = [trial.banned()]
         for _ in range(min(limit, self.longest)):
-            edge, share = self._best(state, trial.banned())
+            edge, share = self._best(state, bans[-1])
             chance *= share * trust
             if chance < UNLIKELY:
                 break
-            token = self._token[edge]
+            token, state = self._token[edge], self._target[edge]
             tokens.append(token)
             shares.append(share)
             reach.append(chance)
+            states.append(state)
             trial.append(token)
-            state = self._target[edge]
-        return Draft(tuple(tokens), tuple(shares), tuple(reach))
+            bans.append(trial.banned())
+        return Draft(tuple(tokens), tuple(shares), tuple(reach), tuple(states), tuple(bans))
 
     def learn(self, draft: Draft, accepted: int) -> None:
         """Update `trust` with a draft of which the first `accepted` tokens were right.
@@ -173,9 +194,11 @@ class Drafter:
     def _best(self, state: int, banned: tuple[int, ...]) -> tuple[int, float]:
         """The most frequent edge of a state that is not banned, and its share; 0 without any."""
         first, end = self._first[state], self._first[state + 1]
-        if state == ROOT:
+        if state == ROOT or first == end:
             return first, 0.0
         total = self._total[state]
+        if not banned:
+            return first, self._count[first] / total
         for edge in range(first, end):
             if self._token[edge] not in banned:
                 return edge, self._count[edge] / total
@@ -207,8 +230,9 @@ def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0)
     extra = multi_token_overhead if rows == 1 else 0.0
     expected = float(rows)  # each cell's own choice, draft or not
     best, best_rate = 0, expected
-    for length in range(1, max(len(draft.tokens) for draft in drafts) + 1):
-        expected += sum(draft.reach[length - 1] for draft in drafts if length <= len(draft.reach))
+    reach = zip_longest(*(draft.reach for draft in drafts), fillvalue=0.0)
+    for length, chances in enumerate(reach, start=1):
+        expected += sum(chances)
         rate = expected / (1 + extra + each * length)
         if rate > best_rate:
             best, best_rate = length, rate

@@ -237,33 +237,41 @@ class GreedySearch:
         logit_rows: list[int] = []
         for number, text in enumerate(texts):
             text.steps += 1
-            before = len(text.tokens)
-            for logit_row, drafted in enumerate((*text.draft.tokens, NO_TOKEN)):
-                if not finite[number][logit_row]:
-                    text.failed = True
-                    break
-                token = chosen[number][logit_row]
-                self._append(text, token)
-                rows.append(number)
-                logit_rows.append(logit_row)
-                if token != drafted or self._is_finished(text):
-                    break
-            text.length += len(text.tokens) - before
-            self._learn(text, len(text.tokens) - before - 1)
+            new = self._write(text, chosen[number], finite[number])
+            rows += [number] * len(new)
+            logit_rows += range(len(new))
+            self._learn(text, len(new) - 1)
         self._record(texts, choices.probabilities(rows, logit_rows))
 
     def _draw(self, texts: list[_Text], logits: Float32) -> Choices:
         """Choose for each text from its logits [B,T,V]."""
         return DrawnChoices(logits, [text.situations() for text in texts], self._generation)
 
-    def _append(self, text: _Text, token: int) -> None:
-        text.tokens.append(token)
-        text.seen.add(token)
-        if self._stops is not None:
-            text.stopped = self._stops.complete(text.tokens, text.prompt)
-        text.ban.append(token)
-        if self._drafter is not None and text.cursor is not None:
-            self._drafter.advance(text.cursor, token)
+    def _write(self, text: _Text, chosen: list[int], finite: list[bool]) -> list[int]:
+        """Add the model's choices to a text: those that equal its draft, and the one behind them.
+
+        Returns:
+            The tokens that were added.
+        """
+        before = len(text.tokens)
+        for token, is_finite, drafted in zip(
+            chosen, finite, (*text.draft.tokens, NO_TOKEN), strict=False
+        ):
+            if not is_finite:
+                text.failed = True
+                break
+            text.tokens.append(token)
+            text.ban.append(token)
+            if self._stops is not None:
+                text.stopped = self._stops.complete(text.tokens, text.prompt)
+            if token != drafted or self._is_finished(text):
+                break
+        new = text.tokens[before:]
+        text.length += len(new)
+        text.seen.update(new)
+        if new and self._drafter is not None and text.cursor is not None:
+            self._drafter.follow(text.cursor, new, text.draft)
+        return new
 
     def _learn(self, text: _Text, accepted: int) -> None:
         if self._drafter is None or text.failed:
@@ -305,7 +313,8 @@ class GreedySearch:
 
 def _banned(texts: list[_Text], logit_rows: int) -> Int32:
     """Tokens [B,R,N] that the n-gram ban forbids B texts at each of R logit rows."""
-    return banned_array([text.ban.along(text.draft.tokens) for text in texts], logit_rows)
+    bans = [text.draft.bans or text.ban.along(text.draft.tokens) for text in texts]
+    return banned_array(bans, logit_rows)
 
 
 def _padded(tokens: Sequence[int], length: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ As in Hugging Face, the tokens of a prompt count where it has text tokens only. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], logit_rows: int) -> 
         bans: For each batch row, the bans at its first logit rows; at most `logit_rows`.
         logit_rows: Logit rows of a batch row.
     """
-    most = max((len(ban) for row in bans for ban in row), default=0)
+    most = max(map(len, chain.from_iterable(bans)), default=0)
     array: Int32 = np.full((len(bans), logit_rows, most), NO_TOKEN, dtype=np.int32)
     if most:
         for number, row in enumerate(bans):

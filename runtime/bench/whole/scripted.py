@@ -100,9 +100,9 @@ class ScriptedDrafter:
         """See `DraftSource.begin`."""
         return ScriptedCursor(self._script.begin())
 
-    def advance(self, cursor: Cursor, token: int) -> None:
-        """See `DraftSource.advance`."""
-        cursor.state += 1
+    def follow(self, cursor: Cursor, tokens: Sequence[int], draft: Draft) -> None:
+        """See `DraftSource.follow`."""
+        cursor.state += len(tokens)
 
     def propose(self, cursor: Cursor, ban: NgramBan, limit: int) -> Draft:
         """See `DraftSource.propose`. Recorded drafts are as long as one cell wants them."""
