@@ -21,6 +21,22 @@ int32_t copy_rows(const c2t_token_rows_args& a) {
     return 0;
 }
 
+struct Choices {
+    void (*choose)(const c2t_choices_args&);
+    void (*probabilities)(const c2t_probabilities_args&);
+};
+
+Choices choices_of(int32_t isa) {
+    switch (isa) {
+#if defined(C2T_X86)
+        case C2T_AVX2: return {&c2t_avx2::choose, &c2t_avx2::probabilities};
+        case C2T_AVX512:
+        case C2T_AMX: return {&c2t_avx512::choose, &c2t_avx512::probabilities};
+#endif
+        default: return {&c2t_scalar::choose, &c2t_scalar::probabilities};
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -31,24 +47,12 @@ int32_t c2t_token_rows(const c2t_token_rows_args* args, int32_t, int32_t) {
 }
 
 int32_t c2t_choose(const c2t_choices_args* args, int32_t isa, int32_t) {
-    auto choose = &c2t_scalar::choose;
-#if defined(C2T_X86)
-    if (isa == C2T_AVX2) choose = &c2t_avx2::choose;
-    if (isa == C2T_AVX512) choose = &c2t_avx512::choose;
-#endif
-    (void)isa;
-    choose(*args);
+    choices_of(isa).choose(*args);
     return 0;
 }
 
 int32_t c2t_probabilities(const c2t_probabilities_args* args, int32_t isa, int32_t) {
-    auto probabilities = &c2t_scalar::probabilities;
-#if defined(C2T_X86)
-    if (isa == C2T_AVX2) probabilities = &c2t_avx2::probabilities;
-    if (isa == C2T_AVX512) probabilities = &c2t_avx512::probabilities;
-#endif
-    (void)isa;
-    probabilities(*args);
+    choices_of(isa).probabilities(*args);
     return 0;
 }
 
