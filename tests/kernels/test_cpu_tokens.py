@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tolerance import FLOAT32_FEW
 
+from c2t.kernels.native import ISA_NUMBER, native_kernels
+from c2t.kernels.tokens import cpu
 from c2t.kernels.tokens.cpu import LogitRows, TokenRows
 from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 
@@ -14,10 +16,21 @@ VOCABULARIES = (1, 15, 256, 257, 1000, 3 * 256 + 16)
 ROWS = 7
 
 
-def table(
-    dtype: str, vocabulary: int = 40, width: int = 19
-) -> tuple[np.ndarray, np.ndarray | None]:
+@pytest.fixture(params=["numpy", *ISA_NUMBER])
+def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One implementation after the other chooses."""
+    name, kernels = request.param, native_kernels()
+    number, chosen = ISA_NUMBER.get(name, 0), None
+    if name != "numpy":
+        if kernels is None or not kernels.library.c2t_isa_mask() >> number & 1 or name == "neon":
+            pytest.skip(f"{name} does not choose here")
+        chosen = kernels.library, number
+    monkeypatch.setattr(cpu, "_choosing_kernels", lambda: chosen)
+
+
+def table(dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
     draw = np.random.default_rng(1)
+    vocabulary, width = 40, 19
     if dtype != "int8":
         return draw.normal(size=(vocabulary, width)).astype(dtype), None
     values = draw.integers(-127, 128, (vocabulary, width)).astype(np.int8)
