@@ -17,6 +17,8 @@ from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.native import FORCE_VARIABLE, ISA_NUMBER, native_kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
@@ -141,6 +143,8 @@ class LogitRows:
         self._logits = logits
         self.tokens: Int64 = np.zeros(rows, np.int64)
         self.top: Float32 = np.zeros(rows, np.float32)
+        self._named: Int64 = np.zeros(rows, np.int64)
+        self._found: Float32 = np.zeros(rows, np.float32)
         self._kernels = _choosing_kernels() if logits.flags.c_contiguous else None
         if self._kernels is None:
             return
@@ -149,7 +153,12 @@ class LogitRows:
         self._choices = _ChoicesStruct(
             addresses[0], None, *addresses[1:], rows=rows, vocabulary_size=vocabulary
         )
-        self._probabilities = _ProbabilitiesStruct(*addresses, vocabulary_size=vocabulary)
+        self._probabilities = _ProbabilitiesStruct(
+            *addresses,
+            self._named.ctypes.data,
+            self._found.ctypes.data,
+            vocabulary_size=vocabulary,
+        )
         self._choice = ctypes.byref(self._choices), isa, 1
         self._softmax = ctypes.byref(self._probabilities), isa, 1
 
@@ -169,15 +178,21 @@ class LogitRows:
         self._choices.bans = bans
         self._kernels[0].c2t_choose(*self._choice)
 
-    def probabilities(self, named: Int64) -> Float32:
-        """Softmax probabilities [M], before the ban, of the chosen tokens of rows [M]."""
+    def probabilities(self, named: Sequence[int]) -> Float32:
+        """Softmax probabilities [M], before the ban, of the chosen tokens of M <= N rows.
+
+        They are valid until the next call.
+        """
+        count = len(named)
+        rows, found = self._named[:count], self._found[:count]
+        rows[:] = named
         if self._kernels is None:
-            return self._probabilities_by_numpy(named)
-        named = np.ascontiguousarray(named, np.int64)
-        found: Float32 = np.empty(len(named), np.float32)
-        self._probabilities.named = named.ctypes.data
-        self._probabilities.probabilities = found.ctypes.data
-        self._probabilities.count = len(named)
+            top = self.top[rows]
+            chosen = np.exp(self._logits[rows, self.tokens[rows]] - top)
+            shares = np.exp(self._logits[rows] - top[:, None])
+            np.divide(chosen, shares.sum(axis=1), out=found)
+            return found
+        self._probabilities.count = count
         self._kernels[0].c2t_probabilities(*self._softmax)
         return found
 
@@ -190,13 +205,6 @@ class LogitRows:
             allowed[banned[row][banned[row] >= 0]] = -np.inf
             best[row] = allowed.argmax()
         self.tokens[:] = best
-
-    def _probabilities_by_numpy(self, named: Int64) -> Float32:
-        top = self.top[named]
-        chosen = np.exp(self._logits[named, self.tokens[named]] - top)
-        shares = np.exp(self._logits[named] - top[:, None])
-        found: Float32 = chosen / shares.sum(axis=1)
-        return found
 
 
 def _choosing_kernels() -> tuple[ctypes.CDLL, int] | None:

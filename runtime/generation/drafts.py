@@ -178,8 +178,7 @@ class Drafter:
             shares.append(share)
             reach.append(chance)
             states.append(state)
-            trial.append(token)
-            bans.append(trial.banned())
+            bans.append(trial.after(token))
         return Draft(tuple(tokens), tuple(shares), tuple(reach), tuple(states), tuple(bans))
 
     def learn(self, draft: Draft, accepted: int) -> None:

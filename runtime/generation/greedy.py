@@ -180,8 +180,9 @@ class GreedySearch:
             _padded((text.tokens[-1], *text.draft.tokens), tokens) for text in active
         ]
         step.write_index[:] = [text.length for text in active]
-        step.position_ids[:] = step.write_index[:, None] + np.arange(tokens)
-        step.logit_rows[:] = np.arange(tokens)
+        places = np.arange(tokens)
+        np.add(step.write_index[:, None], places, out=step.position_ids)
+        step.logit_rows[:] = places
         if self._generation.needs_logits:
             self._take(active, self._draw(active, step.run()))
         else:

@@ -33,14 +33,19 @@ class NgramBan:
 
     def append(self, token: int) -> None:
         """Add the next token of the sequence."""
-        keep = self._size - 1
+        keep, tail = self._size - 1, self._tail
         if keep < 0:
             return
-        if len(self._tail) < keep:
-            self._tail = (*self._tail, token)
-            return
-        self._followers[self._tail] = (*self._followers.get(self._tail, NO_TOKENS), token)
-        self._tail = (*self._tail[1:], token) if keep else ()
+        if len(tail) == keep:
+            followers = self._followers
+            followers[tail] = (*followers[tail], token) if tail in followers else (token,)
+            tail = tail[1:]
+        self._tail = (*tail, token) if keep else ()
+
+    def after(self, token: int) -> tuple[int, ...]:
+        """Add the next token; tokens that may not follow it."""
+        self.append(token)
+        return self.banned()
 
     def trial(self) -> NgramBan:
         """A copy to try a continuation on; the original stays as it is."""
@@ -53,11 +58,7 @@ class NgramBan:
         if not tokens or self._size == 0:
             return [self.banned()] * (1 + len(tokens))
         trial = self.trial()
-        bans = [trial.banned()]
-        for token in tokens:
-            trial.append(token)
-            bans.append(trial.banned())
-        return bans
+        return [trial.banned(), *map(trial.after, tokens)]
 
     def banned(self) -> tuple[int, ...]:
         """Tokens that may not come next."""
@@ -74,8 +75,9 @@ def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], logit_rows: int) -> 
         logit_rows: Logit rows of a batch row.
     """
     most = max(map(len, chain.from_iterable(bans)), default=0)
-    array: Int32 = np.full((len(bans), logit_rows, most), NO_TOKEN, dtype=np.int32)
+    array: Int32 = np.empty((len(bans), logit_rows, most), dtype=np.int32)
     if most:
+        array.fill(NO_TOKEN)
         for number, row in enumerate(bans):
             for logit_row, ban in enumerate(row):
                 array[number, logit_row, : len(ban)] = ban

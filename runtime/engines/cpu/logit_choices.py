@@ -46,5 +46,5 @@ class LogitChoices:
         """Softmax probabilities of the chosen tokens at some logit rows."""
         each = self._each
         named = [row * each + place for row, place in zip(rows, logit_rows, strict=True)]
-        found: list[float] = self._rows.probabilities(np.array(named, dtype=np.int64)).tolist()
+        found: list[float] = self._rows.probabilities(named).tolist()
         return found
