@@ -73,8 +73,26 @@ __device__ inline unsigned pack_halves(float low, float high) {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 }
+// Four bytes chosen from the eight of two words: each digit of SELECTOR, the last one first, is the number of a byte.
+template <unsigned SELECTOR> __device__ inline unsigned choose_bytes(unsigned first, unsigned second) {
+    unsigned chosen;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(chosen) : "r"(first), "r"(second), "n"(SELECTOR));
+    return chosen;
+}
+// Differences of two float16 numbers each.
+__device__ inline unsigned subtract_halves(unsigned from, unsigned what) {
+    unsigned difference;
+    asm("sub.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(from), "r"(what));
+    return difference;
+}
 
 #endif
+
+// The first or the last two of four bytes, each 128 more than its number, as float16 numbers. A byte b below 0x64 is the
+// float16 number 1024 + b; 0x6480 is 1024 + 128. So nothing is rounded.
+template <bool LAST> __device__ inline unsigned halves_of_bytes(unsigned bytes) {
+    return subtract_halves(choose_bytes<LAST ? 0x4342 : 0x4140>(bytes, 0x64646464), 0x64806480);
+}
 
 __device__ inline float low_half(unsigned both) { return half_value((unsigned short)(both & 0xFFFF)); }
 __device__ inline float high_half(unsigned both) { return half_value((unsigned short)(both >> 16)); }

@@ -14,11 +14,15 @@
 // that its warp has in flight, and streaming warps always have copies of weights in flight. And copies of other warps
 // slow the signal down too, so the last copies of a linear (HELD in weight_stream.cuh) start only after the block has
 // signalled.
+//
+// Weights are float16 or int8, linear by linear. Those of int8 become float16 in registers, and a sum is multiplied by its
+// column's scale at the end; activations are float16 in front of both.
 //   C2T_LAYERS, C2T_HIDDEN_SIZE, C2T_INTERMEDIATE_SIZE, C2T_HEADS, C2T_KV_HEADS, C2T_HEAD_SIZE, C2T_VOCABULARY_SIZE
+//   C2T_INT8_QKV, C2T_INT8_O, C2T_INT8_GATE_UP, C2T_INT8_DOWN, C2T_INT8_LM_HEAD   a bit for each layer: 1 int8
 //   C2T_ROWS    8 or 16: the most rows (tokens of all batch rows) of the step
 //   C2T_BLOCKS  of the grid
 //   C2T_STREAM_WARPS, C2T_EPILOGUE_WARPS   of a block
-//   C2T_CHUNK   tiles of a warp whose activations are in registers together
+//   C2T_CHUNK   pieces (of 32 inputs) of a warp whose activations are in registers together
 //   C2T_GROUP   tiles of a warp that are copied, and waited for, together
 //   C2T_STAGES  groups in a warp's ring
 //   C2T_QUERIES the most tokens of a batch row that a block attends with together
@@ -90,16 +94,48 @@ __device__ inline void attend_all(const Step& s, const RowPositions& of_rows, co
     }
 }
 
-// Floats of shared memory: the exchange of partial sums or of attention, the rows' squares, the block's own columns.
-const int EXCHANGE = 2 * EXCHANGE_FLOATS > ATTENTION_FLOATS ? 2 * EXCHANGE_FLOATS : ATTENTION_FLOATS,
+// A streaming warp's sums of a linear's units. Only one type of the two is compiled where all linears are of it.
+template <bool INT8>
+__device__ __forceinline__ void sum_linear(const Step& s, Stream& stream, SumExchange& exchange, int linear, int units,
+                                           int rows, float* squares, const float* norm) {
+    const auto produce = [&](const Sums& sums, int unit) {
+        exchange.produce(sums, rows);
+        if (unit + C2T_BLOCKS >= units && linear != LM_HEAD) wait_at(SIGNALLED, THREADS);
+        stream.refill_held<INT8>();
+    };
+    if (!is_normalised(linear)) {
+        const unsigned short* source = linear == O ? s.context : s.gated;
+        for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
+            Sums sums = {};
+            add_read<INT8>(sums, stream, source, rows, linear == O ? Q_COLUMNS : C2T_INTERMEDIATE_SIZE);
+            produce(sums, unit);
+        }
+    } else if (blockIdx.x < units) {
+        Activations<INT8> activations[CHUNK_GROUPS];
+        read_normalised<INT8>(activations, s, rows, squares, norm, [&](int row) {
+            return linear == LM_HEAD ? row / s.logits_per_cell * s.tokens + int(s.logit_rows[row]) : row;
+        });
+        for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
+            Sums sums = {};
+            add_chunk<INT8, true>(sums, stream, [&](int group) { return activations[group]; });
+            produce(sums, unit);
+        }
+    }
+}
+
+// Floats of shared memory: a normalisation's weights, the exchange of partial sums or of attention, the rows' squares, the
+// block's own columns.
+const int NORM = NORM_FLOATS, EXCHANGE = 2 * EXCHANGE_FLOATS > ATTENTION_FLOATS ? 2 * EXCHANGE_FLOATS : ATTENTION_FLOATS,
           SQUARES = C2T_ROWS * PARTIAL_STRIDE, OWN = OWN_UNITS * C2T_ROWS * 16;
-static_assert((EXCHANGE + SQUARES + OWN) * sizeof(float) + sizeof(RowPositions) == C2T_FIXED_SHARED_BYTES,
+static_assert((NORM + EXCHANGE + SQUARES + OWN) * sizeof(float) + sizeof(RowPositions) == C2T_FIXED_SHARED_BYTES,
               "the host computes another size of shared memory");
 static_assert(TILE * sizeof(Words) == 1024, "the host packs other tiles");
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
-    const Words* __restrict__ weights, const long long* __restrict__ first_tiles, const float* __restrict__ cosines,
-    const float* __restrict__ sines, const unsigned short* __restrict__ embeds,
+    const Words* __restrict__ weights, const long long* __restrict__ first_tiles,
+    const float* __restrict__ norms,   // [2 layers + 1, hidden_size]; not read without a matrix in int8
+    const float* __restrict__ scales,  // of all packed columns; likewise
+    const float* __restrict__ cosines, const float* __restrict__ sines, const unsigned short* __restrict__ embeds,
     const long long* __restrict__ positions, const long long* __restrict__ write_index,
     const long long* __restrict__ logit_rows, unsigned short* cache, float* logits, float* residual,
     unsigned short* queries, unsigned short* context, unsigned short* gated, unsigned* counters,
@@ -109,7 +145,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
                     epsilon,  scale};
     const bool streams = warp_number() < C2T_STREAM_WARPS;
     Words* rings = shared_memory();
-    float* exchange_floats = (float*)(rings + C2T_STREAM_WARPS * C2T_STAGES * C2T_GROUP * TILE);
+    float* norm = (float*)(rings + C2T_STREAM_WARPS * C2T_STAGES * C2T_GROUP * TILE);
+    float* exchange_floats = norm + NORM;
     float* squares = exchange_floats + EXCHANGE;
     float* own = squares + SQUARES;
     RowPositions& of_rows = *(RowPositions*)(own + OWN);
@@ -131,44 +168,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
     __syncthreads();
     signal(s, INPUT_WRITTEN);
     for (int number = 0; number <= 4 * C2T_LAYERS; ++number) {
-        wait_for_signals(s, INPUT_WRITTEN, input_signals);
         const int linear = number == 4 * C2T_LAYERS ? LM_HEAD : number % 4;
+        const bool int8 = in_int8(linear, number / 4);
+        if (int8 && is_normalised(linear)) copy_norm(norms + number / 2 * C2T_HIDDEN_SIZE, norm);
+        wait_for_signals(s, INPUT_WRITTEN, input_signals);
         const int rows = s.batch * (linear == LM_HEAD ? s.logits_per_cell : s.tokens);
         unsigned short* keys = s.cache + 2 * (number / 4) * s.cache_stride;
         unsigned short* values = keys + s.cache_stride;
 
-        const int units = linear == QKV       ? UNITS(Q_COLUMNS + 2 * KV_COLUMNS)
-                          : linear == GATE_UP ? UNITS(2 * C2T_INTERMEDIATE_SIZE)
-                          : linear == LM_HEAD ? UNITS(C2T_VOCABULARY_SIZE)
-                                              : UNITS(C2T_HIDDEN_SIZE);
+        const int units = UNITS(columns_of(linear));
         const bool has_units = blockIdx.x < units;
         if (streams) {
-            const auto produce = [&](const Sums& sums, int unit) {
-                exchange.produce(sums, rows);
-                if (unit + C2T_BLOCKS >= units && linear != LM_HEAD) wait_at(SIGNALLED, THREADS);
-                stream.refill_held();
-            };
-            if (linear == O || linear == DOWN) {
-                const unsigned short* source = linear == O ? s.context : s.gated;
-                for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
-                    Sums sums = {};
-                    add_read(sums, stream, source, rows, linear == O ? Q_COLUMNS : C2T_INTERMEDIATE_SIZE);
-                    produce(sums, unit);
-                }
-            } else if (has_units) {
-                Activations activations[CHUNK_GROUPS];
-                read_normalised(activations, s, rows, squares, [&](int row) {
-                    return linear == LM_HEAD ? row / s.logits_per_cell * s.tokens + int(s.logit_rows[row]) : row;
-                });
-                for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
-                    Sums sums = {};
-                    add_chunk<true>(sums, stream, [&](int group) { return activations[group]; });
-                    produce(sums, unit);
-                }
+            if (int8) {
+                sum_linear<SOME_INT8>(s, stream, exchange, linear, units, rows, squares, norm);
+            } else {
+                sum_linear<ALL_INT8>(s, stream, exchange, linear, units, rows, squares, norm);
             }
         } else {
             for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
-                exchange.consume(rows, [&](int row, int column, float one, float other) {
+                const float* of_unit = int8 ? scales + columns_before(number / 4, linear) + unit * 16 : nullptr;
+                exchange.consume(rows, of_unit, [&](int row, int column, float one, float other) {
                     write_result(s, of_rows, keys, values, own, linear, row, unit * 16 + column, one, other);
                 });
             }

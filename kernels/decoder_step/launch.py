@@ -8,8 +8,9 @@ import numpy as np
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.decoder_step.layout import MAX_ROWS, THREADS, StepLayout
 from c2t.kernels.decoder_step.pack import DeviceStepWeights
-from c2t.kernels.decoder_step.sizes import MAX_ROWS, THREADS, StepSizes
+from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.errors import KernelError
 
 MIN_ARCHITECTURE = 80  # the first with asynchronous copies and these tensor core instructions
@@ -68,8 +69,8 @@ def launch_decoder_step(
         KernelError: The device has no room for a block, or cannot run all blocks at once.
     """
     rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
-    sizes, blocks = weights.sizes, device.multiprocessors
-    ring = sizes.ring(rows, blocks=blocks, shared_bytes=device.shared_bytes)
+    layout, blocks = weights.layout, device.multiprocessors
+    ring = layout.ring(rows, blocks=blocks, shared_bytes=device.shared_bytes)
     if ring is None:
         problem = f"a step of {rows} rows does not fit into the GPU's shared memory"
         raise KernelError(problem, hint="ask `runs_steps` first")
@@ -77,10 +78,12 @@ def launch_decoder_step(
         "decoder_step",
         "decoder_step",
         THREADS,
-        sizes.fixed_shared_bytes(rows, blocks) + sizes.ring_bytes(ring),
+        layout.fixed_shared_bytes(rows, blocks) + layout.ring_bytes(ring),
         (
             weights.packed.pointer,
             weights.first_tiles.pointer,
+            weights.norms.pointer,
+            weights.scales.pointer,
             weights.cosines.pointer,
             weights.sines.pointer,
             step.embeds,
@@ -99,13 +102,13 @@ def launch_decoder_step(
             np.float32(weights.epsilon),
             np.float32(weights.scale),
         ),
-        **sizes.step_macros(rows, ring, blocks),
+        **layout.step_macros(rows, ring, blocks),
     )
 
 
-def runs_steps(device: CudaDevice, sizes: StepSizes) -> bool:
+def runs_steps(device: CudaDevice, layout: StepLayout) -> bool:
     """Whether the device can run steps of such a decoder."""
-    if int(device.arch.removeprefix("sm_")) < MIN_ARCHITECTURE or sizes.problem:
+    if int(device.arch.removeprefix("sm_")) < MIN_ARCHITECTURE or layout.problem:
         return False
-    ring = sizes.ring(MAX_ROWS, blocks=device.multiprocessors, shared_bytes=device.shared_bytes)
+    ring = layout.ring(MAX_ROWS, blocks=device.multiprocessors, shared_bytes=device.shared_bytes)
     return ring is not None

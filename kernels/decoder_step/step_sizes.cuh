@@ -28,6 +28,40 @@ static_assert(COUNTERS == 3 && COUNTER_STRIDE == 32, "the host allocates other c
 
 // A layer's linears in order; LM_HEAD comes once, after the last layer.
 enum Linear { QKV, O, GATE_UP, DOWN, LM_HEAD };
+__device__ constexpr int columns_of(int linear) {
+    return linear == QKV       ? Q_COLUMNS + 2 * KV_COLUMNS
+           : linear == GATE_UP ? 2 * C2T_INTERMEDIATE_SIZE
+           : linear == LM_HEAD ? C2T_VOCABULARY_SIZE
+                               : C2T_HIDDEN_SIZE;
+}
+// Whether a linear follows a normalisation.
+__device__ constexpr bool is_normalised(int linear) { return linear != O && linear != DOWN; }
+
+// Which linears are in int8; the others are in float16.
+__device__ constexpr unsigned long long int8_layers(int linear) {
+    return linear == QKV       ? C2T_INT8_QKV
+           : linear == O       ? C2T_INT8_O
+           : linear == GATE_UP ? C2T_INT8_GATE_UP
+           : linear == DOWN    ? C2T_INT8_DOWN
+                               : C2T_INT8_LM_HEAD;
+}
+const bool SOME_INT8 = (int8_layers(QKV) | int8_layers(O) | int8_layers(GATE_UP) | int8_layers(DOWN) |
+                        int8_layers(LM_HEAD)) != 0,
+           ALL_INT8 = (int8_layers(QKV) & int8_layers(O) & int8_layers(GATE_UP) & int8_layers(DOWN)) ==
+                          (1ull << C2T_LAYERS % 64) - 1 && int8_layers(LM_HEAD) == 1;
+static_assert(!SOME_INT8 || C2T_LAYERS < 64, "a bit of 64 for each layer");
+__device__ inline bool in_int8(int linear, int layer) {
+    return ALL_INT8 || (SOME_INT8 && (int8_layers(linear) >> (linear == LM_HEAD ? 0 : layer) & 1));
+}
+// Of packed columns before those of a layer's linear; C2T_LAYERS and QKV are the LM head's.
+__device__ inline int columns_before(int layer, int linear) {
+    const int qkv = UNITS(columns_of(QKV)), hidden = UNITS(C2T_HIDDEN_SIZE), gate_up = UNITS(columns_of(GATE_UP));
+    const int before = linear == O         ? qkv
+                       : linear == GATE_UP ? qkv + hidden
+                       : linear == DOWN    ? qkv + hidden + gate_up
+                                           : 0;
+    return 16 * (layer * (qkv + 2 * hidden + gate_up) + before);
+}
 
 // What all blocks read and write. A row is one token of one batch row. Half precision numbers are unsigned short.
 struct Step {

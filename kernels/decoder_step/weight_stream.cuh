@@ -1,11 +1,13 @@
 // A block's weights of all matrices as one stream through rings in shared memory; see decoder_step.cu.
+//
+// The stream does not know types: a group has the same bytes in float16 and in int8.
 #pragma once
 
 #include "decoder_step/step_sizes.cuh"
 #include "cuda/tensor_core.cuh"
 
-#define CHUNK_GROUPS (C2T_CHUNK / C2T_GROUP)
-static_assert(C2T_CHUNK % C2T_GROUP == 0, "a chunk is whole groups");
+#define GROUP_PIECES (C2T_GROUP * PIECES<INT8>)
+#define CHUNK_GROUPS (C2T_CHUNK / GROUP_PIECES)
 // The last groups of a unit: the copies that replace them are started only later (see decoder_step.cu). At most half of
 // the ring, so that enough copies stay in flight.
 #define HELD (CHUNK_GROUPS < C2T_STAGES / 2 ? CHUNK_GROUPS : C2T_STAGES / 2)
@@ -45,7 +47,7 @@ struct Stream {
         copy();
         oldest = oldest + 1 == C2T_STAGES ? 0 : oldest + 1;
     }
-    __device__ void refill_held() {
+    template <bool INT8> __device__ void refill_held() {
 #pragma unroll
         for (int group = 0; group < HELD; ++group) refill();
     }

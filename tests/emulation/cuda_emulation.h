@@ -20,6 +20,7 @@
 #include <vector>
 
 #define __device__
+#define __forceinline__ inline
 #define __global__
 #define __shared__ static
 #define __launch_bounds__(...)
@@ -214,6 +215,16 @@ inline unsigned pack_halves(float low, float high) {
     unsigned word;
     std::memcpy(&word, both, 4);
     return word;
+}
+template <unsigned SELECTOR> unsigned choose_bytes(unsigned first, unsigned second) {
+    const unsigned long long both = (unsigned long long)second << 32 | first;
+    unsigned chosen = 0;
+    for (int i = 0; i < 4; ++i) chosen |= unsigned(both >> 8 * (SELECTOR >> 4 * i & 7) & 0xFF) << 8 * i;
+    return chosen;
+}
+inline unsigned subtract_halves(unsigned from, unsigned what) {
+    const auto half = [](unsigned both, int i) { return half_value((unsigned short)(both >> 16 * i)); };
+    return pack_halves(half(from, 0) - half(what, 0), half(from, 1) - half(what, 1));
 }
 struct Words;
 inline Words* shared_memory() { return (Words*)current->block->shared_memory(); }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.launch import StepArguments, StepScratch, launch_decoder_step
+from c2t.kernels.decoder_step.layout import NO_INT8, Int8Linears, StepLayout
 from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.linears.matrix import Int8Matrix, Matrix
 from emulation.device import EmulatedDevice
 
 SMALL = StepSizes(
@@ -25,12 +27,18 @@ SMALL = StepSizes(
 CAPACITY = 128  # cache positions
 
 
-def random_decoder(sizes: StepSizes) -> HostDecoder:
-    """Weights that keep the residual stream near one."""
+def random_decoder(sizes: StepSizes, int8: Int8Linears = NO_INT8) -> HostDecoder:
+    """Weights that keep the residual stream near one.
+
+    Args:
+        sizes: Its sizes.
+        int8: Its linears in int8, whose scales are as different as those of real columns.
+    """
     draw = np.random.default_rng(0)
 
-    def matrix(inputs: int, columns: int) -> np.ndarray:
-        return draw.normal(0, inputs**-0.5, (inputs, columns)).astype(np.float32)
+    def matrix(inputs: int, columns: int, in_int8: int) -> Matrix:
+        values = draw.normal(0, inputs**-0.5, (inputs, columns)).astype(np.float32)
+        return quantised(values * draw.uniform(0.5, 2, columns), axis=0) if in_int8 & 1 else values
 
     def norm() -> np.ndarray:
         return draw.uniform(0.5, 1.5, sizes.hidden_size).astype(np.float32)
@@ -38,20 +46,21 @@ def random_decoder(sizes: StepSizes) -> HostDecoder:
     hidden, intermediate = sizes.hidden_size, sizes.intermediate_size
     frequencies = 1e4 ** (-np.arange(sizes.head_size // 2) * 2 / sizes.head_size)
     angles = np.arange(CAPACITY)[:, None] * frequencies
+    lm_head = draw.normal(0, 0.1, (sizes.vocabulary_size, hidden)).astype(np.float32)
     return HostDecoder(
         layers=[
             HostLayer(
                 attention_norm=norm(),
-                qkv=matrix(hidden, sizes.qkv_columns),
-                o=matrix(sizes.q_columns, hidden),
+                qkv=matrix(hidden, sizes.qkv_columns, int8.qkv >> layer),
+                o=matrix(sizes.q_columns, hidden, int8.o >> layer),
                 mlp_norm=norm(),
-                gate_up=matrix(hidden, 2 * intermediate),
-                down=matrix(intermediate, hidden),
+                gate_up=matrix(hidden, 2 * intermediate, int8.gate_up >> layer),
+                down=matrix(intermediate, hidden, int8.down >> layer),
             )
-            for _ in range(sizes.layers)
+            for layer in range(sizes.layers)
         ],
         norm=norm(),
-        lm_head=draw.normal(0, 0.1, (sizes.vocabulary_size, hidden)).astype(np.float32),
+        lm_head=quantised(lm_head, axis=1) if int8.lm_head else lm_head,
         cosines=np.cos(angles).astype(np.float32),
         sines=np.sin(angles).astype(np.float32),
         epsilon=1e-5,
@@ -59,9 +68,37 @@ def random_decoder(sizes: StepSizes) -> HostDecoder:
     )
 
 
+def quantised(values: np.ndarray, *, axis: int) -> Int8Matrix:
+    """Weights in int8 with a scale of each output; an input scale that would change all results."""
+    scales = np.abs(values).max(axis=axis, keepdims=True) / 127
+    steps = np.rint(values / scales).astype(np.int8)
+    return Int8Matrix(values=steps, scales=scales.ravel().astype(np.float32), input_scale=1e3)
+
+
+def widened(decoder: HostDecoder) -> HostDecoder:
+    """The same decoder in floats: what the kernel computes, as the definition takes it."""
+
+    def floats(matrix: Matrix, *, by_output: bool = False) -> Matrix:
+        if not isinstance(matrix, Int8Matrix):
+            return matrix
+        return matrix.values * (matrix.scales[:, None] if by_output else matrix.scales)
+
+    layers = [
+        replace(
+            layer,
+            qkv=floats(layer.qkv),
+            o=floats(layer.o),
+            gate_up=floats(layer.gate_up),
+            down=floats(layer.down),
+        )
+        for layer in decoder.layers
+    ]
+    return replace(decoder, layers=layers, lm_head=floats(decoder.lm_head, by_output=True))
+
+
 @dataclass(frozen=True)
 class PackedDecoder:
-    """A decoder on the host and, packed, on a device."""
+    """A decoder on the host in floats and, packed, on a device."""
 
     sizes: StepSizes
     host: HostDecoder
@@ -70,11 +107,14 @@ class PackedDecoder:
     scratch: StepScratch
 
     @classmethod
-    def make(cls, sizes: StepSizes, device: EmulatedDevice) -> PackedDecoder:
+    def make(
+        cls, sizes: StepSizes, device: EmulatedDevice, int8: Int8Linears = NO_INT8
+    ) -> PackedDecoder:
         """Draw and pack it; needs the fake driver."""
-        host = random_decoder(sizes)
-        weights = pack_decoder(device, sizes, host)
-        return cls(sizes, host, device, weights, StepScratch.allocate(sizes))
+        host = random_decoder(sizes, int8)
+        weights = pack_decoder(device, StepLayout.of(sizes, host), host)
+        assert weights.layout.int8 == int8
+        return cls(sizes, widened(host), device, weights, StepScratch.allocate(sizes))
 
     def cache_shape(self, rows: int) -> tuple[int, ...]:
         """Keys and values of all layers."""

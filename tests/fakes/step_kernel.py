@@ -7,13 +7,13 @@ sizes that the kernel is given. `tests/kernels/test_decoder_step.py` runs the ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from c2t.kernels.decoder_step.launch import StepArguments, StepScratch
-from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
+from c2t.kernels.decoder_step.layout import MAX_ROWS, StepLayout
+from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.runtime.engines.gpu.graph import DeviceTensor
 from fakes.cuda_driver import STREAM, FakeBoundGraph, FakeDevice, FakeGraph, at
@@ -49,16 +49,15 @@ class FakeStepKernel:
 
     def __init__(self, folder: Path) -> None:
         self.graph = FakeGraph(folder / "decoder.onnx", recordable=True)
-        self.packed: list[tuple[StepSizes, HostDecoder]] = []
+        self.packed: list[tuple[StepLayout, HostDecoder]] = []
         self.steps: list[StepArguments] = []
         self.checked: list[int] = []
         self.error = 0.0
 
-    def pack(self, device: FakeDevice, sizes: StepSizes, decoder: HostDecoder) -> Any:
-        # Layers come from a generator: they can be read once.
-        self.packed.append((sizes, replace(decoder, layers=list(decoder.layers))))
+    def pack(self, device: FakeDevice, layout: StepLayout, decoder: HostDecoder) -> Any:
+        self.packed.append((layout, decoder))
         self.checked.clear()
-        return SimpleNamespace(sizes=sizes)
+        return SimpleNamespace(sizes=layout.sizes)
 
     def start(
         self, device: FakeDevice, weights: Any, scratch: StepScratch, step: StepArguments

@@ -24,7 +24,7 @@ from gpu_checks import (
 )
 from tiny_data import random_vectors, tiny_decoder
 
-from c2t.kernels.decoder_step.sizes import MAX_ROWS
+from c2t.kernels.decoder_step.layout import MAX_ROWS
 from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation

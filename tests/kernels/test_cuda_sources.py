@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from c2t.kernels.cuda.compile import SOURCES, compile_cubin, source_path
-from c2t.kernels.decoder_step.sizes import MAX_GROUP_TILES, MAX_RING_TILES, Ring, StepSizes
+from c2t.kernels.decoder_step.layout import (
+    Int8Linears,
+    Ring,
+    StepLayout,
+)
+from c2t.kernels.decoder_step.sizes import StepSizes
 
 ARCHITECTURES = (80, 86, 89, 90, 120)
 LLAMA_1B = StepSizes(
@@ -25,7 +30,9 @@ LLAMA_1B = StepSizes(
     head_size=64,
     vocabulary_size=128256,
 )
-BLOCKS = 132  # of an H200
+BLOCKS, SHARED_BYTES = 132, 232_448  # of an H200
+ALL, NONE = Int8Linears(*[(1 << 16) - 1] * 4, 1), Int8Linears()
+SOME = ALL._replace(down=(1 << 15) - 1)
 
 
 def embedding(hidden_size: int, table: int, out: int) -> dict[str, int]:
@@ -33,12 +40,15 @@ def embedding(hidden_size: int, table: int, out: int) -> dict[str, int]:
 
 
 def packing(table: int) -> dict[str, int]:
-    return {"C2T_TABLE": table, "C2T_THREADS": 256, **LLAMA_1B.order_macros(BLOCKS)}
+    order = StepLayout(sizes=LLAMA_1B, int8=ALL if table == 3 else NONE).order_macros(BLOCKS)
+    return {"C2T_TABLE": table, "C2T_THREADS": 256, **order}
 
 
-def step(rows: int) -> dict[str, int]:
-    group = MAX_GROUP_TILES[rows]
-    return LLAMA_1B.step_macros(rows, Ring(group, MAX_RING_TILES // group), BLOCKS)
+def step(rows: int, int8: Int8Linears = NONE) -> dict[str, int]:
+    layout = StepLayout(sizes=LLAMA_1B, int8=int8)
+    ring = layout.ring(rows, blocks=BLOCKS, shared_bytes=SHARED_BYTES)
+    assert ring
+    return layout.step_macros(rows, ring, BLOCKS)
 
 
 VARIANTS = [
@@ -52,11 +62,23 @@ VARIANTS = [
     ("choose_tokens", {"C2T_LOGITS": 1}),
     ("pack_weights", packing(0)),
     ("pack_weights", packing(1)),
+    ("pack_weights", packing(3)),
     ("decoder_step", step(8)),
     ("decoder_step", step(16)),
+    ("decoder_step", step(8, ALL)),
+    ("decoder_step", step(16, ALL)),
+    ("decoder_step", step(8, SOME)),
+    ("decoder_step", step(16, SOME)),
 ]
-# Registers spilled to memory stop the stream of weights; a step of 16 rows spills a few.
-SPILLED_BYTES = {("decoder_step", 16): 128}
+# Registers spilled to memory stop the stream of weights. A step of 16 rows spills a few, and one of
+# a decoder with both types, whose code has both.
+SPILLED_BYTES = {(8, "SOME"): 16, (16, "NONE"): 128, (16, "ALL"): 128, (16, "SOME"): 192}
+
+
+def types_of(macros: dict[str, int]) -> str:
+    """Which linears are in int8."""
+    down = macros.get("C2T_INT8_DOWN", 0)
+    return {NONE.down: "NONE", ALL.down: "ALL", SOME.down: "SOME"}[down]
 
 
 @pytest.mark.slow
@@ -74,7 +96,7 @@ def test_nvcc_compiles_without_spills(source: str, macros: dict[str, int], tmp_p
     assert "warning" not in result.stderr, result.stderr
     spills = re.findall(r"(\d+) bytes spill (?:stores|loads)", result.stderr)
     assert len(spills) == 2 * len(ARCHITECTURES), result.stderr
-    allowed = SPILLED_BYTES.get((source, macros.get("C2T_ROWS", 0)), 0)
+    allowed = SPILLED_BYTES.get((macros.get("C2T_ROWS", 0), types_of(macros)), 0)
     assert max(map(int, spills)) <= allowed, result.stderr
 
 
@@ -90,11 +112,13 @@ def test_nvrtc_compiles(arch: str) -> None:
         head_size=64,
         vocabulary_size=1000,
     )
+    some = Int8Linears(1, 2, 3, 3, 1)
     for source, macros in (
         ("gene_embedding", embedding(768, 1, 1)),
         ("token_rows", {"C2T_TABLE": 3, "C2T_OUT": 2}),
         ("choose_tokens", {"C2T_LOGITS": 1}),
         ("pack_weights", packing(1)),
-        ("decoder_step", small.step_macros(16, Ring(1, 4), 16)),
+        ("decoder_step", StepLayout(sizes=small).step_macros(16, Ring(1, 4), 16)),
+        ("decoder_step", StepLayout(sizes=small, int8=some).step_macros(16, Ring(1, 4), 16)),
     ):
         assert compile_cubin(source, macros, arch).startswith(b"\x7fELF")

@@ -5,7 +5,8 @@ Nothing here runs on a GPU; tests/gpu does that where there is one.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +19,11 @@ from tolerance import FLOAT16_STEP
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.definition import decoder_step_reference
 from c2t.kernels.decoder_step.launch import runs_steps
+from c2t.kernels.decoder_step.layout import MAX_ROWS, Int8Linears, Ring, StepLayout
 from c2t.kernels.decoder_step.pack import pack_decoder
-from c2t.kernels.decoder_step.sizes import Ring, StepSizes
+from c2t.kernels.decoder_step.sizes import StepSizes
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.errors import KernelError
 
 # Two tiles in a chunk, heads of 128, an intermediate size that ends within a chunk.
 WIDE = StepSizes(
@@ -93,10 +97,98 @@ def test_wide_heads_long_sums_and_long_caches(
     With more blocks than heads, some attend with tokens behind others of the same step, whose keys
     and values another block writes.
     """
-    assert WIDE.ring(16, blocks=4, shared_bytes=shared_bytes) == Ring(1, stages)
+    assert StepLayout(sizes=WIDE).ring(16, blocks=4, shared_bytes=shared_bytes) == Ring(1, stages)
     device = EmulatedDevice(multiprocessors=4, shared_bytes=shared_bytes)
     packed = PackedDecoder.make(WIDE, device)
     assert_steps_agree(packed, 1, begins)
+
+
+ALL = Int8Linears(0b11, 0b11, 0b11, 0b11, 1)  # of SMALL
+# Every linear once in int8 and once in float16; a stream that changes its type often.
+SOME = Int8Linears(qkv=0b01, o=0b11, gate_up=0b10, down=0b01, lm_head=1)
+NOT_LM_HEAD = Int8Linears(qkv=0b11, o=0b10, gate_up=0b01, down=0b11)
+
+
+@pytest.mark.parametrize(
+    ("int8", "blocks", "every"),
+    [
+        (SOME, 2, (2, 8, 15)),
+        *(
+            pytest.param(int8, blocks, range(1, MAX_ROWS + 1), marks=pytest.mark.slow)
+            for int8, blocks in ((ALL, 3), (SOME, 2), (NOT_LM_HEAD, 5))
+        ),
+    ],
+)
+def test_int8_weights_of_numbers_of_rows(
+    int8: Int8Linears, blocks: int, every: Sequence[int], driver: FakeDriver
+) -> None:
+    """Against the definition of the same weights in floats; input scales would spoil everything."""
+    packed = PackedDecoder.make(SMALL, EmulatedDevice(multiprocessors=blocks), int8)
+    for rows in every:
+        batch = 2 if rows % 2 == 0 else 1
+        assert_steps_agree(packed, batch, (rows, rows + rows // batch))
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "intermediate_size", "chunk", "int8"),
+    [
+        (272, 408, 2, Int8Linears(1, 1, 1, 1, 1)),  # ends within a piece, a tile and a chunk
+        (528, 136, 4, Int8Linears(1, 1, 1, 1, 1)),  # in float16 a chunk has three pieces
+        (528, 136, 4, Int8Linears(gate_up=1)),
+    ],
+)
+def test_int8_weights_of_odd_sizes(
+    hidden_size: int, intermediate_size: int, chunk: int, int8: Int8Linears, driver: FakeDriver
+) -> None:
+    sizes = replace(WIDE, hidden_size=hidden_size, intermediate_size=intermediate_size)
+    packed = PackedDecoder.make(sizes, EmulatedDevice(multiprocessors=4), int8)
+    assert packed.weights.layout.chunk == chunk
+    assert_steps_agree(packed, 1, (0, 1, 9, 25))
+
+
+def test_int8_weights_are_streamed_as_bytes() -> None:
+    """One byte a weight where nothing is padded."""
+    sizes = StepSizes(
+        layers=2,
+        hidden_size=512,
+        intermediate_size=1024,
+        heads=4,
+        kv_heads=2,
+        head_size=128,
+        vocabulary_size=96,
+    )
+    weights = 2 * 512 * (1024 + 512 + 2 * 1024 + 1024) + 512 * 96
+    assert StepLayout(sizes=sizes).packed_bytes == 2 * weights
+    assert StepLayout(sizes=sizes, int8=ALL).packed_bytes == weights
+    assert StepLayout(sizes=sizes, int8=NOT_LM_HEAD).packed_bytes > weights
+
+
+def test_bits_of_a_row_do_not_depend_on_the_rows_beside_it_in_int8(driver: FakeDriver) -> None:
+    packed = PackedDecoder.make(SMALL, EmulatedDevice(), SOME)
+    assert_rows_are_alone(packed)
+
+
+def test_parts_that_the_kernel_does_not_know_are_refused_by_name(small: PackedDecoder) -> None:
+    @dataclass(frozen=True, eq=False, kw_only=True)
+    class OtherLayer(HostLayer):
+        qkv_bias: np.ndarray | None = None
+
+    @dataclass(frozen=True, eq=False, kw_only=True)
+    class OtherDecoder(HostDecoder):
+        cap: float = 0.0
+
+    first = small.host.layers[0]
+    parts = {field.name: getattr(first, field.name) for field in fields(first)}
+    whole = {field.name: getattr(small.host, field.name) for field in fields(small.host)}
+    plain = OtherDecoder(**whole | {"layers": [OtherLayer(**parts)] * 2})
+    assert StepLayout.of(SMALL, plain) == small.weights.layout
+    biased = [first, OtherLayer(**parts, qkv_bias=np.zeros(1))]
+    for decoder, name in (
+        (replace(plain, layers=biased), "layers.1.qkv_bias"),
+        (replace(plain, cap=30.0), "cap"),
+    ):
+        with pytest.raises(KernelError, match=f"has {name}, which the GPU's step kernel does not"):
+            StepLayout.of(SMALL, decoder)
 
 
 def test_a_row_is_not_changed_by_infinities_of_another(small: PackedDecoder) -> None:
@@ -112,6 +204,11 @@ def test_a_row_is_not_changed_by_infinities_of_another(small: PackedDecoder) -> 
 
 
 def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(small: PackedDecoder) -> None:
+    assert_rows_are_alone(small)
+
+
+def assert_rows_are_alone(small: PackedDecoder) -> None:
+    """A token's logits are the same to the bit in steps of both sizes."""
     embeds = np.random.default_rng(1).normal(size=(2, 5, SMALL.hidden_size)).astype(np.float32)
     index = np.zeros(2, np.int64)
     every = np.tile(np.arange(5), (2, 1))
@@ -164,7 +261,8 @@ def test_float16_weights_are_packed_as_they_are(small: PackedDecoder) -> None:
         lm_head=halves.lm_head.astype(np.float32),
     )
     packed = [
-        pack_decoder(small.device, SMALL, decoder).packed.download() for decoder in (halves, floats)
+        pack_decoder(small.device, small.weights.layout, decoder).packed.download()
+        for decoder in (halves, floats)
     ]
     assert packed[0].tobytes() == packed[1].tobytes()
     numbers = packed[0].view(np.float16)
@@ -174,7 +272,7 @@ def test_float16_weights_are_packed_as_they_are(small: PackedDecoder) -> None:
 def test_weights_of_other_sizes_are_refused(small: PackedDecoder) -> None:
     layers = list(small.host.layers)
     with pytest.raises(ValueError, match="sizes of the step"):
-        pack_decoder(small.device, SMALL, replace(small.host, layers=layers[:1]))
+        pack_decoder(small.device, small.weights.layout, replace(small.host, layers=layers[:1]))
 
 
 def test_sizes_that_the_kernel_cannot_run() -> None:
@@ -196,4 +294,4 @@ def test_sizes_that_the_kernel_cannot_run() -> None:
 def test_devices_that_run_steps(arch: str, shared_bytes: int, runs: bool) -> None:
     device = FakeDevice()
     device.arch, device.shared_bytes = arch, shared_bytes
-    assert runs_steps(device, SMALL) == runs
+    assert runs_steps(device, StepLayout(sizes=SMALL)) == runs

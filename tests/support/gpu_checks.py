@@ -13,7 +13,7 @@ import numpy as np
 from tolerance import FLOAT32
 
 from c2t.kernels.cuda.memory import DeviceArray
-from c2t.kernels.decoder_step.sizes import MAX_ROWS
+from c2t.kernels.decoder_step.layout import MAX_ROWS
 from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
 from c2t.kernels.gene_embedding.definition import embed_genes_reference
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables, convert_tables

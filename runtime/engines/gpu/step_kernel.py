@@ -22,8 +22,9 @@ from c2t.kernels.decoder_step.launch import (
     launch_decoder_step,
     runs_steps,
 )
+from c2t.kernels.decoder_step.layout import MAX_ROWS, StepLayout
 from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
-from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
+from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
 from c2t.kernels.errors import KernelError
 from c2t.runtime.bundle.manifest import Decoder
@@ -37,12 +38,14 @@ from c2t.runtime.engines.built.step_weights import (
 )
 from c2t.runtime.engines.gpu.cache import DeviceCache
 from c2t.runtime.engines.gpu.graph import BoundGraph, DeviceGraph, DeviceTensor
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.tensor_files import STORAGE
 
 # Largest difference of a logit, as a share of the largest logit. The same sums in another order
 # gave 0.3 % in float16 on an H200; a kernel that is wrong differs far more.
 LOGIT_TOLERANCE = 0.1
+WITHOUT = "short steps without our kernel"
 EMBEDDING_SPREAD = np.float32(0.02)  # standard deviation of text embeddings
 
 
@@ -184,7 +187,13 @@ def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
 
 
 def with_step_kernel(
-    graph: DeviceGraph, device: CudaDevice, folder: Path, decoder: Decoder, *, cuda_graph: bool
+    graph: DeviceGraph,
+    device: CudaDevice,
+    folder: Path,
+    decoder: Decoder,
+    *,
+    cuda_graph: bool,
+    source: Path | None = None,
 ) -> tuple[DeviceGraph, str]:
     """Give a decoder's graph our kernel for its short steps, where the kernel can run them.
 
@@ -193,6 +202,8 @@ def with_step_kernel(
         folder: Where the graph lies. `c2t build --target cuda` describes its weights there.
         decoder: Sizes, of the bundle's manifest.
         cuda_graph: See `DecoderStepGraph`.
+        source: The decoder's graph of an INT8 bundle, whose weights the kernel streams; None: those
+            that the folder describes.
 
     Returns:
         The graph, and who runs its short steps, in words for the engine's label. Where the kernel
@@ -202,9 +213,49 @@ def with_step_kernel(
     Raises:
         EngineError: The description of the weights is damaged.
     """
-    if not (folder / DESCRIPTION_NAME).is_file():
+    try:
+        if source is None:
+            found = _half_weights(folder, decoder)
+        else:
+            found = _int8_weights(source) if graph.dtypes["inputs_embeds"] == "float16" else None
+    except UnknownDecoderError as error:
+        return graph, f"{WITHOUT}: {error.problem}"
+    if found is None:
         return graph, ""
+    sizes, host = found
+    try:
+        layout = StepLayout.of(sizes, host)
+        if not runs_steps(device, layout):
+            return graph, ""
+        weights = pack_decoder(device, layout, host)
+        made = DecoderStepGraph(graph, device, weights, cuda_graph=cuda_graph)
+        made.check(decoder)
+    except C2TError as error:
+        return graph, f"{WITHOUT}: {error.problem}"
+    return made, "a short step is one kernel" + (" over int8 weights" if layout.has_int8 else "")
+
+
+def _int8_weights(source: Path) -> tuple[StepSizes, HostDecoder]:
+    """Sizes and weights of an INT8 bundle's decoder; its matrices stay mapped.
+
+    Raises:
+        UnknownDecoderError: The kernel would compute the decoder wrongly.
+    """
+    known = recognise_decoder(source)
+    return known.sizes, known.host()
+
+
+def _half_weights(folder: Path, decoder: Decoder) -> tuple[StepSizes, HostDecoder] | None:
+    """Sizes and float16 weights that half-precision graphs describe; None without them.
+
+    Raises:
+        EngineError: The description of the weights is damaged.
+    """
+    if not (folder / DESCRIPTION_NAME).is_file():
+        return None
     weights, small = load_step_weights(folder, decoder)
+    if weights.logits.dtype != "float16":
+        return None
     sizes = StepSizes(
         layers=decoder.layers,
         hidden_size=decoder.hidden_size,
@@ -214,11 +265,9 @@ def with_step_kernel(
         head_size=decoder.head_size,
         vocabulary_size=decoder.vocabulary_size,
     )
-    if not runs_steps(device, sizes) or weights.logits.dtype != "float16":
-        return graph, ""
     norms = [[small[name] for name in norm_names(layer)] for layer in range(decoder.layers)]
     host = HostDecoder(
-        layers=(
+        layers=[
             HostLayer(
                 attention_norm=attention_norm,
                 qkv=map_matrix(folder, layer.qkv),
@@ -228,7 +277,7 @@ def with_step_kernel(
                 down=map_matrix(folder, layer.down),
             )
             for layer, (attention_norm, mlp_norm) in zip(weights.layers, norms, strict=True)
-        ),
+        ],
         norm=small[FINAL_NORM],
         lm_head=map_matrix(folder, weights.logits),
         cosines=small[ROTARY[0]],
@@ -236,11 +285,4 @@ def with_step_kernel(
         epsilon=weights.epsilon,
         scale=weights.attention_scale,
     )
-    try:
-        made = DecoderStepGraph(
-            graph, device, pack_decoder(device, sizes, host), cuda_graph=cuda_graph
-        )
-        made.check(decoder)
-    except C2TError as error:
-        return graph, f"short steps without our kernel: {error.problem}"
-    return made, "a short step is one kernel"
+    return sizes, host

@@ -18,7 +18,8 @@ from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from msgspec import structs
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
-from c2t.kernels.decoder_step.sizes import MAX_ROWS, StepSizes
+from c2t.kernels.decoder_step.layout import MAX_ROWS
+from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostLayer
 from c2t.kernels.errors import KernelError
 from c2t.runtime.build.step_weights import write_step_weights
@@ -244,8 +245,9 @@ def test_weights_are_those_of_the_bundle(
 ) -> None:
     """Matrices are the float16 of the bundle's; norms and rotary tables are the bundle's."""
     opened(folder, sizes)
-    ((packed_sizes, packed),) = kernel.packed
-    assert packed_sizes == StepSizes(
+    ((layout, packed),) = kernel.packed
+    assert not layout.has_int8
+    assert layout.sizes == StepSizes(
         layers=2,
         hidden_size=32,
         intermediate_size=48,
