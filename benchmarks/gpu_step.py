@@ -20,7 +20,7 @@ from gpu_timing import copy_bandwidth
 
 from c2t.kernels.cuda import compile as cuda_compile
 from c2t.kernels.cuda.memory import download
-from c2t.kernels.decoder_step import sizes as step_sizes
+from c2t.kernels.decoder_step import layout as step_layout
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
@@ -94,11 +94,11 @@ def take_step_apart(options: argparse.Namespace, note: Callable[..., None]) -> N
 
     for tokens in (1, 2, 4, 8, 16):
         note(**{f"{tokens} tokens": times(tokens)})
-    most = step_sizes.MAX_RING_TILES
+    most = step_layout.MAX_RING_TILES
     for tiles in (most // 2, 2 * most // 3):
-        step_sizes.MAX_RING_TILES = tiles
+        step_layout.MAX_RING_TILES = tiles
         note(**{f"rings of {tiles} tiles": times(1)})
-    step_sizes.MAX_RING_TILES = most
+    step_layout.MAX_RING_TILES = most
     for names in (
         *((name,) for name in WITHOUT),
         ("waiting", "attention"),

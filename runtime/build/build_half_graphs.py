@@ -15,16 +15,17 @@ from pathlib import Path
 import msgspec
 
 import c2t
-from c2t.runtime.build.step_weights import write_step_weights
+from c2t.runtime.build.step_weights import check_step_weights, write_step_weights
 from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import DECODER_GRAPH
 from c2t.runtime.engines.built.folder import make_cache, plan_cache
 from c2t.runtime.engines.built.half_graphs import (
-    BUNDLE_PRECISION,
+    BUNDLE_PRECISIONS,
     DESCRIPTION_FILES,
     HALF_DTYPES,
+    INT8_PRECISION,
     HalfGraphs,
     HalfGraphsIdentity,
     read_half_graphs,
@@ -67,7 +68,7 @@ class BuiltHalfGraphs(msgspec.Struct, frozen=True, kw_only=True, rename={"record
 def build_half_graphs(
     bundle: Bundle, options: HalfGraphsOptions, *, report: Report = lambda _: None
 ) -> BuiltHalfGraphs:
-    """Make the half-precision graphs of a float32 bundle, or find them.
+    """Make the half-precision graphs of a bundle, or find them.
 
     Args:
         bundle: The bundle.
@@ -81,7 +82,7 @@ def build_half_graphs(
         OutputError: The folder cannot be written.
     """
     _check(bundle.manifest.precision, options.dtype)
-    graphs = bundle.manifest.graphs
+    graphs, int8 = bundle.manifest.graphs, bundle.manifest.precision == INT8_PRECISION
     check_attention(bundle.file(DECODER_GRAPH), "ONNX Runtime on CUDA", error=BundleError)
     identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype=options.dtype)
     cache = plan_cache(bundle, options.cache)
@@ -96,11 +97,16 @@ def build_half_graphs(
             report(f"writing {graph} in {options.dtype}")
             source, size = bundle.file(graph), bundle.manifest.files[f"{graph}.data"].bytes
             with progress_bar(graph, size, unit="bytes") as advance:
-                write_half_precision(source, place / graph, dtype=options.dtype, advance=advance)
+                write_half_precision(
+                    source, place / graph, dtype=options.dtype, widen=int8, advance=advance
+                )
         files = (*graphs, *(f"{graph}.data" for graph in graphs))
         try:
-            write_step_weights(bundle.file(DECODER_GRAPH), place / DECODER_GRAPH)
-            files += DESCRIPTION_FILES
+            if int8:  # the step kernel streams the bundle's own weights
+                check_step_weights(bundle.file(DECODER_GRAPH))
+            else:
+                write_step_weights(bundle.file(DECODER_GRAPH), place / DECODER_GRAPH)
+                files += DESCRIPTION_FILES
         except UnknownDecoderError as error:  # the graphs run all the same
             report(f"short steps stay with ONNX Runtime: {error.problem}")
         record = HalfGraphs(
@@ -117,15 +123,12 @@ def build_half_graphs(
 
 def _check(precision: str, dtype: str) -> None:
     """Refuse a bundle or a dtype that there are no half-precision graphs for."""
-    if precision != BUNDLE_PRECISION:
+    if precision not in BUNDLE_PRECISIONS:
         problem = (
-            "half-precision graphs for ONNX Runtime on CUDA are made of a float32 bundle, "
-            f"not of {precision}"
+            "half-precision graphs for ONNX Runtime on CUDA are made of a bundle of precision fp32 "
+            f"or int8, not of {precision}"
         )
-        raise BundleError(
-            problem,
-            hint="build the float32 bundle; one of precision int8: --target tensorrt or rtx",
-        )
+        raise BundleError(problem, hint="build the float32 bundle, or one of precision int8")
     if dtype == "float32":
         problem = "ONNX Runtime on CUDA runs float32 from the bundle itself"
         raise BundleError(problem, hint="there is nothing to build: describe with --engine cuda")

@@ -13,6 +13,8 @@ import onnx
 from onnx import TensorProto
 from safetensors.numpy import save
 
+from c2t.kernels.decoder_step.layout import StepLayout
+from c2t.kernels.errors import KernelError
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.engines.built.step_weights import (
     DESCRIPTION_NAME,
@@ -23,7 +25,11 @@ from c2t.runtime.engines.built.step_weights import (
     StepWeights,
     norm_names,
 )
-from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
+from c2t.runtime.engines.known_decoder.recognise import (
+    KnownDecoder,
+    UnknownDecoderError,
+    recognise_decoder,
+)
 from c2t.runtime.graphs.data_file import read_graph
 from c2t.runtime.system.checked_read import json_bytes
 
@@ -39,12 +45,8 @@ def write_step_weights(source: Path, half: Path) -> None:
     Raises:
         UnknownDecoderError: The step kernel would compute the decoder wrongly; nothing is written.
     """
-    decoder = recognise_decoder(source)
+    decoder = check_step_weights(source)
     form = decoder.form
-    lacking = f"{min(form.quantised)} in int8" if form.quantised else form.beyond_llama
-    if lacking:
-        problem = f"the decoder has {lacking}, which the GPU's kernel lacks"
-        raise UnknownDecoderError(problem)
     stored = read_graph(half).graph.initializer
     places = {tensor.name: _reference(tensor) for tensor in stored if tensor.external_data}
     layers = range(decoder.sizes.layers)
@@ -68,6 +70,23 @@ def write_step_weights(source: Path, half: Path) -> None:
     half.with_name(DESCRIPTION_NAME).write_bytes(json_bytes(description))
     # Not `save_file`: it makes files that only their owner can read.
     half.with_name(SMALL_NAME).write_bytes(save(small))
+
+
+def check_step_weights(source: Path) -> KnownDecoder:
+    """The decoder of a bundle's `decoder.onnx`, if the GPU's step kernel computes it.
+
+    Raises:
+        UnknownDecoderError: It would compute it wrongly.
+    """
+    decoder = recognise_decoder(source)
+    if lacking := decoder.form.beyond_llama:
+        problem = f"the decoder has {lacking}, which the GPU's kernel lacks"
+        raise UnknownDecoderError(problem)
+    try:
+        StepLayout.of(decoder.sizes, decoder.host())
+    except KernelError as error:
+        raise UnknownDecoderError(error.problem) from error
+    return decoder
 
 
 def _reference(tensor: TensorProto) -> TensorReference:

@@ -3,12 +3,12 @@
 One decision: it is a pass over the bundle's graph file, tensor by tensor, so that the variants of
 all backends come from the one authored graph. Weights, attention and the stream between layers
 become float16 or bfloat16. Normalisations stay float32 between two casts. Int8 weights stay as they
-are, and their scales float32. `logits` leave the graph as float32.
+are, and their scales float32, unless they are widened. `logits` leave the graph as float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from c2t.runtime.graphs.data_file import BLOCK_BYTES, DataFile, read_graph, stored_values
+from c2t.runtime.graphs.widened_weights import take_weight_scales
 from c2t.runtime.system.errors import BundleError
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -52,6 +53,7 @@ def write_half_precision(
     dtype: str = "float16",
     cache_capacity: int | None = None,
     model: onnx.ModelProto | None = None,
+    widen: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write the half-precision variant of a graph and its data file.
@@ -62,6 +64,8 @@ def write_half_precision(
         dtype: "float16" or "bfloat16".
         cache_capacity: Cache positions of a batch row; None leaves the number dynamic.
         model: The graph, if it was changed since it was read from `source`; overwritten.
+        widen: Whether int8 weights become half precision too, and activations stay unquantised; see
+            `c2t.runtime.graphs.widened_weights`.
         advance: Called with the bytes of each tensor of `source` that is converted.
 
     Raises:
@@ -73,6 +77,7 @@ def write_half_precision(
         model = read_graph(source)
     if cache_capacity is not None:
         fix_cache_capacity(model, cache_capacity)
+    scales = take_weight_scales(model, source) if widen else {}
     graph = model.graph
     kept = {
         name
@@ -84,7 +89,11 @@ def write_half_precision(
         initializers = []
         for tensor in graph.initializer:
             values = stored_values(tensor, source)
-            initializers.append(_convert(tensor, values, data, half, kept))
+            if tensor.name in scales:
+                blocks = _halved(tensor.name, scales[tensor.name].blocks(values), half)
+                initializers.append(data.blocks(tensor.name, half, tuple(tensor.dims), blocks))
+            else:
+                initializers.append(_convert(tensor, values, data, half, kept))
             advance(values.nbytes)
         nodes = list(_half_nodes(graph, element))
         for value in (*graph.input, *graph.output):
@@ -106,19 +115,24 @@ def _convert(
 ) -> TensorProto:
     """Store an initializer block by block, float32 ones as `half` unless they are kept."""
     if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
-        return data.blocks(
-            tensor.name, half, tuple(tensor.dims), _blocks(tensor.name, values, half)
-        )
+        blocks = _halved(tensor.name, _blocks(values), half)
+        return data.blocks(tensor.name, half, tuple(tensor.dims), blocks)
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
     return data.tensor(tensor.name, values)
 
 
-def _blocks(name: str, values: NDArray[Any], half: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
     flat = values.reshape(-1)
     step = BLOCK_BYTES // 4
     for start in range(0, len(flat), step):
-        block = np.asarray(flat[start : start + step])
+        yield np.asarray(flat[start : start + step])
+
+
+def _halved(
+    name: str, blocks: Iterable[NDArray[Any]], half: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    for block in blocks:
         with np.errstate(over="ignore"):
             converted = block.astype(half)
         if not np.isfinite(converted).all():

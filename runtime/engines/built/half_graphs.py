@@ -28,8 +28,10 @@ from c2t.runtime.system.errors import EngineError
 
 # The default first. ONNX Runtime runs float32 from the bundle's own graphs.
 HALF_DTYPES = ("float16", "bfloat16")
-# The only precision of a bundle that ONNX Runtime has half-precision graphs of.
-BUNDLE_PRECISION = "fp32"
+# Precisions of bundles that there are half-precision graphs of. Those of an INT8 bundle have its
+# int8 weights widened, and do not quantise activations.
+INT8_PRECISION = "int8"
+BUNDLE_PRECISIONS = ("fp32", INT8_PRECISION)
 # Written where the step kernel can run the decoder.
 DESCRIPTION_FILES = (DESCRIPTION_NAME, SMALL_NAME)
 

@@ -18,7 +18,8 @@ from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines
 from c2t.runtime.engines.built.folder import make_cache
 from c2t.runtime.engines.built.half_graphs import (
-    BUNDLE_PRECISION,
+    BUNDLE_PRECISIONS,
+    INT8_PRECISION,
     half_graphs_command,
     open_half_graphs,
 )
@@ -53,7 +54,7 @@ def open_cuda_engines(
     hint = ""
     if options.graphs is None:
         options = replace(options, graphs=open_half_graphs(bundle))
-        if options.graphs is None and bundle.manifest.precision == BUNDLE_PRECISION:
+        if options.graphs is None and bundle.manifest.precision in BUNDLE_PRECISIONS:
             hint = f"half precision is faster on a GPU: `{half_graphs_command(bundle)}` makes it"
     return replace(open_onnxruntime_engines(bundle, options, clock), hint=hint)
 
@@ -85,6 +86,9 @@ def open_onnxruntime_engines(
         make_cache(plans)
 
     steps = ""
+    # Half-precision graphs of an INT8 bundle: its int8 weights in half precision.
+    built = folder is not None and folder.resolve() != bundle.path.resolve()
+    widened = built and bundle.manifest.precision == INT8_PRECISION
 
     def graph(name: str) -> DeviceGraph:
         nonlocal steps
@@ -92,14 +96,23 @@ def open_onnxruntime_engines(
         opened = OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
         if name != "decoder.onnx" or folder is None or plans is not None:
             return opened
-        sizes = bundle.manifest.decoder
-        made, steps = with_step_kernel(opened, device, folder, sizes, cuda_graph=options.cuda_graph)
+        made, steps = with_step_kernel(
+            opened,
+            device,
+            folder,
+            bundle.manifest.decoder,
+            cuda_graph=options.cuda_graph,
+            source=bundle.file(name) if widened else None,
+        )
         return made
 
     version = str(load_onnxruntime().__version__)
     name = "onnxruntime-cuda" if plans is None else "onnxruntime-tensorrt"
     engines = open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
-    return replace(engines, settings=engines.settings | {"steps": steps}) if steps else engines
+    settings = engines.settings | ({"steps": steps} if steps else {})
+    if widened:
+        settings["precision"] = f"activations not quantised, {settings['precision']}"
+    return replace(engines, settings=settings)
 
 
 def open_plan_engines(

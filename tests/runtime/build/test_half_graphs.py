@@ -197,11 +197,42 @@ def test_nothing_stays_of_a_build_that_ends_early(bundle, tmp_path, monkeypatch,
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_there_is_no_set_of(bundles, bundle, tmp_path):
+@pytest.mark.parametrize("projector", ["mlp", "perceiver", "qformer"])
+def test_those_of_an_int8_bundle_have_its_weights_in_half_precision(bundles, tmp_path, projector):
+    """And no description of weights: the step kernel streams the bundle's own."""
+    bundle, said = bundles[projector, "int8"], []
+    done = build_half_graphs(bundle, HalfGraphsOptions(cache=tmp_path), report=said.append)
+    assert said == [f"writing {graph} in float16" for graph in GRAPHS]
+    assert set(done.record.files) == set(GRAPH_FILES)
+    folder = open_half_graphs(bundle, tmp_path)
+    assert folder == Path(done.folder)
+    for graph in GRAPHS:
+        onnx.checker.check_model(folder / graph, full_check=True)
+        model = onnx.load(folder / graph)
+        assert not any("Quantize" in node.op_type for node in model.graph.node)
+        kinds = {tensor.data_type for tensor in model.graph.initializer}
+        assert onnx.TensorProto.INT8 not in kinds
+        assert onnx.TensorProto.FLOAT16 in kinds
+
+
+def test_an_int8_decoder_that_the_kernel_cannot_run_is_said(bundles, tmp_path, monkeypatch):
+    def refuse(source):
+        problem = "the decoder has layers.0.attention.q.norm (RMSNormalization)"
+        raise UnknownDecoderError(problem)
+
+    monkeypatch.setattr(stage, "check_step_weights", refuse)
+    said = []
+    build_half_graphs(bundles["mlp", "int8"], HalfGraphsOptions(cache=tmp_path), report=said.append)
+    assert said[-1].startswith("short steps stay with ONNX Runtime: the decoder has layers.0")
+
+
+def test_what_there_is_no_set_of(quantised, bundle, tmp_path):
     asked = HalfGraphsOptions(cache=tmp_path / "cache")
-    with pytest.raises(BundleError, match="made of a float32 bundle, not of int8") as caught:
-        build_half_graphs(bundles["mlp", "int8"], asked)
-    assert "--target tensorrt or rtx" in caught.value.hint
+    other = quantised(bundle, tmp_path / "int8-weights", "int8-weights")
+    problem = "made of a bundle of precision fp32 or int8, not of int8-weights"
+    with pytest.raises(BundleError, match=problem) as caught:
+        build_half_graphs(other, asked)
+    assert caught.value.hint == "build the float32 bundle, or one of precision int8"
     with pytest.raises(BundleError, match="runs float32 from the bundle itself"):
         build_half_graphs(bundle, replace(asked, dtype="float32"))
     with pytest.raises(BundleError, match="no precision 'int4' for CUDA") as caught:
@@ -213,7 +244,7 @@ def test_what_there_is_no_set_of(bundles, bundle, tmp_path):
         build_half_graphs(bundle, replace(asked, cache=tmp_path / "file" / "cache"))
 
 
-def test_the_command_line(bundles, bundle, call_c2t, tmp_path):
+def test_the_command_line(quantised, bundle, call_c2t, tmp_path):
     words = ("build", bundle.path, "--target", "cuda", "--cache", tmp_path)
     done = call_c2t(*words, "--precision", "bfloat16", "--json")
     assert done.returncode == 0, done.stderr
@@ -227,6 +258,7 @@ def test_the_command_line(bundles, bundle, call_c2t, tmp_path):
     done = call_c2t(*words, "--gpu", "sm_89", "--rows", 4, "--lean")
     assert done.returncode == 2
     assert "error: --gpu, --rows, --lean: --target cuda has no such choice" in done.stderr
-    done = call_c2t("build", bundles["mlp", "int8"].path, "--target", "cuda")
+    int8 = quantised(bundle, tmp_path / "other", "int8-weights")
+    done = call_c2t("build", int8.path, "--target", "cuda")
     assert done.returncode == 1
     assert "hint: build the float32 bundle" in done.stderr

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_process import make_cells
-from fakes.cuda_driver import FakeDevice, FakeDriver, FakeGraph
+from emulation.device import EmulatedDevice
+from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver, FakeGraph
 from fakes.step_kernel import FakeStepKernel
 from tiny_bundle import make_bundle
 from tiny_data import tiny_cell
 from tiny_models import TinySizes
 
+from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
+from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
+from c2t.calibration.ranges.linears import StoredGraph
 from c2t.kernels.errors import KernelError
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
-from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
@@ -27,6 +32,7 @@ from c2t.runtime.engines.check import EngineCheck
 from c2t.runtime.engines.gpu import open as device_engine
 from c2t.runtime.engines.gpu import step_kernel
 from c2t.runtime.engines.gpu.open import open_device_engines
+from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
 from c2t.runtime.engines.table import ENGINES, Engine
 from c2t.runtime.system.errors import EngineError
 
@@ -158,6 +164,65 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
     plans = named.graphs / "plans"
     by_plans = device_engine.open_onnxruntime_engines(bundle, named, plans=plans)
     assert "float16 between layers)" in by_plans.label
+
+
+class StepDevice(EmulatedDevice):
+    """A device whose step kernel is emulated, and whose other kernels are their definitions."""
+
+    def launch(
+        self, source: str, kernel: str, grid: tuple[int, int], arguments: tuple, **defines: int
+    ) -> None:
+        device = EmulatedDevice if source == "pack_weights" else FakeDevice
+        device.launch(self, source, kernel, grid, arguments, **defines)
+
+    def launch_cooperative(self, *arguments: Any, **defines: int) -> None:
+        STREAM.start(lambda: super(StepDevice, self).launch_cooperative(*arguments, **defines))
+
+
+def test_an_int8_bundle_is_described_over_its_int8_weights(
+    fake_cuda: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the same weights in float16 are, by the library's graphs alone."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    source = make_bundle(folder, TinySizes(decoder_width=32)).bundle
+    bundle = quantised(source, tmp_path / "int8")
+    own = device_engine.open_cuda_engines(bundle, EngineOptions())
+    assert "(no GPU, sm_00; int8 weights, float32 between layers)" in own.label
+    assert own.hint.endswith(f"`c2t build {bundle.path} --target cuda` makes it")
+    build_half_graphs(bundle, HalfGraphsOptions())
+    said = "; activations not quantised, int8 weights, float16 between layers"
+    monkeypatch.setattr(device_engine, "CudaDevice", lambda number: StepDevice())
+    monkeypatch.setattr(device_engine, "with_step_kernel", lambda graph, *_, **__: (graph, ""))
+    library = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert f"{said})" in library.engines.label
+    monkeypatch.setattr(device_engine, "with_step_kernel", with_step_kernel)
+    kernel = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert f"{said}; a short step is one kernel over int8 weights)" in kernel.engines.label
+    assert kernel.engines.hint == ""
+    cells = EncodedCells.of_tokens([tiny_cell(length, seed=length) for length in (5, 20, 48)])
+    expected, found = (list(each.describe([cells])) for each in (library, kernel))
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+    assert all(one.tokens for one in found)
+    for one, other in zip(found, expected, strict=True):
+        assert one.confidence != other.confidence  # the kernel's sums are in another order
+        assert one.confidence == pytest.approx(other.confidence, abs=0.01)
+
+
+def quantised(source: Bundle, folder: Path) -> Bundle:
+    """The bundle with every linear in INT8; scales of activations are far too coarse."""
+    recipes = {
+        name: GraphRecipe(
+            linears={
+                linear.name: LinearRecipe(precision=Precision.int8, scale=0.5)
+                for linear in StoredGraph(source.file(name)).linears()
+            }
+        )
+        for name in source.manifest.graphs
+    }
+    folder.mkdir()
+    complete_manifest(write_quantised_bundle(source, folder, recipes, precision="int8"))
+    return open_bundle(folder)
 
 
 def test_a_damaged_description_stops_the_engine(
