@@ -1,7 +1,8 @@
 """A part of gpu_engines.py: the 1B decoder in one variant, checked, then timed.
 
 "float32": the bundle's own graphs. "float16": its half-precision graphs, with our kernel for short
-steps. "float16-graphs": the same graphs alone, all on ONNX Runtime.
+steps. "float16-graphs": the same graphs alone, all on ONNX Runtime. "int8": an INT8 bundle, whose
+short steps read its int8 weights.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from gpu_checks import LOGIT_TOLERANCE, bind_step, check_bundle_logits
+from gpu_checks import (
+    LOGIT_TOLERANCE,
+    bind_step,
+    check_bundle_logits,
+    check_rows_of_the_step_kernel,
+    check_step_kernel,
+)
 from gpu_timing import REPEATS, WARM_UP, copy_bandwidth, device_seconds
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.gpu.open import open_onnxruntime_engines
+from c2t.runtime.engines.gpu.step_kernel import DecoderStepGraph
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.drafts import Drafter
 from c2t.runtime.generation.greedy import GreedySearch
@@ -30,22 +38,30 @@ GENERATED = 100  # tokens of the described cell
 
 def time_decoder(options: argparse.Namespace, note: Callable[..., None], variant: str) -> None:
     """Check the logits against the CPU engine's; then time steps, and one description."""
-    bundle = open_bundle(options.scratch / "bundle", verify=False)
+    int8 = variant == "int8"
+    bundle = open_bundle(options.scratch / ("bundle-int8" if int8 else "bundle"), verify=False)
     graphs = options.scratch / variant if variant != "float32" else None
     request = EngineOptions(graphs=graphs)
     since = perf_counter()
     engines = open_onnxruntime_engines(bundle, request)
     note(open_seconds=perf_counter() - since, engine=engines.label)
     decoder: Any = engines.decoder
-    check_bundle_logits(bundle, decoder, LOGIT_TOLERANCE[variant.partition("-")[0]])
+    vectors = random_vectors(bundle)
+    if not int8:
+        check_bundle_logits(bundle, decoder, LOGIT_TOLERANCE[variant.partition("-")[0]])
+    elif isinstance(decoder.graph, DecoderStepGraph):  # the CPU's activations are quantised
+        check_step_kernel(decoder, bundle.manifest.prompt, vectors)
+        check_rows_of_the_step_kernel(decoder, bundle.manifest.prompt, vectors)
+    else:
+        note(**{"not executed": engines.label})
+        return
     note(logits_right=True)
 
     # The decoder's data holds all that a step reads, the token table once as the last matrix.
-    weights = (graphs or bundle.path) / "decoder.onnx.data"
+    weights = (bundle.path if int8 else graphs or bundle.path) / "decoder.onnx.data"
     bandwidth = copy_bandwidth(decoder.device)
     floor = weights.stat().st_size / bandwidth
     note(copy_bytes_per_second=bandwidth, floor_seconds=floor)
-    vectors = random_vectors(bundle)
     note(**{"cuda graph": time_steps(decoder, bundle, vectors, floor)})
     note(text=time_text(engines, bundle, vectors))
     del engines, decoder

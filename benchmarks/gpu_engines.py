@@ -1,11 +1,12 @@
-"""All that needs a GPU, in one go: the tests, then the times, one JSON after each part.
+r"""All that needs a GPU, in one go: the tests, then the times, one JSON after each part.
 
 Each part is a process, so that one that fails or hangs costs only itself. A part for which
 something is missing says "not executed", with the reason. Needs c2t[gpu], onnx and pytest, the demo
-bundle, and a skeleton of a 1B bundle (benchmarks/preset_data.py), which is filled here. For a
-machine without a network, benchmarks/gpu_engines.sh packs all that.
+bundle, and skeletons of a 1B bundle in float32 and in INT8 (benchmarks/preset_data.py), which are
+filled here. For a machine without a network, benchmarks/gpu_engines.sh packs all that.
 
-    python benchmarks/gpu_engines.py --demo DEMO --skeleton SKELETON --scratch DIR -o RESULT.json
+    python benchmarks/gpu_engines.py --demo DEMO --skeleton SKELETON --skeleton-int8 SKELETON \
+        --scratch DIR -o RESULT.json
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from gpu_sizes import BATCHES
+
 from c2t.runtime.bench.record import record
 from c2t.runtime.system.machine import look_at_machine
 
@@ -28,6 +31,7 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 TARGETS = {
     "step_share_of_floor": 0.7,
+    "int8_step_share_of_floor": 0.7,
     "step_times_eager": 3.0,
     "text_times_eager": 10.0,
     "embedding_of_copy_bandwidth": 0.8,
@@ -36,17 +40,22 @@ TARGETS = {
 PARTS = {
     "environment": 30,
     "tests": 240,
-    "fill": 150,
+    "fill": 120,
+    "fill int8": 90,
+    "decoder int8": 90,
+    "cells int8": 90,
+    "peer batched": 120,
     "decoder float16": 150,
     "peer eager": 90,
+    "cells float16": 90,
     "step kernel": 120,
     "decoder float16-graphs": 120,
     "decoder float32": 120,
     "kernels": 60,
     "peer compiled": 150,
 }
-WITHOUT_GPU = ("environment", "fill")
-PEER_PROMPT, PEER_STEPS = 320, 60
+WITHOUT_GPU = ("environment", "fill", "fill int8")
+PEER_PROMPT, PEER_VECTORS, PEER_STEPS = 320, 256, 60
 
 
 def main() -> None:
@@ -54,7 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, required=True, help="the demo's bundle")
     parser.add_argument("--skeleton", type=Path, help="a 1B bundle without weights")
-    parser.add_argument("--scratch", type=Path, required=True, help="room for 9 GB")
+    parser.add_argument("--skeleton-int8", type=Path, help="of its INT8 bundle, likewise")
+    parser.add_argument("--scratch", type=Path, required=True, help="room for 14 GB")
     parser.add_argument("--seconds", type=float, default=540, help="of all parts together")
     parser.add_argument("--only", help="parts, with commas")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -85,14 +95,15 @@ def start_part(name: str, options: argparse.Namespace, left: float) -> dict[str,
         return {"not executed": "no time was left"}
     if name not in WITHOUT_GPU and (problem := look_at_machine().gpu_problem):
         return {"not executed": f"no GPU: {problem}"}
-    if name.startswith(("decoder", "step")) and not (options.scratch / "float16").exists():
-        return {"not executed": "the part fill has made no bundle"}
+    kind, _, way = name.partition(" ")
+    made = "int8" if way == "int8" else "float16"
+    if kind in ("decoder", "step", "cells") and not (options.scratch / made).exists():
+        return {"not executed": f"the part that fills a bundle has made no graphs {made}"}
     result = figures_file(options.scratch, name)
     result.unlink(missing_ok=True)
-    kind, _, way = name.partition(" ")
     if kind == "peer":
-        command = [sys.executable, str(HERE / "gpu_peer.py"), "float16"]
-        command += [way, str(PEER_PROMPT), str(PEER_STEPS)]
+        command = [sys.executable, str(HERE / "gpu_peer.py"), "float16", way]
+        command += map(str, prompt_of(options) if way == "batched" else (PEER_PROMPT, PEER_STEPS))
     elif name == "tests":
         program = [sys.executable, "-P", "-c", "import pytest, sys; sys.exit(pytest.main())"]
         command = [*program, "-q", "-m", "gpu", "--confcutdir", str(TESTS / "gpu")]
@@ -148,11 +159,15 @@ def run_part(options: argparse.Namespace) -> None:
     if kind == "environment":
         environment(note)
     elif kind == "fill":
-        fill(options, note)
+        fill(options, note, int8=variant == "int8")
     elif kind == "decoder":
         from gpu_decoder import time_decoder
 
         time_decoder(options, note, variant)
+    elif kind == "cells":
+        from gpu_cells import time_cells
+
+        time_cells(options, note, variant)
     elif kind == "step":
         from gpu_step import take_step_apart
 
@@ -176,7 +191,16 @@ def environment(note: Callable[..., None]) -> None:
         note(**{engine.name: engine.version if engine.runs else list(engine.reasons)})
 
 
-def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
+def prompt_of(options: argparse.Namespace) -> tuple[int, int]:
+    """Tokens of a prompt of the 1B bundle, and the cell vectors among them."""
+    if options.skeleton is None:
+        return PEER_PROMPT, PEER_VECTORS
+    manifest = json.loads((options.skeleton / "manifest.json").read_text())
+    prompt, vectors = manifest["prompt"], manifest["projector"]["vectors"]
+    return len(prompt["prefix_ids"]) + vectors + len(prompt["suffix_ids"]), vectors
+
+
+def fill(options: argparse.Namespace, note: Callable[..., None], *, int8: bool = False) -> None:
     """The 1B bundle with random weights, and its half-precision graphs."""
     from preset_data import fill as fill_bundle
 
@@ -184,16 +208,20 @@ def fill(options: argparse.Namespace, note: Callable[..., None]) -> None:
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.bundle.manifest import GRAPHS
 
-    if options.skeleton is None:
-        note(**{"not executed": "no skeleton of a 1B bundle was given"})
+    skeleton = options.skeleton_int8 if int8 else options.skeleton
+    if skeleton is None:
+        note(**{"not executed": "no skeleton of such a 1B bundle was given"})
         return
-    folder = options.scratch / "bundle"
+    folder = options.scratch / ("bundle-int8" if int8 else "bundle")
     since = perf_counter()
-    fill_bundle(options.skeleton, folder)
+    fill_bundle(skeleton, folder)
     note(fill_seconds=perf_counter() - since)
     since = perf_counter()
     built = build_half_graphs(open_bundle(folder, verify=False), HalfGraphsOptions())
     note(half_graphs_seconds=perf_counter() - since)
+    if int8:  # the kernel reads the weights of the bundle itself
+        link(options.scratch / "int8", Path(built.folder).resolve())
+        return
     # By the names of the decoder's variants: with the kernel's description of weights, and without.
     link(options.scratch / "float16", Path(built.folder).resolve())
     graphs = options.scratch / "float16-graphs"
@@ -222,6 +250,16 @@ def reached(parts: dict[str, Any]) -> dict[str, float]:
         whole = eager["prefill_seconds"] + (tokens - 1) * eager["step_seconds"]
         for name in ("no drafts", "one in ten wrong", "every draft right"):
             figures[f"text_times_eager, {name}"] = whole / texts[name]["seconds"]
+    with contextlib.suppress(KeyError):
+        steps = parts["decoder int8"]["cuda graph"]
+        figures["int8_step_share_of_floor"] = steps["1 tokens"]["share_of_floor"]
+        figures["int8_16_tokens_share_of_floor"] = steps["16 tokens"]["share_of_floor"]
+    for variant in ("int8", "float16"):
+        for batch in BATCHES:
+            with contextlib.suppress(KeyError):
+                ours = parts[f"cells {variant}"][f"batches of {batch}"]["cells_per_second"]
+                theirs = parts["peer batched"][f"batches of {batch}"]["cells_per_second"]
+                figures[f"{variant}_cells_times_batched, {batch}"] = ours / theirs
     shares = [
         part["of_copy_bandwidth"]
         for name, part in parts.get("kernels", {}).items()

@@ -1,9 +1,11 @@
 #!/bin/sh
 # benchmarks/gpu_engines.py on a machine without a network. What it needs is packed here, small enough to carry.
 #
-#   benchmarks/gpu_engines.sh pack FOLDER 1B_BUNDLE PYTHON_VERSION SM     where there is a network
+#   benchmarks/gpu_engines.sh pack FOLDER 1B_BUNDLE INT8_BUNDLE PYTHON_VERSION SM   where there is a network
 #   benchmarks/gpu_engines.sh pack-rtx FOLDER PYTHON_VERSION              likewise: TensorRT for RTX, for the tests
 #   benchmarks/gpu_engines.sh run FOLDER RESULT.json [OPTION...]         where the GPU is, in the clone
+#
+# INT8_BUNDLE: made of the 1B bundle by benchmarks/random_int8.py. Only skeletons of both are carried.
 #
 # `run` runs the tests (`pytest -m gpu`), then the measurements. FOLDER/rtx.* are pieces of one archive, of at most 54 MB
 # each, so that they can be carried one after another. Without all of them, the tests of RTX plans are skipped by name.
@@ -29,18 +31,19 @@ install() {
 
 case $1 in
 pack)
-    bundle=$3 version=$4 architecture=$5
+    bundle=$3 int8=$4 version=$5 architecture=$6
     mkdir -p "$folder"
     scratch=$(mktemp -d)
     install "$scratch/site" "$version" onnxruntime-gpu==1.31.0 msgspec \
         typer click shellingham typing-extensions rich markdown-it-py mdurl pygments \
-        pytest iniconfig pluggy packaging
+        pytest iniconfig pluggy packaging h5py
     (cd "$scratch/site/onnxruntime" && rm -rf transformers tools quantization datasets capi/libonnxruntime.so.*)
     python3 "$here/gpu_library.py" "$scratch/site/onnxruntime/capi/libonnxruntime_providers_cuda.so" "$architecture"
     tar -C "$scratch" -cf - site | xz -T0 -6 > "$folder/site.tar.xz"
-    rm -rf "$scratch" "$folder/demo" "$folder/skeleton"
+    rm -rf "$scratch" "$folder/demo" "$folder/skeleton" "$folder/skeleton-int8"
     c2t export "$here/../examples/demo/checkpoint" -o "$folder/demo"
     python3 "$here/preset_data.py" strip "$bundle" "$folder/skeleton"
+    python3 "$here/preset_data.py" strip "$int8" "$folder/skeleton-int8"
     du -h "$folder"/*
     ;;
 pack-rtx)
@@ -73,7 +76,7 @@ run)
         PYTHONPATH="$folder/rtx/site:$PYTHONPATH"
     fi
     exec python3 "$here/gpu_engines.py" --demo "$folder/demo" --skeleton "$folder/skeleton" \
-        --scratch "$folder/scratch" -o "$result" "$@"
+        --skeleton-int8 "$folder/skeleton-int8" --scratch "$folder/scratch" -o "$result" "$@"
     ;;
 *)
     sed -n '2,12p' "$0"

@@ -4,10 +4,10 @@
     python benchmarks/preset_data.py fill SKELETON BUNDLE     # where it is wanted
     python benchmarks/preset_data.py cells REAL.h5ad CELLS.h5ad
 
-A skeleton is a bundle without its `*.data` files and its `gene_embedding.safetensors`: a few MB
-instead of 5 GB. A preset's genes are called ENSG00000000001, ... In CELLS.h5ad the most counted
-gene of the real cells has the first of these names, and so on. The cells keep their lengths and the
-ranks of their genes, and lose their meaning.
+A skeleton is a bundle, in float32 or INT8, without its `*.data` files and its
+`gene_embedding.safetensors`: a few MB instead of 5 GB. A preset's genes are called ENSG00000000001,
+... In CELLS.h5ad the most counted gene of the real cells has the first of these names, and so on.
+The cells keep their lengths and the ranks of their genes, and lose their meaning.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 GENE_TABLES = "gene_embedding.safetensors"
 GENES = 20_271  # of Geneformer V2's vocabulary
 SPREAD = 0.02  # standard deviation of weights, as models are initialised
+INT8_SPREAD = 32  # the same in steps of their scale
 BLOCK = 1 << 22  # numbers that one thread makes at a time
 ROPE_BASE = 500_000.0
 
@@ -61,20 +62,28 @@ def fill(skeleton: Path, bundle: Path, seed: int = 0) -> None:
 
 
 def fill_data(graph: Path, seed: int) -> None:
-    """Write the data file of a float32 graph."""
+    """Write the data file of a graph in float32 or INT8."""
     path = graph.with_name(f"{graph.name}.data")
     places = []
     for tensor in onnx.load(graph, load_external_data=False).graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             where = {entry.key: entry.value for entry in tensor.external_data}
-            places.append((tensor.name, tuple(tensor.dims), int(where["offset"])))
-    size = max(offset + 4 * int(np.prod(shape)) for _, shape, offset in places)
-    data = np.memmap(path, np.float32, "w+", shape=(-(-size // 4),))
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            places.append((tensor.name, tuple(tensor.dims), int(where["offset"]), dtype))
+    if not places:  # a tiny model's weights lie in the graph
+        path.write_bytes(b"")
+        return
+    size = max(offset + kind.itemsize * int(np.prod(shape)) for _, shape, offset, kind in places)
+    data = np.memmap(path, np.uint8, "w+", shape=(size,))
     jobs = []
-    for number, (name, shape, offset) in enumerate(places):
+    for number, (name, shape, offset, dtype) in enumerate(places):
         count = int(np.prod(shape))
-        place = data[offset // 4 : offset // 4 + count]
-        if name.startswith("rotary."):
+        place = data[offset : offset + count * dtype.itemsize].view(dtype)
+        if name.endswith(".zero_point"):
+            place[:] = 0
+        elif name.endswith(".scale"):
+            place[:] = SPREAD / INT8_SPREAD
+        elif name.startswith("rotary."):
             place[:] = rotary(name, shape).reshape(-1)
         elif "norm.weight" in name:
             place[:] = 1
@@ -89,7 +98,11 @@ def fill_data(graph: Path, seed: int) -> None:
 def fill_block(job: tuple[np.ndarray, tuple[int, int, int]]) -> None:
     """Write normal numbers; the block's position is part of their seed."""
     place, seed = job
-    place[:] = np.random.default_rng(seed).standard_normal(len(place), np.float32) * SPREAD
+    drawn = np.random.default_rng(seed).standard_normal(len(place), np.float32)
+    if place.dtype == np.int8:
+        place[:] = np.clip(np.rint(drawn * INT8_SPREAD), -127, 127)
+    else:
+        place[:] = drawn * SPREAD
 
 
 def rotary(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -107,8 +107,13 @@ class StepLayout:
                 for number, layer in enumerate(decoder.layers)
             )
 
-        names = [field for field in Int8Linears._fields if field != "lm_head"]
-        int8 = Int8Linears(*map(bits, names), int(isinstance(decoder.lm_head, Int8Matrix)))
+        int8 = Int8Linears(
+            qkv=bits("qkv"),
+            o=bits("o"),
+            gate_up=bits("gate_up"),
+            down=bits("down"),
+            lm_head=int(isinstance(decoder.lm_head, Int8Matrix)),
+        )
         return cls(sizes=sizes, int8=int8)
 
     @property

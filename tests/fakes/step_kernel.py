@@ -48,11 +48,15 @@ class FakeStepKernel:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.graph = FakeGraph(folder / "decoder.onnx", recordable=True)
+        self.use(folder)
         self.packed: list[tuple[StepLayout, HostDecoder]] = []
         self.steps: list[StepArguments] = []
         self.checked: list[int] = []
         self.error = 0.0
+
+    def use(self, folder: Path) -> None:
+        """Run steps as another folder's graph."""
+        self.graph = FakeGraph(folder / "decoder.onnx", recordable=True)
 
     def pack(self, device: FakeDevice, layout: StepLayout, decoder: HostDecoder) -> Any:
         self.packed.append((layout, decoder))

@@ -17,6 +17,7 @@ import pytest
 from fakes.cuda_driver import FakeDevice, FakeDriver, FakeGraph
 from fakes.step_kernel import FakeStepKernel, StepDevice
 
+from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.engines.gpu import open as gpu_open
 from c2t.runtime.engines.gpu import step_kernel
 
@@ -33,6 +34,7 @@ def seconds_of(device: FakeDevice, run: Callable[[], Any]) -> float:
 def parts(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The modules of the parts, on the fake."""
     monkeypatch.syspath_prepend(BENCHMARKS)
+    import gpu_cells
     import gpu_decoder
     import gpu_engines
     import gpu_kernels
@@ -46,6 +48,7 @@ def parts(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespac
     monkeypatch.setattr(gpu_open, "CudaDevice", lambda number: StepDevice())
     monkeypatch.setattr(StepDevice, "_kernels", {}, raising=False)
     return SimpleNamespace(
+        cells=gpu_cells,
         decoder=gpu_decoder,
         engines=gpu_engines,
         kernels=gpu_kernels,
@@ -78,7 +81,8 @@ def test_times_of_a_decoder(
     (tmp_path / "whole").mkdir()
     make_bundle(tmp_path / "whole", tiny_models.TinySizes(decoder_width=32))  # heads of 8 numbers
     parts.data.strip(tmp_path / "whole", tmp_path / "skeleton")
-    options = argparse.Namespace(scratch=tmp_path, skeleton=tmp_path / "skeleton")
+    skeleton = tmp_path / "skeleton"
+    options = argparse.Namespace(scratch=tmp_path, skeleton=skeleton, skeleton_int8=None)
     figures: dict[str, Any] = {}
 
     def note(**new: Any) -> None:
@@ -99,8 +103,35 @@ def test_times_of_a_decoder(
     reached = parts.engines.reached({"decoder float16": dict(figures), "peer eager": peer})
     assert {"step_share_of_floor", "text_times_eager, no drafts"} <= set(reached)
 
+    # The INT8 bundle is its skeleton, filled with random integers.
+    from int8_bundles import write_quantised
+
+    write_quantised(open_bundle(tmp_path / "whole"), tmp_path / "whole-int8")
+    parts.data.strip(tmp_path / "whole-int8", tmp_path / "skeleton-int8")
+    options.skeleton_int8 = tmp_path / "skeleton-int8"
+    parts.engines.fill(options, note, int8=True)
+    kernel.use(tmp_path / "int8")
+    monkeypatch.setattr(parts.decoder, "check_rows_of_the_step_kernel", lambda *_: None)
+    figures.clear()
+    parts.decoder.time_decoder(options, note, "int8")
+    assert figures["engine"].endswith("a short step is one kernel over int8 weights)")
+    reached = parts.engines.reached({"decoder int8": dict(figures)})
+    assert set(reached) == {"int8_step_share_of_floor", "int8_16_tokens_share_of_floor"}
+    monkeypatch.setattr(parts.cells, "BATCHES", (2, 3))
+    monkeypatch.setattr(parts.cells, "GENERATED", 4)
+    for variant, folder in (("int8", "int8"), ("float16", "float16")):
+        kernel.use(tmp_path / folder)
+        figures.clear()
+        parts.cells.time_cells(options, note, variant)
+        for batch in (2, 3):
+            of_batch = figures[f"batches of {batch}"]
+            assert of_batch["cells"] == 2 * batch
+            assert "failed" not in of_batch
+            assert {"read", "encoder", "prefill", "decode"} <= set(of_batch["stages"])
+
     # What a fake cannot show: the same bits for any number of rows, and clocks in the kernel.
     monkeypatch.setattr(parts.step, "check_rows_of_the_step_kernel", lambda *_: None)
     monkeypatch.setattr(parts.step, "phases", lambda *_: {})
+    kernel.use(tmp_path / "float16")
     parts.step.take_step_apart(options, note)
     assert "without waiting, attention, copies" in figures

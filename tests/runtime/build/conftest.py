@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from int8_bundles import write_quantised
 from tiny_bundle import make_bundle
 from tiny_models import TinySizes
 
-from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
-from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
-from c2t.calibration.ranges.linears import StoredGraph
-from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.bundle.bundle import Bundle
 
 
 def buildable_sizes(projector: str = "mlp") -> TinySizes:
     """Heads 8 wide do not build (no fused attention); 16, 32 and 64 do."""
     return TinySizes(decoder_width=128, encoder_width=32, decoder_ffn=256, projector=projector)
-
-
-def write_quantised(source: Bundle, folder: Path, precision: str = "int8") -> Bundle:
-    """A bundle with every linear in one precision; the scales are not calibrated."""
-    recipes = {
-        name: GraphRecipe(
-            linears={
-                linear.name: LinearRecipe(precision=Precision(precision), scale=0.05)
-                for linear in StoredGraph(source.file(name)).linears()
-            }
-        )
-        for name in source.manifest.graphs
-    }
-    folder.mkdir()
-    complete_manifest(write_quantised_bundle(source, folder, recipes, precision=precision))
-    return open_bundle(folder)
 
 
 @pytest.fixture(scope="session")

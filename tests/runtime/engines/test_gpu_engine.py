@@ -12,17 +12,14 @@ from cli_process import make_cells
 from emulation.device import EmulatedDevice
 from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver, FakeGraph
 from fakes.step_kernel import FakeStepKernel
+from int8_bundles import write_quantised
 from tiny_bundle import make_bundle
 from tiny_data import tiny_cell
 from tiny_models import TinySizes
 
-from c2t.calibration.quantise.quantised_bundle import complete_manifest, write_quantised_bundle
-from c2t.calibration.quantise.recipe import GraphRecipe, LinearRecipe
-from c2t.calibration.ranges.linears import StoredGraph
 from c2t.kernels.errors import KernelError
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
-from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.bundle.precision import Precision
+from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
@@ -186,7 +183,8 @@ def test_an_int8_bundle_is_described_over_its_int8_weights(
     folder = tmp_path / "bundle"
     folder.mkdir()
     source = make_bundle(folder, TinySizes(decoder_width=32)).bundle
-    bundle = quantised(source, tmp_path / "int8")
+    # Far too coarse: activations in such steps would give other texts.
+    bundle = write_quantised(source, tmp_path / "int8", scale=0.5)
     own = device_engine.open_cuda_engines(bundle, EngineOptions())
     assert "(no GPU, sm_00; int8 weights, float32 between layers)" in own.label
     assert own.hint.endswith(f"`c2t build {bundle.path} --target cuda` makes it")
@@ -207,22 +205,6 @@ def test_an_int8_bundle_is_described_over_its_int8_weights(
     for one, other in zip(found, expected, strict=True):
         assert one.confidence != other.confidence  # the kernel's sums are in another order
         assert one.confidence == pytest.approx(other.confidence, abs=0.01)
-
-
-def quantised(source: Bundle, folder: Path) -> Bundle:
-    """The bundle with every linear in INT8; scales of activations are far too coarse."""
-    recipes = {
-        name: GraphRecipe(
-            linears={
-                linear.name: LinearRecipe(precision=Precision.int8, scale=0.5)
-                for linear in StoredGraph(source.file(name)).linears()
-            }
-        )
-        for name in source.manifest.graphs
-    }
-    folder.mkdir()
-    complete_manifest(write_quantised_bundle(source, folder, recipes, precision="int8"))
-    return open_bundle(folder)
 
 
 def test_a_damaged_description_stops_the_engine(
