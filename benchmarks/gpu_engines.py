@@ -48,6 +48,7 @@ PARTS = {
     "decoder float16": 150,
     "peer eager": 90,
     "cells float16": 90,
+    "step int8": 120,
     "step kernel": 120,
     "decoder float16-graphs": 120,
     "decoder float32": 120,
@@ -171,7 +172,7 @@ def run_part(options: argparse.Namespace) -> None:
     elif kind == "step":
         from gpu_step import take_step_apart
 
-        take_step_apart(options, note)
+        take_step_apart(options, note, int8=variant == "int8")
     elif kind == "kernels":
         from gpu_kernels import time_kernels
 

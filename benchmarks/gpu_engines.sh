@@ -14,7 +14,7 @@
 # GPU's machine must have PyTorch for CUDA 13: the CUDA libraries that it brings are used.
 set -eu
 here=$(dirname "$0")
-folder=$2
+folder=${2:-}
 
 # install TARGET PYTHON_VERSION PACKAGE...: wheels for the GPU's machine, whatever Python is here.
 install() {
@@ -29,7 +29,7 @@ install() {
         $platforms --target "$target" "$@"
 }
 
-case $1 in
+case ${1:-} in
 pack)
     bundle=$3 int8=$4 version=$5 architecture=$6
     mkdir -p "$folder"
@@ -79,7 +79,7 @@ run)
         --skeleton-int8 "$folder/skeleton-int8" --scratch "$folder/scratch" -o "$result" "$@"
     ;;
 *)
-    sed -n '2,12p' "$0"
+    sed -n '2,14p' "$0"
     exit 2
     ;;
 esac

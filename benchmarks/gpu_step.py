@@ -63,10 +63,12 @@ ATTEND = "    wait_for_signals(s, QKV_WRITTEN, qkv_written);\n"
 ATTEND_END = "qkv_written);\n                signal(s, INPUT_WRITTEN);\n"
 
 
-def take_step_apart(options: argparse.Namespace, note: Callable[..., None]) -> None:
+def take_step_apart(
+    options: argparse.Namespace, note: Callable[..., None], *, int8: bool = False
+) -> None:
     """Check the kernel, then time it by rows, by rings, without parts of it, and by phase."""
-    bundle = open_bundle(options.scratch / "bundle", verify=False)
-    graphs = options.scratch / "float16"
+    bundle = open_bundle(options.scratch / ("bundle-int8" if int8 else "bundle"), verify=False)
+    graphs = options.scratch / ("int8" if int8 else "float16")
     engines = open_onnxruntime_engines(bundle, EngineOptions(graphs=graphs))
     decoder: Any = engines.decoder
     kernel = decoder.graph

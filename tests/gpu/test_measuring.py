@@ -132,6 +132,8 @@ def test_times_of_a_decoder(
     # What a fake cannot show: the same bits for any number of rows, and clocks in the kernel.
     monkeypatch.setattr(parts.step, "check_rows_of_the_step_kernel", lambda *_: None)
     monkeypatch.setattr(parts.step, "phases", lambda *_: {})
-    kernel.use(tmp_path / "float16")
-    parts.step.take_step_apart(options, note)
-    assert "without waiting, attention, copies" in figures
+    for variant, int8 in (("float16", False), ("int8", True)):
+        kernel.use(tmp_path / variant)
+        figures.clear()
+        parts.step.take_step_apart(options, note, int8=int8)
+        assert "without waiting, attention, copies" in figures
