@@ -253,6 +253,15 @@ class DecoderEngine(Protocol):
         """
         ...
 
+    @property
+    def prompt_batch_tokens(self) -> int:
+        """Most tokens of a run over the prompts of several cells; 0: each prompt is a run.
+
+        A CPU takes as long for several prompts as for one after another. A GPU does not: a run over
+        one prompt leaves most of it idle.
+        """
+        ...
+
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
         """A cache of zeros: masked positions are multiplied by zero, so they must be finite.
 

@@ -112,24 +112,14 @@ class GreedySearch:
     def run(self, cells: PromptedCells) -> Iterator[Outcome]:
         """Write the cells; yields (key, result) in the order in which they are finished."""
         active: list[_Text] = []
+        arrivals = _Arrivals(cells, self._decoder.prompt_batch_tokens)
         while True:
             while len(active) < self._size:
-                cell = cells.take(wait=not active)
-                if cell is None:
+                failed, batch = arrivals.take(self._size - len(active), wait=not active)
+                yield from failed
+                if not (failed or batch):
                     break
-                if not isinstance(cell, PromptedCell):
-                    yield cell
-                    continue
-                try:
-                    text = self._begin(cell, len(active))
-                except EngineError as error:
-                    yield cell.key, GenerationFailure(error.problem)
-                    continue
-                if self._is_finished(text):
-                    yield self._outcome(text)
-                else:
-                    active.append(text)
-                    cells.wrote(text.key, text.tokens)
+                yield from self._begin_all(batch, active, cells)
             if not active:
                 return
             yield from self._advance(active)
@@ -137,33 +127,56 @@ class GreedySearch:
                 cells.wrote(text.key, text.tokens)
             self._let_go(active, cells)
 
-    def _begin(self, cell: PromptedCell, row: int) -> _Text:
-        """Prefill a cell into a free row and choose its first tokens."""
-        drafter, prompt = self._drafter, cell.prompt.counted.tolist()
-        text = _Text(
+    def _begin_all(
+        self, batch: list[PromptedCell], active: list[_Text], cells: PromptedCells
+    ) -> Iterator[Outcome]:
+        """Begin cells in the free rows behind the active ones; those that are finished leave."""
+        first = len(active)
+        try:
+            active += self._begin(batch, first) if batch else []
+        except EngineError as error:
+            if len(batch) == 1:
+                yield batch[0].key, GenerationFailure(error.problem)
+                return
+            for cell in batch:  # a smaller run may work, or only one of them is at fault
+                yield from self._begin_all([cell], active, cells)
+            return
+        for row in range(len(active) - 1, first - 1, -1):
+            if self._is_finished(active[row]):
+                yield self._outcome(self._remove(active, row))
+        for text in active[first:]:
+            cells.wrote(text.key, text.tokens)
+
+    def _begin(self, batch: list[PromptedCell], row: int) -> list[_Text]:
+        """Prefill cells into free rows from `row` on and choose their first tokens."""
+        texts = [self._new_text(cell) for cell in batch]
+        # A prompt is a run over several tokens anyway, so a draft behind it costs little. But a run
+        # of more tokens than are bit-exact could accept a token that a step would not choose.
+        if self._exact_tokens is None:
+            self._propose(texts, self._generation.max_new_tokens, multi_token_overhead=0.0)
+        length = max(len(text.draft.tokens) for text in texts)
+        choices = self._prompts.choose_all(
+            self._cache,
+            row,
+            [cell.prompt for cell in batch],
+            drafts=[_padded(text.draft.tokens, length) for text in texts],
+            banned=_banned(texts, 1 + length),
+            choose=partial(self._draw, texts) if self._generation.needs_logits else None,
+        )
+        self._take(texts, choices)
+        return texts
+
+    def _new_text(self, cell: PromptedCell) -> _Text:
+        prompt = cell.prompt.counted.tolist()
+        return _Text(
             key=cell.key,
             name=cell.name,
             length=len(cell.prompt) - 1,
             ban=NgramBan(self._generation.no_repeat_ngram_size, prompt),
-            cursor=drafter.begin() if drafter else None,
+            cursor=self._drafter.begin() if self._drafter else None,
             prompt=prompt,
             seen=set(prompt),
         )
-        # A prompt is a run over several tokens anyway, so a draft behind it costs little. But a run
-        # of more tokens than are bit-exact could accept a token that a step would not choose.
-        if self._exact_tokens is None:
-            self._propose([text], self._generation.max_new_tokens, multi_token_overhead=0.0)
-        draft = text.draft.tokens
-        choices = self._prompts.choose(
-            self._cache,
-            row,
-            cell.prompt,
-            draft=draft,
-            banned=_banned([text], 1 + len(draft)),
-            choose=partial(self._draw, [text]) if self._generation.needs_logits else None,
-        )
-        self._take([text], choices)
-        return text
 
     def _advance(self, active: list[_Text]) -> Iterator[Outcome]:
         """One step for all active cells; finished ones leave, and their rows are closed up."""
@@ -310,6 +323,47 @@ class GreedySearch:
         sources = list(range(self._cache.rows))
         sources[target] = source
         self._cache.gather(sources, 0, length)
+
+
+class _Arrivals:
+    """Cells on their way into the batch, with others whose prompts can run together with theirs.
+
+    Args:
+        cells: Where they come from.
+        tokens: Most tokens of the prompts of several cells; 0: one cell at a time.
+    """
+
+    def __init__(self, cells: PromptedCells, tokens: int) -> None:
+        self._cells = cells
+        self._tokens = tokens
+        self._next: PromptedCell | None = None  # taken, and of another length than those before it
+
+    def take(self, most: int, *, wait: bool) -> tuple[list[Outcome], list[PromptedCell]]:
+        """At most `most` cells with prompts of one length, and those that cannot be written.
+
+        Both are empty where no cell is ready or, with `wait`, where no more will come.
+        """
+        failed: list[Outcome] = []
+        batch: list[PromptedCell] = []
+        while len(batch) < most:
+            cell = self._next or self._cells.take(wait=wait and not (failed or batch))
+            self._next = None
+            if cell is None:
+                break
+            if not isinstance(cell, PromptedCell):
+                failed.append(cell)
+                break
+            length = len(cell.prompt)
+            others = batch and (
+                length != len(batch[0].prompt) or (1 + len(batch)) * length > self._tokens
+            )
+            if others:
+                self._next = cell
+                break
+            batch.append(cell)
+            if 2 * length > self._tokens:
+                break
+        return failed, batch
 
 
 def _banned(texts: list[_Text], logit_rows: int) -> Int32:

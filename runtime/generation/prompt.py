@@ -100,7 +100,7 @@ class PromptRunner:
             Logits [V] of the first text token after these; valid until the next run.
         """
         since = time.perf_counter()
-        step = self._bind(cache, row, prompt, opening, logit_rows=1)
+        step = self._bind(cache, row, [prompt], [opening], logit_rows=1)
         logits: Float32 = step.run()[0, 0]
         self._record(since)
         return logits
@@ -115,21 +115,34 @@ class PromptRunner:
         banned: Int32,
         choose: Callable[[Float32], Choices] | None = None,
     ) -> Choices:
-        """Run the prompt of one cell, and a draft behind it, into a batch row of a cache.
+        """Run the prompt of one cell, and a draft behind it; see `choose_all`."""
+        return self.choose_all(cache, row, [prompt], drafts=[draft], banned=banned, choose=choose)
+
+    def choose_all(
+        self,
+        cache: KeyValueCache,
+        row: int,
+        prompts: Sequence[CellPrompt],
+        *,
+        drafts: Sequence[Sequence[int]],
+        banned: Int32,
+        choose: Callable[[Float32], Choices] | None = None,
+    ) -> Choices:
+        """Run the prompts of B cells, each with a draft behind it, into batch rows of a cache.
 
         Args:
-            cache: Its capacity must hold the prompt and the draft.
-            row: The batch row, which is overwritten.
-            prompt: At least one token.
-            draft: d drafted text tokens.
-            banned: [1,d+1,N], see `c2t.runtime.engine_protocol.BoundStep.choose`.
-            choose: Chooses from the logits [1,d+1,V] instead of the engine.
+            cache: Its capacity must hold the prompts and the drafts.
+            row: The first of the batch rows, which are overwritten.
+            prompts: All of the same length, at least one token.
+            drafts: d drafted text tokens of each.
+            banned: [B,d+1,N], see `c2t.runtime.engine_protocol.BoundStep.choose`.
+            choose: Chooses from the logits [B,d+1,V] instead of the engine.
 
         Returns:
-            Choices [1,d+1]: the first text token, and the one after each drafted token.
+            Choices [B,d+1]: the first text token, and the one after each drafted token.
         """
         since = time.perf_counter()
-        step = self._bind(cache, row, prompt, draft, logit_rows=1 + len(draft))
+        step = self._bind(cache, row, prompts, drafts, logit_rows=1 + len(drafts[0]))
         choices = step.choose(banned) if choose is None else choose(step.run())
         self._record(since)
         return choices
@@ -138,44 +151,48 @@ class PromptRunner:
         self,
         cache: KeyValueCache,
         row: int,
-        prompt: CellPrompt,
-        following: Sequence[int],
+        prompts: Sequence[CellPrompt],
+        following: Sequence[Sequence[int]],
         *,
         logit_rows: int,
     ) -> BoundStep:
-        """The step that ends a cell's prompt, with what follows; all before it has run."""
-        cache.make_room(len(prompt) + len(following))
-        first = self._shared(prompt)
+        """The step that ends the cells' prompts, with what follows; all before it has run."""
+        length = len(prompts[0])
+        cache.make_room(length + len(following[0]))
+        first = min(self._shared(prompt) for prompt in prompts)
         if self._saved is not None and first:
-            cache.load(row, self._saved)
-        last = first + (len(prompt) - first - 1) // PIECE_TOKENS * PIECE_TOKENS
+            for number in range(len(prompts)):
+                cache.load(row + number, self._saved)
+        last = first + (length - first - 1) // PIECE_TOKENS * PIECE_TOKENS
         for start in range(first, last, PIECE_TOKENS):
-            self._piece(cache, row, prompt, start, start + PIECE_TOKENS).run()
-        return self._piece(cache, row, prompt, last, len(prompt), following, logit_rows)
+            self._piece(cache, row, prompts, start, start + PIECE_TOKENS).run()
+        return self._piece(cache, row, prompts, last, length, following, logit_rows)
 
     def _piece(
         self,
         cache: KeyValueCache,
         row: int,
-        prompt: CellPrompt,
+        prompts: Sequence[CellPrompt],
         start: int,
         stop: int,
-        following: Sequence[int] = (),
+        following: Sequence[Sequence[int]] = ((),),
         logit_rows: int = 1,
     ) -> BoundStep:
-        """A step over the prompt's tokens [start, stop) and what follows; logits of its last."""
+        """A step over the prompts' tokens [start, stop) and what follows; logits of its last."""
         own = stop - start
-        tokens = own + len(following)
-        step = self._decoder.bind(cache, (row, row + 1), tokens, logit_rows)
-        step.token_ids[0, :own] = prompt.token_ids[start:stop]
-        step.token_ids[0, own:] = following
-        if prompt.vectors is not None:
-            places = np.flatnonzero(prompt.token_ids == NO_TOKEN)
-            here = (places >= start) & (places < stop)
-            step.inputs_embeds[0, places[here] - start] = prompt.vectors[here]
-        step.position_ids[0] = np.arange(start, start + tokens)
-        step.write_index[0] = start
-        step.logit_rows[0] = np.arange(tokens - logit_rows, tokens)
+        tokens = own + len(following[0])
+        step = self._decoder.bind(cache, (row, row + len(prompts)), tokens, logit_rows)
+        if len(following[0]):
+            step.token_ids[:, own:] = following
+        for number, prompt in enumerate(prompts):
+            step.token_ids[number, :own] = prompt.token_ids[start:stop]
+            if prompt.vectors is not None:
+                places = np.flatnonzero(prompt.token_ids == NO_TOKEN)
+                here = (places >= start) & (places < stop)
+                step.inputs_embeds[number, places[here] - start] = prompt.vectors[here]
+        step.position_ids[:] = np.arange(start, start + tokens)
+        step.write_index[:] = start
+        step.logit_rows[:] = np.arange(tokens - logit_rows, tokens)
         return step
 
     def _shared(self, prompt: CellPrompt) -> int:
@@ -197,5 +214,5 @@ class PromptRunner:
             cache.put(0, constant.keys_values[:, :, :, :first])
         beginning = CellPrompt(self._beginning)
         for start in range(first, length, PIECE_TOKENS):
-            self._piece(cache, 0, beginning, start, min(start + PIECE_TOKENS, length)).run()
+            self._piece(cache, 0, [beginning], start, min(start + PIECE_TOKENS, length)).run()
         return cache.save(0, length)

@@ -136,6 +136,7 @@ class ScriptedDecoder:
         self._decoder, self._script, self._drafts = decoder, script, drafts
         self.multi_token_overhead = decoder.multi_token_overhead
         self.max_bit_exact_rows = decoder.max_bit_exact_rows
+        self.prompt_batch_tokens = 0  # a prompt begins a text of the script
 
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
         """See `DecoderEngine.new_cache`."""

@@ -215,6 +215,7 @@ class OnnxRuntimeDecoder:
 
     # On the CPU, drafts were never seen to change a text.
     max_bit_exact_rows: int | None = None
+    prompt_batch_tokens = 0
 
     def __init__(
         self,

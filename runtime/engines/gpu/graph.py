@@ -71,6 +71,11 @@ class DeviceGraph(Protocol):
         """See `c2t.runtime.engine_protocol.DecoderEngine.max_bit_exact_rows`."""
         ...
 
+    @property
+    def prompt_batch_tokens(self) -> int:
+        """See `c2t.runtime.engine_protocol.DecoderEngine.prompt_batch_tokens`."""
+        ...
+
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """Give addresses to all inputs and outputs.
 

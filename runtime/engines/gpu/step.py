@@ -34,6 +34,9 @@ from c2t.runtime.system.tensor_files import STORAGE
 
 # Longer runs are prompts. Each has a length of its own: a CUDA graph of it would be used once.
 REPEATED_TOKENS = 64
+# Most tokens of a step that has memory of its own for their embeddings. Larger ones are prompts of
+# several cells, of many shapes: they share it.
+OWN_EMBEDDINGS = 4096
 # Banned tokens of a logit row that a recorded step has room for; a step with more is not recorded.
 RECORDED_BANS = 8
 
@@ -52,6 +55,7 @@ class StepResources:
     sizes: Decoder
     table: DeviceTokenTable
     dtype: str
+    embeds: DeviceBuffer = field(default_factory=lambda: DeviceBuffer("the embeddings of prompts"))
     logits: DeviceBuffer = field(default_factory=lambda: DeviceBuffer("the logits"))
     logits_on_host: PinnedBuffer = field(default_factory=PinnedBuffer)
     vectors: DeviceBuffer = field(default_factory=lambda: DeviceBuffer("the cell vectors"))
@@ -107,7 +111,7 @@ class DeviceStep:
         integers = self._inputs.pointer
         tensors = {
             "inputs_embeds": DeviceTensor(
-                self._embeds.pointer, (self._batch, tokens, sizes.hidden_size), dtype
+                self._embeds, (self._batch, tokens, sizes.hidden_size), dtype
             ),
             "logits": DeviceTensor(
                 self._logits, (self._batch, wanted, sizes.vocabulary_size), "float32"
@@ -123,7 +127,7 @@ class DeviceStep:
             tensors[name] = DeviceTensor(integers + offset, array.shape, "int64")
         tensors |= cache.tensors(first, end)
         self._bound = graph.bind(tensors, repeated=tokens <= REPEATED_TOKENS)
-        self._moves = resources.logits.moves
+        self._moves = self._buffer_moves
         self._has_run = False
         self._recorded: RecordedWork | None = None
         self.recording_problem = ""  # why the step was not recorded although it should be
@@ -149,8 +153,13 @@ class DeviceStep:
         int32s: Int32 = self._host.array[int64_bytes:].view(np.int32)
         self.token_ids: Int32 = int32s[: batch * tokens].reshape(batch, tokens)
         self._bans: Int32 = int32s[batch * tokens :].reshape(batch, wanted, RECORDED_BANS)
-        embeds = (batch, tokens, shared.sizes.hidden_size)
-        self._embeds = DeviceArray.allocate(embeds, STORAGE[shared.dtype], what=what)
+        self._shape = (batch, tokens, shared.sizes.hidden_size)
+        if self._is_large:
+            size = math.prod(self._shape) * STORAGE[shared.dtype].itemsize
+            self._embeds = shared.embeds.address(size)
+        else:
+            self._own_embeds = DeviceArray.allocate(self._shape, STORAGE[shared.dtype], what=what)
+            self._embeds = self._own_embeds.pointer
         self._logits = shared.logits.address(4 * batch * wanted * shared.sizes.vocabulary_size)
         self._result = PinnedBytes(12 * batch * wanted)
         self._on_device = DeviceArray.allocate((12 * batch * wanted,), np.uint8, what=what)
@@ -160,11 +169,20 @@ class DeviceStep:
     @property
     def inputs_embeds(self) -> Float32:
         """Embeddings [B,T,D] where `token_ids` is `NO_TOKEN`; in memory that all steps share."""
-        return self._shared.vectors_on_host.view(self._embeds.shape)
+        return self._shared.vectors_on_host.view(self._shape)
 
     def is_current(self) -> bool:
-        """Whether the logits still lie where the step was bound to write them."""
-        return self._moves == self._shared.logits.moves
+        """Whether logits and embeddings still lie where the step was bound to them."""
+        return self._moves == self._buffer_moves
+
+    @property
+    def _is_large(self) -> bool:
+        return self._batch * self._tokens > OWN_EMBEDDINGS
+
+    @property
+    def _buffer_moves(self) -> tuple[int, int]:
+        shared = self._shared
+        return shared.logits.moves, shared.embeds.moves if self._is_large else 0
 
     def close(self) -> None:
         """Free the CUDA graphs of the step."""
@@ -310,7 +328,7 @@ class DeviceStep:
             shared.table,
             token_ids=self._inputs.pointer + self._ids_offset,
             given=vectors,
-            out=self._embeds.pointer,
+            out=self._embeds,
             count=self._batch * self._tokens,
             dtype=STORAGE[shared.dtype].name,
         )
