@@ -26,6 +26,7 @@ from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.group_mean import GroupMean
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
+from c2t.runtime.describe.read_ahead import read_ahead
 from c2t.runtime.describe.text_settings import CHOSEN, chosen_settings
 from c2t.runtime.describe.unsure import unsure_mark
 from c2t.runtime.describe.worker import Worker, cache_capacity
@@ -134,6 +135,7 @@ class Describer:
         chosen = chosen or choose_engines(bundle, self.options.engine, request, self.clock)
         self.engines, self.reason = chosen.engines, chosen.reason
         # One worker keeps a GPU busy.
+        self._on_gpu = chosen.on_gpu
         self.most_workers = 1 if chosen.on_gpu else _most_workers(bundle, self.options)
         self._drafter = self._load_drafter()
         self.fields = open_fields(bundle)
@@ -163,6 +165,8 @@ class Describer:
         chunks = cells.chunks() if isinstance(cells, CellReader) else cells
         self.clock.mark("begin")
         timed = self.clock.iterate("read", chunks)
+        if self._on_gpu:  # the processor is idle meanwhile
+            timed = read_ahead(timed)
         described = self._by_one(timed) if self.most_workers == 1 else self._by_several(timed)
         return described if going_on else _unless_all_fail(described)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,24 @@ def test_embeddings_are_those_of_the_cpu(driver: FakeDriver, tiny_bundle_folder:
     for one, other in zip(device, host, strict=True):
         assert one.text == other.text
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-5)
+
+
+def test_cells_are_read_while_others_are_described(
+    driver: FakeDriver, tiny_bundle_folder: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    threads = []
+
+    def chunks() -> Iterator[EncodedCells]:
+        for seed in range(4):
+            threads.append(threading.current_thread().name)
+            yield EncodedCells.of_tokens([tiny_cell(9, seed=seed)])
+
+    for engine, reader in (("cpu", threading.current_thread().name), ("cuda", "c2t-reader")):
+        describer = Describer(bundle, DescribeOptions(engine=engine, threads=1))
+        threads.clear()
+        assert [each.error for each in describer.describe(chunks())] == [None] * 4
+        assert threads == [reader] * 4
 
 
 def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
