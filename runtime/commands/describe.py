@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,6 @@ from c2t.runtime.command_line.auditing import AuditOptions, auditing
 from c2t.runtime.command_line.option_classes import takes_option_classes
 from c2t.runtime.command_line.options import (
     CELLS_HELP,
-    BatchSizeOption,
     BundleArgument,
     CellChoiceOption,
     EngineOption,
@@ -79,7 +79,14 @@ def describe(
     reading: ReadingOptions,
     text: TextOptions,
     threads: ThreadsOption = None,
-    batch_size: BatchSizeOption = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cells written at the same time.  "
+            "[default: 8; on CUDA up to 128, by the GPU's memory]",
+        ),
+    ] = None,
     drafts: Annotated[
         bool, typer.Option(help="Guess phrases and verify them: the same texts, sooner.")
     ] = True,
@@ -167,6 +174,7 @@ def describe(
     groups = _group_options(group_by, min_share, resolution, text=group_text)
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import read_ids
+    from c2t.runtime.describe.batch_size import FEW_CELLS, default_batch_size
     from c2t.runtime.describe.describer import DescribeOptions
     from c2t.runtime.output.describe_file import DescribeFileOptions, check_paths, describe_file
     from c2t.runtime.system.errors import CellFileError
@@ -186,7 +194,7 @@ def describe(
         describing=DescribeOptions(
             **text.settings(),
             threads=threads,
-            batch_size=batch_size,
+            batch_size=batch_size or FEW_CELLS,
             drafts=drafts,
             prepack=prepack,
             engine=engine.value,
@@ -203,8 +211,12 @@ def describe(
         elsewhere = dask_workers(parse_place(dask, engine.value), say)
     with auditing(audit.place("describe", cells)) as trail:
         check_paths(options)  # before the gigabytes of a bundle are hashed
+        opened = open_bundle(bundle, verify=False, trust=trust)
+        if batch_size is None and dask is None:
+            size = default_batch_size(opened, options.describing)
+            options = replace(options, describing=replace(options.describing, batch_size=size))
         done = describe_file(
-            open_bundle(bundle, verify=False, trust=trust),
+            opened,
             options,
             stream=sys.stdout.buffer,
             report=say,
