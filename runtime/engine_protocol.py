@@ -23,7 +23,7 @@ Int64 = NDArray[np.int64]
 NO_TOKEN = -1  # in arrays of token ids: no token
 # Most gene tokens of an encoder batch of several cells. Measured on a CPU: a batch takes as long as
 # its cells one by one, from 32 genes to 512. Larger ones only hold more attention scores in memory
-# (1.6 GB for 8 cells at Geneformer V2's sizes).
+# (1.6 GB for 8 cells at Geneformer V2's sizes). Engines on a GPU may take more.
 ENCODER_BATCH_TOKENS = 512
 
 # Most tokens of a run over a prompt, without what follows it: memory for attention scores and
@@ -80,6 +80,11 @@ class SavedPrefix:
 
 class EncoderEngine(Protocol):
     """Gene embedding, encoder and projector."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most gene tokens of a run over several cells."""
+        ...
 
     def encode(self, tokens: Int32) -> Float32:
         """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.

@@ -7,11 +7,8 @@ little longer there than a step of few. Plans are built for a number of cells, w
 from __future__ import annotations
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.describe.describer import (
-    DescribeOptions,
-    cache_capacity,
-    generation_settings,
-)
+from c2t.runtime.describe.describer import DescribeOptions, generation_settings
+from c2t.runtime.describe.worker import cache_capacity
 from c2t.runtime.engines.built.folder import plan_cache, plan_sets
 from c2t.runtime.engines.check import gpu_reasons
 from c2t.runtime.engines.table import ENGINES, EngineName

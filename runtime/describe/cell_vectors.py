@@ -14,21 +14,19 @@ from c2t.runtime.cells.encoded_cells import GeneTokenArray
 from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS
 
 
-def equal_lengths(cells: Sequence[GeneTokenArray], most: int) -> list[list[int]]:
+def equal_lengths(
+    cells: Sequence[GeneTokenArray], most: int, *, tokens_most: int = ENCODER_BATCH_TOKENS
+) -> list[list[int]]:
     """Groups of at most `most` indices of cells that have the same length.
 
-    A group holds at most `ENCODER_BATCH_TOKENS` gene tokens, or one cell. Groups are in the order
+    A group holds at most `tokens_most` gene tokens, or one cell. Groups are in the order
     of their first cells, so that no cell waits long for its turn.
     """
     groups: list[list[int]] = []
     open_groups: dict[int, list[int]] = {}
     for index, tokens in enumerate(cells):
         group = open_groups.get(len(tokens))
-        if (
-            group is None
-            or len(group) >= most
-            or (len(group) + 1) * len(tokens) > ENCODER_BATCH_TOKENS
-        ):
+        if group is None or len(group) >= most or (len(group) + 1) * len(tokens) > tokens_most:
             group = open_groups[len(tokens)] = []
             groups.append(group)
         group.append(index)

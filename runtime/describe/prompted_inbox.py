@@ -127,7 +127,10 @@ class PromptedInbox:
                 ready.append((cell.key, GenerationFailure(problem, "cell")))
         if self._gene_input is None:  # nothing runs before the decoder
             return [[cell] for cell in good]
-        groups = equal_lengths([cell.tokens for cell in good], self._batch_size)
+        tokens_most = self._engines.encoder.batch_tokens
+        groups = equal_lengths(
+            [cell.tokens for cell in good], self._batch_size, tokens_most=tokens_most
+        )
         return [[good[index] for index in group] for group in groups]
 
     def _encode(self, cells: list[WaitingCell], ready: deque[PromptedCell | Outcome]) -> None:

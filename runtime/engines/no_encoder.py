@@ -11,6 +11,8 @@ from c2t.runtime.system.errors import EngineError
 class NoEncoder:
     """See `c2t.runtime.engine_protocol.EncoderEngine`."""
 
+    batch_tokens = 0
+
     def encode(self, tokens: Int32) -> NoReturn:
         """Refuse.
 

@@ -304,7 +304,7 @@ class FakeGraph:
     """
 
     max_bit_exact_rows: int | None = None
-    prompt_batch_tokens = 0
+    batch_tokens = 0
 
     def __init__(self, path: Path, *, recordable: bool = False) -> None:
         self.recordable = recordable

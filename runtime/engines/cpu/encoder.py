@@ -16,7 +16,7 @@ import numpy as np
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.mapped import give_back
-from c2t.runtime.engine_protocol import EngineOptions, Float32, Int32
+from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS, EngineOptions, Float32, Int32
 from c2t.runtime.engines.buffers import HostBuffer
 from c2t.runtime.engines.cpu.session import (
     RUN_HINT,
@@ -62,6 +62,8 @@ class OnnxRuntimeEncoder:
     Raises:
         EngineError: A graph cannot be opened.
     """
+
+    batch_tokens = ENCODER_BATCH_TOKENS
 
     def __init__(
         self,

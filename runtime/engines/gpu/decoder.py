@@ -32,7 +32,7 @@ class DeviceDecoder:
         self.device = device
         self.graph = graph
         self.max_bit_exact_rows = graph.max_bit_exact_rows
-        self.prompt_batch_tokens = graph.prompt_batch_tokens
+        self.prompt_batch_tokens = graph.batch_tokens
         self._resources = StepResources(
             device=device, sizes=sizes, table=table, dtype=graph.dtypes["inputs_embeds"]
         )

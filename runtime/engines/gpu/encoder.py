@@ -17,7 +17,7 @@ from c2t.kernels.cuda.memory import download
 from c2t.kernels.gene_embedding.cuda import DeviceCells, DeviceTables, launch_gene_embedding
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.runtime.bundle.manifest import Manifest
-from c2t.runtime.engine_protocol import Float32
+from c2t.runtime.engine_protocol import ENCODER_BATCH_TOKENS, Float32
 from c2t.runtime.engines.gpu.graph import DeviceGraph, DeviceTensor, engine_error
 from c2t.runtime.engines.gpu.memory import DeviceBuffer
 from c2t.runtime.system.errors import C2TError
@@ -50,6 +50,8 @@ class DeviceEncoder:
         self._clock = clock or StageClock()
         self._device = device
         self._encoder, self._projector = encoder, projector
+        # One cell of a thousand genes leaves most of a GPU idle.
+        self.batch_tokens = max(ENCODER_BATCH_TOKENS, encoder.batch_tokens)
         self._tables: DeviceTables = DeviceTables.upload(tables)
         self._manifest = manifest
         self._new_buffers()

@@ -72,8 +72,8 @@ class DeviceGraph(Protocol):
         ...
 
     @property
-    def prompt_batch_tokens(self) -> int:
-        """See `c2t.runtime.engine_protocol.DecoderEngine.prompt_batch_tokens`."""
+    def batch_tokens(self) -> int:
+        """Most tokens of a run over several cells' prompts or genes; 0 where plans decide it."""
         ...
 
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:

@@ -26,8 +26,10 @@ TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 GPU_HINT = "run `c2t doctor`: it names what is missing"
 # ONNX Runtime keeps arithmetic on shapes on the CPU by itself, and CUDA graphs allow for it.
 SHAPE_OPERATORS = frozenset({"Shape", "Concat"})
-# Its activations at 1B sizes take 0.5 GB in float16.
-PROMPT_BATCH_TOKENS = 8192
+# Most tokens of a run over the prompts or genes of several cells. A 1B decoder's activations then
+# take 0.5 GB in float16; attention scores of two cells of 4096 genes, where no kernel avoids them,
+# 1.6 GB in float32.
+BATCH_TOKENS = 8192
 # Runs of a shape before it is captured.
 RUNS_BEFORE_CAPTURE = 3
 NO_CAPTURE = "-1"  # ONNX Runtime's number for runs outside of any CUDA graph
@@ -57,7 +59,7 @@ class OnnxRuntimeDeviceGraph:
         EngineError: It cannot be opened, or the CPU would run a part of it.
     """
 
-    prompt_batch_tokens = PROMPT_BATCH_TOKENS
+    batch_tokens = BATCH_TOKENS
     max_bit_exact_rows: int | None = None  # the library may choose other kernels for other shapes
 
     def __init__(

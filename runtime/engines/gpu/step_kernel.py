@@ -76,7 +76,7 @@ class DecoderStepGraph:
         self._scratch = StepScratch.allocate(weights.sizes)
         self.dtypes = graph.dtypes
         self.cache_capacity = graph.cache_capacity
-        self.prompt_batch_tokens = graph.prompt_batch_tokens
+        self.batch_tokens = graph.batch_tokens
 
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """See `c2t.runtime.engines.gpu.graph.DeviceGraph.bind`."""

@@ -44,7 +44,7 @@ class TensorRTGraph:
         cuda_graph: Whether repeated steps become CUDA graphs.
     """
 
-    prompt_batch_tokens = 0  # plans are built for prompts of one cell
+    batch_tokens = 0  # its plans are built for prompts of one cell
     max_bit_exact_rows: int | None = None  # the library may choose other kernels for other shapes
 
     def __init__(

@@ -116,7 +116,7 @@ class PromptRuns(DeviceDecoder):
 @pytest.fixture
 def in_batches(driver: FakeDriver, decoder: TinyDecoder, folder: Path) -> PromptRuns:
     graph = FakeGraph(folder / "decoder.onnx")
-    graph.prompt_batch_tokens = 40
+    graph.batch_tokens = 40
     table = upload_token_table(decoder.table, "float32")
     return PromptRuns(FakeDevice(), graph, decoder.engine.sizes, table)
 

@@ -75,6 +75,35 @@ def test_embeddings_are_those_of_the_cpu(driver: FakeDriver, tiny_bundle_folder:
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-5)
 
 
+@pytest.mark.parametrize(("tokens", "runs"), [(0, [12, 2]), (2000, [14])])
+def test_cells_of_one_length_are_encoded_together(
+    driver: FakeDriver,
+    tiny_bundle_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: int,
+    runs: list[int],
+) -> None:
+    """Where the library takes them: as many as it has room for, and as are written together."""
+    bundle = open_bundle(tiny_bundle_folder)
+    cells = [tiny_cell(40, seed=seed) for seed in range(14)]
+    expected = Describer(bundle, DescribeOptions(engine="cpu", batch_size=14))
+    monkeypatch.setattr(FakeGraph, "batch_tokens", tokens)
+    describer = Describer(bundle, DescribeOptions(engine="cuda", batch_size=14))
+    encode, together = describer.engines.encoder.encode, []
+
+    def counted(tokens: np.ndarray) -> np.ndarray:
+        together.append(len(tokens))
+        return encode(tokens)
+
+    monkeypatch.setattr(describer.engines.encoder, "encode", counted)
+    texts = [
+        [each.text for each in one.describe([EncodedCells.of_tokens(cells)])]
+        for one in (expected, describer)
+    ]
+    assert texts[0] == texts[1]
+    assert together == runs
+
+
 def test_cells_are_read_while_others_are_described(
     driver: FakeDriver, tiny_bundle_folder: Path
 ) -> None:
