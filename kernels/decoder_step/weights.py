@@ -43,8 +43,6 @@ class LayerBiases:
 class HostLayer:
     """A layer's weights; matrices are float32, float16 or int8, memory-mapped or not.
 
-    int8 is for the CPU's kernel and the definition.
-
     Args:
         attention_norm: [D] of the norm before attention.
         qkv: [D, (heads + 2 kv_heads) * head_size], queries, keys and values side by side.

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gpu_checks import (
     LOGIT_TOLERANCE,
+    SPREAD,
     check_bundle_logits,
+    check_rows_of_the_step_kernel,
+    check_step_kernel,
     check_texts_of_the_cpu,
     describe_cells,
 )
@@ -40,6 +45,11 @@ def run_c2t(*arguments: object) -> None:
     subprocess.run([*program, *map(str, arguments)], check=True, timeout=600)
 
 
+def random_cell_vectors(bundle: Bundle) -> Any:
+    shape = (bundle.manifest.projector.vectors, bundle.manifest.decoder.hidden_size)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * SPREAD
+
+
 def open_decoder(bundle: Bundle, **options: Any) -> tuple[Any, str]:
     engines = choose_engines(bundle, "cuda", EngineOptions(**options)).engines
     return engines.decoder, engines.label
@@ -58,6 +68,29 @@ def test_logits_in_float16(half: Bundle, cuda_graph: bool) -> None:
     assert "float16 between layers" in label
     assert "without our kernel" not in label
     check_bundle_logits(half, decoder, LOGIT_TOLERANCE["float16"])
+
+
+def test_short_steps_of_an_int8_bundle_read_its_weights(
+    bundle: Bundle, cells: list[Any], tmp_path: Path
+) -> None:
+    """Their logits are those of the same weights in half precision, on ONNX Runtime."""
+    pytest.importorskip("onnx", reason="onnx is not installed: c2t[gpu]")
+    pytest.importorskip("scipy", reason="scipy is not installed: c2t[calibrate]")
+    if bundle.manifest.precision != "fp32":
+        pytest.skip(f"an INT8 bundle is made of fp32 here, not of {bundle.manifest.precision}")
+    from int8_bundles import write_quantised
+
+    int8 = write_quantised(bundle, tmp_path / "int8")
+    run_c2t("build", int8.path, "--target", "cuda")
+    decoder, label = open_decoder(int8)
+    assert "activations not quantised, int8 weights, float16 between layers" in label
+    assert "without our kernel" not in label
+    if "over int8 weights" in label:  # heads of a size that the kernel takes
+        vectors = random_cell_vectors(int8)
+        check_step_kernel(decoder, int8.manifest.prompt, vectors)
+        check_rows_of_the_step_kernel(decoder, int8.manifest.prompt, vectors)
+    texts, _ = describe_cells(int8, cells, engine="cuda", batch_size=1, drafts=False)
+    assert all(texts)
 
 
 def test_texts_in_float32_are_those_of_the_cpu(bundle: Bundle, cells: list[Any]) -> None:
