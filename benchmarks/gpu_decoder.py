@@ -21,6 +21,7 @@ from gpu_checks import (
     check_rows_of_the_step_kernel,
     check_step_kernel,
 )
+from gpu_sizes import BATCHES
 from gpu_timing import REPEATS, WARM_UP, copy_bandwidth, device_seconds
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
@@ -64,6 +65,9 @@ def time_decoder(options: argparse.Namespace, note: Callable[..., None], variant
     note(copy_bytes_per_second=bandwidth, floor_seconds=floor)
     note(**{"cuda graph": time_steps(decoder, bundle, vectors, floor)})
     note(text=time_text(engines, bundle, vectors))
+    if variant in ("int8", "float16"):
+        length = len(bundle_prompts(bundle).of_vectors(vectors)) + GENERATED // 2
+        note(many_cells=time_rows(decoder, length, floor))
     del engines, decoder
     engines = open_onnxruntime_engines(bundle, replace(request, cuda_graph=False))
     note(**{"no cuda graph": time_steps(engines.decoder, bundle, vectors, floor)})
@@ -90,13 +94,26 @@ def time_steps(decoder: Any, bundle: Bundle, vectors: np.ndarray, floor: float) 
     times: dict[str, Any] = {"prefill_seconds": float(np.median(prefill[2:]))}
     for tokens in (1, 4, 16):
         step = bind_step(decoder, cache, tokens, length)
-        times[f"{tokens} tokens"] = step_times(decoder, step, tokens, floor)
+        times[f"{tokens} tokens"] = step_times(decoder, step, floor)
     return times
 
 
-def step_times(decoder: Any, step: Any, tokens: int, floor: float) -> dict[str, float]:
+def time_rows(decoder: Any, length: int, floor: float) -> dict[str, Any]:
+    """Seconds of steps of one token of many cells, behind `length` tokens of each."""
+    cache = decoder.new_cache(max(BATCHES), length + 8)
+    times = {}
+    for rows in BATCHES:
+        step = decoder.bind(cache, (0, rows), 1, 1)
+        step.token_ids[:] = 11
+        step.position_ids[:], step.write_index[:] = length, length
+        step.logit_rows[:] = 0
+        times[f"{rows} cells"] = step_times(decoder, step, floor)
+    return times
+
+
+def step_times(decoder: Any, step: Any, floor: float) -> dict[str, float]:
     """Seconds of a step with its choice, and of the graph (or the kernel) alone."""
-    banned = np.full((1, tokens, 3), 5, np.int32)
+    banned = np.full((*step.logit_rows.shape, 3), 5, np.int32)
     whole = []
     for _ in range(REPEATS + WARM_UP):
         since = perf_counter()

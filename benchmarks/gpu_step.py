@@ -92,7 +92,7 @@ def take_step_apart(
     def times(tokens: int) -> dict[str, float]:
         cache.steps.clear()  # a kernel that is compiled anew is bound anew
         step = bind_step(decoder, cache, tokens, length)
-        return step_times(decoder, step, tokens, floor)
+        return step_times(decoder, step, floor)
 
     for tokens in (1, 2, 4, 8, 16):
         note(**{f"{tokens} tokens": times(tokens)})

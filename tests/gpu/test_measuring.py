@@ -96,9 +96,11 @@ def test_times_of_a_decoder(
 
     monkeypatch.setattr(step_kernel, "pack_decoder", pack)
     monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)
+    monkeypatch.setattr(parts.decoder, "BATCHES", (2, 20))
     for variant in ("float32", "float16-graphs", "float16"):
         parts.decoder.time_decoder(options, note, variant)
     assert figures["text"]["every draft right"]["same text"]
+    assert set(figures["many_cells"]) == {"2 cells", "20 cells"}
     peer = {"step_seconds": 1, "prefill_seconds": 2}
     reached = parts.engines.reached({"decoder float16": dict(figures), "peer eager": peer})
     assert {"step_share_of_floor", "text_times_eager, no drafts"} <= set(reached)
