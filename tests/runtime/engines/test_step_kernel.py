@@ -6,7 +6,6 @@ The kernel itself is a fake, see `fakes.step_kernel`.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,17 +13,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from emulation.device import EmulatedDevice
 from fakes.cuda_driver import FakeDevice, FakeDriver
 from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
-from int8_decoders import quantised
 from msgspec import structs
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
-from tolerance import FLOAT16_STEP
 
-from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.layout import MAX_ROWS
-from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostLayer
 from c2t.kernels.errors import KernelError
@@ -389,60 +383,3 @@ def test_a_bug_is_no_reason_to_go_on_without(
     graph = LibraryGraph(folder / "decoder.onnx")
     with pytest.raises(AttributeError):
         with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
-
-
-@pytest.mark.parametrize("every", [1, 3])
-def test_an_int8_decoder_s_own_weights_are_streamed(
-    sizes: Decoder, tmp_path: Path, driver: FakeDriver, every: int
-) -> None:
-    """The kernel itself, emulated: it is compared with the half-precision graph at opening."""
-    source = quantised(tmp_path, lambda number: number % every == 0)
-    half = tmp_path / "half.onnx"
-    write_half_precision(source, half, widen=True)
-    graph = LibraryGraph(half)
-    device = EmulatedDevice()
-    made, said = with_step_kernel(graph, device, tmp_path, sizes, cuda_graph=True, source=source)
-    assert said == "a short step is one kernel over int8 weights"
-    assert isinstance(made, DecoderStepGraph)
-    assert made.weights.layout.has_int8
-    embeds = np.random.default_rng(1).normal(0, 0.02, (1, 5, sizes.hidden_size)).astype(np.float16)
-    ours, theirs = (made._logits(each, sizes, embeds) for each in (made, graph))
-    assert 0 < np.abs(ours - theirs).max() / np.abs(theirs).max() < FLOAT16_STEP
-
-
-@pytest.mark.parametrize("part", ["scales", "norms"])
-def test_int8_weights_that_are_packed_wrongly_are_not_used(
-    sizes: Decoder, tmp_path: Path, driver: FakeDriver, part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = quantised(tmp_path)
-    half = tmp_path / "half.onnx"
-    write_half_precision(source, half, widen=True)
-
-    def pack(*arguments: Any) -> DeviceStepWeights:
-        weights = pack_decoder(*arguments)
-        numbers = getattr(weights, part).download()
-        return replace(weights, **{part: DeviceArray.upload(3 * numbers[::-1])})
-
-    monkeypatch.setattr(step_kernel, "pack_decoder", pack)
-    graph = LibraryGraph(half)
-    made, said = with_step_kernel(
-        graph, EmulatedDevice(), tmp_path, sizes, cuda_graph=True, source=source
-    )
-    assert made is graph
-    assert said.startswith("short steps without our kernel: its logits are")
-
-
-def test_an_int8_decoder_that_is_not_known_is_the_library_s(
-    folder: Path, sizes: Decoder, kernel: FakeStepKernel, tmp_path: Path
-) -> None:
-    model = onnx.load(quantised(tmp_path), load_external_data=False)
-    next(n for n in model.graph.node if n.op_type == "RMSNormalization").op_type = "Other"
-    (tmp_path / "decoder.onnx").write_bytes(model.SerializeToString())
-    graph = LibraryGraph(folder / "decoder.onnx")
-    source = tmp_path / "decoder.onnx"
-    made, said = with_step_kernel(
-        graph, StepDevice(), folder, sizes, cuda_graph=True, source=source
-    )
-    assert made is graph
-    assert said.startswith("short steps without our kernel: the decoder has ")
-    assert "Other" in said
