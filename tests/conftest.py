@@ -30,7 +30,7 @@ NEEDS = {
     "scipy": ("runtime/bench/test_kernels.py",),
     "onnx": (
         *("gpu/test_checks.py", "gpu/test_measuring.py"),
-        *("runtime/engines/test_step_kernel.py",),
+        *("runtime/engines/test_step_kernel.py", "runtime/engines/test_int8_step_kernel.py"),
     ),
     "uvicorn": ("runtime/serve/http", "runtime/serve/test_audit.py"),
     "httpx": ("runtime/serve/http", "runtime/serve/test_audit.py", "runtime/serve/test_serve.py"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer, LayerBiases
 from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.matrix import Int8Matrix
 
@@ -95,6 +95,8 @@ class StepLayout:
             raise TypeError(message)
         others = [f"a {name} of its own" for name in _others(sizes, KNOWN_SIZES)]
         others += _others(decoder, KNOWN_PARTS)
+        if 2 * decoder.cosines.shape[1] != sizes.head_size:
+            others.append(f"{2 * decoder.cosines.shape[1]} rotated numbers of a head")
         for number, layer in enumerate(decoder.layers):
             others += [f"layers.{number}.{name}" for name in _others(layer, KNOWN_LAYER_PARTS)]
         if others:
@@ -270,4 +272,6 @@ def _is_default(value: Any, field: Field[Any]) -> bool:
     default = field.default
     if default is MISSING or isinstance(value, np.ndarray):
         return False
+    if isinstance(value, LayerBiases):
+        return all(bias is None for bias in vars(value).values())
     return value is default or bool(value == default)

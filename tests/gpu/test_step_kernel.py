@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import pytest
 from gpu_checks import check_rows_of_the_step_kernel, check_step_kernel, write_texts
-from int8_decoders import quantised
-from tiny_data import random_vectors, tiny_decoder
+from quantised_decoders import quantised
+from tiny_data import DECODERS, random_vectors, tiny_decoder
 
 from c2t.runtime.bundle.manifest import Generation
 
@@ -36,7 +36,9 @@ def half(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return decoder, half, None
     folder = tmp_path_factory.mktemp("int8")
     every = 1 if request.param == "int8" else 3
-    source = quantised(folder, lambda number: number % every == 0)
+    source = quantised(
+        DECODERS["sure"] / "decoder.onnx", folder, lambda number: number % every == 0
+    )
     write_half_precision(source, half / "decoder.onnx", dtype="float16", widen=True)
     return decoder, half, source
 

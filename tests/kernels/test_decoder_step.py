@@ -6,7 +6,7 @@ Nothing here runs on a GPU; tests/gpu does that where there is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +22,7 @@ from c2t.kernels.decoder_step.launch import runs_steps
 from c2t.kernels.decoder_step.layout import MAX_ROWS, Int8Linears, Ring, StepLayout
 from c2t.kernels.decoder_step.pack import pack_decoder
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.decoder_step.weights import LayerBiases
 from c2t.kernels.errors import KernelError
 
 # Two tiles in a chunk, heads of 128, an intermediate size that ends within a chunk.
@@ -169,26 +169,35 @@ def test_bits_of_a_row_do_not_depend_on_the_rows_beside_it_in_int8(driver: FakeD
 
 
 def test_parts_that_the_kernel_does_not_know_are_refused_by_name(small: PackedDecoder) -> None:
-    @dataclass(frozen=True, eq=False, kw_only=True)
-    class OtherLayer(HostLayer):
-        qkv_bias: np.ndarray | None = None
-
-    @dataclass(frozen=True, eq=False, kw_only=True)
-    class OtherDecoder(HostDecoder):
-        cap: float = 0.0
-
-    first = small.host.layers[0]
-    parts = {field.name: getattr(first, field.name) for field in fields(first)}
-    whole = {field.name: getattr(small.host, field.name) for field in fields(small.host)}
-    plain = OtherDecoder(**whole | {"layers": [OtherLayer(**parts)] * 2})
+    first, plain = small.host.layers[0], small.host
     assert StepLayout.of(SMALL, plain) == small.weights.layout
-    biased = [first, OtherLayer(**parts, qkv_bias=np.zeros(1))]
-    for decoder, name in (
-        (replace(plain, layers=biased), "layers.1.qkv_bias"),
-        (replace(plain, cap=30.0), "cap"),
-    ):
-        with pytest.raises(KernelError, match=f"has {name}, which the GPU's step kernel does not"):
-            StepLayout.of(SMALL, decoder)
+    fresh = replace(plain, layers=[replace(layer, biases=LayerBiases()) for layer in plain.layers])
+    assert StepLayout.of(SMALL, fresh) == small.weights.layout
+    one = np.ones(1, np.float32)
+    layers = {
+        "biases": {"biases": LayerBiases(qkv=one)},
+        "q_norm": {"q_norm": one},
+        "after_mlp": {"after_mlp": one},
+        "window": {"window": 5},
+    }
+    decoders = {
+        f"layers.1.{n}": {"layers": [first, replace(first, **c)]} for n, c in layers.items()
+    }
+    decoders |= {
+        "norm_bias": {"norm_bias": one},
+        "activation": {"activation": "gelu"},
+        "gated": {"gated": False},
+        "parallel": {"parallel": True},
+        "attention_cap": {"attention_cap": 30.0},
+        "logit_cap": {"logit_cap": 30.0},
+        "embedding_scale": {"embedding_scale": 2.0},
+        "2 rotated numbers": {"cosines": plain.cosines[:, :1]},
+    }
+    for name, change in decoders.items():
+        with pytest.raises(
+            KernelError, match=rf"has {name}\b.* which the GPU's step kernel does not"
+        ):
+            StepLayout.of(SMALL, replace(plain, **change))
 
 
 def test_a_row_is_not_changed_by_infinities_of_another(small: PackedDecoder) -> None:

@@ -28,8 +28,8 @@ from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.portable.memory import return_free_memory
 from c2t.runtime.system.timing import StageClock
 
-# Of a run whose embeddings are not kept, and neither is the gene table in memory: to make both again
-# takes less than a hundredth of such a run.
+# Of a run whose embeddings are not kept, and neither is the gene table in memory: to make both
+# again takes less than a hundredth of such a run.
 MANY_TOKENS = 2048
 
 

@@ -12,8 +12,8 @@ import pytest
 from emulation.device import EmulatedDevice
 from fakes.cuda_driver import FakeDriver
 from fakes.step_kernel import LibraryGraph, StepDevice
-from int8_decoders import quantised
-from tiny_data import tiny_decoder
+from quantised_decoders import quantised
+from tiny_data import DECODERS, tiny_decoder
 from tolerance import FLOAT16_STEP
 
 from c2t.kernels.cuda.memory import DeviceArray
@@ -34,7 +34,9 @@ def test_an_int8_decoder_s_own_weights_are_streamed(
     sizes: Decoder, tmp_path: Path, driver: FakeDriver, every: int
 ) -> None:
     """The kernel itself, emulated: it is compared with the half-precision graph at opening."""
-    source = quantised(tmp_path, lambda number: number % every == 0)
+    source = quantised(
+        DECODERS["sure"] / "decoder.onnx", tmp_path, lambda number: number % every == 0
+    )
     half = tmp_path / "half.onnx"
     write_half_precision(source, half, widen=True)
     graph = LibraryGraph(half)
@@ -52,7 +54,7 @@ def test_an_int8_decoder_s_own_weights_are_streamed(
 def test_int8_weights_that_are_packed_wrongly_are_not_used(
     sizes: Decoder, tmp_path: Path, driver: FakeDriver, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = quantised(tmp_path)
+    source = quantised(DECODERS["sure"] / "decoder.onnx", tmp_path)
     half = tmp_path / "half.onnx"
     write_half_precision(source, half, widen=True)
 
@@ -74,8 +76,10 @@ def test_an_int8_decoder_that_is_not_known_is_the_library_s(
     sizes: Decoder, tmp_path: Path, driver: FakeDriver
 ) -> None:
     half = tmp_path / "half.onnx"
-    write_half_precision(quantised(tmp_path), half, widen=True)
-    model = onnx.load(quantised(tmp_path), load_external_data=False)
+    write_half_precision(quantised(DECODERS["sure"] / "decoder.onnx", tmp_path), half, widen=True)
+    model = onnx.load(
+        quantised(DECODERS["sure"] / "decoder.onnx", tmp_path), load_external_data=False
+    )
     next(n for n in model.graph.node if n.op_type == "RMSNormalization").op_type = "Other"
     (tmp_path / "decoder.onnx").write_bytes(model.SerializeToString())
     graph = LibraryGraph(half)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from int8_decoders import quantised
 from msgspec import structs
 from quantised_decoders import quantised
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
