@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from tolerance import FLOAT32_FEW
@@ -37,9 +39,18 @@ def table(dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
     return values, draw.random(vocabulary).astype(np.float32)
 
 
+def unaligned(values: np.ndarray) -> np.ndarray:
+    """The same values where a file may have them: NumPy looks them up."""
+    return np.frombuffer(b"x" + values.tobytes(), values.dtype, offset=1).reshape(values.shape)
+
+
+@pytest.mark.parametrize("place", [np.asarray, unaligned])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_rows_have_the_bits_of_the_definition(dtype: str) -> None:
+def test_rows_have_the_bits_of_the_definition(
+    dtype: str, place: Callable[[np.ndarray], np.ndarray]
+) -> None:
     values, scale = table(dtype)
+    values = place(values)
     given = np.full((5, 19), 7, np.float32)
     token_ids, out = np.array([3, -1, 39, 0, -1], np.int32), given.copy()
     rows = TokenRows(token_ids, values, scale, out)
@@ -50,11 +61,11 @@ def test_rows_have_the_bits_of_the_definition(dtype: str) -> None:
         np.testing.assert_array_equal(out, expected)
 
 
-@pytest.mark.parametrize("aligned", [True, False])
-def test_a_token_that_is_not_in_the_table_is_refused(aligned: bool) -> None:
-    values, _ = table("float32")
-    if not aligned:  # as one in a file may lie: NumPy looks it up
-        values = np.frombuffer(b"x" + values.tobytes(), np.float32, offset=1).reshape(40, 19)
+@pytest.mark.parametrize("place", [np.asarray, unaligned])
+def test_a_token_that_is_not_in_the_table_is_refused(
+    place: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    values = place(table("float32")[0])
     rows = TokenRows(np.array([40], np.int32), values, None, np.zeros((1, 19), np.float32))
     with pytest.raises(IndexError, match="40"):
         rows.run()
