@@ -88,7 +88,8 @@ def annotate(
     prepack: Annotated[
         bool | None,
         typer.Option(
-            help="Copy the weights at opening: faster, twice the memory. Else only small graphs'."
+            help="Copy the weights at opening: faster. ONNX Runtime then holds them twice, our "
+            "kernels once. Else by size and free memory."
         ),
     ] = None,
     engine: EngineOption = EngineName.auto,
