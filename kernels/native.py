@@ -116,6 +116,17 @@ class OpenedModel:
             raise MemoryError(message)
 
 
+def fastest(kernels: NativeKernels, function: str) -> str:
+    """The fastest implementation of an operator, a key of `ISA_NUMBER`.
+
+    Args:
+        kernels: The library, and the implementation that is used where an operator has it.
+        function: Of the library, which gives the implementations of the operator as bits.
+    """
+    mask = int(getattr(kernels.library, function)())
+    return [n for n, i in ISA_NUMBER.items() if mask >> i & 1 and i <= kernels.isa][-1]
+
+
 def native_status() -> NativeStatus:
     """Which implementation this process uses, and why.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from c2t.kernels.attention.definition import attention_reference
 from c2t.kernels.errors import KernelError
-from c2t.kernels.native import ISA_NUMBER, native_kernels
+from c2t.kernels.native import ISA_NUMBER, fastest, native_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,8 +56,7 @@ def attention_isa() -> str | None:
     kernels = native_kernels()
     if kernels is None:
         return None
-    mask = int(kernels.library.c2t_attention_isa_mask())
-    return [n for n, i in ISA_NUMBER.items() if mask >> i & 1 and i <= kernels.isa][-1]
+    return fastest(kernels, "c2t_attention_isa_mask")
 
 
 def attention(

@@ -88,8 +88,8 @@ __device__ inline unsigned subtract_halves(unsigned from, unsigned what) {
 
 #endif
 
-// The first or the last two of four bytes, each 128 more than its number, as float16 numbers. A byte b below 0x64 is the
-// float16 number 1024 + b; 0x6480 is 1024 + 128. So nothing is rounded.
+// The first or the last two of four bytes, each 128 more than its number, as float16 numbers. The float16 number
+// with the bytes 0x64 and b is 1024 + b; 0x6480 is 1024 + 128. So nothing is rounded.
 template <bool LAST> __device__ inline unsigned halves_of_bytes(unsigned bytes) {
     return subtract_halves(choose_bytes<LAST ? 0x4342 : 0x4140>(bytes, 0x64646464), 0x64806480);
 }

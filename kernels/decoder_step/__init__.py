@@ -1,1 +1,1 @@
-"""A Llama decoder's step as one kernel: up to 16 tokens on a GPU, up to 32 on a CPU."""
+"""A decoder's step as one kernel: a Llama's, of few tokens, on a GPU; every family's on a CPU."""

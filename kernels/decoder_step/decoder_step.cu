@@ -179,6 +179,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
         const int units = UNITS(columns_of(linear));
         const bool has_units = blockIdx.x < units;
         if (streams) {
+            // A kernel without linears of a type has no code for it.
             if (int8) {
                 sum_linear<SOME_INT8>(s, stream, exchange, linear, units, rows, squares, norm);
             } else {

@@ -34,6 +34,8 @@ MAX_GROUP_PIECES = {8: 4, MAX_ROWS: 2}
 # Tiles of a warp's ring: at 1B sizes an H200 has room for 24. A ring of fewer groups than three
 # would not keep copies in flight while a group is used.
 MAX_RING_TILES, MIN_RING_GROUPS = 24, 3
+MAX_HIDDEN_SIZE = 4096  # of Llama 8B, where a few registers are spilled
+HEAD_SIZES = (8, 16, 32, 64, 128)
 MAX_INT8_LAYERS = 63  # a bit of a 64-bit number says whether a layer's linear is in int8
 
 # What the kernel computes. A decoder with anything else is refused: it would be left out.
@@ -89,6 +91,7 @@ class StepLayout:
 
         Raises:
             KernelError: The decoder has something that the kernel does not compute, which is named.
+            TypeError: Its layers are no sequence.
         """
         if not isinstance(decoder.layers, Sequence):
             message = "the decoder's layers can be read only once"
@@ -128,7 +131,20 @@ class StepLayout:
         """Why the kernel cannot run such a decoder; empty where it can."""
         if self.has_int8 and self.sizes.layers > MAX_INT8_LAYERS:
             return f"{self.sizes.layers} layers, some in int8"
-        return self.sizes.problem
+        s = self.sizes
+        if s.head_size not in HEAD_SIZES:
+            return f"a head size of {s.head_size}"
+        if s.hidden_size > MAX_HIDDEN_SIZE:
+            return f"a hidden size of {s.hidden_size}: its activations do not fit into registers"
+        for what, count, unit in (
+            ("a hidden size", s.hidden_size, 16),
+            ("queries, keys and values", s.qkv_columns, 16),
+            ("an intermediate size", s.intermediate_size, 8),
+            ("query heads per KV head", s.heads, s.kv_heads),
+        ):
+            if count % unit:
+                return f"{what} of {count}, no multiple of {unit}"
+        return ""
 
     @property
     def chunk(self) -> int:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_HIDDEN_SIZE = 4096  # of Llama 8B, where a few registers are spilled
-
 
 @dataclass(frozen=True, kw_only=True)
 class StepSizes:
-    """Sizes of a Llama decoder.
+    """Sizes of a decoder.
 
     Args:
         layers: Layers of the decoder.
@@ -28,23 +26,6 @@ class StepSizes:
     kv_heads: int
     head_size: int
     vocabulary_size: int
-
-    @property
-    def problem(self) -> str:
-        """Why the kernel cannot run such a decoder; empty where it can."""
-        if self.head_size not in (8, 16, 32, 64, 128):
-            return f"a head size of {self.head_size}"
-        if self.hidden_size > MAX_HIDDEN_SIZE:
-            return f"a hidden size of {self.hidden_size}: its activations do not fit into registers"
-        for what, count, unit in (
-            ("a hidden size", self.hidden_size, 16),
-            ("queries, keys and values", self.qkv_columns, 16),
-            ("an intermediate size", self.intermediate_size, 8),
-            ("query heads per KV head", self.heads, self.kv_heads),
-        ):
-            if count % unit:
-                return f"{what} of {count}, no multiple of {unit}"
-        return ""
 
     @property
     def q_columns(self) -> int:

@@ -19,6 +19,7 @@ from c2t.kernels.native import (
     ISA_NUMBER,
     NativeKernels,
     OpenedModel,
+    fastest,
     native_kernels,
     thread_count,
 )
@@ -85,14 +86,10 @@ def encoder_kernels() -> NativeKernels | None:
     kernels = native_kernels()
     if kernels is None:
         return None
-    mask = int(kernels.library.c2t_encoder_isa_mask())
-    name, isa = max(
-        ((n, i) for n, i in ISA_NUMBER.items() if mask >> i & 1 and i <= kernels.isa),
-        key=lambda both: both[1],
-    )
+    name = fastest(kernels, "c2t_encoder_isa_mask")
     if name not in FAST and not os.environ.get(FORCE_VARIABLE):
         return None
-    return NativeKernels(library=kernels.library, isa=isa)
+    return NativeKernels(library=kernels.library, isa=ISA_NUMBER[name])
 
 
 def encoder_problem(encoder: HostEncoder) -> str:

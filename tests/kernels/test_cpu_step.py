@@ -17,14 +17,9 @@ from step_decoders import FORMS, random_decoder
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.decoder_step import cpu
-from c2t.kernels.decoder_step.cpu import (
-    MAX_ROWS,
-    CpuDecoderStep,
-    PackedDecoder,
-    sizes_problem,
-    step_kernels,
-)
+from c2t.kernels.decoder_step.cpu import MAX_ROWS, CpuDecoderStep, step_kernels
 from c2t.kernels.decoder_step.definition import decoder_step_reference
+from c2t.kernels.decoder_step.packed_decoder import PackedDecoder, sizes_problem
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.kernels.errors import KernelError

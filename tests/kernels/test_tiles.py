@@ -10,7 +10,8 @@ from encoders import random_encoder
 from step_decoders import random_decoder
 
 from c2t.kernels.attention import cpu as attention_on_cpu
-from c2t.kernels.decoder_step.cpu import CpuDecoderStep, PackedDecoder
+from c2t.kernels.decoder_step.cpu import CpuDecoderStep
+from c2t.kernels.decoder_step.packed_decoder import PackedDecoder
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder
 from c2t.kernels.native import ISA_NUMBER, NativeKernels, native_kernels

@@ -29,7 +29,7 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
             const Integer* const key = packed.key + (start + j) * sizes.width + step * kTileBytes;
             _tile_loadd(4, key, sizes.width);
             _tile_loadd(5, key + kTileKeys * sizes.width, sizes.width);
-            if (j == 0 || steps > 1) {  // queries of one step stay
+            if (j == 0 || steps > 1) {  // those of a single step stay in their registers
                 const auto* const query = tile.query + step * kTileBytes * kQueries;
                 _tile_loadd(6, query, kQueryBytes);
                 _tile_loadd(7, query + 64, kQueryBytes);

@@ -17,12 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.kernels.decoder_step.cpu import (
-    CpuDecoderStep,
-    PackedDecoder,
-    sizes_problem,
-    step_kernels,
-)
+from c2t.kernels.decoder_step.cpu import CpuDecoderStep, step_kernels
+from c2t.kernels.decoder_step.packed_decoder import PackedDecoder, sizes_problem
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.errors import KernelError
 from c2t.kernels.native import NativeKernels

@@ -35,27 +35,29 @@ def model(tiny_bundle_folder: Path):
 
 @pytest.fixture
 def opened_sessions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Graphs that ONNX Runtime opened."""
-    opened: list[str] = []
-    real = onnxruntime.InferenceSession
+    """Graphs that ONNX Runtime has opened, whole or a piece of them."""
+    opened = list[str]()
 
-    def counting(path, *arguments, **options):
-        opened.append(Path(path).name)
-        return real(path, *arguments, **options)
+    class Counting(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+        def __init__(self, graph: str | bytes, *args: object, **kwargs: object) -> None:
+            opened.append("a piece" if isinstance(graph, bytes) else Path(graph).name)
+            super().__init__(graph, *args, **kwargs)
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", counting)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Counting)
     return opened
 
 
 def test_engines_open_once(model: c2t.Model, cells: Path, opened_sessions: list[str]) -> None:
     first = [(r.cell, r.text) for r in model.describe(cells)]
+    once = list(opened_sessions)
+    assert once
     assert [(r.cell, r.text) for r in model.describe(cells)] == first
     beams = c2t.DescribeOptions(threads=1, engine="cpu", num_beams=2)
     # Cells 3 and 5 of these have nothing that could be described.
     assert sum(r.error is None for r in model.describe(cells, beams)) == 18
-    assert sorted(opened_sessions) == ["decoder.onnx", "encoder.onnx", "projector.onnx"]
+    assert opened_sessions == once
     list(model.describe(cells, c2t.DescribeOptions(threads=2, engine="cpu", prepack=False)))
-    assert len(opened_sessions) == 6  # other weights in memory were asked for
+    assert len(opened_sessions) > len(once)  # other weights in memory were asked for
 
 
 def test_close_frees_the_engines(tiny_bundle_folder: Path, cells: Path) -> None:

@@ -107,9 +107,11 @@ inline int64_t multiply_tiles(const int8_t* panel, const uint8_t* activations, i
     for (int64_t row = 0; row < rows; row += 32) {
         const uint8_t* const first = activations + row * stride;
         int32_t* const to = sums + row * C2T_PANEL_COLUMNS;
-        const auto multiply = rows - row > 16 ? row ? &multiply_tiles_32<false> : &multiply_tiles_32<true>
-                                              : row ? &multiply_tiles_16<false> : &multiply_tiles_16<true>;
-        multiply(panel, first, stride, count, to, next);
+        const bool both = rows - row > 16, fetches = row == 0;  // rows behind the first ones find the weights near
+        if (both && fetches) multiply_tiles_32<true>(panel, first, stride, count, to, next);
+        else if (both) multiply_tiles_32<false>(panel, first, stride, count, to, next);
+        else if (fetches) multiply_tiles_16<true>(panel, first, stride, count, to, next);
+        else multiply_tiles_16<false>(panel, first, stride, count, to, next);
     }
     written();
     return count * kTileSteps;
