@@ -195,17 +195,53 @@ def test_only_wanted_logits_in_any_order(part: int, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(found, np.take_along_axis(everything, wanted[..., None], axis=1))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2"])
-def test_what_is_not_finite_spoils_its_own_row_alone(family: str) -> None:
-    """Quantised, it would become a number."""
-    embeds = drawn(ODD, 2, 4)
-    run = Run(ODD, "int8", form=FORMS.get(family, ()))
-    expected = run(embeds, [0, 0])
+def spoilt_from_token_3(
+    precision: str, family: str, number: float, steps: list[tuple[int, int]], last: int = 25
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [2, last, V] of two cells, the second with such a number; and without it."""
+    form = FORMS.get(family, ())
+    run, untouched = (Run(sizes(), precision, form=form) for _ in range(2))
+    good = drawn(sizes(), 2, last)
+    bad = good.copy()
+    bad[1, 3, 5] = number
+    found, expected = (
+        np.concatenate([of(embeds[:, a:b].copy(), [a, a]) for a, b in steps], axis=1)
+        for of, embeds in ((run, bad), (untouched, good))
+    )
+    return found, expected
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("precision", ["float32", "int8", "mixed"])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2", "qwen"])
+def test_what_is_not_finite_spoils_the_rows_that_see_it_alone(
+    family: str, precision: str, number: float
+) -> None:
+    """Quantised, it would become a number; and so would what later rows, and steps, see of it."""
+    singly = [(0, 2), *((n, n + 1) for n in range(2, 9)), (9, 25)]
+    for steps in ([(0, 25)], [(0, 4), (4, 25)], singly):
+        found, expected = spoilt_from_token_3(precision, family, number, steps)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1, :3], expected[1, :3])
+        assert np.isfinite(expected).all()
+        assert np.isnan(found[1, 3:]).all()  # every family has a layer that sees all rows
+
+
+@pytest.mark.parametrize("part", [MAX_ROWS, 7])
+def test_a_prompt_that_is_not_finite_has_no_logits_behind_it(
+    part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the last token's are wanted, also of a prompt in several native calls."""
+    monkeypatch.setattr(cpu, "MAX_ROWS", part)
+    run, embeds = Run(sizes(), "int8"), drawn(sizes(), 2, 20)
+    last = np.full((2, 1), 19)
+    expected = run(embeds, [0, 0], last)
     embeds[1, 3, 5] = np.nan
-    found = run(embeds, [0, 0])
-    assert np.isnan(found[1, 3]).all()
+    found = run(embeds, [0, 0], last)
+    assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1, :3], expected[1, :3])
+    # The next cell in that batch row does not see what the one before left there.
+    np.testing.assert_array_equal(run(drawn(sizes(), 2, 20), [0, 0], last), expected)
 
 
 def test_several_threads_may_run_the_same_step() -> None:

@@ -48,7 +48,7 @@ struct c2t_step_args {
     const int64_t* cache_index;  // [rows] where a row's keys and values go; it attends up to there
     const int64_t* logit_rows;   // [logit_count]: rows whose logits are wanted
     float* cache;                // [layers, 2, B, kv_heads, C, head_size]
-    float* logits;               // [logit_count, V]; all NaN where a row's numbers are not finite
+    float* logits;               // [logit_count, V]; all NaN where numbers of a row, or of one it attends to, are not finite
     int64_t rows, logit_count, batch, capacity;  // B, C
 };
 

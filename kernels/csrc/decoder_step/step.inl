@@ -8,6 +8,7 @@
 #include "../linears/exponential.inl"
 #include "../linears/activations.inl"
 #include "../linears/layer_norm.inl"
+#include "../linears/finite.inl"
 #include "rows.inl"
 #include "attention.inl"
 
@@ -62,7 +63,7 @@ private:
             const int64_t begin = piece % groups * rows_together(), end = std::min(going_on, begin + rows_together());
             for (int64_t from = begin, to = from; from < end; from = to) {
                 while (to < end && a_.batch_rows[row_of(to)] == a_.batch_rows[row_of(from)]) ++to;
-                attend_rows(l, from, to, row_of, piece / groups, index, context);
+                attend_rows(l, from, to, row_of, residual, piece / groups, index, context);
             }
         });
         if (d_.parallel) {
@@ -173,9 +174,16 @@ private:
         }
         const float* const keys = queries + d_.heads * size;
         const float* const values = keys + d_.kv_heads * size;
+        // Quantised, a row that is not finite gave finite values: the rows behind it, of later steps too, must see it.
+        const bool finite = is_finite(x(row), d_.hidden_size);
         for (int64_t head = 0; head < d_.kv_heads; ++head) {
             turn(keys + head * size, l.k_norm, position, cached(layer, 0, row, head) + place);
-            std::memcpy(cached(layer, 1, row, head) + place, values + head * size, static_cast<size_t>(size) * sizeof(float));
+            float* const kept = cached(layer, 1, row, head) + place;
+            if (finite) {
+                std::memcpy(kept, values + head * size, static_cast<size_t>(size) * sizeof(float));
+            } else {
+                std::fill(kept, kept + size, std::numeric_limits<float>::quiet_NaN());
+            }
         }
     }
 
@@ -184,10 +192,11 @@ private:
     // Rows whose queries of a KV head lie in a vector's lanes.
     int64_t rows_together() const { return std::max<int64_t>(1, kLanes / heads_of_kv_head()); }
 
-    // The attention of rows [from, to) of a batch row, written as these rows of `out`.
-    template <class F>
-    void attend_rows(const c2t_step_layer& l, int64_t from, int64_t to, const F& row_of, int64_t kv_head, int64_t layer,
-                     const Inputs& out) const {
+    // The attention of rows [from, to) of a batch row, written as these rows of `out`. Where it is not finite, neither is
+    // the residual stream afterwards: quantised, it would look like a number.
+    template <class F, class G>
+    void attend_rows(const c2t_step_layer& l, int64_t from, int64_t to, const F& row_of, const G& residual,
+                     int64_t kv_head, int64_t layer, const Inputs& out) const {
         const int64_t size = d_.head_size, heads = heads_of_kv_head();
         const float *const keys = cached(layer, 0, row_of(from), kv_head), *const values = cached(layer, 1, row_of(from), kv_head);
         const AttentionMemory memory{own_.queries.get(), own_.scores.get()};
@@ -203,7 +212,13 @@ private:
                 for (int64_t h = head; h < head + some; ++h) queries.add(qkv(row) + h * size, first, end);
             }
             attend(queries, keys, values, size, d_.attention_cap, memory, attended);
-            for (int64_t i = from; i < to; ++i) out.put(i, head * size, some * size, attended + (i - from) * some * size);
+            for (int64_t i = from; i < to; ++i) {
+                const float* const of_row = attended + (i - from) * some * size;
+                out.put(i, head * size, some * size, of_row);
+                // One number spoils a row. Other threads, with other KV heads of it, write another one.
+                if (!is_finite(of_row, some * size))
+                    residual(i)[kv_head % d_.hidden_size] = std::numeric_limits<float>::quiet_NaN();
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 #include "../linears/exponential.inl"
 #include "../linears/activations.inl"
 #include "../linears/layer_norm.inl"
+#include "../linears/finite.inl"
 #include "rows.inl"
 
 class EncoderThread {
