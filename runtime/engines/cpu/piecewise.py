@@ -59,8 +59,13 @@ def run_in_pieces(
     values, found = dict(given), dict[str, Float32]()
     for piece in pieces:
         part = ChangedGraph(piece.content, changed.folder, changed.library)
+        try:
+            inputs = {name: values[name] for name in piece.inputs}
+        except KeyError as error:
+            problem = f"{path.name} has an input that nobody gives: {error}"
+            raise BundleError(problem, hint=hint) from error
         # Nothing keeps the session: its weights go when it has run.
-        result = _run(path, part, {n: values[n] for n in piece.inputs}, piece.output, options)
+        result = _run(path, part, inputs, piece.output, options)
         values[piece.output] = found[piece.output] = result
     return_free_memory()
     return found

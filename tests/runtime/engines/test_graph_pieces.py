@@ -135,6 +135,16 @@ def test_a_value_that_a_graph_lacks_is_an_error(results: Sequence[str], problem:
         run_in_pieces(path, results, inputs_of(path), OPTIONS)
 
 
+def test_an_input_that_nobody_gives_is_an_error_of_the_bundle() -> None:
+    """Such as a weight that a graph lists as an input, too."""
+    path = GRAPHS["decoder, float32"]
+    inputs = inputs_of(path)
+    del inputs["write_index"]
+    problem = r"decoder\.onnx has an input that nobody gives: 'write_index'"
+    with pytest.raises(BundleError, match=problem):
+        run_in_pieces(path, results_of(path), inputs, OPTIONS)
+
+
 def test_a_piece_that_cannot_run_is_an_error_of_the_engine() -> None:
     path = GRAPHS["decoder, float32"]
     inputs = inputs_of(path) | {"kv_length": np.zeros(3, np.int64)}
