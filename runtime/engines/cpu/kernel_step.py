@@ -40,9 +40,11 @@ from c2t.runtime.system.machine import free_memory
 # differ by a bit, some by several percent, those of random weights by 11. A kernel that is wrong
 # differs far more.
 FLOAT_TOLERANCES, INT8_TOLERANCES = (1e-4, 1e-4), (0.2, 0.5)
-# Of the numbers behind a piece of the graph, which gets what ONNX Runtime gave before: nothing adds
-# up there. Of 39 tokens through each of 16 layers of 1B sizes, three differed at all, by 0.7 % at
-# most; one panel of 64 columns in one linear that is zero gives 0.9 to 5 %, of every token.
+# Of the numbers behind a piece of the graph, which gets what ONNX Runtime gave before. A piece of
+# small layers holds several, and differences add up within it; a graph that is one piece has no
+# layers compared at all, only its logits. Of 39 tokens through each of 16 layers of 1B sizes, three
+# differed at all, by 0.7 % at most; one panel of 64 columns in one linear that is zero gives 0.9 to
+# 5 %, of every token.
 INT8_LAYER_TOLERANCES = 0.005, 0.1
 # Of free memory, that the copy of a large graph's weights may take where nobody says so. ONNX
 # Runtime would keep them in the file, and pack them again in every run.
