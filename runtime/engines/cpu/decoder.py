@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -253,8 +255,12 @@ class OnnxRuntimeDecoder:
     def growing_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
         """See `c2t.runtime.engine_protocol.DecoderEngine.growing_cache`."""
         # Our kernel leaves positions alone that are not in use: they take no memory, and to grow
-        # would take twice the memory of those that are.
-        return OnnxRuntimeCache(self.sizes, rows, capacity, capacity if self.kernel else 0)
+        # would take twice the memory of those that are. Windows counts them all the same, and so
+        # does a limit of the process's addresses.
+        if self.kernel and sys.platform != "win32":
+            with suppress(EngineError):
+                return OnnxRuntimeCache(self.sizes, rows, capacity, capacity)
+        return OnnxRuntimeCache(self.sizes, rows, capacity, 0)
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int

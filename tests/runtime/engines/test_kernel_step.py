@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -293,3 +294,36 @@ def test_no_memory_for_a_cache_is_an_error_of_the_engine(monkeypatch: pytest.Mon
     monkeypatch.setattr(np, "zeros", no_memory)
     with pytest.raises(EngineError, match=r"no memory for .* cache positions of 2 cells"):
         tiny.engine.growing_cache(2, 100).make_room(100)
+
+
+@needs_kernel
+def test_a_cache_grows_where_its_whole_capacity_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a limit of the process's addresses refuses it, or Windows, which counts it as used."""
+    tiny, _ = opened()
+    whole = tiny.engine.growing_cache(1, 900)
+    assert whole.buffer.shape[4] == 900
+    zeros = np.zeros
+
+    def limited(shape: tuple[int, ...], *arguments: object, **options: object) -> np.ndarray:
+        if np.prod(shape) >= whole.buffer.size:
+            raise MemoryError
+        return zeros(shape, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "zeros", limited)
+        limits = tiny.engine.growing_cache(1, 900)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "win32")
+        windows = tiny.engine.growing_cache(1, 900)
+    for cache in (limits, windows):
+        assert cache.buffer.size == 0
+        assert cache.capacity == 900
+        for begin, end in ((0, 7), (7, 8), (8, 150)):
+            rows = random_vectors(begin, count=end - begin)
+            cache.make_room(end)
+            np.testing.assert_array_equal(
+                run(tiny.engine, cache, rows, begin), run(tiny.engine, whole, rows, begin)
+            )
+        assert cache.buffer.shape[4] == 256
