@@ -28,7 +28,10 @@ from c2t.runtime.engine_protocol import (
     KeyValueCache,
     SavedPrefix,
 )
+from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
+
+VECTORS_NOT_FINITE = "the cell vectors are not finite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,9 @@ class PromptRunner:
 
         Returns:
             Logits [V] of the first text token after these; valid until the next run.
+
+        Raises:
+            EngineError: The prompt has vectors that are not finite, or a run failed.
         """
         since = time.perf_counter()
         step = self._bind(cache, row, [prompt], [opening], logit_rows=1)
@@ -140,6 +146,9 @@ class PromptRunner:
 
         Returns:
             Choices [B,d+1]: the first text token, and the one after each drafted token.
+
+        Raises:
+            EngineError: A prompt has vectors that are not finite, or a run failed.
         """
         since = time.perf_counter()
         step = self._bind(cache, row, prompts, drafts, logit_rows=1 + len(drafts[0]))
@@ -157,6 +166,10 @@ class PromptRunner:
         logit_rows: int,
     ) -> BoundStep:
         """The step that ends the cells' prompts, with what follows; all before it has run."""
+        for prompt in prompts:
+            # Quantised in a decoder, such a vector would look like any other.
+            if prompt.vectors is not None and not np.isfinite(prompt.vectors).all():
+                raise EngineError(VECTORS_NOT_FINITE, hint="run `c2t doctor`")
         length = len(prompts[0])
         cache.make_room(length + len(following[0]))
         first = min(self._shared(prompt) for prompt in prompts)

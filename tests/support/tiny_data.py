@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.bundle.manifest import Decoder, Generation, Prompt
 from c2t.runtime.engine_protocol import DecoderEngine, EngineOptions
@@ -188,3 +189,11 @@ def _answers() -> dict[tuple[Any, ...], dict[str, Any]]:
 
 def _key(name: str, given: object, generation: Generation) -> tuple[Any, ...]:
     return (name, given, *asdict(generation).values())
+
+
+def with_a_broken_gene(tables: GeneEmbeddingTables, gene: int) -> GeneEmbeddingTables:
+    """The same tables, with NaN in a gene's row."""
+    name = "word" if tables.word_scale is None else "word_scale"
+    table = getattr(tables, name).copy()
+    table[gene] = np.nan
+    return replace(tables, **{name: table})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
@@ -90,19 +91,19 @@ class OnnxRuntimeEncoder:
     def encode(self, tokens: Int32) -> Float32:
         """Cell vectors [B,K,D] of gene tokens [B,S], all cells of equal length S.
 
+        They are NaN for a cell whose embeddings or hidden states are not finite.
+
         Raises:
             EngineError: A graph run failed.
         """
-        vectors: Float32 = self._encode(tokens)[0].numpy()
-        return vectors
+        return self._encode(tokens)[0]
 
     def encode_with_hidden(self, tokens: Int32) -> tuple[Float32, Float32]:
         """See `c2t.runtime.engine_protocol.EncoderEngine.encode_with_hidden`."""
-        vectors, hidden = self._encode(tokens)
-        return vectors.numpy(), hidden if isinstance(hidden, np.ndarray) else hidden.numpy()
+        return self._encode(tokens)
 
-    def _encode(self, tokens: Int32) -> tuple[Any, Any]:
-        """Cell vectors, an OrtValue, and the encoder's output, an array or an OrtValue."""
+    def _encode(self, tokens: Int32) -> tuple[Float32, Float32]:
+        """Cell vectors, and the encoder's output."""
         since = time.perf_counter()
         batch, length = tokens.shape
         embeddings = self._embeddings.view((batch, length, self._tables.hidden_size))
@@ -110,21 +111,26 @@ class OnnxRuntimeEncoder:
         embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
         if tokens.size >= MANY_TOKENS:
             give_back(self._tables.word)
+        finite = _finite(embeddings)
         since = self._clock.add("embed", since)
         try:
             from_numpy = self._ort.OrtValue.ortvalue_from_numpy
-            hidden: Any
             if self._layers is not None:
                 hidden = self._layers.run(embeddings)
                 value = from_numpy(hidden)  # the array's own memory, which it does not keep alive
             else:
                 given = from_numpy(embeddings)
-                value = hidden = self._run(self.session, "embeddings", given, "hidden")
+                value = self._run(self.session, "embeddings", given, "hidden")
+                hidden = value.numpy()
             since = self._clock.add("encoder", since)
-            vectors = self._run(self._projector, "hidden", value, "cell_vectors")
+            vectors: Float32 = self._run(self._projector, "hidden", value, "cell_vectors").numpy()
         except onnxruntime_errors() as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
+        # Quantised in a graph, what is not finite would look like a number.
+        finite &= _finite(hidden)
+        if not finite.all():
+            vectors = np.where(finite[:, None, None], vectors, np.float32(np.nan))
         self._clock.add("projector", since)
         if tokens.size >= MANY_TOKENS:
             self._embeddings = HostBuffer()
@@ -145,3 +151,9 @@ class OnnxRuntimeEncoder:
         binding.bind_output(output, "cpu")
         session.run_with_iobinding(binding)
         return binding.get_outputs()[0]
+
+
+def _finite(numbers: Float32) -> NDArray[np.bool_]:
+    """Whether all numbers of each cell [B, rows, H] are finite."""
+    finite: NDArray[np.bool_] = np.isfinite(numbers).all(axis=(1, 2))
+    return finite

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_data import BUNDLES, DATA
+from tiny_data import BUNDLES, DATA, with_a_broken_gene
 
 from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
@@ -220,3 +220,20 @@ def test_an_encoder_of_another_kind_is_refused_by_name(
     path = spoiled(tmp_path, spoil)
     with pytest.raises(UnknownEncoderError, match=f"the encoder .*{problem}"):
         recognise_encoder(path)
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("folder", ["int8", "fp32", "int8-weights"])
+def test_a_cell_that_is_not_finite_has_no_vectors(folder: str, kernel: bool) -> None:
+    """Neither the encoder nor the projector of an INT8 bundle may make numbers of it."""
+    bundle = open_bundle(DATA / "format_1" / folder)
+    encoder, _ = open_encoder(bundle, replace(OPTIONS, encoder_kernel=kernel))
+    tokens = np.minimum(gene_tokens(bundle, 3, 20), 62)
+    expected = encoder.encode(tokens).copy()
+    assert np.isfinite(expected).all()
+    encoder._tables = with_a_broken_gene(encoder._tables, gene=63)
+    tokens[1, 4] = 63
+    vectors, hidden = encoder.encode_with_hidden(tokens)
+    assert np.isnan(vectors[1]).all()
+    np.testing.assert_array_equal(vectors[[0, 2]], expected[[0, 2]])
+    assert np.isfinite(hidden[[0, 2]]).all()
