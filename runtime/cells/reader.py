@@ -38,6 +38,7 @@ from c2t.runtime.cells.genes.species import species_of_id
 from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput, bundle_input
 from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
 from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.read_ahead import ReadingThreads
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
 from c2t.runtime.cells.symbol_matching import match_symbols
 from c2t.runtime.system.errors import CellFileError
@@ -65,6 +66,7 @@ class CellCounts:
         genes: GeneVocabulary | None = None,
     ) -> None:
         self.options = options or CellOptions()
+        self._reading = ReadingThreads()
         self.store: CellStore = open_store(source, _opening(self.options, genes))
         try:
             every_id = self.store.obs.index()
@@ -113,6 +115,7 @@ class CellCounts:
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[SparseRows]:
         """Read the selected cells [start, stop) as stored, in portions that fit in memory."""
+        self._reading.add_this()
         stop = self.n_cells if stop is None else min(stop, self.n_cells)
         wanted = self.cell_index[start:stop]
         for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP) + 1):
@@ -129,8 +132,11 @@ class CellCounts:
         self.cell_ids = [self.cell_ids[place] for place in places]
 
     def close(self) -> None:
-        """Close the file."""
-        self.store.close()
+        """Close the file, after the portion that a thread is reading ahead."""
+        try:
+            self._reading.stop()
+        finally:
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self

@@ -20,13 +20,13 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.bundle.tasks import EMBED
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.read_ahead import read_ahead
 from c2t.runtime.cells.reader import CellReader
 from c2t.runtime.describe.cell_vectors import TokenLimits, token_limits
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.group_mean import GroupMean
 from c2t.runtime.describe.profile import Profile, profile
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
-from c2t.runtime.describe.read_ahead import read_ahead
 from c2t.runtime.describe.text_settings import CHOSEN, chosen_settings
 from c2t.runtime.describe.unsure import unsure_mark
 from c2t.runtime.describe.worker import Worker, cache_capacity

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,9 +24,12 @@ from tiny_models import TinySizes
 from c2t.kernels.errors import KernelError
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.bundle.bundle import open_bundle
+from c2t.runtime.cells import reader
 from c2t.runtime.cells.encoded_cells import EncodedCells
+from c2t.runtime.cells.formats.store import open_store
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
+from c2t.runtime.describe.worker import Worker
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME
 from c2t.runtime.engines.check import EngineCheck
@@ -33,6 +38,7 @@ from c2t.runtime.engines.gpu import step_kernel
 from c2t.runtime.engines.gpu.open import open_device_engines
 from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
 from c2t.runtime.engines.table import ENGINES, Engine
+from c2t.runtime.output import describe_file
 from c2t.runtime.system.errors import EngineError
 
 
@@ -115,11 +121,61 @@ def test_cells_are_read_while_others_are_described(
             threads.append(threading.current_thread().name)
             yield EncodedCells.of_tokens([tiny_cell(9, seed=seed)])
 
-    for engine, reader in (("cpu", threading.current_thread().name), ("cuda", "c2t-reader")):
+    for engine, name in (("cpu", threading.current_thread().name), ("cuda", "c2t-reader")):
         describer = Describer(bundle, DescribeOptions(engine=engine, threads=1))
         threads.clear()
         assert [each.error for each in describer.describe(chunks())] == [None] * 4
-        assert threads == [reader] * 4
+        assert threads == [name] * 4
+
+
+class FailingStream(io.BytesIO):
+    """Takes three lines; then the disk is full."""
+
+    def write(self, line: Any) -> int:
+        if self.getvalue().count(b"\n") == 3:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        return super().write(line)
+
+
+@pytest.mark.parametrize("fails", ["the writer", "the engine"])
+def test_no_thread_reads_a_file_that_is_closed(
+    driver: FakeDriver,
+    tmp_path: Path,
+    tiny_bundle_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
+) -> None:
+    """Where work ends in the middle, too, while a traceback keeps what was under way alive."""
+    at_close: list[list[str]] = []
+
+    def names() -> list[str]:
+        return [thread.name for thread in threading.enumerate()]
+
+    def opened(*arguments: Any) -> Any:
+        store = open_store(*arguments)
+        close = store.close
+        monkeypatch.setattr(store, "close", lambda: (at_close.append(names()), close()))
+        return store
+
+    def interrupted(*_: Any) -> None:
+        assert "c2t-reader" in names()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reader, "open_store", opened)
+    monkeypatch.setattr(describe_file, "CHUNK_CELLS", 2)
+    options = describe_file.DescribeFileOptions(
+        cells=make_cells(tmp_path / "cells.h5ad", 60),
+        describing=DescribeOptions(engine="cuda", batch_size=2),
+    )
+    stream = io.BytesIO() if fails == "the engine" else FailingStream()
+    if fails == "the engine":
+        monkeypatch.setattr(Worker, "_finish", interrupted)
+    bundle, run = open_bundle(tiny_bundle_folder), describe_file.describe_file
+    with pytest.raises((OSError, KeyboardInterrupt)) as caught:
+        run(bundle, options, stream=stream, report=print)
+    assert isinstance(caught.value, KeyboardInterrupt) == (fails == "the engine")
+    assert len(at_close) == 1
+    assert "c2t-reader" not in at_close[0] + names()
 
 
 def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:

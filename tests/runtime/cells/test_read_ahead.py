@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from c2t.runtime.describe.read_ahead import read_ahead
+from c2t.runtime.cells.read_ahead import ReadingThreads, read_ahead
 
 SECONDS = 30
 
@@ -81,3 +83,50 @@ def test_nothing_is_read_of_what_nobody_asks_for() -> None:
 
 def test_no_items() -> None:
     assert list(read_ahead([])) == []
+
+
+def test_who_closes_what_is_read_stops_the_thread_although_the_items_are_held() -> None:
+    threads, source = ReadingThreads(), Source(100)
+
+    def read() -> Iterator[int]:
+        for number in source:
+            threads.add_this()
+            yield number
+
+    items = read_ahead(read())
+    assert next(items) == 0
+    threads.stop()
+    assert readers() == []
+    assert source.closed.is_set()
+    made = list(source.made)
+    with pytest.raises(RuntimeError, match="closed while they were read"):
+        assert list(items) == [1]
+    assert source.made == made
+
+
+def test_no_other_thread_is_stopped() -> None:
+    threads = ReadingThreads()
+    threads.add_this()  # the main thread, which would wait for itself
+    other, source = read_ahead(Source(3)), Source(3)
+    assert [next(other), list(read_ahead(source))] == [0, [0, 1, 2]]
+    threads.stop()
+    assert list(other) == [1, 2]
+
+
+SCRIPT = """
+import atexit, itertools, sys, threading
+left = lambda: print([t.name for t in threading.enumerate() if t.name == "c2t-reader"])
+atexit.register(left)
+from c2t.runtime.cells.read_ahead import read_ahead
+items = read_ahead(itertools.count())
+next(items)
+left()
+"""
+
+
+def test_none_is_left_when_the_interpreter_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["['c2t-reader']", "[]"]
+    assert done.stderr == ""
