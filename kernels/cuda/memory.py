@@ -132,6 +132,17 @@ def download(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return array
 
 
+def free_memory() -> int:
+    """Bytes of the current device that nobody uses now.
+
+    Raises:
+        KernelError: The driver does not say.
+    """
+    from cuda.bindings import driver
+
+    return int(checked(driver.cuMemGetInfo()))
+
+
 def copy_to_device(target: int, source: int, size: int, stream: int) -> None:
     """Copy `size` bytes of page-locked memory to the device; does not wait."""
     from cuda.bindings import driver

@@ -84,7 +84,7 @@ def describe(
         typer.Option(
             min=1,
             help="Cells written at the same time.  "
-            "[default: 8; on CUDA up to 128, by the GPU's memory]",
+            "[default: 8; on CUDA up to 128, by the GPU's free memory; 8 with --dask]",
         ),
     ] = None,
     drafts: Annotated[
@@ -215,7 +215,8 @@ def describe(
         opened = open_bundle(bundle, verify=False, trust=trust)
         if batch_size is None and dask is None:
             size = default_batch_size(opened, options.describing)
-            options = replace(options, describing=replace(options.describing, batch_size=size))
+            describing = replace(options.describing, batch_size=size)
+            options = replace(options, describing=describing, least_batch_size=FEW_CELLS)
         done = describe_file(
             opened,
             options,

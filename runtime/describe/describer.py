@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from c2t.kernels.cuda.memory import DeviceMemoryError
 from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
@@ -101,8 +102,12 @@ class Describer:
         options: How to describe.
         chosen: Engines that were opened for `engine_request`; None: open them.
         clock: Records the stages. Opened engines need the clock that they were opened with.
+        least_batch_size: Where a GPU's memory has no room for the texts of `batch_size` cells,
+            write those of fewer at the same time, but not of fewer than this; None: that is an
+            error.
 
     Attributes:
+        options: How cells are described, with the `batch_size` that there was room for.
         generation: The settings in force.
         engines: The engines of the first worker.
         reason: One sentence on why these were chosen.
@@ -123,6 +128,7 @@ class Describer:
         *,
         chosen: ChosenEngines | None = None,
         clock: StageClock | None = None,
+        least_batch_size: int | None = None,
     ) -> None:
         self.options = options or DescribeOptions()
         check_sizes(bundle, self.options)
@@ -141,7 +147,10 @@ class Describer:
         self.fields = open_fields(bundle)
         self.group_mean = GroupMean(bundle)
         self._lock = threading.Lock()
-        self._idle = [self._new_worker()]
+        wanted = self.options.batch_size
+        self._idle = [self._first_worker(least_batch_size or wanted)]
+        if (size := self.options.batch_size) < wanted:
+            self.reason += f"; {size} cells at a time, as its memory has no room for {wanted}"
         self.clock.add("open", since)
 
     def describe(
@@ -244,6 +253,18 @@ class Describer:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _first_worker(self, least: int) -> Worker:
+        """A worker for as many cells at the same time as there is room for, if for `least`."""
+        while True:
+            size = self.options.batch_size
+            try:
+                return self._new_worker()
+            except EngineError as error:
+                if size <= least or not isinstance(error.__cause__, DeviceMemoryError):
+                    raise
+            # Not in the handler: the error holds what was allocated before.
+            self.options = replace(self.options, batch_size=max(least, size // 2))
 
     def _new_worker(self, *, clone: bool = False) -> Worker:
         with self.engines.exclusive():  # the prompt's prefix is run

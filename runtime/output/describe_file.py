@@ -103,6 +103,7 @@ class DescribeFileOptions:
         restart: Describe everything again, whatever an interrupted run left.
         reading: How to read the cells, and which.
         describing: How to describe them.
+        least_batch_size: See `c2t.runtime.describe.describer.Describer`; only for this process.
         embedding: Write the cells' embeddings, where the format can hold them.
         groups: How to group the cells; None: not at all.
     """
@@ -117,6 +118,7 @@ class DescribeFileOptions:
     profile: bool = False
     reading: CellOptions = field(default_factory=CellOptions)
     describing: DescribeOptions = field(default_factory=DescribeOptions)
+    least_batch_size: int | None = None
     embedding: bool = False
     groups: GroupOptions | None = None
 
@@ -384,7 +386,8 @@ class _Here:
 
 @contextmanager
 def _here(bundle: Bundle, options: DescribeFileOptions, reader: CellReader) -> Iterator[Describing]:
-    yield _Here(Describer(bundle, options.describing), reader)
+    least = options.least_batch_size
+    yield _Here(Describer(bundle, options.describing, least_batch_size=least), reader)
 
 
 def make_run(cells: Path, reader: CellReader, describer: Describer, *, bundle: Bundle) -> Run:

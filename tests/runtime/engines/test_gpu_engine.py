@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import threading
 from collections.abc import Iterator
@@ -176,6 +177,47 @@ def test_no_thread_reads_a_file_that_is_closed(
     assert isinstance(caught.value, KeyboardInterrupt) == (fails == "the engine")
     assert len(at_close) == 1
     assert "c2t-reader" not in at_close[0] + names()
+
+
+def test_fewer_cells_at_a_time_where_the_memory_has_no_room_for_more(
+    driver: FakeDriver, tiny_bundle_folder: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle_folder)
+    few = DescribeOptions(engine="cuda", batch_size=8)
+    many = replace(few, batch_size=128)
+    before = driver.free
+    taken = {}
+    for options in (few, many):
+        opened = Describer(bundle, options)
+        assert opened.options == options
+        taken[options.batch_size] = before - driver.free
+        expected = opened.reason
+        del opened
+        gc.collect()
+        assert driver.free == before
+    row = (taken[128] - taken[8]) // 120
+    cells = EncodedCells.of_tokens([tiny_cell(9 + seed % 5, seed=seed) for seed in range(50)])
+    texts = [[each.text for each in Describer(bundle, few).describe([cells])]]
+    gc.collect()
+    for room, size in ((127, 64), (16, 16), (15, 8)):
+        driver.free = taken[8] + (room - 8) * row
+        describer = Describer(bundle, many, least_batch_size=8)
+        assert describer.options == replace(many, batch_size=size)
+        said = f"; {size} cells at a time, as its memory has no room for 128"
+        assert describer.reason == expected + said
+        driver.free = before  # for the steps
+        texts.append([each.text for each in describer.describe([cells])])
+        assert texts[-1] == texts[0]
+        del describer
+        gc.collect()
+    for least, room in ((8, 7), (None, 127), (96, 95)):
+        driver.free = taken[8] + (room - 8) * row
+        with pytest.raises(EngineError, match="no memory for the keys and values of"):
+            Describer(bundle, many, least_batch_size=least)
+        gc.collect()
+    driver.free = 1000  # not even the weights fit: not for want of smaller batches
+    with pytest.raises(EngineError, match="no memory for the text token table"):
+        Describer(bundle, many, least_batch_size=8)
 
 
 def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
