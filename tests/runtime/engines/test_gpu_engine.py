@@ -15,19 +15,22 @@ import numpy as np
 import pytest
 from cli_process import make_cells
 from emulation.device import EmulatedDevice
-from fakes.cuda_driver import STREAM, FakeDevice, FakeDriver, FakeGraph
+from fakes.cuda_driver import OUT_OF_MEMORY, STREAM, FakeDevice, FakeDriver, FakeGraph
 from fakes.step_kernel import FakeStepKernel
 from int8_bundles import write_quantised
 from tiny_bundle import make_bundle
 from tiny_data import tiny_cell
 from tiny_models import TinySizes
+from typer.testing import CliRunner
 
+import c2t.cli
 from c2t.kernels.errors import KernelError
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.cells import reader
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.cells.formats.store import open_store
+from c2t.runtime.describe import batch_size
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.describe.verify import verify_golden_cells
 from c2t.runtime.describe.worker import Worker
@@ -218,6 +221,35 @@ def test_fewer_cells_at_a_time_where_the_memory_has_no_room_for_more(
     driver.free = 1000  # not even the weights fit: not for want of smaller batches
     with pytest.raises(EngineError, match="no memory for the text token table"):
         Describer(bundle, many, least_batch_size=8)
+
+
+def test_the_command_goes_on_with_fewer_cells_only_where_it_chose_how_many(
+    driver: FakeDriver, tiny_bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest, limit = 0, 1 << 40
+
+    def limited(size: int) -> tuple[int, int]:
+        nonlocal largest
+        largest = max(largest, size)
+        return driver.cuMemAlloc(size) if size <= limit else (OUT_OF_MEMORY, 0)
+
+    def described(*more: str) -> Any:
+        words = ("describe", str(tiny_bundle_folder), str(cells), "--engine", "cuda", *more)
+        return CliRunner().invoke(c2t.cli.app, words)
+
+    monkeypatch.setattr("cuda.bindings.driver.cuMemAlloc", limited)
+    monkeypatch.setattr(batch_size, "default_batch_size", lambda *_: 128)
+    cells = make_cells(tmp_path / "cells.h5ad", 20)
+    all_at_once = described()
+    assert all_at_once.exit_code == 0
+    assert "cells at a time" not in all_at_once.stderr
+    limit = largest // 8 + 1
+    fewer = described()
+    assert "; 16 cells at a time, as its memory has no room for 128" in fewer.stderr
+    assert fewer.stdout == all_at_once.stdout
+    refused = described("--batch-size", "128")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "no memory for the keys and values of 128 cells" in refused.stderr
 
 
 def test_a_model_that_does_not_fit(driver: FakeDriver, tiny_bundle_folder: Path) -> None:
