@@ -6,6 +6,8 @@ Random weights: what is timed does not depend on their values. About 17 GB of me
     python benchmarks/random_int8.py BUNDLE -o INT8
     python benchmarks/int8_1b.py BUNDLE INT8 -o benchmarks/results/int8_1b.json
 
+`C2T_LLAMA_CPP_PLAIN=1` leaves out llama.cpp's kernels for AMX, which fail as GCC 12 compiles them.
+
 Prompts are run whole here, without the cached prefix, so that both sides do the same work.
 llama.cpp has a process of its own: threads of another library that wait by spinning would slow the
 other side. The floor of a step is the time in which the machine reads the INT8 weights once.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -32,6 +35,7 @@ from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import NO_TOKEN, DecoderEngine, EngineOptions, Float32
 from c2t.runtime.engines.cpu.open import open_encoder, open_engines
 
+PLAIN_VARIABLE = "C2T_LLAMA_CPP_PLAIN"  # of c2t.export.peers.llama_cpp
 DECODER, ENCODER = "llama-3.2-1b", "geneformer-v2-104m"
 SEED = 0
 GENES = 2048
@@ -58,6 +62,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
 
     document = record("int8_1b", threads=options.threads, seed=SEED)
+    document["llama_cpp_plain"] = bool(os.environ.get(PLAIN_VARIABLE))
     document["preset"] = f"{options.decoder}+{options.encoder}"
     source, judged = (open_bundle(path, verify=False) for path in (options.bundle, options.int8))
     document["bytes"] = {"float32": source.bytes, "int8": judged.bytes}

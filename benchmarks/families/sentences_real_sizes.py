@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -105,6 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     check(options)
     document = record("sentences_real_sizes", threads=options.threads, seed=SEED)
+    document["llama_cpp_plain"] = bool(os.environ.get("C2T_LLAMA_CPP_PLAIN"))  # see its peer
     document |= {"prompt_tokens": options.prompt, "answer_tokens": options.answer}
     document["models"] = models = {}
     for preset in options.presets:

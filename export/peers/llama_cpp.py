@@ -9,6 +9,7 @@ llama-cpp-python takes no embeddings.
 from __future__ import annotations
 
 import ctypes
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,10 @@ from c2t.export.projectors.families import cell_vectors
 from c2t.kernels.native import core_count
 from c2t.runtime.system.errors import EngineError
 
+# llama.cpp keeps weights of some types as its kernels for AMX and others read them. Compiled by GCC
+# 12, the one for AMX ends with an illegal instruction (version 0.3.36 of llama-cpp-python): with
+# this variable set, llama.cpp runs its plain kernels.
+PLAIN_VARIABLE = "C2T_LLAMA_CPP_PLAIN"
 ROOM = 128  # tokens behind the prompt
 NO_FLASH_ATTENTION = 0  # llama.cpp's enumeration; its fused attention computes in half precision
 FLOAT32 = gguf.GGMLQuantizationType.F32
@@ -61,6 +66,7 @@ class LlamaCpp:
         llama_cpp.llama_backend_init()
         model_settings = llama_cpp.llama_model_default_params()
         model_settings.n_gpu_layers = 0
+        model_settings.use_extra_bufts = not os.environ.get(PLAIN_VARIABLE)
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_settings)
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = settings.n_batch = settings.n_ubatch = capacity
