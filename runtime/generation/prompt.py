@@ -57,6 +57,11 @@ class CellPrompt:
         """
         return self.token_ids if self.vectors is None else self.token_ids[:0]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its vectors are; quantised in a decoder, others would look like any."""
+        return self.vectors is None or bool(np.isfinite(self.vectors).all())
+
 
 class PromptRunner:
     """Runs the prompts of cells; what they begin with is run once.
@@ -166,10 +171,8 @@ class PromptRunner:
         logit_rows: int,
     ) -> BoundStep:
         """The step that ends the cells' prompts, with what follows; all before it has run."""
-        for prompt in prompts:
-            # Quantised in a decoder, such a vector would look like any other.
-            if prompt.vectors is not None and not np.isfinite(prompt.vectors).all():
-                raise EngineError(VECTORS_NOT_FINITE, hint="run `c2t doctor`")
+        if not all(prompt.is_finite for prompt in prompts):
+            raise EngineError(VECTORS_NOT_FINITE, hint="run `c2t doctor`")
         length = len(prompts[0])
         cache.make_room(length + len(following[0]))
         first = min(self._shared(prompt) for prompt in prompts)

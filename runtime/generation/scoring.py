@@ -66,7 +66,7 @@ class CandidateScorer:
             trie: The candidates.
 
         Returns:
-            [B,P], natural logarithms; NaN for a cell whose logits are not finite.
+            [B,P], natural logarithms; NaN for a cell whose vectors or logits are not finite.
 
         Raises:
             EngineError: A run failed, or the paths are longer than the cache.
@@ -86,6 +86,9 @@ class CandidateScorer:
         tokens, nodes = trie.first
         zeros = np.zeros(len(tokens), dtype=np.int64)
         for cell, prompt in enumerate(cells):
+            if not prompt.is_finite:
+                of_nodes[cell, nodes] = np.nan
+                continue
             logits = self._prompts.prefill(cache, cell * each, prompt, opening=trie.opening)
             of_nodes[cell, nodes] = _log_probabilities(logits[None, None], zeros, zeros, tokens)
         since = time.perf_counter()

@@ -155,5 +155,4 @@ class OnnxRuntimeEncoder:
 
 def _finite(numbers: Float32) -> NDArray[np.bool_]:
     """Whether all numbers of each cell [B, rows, H] are finite."""
-    finite: NDArray[np.bool_] = np.isfinite(numbers).all(axis=(1, 2))
-    return finite
+    return np.asarray(np.isfinite(numbers).all(axis=(1, 2)), dtype=np.bool_)

@@ -13,6 +13,7 @@ from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.annotator import AnnotateOptions, Annotator
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.prompt import VECTORS_NOT_FINITE
+from c2t.runtime.generation.sequence import NOT_FINITE
 
 BROKEN = 63  # a gene token
 
@@ -68,7 +69,7 @@ def test_such_a_cell_has_no_label() -> None:
     annotator = Annotator(describer, bundle, ["T cell", "B cell"], options=options)
     expected = list(annotator.annotate([cells(describer, -1)]))
     found = list(annotator.annotate([cells(describer, 2)]))
-    assert found[2].error == VECTORS_NOT_FINITE
+    assert found[2].error == NOT_FINITE
     assert found[2].log_probabilities is None
     for place in (0, 1, 3, 4):
         np.testing.assert_allclose(
