@@ -285,7 +285,7 @@ def test_weights_of_other_sizes_are_refused(small: PackedDecoder) -> None:
 
 
 def test_sizes_that_the_kernel_cannot_run() -> None:
-    assert not SMALL.problem
+    assert not StepLayout(sizes=SMALL).problem
     for change, what in (
         ({"head_size": 24}, "a head size of 24"),
         ({"hidden_size": 72}, "a hidden size of 72, no multiple of 16"),
@@ -293,7 +293,7 @@ def test_sizes_that_the_kernel_cannot_run() -> None:
         ({"intermediate_size": 100}, "an intermediate size of 100, no multiple of 8"),
         ({"heads": 3}, "query heads per KV head of 3, no multiple of 2"),
     ):
-        assert replace(SMALL, **change).problem.startswith(what)
+        assert StepLayout(sizes=replace(SMALL, **change)).problem.startswith(what)
 
 
 @pytest.mark.parametrize(
