@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import onnx
 
+from c2t.runtime.graphs.keep_nodes import keep_nodes
+
 
 def drop_activation_pairs(model: onnx.ModelProto) -> int:
     """Remove each QuantizeLinear and the DequantizeLinear that reads it.
@@ -28,12 +30,5 @@ def drop_activation_pairs(model: onnx.ModelProto) -> int:
         if n.op_type == "DequantizeLinear" and n.input[0] in quantised
     }
     kept = [n for n in graph.node if n.output[0] not in quantised | dequantised]
-    for node in kept:
-        for place, name in enumerate(node.input):
-            node.input[place] = dequantised.get(name, name)
-    read = {name for node in kept for name in node.input}
-    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(tensors)
+    keep_nodes(graph, kept, dequantised)
     return len(dequantised)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from c2t.runtime.graphs.data_file import BLOCK_BYTES, stored_values
+from c2t.runtime.graphs.keep_nodes import keep_nodes
 from c2t.runtime.graphs.weight_only import drop_activation_pairs
 from c2t.runtime.system.errors import BundleError
 
@@ -89,12 +90,5 @@ def take_weight_scales(model: onnx.ModelProto, source: Path) -> dict[str, Weight
                 raise BundleError(problem, hint="build the float32 bundle")
         scales[weight] = WeightScale(scale, zero_point[0] if zero_point else None, axis)
         widened[node.output[0]] = weight
-    for node in left:
-        for place, name in enumerate(node.input):
-            node.input[place] = widened.get(name, name)
-    read = {name for node in left for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(left)
-    graph.initializer.extend(kept)
+    keep_nodes(graph, left, widened)
     return scales
