@@ -31,6 +31,6 @@ def give_back(array: NDArray[Any]) -> None:
     if sys.platform == "win32" or not isinstance(array, np.memmap):
         return
     # NumPy has no public name for it. What was computed of a mapped array has none.
-    mapped: mmap.mmap | None = array._mmap  # type: ignore[attr-defined]
+    mapped: mmap.mmap | None = getattr(array, "_mmap", None)
     if mapped is not None:
         mapped.madvise(mmap.MADV_DONTNEED)

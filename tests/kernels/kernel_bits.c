@@ -88,7 +88,8 @@ static void embed(int isa, int table_type, int out_type, int threads) {
 }
 
 int main(void) {
-    int32_t mask = c2t_isa_mask();
+    // AMX is left out: only Linux lets a program use it, and no kernel here has a form for it.
+    int32_t mask = c2t_isa_mask() & 7;
     printf("mask %d\n", mask);
     for (int isa = 0; isa < 3; ++isa) {
         if (!(mask >> isa & 1)) continue;
