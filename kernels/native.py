@@ -11,7 +11,7 @@ import os
 import sys
 import weakref
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from c2t.kernels.errors import KernelError
@@ -24,6 +24,8 @@ LIBRARY_VARIABLE = "C2T_KERNELS_LIBRARY"  # path of another build, such as that 
 NUMPY = "numpy"
 # enum c2t_isa; of those that run here, the last is the fastest.
 ISA_NUMBER = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3, "amx": 4}
+
+FEW_NUMBERS = 1 << 16  # some ten microseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,19 @@ class NativeKernels:
 
     library: ctypes.CDLL
     isa: int
+
+    @cached_property
+    def locked(self) -> ctypes.PyDLL:
+        """The library, for calls of microseconds: they keep the interpreter lock.
+
+        Who lets go of it for so short a time waits for it afterwards, as long as another thread
+        likes.
+        """
+        return ctypes.PyDLL(self.library._name, handle=self.library._handle)
+
+    def library_for(self, numbers: int) -> ctypes.CDLL:
+        """The library, which keeps the interpreter lock where a call reads so few numbers."""
+        return self.locked if numbers <= FEW_NUMBERS else self.library
 
     def run(self, function: str, arguments: ctypes.Structure, threads: int) -> None:
         """Run a function of c2t_kernels.h; ctypes releases the interpreter lock for the call.

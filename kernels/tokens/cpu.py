@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2t.kernels.dtypes import TYPE_NUMBER
-from c2t.kernels.native import FORCE_VARIABLE, ISA_NUMBER, native_kernels
+from c2t.kernels.native import FORCE_VARIABLE, ISA_NUMBER, NativeKernels, native_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ class TokenRows:
         plain = all(array.flags.c_contiguous and array.flags.aligned for array in parts)
         if kernels is None or not plain or table.dtype.name not in TABLE_TYPES:
             return
-        self._run = kernels.library.c2t_token_rows
+        self._run = kernels.library_for(out.size).c2t_token_rows
         self._struct = _RowsStruct(
             token_ids.ctypes.data,
             table.ctypes.data,
@@ -145,10 +145,11 @@ class LogitRows:
         self.top: Float32 = np.zeros(rows, np.float32)
         self._named: Int64 = np.zeros(rows, np.int64)
         self._found: Float32 = np.zeros(rows, np.float32)
-        self._kernels = _choosing_kernels() if logits.flags.c_contiguous else None
-        if self._kernels is None:
+        self._library: ctypes.CDLL | None = None
+        kernels = _choosing_kernels() if logits.flags.c_contiguous else None
+        if kernels is None:
             return
-        _, isa = self._kernels
+        self._library, isa = kernels.library_for(logits.size), kernels.isa
         addresses = logits.ctypes.data, self.tokens.ctypes.data, self.top.ctypes.data
         self._choices = _ChoicesStruct(
             addresses[0], None, *addresses[1:], rows=rows, vocabulary_size=vocabulary
@@ -168,7 +169,7 @@ class LogitRows:
         Args:
             banned: [N, W] tokens that may not be chosen, padded with -1.
         """
-        if self._kernels is None:
+        if self._library is None:
             self._choose_by_numpy(banned)
             return
         bans = banned.shape[1]
@@ -176,7 +177,7 @@ class LogitRows:
             banned = np.ascontiguousarray(banned, np.int32)
             self._choices.banned = banned.ctypes.data
         self._choices.bans = bans
-        self._kernels[0].c2t_choose(*self._choice)
+        self._library.c2t_choose(*self._choice)
 
     def probabilities(self, named: Sequence[int]) -> Float32:
         """Softmax probabilities [M], before the ban, of the chosen tokens of M <= N rows.
@@ -186,14 +187,14 @@ class LogitRows:
         count = len(named)
         rows, found = self._named[:count], self._found[:count]
         rows[:] = named
-        if self._kernels is None:
+        if self._library is None:
             top = self.top[rows]
             chosen = np.exp(self._logits[rows, self.tokens[rows]] - top)
             shares = np.exp(self._logits[rows] - top[:, None])
             np.divide(chosen, shares.sum(axis=1), out=found)
             return found
         self._probabilities.count = count
-        self._kernels[0].c2t_probabilities(*self._softmax)
+        self._library.c2t_probabilities(*self._softmax)
         return found
 
     def _choose_by_numpy(self, banned: Int32) -> None:
@@ -207,7 +208,7 @@ class LogitRows:
         self.tokens[:] = best
 
 
-def _choosing_kernels() -> tuple[ctypes.CDLL, int] | None:
+def _choosing_kernels() -> NativeKernels | None:
     """The library and the implementation to use; None where NumPy is faster.
 
     Plain C++ is used only where `C2T_FORCE_ISA=scalar` asks for it.
@@ -217,4 +218,4 @@ def _choosing_kernels() -> tuple[ctypes.CDLL, int] | None:
         return None
     if kernels.isa == ISA_NUMBER["scalar"] and not os.environ.get(FORCE_VARIABLE):
         return None
-    return kernels.library, kernels.isa
+    return kernels

@@ -1,4 +1,7 @@
-"""Words of text tokens as one text: as strings in a dict, 128,000 of them take 22 MB."""
+"""Words of text tokens as one text: as strings in a dict, 128,000 of them take 22 MB.
+
+Those that texts have are few, and are kept as strings too.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,15 @@ class WordTable(Mapping[int, str]):
         self._tokens = np.array(tokens, np.int64)
         self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         self._text = b"".join(encoded)
+        self._used: dict[int, str] = {}
 
     def __getitem__(self, token: int) -> str:
+        word = self._used.get(token)
+        if word is None:
+            word = self._used[token] = self._word(token)
+        return word
+
+    def _word(self, token: int) -> str:
         at = int(np.searchsorted(self._tokens, token))
         if at == len(self._tokens) or self._tokens[at] != token:
             raise KeyError(token)

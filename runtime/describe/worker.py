@@ -13,14 +13,9 @@ from dataclasses import replace
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation, Manifest
-from c2t.runtime.bundle.text_tokenizer import decode_text
 from c2t.runtime.cells.encoded_cells import EncodedCells
-from c2t.runtime.describe.confidence import (
-    byte_token_ends,
-    span_confidence,
-    text_confidence,
-    token_ends,
-)
+from c2t.runtime.describe.confidence import span_confidence, text_confidence
+from c2t.runtime.describe.decoded_texts import DecodedTexts
 from c2t.runtime.describe.description import Description
 from c2t.runtime.describe.engine_watch import EngineWatch
 from c2t.runtime.describe.inbox import ChunkInbox, Inbox, WaitingCell
@@ -80,7 +75,7 @@ class Worker:
         self.clock = clock
         self.embeds = embeds
         self.encoder_watch, self._decoder_watch = EngineWatch(), EngineWatch()
-        self._tokenizer = bundle.tokenizer
+        self._texts = DecodedTexts(bundle.tokenizer)
         self._fields = fields
         self._end = frozenset(generation.eos_token_ids)
         decoder = engines.decoder
@@ -89,7 +84,7 @@ class Worker:
         longest_draft = drafter.longest if drafter else 0
         capacity = cache_capacity(bundle.manifest, generation, draft=longest_draft)
         strings = generation.stop_strings
-        stops = StopStrings(strings, self._tokenizer) if strings else None
+        stops = StopStrings(strings, bundle.tokenizer) if strings else None
         self._search: GreedySearch | BeamSearch
         if generation.num_beams > 1:
             self._search = BeamSearch(
@@ -183,7 +178,7 @@ class Worker:
             return WrittenText(text=None, confidence=None, error=outcome.error, engine_failed=True)
         self._decoder_watch.worked()
         try:
-            text = decode_text(self._tokenizer, outcome.token_ids)
+            text = self._texts.text(outcome.token_ids)
         except BundleError as error:
             return WrittenText(text=None, confidence=None, error=error.problem, engine_failed=True)
         probabilities = outcome.probabilities
@@ -212,7 +207,7 @@ class Worker:
             return replace(_without_text(cell, outcome, self._mark), embedding=embedding)
         self._decoder_watch.worked()
         try:
-            text = decode_text(self._tokenizer, outcome.token_ids)
+            text = self._texts.text(outcome.token_ids)
         except BundleError as error:
             failure = GenerationFailure(error.problem, cause="decoder")
             return replace(_without_text(cell, failure, self._mark), embedding=embedding)
@@ -244,24 +239,19 @@ class Worker:
         return description
 
     def _read_fields(
-        self, text: str, token_ids: Sequence[int], probabilities: Sequence[float], *, whole: bool
+        self,
+        text: str,
+        token_ids: tuple[int, ...],
+        probabilities: Sequence[float],
+        *,
+        whole: bool,
     ) -> Fields:
         """The fields of a text; where none is found, its tokens are not looked at."""
-        ends: list[int] | None = None
 
         def confidence(spans: Sequence[tuple[int, int]]) -> float | None:
-            nonlocal ends
-            if ends is None:
-                ends = byte_token_ends(text, token_ids, self._tokenizer)
-            if ends is None:
-                ends = token_ends(text, token_ids, self._begun)
-            return span_confidence(spans, ends, probabilities)
+            return span_confidence(spans, self._texts.ends(text, token_ids), probabilities)
 
         return self._fields.read(text, confidence, whole=whole)
-
-    def _begun(self, token_ids: Sequence[int]) -> str:
-        """The beginning of a text."""
-        return decode_text(self._tokenizer, token_ids, whole=False)
 
 
 def cache_capacity(manifest: Manifest, generation: Generation, *, draft: int = 0) -> int:

@@ -1,7 +1,7 @@
 """Reads the fields of captions: by a bundle's rules, with the ids of a table of terms.
 
-One decision: what was read of a sentence is kept. Captions of many cells are few sentences, so that
-reading costs less than decoding the text.
+One decision: what was read of a sentence is kept, and of a whole caption. Captions of many cells
+are few sentences, and those of a trained model often few captions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from c2t.runtime.fields.sentence import Body, Said, read_sentence
 UNKNOWN = "unknown"  # the id of words that no term has, where a table knows the field
 JOINED = "; "  # between the pathways of a caption
 KEPT_MAX = 1 << 14  # sentences; some 10 MB
+KEPT_CAPTIONS_MAX = 1 << 10  # some 4 MB
+KEPT_CHARACTERS_MAX = 1 << 11  # of a caption that is kept
 _NO_ID = "-"  # in the table of what is kept
 _NOTHING: dict[str, Said | None] = {}  # likewise
 
@@ -82,6 +84,7 @@ class FieldReader:
             field: frozenset(map(plain_name, names)) for field, names in rules.known.items()
         }
         self._kept: dict[tuple[int, str, int, bool], dict[str, Said | None] | None] = {}
+        self._kept_captions: dict[tuple[str, bool], dict[str, Field]] = {}
         self._ids: dict[tuple[str, str], str | None] = {}
 
     def read(
@@ -98,18 +101,36 @@ class FieldReader:
             Every field of the rules by name; None where the caption does not say it, or can be
             read in several ways.
         """
-        found = self._said(text, whole=whole) if text else {}
         fields: dict[str, Field | None] = dict.fromkeys(self.names)
-        for name, values in found.items():
-            spans = tuple((value.start, value.end) for value in values)
+        for name, field in (self._caption(text, whole=whole) if text else {}).items():
+            fields[name] = Field(
+                words=field.words,
+                ontology_id=field.ontology_id,
+                confidence=confidence(field.spans) if confidence else None,
+                parts=field.parts,
+                spans=field.spans,
+            )
+        return fields
+
+    def _caption(self, text: str, *, whole: bool) -> dict[str, Field]:
+        """The fields that a caption says, without a confidence."""
+        key = (text, whole)
+        kept = self._kept_captions.get(key)
+        if kept is not None:  # another thread may empty the table at any time
+            return kept
+        fields = {}
+        for name, values in self._said(text, whole=whole).items():
             words = JOINED.join(value.words for value in values)
             fields[name] = Field(
                 words=words,
                 ontology_id=self.id_of(name, words),
-                confidence=confidence(spans) if confidence else None,
                 parts=tuple(value.words for value in values),
-                spans=spans,
+                spans=tuple((value.start, value.end) for value in values),
             )
+        if len(text) <= KEPT_CHARACTERS_MAX:
+            if len(self._kept_captions) >= KEPT_CAPTIONS_MAX:
+                self._kept_captions.clear()
+            self._kept_captions[key] = fields
         return fields
 
     def id_of(self, field: str, name: str) -> str | None:

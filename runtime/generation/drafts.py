@@ -20,9 +20,14 @@ from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from c2t.kernels.drafts.cpu import PhraseArrays, PhraseWalk
+from c2t.runtime.engine_protocol import Int32
 from c2t.runtime.generation.ngram_ban import NgramBan
 from c2t.runtime.generation.phrase_table import ROOT, PhraseTable
+
+Float64 = NDArray[np.float64]
 
 # Measured (processor time, float32 and int8, 1M to 1B weights): one more token in a step of one
 # cell costs 6 to 12 % of a single step, in a step of eight cells 17 to 29 %.
@@ -52,15 +57,15 @@ class Draft:
         shares: For each token, the share of the table's captions that go on like this.
         reach: For each token, the chance that it will be accepted.
         states: For each token, the cursor's state behind it; empty where the drafter has none.
-        bans: What the n-gram ban forbids before each token and behind the last; empty where the
-            drafter did not ask.
+        bans: What the n-gram ban forbids before each token and behind the last, as an array [d+1,N]
+            padded with -1 or token by token; None where the drafter did not ask.
     """
 
     tokens: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
     reach: tuple[float, ...] = ()
     states: tuple[int, ...] = ()
-    bans: tuple[tuple[int, ...], ...] = ()
+    bans: tuple[tuple[int, ...], ...] | Int32 | None = None
 
     def cut(self, length: int) -> Draft:
         """The first `length` tokens, or all."""
@@ -71,7 +76,7 @@ class Draft:
             self.shares[:length],
             self.reach[:length],
             self.states[:length],
-            self.bans[: length + 1],
+            None if self.bans is None else self.bans[: length + 1],
         )
 
 
@@ -117,20 +122,17 @@ class Drafter:
     def __init__(self, table: PhraseTable, *, longest: int = LONGEST) -> None:
         self.longest = longest
         self._start = table.start
-        # Python lists: reading one number takes a third of the time that it takes in an array.
-        self._first: list[int] = table.first_edge.tolist()
-        self._token: list[int] = table.token.tolist()
-        self._target: list[int] = table.target.tolist()
-        self._count: list[int] = table.count.tolist()
-        self._shorter: list[int] = table.shorter.tolist()
-        self._total = _totals(table)
-        root = range(self._first[ROOT], self._first[ROOT + 1])
-        self._from_root = {self._token[edge]: self._target[edge] for edge in root}
+        self._arrays = PhraseArrays(
+            table.first_edge, table.token, table.target, table.count, table.shorter, _totals(table)
+        )
+        self._walk = _native_walk(self._arrays, longest)
+        self._edges = None if self._walk else _Edges(self._arrays)
         self._hits = self._expected = 0.0
 
     def clone(self) -> Drafter:
         """A drafter over the same table, with nothing learned yet."""
         other = copy.copy(self)
+        other._walk = _native_walk(self._arrays, self.longest)
         other._hits = other._expected = 0.0
         return other
 
@@ -145,7 +147,8 @@ class Drafter:
 
     def advance(self, cursor: Cursor, token: int) -> None:
         """Move on by one token of the text."""
-        cursor.state = self._next(cursor.state, token)
+        walk = self._walk or self._by_definition
+        cursor.state = walk.follow(cursor.state, token)
 
     def follow(self, cursor: Cursor, tokens: Sequence[int], draft: Draft) -> None:
         """See `DraftSource.follow`."""
@@ -161,14 +164,61 @@ class Drafter:
             ban: The n-gram ban of the text: what is banned is not proposed.
             limit: Most tokens.
         """
-        trust, state, chance = self.trust, cursor.state, 1.0
+        if self._walk is not None:
+            native = self._walk.draft(
+                cursor.state,
+                ban.sequence,
+                ngram=ban.size,
+                limit=limit,
+                trust=self.trust,
+                unlikely=UNLIKELY,
+            )
+            if native is not None:
+                parts = native.tokens, native.shares, native.reach, native.states
+                return Draft(*parts, native.banned)
+        return self._by_definition.draft(cursor.state, ban, min(limit, self.longest), self.trust)
+
+    def learn(self, draft: Draft, accepted: int) -> None:
+        """Update `trust` with a draft of which the first `accepted` tokens were right.
+
+        Steps without a draft count too: wrong drafts are forgotten, and the table is tried again.
+        """
+        examined = draft.shares[: accepted + 1]  # tokens after a wrong one prove nothing
+        self._hits = self._hits * MEMORY + accepted
+        self._expected = self._expected * MEMORY + sum(examined)
+
+    @property
+    def _by_definition(self) -> _Edges:
+        """What drafts where there is no library, or it has no draft."""
+        if self._edges is None:
+            self._edges = _Edges(self._arrays)
+        return self._edges
+
+
+class _Edges:
+    """The automaton in Python: the definition of `c2t.kernels.drafts.cpu.PhraseWalk`."""
+
+    def __init__(self, arrays: PhraseArrays) -> None:
+        # Python lists: reading one number takes a third of the time that it takes in an array.
+        self._first: list[int] = arrays.first_edge.tolist()
+        self._token: list[int] = arrays.token.tolist()
+        self._target: list[int] = arrays.target.tolist()
+        self._count: list[int] = arrays.count.tolist()
+        self._shorter: list[int] = arrays.shorter.tolist()
+        self._total: list[float] = arrays.total.tolist()
+        root = range(self._first[ROOT], self._first[ROOT + 1])
+        self._from_root = {self._token[edge]: self._target[edge] for edge in root}
+
+    def draft(self, state: int, ban: NgramBan, limit: int, trust: float) -> Draft:
+        """What probably follows; see `PhraseWalk.draft`."""
+        chance = 1.0
         tokens: list[int] = []
         shares: list[float] = []
         reach: list[float] = []
         states: list[int] = []
         trial = ban.trial()
         bans = [trial.banned()]
-        for _ in range(min(limit, self.longest)):
+        for _ in range(limit):
             edge, share = self._best(state, bans[-1])
             chance *= share * trust
             if chance < UNLIKELY:
@@ -181,14 +231,17 @@ class Drafter:
             bans.append(trial.after(token))
         return Draft(tuple(tokens), tuple(shares), tuple(reach), tuple(states), tuple(bans))
 
-    def learn(self, draft: Draft, accepted: int) -> None:
-        """Update `trust` with a draft of which the first `accepted` tokens were right.
-
-        Steps without a draft count too: wrong drafts are forgotten, and the table is tried again.
-        """
-        examined = draft.shares[: accepted + 1]  # tokens after a wrong one prove nothing
-        self._hits = self._hits * MEMORY + accepted
-        self._expected = self._expected * MEMORY + sum(examined)
+    def follow(self, state: int, token: int) -> int:
+        """The state behind one more token of the text."""
+        while state != ROOT:
+            try:
+                edge = self._token.index(token, self._first[state], self._first[state + 1])
+            except ValueError:
+                state = self._shorter[state]
+            else:
+                return self._target[edge]
+        target: int = self._from_root.get(token, ROOT)
+        return target
 
     def _best(self, state: int, banned: tuple[int, ...]) -> tuple[int, float]:
         """The most frequent edge of a state that is not banned, and its share; 0 without any."""
@@ -204,16 +257,13 @@ class Drafter:
             total -= self._count[edge]
         return first, 0.0
 
-    def _next(self, state: int, token: int) -> int:
-        while state != ROOT:
-            try:
-                edge = self._token.index(token, self._first[state], self._first[state + 1])
-            except ValueError:
-                state = self._shorter[state]
-            else:
-                return self._target[edge]
-        target: int = self._from_root.get(token, ROOT)
-        return target
+
+def _native_walk(arrays: PhraseArrays, longest: int) -> PhraseWalk | None:
+    """The automaton in native code, where there is a library."""
+    try:
+        return PhraseWalk(arrays, longest)
+    except LookupError:
+        return None
 
 
 def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0) -> int:
@@ -238,7 +288,7 @@ def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0)
     return best
 
 
-def _totals(table: PhraseTable) -> list[float]:
+def _totals(table: PhraseTable) -> Float64:
     """Tokens seen after each state, and a share for tokens that were never seen there.
 
     The longer a context, the smaller that share: what followed three given words once may be
@@ -252,5 +302,5 @@ def _totals(table: PhraseTable) -> list[float]:
         length = grown
     sums = np.concatenate(([0], np.cumsum(table.count, dtype=np.int64)))
     seen = np.diff(sums[table.first_edge])
-    totals: list[float] = (seen + 1 / (1 + length**2 / 4)).tolist()
+    totals: Float64 = seen + 1 / (1 + length**2 / 4)
     return totals

@@ -267,7 +267,7 @@ class GreedySearch:
         Returns:
             The tokens that were added.
         """
-        before = len(text.tokens)
+        before, most, end = len(text.tokens), self._generation.max_new_tokens, self._end
         for token, is_finite, drafted in zip(
             chosen, finite, (*text.draft.tokens, NO_TOKEN), strict=False
         ):
@@ -275,12 +275,13 @@ class GreedySearch:
                 text.failed = True
                 break
             text.tokens.append(token)
-            text.ban.append(token)
             if self._stops is not None:
                 text.stopped = self._stops.complete(text.tokens, text.prompt)
-            if token != drafted or self._is_finished(text):
+            finished = text.stopped or token in end or len(text.tokens) >= most
+            if token != drafted or finished:
                 break
         new = text.tokens[before:]
+        text.ban.extend(new)
         text.length += len(new)
         text.seen.update(new)
         if new and self._drafter is not None and text.cursor is not None:
@@ -368,7 +369,10 @@ class _Arrivals:
 
 def _banned(texts: list[_Text], logit_rows: int) -> Int32:
     """Tokens [B,R,N] that the n-gram ban forbids B texts at each of R logit rows."""
-    bans = [text.draft.bans or text.ban.along(text.draft.tokens) for text in texts]
+    bans = [
+        text.ban.along(text.draft.tokens) if text.draft.bans is None else text.draft.bans
+        for text in texts
+    ]
     return banned_array(bans, logit_rows)
 
 

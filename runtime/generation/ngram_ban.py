@@ -6,8 +6,8 @@ As in Hugging Face, the tokens of a prompt count where it has text tokens only. 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -22,25 +22,44 @@ class NgramBan:
     Args:
         size: n; 0 bans nothing.
         prompt: What the sequence begins with.
+
+    Attributes:
+        sequence: Its tokens; empty where nothing is banned.
     """
 
     def __init__(self, size: int, prompt: Sequence[int] = ()) -> None:
         self._size = size
-        self._tail: tuple[int, ...] = ()  # the last n-1 tokens
+        self.sequence: array[int] = array("i", prompt if size else ())
+        # Of the first so many tokens. Where drafts are native, nobody may ever ask for more.
+        self._indexed = 0
+        self._tail: tuple[int, ...] = ()  # the last n-1 of these
         self._followers: dict[tuple[int, ...], tuple[int, ...]] = {}
-        for token in prompt if size else ():
-            self.append(token)
+
+    @property
+    def size(self) -> int:
+        """Tokens of an n-gram."""
+        return self._size
 
     def append(self, token: int) -> None:
         """Add the next token of the sequence."""
-        keep, tail = self._size - 1, self._tail
-        if keep < 0:
-            return
-        if len(tail) == keep:
-            followers = self._followers
-            followers[tail] = (*followers[tail], token) if tail in followers else (token,)
-            tail = tail[1:]
-        self._tail = (*tail, token) if keep else ()
+        if self._size:
+            self.sequence.append(token)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Add the next tokens of the sequence."""
+        if self._size:
+            self.sequence.extend(tokens)
+
+    def _index(self) -> None:
+        """Take in the tokens that were added since."""
+        for token in self.sequence[self._indexed :]:
+            keep, tail = self._size - 1, self._tail
+            if len(tail) == keep:
+                followers = self._followers
+                followers[tail] = (*followers[tail], token) if tail in followers else (token,)
+                tail = tail[1:]
+            self._tail = (*tail, token) if keep else ()
+        self._indexed = len(self.sequence)
 
     def after(self, token: int) -> tuple[int, ...]:
         """Add the next token; tokens that may not follow it."""
@@ -49,7 +68,9 @@ class NgramBan:
 
     def trial(self) -> NgramBan:
         """A copy to try a continuation on; the original stays as it is."""
+        self._index()
         copy = NgramBan(self._size)
+        copy.sequence, copy._indexed = self.sequence[:], self._indexed
         copy._tail, copy._followers = self._tail, self._followers.copy()
         return copy
 
@@ -62,26 +83,33 @@ class NgramBan:
 
     def banned(self) -> tuple[int, ...]:
         """Tokens that may not come next."""
+        self._index()
         if self._size == 0 or len(self._tail) < self._size - 1:
             return NO_TOKENS
         return self._followers.get(self._tail, NO_TOKENS)
 
 
-def banned_array(bans: Sequence[Sequence[tuple[int, ...]]], logit_rows: int) -> Int32:
+def banned_array(bans: Sequence[Sequence[Sequence[int]] | Int32], logit_rows: int) -> Int32:
     """Bans of B batch rows as one array [B,logit_rows,N], padded with `NO_TOKEN`.
 
     Args:
-        bans: For each batch row, the bans at its first logit rows; at most `logit_rows`.
+        bans: For each batch row, the bans at its first logit rows, at most `logit_rows`; as an
+            array [rows,N] these are padded already.
         logit_rows: Logit rows of a batch row.
     """
-    most = max(map(len, chain.from_iterable(bans)), default=0)
-    array: Int32 = np.empty((len(bans), logit_rows, most), dtype=np.int32)
+    if len(bans) == 1 and isinstance(alone := bans[0], np.ndarray) and len(alone) == logit_rows:
+        return alone[None]
+    most = max((len(ban) for row in bans for ban in row), default=0)
+    padded: Int32 = np.empty((len(bans), logit_rows, most), dtype=np.int32)
     if most:
-        array.fill(NO_TOKEN)
+        padded.fill(NO_TOKEN)
         for number, row in enumerate(bans):
+            if isinstance(row, np.ndarray):
+                padded[number, : len(row), : row.shape[1]] = row
+                continue
             for logit_row, ban in enumerate(row):
-                array[number, logit_row, : len(ban)] = ban
-    return array
+                padded[number, logit_row, : len(ban)] = ban
+    return padded
 
 
 def ban_in_place(scores: Float32, sequences: Int64, size: int) -> None:

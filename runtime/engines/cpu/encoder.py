@@ -111,7 +111,8 @@ class OnnxRuntimeEncoder:
         embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
         if tokens.size >= MANY_TOKENS:
             give_back(self._tables.word)
-        finite = _finite(embeddings)
+        # Our kernel looks at its inputs itself: all it gives for such a cell is NaN.
+        finite = None if self._layers is not None else _finite(embeddings)
         since = self._clock.add("embed", since)
         try:
             from_numpy = self._ort.OrtValue.ortvalue_from_numpy
@@ -128,7 +129,7 @@ class OnnxRuntimeEncoder:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
         # Quantised in a graph, what is not finite would look like a number.
-        finite &= _finite(hidden)
+        finite = _finite(hidden) if finite is None else finite & _finite(hidden)
         if not finite.all():
             vectors = np.where(finite[:, None, None], vectors, np.float32(np.nan))
         self._clock.add("projector", since)
