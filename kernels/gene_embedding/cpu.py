@@ -79,8 +79,7 @@ def embed_genes(
     kernels = native_kernels()
     if kernels is None:
         return embed_genes_reference(tokens, lengths, tables, out, out_scale=out_scale)
-    tokens = np.require(tokens, requirements=("C", "A"))
-    lengths = np.require(lengths, requirements=("C", "A"))
+    tokens, lengths = _plain(tokens), _plain(lengths)
     kernels.run(
         "c2t_embed",
         EmbedArguments(
@@ -105,6 +104,12 @@ def embed_genes(
         threads,
     )
     return out
+
+
+def _plain(array: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The array, or a copy, contiguous and aligned."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
 
 
 def _address(array: NDArray[np.float32] | None) -> int | None:

@@ -33,13 +33,13 @@ struct Inputs {
             return;
         }
         Activation* const to = row<Activation>(index) + first;
-        const Vector scale = broadcast(linear->input_scale);
-        for (int64_t i = 0; i < whole; i += kLanes) store_int8(to + i, divide(load(from + i), scale));
+        const Vector scale = broadcast(linear->input_scale), inverse = broadcast(1.0f / linear->input_scale);
+        for (int64_t i = 0; i < whole; i += kLanes) store_quotient(to + i, load(from + i), scale, inverse);
         if (whole == count) return;
         float rest[kLanes] = {};
         Activation stored[16];
         std::memcpy(rest, from + whole, static_cast<size_t>(count - whole) * sizeof(float));
-        store_int8(stored, divide(load(rest), scale));
+        store_quotient(stored, load(rest), scale, inverse);
         std::memcpy(to + whole, stored, static_cast<size_t>(count - whole) * sizeof(Activation));
     }
 };

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import replace
 
 import pytest
 
+from c2t.runtime.fields import reader as fields_reader
 from c2t.runtime.fields.caption import sentence_end
 from c2t.runtime.fields.paper import ABBREVIATIONS, PAPER_RULES
 from c2t.runtime.fields.reader import FieldReader
@@ -194,3 +196,31 @@ def test_threads_share_a_reader() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_caption_that_was_read_before_says_the_same_but_for_its_confidence() -> None:
+    reader = FieldReader(PAPER_RULES)
+    text = caption(CELL_TYPES[0], TISSUES[0], DONORS[1])
+    first = reader.read(text)
+    second = reader.read(text, lambda spans: 0.25 * len(spans))
+    assert first["cell_type"] == reader.read(text)["cell_type"] != second["cell_type"]
+    for name, field in first.items():
+        other = second[name]
+        assert (field is None) == (other is None)
+        if field is not None and other is not None:
+            assert field.confidence is None
+            assert other.confidence == 0.25 * len(field.spans)
+            assert replace(other, confidence=None) == field
+    # A text that stops in its middle is another reading of the same words.
+    assert reader.read(text, whole=False)["pathways"] != first["pathways"]
+
+
+def test_no_more_captions_are_kept_than_memory_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields_reader, "KEPT_CAPTIONS_MAX", 3)
+    reader = FieldReader(PAPER_RULES)
+    for tissue in TISSUES:
+        text = caption(CELL_TYPES[0], tissue, DONORS[1])
+        assert reader.read(text) == FieldReader(PAPER_RULES).read(text) == reader.read(text)
+        assert len(reader._kept_captions) <= 3
+    reader.read("It originates from the " + "deep " * fields_reader.KEPT_CHARACTERS_MAX)
+    assert all(len(text) < 1000 for text, _ in reader._kept_captions)

@@ -59,6 +59,9 @@ inline void store_int8(Activation* p, Vector v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow);
 }
 
+// The int8 of v / scale; inverse: 1 / scale.
+inline void store_quotient(Activation* p, Vector v, Vector scale, Vector) { store_int8(p, divide(v, scale)); }
+
 inline Vector to_float(const int32_t* p) {
     return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

@@ -56,4 +56,14 @@ inline void store_int8(Activation* p, Vector v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(narrow, _mm_set1_epi8(-128)));
 }
 
+// The int8 of v / scale; inverse: 1 / scale. A product takes a fifth of a division's time. Within the range of int8 it
+// differs from the quotient by less than 2^-15, so both round to the same number unless they are close to the middle of
+// two; then, and where a number is not finite, the division decides.
+inline void store_quotient(Activation* p, Vector v, Vector scale, Vector inverse) {
+    const Vector quick = multiply(v, inverse);
+    const Vector to_middle = subtract(broadcast(0.5f), _mm512_abs_ps(subtract(quick, rounded(quick))));
+    const __mmask16 sure = _mm512_cmp_ps_mask(to_middle, broadcast(0x1p-12f), _CMP_GT_OQ);
+    store_int8(p, sure == 0xFFFF ? quick : divide(v, scale));
+}
+
 inline Vector to_float(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }

@@ -32,4 +32,7 @@ inline void store_int8(Activation* p, Vector v) {
     *p = static_cast<Activation>(std::nearbyint(smaller(larger(v, -128.0f), 127.0f)));
 }
 
+// The int8 of v / scale; inverse: 1 / scale.
+inline void store_quotient(Activation* p, Vector v, Vector scale, Vector) { store_int8(p, divide(v, scale)); }
+
 inline Vector to_float(const int32_t* p) { return static_cast<float>(*p); }
