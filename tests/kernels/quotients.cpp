@@ -1,5 +1,6 @@
-// Compares the int8 of quotients, as the linears' inputs are quantised with AVX-512, with plain divisions. Prints how many
-// were compared, and how many of them a product alone would have rounded to another number; exits with 1 at a difference.
+// Compares what AVX-512 kernels do in place of divisions with plain divisions: the int8 of quotients, as the linears'
+// inputs are quantised, and reciprocals. Prints how many quotients were compared, how many of them a product alone would
+// have rounded to another number, and how many reciprocals; exits with 1 at a difference.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 namespace {
 #include "linears/isa/vector_avx512.inl"
 
-int64_t compared = 0, close = 0;
+int64_t compared = 0, close = 0, reciprocals = 0;
 
 void compare(const float (&x)[16], float scale) {
     Activation found[16];
@@ -29,9 +30,43 @@ void compare(const float (&x)[16], float scale) {
         close += std::isfinite(x[i] * inverse) && std::nearbyint(x[i] * inverse) != std::nearbyint(x[i] / scale);
     }
 }
+void compare_reciprocal(const float (&x)[16], Vector found) {
+    float inverse[16];
+    store(inverse, found);
+    for (int i = 0; i < 16; ++i) {
+        const float expected = 1.0f / x[i];
+        if (std::memcmp(&inverse[i], &expected, 4) && !(std::isnan(inverse[i]) && std::isnan(expected))) {
+            std::printf("1 / %a is %a, not %a\n", x[i], expected, inverse[i]);
+            std::exit(1);
+        }
+        ++reciprocals;
+    }
+}
+
+// Every mantissa, with the processor's guess and with guesses that are as wrong as they may be.
+void compare_all_mantissas() {
+    float x[16];
+    for (uint32_t bits = 0x3F800000; bits < 0x40000000; bits += 16) {
+        for (uint32_t i = 0; i < 16; ++i) {
+            const uint32_t each = bits + i;
+            std::memcpy(&x[i], &each, 4);
+        }
+        const Vector v = load(x);
+        compare_reciprocal(x, reciprocal(v));
+        if (!can_be_refined(v)) continue;
+        for (const float wrong : {1 - 0x1p-14f, 1 + 0x1p-14f})
+            compare_reciprocal(x, refined_reciprocal(v, multiply(divide(broadcast(1.0f), v), broadcast(wrong))));
+        for (float& value : x) value *= 0x1p125f;
+        compare_reciprocal(x, reciprocal(load(x)));
+    }
+    const float large[16] = {INFINITY, NAN, 0x1p126f, 0x1p127f, 3e38f, 1, 2, 1e30f, 0x1.fffffep125f, 5, 6, 7, 8, 9, 10, 11};
+    std::copy(std::begin(large), std::end(large), x);
+    compare_reciprocal(x, reciprocal(load(x)));
+}
 }  // namespace
 
 int main() {
+    compare_all_mantissas();
     std::mt19937 random(1);
     std::uniform_real_distribution<float> exponent(-30, 10), any(-400, 400);
     float x[16];
@@ -52,6 +87,7 @@ int main() {
         std::copy(std::begin(odd), std::end(odd), x);
         compare(x, scale);
     }
-    std::printf("%lld %lld\n", static_cast<long long>(compared), static_cast<long long>(close));
+    std::printf("%lld %lld %lld\n", static_cast<long long>(compared), static_cast<long long>(close),
+                static_cast<long long>(reciprocals));
     return 0;
 }

@@ -11,7 +11,7 @@ struct Gelu {
     Vector operator()(Vector v) const {
         const Vector scaled = multiply(v, broadcast(0.70710678f));
         const Vector positive = larger(scaled, subtract(zero(), scaled));
-        const Vector t = divide(broadcast(1.0f), multiply_add(broadcast(0.3275911f), positive, broadcast(1.0f)));
+        const Vector t = reciprocal(multiply_add(broadcast(0.3275911f), positive, broadcast(1.0f)));
         Vector p = broadcast(1.061405429f);
         for (const float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
             p = multiply_add(p, t, broadcast(c));
@@ -24,7 +24,7 @@ struct Gelu {
 
 // 1 / (1 + exp(-v))
 inline Vector logistic(Vector v) {
-    return divide(broadcast(1.0f), add(broadcast(1.0f), exponential(subtract(zero(), v))));
+    return reciprocal(add(broadcast(1.0f), exponential(subtract(zero(), v))));
 }
 
 struct Silu {

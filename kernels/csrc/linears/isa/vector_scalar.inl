@@ -10,6 +10,7 @@ inline Vector add(Vector a, Vector b) { return a + b; }
 inline Vector subtract(Vector a, Vector b) { return a - b; }
 inline Vector multiply(Vector a, Vector b) { return a * b; }
 inline Vector divide(Vector a, Vector b) { return a / b; }
+inline Vector reciprocal(Vector v) { return divide(broadcast(1.0f), v); }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
 inline Vector multiply_subtract(Vector a, Vector b, Vector c) { return a * b - c; }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
