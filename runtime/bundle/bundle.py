@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import NDArray
 
 from c2t.runtime.bundle.constant_prefix import ConstantPrefix, prefix_reference
+from c2t.runtime.bundle.gene_order import GENE_ORDER_NAME, read_gene_order
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.graph_ends import check_ends
 from c2t.runtime.bundle.hashes import (
@@ -206,6 +207,22 @@ class Bundle:
         from c2t.runtime.bundle.gene_vocabulary import GeneVocabulary
 
         return GeneVocabulary.load(self.file(GENES_NAME))
+
+    @cached_property
+    def gene_order(self) -> tuple[str, ...]:
+        """The list of genes that gene sentences are ordered by; empty where it has none.
+
+        Raises:
+            BundleError: It has another number of genes than the manifest says.
+        """
+        sentence = self.manifest.gene_sentence
+        if sentence is None or not sentence.listed:
+            return ()
+        genes = read_gene_order(self.file(GENE_ORDER_NAME), error=BundleError, hint=COPY_HINT)
+        if len(genes) != sentence.listed:
+            problem = f"the list has {len(genes):,} genes, the manifest says {sentence.listed:,}"
+            raise BundleError(problem, hint="export the bundle again")
+        return genes
 
     @cached_property
     def gene_embedding_tables(self) -> GeneEmbeddingTables:

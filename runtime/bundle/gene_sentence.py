@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class GeneSentence:
     """How a cell becomes text: its gene symbols, the highest counts first (Cell2Sentence).
 
-    They are the field {genes} of the bundle's template. Symbols are in upper case; of equal counts
-    the smaller symbol, byte by byte, comes first.
+    They are the field {genes} of the bundle's template. Of equal counts the smaller symbol, byte by
+    byte, comes first. Where the bundle has a list of genes, a cell has those of the list that it
+    expresses, in the list's order and spelling, whatever their counts (CellReasoner).
     """
 
     genes: int  # most genes of a sentence
@@ -16,3 +17,5 @@ class GeneSentence:
     # species: {"human": "Homo sapiens"}
     organisms: dict[str, str]
     separator: str = " "
+    upper_case: bool = True  # else symbols are spelled as the file of cells has them
+    listed: int = 0  # genes of the bundle's list, `gene_order.txt`; 0: it has none

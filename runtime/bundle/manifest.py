@@ -38,7 +38,7 @@ TEXT_GRAPH = "text.onnx"  # the text tower of a joint space
 GENES_NAME = "genes.npz"
 TOKENIZER_NAME = "tokenizer.json"
 PREFIX_NAME = "prefix.data"
-FAMILIES = ("cell2text", "cell2sentence", "cellwhisperer")
+FAMILIES = ("cell2text", "cell2sentence", "cellwhisperer", "cello1", "cellreasoner")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +220,9 @@ class Manifest(
     tasks: tuple[str, ...] = CELL2TEXT_TASKS  # of `c2t.runtime.bundle.tasks.TASKS`
     template: Template = ()  # the prompt of a bundle whose prompts are texts; else empty
     question: str = ""  # what the template's {question} says where nobody asks
+    chat: Template = ()  # the model's own chat: {instruction} in the system turn, {question} behind
+    # Whether an answer is the text without its thought; else it stands in <answer>…</answer>.
+    plain_answers: bool = False
     gene_sentence: GeneSentence | None = None  # the cell becomes text
     joint_space: JointSpace | None = None
     stored_prefix: tuple[int, ...] = ()  # see `c2t.runtime.bundle.constant_prefix`
@@ -387,7 +390,11 @@ class Manifest(
     def input_said(self) -> str:
         """What a cell becomes for it, in words."""
         if self.gene_sentence is not None:
-            return f"counts of genes; the symbols of the {self.gene_sentence.genes:,} highest"
+            sentence = self.gene_sentence
+            if sentence.listed:
+                said = f"the symbols of the first {sentence.genes:,} that a cell has"
+                return f"counts of genes; {said}, by a list of {sentence.listed:,}"
+            return f"counts of genes; the symbols of the {sentence.genes:,} highest"
         return f"counts of genes; the first {self.gene_input.input_size:,} ranks of a cell"
 
     def _part(self, part: T | None, what: str) -> T:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from c2t.runtime.bundle.constant_prefix import prefix_reference
+from c2t.runtime.bundle.gene_order import GENE_ORDER_NAME, GENES_MAX
 from c2t.runtime.bundle.joint_space import JOINT, JointSpace
 from c2t.runtime.bundle.manifest import (
     BEAMS_MAX,
@@ -30,6 +31,7 @@ from c2t.runtime.bundle.precision import Precision
 from c2t.runtime.bundle.tasks import ANNOTATE, ASK, DESCRIBE, NEEDS, TASKS
 from c2t.runtime.bundle.template import (
     FixedIds,
+    Template,
     TextPart,
     VectorPlace,
     template_fields,
@@ -213,19 +215,14 @@ def _stored_prefix(m: Manifest, decoder: Decoder) -> Iterator[str]:
 
 
 def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:
-    yield from template_problems(m.template)
-    for part in m.template:
-        if isinstance(part, FixedIds):
-            yield from _outside("template's ids", part.ids, decoder.vocabulary_size)
-        elif isinstance(part, TextPart):
-            yield from _within(
-                ("template's longest", part.longest, decoder.max_positions),
-                ("letters of the template's text", len(part.text), TEXT_MAX),
-            )
+    yield from _parts_of(m.template, decoder, "template")
+    yield from _chat(m, decoder)
     places = sum(isinstance(part, VectorPlace) for part in m.template)
     if places != int(m.has_encoder):
         yield f"template has {places} places of cell vectors"
     fields, sentence = template_fields(m.template), m.gene_sentence
+    if "instruction" in fields:
+        yield "template's field {instruction} is one of a chat"
     yield from _asking(m, fields)
     if bool(fields & {"genes", "cells"}) != (sentence is not None):
         yield "template's field {genes} or {cells} and gene_sentence do not come together"
@@ -236,11 +233,37 @@ def _template(m: Manifest, decoder: Decoder) -> Iterator[str]:
             yield f"template's field {of_cell[0]} needs a gene_sentence"
         return
     yield from _within(("gene_sentence.genes", sentence.genes, SENTENCE_GENES_MAX))
+    if sentence.listed:
+        yield from _within(("gene_sentence.listed", sentence.listed, GENES_MAX))
+    if bool(sentence.listed) != (GENE_ORDER_NAME in m.files):
+        yield f"gene_sentence.listed is {sentence.listed:,}; that and a list do not come together"
     if not sentence.organisms:
         yield "gene_sentence.organisms is empty"
     for text in (sentence.separator, *sentence.organisms, *sentence.organisms.values()):
         if not 0 < len(text) <= TEXT_MAX:
             yield f"gene_sentence has a text of {len(text):,} letters"
+
+
+def _chat(m: Manifest, decoder: Decoder) -> Iterator[str]:
+    """What cannot be right about the model's own chat."""
+    yield from _parts_of(m.chat, decoder, "chat")
+    if any(isinstance(part, VectorPlace) for part in m.chat):
+        yield "chat has a place of cell vectors"
+    fields = template_fields(m.chat)
+    if m.chat and ("question" not in fields or fields - {"question", "instruction"}):
+        yield f"chat has the fields {', '.join(sorted(fields)) or 'none'}"
+
+
+def _parts_of(template: Template, decoder: Decoder, name: str) -> Iterator[str]:
+    yield from template_problems(template)
+    for part in template:
+        if isinstance(part, FixedIds):
+            yield from _outside(f"{name}'s ids", part.ids, decoder.vocabulary_size)
+        elif isinstance(part, TextPart):
+            yield from _within(
+                (f"{name}'s longest", part.longest, decoder.max_positions),
+                (f"letters of the {name}'s text", len(part.text), TEXT_MAX),
+            )
 
 
 def _asking(m: Manifest, fields: frozenset[str]) -> Iterator[str]:

@@ -19,13 +19,14 @@ from c2t.runtime.system.errors import C2TError
 
 # What a text can have filled in. genes: the gene sentence. count: how many genes it has. organism:
 # of the cell. question: of the user. cells: the gene sentences of several cells, a line each.
-# labels: those that a question lets choose from, a line each.
-FIELDS = ("genes", "count", "organism", "question", "cells", "labels")
+# labels: those that a question lets choose from, a line each. instruction: of a chat's system turn.
+FIELDS = ("genes", "count", "organism", "question", "cells", "labels", "instruction")
 # In all texts of a template together: each time that a field stands there its value is copied.
 FIELDS_MAX = 16
 # A line of the field {cells}, as in CellPuzzles (Cell-o1; Fang et al., 2025, arXiv 2506.02911).
 CELL_LINE = "Cell {number}: {genes}"
 _FIELD = re.compile(r"\{([a-z_]+)\}", re.ASCII)
+THOUGHT = "<think>"  # how a thought begins
 
 
 class FixedIds(
@@ -110,6 +111,12 @@ def longest_prompt(template: Template, vectors: int) -> int:
 def template_fields(template: Template) -> frozenset[str]:
     """Names of all fields of its texts."""
     return frozenset(name for part in _texts(template) for name in part.fields)
+
+
+def opens_thought(template: Template) -> bool:
+    """Whether prompts end with the beginning of a thought, so that the text begins within it."""
+    last = template[-1] if template else None
+    return isinstance(last, TextPart) and last.text.rstrip().endswith(THOUGHT)
 
 
 def fill_template(

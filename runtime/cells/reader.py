@@ -37,6 +37,7 @@ from c2t.runtime.cells.genes.report import GeneReport, foreign_cells
 from c2t.runtime.cells.genes.species import species_of_id
 from c2t.runtime.cells.inputs.cell_input import CELL_INPUTS, CellInput, bundle_input
 from c2t.runtime.cells.inputs.gene_sentence import SentencePrompts
+from c2t.runtime.cells.listed_genes import with_listed
 from c2t.runtime.cells.options import CellOptions
 from c2t.runtime.cells.read_ahead import ReadingThreads
 from c2t.runtime.cells.sparse_rows import SparseRows, portions
@@ -281,9 +282,16 @@ class CellReader(CellCounts):
             if self.options.orthologues is not None:
                 problem = "the bundle reads gene symbols as they are: it carries no genes over"
                 raise CellFileError(problem, hint="leave `--orthologues` out")
-            known = tuple(self.gene_input.sentence.organisms)
-            options = self._gene_options(None, self.options.organism)
-            return match_symbols(table, known, sample, options, vocabulary=self._genes)
+            sentence, listed = self.gene_input.sentence, self.gene_input.listed
+            match = match_symbols(
+                table,
+                tuple(sentence.organisms),
+                sample,
+                self._gene_options(None, self.options.organism),
+                vocabulary=self._genes,
+                upper_case=sentence.upper_case,
+            )
+            return with_listed(match, listed) if listed else match
         through = self._orthologues()
         organism = self.options.organism or (None if through else self.options.species)
         return match_genes(table, self.genes, sample, self._gene_options(through, organism))

@@ -1,8 +1,8 @@
 """Which column of the gene table has the symbols that a gene sentence is written with.
 
-One decision: a symbol is taken as the file has it, in upper case, known or not, as in the texts
-that such models were trained on. Only Ensembl ids are looked up, and only where the file has no
-symbols.
+One decision: a symbol is taken as the file has it, known or not, as in the texts that such models
+were trained on; in upper case where these were. Only Ensembl ids are looked up, and only where the
+file has no symbols.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def match_symbols(
     options: GeneOptions,
     *,
     vocabulary: GeneVocabulary | None = None,
+    upper_case: bool = True,
 ) -> GeneMatch:
     """Find the symbols of a file.
 
@@ -56,6 +57,7 @@ def match_symbols(
         sample: Some cells with their counts.
         options: How to go about it.
         vocabulary: Genes by their Ensembl ids; None: there is no such table.
+        upper_case: Whether symbols are written in upper case.
 
     Raises:
         CellFileError: No column has symbols, no column is a gene, or the cells are of another
@@ -89,6 +91,8 @@ def match_symbols(
     foreign, _ = foreign_columns(table, len(index), judged.species)
     written, of_others = _written(names[column], vocabulary, judged.species)
     foreign |= of_others
+    if upper_case:
+        written = [name.upper() for name in written]
     symbols, gene = _numbered(written, is_gene & ~foreign)
     if not symbols:
         problem = "no column of the file is a gene with a name"
@@ -166,7 +170,7 @@ def _written(
             plain = genome[1]
         if vocabulary is not None and species_of_id(plain) is not None:
             plain = vocabulary.symbol(vocabulary.lookup_one(plain)) or plain
-        symbols.append("" if plain in MISSING else plain.upper())
+        symbols.append("" if plain in MISSING else plain)
     return symbols, foreign
 
 

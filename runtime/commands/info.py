@@ -120,8 +120,13 @@ def _prompt(m: Manifest) -> list[tuple[str, str]]:
         rows = [("text", part.text) for part in m.template if isinstance(part, TextPart)]
         if (sentence := m.gene_sentence) is not None:
             said = ", ".join(f"{words} ({name})" for name, words in sentence.organisms.items())
-            rows.append(("genes", f"at most {sentence.genes}, the highest counts first"))
+            order = "the highest counts first"
+            if sentence.listed:
+                order = f"in the order of the bundle's list of {sentence.listed:,}"
+            rows.append(("genes", f"at most {sentence.genes}, {order}"))
             rows.append(("organism", said))
+        if m.question:
+            rows.append(("usual question", m.question))
         return [*rows, ("text tokens", f"at most {m.prompt_length:,}")]
     prompt = m.prompt
     rows = [("system", prompt.system_message), ("user", prompt.user_message)]

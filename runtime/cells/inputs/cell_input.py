@@ -18,6 +18,7 @@ from c2t.runtime.cells.genes.species import SPECIES
 from c2t.runtime.cells.inputs.gene_sentence import GeneSentenceInput, SentencePrompts
 from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.cells.inputs.rank_value import RankValueInput
+from c2t.runtime.cells.listed_genes import listed_columns
 from c2t.runtime.cells.sparse_rows import SparseRows
 from c2t.runtime.system.errors import BundleError
 
@@ -61,6 +62,7 @@ def bundle_input(
         template=manifest.template,
         encoder=bundle.text_encoder,
         values={"question": manifest.question, "labels": ""},
+        listed=bundle.gene_order,
     )
     return prompts, bundle.genes if GENES_NAME in manifest.files else None
 
@@ -81,7 +83,11 @@ def _gene_sentences(
     match: GeneMatch,
     log_base: float | None,
 ) -> CellInput:
-    return GeneSentenceInput(prompts, match.symbols, match.column_gene, log_base=log_base)
+    symbols: Sequence[str] = match.symbols
+    columns = match.column_gene
+    if prompts.listed:
+        symbols, columns = prompts.listed, listed_columns(match, prompts.listed)
+    return GeneSentenceInput(prompts, symbols, columns, log_base=log_base)
 
 
 # By the class of what the manifest says of it: makes the input for a file, from its genes and the

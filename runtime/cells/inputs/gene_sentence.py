@@ -2,7 +2,8 @@
 
 The genes of a cell are ordered by their values, the largest first; of equal ones the smaller
 symbol, byte by byte. That is the order of normalised and log-transformed counts as well: within a
-cell both keep it (Cell2Sentence; its published code breaks ties at random).
+cell both keep it (Cell2Sentence; its published code breaks ties at random). Where the bundle has a
+list of genes, its order is taken instead (CellReasoner).
 
 One decision: the prompt is made into tokens here, where the cell is read. So whatever carries a
 cell's tokens from here to a decoder carries gene sentences too.
@@ -35,12 +36,14 @@ class SentencePrompts:
         template: Likewise.
         encoder: Makes text tokens.
         values: Fields that are the same for all cells: a question.
+        listed: The bundle's list of genes; empty: it has none.
     """
 
     sentence: GeneSentence
     template: Template
     encoder: TextEncoder
     values: Mapping[str, str]
+    listed: tuple[str, ...] = ()
 
     def tokens(self, symbols: Sequence[str], species: str) -> NDArray[np.int32]:
         """Text tokens [T] int32 of the prompt of a cell with these genes.
@@ -63,7 +66,7 @@ class GeneSentenceInput:
 
     Args:
         prompts: Makes them.
-        symbols: In upper case, each once, sorted by their bytes.
+        symbols: Each once, sorted by their bytes; or the bundle's list.
         column_symbol: [columns] int32, symbol of each column, -1 for none; columns of one symbol,
             and entries of one column, are summed.
         log_base: Base b of values log_b(1 + x); None for values as is.
@@ -79,6 +82,9 @@ class GeneSentenceInput:
     ) -> None:
         self._prompts, self._symbols, self._column = prompts, symbols, column_symbol
         self._log_base = log_base
+        self._no_genes = "cell has no gene with a name"
+        if prompts.listed:
+            self._no_genes = "cell has none of the genes that the bundle reads"
 
     def encode(self, counts: SparseRows, species: Sequence[str]) -> EncodedCells:
         """Encode B cells, which are named by their numbers.
@@ -99,7 +105,7 @@ class GeneSentenceInput:
             chosen = genes[: self._prompts.sentence.genes]
             ids = EMPTY
             if not error and not chosen:
-                error = "cell has no gene with a name" if values.any() else "cell is empty"
+                error = self._no_genes if values.any() else "cell is empty"
             if not error:
                 try:
                     ids = self._prompts.tokens([self._symbols[gene] for gene in chosen], of_cell)
@@ -116,10 +122,13 @@ class GeneSentenceInput:
         )
 
     def _ranked(self, columns: NDArray[np.integer], values: NDArray[np.float64]) -> list[int]:
-        """The symbols of a cell, the largest value first; zeros never."""
+        """The symbols of a cell, the largest value first or as listed; zeros never."""
         symbol = self._column[columns]
         here = (symbol >= 0) & (values > 0)
         symbol, values = symbol[here], values[here]
+        if self._prompts.listed:
+            listed: list[int] = np.unique(symbol).tolist()
+            return listed
         once, place = np.unique(symbol, return_inverse=True)
         if len(once) < len(symbol):
             if self._log_base is not None:  # logarithms cannot be added
