@@ -36,7 +36,9 @@ class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
         question: What was asked.
         labels: What the prompt let choose from; empty where it lists none.
         text: What the model wrote; None where there is an error.
-        answer: What stands in <answer>…</answer> of it; None where nothing does.
+        thought: What it thought before it answered; None: nothing.
+        answer: Its answer: what stands in <answer>…</answer> of it or, of bundles whose answers
+            have no tags, what is no thought. None: it has none.
         confidence: Mean probability of the text's tokens, 0 to 1.
         whole: Whether the text ended of itself, not at the longest length.
         error: Why there is no text.
@@ -50,6 +52,7 @@ class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     labels: tuple[str, ...] = ()
     text: str | None
+    thought: str | None
     answer: str | None
     confidence: float | None
     whole: bool
@@ -74,6 +77,7 @@ def answer_record(answer: Answer, question: Question, settings: Mapping[str, Any
         question=question.text,
         labels=question.labels,
         text=answer.text,
+        thought=answer.thought,
         answer=answer.answer,
         confidence=None if confidence is None else round(confidence, DIGITS),
         whole=answer.whole,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,12 @@ from c2t.runtime.system.words import counted
 def ask(
     bundle: BundleArgument,
     cells: Annotated[Path, typer.Argument(metavar="CELLS", help=CELLS_HELP)],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUESTION]", help="What to ask.  [default: the bundle's own, if it has one]"
+        ),
+    ] = None,
     *,
     output: Annotated[
         Path | None,
@@ -85,15 +91,16 @@ def ask(
     from c2t.runtime.bundle.bundle import open_bundle
     from c2t.runtime.cells.options import read_ids
     from c2t.runtime.describe.describer import DescribeOptions
-    from c2t.runtime.describe.question import Question
+    from c2t.runtime.describe.question import Question, own_question
     from c2t.runtime.groups.options import GroupOptions
 
     groups = None
     if group_by is not None:
         groups = GroupOptions(by=group_by, resolution=resolution, text=False)
+    choose_from = () if labels is None else read_label_lines(labels)
     options = AskFileOptions(
         cells=cells,
-        question=Question(text=question, labels=() if labels is None else read_label_lines(labels)),
+        question=Question(text=question or "", labels=choose_from),
         output=output,
         groups=groups,
         force=force,
@@ -109,9 +116,10 @@ def ask(
     )
     with auditing(audit.place("ask", cells)) as trail:
         check_paths(options)
+        opened = open_bundle(bundle, verify=False, trust=trust)
         done = ask_file(
-            open_bundle(bundle, verify=False, trust=trust),
-            options,
+            opened,
+            replace(options, question=own_question(opened, question, choose_from)),
             stream=sys.stdout.buffer,
             report=say,
             hash_progress=hash_progress,

@@ -14,7 +14,12 @@ from itertools import islice
 import numpy as np
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.template import cell_lines, fill_template, template_fields
+from c2t.runtime.bundle.template import (
+    cell_lines,
+    fill_template,
+    opens_thought,
+    template_fields,
+)
 from c2t.runtime.cells.encoded_cells import EncodedCells, GeneTokenArray
 from c2t.runtime.cells.inputs.named_genes import NamedGenes
 from c2t.runtime.cells.reader import CellReader
@@ -24,8 +29,9 @@ from c2t.runtime.describe.group_mean import EncodedCell
 from c2t.runtime.describe.in_order import in_order
 from c2t.runtime.describe.mean_text import group_tokens
 from c2t.runtime.describe.prompted_inbox import WINDOW_BATCHES
-from c2t.runtime.describe.question import Question, answer_of
+from c2t.runtime.describe.question import Question, text_parts
 from c2t.runtime.describe.worker import Worker
+from c2t.runtime.describe.written_text import WrittenText
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 from c2t.runtime.generation.prompt import CellPrompt
 from c2t.runtime.generation.sequence import PromptedCell
@@ -46,12 +52,13 @@ class Answer:
             `CELLS_OF_MEAN`, and none that cannot be read. 0 without a prompt.
         group_cells: How many cells the group has; of a cell 1.
         text: What it wrote; None where there is an error.
-        answer: What stands in <answer>…</answer> in it; None where nothing does.
+        answer: Its answer, see `c2t.runtime.describe.question.text_parts`; None: it has none.
         confidence: Mean probability of the text's tokens.
         error: Why there is no text.
         whole: Whether the text ended of itself or with a stop string, not at the longest length.
         tokens: Text tokens, the EOS token included.
         engine_failed: Whether the error is one of the engine.
+        thought: What it thought before it answered; None: nothing.
     """
 
     name: str
@@ -64,6 +71,7 @@ class Answer:
     whole: bool = False
     tokens: tuple[int, ...] = ()
     engine_failed: bool = False
+    thought: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -240,19 +248,30 @@ class Asker:
                 cells.append(PromptedCell(place, made.prompt, each.name))
         for key, written in worker.texts(cells):
             assert isinstance(key, int)
-            answers[key] = Answer(
-                name=asked[key].name,
-                cells=prompts[key].cells,
-                group_cells=asked[key].cells,
-                text=written.text,
-                answer=None if written.text is None else answer_of(written.text),
-                confidence=written.confidence,
-                error=written.error,
-                whole=written.whole,
-                tokens=written.tokens,
-                engine_failed=written.engine_failed,
-            )
+            answers[key] = self._answer(asked[key], prompts[key], written)
         return [answers[place] for place in range(len(asked))]
+
+    def _answer(self, asked: _Asked, made: _Prompted, written: WrittenText) -> Answer:
+        manifest = self._bundle.manifest
+        parts = text_parts(
+            written.text or "",
+            opened=opens_thought(manifest.template),
+            plain=manifest.plain_answers,
+            whole=written.whole,
+        )
+        return Answer(
+            name=asked.name,
+            cells=made.cells,
+            group_cells=asked.cells,
+            text=written.text,
+            answer=parts.answer,
+            confidence=written.confidence,
+            error=written.error,
+            whole=written.whole,
+            tokens=written.tokens,
+            engine_failed=written.engine_failed,
+            thought=parts.thought,
+        )
 
     def _of_genes(self, asked: _Asked, names: NamedGenes) -> _Prompted:
         """The prompt of one cell or several, by the names of their genes; or why there is none."""

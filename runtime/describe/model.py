@@ -179,7 +179,7 @@ class Model(VectorModel):
     def ask(
         self,
         cells: Any,
-        question: str,
+        question: str | None = None,
         options: DescribeOptions | None = None,
         *,
         groups: Mapping[str, Sequence[int]] | None = None,
@@ -190,7 +190,7 @@ class Model(VectorModel):
 
         Args:
             cells: As for `describe`; no opened reader.
-            question: What to ask.
+            question: What to ask; None: what the bundle itself asks, where it says so.
             options: How answers are written; the model's own if None.
             groups: The places of each group's cells among the cells that are read, by its name, as
                 `adata.obs.groupby("leiden").indices` gives them. None: each cell is asked about.
@@ -213,9 +213,9 @@ class Model(VectorModel):
         """
         from c2t.runtime.describe.asker import Asker, check_grouping
         from c2t.runtime.describe.given_groups import given_groups
-        from c2t.runtime.describe.question import Question
+        from c2t.runtime.describe.question import own_question
 
-        asked = Question(text=question, labels=several_texts(labels, "label"))
+        asked = own_question(self.bundle, question, several_texts(labels, "label"))
         asked.check(self.bundle)
         check_grouping(self.bundle, grouped=groups is not None)
         ordered = None if groups is None else given_groups(groups)

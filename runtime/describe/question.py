@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.tasks import ASK
-from c2t.runtime.bundle.template import fill_template, template_fields
+from c2t.runtime.bundle.template import THOUGHT, fill_template, template_fields
 from c2t.runtime.system.errors import C2TError
 
 QUESTION_LETTERS_MAX = 1 << 14
 LABELS_MAX = 1024
 LABEL_LETTERS_MAX = 300
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+THOUGHT_ENDS = "</think>"
+_THOUGHT = re.compile(rf"{THOUGHT}(.*?)(?:{THOUGHT_ENDS}|$)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +81,60 @@ class Question:
             raise C2TError(problem, hint="give different labels")
 
 
-def answer_of(text: str) -> str | None:
-    """What stands in the last <answer>…</answer> of a text, thoughts left out; None: nothing does.
+def own_question(bundle: Bundle, text: str | None, labels: tuple[str, ...] = ()) -> Question:
+    """A question, or where none is given the one that the bundle itself asks.
 
-    A text that ends at its longest length may lack the closing tag.
+    Raises:
+        BundleError: The bundle cannot answer questions.
+        C2TError: None is given, and it has none of its own.
     """
-    found = _ANSWER.findall(_THOUGHT.sub("", text))
-    return str(found[-1]).strip() if found else None
+    bundle.manifest.need_task(ASK)
+    if text is None and not bundle.manifest.question:
+        problem = "no question is given, and the bundle has none of its own"
+        raise C2TError(problem, hint='give one: "What cell is this?"')
+    return Question(text=bundle.manifest.question if text is None else text, labels=labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextParts:
+    """What a text consists of.
+
+    Args:
+        thought: What the model thought before it answered; None: nothing.
+        answer: Its answer; None where there is none.
+    """
+
+    thought: str | None
+    answer: str | None
+
+
+def text_parts(
+    text: str, *, opened: bool = False, plain: bool = False, whole: bool = True
+) -> TextParts:
+    """Part a text into thought and answer.
+
+    The answer is what stands in the last <answer>…</answer> outside of thoughts; a text that ends
+    at its longest length may lack the closing tag.
+
+    Args:
+        text: What the model wrote.
+        opened: Whether the prompt ends with <think>, so that the text begins within a thought.
+        plain: Whether an answer without tags counts: what is no thought. Where a thought that the
+            prompt has opened is never closed, that is the last line of a whole text (so writes
+            CellReasoner: `s03.inference.ipynb` of its repository).
+        whole: Whether the text ended of itself.
+    """
+    if opened:
+        head, closed, rest = text.partition(THOUGHT_ENDS)
+        if not closed and plain and whole:
+            head, _, rest = text.rstrip().rpartition("\n")
+        thoughts = [head]
+    else:
+        thoughts, rest = _THOUGHT.findall(text), text
+    rest = _THOUGHT.sub("", rest)
+    thought = "\n".join(said for one in thoughts if (said := one.strip()))
+    found = _ANSWER.findall(rest)
+    answer = str(found[-1]).strip() if found else None
+    if answer is None and plain:
+        answer = rest.strip() or None
+    return TextParts(thought=thought or None, answer=answer)

@@ -53,7 +53,9 @@ class AnswerResult(msgspec.Struct):
         name: The cell's; "together" for all of them.
         cells: How many cells the prompt was made of; 0 where there was none.
         text: What the model wrote; null with an error.
-        answer: What stands in <answer>…</answer> of it; null where nothing does.
+        thought: What it thought before it answered; null: nothing.
+        answer: Its answer: what stands in <answer>…</answer> of it or, of bundles whose answers
+            have no tags, what is no thought. Null: it has none.
         confidence: Mean probability of the text's tokens, 0 to 1.
         whole: Whether the text ended of itself, not at the longest length.
         error: Why there is no text.
@@ -62,6 +64,7 @@ class AnswerResult(msgspec.Struct):
     name: str
     cells: int
     text: str | None
+    thought: str | None
     answer: str | None
     confidence: float | None
     whole: bool
@@ -214,6 +217,7 @@ def _result(answer: Answer) -> AnswerResult:
         name=answer.name,
         cells=answer.cells,
         text=answer.text,
+        thought=answer.thought,
         answer=answer.answer,
         confidence=None if confidence is None else round(confidence, DIGITS),
         whole=answer.whole,

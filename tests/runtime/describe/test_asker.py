@@ -13,7 +13,7 @@ from cell_libraries import anndata, sp
 import c2t
 from c2t.runtime.describe.asker import CELLS_OF_PROMPT_MAX
 from c2t.runtime.describe.describer import DescribeOptions
-from c2t.runtime.describe.question import Question, answer_of
+from c2t.runtime.describe.question import Question, text_parts
 from c2t.runtime.generation.greedy import GreedySearch
 from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
 from c2t.runtime.generation.sequence import FixedCells, PromptedCell
@@ -280,14 +280,45 @@ def test_templates_that_contradict_their_tasks_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("text", "thought", "answer"),
     [
-        ("<think>x <answer>no</answer></think> <answer> A | B </answer>", "A | B"),
-        ("<answer>A</answer> then <answer>B</answer>", "B"),
-        ("<answer>A", "A"),
-        ("no tags", None),
-        ("<think> never ends <answer>A</answer>", None),
+        (
+            "<think>x <answer>no</answer></think> <answer> A | B </answer>",
+            "x <answer>no</answer>",
+            1,
+        ),
+        ("<answer>A</answer> then <answer>A | B</answer>", None, 1),
+        ("<answer>A | B", None, 1),
+        ("no tags", None, 0),
+        ("<think> never ends <answer>A</answer>", "never ends <answer>A</answer>", 0),
     ],
 )
-def test_the_answer_in_a_text(text: str, answer: str | None) -> None:
-    assert answer_of(text) == answer
+def test_the_answer_in_a_text(text: str, thought: str | None, answer: int) -> None:
+    found = text_parts(text)
+    assert (found.thought, found.answer) == (thought, "A | B" if answer else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "answer"),
+    [
+        (" MS4A1.\n\nSo it is:</think>\n\nB cell\n", "MS4A1.\n\nSo it is:", "B cell"),
+        # `s03.inference.ipynb` prints a thought that is never closed.
+        (" MS4A1.\n\nSo it is:\n\nB cell\n", "MS4A1.\n\nSo it is:", "B cell"),
+        ("MS4A1.</think><answer>T cell</answer>", "MS4A1.", "T cell"),
+        ("", None, None),
+    ],
+)
+def test_a_thought_that_the_prompt_begins(
+    text: str, thought: str | None, answer: str | None
+) -> None:
+    found = text_parts(text, opened=True, plain=True)
+    assert (found.thought, found.answer) == (thought, answer)
+
+
+def test_answers_without_tags() -> None:
+    assert text_parts("B cell", plain=True).answer == "B cell"
+    found = text_parts("<think>x</think> <answer>T cell</answer>", plain=True)
+    assert (found.thought, found.answer) == ("x", "T cell")
+    cut = text_parts(" MS4A1.\n\nSo it", opened=True, plain=True, whole=False)
+    assert (cut.thought, cut.answer) == ("MS4A1.\n\nSo it", None)
+    assert text_parts("MS4A1.", opened=True).thought == "MS4A1."
