@@ -48,6 +48,8 @@ def cell_type_place(rules: FieldRules) -> NamePlace:
     if sentence is None or step is None or step.field != CELL_TYPE:
         problem = "the captions of this bundle do not begin with the name of a cell type"
         raise BundleError(problem, hint="labels are read there; its rules in fields.json say so")
+    if sentence.ends_with_text and sentence.begins == ("",) and step.after in ((), ("",)):
+        return NamePlace(opening="", articles=("",), ends=("", ".", "\n"), at_once=True)
     words = tuple(dict.fromkeys(literal.strip() for literal in step.after)) or ("",)
     # "the" and nothing are ways to read a text, not ways in which captions are written.
     articles = tuple(word for word in words if word in ARTICLES) or words

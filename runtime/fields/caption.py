@@ -41,7 +41,10 @@ def sentences(
         until = len(text) if following is None else following[0]
         part = text[at:until].rstrip()
         end = sentence_end(part, rules.abbreviations)
-        at_last = end is None or (not whole and end == len(part) - 1)
+        if end is None:
+            at_last = not (whole and rules.sentences[which].ends_with_text)
+        else:
+            at_last = not whole and end == len(part) - 1
         body = Body(
             text=part,
             lower=lower[at : at + len(part)],

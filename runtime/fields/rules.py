@@ -71,11 +71,13 @@ class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             empty one stands for the text's own beginning, and is the only one.
         steps: What follows, in this order, to the sentence's end.
         repeats: Several such sentences add up; else they must say the same.
+        ends_with_text: The end of a whole text ends it too: these texts have no full stop.
     """
 
     begins: Annotated[Alternatives, Meta(min_length=1)]
     steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=16)]
     repeats: bool = False
+    ends_with_text: bool = False
 
 
 class FieldRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,11 +35,13 @@ class NamePlace:
             a space.
         articles: What may stand between the opening and the name; "" for none.
         ends: What may end the field; "" for the end of the text.
+        at_once: Whether a name that begins the text has no space before it.
     """
 
     opening: str = "This sample consists of"
     articles: tuple[str, ...] = ("a", "an")
     ends: tuple[str, ...] = (",", ";", ".")
+    at_once: bool = False
 
 
 class CandidateNames:
@@ -116,6 +118,8 @@ class CandidateNames:
             C2TError: The tokens do not say the name, or do not end with the field.
         """
         words = " ".join((self.place.opening, *filter(None, (article, name))))
+        if self.place.at_once:
+            words = words.lstrip()
         ids = self._encoder.encode(f"{words}{end}")
         text = decode_text(self._tokenizer, ids, whole=False)
         if text.strip() != f"{words}{end}".strip():

@@ -84,6 +84,21 @@ def test_an_empty_beginning_is_that_of_the_text(tmp_path: Path) -> None:
         assert (field and field.words) == words
 
 
+def test_a_name_alone_that_ends_with_the_text(tmp_path: Path) -> None:
+    """As of a model that writes no full stop; where its text was cut, nothing is said."""
+    answer = {"begins": [""], "steps": [{"field": "cell_type"}], "ends_with_text": True}
+    reader = FieldReader(read_rules(written(tmp_path, changed("sentences", to=[answer]))))
+    for text, words in {
+        "CD14+ monocyte": "CD14+ monocyte",
+        "B cell. ": "B cell",
+        " ": None,
+    }.items():
+        field = reader.read(text)["cell_type"]
+        assert (field and field.words) == words
+    assert reader.read("CD14+ mono", whole=False)["cell_type"] is None
+    assert reader.read("CD14+.", whole=False)["cell_type"] is None
+
+
 def changed(*path: Any, to: Any) -> dict[str, Any]:
     rules = json.loads(json.dumps(OTHER))
     place = rules
