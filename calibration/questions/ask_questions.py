@@ -1,7 +1,9 @@
 """Asks published questions: the most probable of a question's options is the answer.
 
-One decision: the decoder reads every option behind the prompt, and writes nothing. So no answer is
-lost by its form, and models that were never taught one are compared by what they believe.
+Two decisions. The decoder reads every option behind the prompt, and writes nothing. So no answer is
+lost by its form, and models that were never taught one are compared by what they believe. And a
+question that the bundle's own prompt has no place for, such as one about no cell, is put to a chat
+model as it is published: a system message and a user message.
 """
 
 from __future__ import annotations
@@ -57,8 +59,10 @@ class QuestionAsker:
             capacity=capacity,
         )
         # Questions say their options themselves; without a place for them, the bundle names types.
-        chats = "question" in self._fields
+        chats = "question" in self._fields or bool(bundle.manifest.chat)
         self._place = CHAT_PLACE if chats else cell_type_place(describer.fields.rules)
+        # Cells of such prompts are more than the genes of one, in the order of their expression.
+        self._always_chats = reads_no_such_cell(bundle)
         self._names: dict[tuple[str, ...], CandidateNames | str] = {}
 
     def ask(
@@ -96,6 +100,10 @@ class QuestionAsker:
         manifest = self._bundle.manifest
         sentence = manifest.gene_sentence
         assert sentence is not None
+        if manifest.chat and (self._always_chats or not question.genes):
+            turns = {"instruction": question.instruction, "question": question.message}
+            (ids,) = fill_template(manifest.chat, self._bundle.text_encoder, turns)
+            return ids
         genes = question.genes[: sentence.genes]
         if not genes and "genes" in self._fields:
             problem = "it asks about no cell, and the bundle's prompt has the genes of one"
@@ -138,9 +146,17 @@ def check_bundle(bundle: Bundle) -> None:
     if manifest.gene_sentence is None:
         problem = f"the questions name genes in their order, and {manifest.name!r} reads counts"
         raise EvaluationError(problem, hint="ask a bundle of gene sentences: see `c2t info`")
-    if template_fields(manifest.template) & {"cells", "labels"}:
+    if reads_no_such_cell(bundle) and not manifest.chat:
         problem = f"the prompt of {manifest.name!r} is one of several cells"
-        raise EvaluationError(problem, hint="ask a bundle whose prompt has one cell")
+        if manifest.gene_sentence.listed:
+            problem = f"{manifest.name!r} reads the genes of a cell in another order"
+        raise EvaluationError(problem, hint="ask a bundle whose prompt has one cell, or a chat's")
+
+
+def reads_no_such_cell(bundle: Bundle) -> bool:
+    """Whether the cells of its prompt are others than the genes that a question names."""
+    sentence, fields = bundle.manifest.gene_sentence, template_fields(bundle.manifest.template)
+    return bool(fields & {"cells", "labels"}) or (sentence is not None and sentence.listed > 0)
 
 
 def _result(

@@ -51,7 +51,8 @@ class PublishedQuestion:
     Args:
         task: What kind of question it is.
         instruction: The system message.
-        text: What is asked, without the line of genes; the options are in it.
+        message: The user message, as published.
+        text: What it asks, without the line of genes; the options are in it.
         genes: Symbols, the highest expression first; empty where no cell is asked about.
         options: To choose from.
         right: The right one.
@@ -59,6 +60,7 @@ class PublishedQuestion:
 
     task: str
     instruction: str
+    message: str
     text: str
     genes: tuple[str, ...]
     options: tuple[str, ...]
@@ -104,6 +106,7 @@ def _question(item: _Item, where: str) -> PublishedQuestion:
     return PublishedQuestion(
         task=task,
         instruction=system,
+        message=user,
         text=text,
         genes=tuple(gene.upper() for gene in genes),
         options=options,

@@ -14,6 +14,7 @@ from tiny_data import BUNDLES, DATA
 from c2t.calibration.questions.evaluate_questions import evaluate_questions, task_scores
 from c2t.calibration.questions.question_file import (
     CELL_TYPE,
+    DIRECTION,
     DRUG,
     SIGNIFICANT,
     read_questions,
@@ -24,7 +25,7 @@ from c2t.calibration.results.questions import AskedQuestion
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.generation.prompt import CellPrompt, PromptRunner
-from c2t.runtime.system.errors import EvaluationError
+from c2t.runtime.system.errors import BundleError, EvaluationError
 
 FILE = DATA / "tiny_questions.json"
 OPTIONS = DescribeOptions(engine="cpu", threads=1, drafts=False)
@@ -127,6 +128,88 @@ def test_a_prompt_for_the_cell_type_alone(tmp_path: Path) -> None:
     assert "cell type annotation" in page
     assert "the cell type alone" in page
     assert "25.0 %" in questions_text(scores)
+
+
+CHAT = [{"kind": "text", "text": "S: {instruction}\nU: {question}\nA:", "longest": 400}]
+SYSTEM = "You know cells."
+# As the files say it; the genes are others.
+PERTURBED = (
+    "Does perturbing ACTB in K562 cells cause significant changes in the expression of CD14? Make "
+    "your answer in format 'Final Answer: Yes' or 'Final Answer: No'."
+)
+DIRECTED = (
+    "Does perturbing ACTB in K562 cells cause the expression of CD14 to upregulate or "
+    "downregulate? Make your answer in format 'Final Answer: Up' or 'Final Answer: Down'."
+)
+
+
+@pytest.mark.parametrize("template", [SEVERAL, ONE_CELL])
+def test_a_chat_is_asked_about_no_cell(tmp_path: Path, template: str) -> None:
+    """By the published system message and question, whatever the bundle's own prompt has."""
+    path = tmp_path / "q.json"
+    texts = {PERTURBED: "No", DIRECTED: "Up"}
+    path.write_text(
+        json.dumps(
+            [
+                {
+                    "messages": [
+                        {"role": "system", "content": SYSTEM},
+                        {"role": "user", "content": text},
+                        {"role": "assistant", "content": right},
+                    ]
+                }
+                for text, right in texts.items()
+            ]
+        )
+    )
+    bundle = open_bundle(sentence_bundle(tmp_path / "b", template, chat=CHAT))
+    scores, asked = evaluate_questions(bundle, path, OPTIONS)
+    assert [(task.task, task.asked) for task in scores.tasks] == [(SIGNIFICANT, 1), (DIRECTION, 1)]
+    encoder, decoder = bundle.text_encoder, Describer(bundle, OPTIONS).engines.decoder
+    runner, cache = PromptRunner(decoder, ()), decoder.new_cache(1, 500)
+
+    def share(question: str, option: str) -> float:
+        prompt = list(encoder.encode_letters(f"S: {SYSTEM}\nU: {question}\nA:"))
+        plain, total = encoder.encode(f"Final Answer: {option}"), 0.0
+        paths = [(*plain, 0), *(encoder.encode(f"Final Answer: {option}{end}") for end in ".\n")]
+        for path in paths:
+            log = 0.0
+            for place in range(len(encoder.encode("Final Answer:")), len(path)):
+                ids = np.array(prompt + list(path[:place]), np.int32)
+                row = runner.prefill(cache, 0, CellPrompt(ids)).astype(np.float64)
+                log += row[path[place]] - np.logaddexp.reduce(row)
+            total += float(np.exp(log))
+        return total
+
+    for question, result, options in zip(
+        texts, asked, (("Yes", "No"), ("Up", "Down")), strict=True
+    ):
+        shares = [share(question, option) for option in options]
+        assert result.answer == options[int(np.argmax(shares))]
+        np.testing.assert_allclose(result.mass, sum(shares), rtol=1e-3)
+
+
+def test_cells_of_a_chat_of_several_are_asked_as_published(tmp_path: Path) -> None:
+    """Its own prompt has no place for one cell; all questions are put as they are."""
+    chat = [CHAT[0] | {"longest": 490}]
+    bundle = open_bundle(sentence_bundle(tmp_path / "b", SEVERAL, chat=chat))
+    scores, asked = evaluate_questions(bundle, FILE, OPTIONS)
+    assert [task.asked for task in scores.tasks] == [8, 1, 1]
+    assert not any(each.error for each in asked)
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        ({"kind": "text", "text": "{genes} {question}", "longest": 9}, "chat has the fields"),
+        ({"kind": "text", "text": "none", "longest": 9}, "chat has the fields none"),
+        ({"kind": "vectors"}, "chat has a place of cell vectors"),
+        ({"kind": "ids", "ids": [99999]}, "chat's ids"),
+    ],
+)
+def test_chats_that_cannot_be(tmp_path: Path, part: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BundleError, match=problem):
+        open_bundle(sentence_bundle(tmp_path / "b", ONE_CELL, chat=[part]))
 
 
 @pytest.mark.parametrize(("which", "problem"), [("vectors", "reads counts"), ("cells", "several")])
