@@ -20,7 +20,7 @@ from c2t.runtime.command_line.options import ForceOption
 from c2t.runtime.command_line.run import UsageError, import_stage, say
 
 CELL2TEXT = "cell2text"
-FAMILIES = (CELL2TEXT, "cell2sentence", "cellwhisperer")
+FAMILIES = (CELL2TEXT, "cell2sentence", "cello1", "cellreasoner", "cellwhisperer")
 _HINT = "see `c2t export --help`"
 
 
@@ -47,8 +47,8 @@ def export(
     --reference gives that; when a check fails, none is left behind.
 
     Give one of: FOLDER; --geneformer and --llama with --checkpoint, --adapter or both;
-    --family and --model, or for cellwhisperer --geneformer, --text-model and --checkpoint, and for
-    its chat --chat and --template besides;
+    --family and --model, for cellreasoner with --gene-order; or for cellwhisperer --geneformer,
+    --text-model and --checkpoint, and for its chat --chat and --template besides;
     --preset and --random.
     """
     named = {field.name: others[field.name] for field in fields(CheckpointOptions)}

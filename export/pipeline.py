@@ -23,7 +23,7 @@ from c2t.export.bundle_parts import (
     write_parity,
     write_tables,
 )
-from c2t.export.cell2sentence.outline import FAMILY as CELL2SENTENCE
+from c2t.export.cell2sentence.published import FAMILIES as SENTENCES
 from c2t.export.cell2sentence.rules import NO_RULES
 from c2t.export.cellwhisperer.bundle_files import export_joint
 from c2t.export.cellwhisperer.chat import outline_chat
@@ -140,9 +140,9 @@ def export_bundle(options: ExportOptions, *, report: Report = lambda _: None) ->
 def _fill(folder: Path, options: ExportOptions, report: Report) -> Sequence[ReferenceCell]:
     """Write the files of a bundle of any family; returns the reference cells."""
     checkpoint = options.checkpoint
-    if checkpoint is not None and checkpoint.family == CELL2SENTENCE:
+    if checkpoint is not None and checkpoint.family in SENTENCES:
         if options.reference is not None:
-            problem = "--reference does not go with --family cell2sentence"
+            problem = f"--reference does not go with --family {checkpoint.family}"
             hint = "the model is compared with transformers itself, which is the author's own code"
             raise CheckpointError(problem, hint=hint)
         export_sentences(

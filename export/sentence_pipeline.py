@@ -1,4 +1,4 @@
-"""The export of a Cell2Sentence model: a folder of Hugging Face's in, the files of a bundle out.
+"""The export of a model of gene sentences: a folder of Hugging Face's in, a bundle's files out.
 
 One decision: nothing is put together here, as the model is one decoder. So every graph and text is
 compared with transformers' own model, on prompts of real cells where there are some.
@@ -16,14 +16,8 @@ from tokenizers import Tokenizer
 import c2t
 from c2t.export.bundle_parts import check_space, creation_time, write_parity
 from c2t.export.cell2sentence.check import check_prompts, check_sentences
-from c2t.export.cell2sentence.outline import (
-    FAMILY,
-    LoadedSentences,
-    SentenceOutline,
-    outline_sentences,
-)
+from c2t.export.cell2sentence.outline import LoadedSentences, SentenceOutline, outline_sentences
 from c2t.export.cell2sentence.prompts import example_prompts
-from c2t.export.cell2sentence.rules import CELL_TYPE_RULES, NO_RULES
 from c2t.export.checkpoint.check import FLOAT32_BYTES, check_weights
 from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.checkpoint.tensors.assembly import build_empty, count_parameters
@@ -33,6 +27,7 @@ from c2t.export.graphs.graph_builder import OPSET
 from c2t.export.parity.check import check_text_parity
 from c2t.export.phrases import read_phrases, write_answers
 from c2t.runtime.bundle.bundle import GoldenCell, GoldenCells
+from c2t.runtime.bundle.gene_order import GENE_ORDER_NAME, gene_order_bytes
 from c2t.runtime.bundle.hashes import file_entries, sha256_of
 from c2t.runtime.bundle.manifest import (
     FORMAT_VERSION,
@@ -43,7 +38,6 @@ from c2t.runtime.bundle.manifest import (
     TensorReference,
 )
 from c2t.runtime.bundle.manifest_file import write_manifest
-from c2t.runtime.bundle.tasks import ANNOTATE, ASK, DESCRIBE
 from c2t.runtime.bundle.text_encoder import open_encoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.system.checked_read import json_bytes
@@ -68,7 +62,7 @@ def export_sentences(
     golden_cells: int,
     report: Report,
 ) -> None:
-    """Write all files of a bundle of a Cell2Sentence model, and check them.
+    """Write all files of a bundle of such a model, and check them.
 
     Args:
         folder: An empty folder.
@@ -138,8 +132,9 @@ def _write_tables(outline: SentenceOutline, folder: Path, report: Report) -> Non
         ends = outline.settings.generation.eos_token_ids
         tokenizer = Tokenizer.from_str(outline.tokenizer_json)
         write_answers(captions.phrases, folder, tokenizer, next(iter(ends), None))
-    usual = CELL_TYPE_RULES if outline.names_cell_type else NO_RULES
-    write_fields(captions, folder, report, usual=usual)
+    write_fields(captions, folder, report, usual=outline.rules)
+    if outline.listed:
+        (folder / GENE_ORDER_NAME).write_bytes(gene_order_bytes(outline.listed))
 
 
 def _golden_cells(loaded: LoadedSentences, prompts: Sequence[Sequence[int]]) -> GoldenCells:
@@ -176,8 +171,11 @@ def _manifest(loaded: LoadedSentences, folder: Path, table: TensorReference) -> 
         licences=settings.licences,
         files=file_entries(folder, [path.name for path in folder.iterdir()]),
         species=next(iter(sentence.organisms)),
-        family=FAMILY,
-        tasks=(ASK,) if outline.asks else (DESCRIBE, ANNOTATE),
+        family=outline.family.name,
+        tasks=outline.tasks,
         template=outline.template,
+        question=outline.question,
+        chat=outline.chat,
+        plain_answers=outline.family.plain_answers,
         gene_sentence=sentence,
     )

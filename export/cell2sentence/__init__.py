@@ -1,1 +1,1 @@
-"""Cell2Sentence: a decoder alone, which reads a cell as a sentence of gene names."""
+"""A decoder alone, which reads cells as gene names: Cell2Sentence, Cell-o1, CellReasoner."""

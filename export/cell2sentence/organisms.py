@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from c2t.export.cell2sentence.published import ORGANISMS
+from c2t.export.cell2sentence.published import ORGANISMS, SentenceFamily
 from c2t.runtime.cells.genes.species import SPECIES
 from c2t.runtime.system.errors import CheckpointError
 
 
-def read_organisms(given: Sequence[str] | None) -> dict[str, str]:
+def read_organisms(given: Sequence[str] | None, family: SentenceFamily) -> dict[str, str]:
     """The words of the prompt for each species.
 
     Args:
         given: Names like "human", or "human=Homo sapiens" for other words; None: all that the
             family was trained on.
+        family: The family.
 
     Raises:
         CheckpointError: A species is unknown, there twice, or has no words.
     """
     if not given:
-        return dict(ORGANISMS)
+        return dict(family.organisms)
     found: dict[str, str] = {}
     for entry in given:
         name, _, words = entry.partition("=")

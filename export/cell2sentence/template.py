@@ -13,7 +13,7 @@ from string import Formatter
 
 from transformers import PreTrainedTokenizerBase
 
-from c2t.export.cell2sentence.published import DEFAULT, OTHER_TASKS, TEMPLATES
+from c2t.export.cell2sentence.published import SentenceFamily, Turns
 from c2t.export.checkpoint.text.tokenizer import encode
 from c2t.runtime.bundle.gene_sentence import GeneSentence
 from c2t.runtime.bundle.template import (
@@ -27,7 +27,7 @@ from c2t.runtime.system.checked_read import read_bounded
 from c2t.runtime.system.errors import CheckpointError
 
 TEMPLATE_BYTES_MAX = 1 << 16
-GENES, CELLS = "genes", "cells"
+GENES, CELLS, INSTRUCTION = "genes", "cells", "instruction"
 # Fields by the names that the published prompts and this package have. `num_genes` is no field of
 # a bundle: the published code writes the number that was asked for, however many a cell has.
 FIELDS = {
@@ -38,6 +38,7 @@ FIELDS = {
     CELLS: CELLS,
     "question": "question",
     "labels": "labels",
+    INSTRUCTION: INSTRUCTION,
 }
 # Text tokens that a text without genes has room for: a question, labels.
 QUESTION_TOKENS = 512
@@ -54,11 +55,12 @@ _HINT = (
 )
 
 
-def read_template(wanted: str | None) -> tuple[str, str]:
-    """A template's text.
+def read_template(wanted: str | None, family: SentenceFamily) -> tuple[str, str | Turns]:
+    """A template's text, or messages of a chat.
 
     Args:
         wanted: A name, or a file in UTF-8 (its last newline is dropped); None: the usual one.
+        family: Whose names they are.
 
     Returns:
         What it is, in words, and its text with fields as `FIELDS` and `ASKED` name them.
@@ -66,15 +68,15 @@ def read_template(wanted: str | None) -> tuple[str, str]:
     Raises:
         CheckpointError: There is no such template, or the file cannot be read.
     """
-    name = DEFAULT if wanted is None else wanted
-    if name in TEMPLATES:
-        return f"the published prompt {name!r}", TEMPLATES[name]
+    name = family.usual_template if wanted is None else wanted
+    if name in family.templates:
+        return f"the published prompt {name!r}", family.templates[name]
     path = Path(name)
     if not path.is_file():
         problem = f"there is no template {name!r}, as a name or file"
-        hint = f"the names are: {', '.join(TEMPLATES)}; or give a text file"
-        if name in OTHER_TASKS:
-            problem = f"the template {name!r} is none for one cell: {OTHER_TASKS[name]}"
+        hint = f"the names are: {', '.join(family.templates)}; or give a text file"
+        if name in family.other_tasks:
+            problem = f"the template {name!r} is none for one cell: {family.other_tasks[name]}"
         raise CheckpointError(problem, hint=hint)
     content = read_bounded(path, bytes_max=TEMPLATE_BYTES_MAX, error=CheckpointError, hint=_HINT)
     try:
@@ -84,8 +86,13 @@ def read_template(wanted: str | None) -> tuple[str, str]:
         raise CheckpointError(problem, hint="give a text file in UTF-8") from error
 
 
-def with_bundle_fields(template: str, top_genes: int) -> str:
+def with_bundle_fields(template: str, top_genes: int, *, cells: int = 1) -> str:
     """A template whose fields have the names of a bundle; the asked number of genes is filled in.
+
+    Args:
+        template: Of `read_template`.
+        top_genes: Most genes of a sentence.
+        cells: How often it must have the genes: once, or never in a chat about no cell.
 
     Raises:
         CheckpointError: Braces that are no field, an unknown field, or none for the genes.
@@ -103,12 +110,12 @@ def with_bundle_fields(template: str, top_genes: int) -> str:
         parts.append(literal)
         if field is None:
             continue
-        if form or conversion or field not in (*FIELDS, ASKED):
+        if form or conversion or field not in (*FIELDS, ASKED) or (cells and field == INSTRUCTION):
             problem = f"the template has a field {field!r}, which nothing is filled into"
             raise CheckpointError(problem, hint=_HINT)
         genes += FIELDS.get(field) in (GENES, CELLS)
         parts.append(str(top_genes) if field == ASKED else f"{{{FIELDS[field]}}}")
-    if genes != 1:
+    if genes != cells:
         problem = f"the template has the genes of the cell {genes} times"
         raise CheckpointError(problem, hint=_HINT)
     return "".join(parts)
@@ -202,7 +209,7 @@ EXAMPLE = {"question": "Which type of cell is this?", "labels": "B cell\nT cell"
 
 
 def example_values(
-    sentence: GeneSentence, genes: Sequence[str], organism: str | None = None
+    sentence: GeneSentence, genes: Sequence[str], organism: str | None = None, question: str = ""
 ) -> dict[str, str]:
     """What a cell with these genes fills into any template.
 
@@ -210,6 +217,7 @@ def example_values(
         sentence: How a cell becomes genes.
         genes: Symbols.
         organism: What is said of it; None: of the first species.
+        question: The usual one, if there is one.
     """
     first = next(iter(sentence.organisms.values()))
     return {
@@ -217,8 +225,13 @@ def example_values(
         CELLS: cell_lines([genes], sentence.separator),
         "count": str(len(genes)),
         "organism": first if organism is None else organism,
-        **EXAMPLE,
+        **example_question(question),
     }
+
+
+def example_question(usual: str) -> dict[str, str]:
+    """What is asked when an export is checked."""
+    return EXAMPLE | ({"question": usual} if usual else {})
 
 
 def rendered(

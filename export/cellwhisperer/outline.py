@@ -43,6 +43,7 @@ _OTHERS = (
     *("folder", "llama", "adapter", "system_message", "system_message_file", "user_message"),
     *("placeholder_token", "date", "perceiver_heads", "perceiver_positions", "qformer_heads"),
     *("lora_alpha", "top_k", "chat_template", "model", "top_genes", "organism"),
+    *("gene_order",),
 )
 # Options of texts, which only the chat writes.
 _OF_TEXTS = (

@@ -19,6 +19,8 @@ CELL2TEXT = "cell2text"
 # Options of other families.
 _OF_OTHERS = {
     "cell2sentence": ("model", "template", "top_genes", "organism"),
+    "cello1": (),  # those of cell2sentence
+    "cellreasoner": ("gene_order",),
     "cellwhisperer": ("text_model", "text_lower_case", "pooling", "leave_out", "chat"),
 }
 # A folder that `save_checkpoint` wrote holds these itself; a second answer could contradict it.

@@ -33,31 +33,40 @@ class CheckpointOptions:
     family: Annotated[
         str | None,
         typer.Option(
-            help="Whose model it is: cell2text (the default), cell2sentence or cellwhisperer."
+            help="Whose model it is: cell2text (the default), cell2sentence, cello1, cellreasoner "
+            "or cellwhisperer."
         ),
     ] = None
     model: Annotated[
         Path | None,
         typer.Option(help="With --family: the model's folder, as it is published."),
     ] = None
-    # Default: `c2t.export.cell2sentence.published.DEFAULT`.
+    # Default: the first of `c2t.export.cell2sentence.published.SentenceFamily.templates`.
     template: Annotated[
         str | None,
         typer.Option(
-            help="Cell2Sentence: the prompt, by its name (cell-type) or from a file. "
-            "CellWhisperer's chat: the file of its prompt."
+            help="Gene sentences: the prompt, by its name (Cell2Sentence: cell-type; Cell-o1: "
+            "puzzle; CellReasoner: direct, reasoning) or from a file. CellWhisperer's chat: the "
+            "file of its prompt."
         ),
     ] = None
-    # Default: `c2t.export.cell2sentence.published.TOP_GENES`.
+    # Default: the family's.
     top_genes: Annotated[
         int | None,
-        typer.Option(min=1, help="Cell2Sentence: genes of a sentence, the highest counts first."),
+        typer.Option(min=1, help="Gene sentences: most genes of one."),
+    ] = None
+    gene_order: Annotated[
+        Path | None,
+        typer.Option(
+            help="CellReasoner: the genes that it reads, in their order, one a line: "
+            "data/ranked_hvg.list of its repository."
+        ),
     ] = None
     # Default: all that the family was trained on.
     organism: Annotated[
         list[str] | None,
         typer.Option(
-            help="Cell2Sentence: whose cells the model knows, human or mouse; or "
+            help="Gene sentences: whose cells the model knows, human or mouse; or "
             "'human=WORDS' for other words in the prompt. Several may be given."
         ),
     ] = None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 from tiny_sentences import sentence_tokenizer, write_sentence_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 import c2t
 from c2t.export.cell2sentence.outline import outline_sentences
@@ -18,7 +18,6 @@ from c2t.export.checkpoint.options import CheckpointOptions
 from c2t.export.pipeline import ExportOptions, export_bundle
 from c2t.runtime.bundle.template import FixedIds, TextPart
 from c2t.runtime.describe.describer import DescribeOptions
-from c2t.runtime.system.errors import CheckpointError
 
 QUESTION = "What is it? <|endoftext|> is only letters here"
 PROMPT = "<|endoftext|>You know cells.<|endoftext|>\n{question}\n{cell_sentence}.<|endoftext|>\nA:"
@@ -76,24 +75,6 @@ def test_answers_are_those_of_transformers(tmp_path: Path) -> None:
                 pad_token_id=end,
             )[0, len(ids) :].tolist()
         assert tokens == expected
-
-
-def test_the_prompt_of_cell_o1(tmp_path: Path) -> None:
-    asked = options(tmp_path, "cello1")
-    with pytest.raises(CheckpointError, match=r"<\|im_start\|>.*does not know"):
-        outline_sentences(asked)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tiny-sentences")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.save_pretrained(tmp_path / "tiny-sentences")
-    outline = outline_sentences(asked)
-    assert outline.asks
-    assert outline.sentence.separator == ", "
-    begin, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    kinds = [part.ids if isinstance(part, FixedIds) else part.fields for part in outline.template]
-    asks = ("question", "cells", "labels")
-    assert kinds == [(begin,), (), (end,), (), (begin,), asks, (end,), (), (begin,), ()]
-    (part,) = [part for part in outline.template if getattr(part, "fields", ())]
-    assert part.longest > 1500
 
 
 def test_texts_without_fields_have_their_own_length(tmp_path: Path) -> None:

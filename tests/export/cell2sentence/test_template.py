@@ -10,7 +10,7 @@ from tiny_sentences import FAMILY_NAMES, sentence_tokenizer
 
 from c2t.export.cell2sentence.example_genes import example_genes
 from c2t.export.cell2sentence.organisms import read_organisms
-from c2t.export.cell2sentence.published import TEMPLATES
+from c2t.export.cell2sentence.published import CELL2SENTENCE, TEMPLATES
 from c2t.export.cell2sentence.template import (
     read_template,
     rendered,
@@ -22,16 +22,16 @@ from c2t.runtime.system.errors import CheckpointError
 
 
 def test_the_usual_one_is_published() -> None:
-    said, text = read_template(None)
+    said, text = read_template(None, CELL2SENTENCE)
     assert said == "the published prompt 'cell-type'"
-    assert text == read_template("cell-type")[1] == TEMPLATES["cell-type"]
+    assert text == read_template("cell-type", CELL2SENTENCE)[1] == TEMPLATES["cell-type"]
     assert text.endswith(".\nThe cell type corresponding to these genes is:")
 
 
 def test_a_file_is_a_template(tmp_path: Path) -> None:
     path = tmp_path / "own.txt"
     path.write_text("Genes: {genes}\n\n", encoding="utf-8")
-    assert read_template(str(path)) == ("the prompt of own.txt", "Genes: {genes}\n")
+    assert read_template(str(path), CELL2SENTENCE) == ("the prompt of own.txt", "Genes: {genes}\n")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_none_is_refused(
         (tmp_path / name).write_bytes(content)
         wanted = str(tmp_path / name)
     with pytest.raises(CheckpointError, match=problem) as caught:
-        read_template(wanted)
+        read_template(wanted, CELL2SENTENCE)
     assert caught.value.hint
 
 
@@ -150,9 +150,12 @@ def test_a_token_that_the_tokenizer_adds_is_not_added_twice() -> None:
 
 
 def test_organisms() -> None:
-    assert read_organisms(None) == {"human": "Homo sapiens", "mouse": "Mus musculus"}
-    assert read_organisms(["mouse"]) == {"mouse": "Mus musculus"}
-    assert read_organisms(["human=human", "rat"]) == {"human": "human", "rat": "Rattus norvegicus"}
+    assert read_organisms(None, CELL2SENTENCE) == {"human": "Homo sapiens", "mouse": "Mus musculus"}
+    assert read_organisms(["mouse"], CELL2SENTENCE) == {"mouse": "Mus musculus"}
+    assert read_organisms(["human=human", "rat"], CELL2SENTENCE) == {
+        "human": "human",
+        "rat": "Rattus norvegicus",
+    }
     for wrong in (["martian"], ["human", "human"], ["human= "], ["any"]):
         with pytest.raises(CheckpointError, match="--organism"):
-            read_organisms(wrong)
+            read_organisms(wrong, CELL2SENTENCE)
