@@ -235,7 +235,7 @@ def _check_options(options: CheckpointOptions, family: SentenceFamily) -> Path:
         option_name(name) for name in others if getattr(options, name) not in (None, False, [])
     ]
     if given:
-        problem = f"a model of {family.title} does not have these: {', '.join(given)}"
+        problem = f"a model of {family.title} has no use for these; given: {', '.join(given)}"
         hint = f"--family {family.name} takes --model FOLDER"
         hint += " and --gene-order FILE" if family.listed else ""
         raise CheckpointError(problem, hint=f"{hint}, and what `c2t export --help` says of it")
@@ -304,7 +304,8 @@ def _said(
         usual = family.usual_template
         yield f"the prompt is the published one for {usual}; --template chooses another"
     if options.top_genes is None and family.is_chat:
-        yield f"a sentence has at most {sentence.genes:,} genes, as published"
+        published = ", as published" if sentence.genes == family.top_genes else ""
+        yield f"a sentence has at most {sentence.genes:,} genes{published}"
     elif options.top_genes is None:
         yield (
             f"a sentence has {sentence.genes} genes, the package's usual number; the model's card "

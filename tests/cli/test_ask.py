@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ask_bundles import SEVERAL, sentence_bundle, vector_bundle
+from ask_bundles import SEVERAL, chat_bundle, sentence_bundle, vector_bundle
 from cli_process import Command, random_cells, run_c2t
 
 QUESTION = "What cell is it?"
@@ -41,6 +41,33 @@ def test_answers_are_printed_with_their_seed(asks: Path, grouped: Path) -> None:
     assert "asked about 3 cells" in done.stderr
     again = run_c2t("ask", asks, grouped, QUESTION, "--limit", 3, *DRAWN, "--batch-size", 1)
     assert again.stdout == done.stdout
+
+
+def test_a_bundles_own_question_is_asked_where_none_is_given(
+    call_c2t: Command, asks: Path, grouped: Path, tmp_path: Path
+) -> None:
+    chat = chat_bundle(tmp_path / "chat")
+    call = (grouped, "--limit", 2, "--max-new-tokens", 4)
+    own = call_c2t("ask", chat, *call).stdout
+    assert json.loads(own.splitlines()[0])["question"] == "Which cell is it?"
+    assert own == call_c2t("ask", chat, grouped, "Which cell is it?", *call[1:]).stdout
+    done = call_c2t("ask", asks, *call)
+    assert "error: no question is given, and the bundle has none of its own" in done.stderr
+    assert "hint: give one" in done.stderr
+
+
+def test_thoughts_and_answers_are_columns(call_c2t: Command, grouped: Path, tmp_path: Path) -> None:
+    """Where the prompt begins a thought, the text is one until it ends."""
+    thinks = vector_bundle(tmp_path / "thinks", "{question}\n<think> ", plain_answers=True)
+    out = tmp_path / "answers.csv"
+    done = call_c2t(
+        "ask", thinks, grouped, QUESTION, "--limit", 2, "--max-new-tokens", 4, "-o", out
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(out.read_bytes().decode(), newline="")))
+    for row in rows:
+        assert row["text"].strip() in (row["thought"], f"{row['thought']}\n{row['answer']}")
+        assert (row["answer"] == "") == (row["whole"] == "False")
 
 
 def test_cells_that_did_not_pass_are_left_out_or_asked_about(

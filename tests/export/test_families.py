@@ -85,20 +85,23 @@ def test_impossible_sizes_are_refused(config: ProjectorConfig) -> None:
 
 
 # What an export of another family uses; it refuses every other option.
+SENTENCES = {
+    *("family", "model", "adapter", "lora_alpha", "name", "template", "top_genes"),
+    *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping"),
+    *("length_penalty", "repetition_penalty", "stop_strings", "ignore_generation_config"),
+    *("phrases", "fields", "ontology"),
+}
 USED = {
-    "cell2sentence": {
-        *("family", "model", "adapter", "lora_alpha", "name", "template", "top_genes", "organism"),
-        *("max_new_tokens", "num_beams", "no_repeat_ngram_size", "early_stopping"),
-        *("length_penalty", "repetition_penalty", "stop_strings", "ignore_generation_config"),
-        *("phrases", "fields", "ontology"),
-    },
+    "cell2sentence": {*SENTENCES, "organism"},
+    "cello1": {*SENTENCES, "organism", "chat_template"},
+    "cellreasoner": {*SENTENCES, "gene_order", "chat_template"},
     "cellwhisperer": {
         *("family", "geneformer", "text_model", "checkpoint", "name", "emb_layer", "pooling"),
         *("token_dictionary", "gene_medians", "ensembl_mapping", "gene_names"),
         *("text_lower_case", "leave_out", "chat"),
     },
 }
-OUTLINES = {"cell2sentence": outline_sentences, "cellwhisperer": outline_joint}
+OUTLINES = dict.fromkeys(USED, outline_sentences) | {"cellwhisperer": outline_joint}
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,12 @@ def test_cell_o1s_prompt_and_answer(
         ("cellreasoner", {"organism": ["mouse"]}, "--organism", "--gene-order"),
         ("cellreasoner", {"gene_order": Path("none.list")}, "none.list", "a gene symbol in each"),
         ("cellreasoner", {"template": "puzzle"}, "no template 'puzzle'", "direct, reasoning"),
-        ("cello1", {"gene_order": Path("x")}, "Cell-o1 does not have these: --gene-order", "takes"),
+        (
+            "cello1",
+            {"gene_order": Path("x")},
+            "Cell-o1 has no use for these; given: --gene-order",
+            "takes",
+        ),
         ("cell2sentence", {"chat_template": "x"}, "--chat-template", "takes --model"),
     ],
 )
