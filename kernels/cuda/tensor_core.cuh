@@ -20,6 +20,14 @@ __device__ inline void multiply_add(float sum[4], const Words& a, unsigned b0, u
         : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
+// The same of bytes with a sign, 32 inputs at a time and exact sums; "mma.m16n8k32". Of its inputs a lane holds eight that
+// follow each other, as it holds four of the one above: both operands may have their inputs in any order, if it is one.
+__device__ inline void multiply_add(int sum[4], const Words& a, unsigned b0, unsigned b1) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+}
+
 // The block's dynamic shared memory.
 __device__ inline Words* shared_memory() {
     extern __shared__ Words shared[];
@@ -73,26 +81,20 @@ __device__ inline unsigned pack_halves(float low, float high) {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 }
-// Four bytes chosen from the eight of two words: each digit of SELECTOR, the last one first, is the number of a byte.
-template <unsigned SELECTOR> __device__ inline unsigned choose_bytes(unsigned first, unsigned second) {
-    unsigned chosen;
-    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(chosen) : "r"(first), "r"(second), "n"(SELECTOR));
-    return chosen;
+// Four integers as bytes with a sign, saturated, the first in the lowest.
+__device__ inline unsigned pack_bytes(int first, int second, int third, int fourth) {
+    unsigned high, all;
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;" : "=r"(high) : "r"(fourth), "r"(third));
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;" : "=r"(all) : "r"(second), "r"(first), "r"(high));
+    return all;
 }
-// Differences of two float16 numbers each.
-__device__ inline unsigned subtract_halves(unsigned from, unsigned what) {
-    unsigned difference;
-    asm("sub.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(from), "r"(what));
-    return difference;
+// Add to a number in shared memory.
+__device__ inline void add_to_shared(int* shared, int v) {
+    const unsigned address = unsigned(__cvta_generic_to_shared(shared));
+    asm volatile("red.shared.add.s32 [%0], %1;" ::"r"(address), "r"(v) : "memory");
 }
 
 #endif
-
-// The first or the last two of four bytes, each 128 more than its number, as float16 numbers. The float16 number
-// with the bytes 0x64 and b is 1024 + b; 0x6480 is 1024 + 128. So nothing is rounded.
-template <bool LAST> __device__ inline unsigned halves_of_bytes(unsigned bytes) {
-    return subtract_halves(choose_bytes<LAST ? 0x4342 : 0x4140>(bytes, 0x64646464), 0x64806480);
-}
 
 __device__ inline float low_half(unsigned both) { return half_value((unsigned short)(both & 0xFFFF)); }
 __device__ inline float high_half(unsigned both) { return half_value((unsigned short)(both >> 16)); }

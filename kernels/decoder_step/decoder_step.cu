@@ -1,4 +1,4 @@
-// A whole step of a Llama decoder, of up to 16 tokens, in one kernel that reads every weight once.
+// A whole step of a Llama decoder, of up to 16 tokens (64 in int8), in one kernel that reads every weight once.
 //
 // Reading the weights bounds the time of a step of few tokens. So all matrices of all layers are one stream: their tiles
 // are copied in order through rings in shared memory, and the copies run ahead of the arithmetic by the length of a ring.
@@ -15,21 +15,26 @@
 // slow the signal down too, so the last copies of a linear (HELD in weight_stream.cuh) start only after the block has
 // signalled.
 //
-// Weights are float16 or int8, linear by linear. Those of int8 become float16 in registers, and a sum is multiplied by its
-// column's scale at the end; activations are float16 in front of both.
+// Linears are float16 or int8, one by one. Activations in front of one in int8 are int8, too, with the bundle's static
+// scale; sums are exact integers, and are multiplied by the scales of both at the end. That is what the bundle's graph
+// states, and what the CPU computes. It also halves the bytes of activations, which decide how many rows a step can have:
+// those of a normalised row stay in a block for all its units, in registers or, of many rows, in shared memory.
 //   C2T_LAYERS, C2T_HIDDEN_SIZE, C2T_INTERMEDIATE_SIZE, C2T_HEADS, C2T_KV_HEADS, C2T_HEAD_SIZE, C2T_VOCABULARY_SIZE
 //   C2T_INT8_QKV, C2T_INT8_O, C2T_INT8_GATE_UP, C2T_INT8_DOWN, C2T_INT8_LM_HEAD   a bit for each layer: 1 int8
-//   C2T_ROWS    8 or 16: the most rows (tokens of all batch rows) of the step
+//   C2T_ROWS    8 or 16, in int8 also 32 or 64: the most rows (tokens of all batch rows) of the step
 //   C2T_BLOCKS  of the grid
 //   C2T_STREAM_WARPS, C2T_EPILOGUE_WARPS   of a block
 //   C2T_CHUNK   pieces (of 32 inputs) of a warp whose activations are in registers together
 //   C2T_GROUP   tiles of a warp that are copied, and waited for, together
 //   C2T_STAGES  groups in a warp's ring
 //   C2T_QUERIES the most tokens of a batch row that a block attends with together
+//   C2T_SHARED_ACTIVATIONS   1: normalised activations lie in shared memory, else in registers; only of int8
 //   C2T_FIXED_SHARED_BYTES   shared memory of a block besides the rings, as the host has computed it
 
 #include "decoder_step/step_attention.cuh"
-#include "decoder_step/step_linears.cuh"
+#include "decoder_step/step_norm.cuh"
+
+static_assert(ALL_INT8 || (C2T_ROWS <= 16 && !C2T_SHARED_ACTIVATIONS), "activations in float16 have no room");
 
 // The block's own columns of the residual stream. No other block adds to them, so a copy in shared memory holds the sum.
 #define OWN_UNITS ((UNITS(C2T_HIDDEN_SIZE) + C2T_BLOCKS - 1) / C2T_BLOCKS)
@@ -55,13 +60,12 @@ __device__ inline void wait_for_signals(const Step& s, Counter counter, unsigned
 
 // Write two neighbouring columns of a linear's result where they are read next. `keys`, `values`: the layer's cache.
 __device__ inline void write_result(const Step& s, const RowPositions& of_rows, unsigned short* keys,
-                                    unsigned short* values, float* own, int linear, int row, int column, float one,
-                                    float other) {
+                                    unsigned short* values, float* own, int layer, int linear, int row, int column,
+                                    float one, float other) {
     if (linear == QKV) {
         write_qkv(s, of_rows, keys, values, row, column, one, other);
     } else if (linear == GATE_UP) {
-        const float value = one / (1.0f + __expf(-one)) * other;
-        s.gated[row * C2T_INTERMEDIATE_SIZE + column / 2] = (unsigned short)pack_halves(value, 0.0f);
+        write_input(s, DOWN, layer, row, column / 2, one / (1.0f + __expf(-one)) * other);
     } else if (linear == LM_HEAD) {
         float* out = s.logits + (long long)row * C2T_VOCABULARY_SIZE + column;
         if (column < C2T_VOCABULARY_SIZE) out[0] = one;
@@ -70,6 +74,7 @@ __device__ inline void write_result(const Step& s, const RowPositions& of_rows, 
         float *sum = own_number(own, row, column), *out = s.residual + row * C2T_HIDDEN_SIZE + column;
         out[0] = sum[0] += one;
         out[1] = sum[1] += other;
+        mark_if_spoilt(s, row, sum[0] + sum[1]);
     }
 }
 
@@ -77,7 +82,8 @@ __device__ inline void write_result(const Step& s, const RowPositions& of_rows, 
 // `qkv_written` signals, that is until all keys and values are in the cache. Cache positions that earlier steps wrote are
 // read before that wait.
 __device__ inline void attend_all(const Step& s, const RowPositions& of_rows, const unsigned short* keys,
-                                  const unsigned short* values, float* exchange, int first, unsigned qkv_written) {
+                                  const unsigned short* values, float* exchange, int layer, int first,
+                                  unsigned qkv_written) {
     AttentionItem it(s, of_rows, first);
     KeyValues kv = {};
     kv.read(keys, values, it.kv_offset, 0, 0, it.old);
@@ -85,7 +91,7 @@ __device__ inline void attend_all(const Step& s, const RowPositions& of_rows, co
     kv.read(keys, values, it.kv_offset, 0, it.old, it.before + it.count);
 #pragma unroll 1
     for (int item = first;;) {
-        attend(s, keys, values, it, kv, exchange);
+        attend(s, keys, values, it, kv, exchange, layer);
         __syncthreads();
         if ((item += C2T_BLOCKS) >= AttentionItem::items(s)) break;
         it = AttentionItem(s, of_rows, item);
@@ -94,112 +100,148 @@ __device__ inline void attend_all(const Step& s, const RowPositions& of_rows, co
     }
 }
 
+// The logits' rows are rows of the residual stream; of the other linears, row is row.
+__device__ inline int stream_row(const Step& s, int linear, int row) {
+    return linear == LM_HEAD ? row / s.logits_per_cell * s.tokens + int(s.logit_rows[row]) : row;
+}
+
+// What a block's warps share of a linear.
+struct Shared {
+    float *norm, *exchange, *squares, *own;
+    Words* activations;
+    SumExchange sums;
+};
+
 // A streaming warp's sums of a linear's units. Only one type of the two is compiled where all linears are of it.
 template <bool INT8>
-__device__ __forceinline__ void sum_linear(const Step& s, Stream& stream, SumExchange& exchange, int linear, int units,
-                                           int rows, float* squares, const float* norm) {
-    const auto produce = [&](const Sums& sums, int unit) {
-        exchange.produce(sums, rows);
+__device__ __forceinline__ void sum_linear(const Step& s, Stream& stream, Shared& shared, int layer, int linear, int units,
+                                           int rows) {
+    const auto produce = [&](const Sums<INT8>& sums, int unit) {
+        shared.sums.produce<INT8>(sums, rows);
         if (unit + C2T_BLOCKS >= units && linear != LM_HEAD) wait_at(SIGNALLED, THREADS);
         stream.refill_held<INT8>();
     };
     if (!is_normalised(linear)) {
-        const unsigned short* source = linear == O ? s.context : s.gated;
+        const void* source = linear == O ? s.context : s.gated;
         for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
-            Sums sums = {};
+            Sums<INT8> sums = {};
             add_read<INT8>(sums, stream, source, rows, linear == O ? Q_COLUMNS : C2T_INTERMEDIATE_SIZE);
             produce(sums, unit);
         }
     } else if (blockIdx.x < units) {
-        Activations<INT8> activations[CHUNK_GROUPS];
-        read_normalised<INT8>(activations, s, rows, squares, norm, [&](int row) {
-            return linear == LM_HEAD ? row / s.logits_per_cell * s.tokens + int(s.logit_rows[row]) : row;
-        });
+        ChunkActivations<INT8, C2T_SHARED_ACTIVATIONS> activations(shared.activations);
+        read_normalised<INT8>(activations, s, rows, shared.squares, shared.norm, layer, linear,
+                              [&](int row) { return stream_row(s, linear, row); });
         for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
-            Sums sums = {};
-            add_chunk<INT8, true>(sums, stream, [&](int group) { return activations[group]; });
+            Sums<INT8> sums = {};
+            add_chunk<INT8, true>(sums, stream, activations);
             produce(sums, unit);
         }
     }
 }
+// The epilogue warps write the linear's results.
+template <bool INT8>
+__device__ __forceinline__ void write_linear(const Step& s, const RowPositions& of_rows, Shared& shared,
+                                             unsigned short* keys, unsigned short* values, const float* scales, int layer,
+                                             int linear, int units, int rows) {
+    const int thread = threadIdx.x - STREAM_THREADS;
+    if (INT8 && blockIdx.x < units && thread < rows) {
+        const int row = stream_row(s, linear, thread);
+        const Words four = load_from_l2((const Words*)s.spoilt + row / 4);
+        const unsigned bits = row % 4 == 0 ? four.x : row % 4 == 1 ? four.y : row % 4 == 2 ? four.z : four.w;
+        shared.sums.spoilt[thread] = __uint_as_float(bits);  // seen once the epilogue warps have met for the unit's sums
+    }
+    for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
+        shared.sums.consume<INT8>(rows, scales + unit * 16, [&](int row, int column, float one, float other) {
+            write_result(s, of_rows, keys, values, shared.own, layer, linear, row, unit * 16 + column, one, other);
+        });
+    }
+}
 
-// Floats of shared memory: a normalisation's weights, the exchange of partial sums or of attention, the rows' squares, the
-// block's own columns.
+// Floats of shared memory: a normalisation's weights; the exchange of partial sums in float32, or of attention; the rows'
+// squares; the block's own columns; the exchange of sums in int8, and what is added to its rows; normalised activations.
 const int NORM = NORM_FLOATS, EXCHANGE = 2 * EXCHANGE_FLOATS > ATTENTION_FLOATS ? 2 * EXCHANGE_FLOATS : ATTENTION_FLOATS,
-          SQUARES = C2T_ROWS * PARTIAL_STRIDE, OWN = OWN_UNITS * C2T_ROWS * 16;
-static_assert((NORM + EXCHANGE + SQUARES + OWN) * sizeof(float) + sizeof(RowPositions) == C2T_FIXED_SHARED_BYTES,
+          SQUARES = C2T_ROWS * PARTIAL_STRIDE, OWN = OWN_UNITS * C2T_ROWS * 16, INTEGERS = 2 * EXCHANGE_INTEGERS,
+          SPOILT = SOME_INT8 ? C2T_ROWS : 0, ACTIVATIONS = 4 * ACTIVATION_WORDS<SOME_INT8>;
+static_assert((NORM + EXCHANGE + SQUARES + OWN + INTEGERS + SPOILT + ACTIVATIONS) * sizeof(float) + sizeof(RowPositions) ==
+                  C2T_FIXED_SHARED_BYTES,
               "the host computes another size of shared memory");
 static_assert(TILE * sizeof(Words) == 1024, "the host packs other tiles");
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
     const Words* __restrict__ weights, const long long* __restrict__ first_tiles,
-    const float* __restrict__ norms,   // [2 layers + 1, hidden_size]; not read without a matrix in int8
-    const float* __restrict__ scales,  // of all packed columns; likewise
+    // Without a matrix in int8, the next three are not read.
+    const float* __restrict__ norms,         // [2 layers + 1, hidden_size]
+    const float* __restrict__ scales,        // of all packed columns, times that of their linear's input
+    const float* __restrict__ input_scales,  // see Step
     const float* __restrict__ cosines, const float* __restrict__ sines, const unsigned short* __restrict__ embeds,
     const long long* __restrict__ positions, const long long* __restrict__ write_index,
     const long long* __restrict__ logit_rows, unsigned short* cache, float* logits, float* residual,
-    unsigned short* queries, unsigned short* context, unsigned short* gated, unsigned* counters,
+    unsigned short* queries, void* context, void* gated, unsigned* counters, float* spoilt,
     long long cache_stride, int batch, int tokens, int logits_per_cell, int capacity, float epsilon, float scale) {
-    const Step s = {cosines,  sines,   embeds, positions, write_index,  logit_rows, cache,  logits,          residual,
-                    queries,  context, gated,  counters,  cache_stride, batch,      tokens, logits_per_cell, capacity,
-                    epsilon,  scale};
+    const Step s = {cosines,  sines,   embeds, positions, write_index,  logit_rows, cache,        logits,
+                    residual, queries, context, gated,    counters,     spoilt,     input_scales, cache_stride,
+                    batch,    tokens,  logits_per_cell,   capacity,     epsilon,    scale};
     const bool streams = warp_number() < C2T_STREAM_WARPS;
     Words* rings = shared_memory();
-    float* norm = (float*)(rings + C2T_STREAM_WARPS * C2T_STAGES * C2T_GROUP * TILE);
-    float* exchange_floats = norm + NORM;
-    float* squares = exchange_floats + EXCHANGE;
-    float* own = squares + SQUARES;
-    RowPositions& of_rows = *(RowPositions*)(own + OWN);
+    Shared shared;
+    shared.norm = (float*)(rings + C2T_STREAM_WARPS * C2T_STAGES * C2T_GROUP * TILE);
+    shared.exchange = shared.norm + NORM;
+    shared.squares = shared.exchange + EXCHANGE;
+    shared.own = shared.squares + SQUARES;
+    int* integers = (int*)(shared.own + OWN);
+    float* added = (float*)(integers + INTEGERS);
+    shared.activations = (Words*)(added + SPOILT);
+    shared.sums = {shared.exchange, integers, added, 0};
+    RowPositions& of_rows = *(RowPositions*)(added + SPOILT + ACTIVATIONS);
     Stream stream;
     if (streams) stream.begin(weights, first_tiles, rings);
 
     read_positions(s, of_rows);
+    for (int at = threadIdx.x; at < INTEGERS; at += THREADS) integers[at] = 0;
     for (int unit = blockIdx.x; unit < UNITS(C2T_HIDDEN_SIZE); unit += C2T_BLOCKS) {
         for (int at = threadIdx.x; at < s.batch * s.tokens * 16; at += THREADS) {
             const int row = at / 16, column = unit * 16 + at % 16, offset = row * C2T_HIDDEN_SIZE + column;
-            s.residual[offset] = *own_number(own, row, column) = half_value(s.embeds[offset]);
+            const float value = half_value(s.embeds[offset]);
+            s.residual[offset] = *own_number(shared.own, row, column) = value;
+            mark_if_spoilt(s, row, value);
         }
     }
     // The last blocks have fewer units: they attend first.
     const int items = AttentionItem::items(s), first_item = C2T_BLOCKS - 1 - int(blockIdx.x);
     const unsigned attending = items < C2T_BLOCKS ? items : C2T_BLOCKS;
-    SumExchange exchange = {exchange_floats, 0};
     unsigned input_signals = C2T_BLOCKS;  // how many must have come before the next linear
     __syncthreads();
     signal(s, INPUT_WRITTEN);
     for (int number = 0; number <= 4 * C2T_LAYERS; ++number) {
-        const int linear = number == 4 * C2T_LAYERS ? LM_HEAD : number % 4;
-        const bool int8 = in_int8(linear, number / 4);
-        if (int8 && is_normalised(linear)) copy_norm(norms + number / 2 * C2T_HIDDEN_SIZE, norm);
+        const int layer = number / 4, linear = number == 4 * C2T_LAYERS ? LM_HEAD : number % 4;
+        const bool int8 = in_int8(linear, layer);
+        if (int8 && is_normalised(linear)) copy_norm(norms + number / 2 * C2T_HIDDEN_SIZE, shared.norm);
         wait_for_signals(s, INPUT_WRITTEN, input_signals);
         const int rows = s.batch * (linear == LM_HEAD ? s.logits_per_cell : s.tokens);
-        unsigned short* keys = s.cache + 2 * (number / 4) * s.cache_stride;
+        unsigned short* keys = s.cache + 2 * layer * s.cache_stride;
         unsigned short* values = keys + s.cache_stride;
 
         const int units = UNITS(columns_of(linear));
         const bool has_units = blockIdx.x < units;
-        if (streams) {
-            // A kernel without linears of a type has no code for it.
-            if (int8) {
-                sum_linear<SOME_INT8>(s, stream, exchange, linear, units, rows, squares, norm);
-            } else {
-                sum_linear<ALL_INT8>(s, stream, exchange, linear, units, rows, squares, norm);
-            }
+        const float* column_scales = scales + columns_before(layer, linear);
+        // A kernel without linears of a type has no code for it.
+        if (streams && int8) {
+            sum_linear<SOME_INT8>(s, stream, shared, layer, linear, units, rows);
+        } else if (streams) {
+            sum_linear<ALL_INT8>(s, stream, shared, layer, linear, units, rows);
+        } else if (int8) {
+            write_linear<SOME_INT8>(s, of_rows, shared, keys, values, column_scales, layer, linear, units, rows);
         } else {
-            for (int unit = blockIdx.x; unit < units; unit += C2T_BLOCKS) {
-                const float* of_unit = int8 ? scales + columns_before(number / 4, linear) + unit * 16 : nullptr;
-                exchange.consume(rows, of_unit, [&](int row, int column, float one, float other) {
-                    write_result(s, of_rows, keys, values, own, linear, row, unit * 16 + column, one, other);
-                });
-            }
+            write_linear<ALL_INT8>(s, of_rows, shared, keys, values, column_scales, layer, linear, units, rows);
         }
         if (linear == LM_HEAD) break;
         signal(s, linear == QKV ? QKV_WRITTEN : INPUT_WRITTEN);
         if (!streams && has_units) arrive_at(SIGNALLED, THREADS);
         if (linear == QKV) {
             if (first_item < items) {
-                const unsigned qkv_written = (number / 4 + 1) * C2T_BLOCKS;
-                attend_all(s, of_rows, keys, values, exchange_floats, first_item, qkv_written);
+                const unsigned qkv_written = (layer + 1) * C2T_BLOCKS;
+                attend_all(s, of_rows, keys, values, shared.exchange, layer, first_item, qkv_written);
                 signal(s, INPUT_WRITTEN);
             }
             input_signals += attending;
@@ -207,9 +249,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
             input_signals += C2T_BLOCKS;
         }
     }
-    if (streams) exchange.end();
+    if (streams) shared.sums.end();
     // The last block to end resets the counters: no other block reads them any more.
     if (threadIdx.x == STREAM_THREADS && atomicAdd(s.counters + ENDED * COUNTER_STRIDE, 1u) == C2T_BLOCKS - 1) {
         for (int counter = 0; counter < COUNTERS; ++counter) s.counters[counter * COUNTER_STRIDE] = 0;
+        for (int row = 0; row < SPOILT; ++row) s.spoilt[row] = 0.0f;
     }
 }

@@ -1,4 +1,4 @@
-"""A Llama decoder's step of up to 16 tokens on a CUDA device, in one kernel: `decoder_step.cu`."""
+"""A Llama decoder's step of a few tokens on a CUDA device, in one kernel: `decoder_step.cu`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
-from c2t.kernels.decoder_step.layout import MAX_ROWS, THREADS, StepLayout
+from c2t.kernels.decoder_step.layout import ROWS, THREADS, StepLayout
 from c2t.kernels.decoder_step.pack import DeviceStepWeights
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.errors import KernelError
@@ -19,27 +19,29 @@ COUNTERS, COUNTER_STRIDE = 3, 32  # checked by `step_sizes.cuh`
 
 @dataclass(frozen=True, eq=False)
 class StepScratch:
-    """Memory that a step works in; one step at a time uses it."""
+    """Memory that a step of at most R rows works in; one step at a time uses it."""
 
-    residual: DeviceArray  # [16, D] float32
-    queries: DeviceArray  # [16, heads * head_size] float16
-    context: DeviceArray  # [16, heads * head_size] float16
-    gated: DeviceArray  # [16, F] float16
+    residual: DeviceArray  # [R, D] float32
+    queries: DeviceArray  # [R, heads * head_size] float16
+    context: DeviceArray  # as queries; int8 in front of a linear in int8, whose rows begin every 16
+    gated: DeviceArray  # [R, F], likewise
     counters: DeviceArray  # [3, 32] uint32, zeros before and after a step
+    spoilt: DeviceArray  # [R] float32, likewise; NaN of rows with a number that is not finite
 
     @classmethod
-    def allocate(cls, sizes: StepSizes) -> StepScratch:
-        """Room for the largest step.
+    def allocate(cls, sizes: StepSizes, rows: int) -> StepScratch:
+        """Room for a step of so many rows.
 
         Raises:
             DeviceMemoryError: The GPU's memory is full.
         """
         return cls(
-            DeviceArray.allocate((MAX_ROWS, sizes.hidden_size), np.float32),
-            DeviceArray.allocate((MAX_ROWS, sizes.q_columns), np.float16),
-            DeviceArray.allocate((MAX_ROWS, sizes.q_columns), np.float16),
-            DeviceArray.allocate((MAX_ROWS, sizes.intermediate_size), np.float16),
+            DeviceArray.allocate((rows, sizes.hidden_size), np.float32),
+            DeviceArray.allocate((rows, sizes.q_columns), np.float16),
+            DeviceArray.allocate((rows, sizes.q_columns), np.float16),
+            DeviceArray.allocate((rows, sizes.intermediate_size), np.float16),
             DeviceArray.zeros((COUNTERS, COUNTER_STRIDE), np.uint32),
+            DeviceArray.zeros((rows,), np.float32),
         )
 
 
@@ -63,27 +65,29 @@ class StepArguments:
 def launch_decoder_step(
     device: CudaDevice, weights: DeviceStepWeights, scratch: StepScratch, step: StepArguments
 ) -> None:
-    """Start a step of at most `MAX_ROWS` rows; does not wait.
+    """Start a step of at most `max_step_rows` rows; does not wait.
 
     Raises:
         KernelError: The device has no room for a block, or cannot run all blocks at once.
     """
-    rows = 8 if step.batch * step.tokens <= 8 else MAX_ROWS
     layout, blocks = weights.layout, device.multiprocessors
-    ring = layout.ring(rows, blocks=blocks, shared_bytes=device.shared_bytes)
+    needed, most = step.batch * step.tokens, max_step_rows(device, layout)
+    rows = next((rows for rows in ROWS if needed <= rows <= most), 0)
+    ring = layout.ring(rows, blocks=blocks, shared_bytes=device.shared_bytes) if rows else None
     if ring is None:
-        problem = f"a step of {rows} rows does not fit into the GPU's shared memory"
-        raise KernelError(problem, hint="ask `runs_steps` first")
+        problem = f"a step of {needed} rows does not fit onto the GPU, which has room for {most}"
+        raise KernelError(problem, hint="ask `max_step_rows` first")
     device.launch_cooperative(
         "decoder_step",
         "decoder_step",
         THREADS,
-        layout.fixed_shared_bytes(rows, blocks) + layout.ring_bytes(ring),
+        layout.shared_bytes(rows, ring, blocks),
         (
             weights.packed.pointer,
             weights.first_tiles.pointer,
             weights.norms.pointer,
             weights.scales.pointer,
+            weights.input_scales.pointer,
             weights.cosines.pointer,
             weights.sines.pointer,
             step.embeds,
@@ -97,6 +101,7 @@ def launch_decoder_step(
             scratch.context.pointer,
             scratch.gated.pointer,
             scratch.counters.pointer,
+            scratch.spoilt.pointer,
             np.int64(step.cache_stride),
             *(np.int32(n) for n in (step.batch, step.tokens, step.logits_per_cell, step.capacity)),
             np.float32(weights.epsilon),
@@ -106,9 +111,8 @@ def launch_decoder_step(
     )
 
 
-def runs_steps(device: CudaDevice, layout: StepLayout) -> bool:
-    """Whether the device can run steps of such a decoder."""
+def max_step_rows(device: CudaDevice, layout: StepLayout) -> int:
+    """The most rows (tokens of all batch rows) of a step that the device can run; 0: none."""
     if int(device.arch.removeprefix("sm_")) < MIN_ARCHITECTURE or layout.problem:
-        return False
-    ring = layout.ring(MAX_ROWS, blocks=device.multiprocessors, shared_bytes=device.shared_bytes)
-    return ring is not None
+        return 0
+    return layout.max_rows(blocks=device.multiprocessors, shared_bytes=device.shared_bytes)

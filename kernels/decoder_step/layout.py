@@ -23,17 +23,24 @@ from c2t.kernels.linears.matrix import Int8Matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_ROWS = 16
+# The most rows (tokens of all batch rows) of the kernel's sizes. More than 16 only where all
+# linears are in int8: activations in float16 of more rows have no room on a multiprocessor.
+ROWS = (8, 16, 32, 64)
+MAX_FLOAT16_ROWS = 16
 STREAM_WARPS, EPILOGUE_WARPS = 8, 4
 THREADS = 32 * (STREAM_WARPS + EPILOGUE_WARPS)  # of a block
 TILE_BYTES = 1024
 # By the most rows of a step: tokens of a batch row that a block attends with together, and pieces
-# of 32 inputs in a ring's group. More would spill registers.
-QUERIES = {8: 1, MAX_ROWS: 2}
-MAX_GROUP_PIECES = {8: 4, MAX_ROWS: 2}
+# of 32 inputs in a ring's group. More would spill registers. Steps of many rows are mostly those of
+# many cells, with one token of each.
+QUERIES = {8: 1, 16: 2, 32: 1, 64: 1}
+MAX_GROUP_PIECES = {8: 4, 16: 2, 32: 2, 64: 2}
 # Tiles of a warp's ring: at 1B sizes an H200 has room for 24. A ring of fewer groups than three
 # would not keep copies in flight while a group is used.
 MAX_RING_TILES, MIN_RING_GROUPS = 24, 3
+# Tiles of activations in int8 (4 registers of a lane each) that lie in registers rather than in
+# shared memory. Up to the second number they may, where that has no room: some are spilled.
+REGISTER_TILES, MAX_REGISTER_TILES = 8, 16
 MAX_HIDDEN_SIZE = 4096  # of Llama 8B, where a few registers are spilled
 HEAD_SIZES = (8, 16, 32, 64, 128)
 MAX_INT8_LAYERS = 63  # a bit of a 64-bit number says whether a layer's linear is in int8
@@ -196,41 +203,79 @@ class StepLayout:
         total: NDArray[np.int64] = np.sum(tiles, axis=0)
         return total
 
+    @property
+    def all_int8(self) -> bool:
+        """Whether all linears are in int8."""
+        every = (1 << self.sizes.layers) - 1
+        return self.int8 == Int8Linears(every, every, every, every, 1)
+
+    def max_rows(self, *, blocks: int, shared_bytes: int) -> int:
+        """The most rows of a step that a GPU runs; 0: none.
+
+        Args:
+            blocks: Of the grid.
+            shared_bytes: The most that a block can have.
+        """
+        fitting = 0
+        for rows in ROWS if self.all_int8 else (8, MAX_FLOAT16_ROWS):
+            if self.ring(rows, blocks=blocks, shared_bytes=shared_bytes) is None:
+                break
+            fitting = rows
+        return fitting
+
     def ring(self, rows: int, *, blocks: int, shared_bytes: int) -> Ring | None:
         """The ring of a warp that fits into a block's shared memory.
 
         Args:
-            rows: 8 or 16, the most rows of the step.
+            rows: Of `ROWS`, the most rows of the step.
             blocks: Of the grid.
             shared_bytes: The most that a block can have.
 
         Returns:
             The ring with the largest groups that fits; None if none fits.
         """
-        free = shared_bytes - self.fixed_shared_bytes(rows, blocks)
-        tiles = min(MAX_RING_TILES, free // (STREAM_WARPS * TILE_BYTES))
         pieces = 2 if self.has_int8 else 1  # of a tile
-        for group in range(MAX_GROUP_PIECES[rows] // pieces, 0, -1):
-            if self.chunk % (pieces * group) == 0 and tiles // group >= MIN_RING_GROUPS:
-                return Ring(group, tiles // group)
+        for in_shared in self._places_of_activations(rows):
+            free = shared_bytes - self.fixed_shared_bytes(rows, blocks, in_shared=in_shared)
+            tiles = min(MAX_RING_TILES, free // (STREAM_WARPS * TILE_BYTES))
+            for group in range(MAX_GROUP_PIECES[rows] // pieces, 0, -1):
+                if self.chunk % (pieces * group) == 0 and tiles // group >= MIN_RING_GROUPS:
+                    return Ring(group, tiles // group, in_shared)
         return None
 
-    def ring_bytes(self, ring: Ring) -> int:
-        """Shared memory of a block's rings."""
-        return ring.group * ring.stages * STREAM_WARPS * TILE_BYTES
+    def _places_of_activations(self, rows: int) -> tuple[bool, ...]:
+        """Whether normalised activations may lie in shared memory, and in registers; best first."""
+        tiles = rows // 8 * self.chunk // 2
+        if not self.all_int8 or tiles <= REGISTER_TILES:
+            return (False,)
+        return (True, False) if tiles <= MAX_REGISTER_TILES else (True,)
 
-    def fixed_shared_bytes(self, rows: int, blocks: int) -> int:
-        """Shared memory of a block besides its rings; `decoder_step.cu` checks the number."""
+    def shared_bytes(self, rows: int, ring: Ring, blocks: int) -> int:
+        """Shared memory of a block."""
+        fixed = self.fixed_shared_bytes(rows, blocks, in_shared=ring.shared_activations)
+        return fixed + ring.group * ring.stages * STREAM_WARPS * TILE_BYTES
+
+    def fixed_shared_bytes(self, rows: int, blocks: int, *, in_shared: bool = False) -> int:
+        """Shared memory of a block besides its rings; `decoder_step.cu` checks the number.
+
+        Args:
+            rows: Of `ROWS`.
+            blocks: Of the grid.
+            in_shared: Whether normalised activations lie there.
+        """
         sizes = self.sizes
         warps = STREAM_WARPS + EPILOGUE_WARPS
         partial_stride = STREAM_WARPS + 4
         norm = 32 * STREAM_WARPS * self.chunk if self.has_int8 else 0
-        sums = 2 * rows * 16 * partial_stride
+        sums = 0 if self.all_int8 else 2 * rows * 16 * partial_stride
+        integers = rows * (2 * (16 + 4) + 1) if self.has_int8 else 0
+        activations = STREAM_WARPS * rows * 8 * self.chunk if in_shared else 0
         attention = warps * QUERIES[rows] * (sizes.head_size + 2)
         squares = rows * partial_stride
         own_columns = math.ceil(math.ceil(sizes.hidden_size / 16) / blocks) * rows * 16
         positions = rows * (3 + sizes.head_size)
-        return 4 * (norm + max(sums, attention) + squares + own_columns + positions)
+        exchanges = max(sums, attention) + integers
+        return 4 * (norm + exchanges + squares + own_columns + activations + positions)
 
     def step_macros(self, rows: int, ring: Ring, blocks: int) -> dict[str, int]:
         """Macros of `decoder_step.cu`."""
@@ -249,7 +294,10 @@ class StepLayout:
             "C2T_STAGES": ring.stages,
             "C2T_EPILOGUE_WARPS": EPILOGUE_WARPS,
             "C2T_QUERIES": QUERIES[rows],
-            "C2T_FIXED_SHARED_BYTES": self.fixed_shared_bytes(rows, blocks),
+            "C2T_SHARED_ACTIVATIONS": int(ring.shared_activations),
+            "C2T_FIXED_SHARED_BYTES": self.fixed_shared_bytes(
+                rows, blocks, in_shared=ring.shared_activations
+            ),
             **self.order_macros(blocks),
         }
 
@@ -269,10 +317,12 @@ class Ring:
     Args:
         group: Tiles of a group.
         stages: Groups of the ring.
+        shared_activations: Whether normalised activations in int8 lie in shared memory beside it.
     """
 
     group: int
     stages: int
+    shared_activations: bool = False
 
 
 def _others(parts: StepSizes | HostDecoder | HostLayer, known: set[str]) -> list[str]:

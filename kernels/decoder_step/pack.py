@@ -1,8 +1,9 @@
 """A decoder's weights on the device, in the order in which the step's kernel streams them.
 
-Two decisions. The weights lie on the device a second time, as float16 or int8. And a
-normalisation's weights are multiplied into the matrix that follows it if that one is in float16; in
-front of one in int8 the kernel multiplies the activations.
+Three decisions. The weights lie on the device a second time, as float16 or int8. A normalisation's
+weights are multiplied into the matrix that follows it if that one is in float16; in front of one in
+int8 the kernel multiplies the activations. And sums of int8 are multiplied once, by the product of
+both scales.
 """
 
 from __future__ import annotations
@@ -57,7 +58,11 @@ class DeviceStepWeights:
     first_tiles: DeviceArray  # see `StepLayout.first_tiles`
     # Without a matrix in int8 both are empty.
     norms: DeviceArray  # [2 layers + 1, D] float32, of all normalisations in their order
-    scales: DeviceArray  # float32, of all matrices' packed columns, in whole units; 1 for float16
+    # float32, of all matrices' packed columns, in whole units: the product of the scales of the
+    # column and of the input. 1 for float16.
+    scales: DeviceArray
+    # [4 layers + 1, 2] float32, of the matrices in their order: the input's scale and its inverse.
+    input_scales: DeviceArray
     cosines: DeviceArray
     sines: DeviceArray
     epsilon: float
@@ -75,14 +80,13 @@ class _Matrix:
 
     values: NDArray[Any]
     scales: NDArray[np.float32] | None  # of the columns, in int8
+    input_scale: float
     norm: NDArray[np.float32] | None  # of its input
     order: ColumnOrder
 
 
 def pack_decoder(device: CudaDevice, layout: StepLayout, decoder: HostDecoder) -> DeviceStepWeights:
     """Bring a decoder's weights to the device, in the kernel's order.
-
-    Scales of inputs are not used: the kernel's activations are float16.
 
     Args:
         device: The device.
@@ -96,7 +100,7 @@ def pack_decoder(device: CudaDevice, layout: StepLayout, decoder: HostDecoder) -
     packed = DeviceArray.allocate((layout.packed_bytes,), np.uint8, what="the decoder's weights")
     bounds = layout.first_tiles(device.multiprocessors)
     next_tiles = bounds[:-1].copy()  # where each block's tiles of the next matrix begin
-    norms, scales = [], []
+    norms, scales, input_scales = [], [], []
     matrices = _matrices(decoder)
     for linear in layout.linears:
         matrix = next(matrices, None)
@@ -107,6 +111,7 @@ def pack_decoder(device: CudaDevice, layout: StepLayout, decoder: HostDecoder) -
         if layout.has_int8:
             norms += [] if matrix.norm is None else [matrix.norm]
             scales.append(_packed_scales(matrix, layout.sizes))
+            input_scales.append(matrix.input_scale)
     if next(matrices, None) is not None or not np.array_equal(next_tiles, bounds[1:]):
         message = "the decoder's matrices do not have the sizes of the step"
         raise ValueError(message)
@@ -117,6 +122,7 @@ def pack_decoder(device: CudaDevice, layout: StepLayout, decoder: HostDecoder) -
         first_tiles=DeviceArray.upload(bounds),
         norms=DeviceArray.upload(np.concatenate([empty, *norms])),
         scales=DeviceArray.upload(np.concatenate([empty, *scales])),
+        input_scales=DeviceArray.upload(_with_inverses(input_scales)),
         cosines=DeviceArray.upload(decoder.cosines),
         sines=DeviceArray.upload(decoder.sines),
         epsilon=decoder.epsilon,
@@ -133,15 +139,16 @@ def _matrices(decoder: HostDecoder) -> Iterator[_Matrix]:
             (layer.gate_up, layer.mlp_norm, ColumnOrder.GATE_UP_INTERLEAVED),
             (layer.down, None, ColumnOrder.PLAIN),
         ):
-            yield _Matrix(*_values_and_scales(matrix), norm, order)
-    values, scales = _values_and_scales(decoder.lm_head)
-    yield _Matrix(values.T, scales, decoder.norm, ColumnOrder.PLAIN)
+            yield _Matrix(*_parts(matrix), norm, order)
+    values, scales, input_scale = _parts(decoder.lm_head)
+    yield _Matrix(values.T, scales, input_scale, decoder.norm, ColumnOrder.PLAIN)
 
 
-def _values_and_scales(matrix: Matrix) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+def _parts(matrix: Matrix) -> tuple[NDArray[Any], NDArray[np.float32] | None, float]:
+    """Values, scales of the outputs, and that of the input."""
     if isinstance(matrix, Int8Matrix):
-        return matrix.values, matrix.scales
-    return matrix, None
+        return matrix.values, matrix.scales, matrix.input_scale
+    return matrix, None, 1.0
 
 
 def _packed_scales(matrix: _Matrix, sizes: StepSizes) -> NDArray[np.float32]:
@@ -149,8 +156,15 @@ def _packed_scales(matrix: _Matrix, sizes: StepSizes) -> NDArray[np.float32]:
     columns = matrix.values.shape[1]
     scales = np.ones(math.ceil(columns / 16) * 16, np.float32)
     if matrix.scales is not None:
-        scales[:columns] = matrix.scales[matrix.order.sources(columns, sizes)]
+        both = np.float32(matrix.input_scale) * matrix.scales
+        scales[:columns] = both[matrix.order.sources(columns, sizes)]
     return scales
+
+
+def _with_inverses(scales: list[float]) -> NDArray[np.float32]:
+    """[scales, 2] each with its inverse."""
+    column = np.array(scales, np.float32)[:, None]
+    return np.concatenate([column, np.float32(1) / column], axis=1)
 
 
 def _rotated_columns(sizes: StepSizes) -> int:

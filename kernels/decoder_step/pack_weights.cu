@@ -1,12 +1,11 @@
 // Writes a weight matrix in the order in which decoder_step.cu streams it: as float16 or int8, in tiles for tensor cores.
 //
-// A piece is 16 columns (outputs) by 32 rows of the matrix (inputs), in two halves. In half h, lane l of a warp holds
-// four inputs, 8 (l % 4) + 4 h and the next three, of two columns: a = l / 4 and b = a + 8. Their order is a's first
-// two, b's first two, a's last two, b's last two: the registers of an mma.m16n8k16 operand. A tile of float16 is one
-// piece, its halves one after the other. A tile of int8 is two pieces one after the other; in each, a lane's numbers of
-// both halves lie together, each a byte, and 128 more than it is. The streaming warps take
-// the tiles in turn. A unit is 16 columns; units are dealt to the blocks in turn, and each block's tiles lie together,
-// in the order of use. Tiles that reach beyond the matrix are filled with zeros.
+// A tile is 16 columns (outputs) by 32 rows of the matrix (inputs) in float16, by 64 in int8. Its inputs lie in four equal
+// parts; lane l of a warp holds those of part l % 4, of two columns: a = l / 4 and b = a + 8. A tile has two halves: the
+// first half of each lane's inputs, and the second. In a half a lane has 16 bytes: the first half of its inputs of a, the
+// same of b, the second half of a, the same of b. These are the registers of an operand of mma.m16n8k16 (float16) and
+// mma.m16n8k32 (int8). The streaming warps take the tiles in turn. A unit is 16 columns; units are dealt to the blocks in
+// turn, and each block's tiles lie together, in the order of use. Tiles that reach beyond the matrix are filled with zeros.
 //   C2T_TABLE     0 float32, 1 float16: packed as float16; 3 int8: packed as int8
 //   C2T_THREADS   of a block of this kernel
 //   C2T_BLOCKS, C2T_STREAM_WARPS, C2T_CHUNK   as in decoder_step.cu
@@ -30,9 +29,6 @@ __device__ inline long long source_column(long long n, int order, int head_size,
     return n;
 }
 
-// A number of int8 as a byte that is never negative.
-__device__ inline unsigned byte_of(float value) { return unsigned(int(value) + 128); }
-
 extern "C" __global__ void __launch_bounds__(C2T_THREADS) pack_weights(
     const Table* __restrict__ matrix,
     const float* __restrict__ factor,  // [inputs], multiplied into each row of the matrix; null: none
@@ -50,13 +46,13 @@ extern "C" __global__ void __launch_bounds__(C2T_THREADS) pack_weights(
         rest /= count;
         return value;
     };
-    const long long lane = digit(32), part = digit(2), warp = digit(C2T_STREAM_WARPS);
+    const long long lane = digit(32), half = digit(2), warp = digit(C2T_STREAM_WARPS);
     const long long in_chunk = digit(C2T_CHUNK / PIECES<int8>);
     const long long chunks = CHUNKS(inputs), chunk = digit(chunks), unit = rest;
     if (unit >= UNITS(columns)) return;
     const long long n = unit * 16 + lane / 4;
-    const long long piece = (chunk * C2T_STREAM_WARPS + warp) * C2T_CHUNK + in_chunk * PIECES<int8> + (int8 ? part : 0);
-    const long long k = piece * 32 + lane % 4 * 8 + (int8 ? 0 : part * 4);
+    const long long piece = (chunk * C2T_STREAM_WARPS + warp) * C2T_CHUNK + in_chunk * PIECES<int8>;
+    const long long k = piece * 32 + (lane % 4 * 2 + half) * numbers;
     float value[2][8] = {};
     for (int i = 0; i < 2; ++i) {
         if (n + i * 8 >= columns) break;
@@ -70,13 +66,9 @@ extern "C" __global__ void __launch_bounds__(C2T_THREADS) pack_weights(
     Words words;
     unsigned* word = &words.x;
     for (int i = 0; i < 4; ++i) {
-        if (int8) {  // a register's two numbers of column a, and those of the next register, of column b
-            const float *a = value[0] + i * 2, *b = value[1] + i * 2;
-            word[i] = byte_of(a[0]) | byte_of(a[1]) << 8 | byte_of(b[0]) << 16 | byte_of(b[1]) << 24;
-        } else {
-            const float* of_column = value[i % 2] + i / 2 * 2;
-            word[i] = pack_halves(of_column[0], of_column[1]);
-        }
+        const float* of_column = value[i % 2] + i / 2 * (numbers / 2);
+        word[i] = int8 ? pack_bytes(int(of_column[0]), int(of_column[1]), int(of_column[2]), int(of_column[3]))
+                       : pack_halves(of_column[0], of_column[1]);
     }
-    packed[((tile * C2T_STREAM_WARPS + warp) * 2 + part) * 32 + lane] = words;
+    packed[((tile * C2T_STREAM_WARPS + warp) * 2 + half) * 32 + lane] = words;
 }

@@ -189,9 +189,10 @@ struct OnlineSoftmax {
     }
 };
 
-// Attend with one item: the block's warps and lanes share its cache positions. `kv` holds those of the first round.
+// Attend with one item: the block's warps and lanes share its cache positions. `kv` holds those of the first round. The
+// result is written as the layer's O takes it.
 __device__ inline void attend(const Step& s, const unsigned short* keys, const unsigned short* values,
-                              const AttentionItem& it, KeyValues& kv, float* exchange) {
+                              const AttentionItem& it, KeyValues& kv, float* exchange, int layer) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, dim = lane % LANES_PER_POSITION * 8;
     const int end = it.before + it.count;
     Words queries[C2T_QUERIES];
@@ -236,7 +237,7 @@ __device__ inline void attend(const Step& s, const unsigned short* keys, const u
             total = fmaf(partial[C2T_HEAD_SIZE + 1], factor, total);
             value = fmaf(partial[at % C2T_HEAD_SIZE], factor, value);
         }
-        const int out = (it.row + at / C2T_HEAD_SIZE) * Q_COLUMNS + it.head * C2T_HEAD_SIZE + at % C2T_HEAD_SIZE;
-        s.context[out] = (unsigned short)pack_halves(value / total, 0.0f);
+        const int column = it.head * C2T_HEAD_SIZE + at % C2T_HEAD_SIZE;
+        write_input(s, O, layer, it.row + at / C2T_HEAD_SIZE, column, value / total);
     }
 }

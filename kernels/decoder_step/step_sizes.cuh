@@ -1,6 +1,7 @@
 // Sizes of a decoder step, from the macros of decoder_step.cu, and the memory that its blocks share.
 #pragma once
 
+#include "cuda/tensor_core.cuh"
 #include "decoder_step/weight_tiles.cuh"
 
 #define Q_COLUMNS (C2T_HEADS * C2T_HEAD_SIZE)
@@ -63,6 +64,11 @@ __device__ inline int columns_before(int layer, int linear) {
     return 16 * (layer * (qkv + 2 * hidden + gate_up) + before);
 }
 
+// Bytes from one row of a linear's inputs to the next: a lane reads 16 at a time.
+template <bool INT8> __device__ constexpr long long row_bytes(int inputs) {
+    return INT8 ? (inputs + 15) / 16 * 16 : 2ll * inputs;
+}
+
 // What all blocks read and write. A row is one token of one batch row. Half precision numbers are unsigned short.
 struct Step {
     const float *cosines, *sines;  // [positions, head_size / 2]
@@ -73,10 +79,46 @@ struct Step {
     unsigned short* cache;         // keys of the first layer, [batch, kv_heads, capacity, head_size]
     float* logits;                 // [batch, logits_per_cell, vocabulary_size]
     float* residual;               // [rows, hidden_size]: the residual stream
-    unsigned short *queries, *context;  // [rows, heads, head_size]; context is what attention returns
-    unsigned short* gated;         // [rows, intermediate_size]: silu(gate) * up
+    unsigned short* queries;       // [rows, heads, head_size]
+    void* context;                 // [rows, heads, head_size]: what attention returns, as O takes it
+    void* gated;                   // [rows, intermediate_size]: silu(gate) * up, as DOWN takes it
     unsigned* counters;            // [COUNTERS, COUNTER_STRIDE]: zeros before and after a step
+    float* spoilt;                 // [C2T_ROWS]: NaN of a row with a number that is not finite; else 0, as counters
+    const float* input_scales;     // [4 layers + 1, 2]: of the linears' inputs, see InputSteps; not read in float16
     long long cache_stride;        // from keys to values, and from those to the next layer's keys
     int batch, tokens, logits_per_cell, capacity;
     float epsilon, scale;
 };
+
+// int8 cannot hold what is not finite. So rows with such a number are marked, and the results of their linears are NaN:
+// it reaches the logits of all rows that see it.
+__device__ inline void mark_if_spoilt(const Step& s, int row, float value) {
+    if (SOME_INT8 && value - value != 0.0f) s.spoilt[row] = __uint_as_float(0x7FC00000);
+}
+// A number in steps of a linear's input scale: rounded as ONNX's QuantizeLinear does, half to even. pack_bytes saturates.
+struct InputSteps {
+    float scale, inverse;  // the inverse as a division rounds it
+
+    __device__ InputSteps(const Step& s, int layer, int linear) {
+        const int number = 4 * layer + (linear == LM_HEAD ? 0 : linear);
+        scale = s.input_scales[2 * number];
+        inverse = s.input_scales[2 * number + 1];
+    }
+    // The quotient is that of a division: the first is at most a bit off, and the rest of the division mends it.
+    __device__ int operator()(float value) const {
+        const float quotient = value * inverse;
+        return __float2int_rn(fmaf(fmaf(-quotient, scale, value), inverse, quotient));
+    }
+};
+// Write a number of the input of O or DOWN, in float16 or int8.
+__device__ inline void write_input(const Step& s, int linear, int layer, int row, int at, float value) {
+    void* out = linear == O ? s.context : s.gated;
+    const int inputs = linear == O ? Q_COLUMNS : C2T_INTERMEDIATE_SIZE;
+    if (in_int8(linear, layer)) {
+        const InputSteps steps(s, layer, linear);
+        ((signed char*)out)[row * row_bytes<true>(inputs) + at] = (signed char)pack_bytes(steps(value), 0, 0, 0);
+        mark_if_spoilt(s, row, value);
+    } else {
+        ((unsigned short*)out)[row * inputs + at] = (unsigned short)pack_halves(value, 0.0f);
+    }
+}

@@ -199,7 +199,9 @@ inline float __expf(float v) { return std::exp(v); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
-inline int __float2int_rn(float a) { return int(std::nearbyint(a)); }
+inline int __float2int_rn(float a) {  // saturated; 0 of NaN
+    return a != a ? 0 : int(std::clamp(std::nearbyint(double(a)), -2147483648.0, 2147483647.0));
+}
 using std::fmaf;
 using std::fmaxf;
 using std::fminf;
@@ -216,16 +218,11 @@ inline unsigned pack_halves(float low, float high) {
     std::memcpy(&word, both, 4);
     return word;
 }
-template <unsigned SELECTOR> unsigned choose_bytes(unsigned first, unsigned second) {
-    const unsigned long long both = (unsigned long long)second << 32 | first;
-    unsigned chosen = 0;
-    for (int i = 0; i < 4; ++i) chosen |= unsigned(both >> 8 * (SELECTOR >> 4 * i & 7) & 0xFF) << 8 * i;
-    return chosen;
+inline unsigned pack_bytes(int first, int second, int third, int fourth) {
+    const auto byte = [](int v) { return unsigned(std::clamp(v, -128, 127)) & 0xFF; };
+    return byte(first) | byte(second) << 8 | byte(third) << 16 | byte(fourth) << 24;
 }
-inline unsigned subtract_halves(unsigned from, unsigned what) {
-    const auto half = [](unsigned both, int i) { return half_value((unsigned short)(both >> 16 * i)); };
-    return pack_halves(half(from, 0) - half(what, 0), half(from, 1) - half(what, 1));
-}
+inline void add_to_shared(int* shared, int v) { *shared += v; }
 struct Words;
 inline Words* shared_memory() { return (Words*)current->block->shared_memory(); }
 inline HostBarrier& named_barrier(int number, int count) {
@@ -270,19 +267,29 @@ template <int N> void wait_for_copies() {
         groups.erase(groups.begin());
     }
 }
-template <class T> void multiply_add(float sum[4], const T& a, unsigned b0, unsigned b1) {
-    const auto half = [](unsigned both, unsigned k) { return half_value((unsigned short)(both >> 16 * (k % 2))); };
+// The operands of an instruction, of all lanes of a warp: four words of 16 columns, two of 8 rows.
+template <class T, class Add> void with_operands(const T& a, unsigned b0, unsigned b1, Add add) {
     HostWarp& warp = this_warp();
     const unsigned lane = threadIdx.x % 32, mine[6] = {a.x, a.y, a.z, a.w, b0, b1};
     std::memcpy(warp.words[lane], mine, sizeof mine);
     wait_in(warp.barrier);
     for (unsigned i = 0; i < 4; ++i) {
         const unsigned column = lane / 4, row = lane % 4 * 2 + i % 2;  // and, for i > 1, 8 columns further
-        for (unsigned k = 0; k < 16; ++k) {
-            const unsigned left = warp.words[column * 4 + k % 8 / 2][(k / 8) * 2 + i / 2];
-            const unsigned right = warp.words[row * 4 + k % 8 / 2][4 + k / 8];
-            sum[i] += half(left, k) * half(right, k);
+        for (unsigned word = 0; word < 8; ++word) {  // of a quarter and a half of the inputs
+            const unsigned lanes_inputs = word % 4, half = word / 4;
+            add(i, warp.words[column * 4 + lanes_inputs][half * 2 + i / 2], warp.words[row * 4 + lanes_inputs][4 + half]);
         }
     }
     wait_in(warp.barrier);
+}
+template <class T> void multiply_add(float sum[4], const T& a, unsigned b0, unsigned b1) {
+    const auto half = [](unsigned both, int k) { return half_value((unsigned short)(both >> 16 * k)); };
+    with_operands(a, b0, b1, [&](unsigned i, unsigned left, unsigned right) {
+        for (int k = 0; k < 2; ++k) sum[i] += half(left, k) * half(right, k);
+    });
+}
+template <class T> void multiply_add(int sum[4], const T& a, unsigned b0, unsigned b1) {
+    with_operands(a, b0, b1, [&](unsigned i, unsigned left, unsigned right) {
+        for (int k = 0; k < 32; k += 8) sum[i] += int((signed char)(left >> k)) * int((signed char)(right >> k));
+    });
 }

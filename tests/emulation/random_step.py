@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from c2t.kernels.cuda.memory import DeviceArray
-from c2t.kernels.decoder_step.launch import StepArguments, StepScratch, launch_decoder_step
+from c2t.kernels.decoder_step.launch import (
+    StepArguments,
+    StepScratch,
+    launch_decoder_step,
+    max_step_rows,
+)
 from c2t.kernels.decoder_step.layout import NO_INT8, Int8Linears, StepLayout
 from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
 from c2t.kernels.decoder_step.sizes import StepSizes
@@ -25,6 +30,8 @@ SMALL = StepSizes(
     vocabulary_size=97,
 )
 CAPACITY = 128  # cache positions
+# Quantisation steps of inputs: those of most numbers, so that few are saturated.
+NORMED_SCALE, CONTEXT_SCALE, GATED_SCALE = 0.04, 0.02, 0.05
 
 
 def random_decoder(sizes: StepSizes, int8: Int8Linears = NO_INT8) -> HostDecoder:
@@ -36,9 +43,13 @@ def random_decoder(sizes: StepSizes, int8: Int8Linears = NO_INT8) -> HostDecoder
     """
     draw = np.random.default_rng(0)
 
-    def matrix(inputs: int, columns: int, in_int8: int) -> Matrix:
+    def matrix(
+        inputs: int, columns: int, in_int8: int, input_scale: float = NORMED_SCALE
+    ) -> Matrix:
         values = draw.normal(0, inputs**-0.5, (inputs, columns)).astype(np.float32)
-        return quantised(values * draw.uniform(0.5, 2, columns), axis=0) if in_int8 & 1 else values
+        if not in_int8 & 1:
+            return values
+        return quantised(values * draw.uniform(0.5, 2, columns), input_scale, axis=0)
 
     def norm() -> np.ndarray:
         return draw.uniform(0.5, 1.5, sizes.hidden_size).astype(np.float32)
@@ -52,15 +63,15 @@ def random_decoder(sizes: StepSizes, int8: Int8Linears = NO_INT8) -> HostDecoder
             HostLayer(
                 attention_norm=norm(),
                 qkv=matrix(hidden, sizes.qkv_columns, int8.qkv >> layer),
-                o=matrix(sizes.q_columns, hidden, int8.o >> layer),
+                o=matrix(sizes.q_columns, hidden, int8.o >> layer, CONTEXT_SCALE),
                 mlp_norm=norm(),
                 gate_up=matrix(hidden, 2 * intermediate, int8.gate_up >> layer),
-                down=matrix(intermediate, hidden, int8.down >> layer),
+                down=matrix(intermediate, hidden, int8.down >> layer, GATED_SCALE),
             )
             for layer in range(sizes.layers)
         ],
         norm=norm(),
-        lm_head=quantised(lm_head, axis=1) if int8.lm_head else lm_head,
+        lm_head=quantised(lm_head, NORMED_SCALE, axis=1) if int8.lm_head else lm_head,
         cosines=np.cos(angles).astype(np.float32),
         sines=np.sin(angles).astype(np.float32),
         epsilon=1e-5,
@@ -68,53 +79,42 @@ def random_decoder(sizes: StepSizes, int8: Int8Linears = NO_INT8) -> HostDecoder
     )
 
 
-def quantised(values: np.ndarray, *, axis: int) -> Int8Matrix:
-    """Weights in int8 with a scale of each output; an input scale that would change all results."""
+def quantised(values: np.ndarray, input_scale: float, *, axis: int) -> Int8Matrix:
+    """Weights in int8 with a scale of each output."""
     scales = np.abs(values).max(axis=axis, keepdims=True) / 127
     steps = np.rint(values / scales).astype(np.int8)
-    return Int8Matrix(values=steps, scales=scales.ravel().astype(np.float32), input_scale=1e3)
-
-
-def widened(decoder: HostDecoder) -> HostDecoder:
-    """The same decoder in floats: what the kernel computes, as the definition takes it."""
-
-    def floats(matrix: Matrix, *, by_output: bool = False) -> Matrix:
-        if not isinstance(matrix, Int8Matrix):
-            return matrix
-        return matrix.values * (matrix.scales[:, None] if by_output else matrix.scales)
-
-    layers = [
-        replace(
-            layer,
-            qkv=floats(layer.qkv),
-            o=floats(layer.o),
-            gate_up=floats(layer.gate_up),
-            down=floats(layer.down),
-        )
-        for layer in decoder.layers
-    ]
-    return replace(decoder, layers=layers, lm_head=floats(decoder.lm_head, by_output=True))
+    return Int8Matrix(
+        values=steps, scales=scales.ravel().astype(np.float32), input_scale=input_scale
+    )
 
 
 @dataclass(frozen=True)
 class PackedDecoder:
-    """A decoder on the host in floats and, packed, on a device."""
+    """A decoder on the host and, packed, on a device; `rows` of a step are the most there."""
 
     sizes: StepSizes
     host: HostDecoder
     device: EmulatedDevice
     weights: DeviceStepWeights
     scratch: StepScratch
+    rows: int
 
     @classmethod
     def make(
         cls, sizes: StepSizes, device: EmulatedDevice, int8: Int8Linears = NO_INT8
     ) -> PackedDecoder:
         """Draw and pack it; needs the fake driver."""
-        host = random_decoder(sizes, int8)
-        weights = pack_decoder(device, StepLayout.of(sizes, host), host)
-        assert weights.layout.int8 == int8
-        return cls(sizes, widened(host), device, weights, StepScratch.allocate(sizes))
+        packed = cls.of(sizes, device, random_decoder(sizes, int8))
+        assert packed.weights.layout.int8 == int8
+        return packed
+
+    @classmethod
+    def of(cls, sizes: StepSizes, device: EmulatedDevice, host: HostDecoder) -> PackedDecoder:
+        """Pack a decoder."""
+        layout = StepLayout.of(sizes, host)
+        rows = max_step_rows(device, layout)
+        weights = pack_decoder(device, layout, host)
+        return cls(sizes, host, device, weights, StepScratch.allocate(sizes, rows), rows)
 
     def cache_shape(self, rows: int) -> tuple[int, ...]:
         """Keys and values of all layers."""

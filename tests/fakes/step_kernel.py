@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from c2t.kernels.decoder_step.launch import StepArguments, StepScratch
-from c2t.kernels.decoder_step.layout import MAX_ROWS, StepLayout
+from c2t.kernels.decoder_step.layout import ROWS, StepLayout
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.runtime.engines.gpu.graph import DeviceTensor
@@ -61,15 +61,16 @@ class FakeStepKernel:
     def pack(self, device: FakeDevice, layout: StepLayout, decoder: HostDecoder) -> Any:
         self.packed.append((layout, decoder))
         self.checked.clear()
-        return SimpleNamespace(sizes=layout.sizes)
+        return SimpleNamespace(sizes=layout.sizes, layout=layout)
 
     def start(
         self, device: FakeDevice, weights: Any, scratch: StepScratch, step: StepArguments
     ) -> None:
         """Start a step; it is bound when it runs, to the addresses of its arguments."""
-        assert step.batch * step.tokens <= MAX_ROWS
-        assert scratch.residual.shape == (MAX_ROWS, weights.sizes.hidden_size)
-        if len(self.checked) < 2:
+        rows = scratch.residual.shape[0]
+        assert step.batch * step.tokens <= rows
+        assert scratch.residual.shape == (rows, weights.sizes.hidden_size)
+        if len(self.checked) < 1 + ROWS.index(rows):  # once in each size
             self.checked.append(step.tokens)
         else:
             self.steps.append(step)

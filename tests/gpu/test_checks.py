@@ -24,7 +24,7 @@ from gpu_checks import (
 )
 from tiny_data import random_vectors, tiny_decoder
 
-from c2t.kernels.decoder_step.layout import MAX_ROWS
+from c2t.kernels.decoder_step.layout import MAX_FLOAT16_ROWS
 from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Generation
@@ -107,7 +107,7 @@ def test_check_of_rows_of_the_step_kernel(
     decoder, tiny, kernel = step_decoder
 
     def start(device: Any, weights: Any, scratch: Any, step: Any) -> None:
-        kernel.error = 1e-3 * (step.tokens == MAX_ROWS)
+        kernel.error = 1e-3 * (step.tokens == MAX_FLOAT16_ROWS)
         kernel.start(device, weights, scratch, step)
 
     monkeypatch.setattr(step_kernel, "launch_decoder_step", start)

@@ -58,7 +58,7 @@ def open_decoder(half: Half, device: Any, *, cuda_graph: bool = True) -> Any:
     graph, said = with_step_kernel(
         library, device, folder, sizes, cuda_graph=cuda_graph, source=source
     )
-    assert said.startswith("a short step is one kernel")
+    assert said.startswith("a short step (of up to ")
     return DeviceDecoder(device, graph, sizes, upload_token_table(tiny.table, "float16"))
 
 
@@ -66,7 +66,7 @@ def cell_vectors(count: int) -> list[Any]:
     return [random_vectors(seed, count=1 + 4 * seed) for seed in range(count)]
 
 
-def test_logits_are_those_of_the_library(half: Half, device: Any) -> None:
+def test_logits_are_those_of_the_library_or_the_cpu(half: Half, device: Any) -> None:
     decoder = open_decoder(half, device)
     check_step_kernel(decoder, half[0].prompt, cell_vectors(3)[-1])
 

@@ -7,6 +7,9 @@ FLOAT32 = 1e-5  # a layer, a model
 FLOAT32_FEW = 1e-6  # a few operations
 FLOAT16 = 1e-2
 FLOAT16_STEP = 5e-3  # of a decoder step's largest number: weights and activations have 11 bits
+# The same of the mean difference, as a share of the mean. In int8 a number that is rounded
+# otherwise moves an activation by a whole step.
+INT8_STEP = 3e-2
 BFLOAT16 = 1e-1
 # Relative to the reference alone: what a softmax makes of the differences of float32 logits.
 PROBABILITY = 1e-4

@@ -28,7 +28,7 @@ from c2t.runtime.engines.gpu.decoder import DeviceDecoder
 from c2t.runtime.engines.gpu.encoder import DeviceEncoder
 from c2t.runtime.engines.gpu.graph import DeviceGraph, engine_error
 from c2t.runtime.engines.gpu.onnxruntime_graph import OnnxRuntimeDeviceGraph
-from c2t.runtime.engines.gpu.step_kernel import with_step_kernel
+from c2t.runtime.engines.gpu.step_kernel import INT8_PRODUCTS, with_step_kernel
 from c2t.runtime.engines.gpu.tensorrt_graph import TensorRTGraph
 from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
@@ -86,7 +86,8 @@ def open_onnxruntime_engines(
         make_cache(plans)
 
     steps = ""
-    # Half-precision graphs of an INT8 bundle: its int8 weights in half precision.
+    # Half-precision graphs of an INT8 bundle: its int8 weights in half precision, and activations
+    # that are not quantised. Our kernel of short steps quantises them.
     built = folder is not None and folder.resolve() != bundle.path.resolve()
     widened = built and bundle.manifest.precision == INT8_PRECISION
 
@@ -111,7 +112,8 @@ def open_onnxruntime_engines(
     engines = open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
     settings = engines.settings | ({"steps": steps} if steps else {})
     if widened:
-        settings["precision"] = f"activations not quantised, {settings['precision']}"
+        quantised = "quantised in short steps alone" if INT8_PRODUCTS in steps else "not quantised"
+        settings["precision"] = f"activations {quantised}, {settings['precision']}"
     return replace(engines, settings=settings)
 
 

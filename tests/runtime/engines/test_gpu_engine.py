@@ -312,7 +312,7 @@ def test_the_label_says_where_a_short_step_is_one_kernel(
         problem = "the blocks do not fit"
         raise KernelError(problem)
 
-    said = "; a short step is one kernel)"
+    said = "; a short step (of up to 16 tokens) is one kernel)"
     folder = tmp_path / "bundle"
     folder.mkdir()
     bundle = make_bundle(folder, TinySizes(decoder_width=32)).bundle  # heads of 8 numbers
@@ -355,35 +355,43 @@ class StepDevice(EmulatedDevice):
         STREAM.start(lambda: super(StepDevice, self).launch_cooperative(*arguments, **defines))
 
 
-def test_an_int8_bundle_is_described_over_its_int8_weights(
+def test_an_int8_bundle_is_described_with_int8_products(
     fake_cuda: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the same weights in float16 are, by the library's graphs alone."""
+    """More of its texts are the CPU's than of the library, which does not quantise activations.
+
+    Not all: prompts are the library's, and the words of a random decoder are hardly likelier than
+    others.
+    """
     folder = tmp_path / "bundle"
     folder.mkdir()
     source = make_bundle(folder, TinySizes(decoder_width=32)).bundle
-    # Far too coarse: activations in such steps would give other texts.
-    bundle = write_quantised(source, tmp_path / "int8", scale=0.5)
+    bundle = write_quantised(source, tmp_path / "int8", scale=0.05)
     own = device_engine.open_cuda_engines(bundle, EngineOptions())
     assert "(no GPU, sm_00; int8 weights, float32 between layers)" in own.label
     assert own.hint.endswith(f"`c2t build {bundle.path} --target cuda` makes it")
     build_half_graphs(bundle, HalfGraphsOptions())
-    said = "; activations not quantised, int8 weights, float16 between layers"
+    said = "; activations %s, int8 weights, float16 between layers"
     monkeypatch.setattr(device_engine, "CudaDevice", lambda number: StepDevice())
     monkeypatch.setattr(device_engine, "with_step_kernel", lambda graph, *_, **__: (graph, ""))
     library = Describer(bundle, DescribeOptions(engine="cuda"))
-    assert f"{said})" in library.engines.label
+    assert f"{said % 'not quantised'})" in library.engines.label
     monkeypatch.setattr(device_engine, "with_step_kernel", with_step_kernel)
     kernel = Describer(bundle, DescribeOptions(engine="cuda"))
-    assert f"{said}; a short step is one kernel over int8 weights)" in kernel.engines.label
+    quantised = said % "quantised in short steps alone"
+    steps = "a short step (of up to 64 tokens) is one kernel with int8 products"
+    assert f"{quantised}; {steps})" in kernel.engines.label
     assert kernel.engines.hint == ""
     cells = EncodedCells.of_tokens([tiny_cell(length, seed=length) for length in (5, 20, 48)])
-    expected, found = (list(each.describe([cells])) for each in (library, kernel))
-    assert [one.tokens for one in found] == [one.tokens for one in expected]
+    cpu = Describer(bundle, DescribeOptions(engine="cpu"))
+    expected, found, other = (list(each.describe([cells])) for each in (cpu, kernel, library))
     assert all(one.tokens for one in found)
-    for one, other in zip(found, expected, strict=True):
-        assert one.confidence != other.confidence  # the kernel's sums are in another order
-        assert one.confidence == pytest.approx(other.confidence, abs=0.01)
+
+    def same_texts(texts: list[Any]) -> int:
+        pairs = zip(texts, expected, strict=True)
+        return sum(one.tokens == cpus.tokens for one, cpus in pairs)
+
+    assert same_texts(found) > same_texts(other)
 
 
 def test_a_damaged_description_stops_the_engine(

@@ -11,16 +11,20 @@ import onnx
 import pytest
 from emulation.device import EmulatedDevice
 from fakes.cuda_driver import FakeDriver
-from fakes.step_kernel import LibraryGraph, StepDevice
+from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from quantised_decoders import quantised
+from step_checks import mean_difference
 from tiny_data import DECODERS, tiny_decoder
-from tolerance import FLOAT16_STEP
+from tolerance import INT8_STEP
 
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engines.gpu import step_kernel
+from c2t.runtime.engines.gpu.decoder import DeviceDecoder
+from c2t.runtime.engines.gpu.open import upload_token_table
 from c2t.runtime.engines.gpu.step_kernel import DecoderStepGraph, with_step_kernel
+from c2t.runtime.engines.known_decoder.recognise import recognise_decoder
 from c2t.runtime.graphs.half_precision import write_half_precision
 
 
@@ -29,11 +33,14 @@ def sizes() -> Decoder:
     return tiny_decoder("sure").engine.sizes
 
 
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize(("every", "rows"), [(1, 64), (3, 16)])
 def test_an_int8_decoder_s_own_weights_are_streamed(
-    sizes: Decoder, tmp_path: Path, driver: FakeDriver, every: int
+    sizes: Decoder, tmp_path: Path, driver: FakeDriver, every: int, rows: int
 ) -> None:
-    """The kernel itself, emulated: it is compared with the half-precision graph at opening."""
+    """The kernel itself, emulated: it is compared with the CPU's at opening.
+
+    Of a decoder with float16 linears, too, it has steps of 16 rows.
+    """
     source = quantised(
         DECODERS["sure"] / "decoder.onnx", tmp_path, lambda number: number % every == 0
     )
@@ -42,12 +49,53 @@ def test_an_int8_decoder_s_own_weights_are_streamed(
     graph = LibraryGraph(half)
     device = EmulatedDevice()
     made, said = with_step_kernel(graph, device, tmp_path, sizes, cuda_graph=True, source=source)
-    assert said == "a short step is one kernel over int8 weights"
+    assert said == f"a short step (of up to {rows} tokens) is one kernel with int8 products"
     assert isinstance(made, DecoderStepGraph)
-    assert made.weights.layout.has_int8
+    assert made.max_bit_exact_rows == rows
     embeds = np.random.default_rng(1).normal(0, 0.02, (1, 5, sizes.hidden_size)).astype(np.float16)
     ours, theirs = (made._logits(each, sizes, embeds) for each in (made, graph))
-    assert 0 < np.abs(ours - theirs).max() / np.abs(theirs).max() < FLOAT16_STEP
+    known = recognise_decoder(source)
+    expected = step_kernel._cpu_logits(known.sizes, known.host(), embeds)
+    assert mean_difference(ours, expected) < INT8_STEP
+    assert mean_difference(theirs, expected) > mean_difference(ours, expected)
+
+
+@pytest.mark.parametrize(
+    ("batch", "tokens", "ours"),
+    [(1, 17, True), (16, 2, True), (33, 1, True), (64, 1, True), (1, 64, True), (65, 1, False)],
+)
+def test_who_runs_a_step(
+    sizes: Decoder,
+    tmp_path: Path,
+    driver: FakeDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    tokens: int,
+    ours: bool,
+) -> None:
+    """Up to 64 rows the kernel does, where all linears are in int8; beyond, the library."""
+    source = quantised(DECODERS["sure"] / "decoder.onnx", tmp_path)
+    half = tmp_path / "half"
+    half.mkdir()
+    write_half_precision(source, half / "decoder.onnx", widen=True)
+    kernel = FakeStepKernel(half)
+    monkeypatch.setattr(step_kernel, "pack_decoder", kernel.pack)
+    monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)
+    # The fake's steps are the library's, whose activations are not quantised.
+    monkeypatch.setattr(step_kernel, "INT8_LOGIT_TOLERANCE", 2.0)
+    graph = LibraryGraph(half / "decoder.onnx")
+    made, said = with_step_kernel(graph, StepDevice(), half, sizes, cuda_graph=True, source=source)
+    assert said == "a short step (of up to 64 tokens) is one kernel with int8 products"
+    assert kernel.checked == [1, 16, 32, 64]
+    graph.bound.clear()
+    table = upload_token_table(tiny_decoder("sure").table, "float16")
+    decoder = DeviceDecoder(StepDevice(), made, sizes, table)
+    step = decoder.bind(decoder.new_cache(batch, 80), (0, batch), tokens, 1)
+    step.token_ids[:] = 1
+    step.position_ids[:] = np.arange(tokens)
+    step.run()
+    assert len(kernel.steps) == ours
+    assert graph.bound == ([] if ours else [(batch, tokens)])
 
 
 @pytest.mark.parametrize("part", ["scales", "norms"])

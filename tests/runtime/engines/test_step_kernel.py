@@ -18,7 +18,7 @@ from fakes.step_kernel import FakeStepKernel, LibraryGraph, StepDevice
 from msgspec import structs
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
-from c2t.kernels.decoder_step.layout import MAX_ROWS
+from c2t.kernels.decoder_step.layout import MAX_FLOAT16_ROWS
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.decoder_step.weights import HostLayer
 from c2t.kernels.errors import KernelError
@@ -81,7 +81,7 @@ def opened(
     graph = LibraryGraph(folder / "decoder.onnx")
     device = device or StepDevice()
     made, said = with_step_kernel(graph, device, folder, sizes, cuda_graph=cuda_graph)
-    assert said == ("a short step is one kernel" if made is not graph else "")
+    assert said == ("a short step (of up to 16 tokens) is one kernel" if made is not graph else "")
     graph.bound.clear()  # what the kernel was compared with
     return graph, made
 
@@ -124,7 +124,7 @@ def test_texts_do_not_depend_on_who_runs_short_steps(
     assert [text.token_ids for text in found] == [text.token_ids for text in expected]
     # Prompts of more rows are the library's, everything else is ours.
     assert graph.bound
-    assert all(rows * tokens > MAX_ROWS for rows, tokens in graph.bound)
+    assert all(rows * tokens > MAX_FLOAT16_ROWS for rows, tokens in graph.bound)
     assert {1, 3} <= {step.batch for step in kernel.steps}
     assert (driver.launches > 0) == cuda_graph
 
@@ -141,10 +141,10 @@ def test_drafts_of_one_cell_at_a_time_keep_within_exact_rows(
     assert [text.token_ids for text in found] == [text.token_ids for text in texts]
     of = tiny.prompts.of_vectors
     prompts = [len(of(random_vectors(seed, 1 + 4 * seed))) for seed in range(5)]
-    assert max(prompts) > MAX_ROWS
+    assert max(prompts) > MAX_FLOAT16_ROWS
     # The library runs prompts alone, and no draft behind one; steps have drafts of up to 15.
     assert {tokens for _, tokens in graph.bound} <= set(prompts)
-    assert max(step.tokens for step in kernel.steps) in range(8, MAX_ROWS + 1)
+    assert max(step.tokens for step in kernel.steps) in range(8, MAX_FLOAT16_ROWS + 1)
 
 
 def test_what_the_kernel_is_given(
@@ -224,7 +224,7 @@ def test_it_is_a_graph_like_the_library_s(
     graph.cache_capacity = 77
     made, _ = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert isinstance(made, DecoderStepGraph)
-    assert kernel.checked == [1, MAX_ROWS]  # in both sizes that it is compiled in
+    assert kernel.checked == [1, MAX_FLOAT16_ROWS]  # in both sizes that it is compiled in
     assert made.dtypes == graph.dtypes
     assert made.cache_capacity == 77
 
