@@ -80,7 +80,7 @@ def random_vectors(bundle: Bundle) -> np.ndarray:
 
 
 def time_steps(decoder: Any, bundle: Bundle, vectors: np.ndarray, floor: float) -> dict[str, Any]:
-    """Seconds of a prompt, and of steps of 1, 4 and 16 tokens."""
+    """Seconds of a prompt, and of steps of 1, 4, 16, 32 and 64 tokens of one cell."""
     prompts = bundle_prompts(bundle)
     runner, cell = prompts.runner(decoder), prompts.of_vectors(vectors)
     length = len(cell)
@@ -92,7 +92,7 @@ def time_steps(decoder: Any, bundle: Bundle, vectors: np.ndarray, floor: float) 
         runner.choose(cache, 0, cell, draft=(), banned=banned)
         prefill.append(perf_counter() - since)
     times: dict[str, Any] = {"prefill_seconds": float(np.median(prefill[2:]))}
-    for tokens in (1, 4, 16):
+    for tokens in (1, 4, 16, 32, 64):
         step = bind_step(decoder, cache, tokens, length)
         times[f"{tokens} tokens"] = step_times(decoder, step, floor)
     return times

@@ -43,7 +43,7 @@ WITHOUT = {
     ),
     "attention": (
         SOURCE,
-        "attend_all(s, of_rows, keys, values, exchange_floats, first_item, qkv_written);",
+        "attend_all(s, of_rows, keys, values, shared.exchange, layer, first_item, qkv_written);",
         "wait_for_signals(s, QKV_WRITTEN, qkv_written);",
     ),
     "copies": (STREAM, "        if (left > 0) {\n", "        if (left < -(1 << 30)) {\n"),
@@ -94,7 +94,7 @@ def take_step_apart(
         step = bind_step(decoder, cache, tokens, length)
         return step_times(decoder, step, floor)
 
-    for tokens in (1, 2, 4, 8, 16):
+    for tokens in (1, 2, 4, *(rows for rows in step_layout.ROWS if rows <= kernel.rows)):
         note(**{f"{tokens} tokens": times(tokens)})
     most = step_layout.MAX_RING_TILES
     for tiles in (most // 2, 2 * most // 3):

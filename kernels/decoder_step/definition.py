@@ -1,8 +1,8 @@
 """The NumPy definition of a decoder's step; the kernel is tested against it.
 
 Everything is computed in float32, but for linears in int8, whose sums are exact. Only keys and
-values are rounded, to the type of the cache. The GPU's kernel also rounds float weights and all
-activations to float16; it does not quantise the input of a linear in int8.
+values are rounded, to the type of the cache. The GPU's kernel also rounds to float16: queries,
+float weights, and the input of a linear that is not in int8.
 """
 
 from __future__ import annotations

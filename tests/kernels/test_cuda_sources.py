@@ -84,7 +84,7 @@ SPILLED_BYTES = {
     (16, "NONE"): 128,
     (16, "ALL"): 64,
     (16, "SOME"): 192,
-    (32, "ALL, in registers"): 256,
+    (32, "ALL, in registers"): 384,
     (64, "ALL"): 160,
 }
 

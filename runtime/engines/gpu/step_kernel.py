@@ -80,7 +80,7 @@ class DecoderStepGraph:
     ) -> None:
         self.library = graph
         self.max_bit_exact_rows: int | None = rows
-        self._rows = rows
+        self.rows = rows
         self._cuda_graph = cuda_graph
         self._device = device
         self.weights = weights
@@ -93,7 +93,7 @@ class DecoderStepGraph:
         """See `c2t.runtime.engines.gpu.graph.DeviceGraph.bind`."""
         batch, tokens, _ = tensors["inputs_embeds"].shape
         # The kernel has memory for as many logit rows as tokens.
-        if batch * max(tokens, tensors["logit_rows"].shape[1]) > self._rows:
+        if batch * max(tokens, tensors["logit_rows"].shape[1]) > self.rows:
             return self.library.bind(tensors, repeated=repeated)
         bound = self._device, self.weights, self._scratch, _arguments(tensors)
         return BoundDecoderStep(*bound, recordable=self._cuda_graph)
@@ -115,7 +115,7 @@ class DecoderStepGraph:
             EngineError: The library fails, or the GPU's memory is full.
         """
         int8 = self.weights.layout.has_int8
-        shape = (1, self._rows, decoder.hidden_size)
+        shape = (1, self.rows, decoder.hidden_size)
         draw = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         embeds = (draw * EMBEDDING_SPREAD).astype(np.float16)
         # A token sees those before it alone: its logits are the same however many follow.
@@ -126,7 +126,7 @@ class DecoderStepGraph:
         )
         name, measure = ("CPU", np.mean) if int8 else ("library", np.max)
         tolerance = INT8_LOGIT_TOLERANCE if int8 else LOGIT_TOLERANCE
-        for tokens in (1, *(rows for rows in ROWS[1:] if rows <= self._rows)):
+        for tokens in (1, *(rows for rows in ROWS[1:] if rows <= self.rows)):
             theirs, ours = expected[:tokens], self._logits(self, decoder, embeds[:, :tokens])
             with np.errstate(invalid="ignore"):
                 difference = float(measure(np.abs(ours - theirs)) / measure(np.abs(theirs)))
@@ -139,7 +139,7 @@ class DecoderStepGraph:
     ) -> NDArray[np.float32]:
         """Logits [T,V] of a graph for embeddings [1,T,D], behind an empty cache."""
         tokens = embeds.shape[1]
-        cache = DeviceCache(self._device, decoder, "float16", 1, self.cache_capacity or self._rows)
+        cache = DeviceCache(self._device, decoder, "float16", 1, self.cache_capacity or self.rows)
         logits = DeviceArray.allocate((1, tokens, decoder.vocabulary_size), np.float32)
         positions = np.arange(tokens, dtype=np.int64)[None]
         inputs: dict[str, NDArray[Any]] = {
