@@ -92,18 +92,19 @@ struct OwnedRankScratch {
 struct Implementation {
     decltype(&c2t_scalar::embed_block) embed_block;
     decltype(&c2t_scalar::rank_cells) rank_cells;
+    decltype(&c2t_scalar::pack_panels) pack_panels;
 };
 
 Implementation implementation_of(int32_t isa) {
     switch (isa) {
 #if defined(C2T_X86)
-        case C2T_AVX2: return {&c2t_avx2::embed_block, &c2t_avx2::rank_cells};
+        case C2T_AVX2: return {&c2t_avx2::embed_block, &c2t_avx2::rank_cells, &c2t_avx2::pack_panels};
         case C2T_AVX512:
-        case C2T_AMX: return {&c2t_avx512::embed_block, &c2t_avx512::rank_cells};
+        case C2T_AMX: return {&c2t_avx512::embed_block, &c2t_avx512::rank_cells, &c2t_avx2::pack_panels};
 #elif defined(C2T_ARM64)
-        case C2T_NEON: return {&c2t_neon::embed_block, &c2t_neon::rank_cells};
+        case C2T_NEON: return {&c2t_neon::embed_block, &c2t_neon::rank_cells, &c2t_scalar::pack_panels};
 #endif
-        default: return {&c2t_scalar::embed_block, &c2t_scalar::rank_cells};
+        default: return {&c2t_scalar::embed_block, &c2t_scalar::rank_cells, &c2t_scalar::pack_panels};
     }
 }
 
@@ -134,11 +135,16 @@ int32_t c2t_rank(const c2t_rank_args* args, int32_t isa, int32_t threads) {
         });
 }
 
-int32_t c2t_pack(const c2t_pack_args* args, int32_t, int32_t threads) {
+int32_t c2t_pack(const c2t_pack_args* args, int32_t isa, int32_t threads) {
     struct Nothing {};
+    const auto pack_panels = implementation_of(isa).pack_panels;
+    const int64_t panels = c2t_panel_count(*args), together = c2t_panels_together(*args);
     return run_safely(
-        c2t_panel_count(*args), threads, [] { return std::make_unique<Nothing>(); },
-        [&](Nothing&, int64_t panel) { c2t_pack_panel(*args, panel); });
+        (panels + together - 1) / together, threads, [] { return std::make_unique<Nothing>(); },
+        [&](Nothing&, int64_t step) {
+            const int64_t first = step * together;
+            pack_panels(*args, first, std::min(first + together, panels));
+        });
 }
 
 }  // extern "C"

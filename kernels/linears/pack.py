@@ -1,7 +1,7 @@
 """The weights of a linear in the order in which the CPU's kernels stream them.
 
 One decision: weights are packed at opening, from the bundle's own graph, into panels of 64 columns
-(see `csrc/linears/pack.cpp`).
+(see `csrc/linears/pack.inl`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from c2t.kernels.linears.pack import pack_linear
 
 KERNELS = step_kernels()
 pytestmark = pytest.mark.skipif(KERNELS is None, reason="no step of ours runs on this processor")
-SHAPES = [(1, 2), (4, 64), (7, 130), (64, 200), (30, 66)]
+# Few numbers; what vectors and threads leave over; more panels than a thread packs together.
+SHAPES = [(1, 2), (4, 64), (7, 130), (64, 200), (30, 66), (107, 256), (128, 1218)]
 
 
 def in_panels(matrix: np.ndarray, *, halves: bool) -> np.ndarray:
@@ -59,3 +60,12 @@ def test_four_inputs_of_an_int8_column_lie_together(
     np.testing.assert_array_equal(packed.correction, -128 * panels.sum(axis=1, dtype=np.int32))
     expected = in_panels(np.float32(0.3) * scales[None], halves=halves)[:, 0]
     np.testing.assert_array_equal(packed.scale, expected)
+
+
+@pytest.mark.parametrize("by_output", [False, True])
+@pytest.mark.parametrize("value", [-128, 127])
+def test_sums_of_a_column_do_not_saturate(value: int, by_output: bool) -> None:
+    values = np.full((64, 1024) if by_output else (1024, 64), value, np.int8)
+    given = Int8Matrix(values=values, scales=np.ones(64, np.float32), input_scale=1.0)
+    packed = pack_linear(KERNELS, given, by_output=by_output)
+    np.testing.assert_array_equal(packed.correction, np.full((1, 64), -128 * 1024 * value))

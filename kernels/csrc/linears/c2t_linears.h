@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-enum { C2T_PANEL_COLUMNS = 64 };  // of a panel, see pack.cpp
+enum { C2T_PANEL_COLUMNS = 64 };  // of a panel, see pack.inl
 
 // A linear [K, N] in panels of 64 columns.
 struct c2t_linear {
