@@ -9,7 +9,8 @@ piece by piece: no session ever holds all weights.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from c2t.kernels.decoder_step.cpu import CpuDecoderStep, step_kernels
 from c2t.kernels.decoder_step.packed_decoder import PackedDecoder, sizes_problem
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.errors import KernelError
-from c2t.kernels.native import NativeKernels
+from c2t.kernels.native import NativeKernels, thread_count
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.buffers import StepShape
 from c2t.runtime.engines.cpu.agreement import row_differences, rows_disagreement
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache, OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.host_step import HostStep
-from c2t.runtime.engines.cpu.piecewise import run_in_pieces
+from c2t.runtime.engines.cpu.piecewise import Later, run_in_pieces
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
 from c2t.runtime.engines.known_decoder.recognise import KnownDecoder, recognise_decoder
 from c2t.runtime.system.errors import BundleError, EngineError
@@ -49,8 +50,12 @@ INT8_LAYER_TOLERANCES = 0.005, 0.1
 # Of free memory, that the copy of a large graph's weights may take where nobody says so. ONNX
 # Runtime would keep them in the file, and pack them again in every run.
 LARGEST_SHARE = 0.5
-CHECKED_TOKENS = (1, 5, 33)  # of steps one behind the other, which ONNX Runtime runs as one
-LAYER_RESULT, LOGITS = "layers.{}.mlp.residual", "logits"
+# Tokens of steps one behind the other, which ONNX Runtime runs as one. Those of the first piece
+# find a kernel that is wrong with some number of rows. The linears behind it have the same sizes:
+# what is left to find there is a wrong weight, which is wrong of every token. So few will do, as
+# many as make the kernel take its tiles.
+CHECKED_TOKENS, LATER_TOKENS = (1, 5, 33), (7, 1)
+LAYER_RESULT, PRODUCT, LOGITS = "layers.{}.mlp.residual", "output", "logits"
 
 
 class KernelStep(HostStep):
@@ -169,10 +174,12 @@ def _on_kernel(
     """
     kernels, known = _known(path, sizes, options)
     token_ids = _checked_tokens(len(token_embedding), len(known.values["rotary.cos"]))
-    # Before the kernel's copy of the weights is there, so that they never lie in memory twice.
     embeds = np.asarray(token_embedding[token_ids], np.float32)
-    expected = _reference(path, sizes, embeds, options)
-    packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
+    # Side by side: beside what is packed, only a piece's weights are in memory.
+    with ThreadPoolExecutor(1) as pool:
+        reference = pool.submit(_reference, path, sizes, embeds, options)
+        packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
+        expected = reference.result()
     steps = KernelSteps(CpuDecoderStep(packed, threads=options.threads, spin=options.spin))
 
     def opened() -> OnnxRuntimeDecoder:
@@ -245,10 +252,29 @@ def _reference(
 ) -> dict[str, Float32]:
     """What ONNX Runtime's pieces give for embedded tokens [T,D]: the last one logits [1,T,V].
 
+    All pieces but the first are given `LATER_TOKENS` only.
+
     Raises:
         BundleError: The graph cannot be cut into pieces.
         EngineError: ONNX Runtime cannot run one.
     """
+    few = min(len(embeds), sum(LATER_TOKENS))
+    # Threads that spin would take the cores of those that pack.
+    threads = thread_count(options.threads)
+    mapped = replace(options, prepack=False, threads=threads, spin=False)
+    results = [LAYER_RESULT.format(layer) for layer in range(sizes.layers)]
+    return run_in_pieces(
+        path,
+        [*results, LOGITS],
+        _inputs(sizes, embeds),
+        mapped,
+        later=Later(inputs=_inputs(sizes, embeds[:few]), tokens=few, threads=max(1, threads // 2)),
+        product=PRODUCT,
+    )
+
+
+def _inputs(sizes: Decoder, embeds: Float32) -> dict[str, NDArray[Any]]:
+    """Inputs of a decoder's graph for embedded tokens [T,D], without a past."""
     count = len(embeds)
     one_by_one = np.arange(count, dtype=np.int64)[None]
     empty = np.zeros((1, sizes.kv_heads, count, sizes.head_size), np.float32)
@@ -261,9 +287,7 @@ def _reference(
     }
     for layer in range(sizes.layers):
         given |= {f"past_{part}.{layer}": empty for part in ("key", "value")}
-    results = [LAYER_RESULT.format(layer) for layer in range(sizes.layers)]
-    mapped = replace(options, prepack=False)
-    return run_in_pieces(path, [*results, LOGITS], given, mapped)
+    return given
 
 
 def _layers_disagreement(
@@ -278,19 +302,20 @@ def _layers_disagreement(
     Differences do not add up here. So a small fault of one layer is seen, which would be lost
     among those of all layers in the logits.
     """
-    sizes, count = packed.sizes, len(embeds)
+    sizes = packed.sizes
     ends = {LAYER_RESULT.format(layer): layer + 1 for layer in range(sizes.layers)}
     before, first = embeds, 0
     if len(expected) == 1:  # one piece: the logits say it
         return ""
     for name, (value, *_) in expected.items():
-        end, head = ends.get(name, sizes.layers), name == LOGITS
+        end, head, count = ends.get(name, sizes.layers), name == LOGITS, len(value)
         kernel = CpuDecoderStep(
             packed.part(first, end, head=head), threads=options.threads, spin=options.spin
         )
         shape = (max(1, end - first), 2, 1, sizes.kv_heads, count, sizes.head_size)
         cache, differences = np.zeros(shape, np.float32), list[float]()
-        for begin, stop in _checked_steps(count):
+        # Behind the first piece as one step: each streams all of the weights.
+        for begin, stop in _checked_steps(count, CHECKED_TOKENS if first == 0 else (count,)):
             theirs = value[begin:stop]
             if not head:
                 mean = np.square(theirs).mean(axis=-1, keepdims=True)
@@ -317,9 +342,9 @@ def _layers_disagreement(
     return ""
 
 
-def _checked_steps(count: int) -> Iterator[tuple[int, int]]:
-    """First token and end of each step of the comparison."""
-    ends = np.minimum(np.cumsum((0, *CHECKED_TOKENS)), count).tolist()
+def _checked_steps(count: int, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First token and end of each step of the comparison; of `count` tokens in all."""
+    ends = np.minimum(np.cumsum((0, *lengths)), count).tolist()
     return ((begin, end) for begin, end in itertools.pairwise(ends) if end > begin)
 
 
@@ -330,10 +355,11 @@ def _disagreement(
     tolerances: tuple[float, float],
 ) -> str:
     """How a kernel's logits differ from the expected ones [T,V]; "" where they do not."""
-    count = len(token_ids)
+    count = len(expected)
     cache = decoder.new_cache(1, count)
     differences = list[float]()
-    for begin, end in _checked_steps(count):
+    few = sum(LATER_TOKENS)
+    for begin, end in _checked_steps(count, CHECKED_TOKENS if count > few else LATER_TOKENS):
         tokens = end - begin
         step = decoder.bind(cache, (0, 1), tokens, tokens)
         step.token_ids[0] = token_ids[begin:end]

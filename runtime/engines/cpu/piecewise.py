@@ -8,14 +8,19 @@ sizes that was the largest memory that an opened bundle ever took.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.native import thread_count
 from c2t.runtime.bundle.graph_check import GRAPH_BYTES_MAX
 from c2t.runtime.engine_protocol import EngineOptions, Float32
-from c2t.runtime.engines.cpu.graph_pieces import cut_graph
+from c2t.runtime.engines.cpu.graph_pieces import Piece, cut_graph
+from c2t.runtime.engines.cpu.row_blocks import row_blocks
 from c2t.runtime.engines.cpu.session import RUN_HINT, ChangedGraph, open_session
 from c2t.runtime.engines.onnxruntime_library import onnxruntime_errors
 from c2t.runtime.system.checked_read import read_bounded
@@ -24,6 +29,24 @@ from c2t.runtime.system.portable.memory import return_free_memory
 
 # Of a piece of several layers: a session of each layer of a small graph would only take time.
 PIECE_BYTES = 32 << 20
+# Of the weight of a product that is run in blocks. Larger ones take ONNX Runtime twice the time a
+# byte, smaller ones more sessions.
+BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Later:
+    """How the pieces behind the first one are run: with fewer tokens.
+
+    Args:
+        inputs: The graph's inputs for those tokens.
+        tokens: How many; of what the first piece gives, the first ones are read.
+        threads: Of a piece that is run alone.
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    tokens: int
+    threads: int
 
 
 def run_in_pieces(
@@ -32,15 +55,20 @@ def run_in_pieces(
     given: Mapping[str, NDArray[Any]],
     options: EngineOptions,
     *,
+    later: Later | None = None,
+    product: str = "",
     changed: ChangedGraph | None = None,
 ) -> dict[str, Float32]:
     """What the pieces of a graph give, by name and in order.
 
     Args:
         path: The graph file.
-        results: See `cut_graph`.
+        results: See `cut_graph`; [1, T, N] but for the last.
         given: The graph's inputs by name, as far as the results need them.
         options: Threads. Weights are not copied.
+        later: How the pieces behind the first are run; None: as that one.
+        product: The product of the last result, whose weight may be larger than all else; it is run
+            in blocks. "": there is none.
         changed: What to run in place of the graph file.
 
     Raises:
@@ -51,36 +79,67 @@ def run_in_pieces(
     if changed is None:
         content = read_bounded(path, bytes_max=GRAPH_BYTES_MAX, error=BundleError, hint=hint)
         changed = ChangedGraph(content, path.parent)
+    ends = [*results[:-1], product, results[-1]] if product else results
     try:
-        pieces = cut_graph(changed.content, results, weight_bytes=PIECE_BYTES)
+        pieces = cut_graph(changed.content, ends, weight_bytes=PIECE_BYTES)
+        # Every piece, and the blocks that it is run in.
+        blocks = [
+            row_blocks(piece, block_bytes=BLOCK_BYTES) if piece.output == product else [piece]
+            for piece in pieces
+        ]
     except (KeyError, IndexError, ValueError) as error:
         problem = f"{path.name} cannot be cut into pieces: {error}"
         raise BundleError(problem, hint=hint) from error
-    values, found = dict(given), dict[str, Float32]()
-    for piece in pieces:
-        part = ChangedGraph(piece.content, changed.folder, changed.library)
+    values, found, threads = dict(given), dict[str, Float32](), options.threads
+    for piece, parts in zip(pieces, blocks, strict=True):
         try:
             inputs = {name: values[name] for name in piece.inputs}
         except KeyError as error:
             problem = f"{path.name} has an input that nobody gives: {error}"
             raise BundleError(problem, hint=hint) from error
-        # Nothing keeps the session: its weights go when it has run.
-        result = _run(path, part, inputs, piece.output, options)
-        values[piece.output] = found[piece.output] = result
+        # Nothing keeps a session: its weights go when it has run.
+        if len(parts) == 1:
+            alone = replace(options, threads=threads)
+            result = _run(path, parts[0], inputs, changed, alone)
+        else:
+            result = _run_side_by_side(path, parts, inputs, changed, options)
+        found[piece.output] = result
+        if later is not None and piece is pieces[0] and piece.output != product:
+            values, threads = dict(later.inputs), later.threads
+            result = result[:, : later.tokens]
+        values[piece.output] = result
+    found.pop(product, None)
     return_free_memory()
     return found
 
 
-def _run(
+def _run_side_by_side(
     path: Path,
-    part: ChangedGraph,
+    parts: Sequence[Piece],
     inputs: dict[str, NDArray[Any]],
-    output: str,
+    graph: ChangedGraph,
     options: EngineOptions,
 ) -> Any:
-    session = open_session(path, options, changed=part, arena=False)
+    """The columns that pieces with the same inputs give, each on a core."""
+
+    def run(part: Piece) -> Any:
+        return _run(path, part, inputs, graph, replace(options, threads=1))
+
+    with ThreadPoolExecutor(thread_count(options.threads)) as pool:
+        return np.concatenate(list(pool.map(run, parts)), axis=-1)
+
+
+def _run(
+    path: Path,
+    piece: Piece,
+    inputs: dict[str, NDArray[Any]],
+    graph: ChangedGraph,
+    options: EngineOptions,
+) -> Any:
+    changed = ChangedGraph(piece.content, graph.folder, graph.library)
+    session = open_session(path, options, changed=changed, arena=False)
     try:
-        return session.run([output], inputs)[0]
+        return session.run([piece.output], inputs)[0]
     except onnxruntime_errors() as error:
-        problem = f"ONNX Runtime cannot run {path.name} up to {output}: {first_line(error)}"
+        problem = f"ONNX Runtime cannot run {path.name} up to {piece.output}: {first_line(error)}"
         raise EngineError(problem, hint=RUN_HINT) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import shutil
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from c2t.runtime.bundle.graph_content import read_content
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu import piecewise
 from c2t.runtime.engines.cpu.graph_pieces import Piece, cut_graph
-from c2t.runtime.engines.cpu.piecewise import run_in_pieces
+from c2t.runtime.engines.cpu.piecewise import Later, run_in_pieces
+from c2t.runtime.engines.cpu.row_blocks import row_blocks
 from c2t.runtime.engines.cpu.session import open_session
 from c2t.runtime.system.errors import BundleError, EngineError
 
@@ -31,6 +34,10 @@ GRAPHS = {
     "encoder, float32": BUNDLES["mlp"] / "encoder.onnx",
     "encoder, int8": DATA / "format_1" / "int8" / "encoder.onnx",
 }
+PRODUCT = "output"  # of a decoder's last linear
+of_decoders = pytest.mark.parametrize(
+    "path", [path for path in GRAPHS.values() if path.name == "decoder.onnx"], ids=str
+)
 
 
 def results_of(path: Path) -> list[str]:
@@ -156,3 +163,74 @@ def test_pieces_say_what_they_are() -> None:
     (piece,) = cut_graph(GRAPHS["encoder, int8"].read_bytes(), ["hidden"], weight_bytes=0)
     assert isinstance(piece, Piece)
     assert (piece.inputs, piece.output) == (("embeddings",), "hidden")
+
+
+def product_of(path: Path) -> Piece:
+    """The piece of the output layer."""
+    results = [*results_of(path)[:-1], PRODUCT]
+    return cut_graph(path.read_bytes(), results, weight_bytes=0)[-1]
+
+
+@of_decoders
+def test_blocks_have_all_rows_of_the_weight_once(path: Path, tmp_path: Path) -> None:
+    piece = product_of(path)
+    whole = read_content(path).values["output.weight"]
+    step = len(whole) // 3
+    blocks = row_blocks(piece, block_bytes=step * whole[0].nbytes)
+    assert len(blocks) == -(-len(whole) // step)
+    shutil.copy(path.with_name("decoder.onnx.data"), tmp_path)
+    found = dict[str, list[np.ndarray]]()
+    for block in blocks:
+        (tmp_path / "decoder.onnx").write_bytes(block.content)
+        for name, value in read_content(tmp_path / "decoder.onnx").values.items():
+            found.setdefault(name, []).append(np.array(value))
+    for name, values in found.items():
+        expected = read_content(path).values[name]
+        if name.startswith("output.") and len(expected) == len(whole):
+            np.testing.assert_array_equal(np.concatenate(values), expected)
+        else:
+            assert all(np.array_equal(value, expected) for value in values)
+    assert all(block.inputs == piece.inputs for block in blocks)
+    assert max(block.weight_bytes for block in blocks) < piece.weight_bytes
+
+
+@of_decoders
+def test_a_small_weight_is_not_cut(path: Path) -> None:
+    piece = product_of(path)
+    assert row_blocks(piece, block_bytes=1 << 30) == [piece]
+
+
+def test_a_result_without_a_weight_is_an_error() -> None:
+    path = GRAPHS["decoder, float32"]
+    piece = replace(product_of(path), output="other")
+    with pytest.raises(ValueError, match="other has no weight"):
+        row_blocks(piece, block_bytes=1)
+
+
+def fewer(inputs: dict[str, Any], tokens: int) -> dict[str, Any]:
+    """The first tokens of a decoder's inputs."""
+    cut = {
+        name: value[:, :tokens]
+        for name, value in inputs.items()
+        if name in ("inputs_embeds", "position_ids", "logit_rows")
+    }
+    return inputs | cut | {"kv_length": np.full(1, tokens)}
+
+
+@of_decoders
+@pytest.mark.parametrize("block_rows", [1, 40])
+def test_few_tokens_in_blocks_give_what_the_whole_graph_gives(
+    path: Path, block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, inputs = results_of(path), inputs_of(path)
+    row = read_content(path).values["output.weight"][0].nbytes
+    monkeypatch.setattr(piecewise, "PIECE_BYTES", 0)
+    monkeypatch.setattr(piecewise, "BLOCK_BYTES", block_rows * row)
+    later = Later(inputs=fewer(inputs, 4), tokens=4, threads=1)
+    found = run_in_pieces(path, results, inputs, OPTIONS, later=later, product=PRODUCT)
+    assert list(found) == results
+    assert found[results[0]].shape[1] == TOKENS
+    (expected,) = open_session(path, OPTIONS).run(results[-1:], inputs)
+    assert found["logits"].shape == expected[:, :4].shape
+    difference = np.abs(found["logits"] - expected[:, :4]).max()
+    assert difference <= 1e-4 * np.abs(expected).max()

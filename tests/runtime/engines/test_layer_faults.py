@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,17 +117,38 @@ def test_a_decoder_with_a_fault_in_one_layer_is_not_used(
     assert engine.session is not None
 
 
+def without_columns(matrix: Matrix, columns: slice) -> Matrix:
+    """The matrix [V, D] of the last product, some of whose columns are zero."""
+    values = np.array(matrix.values if isinstance(matrix, Int8Matrix) else matrix)
+    values[columns] = 0
+    return replace(matrix, values=values) if isinstance(matrix, Int8Matrix) else values
+
+
 @needs_step
+@pytest.mark.parametrize("block_bytes", [1000, 1 << 20])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        wrong,
+        lambda m: without_columns(m, slice(64, 128)),
+        lambda m: without_columns(m, slice(-1, None)),
+    ],
+    ids=["inputs", "a panel", "the last column"],
+)
 def test_a_decoder_with_a_fault_in_its_last_product_is_not_used(
-    decoder: Any, monkeypatch: pytest.MonkeyPatch
+    decoder: Any,
+    spoil: Callable[[Matrix], Matrix],
+    block_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     right = KnownDecoder.host
 
     def host(self: KnownDecoder) -> Any:
         found = right(self)
-        return replace(found, lm_head=wrong(found.lm_head))
+        return replace(found, lm_head=spoil(found.lm_head))
 
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 0)
+    monkeypatch.setattr(piecewise, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(KnownDecoder, "host", host)
     _, said = kernel_step.open_decoder(*decoder, OPTIONS)
     assert said.startswith("steps without our kernel: its logits behind the last layer are ")
