@@ -188,7 +188,9 @@ def info(
     from c2t.runtime.system.text_tables import render
 
     verify = verify or trust is not None
-    opened = open_checked(bundle, trust) if verify else open_bundle(bundle, verify=False)
+    opened = (
+        open_checked(bundle, trust, wholly=True) if verify else open_bundle(bundle, verify=False)
+    )
     about = stage.bundle_info(opened, files_checked=verify)
     if json:
         print_json(about)

@@ -54,8 +54,6 @@ from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files, check_target
 from c2t.runtime.system.words import counted
 
-# Files of a bundle up to this many bytes are hashed before the cells are looked at with them.
-SMALL_FILE = 32 << 20
 HashProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -189,7 +187,7 @@ def annotate_file(
     audited = RunAudit(audit, options.cells, scope="annotate", reason=audit_reason)
     labels = read_labels(options.labels, options.ontology)
     report(f"{counted(len(labels.labels), 'label')} of {labels.source}")
-    bundle.check_hashes(at_most=SMALL_FILE)
+    bundle.check_on_use(hash_progress)
     calibration = None
     if options.calibration is not None:
         calibration = load_calibration(options.calibration, labels.names, bundle)
@@ -201,9 +199,6 @@ def annotate_file(
         report(reader.gene_report.sentence)
         for warning in (*reader.warnings, *_earlier(options, reader)):
             report(f"warning: {warning}")
-        sizes = [entry.bytes for entry in bundle.manifest.files.values()]
-        with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
-            bundle.check_hashes(above=SMALL_FILE, progress=hashed)
         annotating = options.annotating
         if calibration is not None:
             annotating = replace(annotating, temperature=calibration.temperature)

@@ -41,8 +41,6 @@ from c2t.runtime.system.errors import C2TError, OutputError
 from c2t.runtime.system.files import atomic_files
 from c2t.runtime.system.progress import progress_bar
 
-# Files of a bundle up to this many bytes are hashed before the cells are looked at with them.
-SMALL_FILE = 32 << 20
 HashProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -145,7 +143,7 @@ def ask_file(
     check_grouping(bundle, grouped=options.groups is not None)
     check_options(bundle, options.describing)
     audited = RunAudit(audit, options.cells, scope="ask", reason=audit_reason)
-    bundle.check_hashes(at_most=SMALL_FILE)
+    bundle.check_on_use(hash_progress)
     with open_cells(options.cells, bundle, options.reading, named=True) as reader:
         mark = CellsMark.of(options.cells)
         report(reader.counts_report.sentence)
@@ -153,9 +151,6 @@ def ask_file(
         for warning in reader.warnings:
             report(f"warning: {warning}")
         grouping = _grouping(bundle, options, reader, report)
-        sizes = [entry.bytes for entry in bundle.manifest.files.values()]
-        with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
-            bundle.check_hashes(above=SMALL_FILE, progress=hashed)
         describer = Describer(bundle, options.describing)
         report(describer.reason)
         settings = all_settings(describer.generation)

@@ -142,7 +142,7 @@ def bench_decoder(
     drafts = {
         count: _time_steps(contestants, tokens[:count], probe, options.rounds) for count in DRAFTS
     }
-    weights = bundle.file("decoder.onnx.data").stat().st_size
+    weights = bundle.manifest.files["decoder.onnx.data"].bytes
     first = ours[0].name
     return {
         "weight_bytes": weights,

@@ -83,7 +83,7 @@ def build_half_graphs(
     """
     _check(bundle.manifest.precision, options.dtype)
     graphs, int8 = bundle.manifest.graphs, bundle.manifest.precision == INT8_PRECISION
-    check_attention(bundle.file(DECODER_GRAPH), "ONNX Runtime on CUDA", error=BundleError)
+    check_attention(bundle.graph_alone(DECODER_GRAPH), "ONNX Runtime on CUDA", error=BundleError)
     identity = HalfGraphsIdentity(bundle_sha256=bundle.digest, dtype=options.dtype)
     cache = plan_cache(bundle, options.cache)
     folder = cache / identity.key

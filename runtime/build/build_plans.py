@@ -113,7 +113,10 @@ def build_plans(
     gpus = _gpus(library, options.gpus, look_at_machine())
     variant = _variant(bundle, library, options)
     check_attention(
-        bundle.file(DECODER_GRAPH), library.name, error=BundleError, capacity=variant.cache_capacity
+        bundle.graph_alone(DECODER_GRAPH),
+        library.name,
+        error=BundleError,
+        capacity=variant.cache_capacity,
     )
     identity = _identity(bundle, library, gpus, variant, options)
     cache = plan_cache(bundle, options.cache)

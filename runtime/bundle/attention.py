@@ -9,9 +9,8 @@ lengths changed, too (#28904). TensorRT has neither: a soft cap, or a mask besid
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from c2t.runtime.bundle.graph_content import read_content
+from c2t.runtime.bundle.graph_content import GraphContent
 from c2t.runtime.system.errors import C2TError
 
 MASK = 3  # which input of Attention
@@ -32,13 +31,12 @@ class AttentionNeeds:
     window: int
 
 
-def attention_needs(path: Path) -> AttentionNeeds:
+def attention_needs(graph: GraphContent) -> AttentionNeeds:
     """What a decoder graph needs.
 
-    Raises:
-        BundleError: The graph cannot be read.
+    Args:
+        graph: Its nodes, and the values of its own file.
     """
-    graph = read_content(path)
     nodes = [node for node in graph.nodes if node.operator == "Attention"]
     caps = [float(node.attributes.get("softcap") or 0.0) for node in nodes]
     masks = {node.inputs[MASK] for node in nodes if len(node.inputs) > MASK} - {""}
@@ -49,21 +47,20 @@ def attention_needs(path: Path) -> AttentionNeeds:
 
 
 def check_attention(
-    path: Path, library: str, *, error: type[C2TError], capacity: int | None = None
+    graph: GraphContent, library: str, *, error: type[C2TError], capacity: int | None = None
 ) -> None:
     """Refuse a decoder whose attention a library lacks.
 
     Args:
-        path: The decoder's graph.
+        graph: The decoder's nodes, and the values of its own file.
         library: Its name, for the error.
         error: Class of the error to raise.
         capacity: Cache positions there will be at most: a window as wide hides none. None: any.
 
     Raises:
         C2TError: Of the class `error`.
-        BundleError: The graph cannot be read.
     """
-    needs = attention_needs(path)
+    needs = attention_needs(graph)
     if needs.softcap:
         problem = f"the decoder caps its attention at {needs.softcap:g}: not run with {library}"
         raise error(problem, hint=HINT)

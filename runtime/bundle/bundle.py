@@ -1,4 +1,4 @@
-"""A bundle on disk: opened only if every byte is what the manifest says.
+"""A bundle on disk: no byte is used that is not what the manifest says.
 
 A bundle is a folder that holds all one needs to describe cells offline. Its files may come from
 strangers, so nothing here unpickles, every path must stay inside the folder, sizes are checked
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
+from c2t.runtime.bundle.checked_files import CheckedFiles, Showing
 from c2t.runtime.bundle.constant_prefix import ConstantPrefix, prefix_reference
 from c2t.runtime.bundle.gene_order import GENE_ORDER_NAME, read_gene_order
 from c2t.runtime.bundle.graph_check import check_graph
+from c2t.runtime.bundle.graph_content import GraphContent, read_content
 from c2t.runtime.bundle.graph_ends import check_ends
 from c2t.runtime.bundle.hashes import (
     COPY_HINT,
     FileState,
     Progress,
     check_files,
-    check_hashes,
     check_signed_files,
 )
 from c2t.runtime.bundle.manifest import (
@@ -34,12 +35,11 @@ from c2t.runtime.bundle.manifest import (
     GOLDEN_NAME,
     MANIFEST_NAME,
     TOKENIZER_NAME,
-    FileEntry,
     Manifest,
     TensorReference,
 )
 from c2t.runtime.bundle.manifest_file import parse_manifest
-from c2t.runtime.bundle.tensors import BUNDLE_DTYPES, Int8Rows, map_tensor
+from c2t.runtime.bundle.tensors import BUNDLE_DTYPES, Int8Rows, map_tensor, region
 from c2t.runtime.bundle.unsure_rule import UNSURE_NAME, UnsureRule, read_rule
 from c2t.runtime.system.checked_read import read_bounded, read_json
 from c2t.runtime.system.errors import BundleError
@@ -92,17 +92,28 @@ class Bundle:
         path: Path,
         manifest: Manifest,
         digest: str,
-        states: dict[str, FileState],
+        states: Mapping[str, FileState],
         *,
         trust: TrustedKey | None = None,
+        wholly: bool = False,
     ) -> None:
+        """See `open_bundle`.
+
+        Args:
+            path: The folder.
+            manifest: Parsed and checked.
+            digest: SHA-256 of the manifest.
+            states: Of all files, when their names and lengths were checked.
+            trust: The key of its signature.
+            wholly: Block hashes alone are not enough: see `CheckedFiles`.
+        """
         self.path = path
         self.manifest = manifest
         self.digest = digest
         self.trust = trust
-        self._states = states  # of all files, when they were checked
-        # Files of a signed bundle whose hashes are still to be compared.
-        self._unhashed = set(manifest.files) if trust is not None else set()
+        self._files = CheckedFiles(
+            path, manifest.files, states, on_use=trust is not None, wholly=wholly
+        )
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -116,88 +127,89 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Path of one file of the bundle, which is about to be opened.
 
-        All that opens a file of a bundle asks here. A graph brings its data file along. What is
-        used of a signed bundle was hashed before.
+        All that opens a file of a bundle asks here. A graph brings its data file along. After
+        `check_on_use`, and of a signed bundle, all of them was hashed before.
 
         Raises:
             BundleError: The manifest does not list `name`, or it changed after it was checked.
         """
-        if name not in self.manifest.files:
-            problem = f"the bundle has no file {name!r}"
-            raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
-        names = (name, f"{name}.data") if name in self.manifest.graphs else (name,)
-        if late := self._unhashed.intersection(names):
-            self._compare({late_name: self.manifest.files[late_name] for late_name in late}, None)
-        self.check_unchanged(names)
+        self._check_listed(name)
+        self._files.need((name, f"{name}.data") if name in self.manifest.graphs else (name,))
         return self.path / name
 
-    def check_unchanged(self, names: Iterable[str] | None = None) -> None:
-        """Refuse files that were written to, or exchanged, since they were checked.
-
-        Weights are mapped, not read: what is written to their file changes what engines compute.
+    def graph_alone(self, name: str) -> GraphContent:
+        """Nodes of a graph, and the values that its own file holds: its data file is not read.
 
         Args:
-            names: The files to look at; None: all.
+            name: One of `Manifest.graphs`.
 
         Raises:
-            BundleError: Names the first one.
+            BundleError: It changed after it was checked, or cannot be read.
         """
-        for name in self._states if names is None else names:
-            if self._state(name) != self._states[name]:
-                problem = f"{name} of the bundle has changed since it was checked"
-                raise BundleError(problem, hint="open the bundle again when nothing writes to it")
-
-    def _state(self, name: str) -> FileState | None:
-        """A file's state now; None where it is gone."""
-        try:
-            return FileState.of(self.path / name)
-        except OSError:
-            return None
+        self._check_listed(name)
+        self._files.need((name,))
+        return read_content(self.path / name, data=False)
 
     def tensor(self, reference: TensorReference) -> NDArray[Any]:
         """Memory-map a tensor that lies inside a file of the bundle, read-only.
+
+        Where files are hashed before use, only the blocks that it lies in are.
 
         Raises:
             BundleError: The manifest does not list the file, the region does not lie inside it, or
                 its dtype is not one of `BUNDLE_DTYPES`.
         """
-        self.file(reference.file)
+        self._check_listed(reference.file)
+        self._files.need_range(reference.file, *region(reference, BUNDLE_DTYPES))
         return map_tensor(
             self.path, reference, dtypes=BUNDLE_DTYPES, error=BundleError, hint=COPY_HINT
         )
 
-    def check_hashes(
-        self,
-        *,
-        at_most: int | None = None,
-        above: int | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        """Compare the SHA-256 of files with the manifest.
+    def check_unchanged(self) -> None:
+        """Refuse files that were written to, or exchanged, since they were checked.
+
+        Weights are mapped, not read: what is written to their file changes what engines compute.
+
+        Raises:
+            BundleError: Names the first one.
+        """
+        self._files.check_unchanged()
+
+    def check_on_use(self, showing: Showing | None = None) -> None:
+        """Compare hashes of small files now, and those of the others before they are first used.
+
+        What no engine opens is not hashed: with plans that were built of the graphs, most of a
+        bundle is not read.
 
         Args:
-            at_most: Bytes; longer files are left out. None: of any length.
-            above: Bytes; files that are not longer are left out. None: of any length.
+            showing: Shows the progress of what takes longer than a moment.
+
+        Raises:
+            BundleError: A small file differs. Others raise where they are first used.
+        """
+        self._files.check_on_use(showing)
+
+    def check_hashes(self, *, wholly: bool = False, progress: Progress | None = None) -> None:
+        """Compare the hashes of all files with the manifest.
+
+        Args:
+            wholly: The SHA-256 of each file, and those of its blocks, which say the same if the
+                manifest is right. Else one of them.
             progress: Called with the number of bytes hashed since its last call.
 
         Raises:
             BundleError: Lists every file that differs.
         """
-        entries = {
-            name: entry
-            for name, entry in self.manifest.files.items()
-            if (at_most is None or entry.bytes <= at_most)
-            and (above is None or entry.bytes > above)
-        }
-        self._compare(entries, progress)
+        self._files.check(wholly=wholly, progress=progress)
 
-    def _compare(self, entries: Mapping[str, FileEntry], progress: Progress | None) -> None:
-        self._states |= check_hashes(self.path, entries, progress=progress)
-        self._unhashed -= entries.keys()
+    def _check_listed(self, name: str) -> None:
+        if name not in self.manifest.files:
+            problem = f"the bundle has no file {name!r}"
+            raise BundleError(problem, hint=f"its files: {', '.join(sorted(self.manifest.files))}")
 
     def forget(self) -> None:
         """Give up the parts that were loaded, and with them their memory and mapped files."""
-        kept = {"path", "manifest", "digest", "trust", "_states", "_unhashed"}
+        kept = {"path", "manifest", "digest", "trust", "_files"}
         for name in self.__dict__.keys() - kept:
             del self.__dict__[name]
 
@@ -355,7 +367,15 @@ def open_bundle(
     if signed is not None:
         check_signed_files(signed, manifest.files)
     check_ends(manifest, {name: check_graph(folder / name) for name in manifest.graphs})
-    bundle = Bundle(folder, manifest, digest, states, trust=signed.key if signed else None)
+    bundle = Bundle(
+        folder,
+        manifest,
+        digest,
+        states,
+        trust=signed.key if signed else None,
+        # Who signed may have looked at whole files only: then they say what may run.
+        wholly=signed is not None and not signed.blocks_compared,
+    )
     if verify:
         bundle.check_hashes(progress=progress)
     return bundle

@@ -101,24 +101,25 @@ class GraphContent:
     ends: GraphEnds
 
 
-def read_content(path: Path) -> GraphContent:
+def read_content(path: Path, *, data: bool = True) -> GraphContent:
     """Read a graph.
 
     Args:
-        path: The graph file, its data file beside it.
+        path: The graph file.
+        data: Map the weights of the data file beside it; else they are left out.
 
     Raises:
         BundleError: It is no ONNX graph, there is no data file, or a weight does not lie inside it.
     """
     content = read_bounded(path, bytes_max=GRAPH_BYTES_MAX, error=BundleError, hint=HINT)
     try:
-        return _content(memoryview(content), path)
+        return _content(memoryview(content), path, data=data)
     except (IndexError, ValueError, OSError) as error:  # OSError: there is no data file
         problem = f"{path.name} cannot be read as an ONNX graph: {error}"
         raise BundleError(problem, hint=HINT) from error
 
 
-def _content(model: memoryview, path: Path) -> GraphContent:
+def _content(model: memoryview, path: Path, *, data: bool) -> GraphContent:
     opsets: dict[str, int] = {}
     functions, nodes, ends = 0, list[Node](), GraphEnds()
     values: dict[str, NDArray[Any]] = {}
@@ -134,8 +135,9 @@ def _content(model: memoryview, path: Path) -> GraphContent:
                 if number == GRAPH_NODE:
                     nodes.append(_node(content_of(inner)))
                 elif number == GRAPH_INITIALIZER:
-                    name, array = _tensor(content_of(inner), path)
-                    values[name] = array
+                    name, array = _tensor(content_of(inner), path, data=data)
+                    if array is not None:
+                        values[name] = array
                 elif number in (GRAPH_INPUT, GRAPH_OUTPUT):
                     read_end(inner, ends.inputs if number == GRAPH_INPUT else ends.outputs)
     return GraphContent(opsets=opsets, functions=functions, nodes=nodes, values=values, ends=ends)
@@ -188,8 +190,8 @@ def _attribute(attribute: memoryview) -> tuple[str, Any]:
     return name, several or meaning
 
 
-def _tensor(tensor: memoryview, path: Path) -> tuple[str, NDArray[Any]]:
-    """Name and values of a weight."""
+def _tensor(tensor: memoryview, path: Path, *, data: bool) -> tuple[str, NDArray[Any] | None]:
+    """Name and values of a weight; None: they lie in the data file, which is not read."""
     name, dims, kind = "", list[int](), 0
     raw: Content = memoryview(b"")
     place: dict[str, str] = {}
@@ -209,12 +211,14 @@ def _tensor(tensor: memoryview, path: Path) -> tuple[str, NDArray[Any]]:
         _refuse(path, name, f"is of the type {kind}")
     if not place:
         return name, np.frombuffer(content_of(raw), DTYPES[kind]).reshape(dims)
+    if not data:
+        return name, None
     if place.get("location") != f"{path.name}.data":
         _refuse(path, name, f"is said to lie in {place.get('location')!r}")
-    data, offset = path.with_name(f"{path.name}.data"), int(place.get("offset", "0"))
-    if problem := region_problem(data, offset, dims, DTYPES[kind]):
+    file, offset = path.with_name(f"{path.name}.data"), int(place.get("offset", "0"))
+    if problem := region_problem(file, offset, dims, DTYPES[kind]):
         _refuse(path, name, f"in the data file {problem}")
-    return name, np.memmap(data, DTYPES[kind], mode="r", offset=offset, shape=tuple(dims))
+    return name, np.memmap(file, DTYPES[kind], mode="r", offset=offset, shape=tuple(dims))
 
 
 def _refuse(path: Path, tensor: str, what: str) -> NoReturn:

@@ -42,11 +42,19 @@ FAMILIES = ("cell2text", "cell2sentence", "cellwhisperer", "cello1", "cellreason
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileEntry:
+class BlockHashes:
+    """SHA-256 of a long file by blocks, so that all cores check it, and a part of it alone."""
+
+    bytes: int  # of every block but the last, which may be shorter
+    sha256: tuple[str, ...]  # of each block, first to last, 64 hexadecimal digits
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file of the bundle: its length and its SHA-256 (64 hexadecimal digits)."""
 
     bytes: int
-    sha256: str
+    sha256: str  # of the whole file
+    blocks: BlockHashes | None = None  # of files above 32 MiB; older bundles have none
 
 
 @dataclass(frozen=True, kw_only=True)

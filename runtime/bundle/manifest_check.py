@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from c2t.runtime.bundle.constant_prefix import prefix_reference
+from c2t.runtime.bundle.file_parts import block_problems
 from c2t.runtime.bundle.gene_order import GENE_ORDER_NAME, GENES_MAX
 from c2t.runtime.bundle.joint_space import JOINT, JointSpace
 from c2t.runtime.bundle.manifest import (
@@ -324,6 +325,8 @@ def _others(m: Manifest) -> Iterator[str]:
         yield f"format_version is {m.format_version}"
     if m.precision not in list(Precision):
         yield f"precision is {m.precision!r}, none of {', '.join(Precision)}"
+    for name, entry in m.files.items():
+        yield from block_problems(name, entry)
 
 
 def _drawing(generation: Generation) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ BUNDLE_DTYPES: Mapping[str, np.dtype[Any]] = {
 
 # Rows of a mapped table that are read before its pages are given back: each may be in 2 MB of them.
 ROWS_AT_ONCE = 8
+
+
+def region(reference: TensorReference, dtypes: Mapping[str, np.dtype[Any]]) -> tuple[int, int]:
+    """Where a tensor begins and ends in its file, in bytes; an empty one if its dtype is unknown.
+
+    Whether that lies inside the file is for `map_tensor` to say.
+    """
+    dtype, start = dtypes.get(reference.dtype), reference.offset
+    return start, start + (0 if dtype is None else math.prod(reference.shape) * dtype.itemsize)
 
 
 def map_tensor(

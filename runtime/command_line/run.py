@@ -168,8 +168,27 @@ def import_stage(name: str, *, extra: str = "") -> ModuleType:
         raise C2TError(problem, hint=hint) from error
 
 
-def open_checked(path: Path, trust: Path | None = None) -> Bundle:
-    """Open a bundle after its hashes were compared, with a progress bar.
+def open_checked(path: Path, trust: Path | None = None, *, wholly: bool = False) -> Bundle:
+    """Open a bundle after the hashes of all files were compared, with a progress bar.
+
+    Args:
+        path: The bundle's folder.
+        trust: PEM file of the public key that it must be signed with; None: it need not be signed.
+        wholly: See `c2t.runtime.bundle.bundle.Bundle.check_hashes`.
+
+    Raises:
+        BundleError: See `c2t.runtime.bundle.bundle.open_bundle`.
+    """
+    from c2t.runtime.bundle.bundle import open_bundle
+
+    bundle = open_bundle(path, verify=False, trust=trust)
+    with hash_progress(bundle.bytes) as advance:
+        bundle.check_hashes(wholly=wholly, progress=advance)
+    return bundle
+
+
+def open_checking(path: Path, trust: Path | None = None) -> Bundle:
+    """Open a bundle whose large files are hashed before they are first used, with a progress bar.
 
     Args:
         path: The bundle's folder.
@@ -181,8 +200,7 @@ def open_checked(path: Path, trust: Path | None = None) -> Bundle:
     from c2t.runtime.bundle.bundle import open_bundle
 
     bundle = open_bundle(path, verify=False, trust=trust)
-    with hash_progress(bundle.bytes) as advance:
-        bundle.check_hashes(progress=advance)
+    bundle.check_on_use(hash_progress)
     return bundle
 
 

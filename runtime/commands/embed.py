@@ -20,7 +20,7 @@ from c2t.runtime.command_line.options import (
     TrustOption,
 )
 from c2t.runtime.command_line.reading_options import ReadingOptions
-from c2t.runtime.command_line.run import open_checked, print_json, say
+from c2t.runtime.command_line.run import open_checking, print_json, say
 from c2t.runtime.system.words import counted
 
 
@@ -62,7 +62,7 @@ def embed(
     )
     with auditing(audit.place("embed", cells)) as trail:
         check_paths(options)  # before the gigabytes of a bundle are hashed
-        opened = open_checked(bundle, trust)
+        opened = open_checking(bundle, trust)
         done = embed_file(opened, options, report=say, audit=trail, audit_reason=audit.audit_reason)
     if json:
         print_json(done)

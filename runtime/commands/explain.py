@@ -25,7 +25,7 @@ from c2t.runtime.command_line.options import (
     TrustOption,
 )
 from c2t.runtime.command_line.reading_options import ReadingOptions
-from c2t.runtime.command_line.run import UsageError, open_checked, say
+from c2t.runtime.command_line.run import UsageError, open_checking, say
 from c2t.runtime.engines.table import EngineName
 from c2t.runtime.system.words import counted
 
@@ -148,7 +148,7 @@ def explain(
     with auditing(audit.place("explain", cells)) as trail:
         check_explain_paths(options)  # before the gigabytes of a bundle are hashed
         done = explain_file(
-            open_checked(bundle, trust),
+            open_checking(bundle, trust),
             options,
             pass_on=pass_on,
             report=say,

@@ -40,14 +40,16 @@ def sign(
             check_target(target, force=force)
         )  # a killed run's, which is not the bundle's
     if (bundle / MANIFEST_NAME).exists() or not (bundle / PLANS_NAME).is_file():
-        opened = open_checked(bundle)
+        opened = open_checked(bundle, wholly=True)
+        blocks_compared = any(entry.blocks for entry in opened.manifest.files.values())
         known = {name: entry.sha256 for name, entry in opened.manifest.files.items()}
         known[MANIFEST_NAME] = opened.digest
         files = _digests(bundle, known)
         opened.check_unchanged()
     else:
-        files = _digests(bundle, {})
-    content = seal(write_statement(bundle.resolve().name, files), signing)
+        files, blocks_compared = _digests(bundle, {}), False
+    statement = write_statement(bundle.resolve().name, files, blocks_compared=blocks_compared)
+    content = seal(statement, signing)
     with atomic_file(target, force=force) as temporary:
         temporary.write_bytes(content)
     say(f"wrote {target}: {len(files)} files, signed with the key {signing.fingerprint[:16]}")

@@ -77,7 +77,7 @@ def verify(
             options = QualifyOptions(**people, engine=engine.value, trust=trust)
             _qualify(bundle, report, options, force=force, trail=trail, json=json)
             return
-        opened = open_checked(bundle, trust)
+        opened = open_checked(bundle, trust, wholly=True)
         if not opened.manifest.has_decoder:
             _verify_vectors(opened, trail, json=json)
             return

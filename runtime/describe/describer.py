@@ -367,7 +367,7 @@ def generation_settings(defaults: Generation, options: DescribeOptions) -> Gener
 
 def _most_workers(bundle: Bundle, options: DescribeOptions) -> int:
     """How many workers to run on the CPU."""
-    if bundle.file("decoder.onnx.data").stat().st_size >= SMALL_BYTES:
+    if bundle.manifest.files["decoder.onnx.data"].bytes >= SMALL_BYTES:
         return 1
     if options.threads is not None:
         return options.threads

@@ -116,7 +116,7 @@ class Embedder:
         self.size = self._spec.hidden_size
         # The projector of another kind leads to a decoder, also where there is a space besides.
         self.joint_size = manifest.space.size if manifest.projector.kind == JOINT else None
-        small = bundle.file("encoder.onnx.data").stat().st_size < SMALL_BYTES
+        small = bundle.manifest.files["encoder.onnx.data"].bytes < SMALL_BYTES
         self._workers = (self.options.threads or core_count()) if small else 1
         request = EngineOptions(
             threads=1 if self._workers > 1 else self.options.threads, prepack=self.options.prepack

@@ -11,7 +11,7 @@ import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -382,14 +382,19 @@ def open_model(
     Args:
         path: The bundle's folder.
         options: How to describe where a call says nothing else.
-        verify: Check the SHA-256 of every file. Presence, containment and sizes are always checked.
+        verify: Compare the SHA-256 of every file with the manifest: of small files now, of large
+            ones before they are first used. Presence, containment and sizes are always checked.
         trust: PEM file of a public key, with which all files must be signed; None: that of the
             environment variable `C2T_TRUST`, if it is set.
         progress: Called with the number of bytes hashed since its last call.
 
     Raises:
-        BundleError: Not a bundle, a newer format, a missing, changed or escaping file.
+        BundleError: Not a bundle, a newer format, a missing, changed or escaping file. A large file
+            that was changed is refused where it would be used first.
         TrustError: Not signed with the trusted key as it is, or no key to trust.
     """
     trust = trusted_by_default() if trust is None else trust
-    return Model(open_bundle(path, verify=verify, trust=trust, progress=progress), options)
+    bundle = open_bundle(path, verify=False, trust=trust)
+    if verify:
+        bundle.check_on_use(None if progress is None else lambda _total: nullcontext(progress))
+    return Model(bundle, options)

@@ -12,7 +12,7 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Engines
 from c2t.runtime.engines.check import gpu_reasons
 from c2t.runtime.engines.table import ENGINES, GPU_ORDER, EngineName
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import BundleError, C2TError, EngineError
 from c2t.runtime.system.machine import Machine, look_at_machine
 from c2t.runtime.system.timing import StageClock
 
@@ -44,6 +44,7 @@ def choose_engines(
 
     Raises:
         EngineError: The named engine does not work here, or none does.
+        BundleError: What an engine would read is not as it was written.
     """
     machine = machine or look_at_machine()
     check_engine_name(name, machine)
@@ -55,6 +56,8 @@ def choose_engines(
         try:
             check_engine_name(candidate, machine)
             engines = ENGINES[candidate].open(bundle, options, clock)
+        except BundleError:  # it is damaged, for whatever runs it
+            raise
         except C2TError as error:
             passed.append(f"{candidate}: {error.problem}")
             continue

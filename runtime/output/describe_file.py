@@ -53,9 +53,6 @@ from c2t.runtime.system.progress import Advance, progress_bar
 
 # Cells that are read and encoded at once: few enough that the first text appears soon.
 CHUNK_CELLS = 256
-# Files of a bundle up to this many bytes (genes, tokenizer, graphs without weights) are hashed
-# before the cells are looked at with them.
-SMALL_FILE = 32 << 20
 HOLD_EMBEDDING = (".h5ad", ".parquet", PARTS_SUFFIX)
 
 
@@ -239,7 +236,7 @@ def describe_file(
         labels = check_schema_columns(options.cells, columns, replace=options.replace_columns)
         schema = SchemaColumns(columns=columns, labels=labels)
     audited = DescribeAudit(audit, options.cells, reason=audit_reason, chunk_cells=CHUNK_CELLS)
-    bundle.check_hashes(at_most=SMALL_FILE)
+    bundle.check_on_use(hash_progress)
     with open_cells(options.cells, bundle, options.reading) as reader:
         report(reader.counts_report.sentence)
         report(reader.gene_report.sentence)
@@ -256,9 +253,6 @@ def describe_file(
             for warning in grouping.warnings:
                 report(f"warning: {warning}")
             options = _embedding_for(grouping, options)
-        sizes = [entry.bytes for entry in bundle.manifest.files.values()]
-        with hash_progress(sum(size for size in sizes if size > SMALL_FILE)) as hashed:
-            bundle.check_hashes(above=SMALL_FILE, progress=hashed)
         open_describing = elsewhere or _here
         with open_describing(bundle, options, reader) as describing:
             report(describing.reason)

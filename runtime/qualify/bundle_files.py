@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from c2t.kernels.native import core_count
 from c2t.runtime.bundle.bundle import MANIFEST_BYTES_MAX
 from c2t.runtime.bundle.hashes import COPY_HINT, is_plain_name, sha256_of
 from c2t.runtime.bundle.manifest import MANIFEST_NAME
@@ -38,7 +39,9 @@ def check_bundle_files(path: Path) -> tuple[tuple[FileCheck, ...], Check]:
                 found = None
         return FileCheck(name=name, expected=entries[name].sha256, found=found)
 
-    with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib releases the interpreter lock
+    with ThreadPoolExecutor(
+        max_workers=core_count()
+    ) as pool:  # hashlib releases the interpreter lock
         files = tuple(pool.map(check, sorted(entries)))
     faults = [
         f"{file.name} ({'not there' if file.found is None else 'changed'})"

@@ -24,7 +24,7 @@ from c2t.runtime.command_line.run import (
     UsageError,
     hash_progress,
     import_stage,
-    open_checked,
+    open_checking,
     say,
 )
 from c2t.runtime.engines.table import EngineName
@@ -127,7 +127,7 @@ def serve(
     if stdio:  # needs no package of the other doors
         from c2t.runtime.serve.parent import serve_parent
 
-        opening = partial(open_checked, bundle, trust)
+        opening = partial(open_checking, bundle, trust)
         raise SystemExit(serve_parent(opening, describing, place, reason=audit.audit_reason))
     stage = import_stage("c2t.runtime.serve.options", extra="serve")
     with auditing(place) as trail:
@@ -166,8 +166,7 @@ def serve(
             drain_seconds=drain_seconds,
         )
         server = import_stage("c2t.runtime.serve.server", extra="serve")
-        with hash_progress(opened.bytes) as advance:
-            opened.check_hashes(progress=advance)
+        opened.check_on_use(hash_progress)
         server.serve_bundle(opened, options, report=say, trail=trail, reason=audit.audit_reason)
 
 

@@ -25,11 +25,13 @@ class SignedFolder:
         folder: Where they lie.
         files: SHA-256 of each in hexadecimal, by its path in the folder with "/".
         key: Whose signature it is.
+        blocks_compared: See `c2t.runtime.trust.statement.Statement`.
     """
 
     folder: Path
     files: Mapping[str, str]
     key: TrustedKey
+    blocks_compared: bool
 
     @staticmethod
     def open(folder: Path, key: TrustedKey) -> SignedFolder:
@@ -42,11 +44,14 @@ class SignedFolder:
         if not os.path.lexists(path):
             problem = f"{folder} is not signed: it has no {SIGNATURE_NAME}"
             raise TrustError(problem, hint=HINT)
-        files = read_statement(unseal(path, key), str(path))
+        statement = read_statement(unseal(path, key), str(path))
+        files = statement.files
         found = set(folder_files(folder, at_most=len(files) + 1))
         refuse("not signed", found - files.keys(), folder)
         refuse("signed, and not there", files.keys() - found, folder)
-        return SignedFolder(folder=folder, files=files, key=key)
+        return SignedFolder(
+            folder=folder, files=files, key=key, blocks_compared=statement.blocks_compared
+        )
 
     def compare(self, digests: Mapping[str, str]) -> None:
         """Compare SHA-256 of files, by their names, with those that were signed.

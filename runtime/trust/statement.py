@@ -2,6 +2,10 @@
 
 One decision: a statement is read strictly. Fields that the format knows must say what c2t means by
 them. What a statement asks to ignore is not ignored: every file of the folder must be listed.
+
+A manifest may have hashes of a file's blocks, too. A tool that signs whole files does not see
+whether these are of the same content. `c2t sign` compares both, and says so in a field of its own;
+without that field, a file's own SHA-256 says what may run.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -46,6 +51,7 @@ class _Resource(msgspec.Struct):
 class _Predicate(msgspec.Struct):
     serialization: _Serialization
     resources: list[_Resource]
+    c2t_blocks_compared: bool = False
 
 
 class _Head(msgspec.Struct):
@@ -58,12 +64,26 @@ class _Statement(msgspec.Struct):
     predicate: _Predicate
 
 
-def write_statement(name: str, files: Mapping[str, str]) -> bytes:
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What was signed.
+
+    Attributes:
+        files: SHA-256 of each file in hexadecimal, by its path in the folder with "/".
+        blocks_compared: Whoever signed compared a manifest's block hashes with the files.
+    """
+
+    files: Mapping[str, str]
+    blocks_compared: bool
+
+
+def write_statement(name: str, files: Mapping[str, str], *, blocks_compared: bool = False) -> bytes:
     """The statement about a folder.
 
     Args:
         name: Of the folder, for people.
         files: SHA-256 of each file in hexadecimal, by its path in the folder with "/".
+        blocks_compared: See `Statement`.
     """
     names = sorted(files, key=lambda file: file.split("/"))
     statement: dict[str, Any] = {
@@ -80,10 +100,12 @@ def write_statement(name: str, files: Mapping[str, str]) -> bytes:
             "resources": [{"name": n, "algorithm": "sha256", "digest": files[n]} for n in names],
         },
     }
+    if blocks_compared:
+        statement["predicate"]["c2t_blocks_compared"] = True
     return msgspec.json.encode(statement)
 
 
-def read_statement(content: bytes, place: str) -> dict[str, str]:
+def read_statement(content: bytes, place: str) -> Statement:
     """The files that a statement lists, with the SHA-256 of each.
 
     Args:
@@ -122,7 +144,7 @@ def read_statement(content: bytes, place: str) -> dict[str, str]:
     if stated != [_root(list(files.values()))]:
         problem = f"{place} contradicts itself: its total is not that of the files it lists"
         raise TrustError(problem, hint=HINT)
-    return files
+    return Statement(files=files, blocks_compared=statement.predicate.c2t_blocks_compared)
 
 
 def _root(digests: list[str]) -> str:

@@ -31,9 +31,9 @@ def prompt_operations(bundle: Bundle) -> float:
 
 def step_bytes(bundle: Bundle) -> int:
     """Bytes of weights that every step of the decoder reads."""
-    return bundle.file("decoder.onnx.data").stat().st_size
+    return bundle.manifest.files["decoder.onnx.data"].bytes
 
 
 def _weights(bundle: Bundle, file: str) -> float:
     bits = Precision(bundle.manifest.precision).weight_bits
-    return 8.0 * bundle.file(file).stat().st_size / bits
+    return 8.0 * bundle.manifest.files[file].bytes / bits

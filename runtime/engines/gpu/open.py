@@ -33,7 +33,7 @@ from c2t.runtime.engines.gpu.tensorrt_graph import TensorRTGraph
 from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime
 from c2t.runtime.engines.tensorrt_library import Target
-from c2t.runtime.system.errors import C2TError, EngineError
+from c2t.runtime.system.errors import BundleError, C2TError, EngineError
 from c2t.runtime.system.timing import StageClock
 
 
@@ -79,7 +79,7 @@ def open_onnxruntime_engines(
             decoder's attention is one that is not run there.
         OutputError: The folder for plans cannot be made.
     """
-    check_attention(bundle.file("decoder.onnx"), "ONNX Runtime on a GPU", error=EngineError)
+    check_attention(bundle.graph_alone("decoder.onnx"), "ONNX Runtime on a GPU", error=EngineError)
     device = _device(options)
     folder = options.graphs
     if plans is not None:
@@ -158,6 +158,7 @@ def open_device_engines(
 
     Raises:
         EngineError: A graph cannot be opened, or the GPU's memory is full.
+        BundleError: What they read of the bundle is not as it was written.
     """
     manifest = bundle.manifest
     decoder_graph = graph("decoder.onnx")
@@ -179,6 +180,8 @@ def open_device_engines(
                 manifest,
                 clock,
             )
+    except BundleError:  # what is wrong lies in the bundle
+        raise
     except C2TError as error:
         raise engine_error(error, f"the bundle does not open on {device.name}") from error
     settings = {

@@ -24,6 +24,7 @@ from c2t.calibration.ranges.linears import StoredGraph
 from c2t.calibration.ranges.system_inputs import CalibrationCell, prefix_inputs
 from c2t.calibration.ranges.tapped_graph import Tap
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.bundle.hashes import check_files
 from c2t.runtime.bundle.manifest import DECODER_GRAPH
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -171,7 +172,8 @@ def test_texts_are_the_same_in_every_way_of_writing(made: Bundle) -> None:
 def test_every_search_uses_what_is_stored(made: Bundle, options: dict[str, object]) -> None:
     """Other keys and values give other texts: nothing computes them again."""
     alone = texts(made, **options)
-    changed = Bundle(made.path, made.manifest, made.digest, dict(made._states))
+    states = check_files(made.path, made.manifest.files)
+    changed = Bundle(made.path, made.manifest, made.digest, states)
     stored = changed.constant_prefix
     assert stored is not None
     draw = np.random.default_rng(0).standard_normal(stored.keys_values.shape)

@@ -22,6 +22,7 @@ from c2t.runtime.build.build_plans import BuildOptions, build_plans
 from c2t.runtime.build.step_weights import write_step_weights
 from c2t.runtime.bundle.attention import AttentionNeeds, attention_needs, check_attention
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.graph_content import read_content
 from c2t.runtime.engines.built.plan_profiles import PlanUse
 from c2t.runtime.engines.built.step_weights import DESCRIPTION_NAME
 from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
@@ -121,15 +122,15 @@ def test_half_precision_numbers(tmp_path: Path, family: str) -> None:
 
 def test_what_attention_needs(tmp_path: Path) -> None:
     path = write_tiny_graph(tiny_decoder_of("gemma2"), tmp_path)
-    assert attention_needs(path) == AttentionNeeds(softcap=5.0, window=24)
-    path = write_tiny_graph(tiny_decoder_of("mistral"), tmp_path)
-    assert attention_needs(path) == AttentionNeeds(softcap=0.0, window=24)
-    check_attention(path, "a library", error=EngineError, capacity=24)
+    assert attention_needs(read_content(path, data=False)) == AttentionNeeds(softcap=5.0, window=24)
+    graph = read_content(write_tiny_graph(tiny_decoder_of("mistral"), tmp_path), data=False)
+    assert attention_needs(graph) == AttentionNeeds(softcap=0.0, window=24)
+    check_attention(graph, "a library", error=EngineError, capacity=24)
     for capacity in (25, None):
         with pytest.raises(EngineError, match="see 24 positions only: not run with a library"):
-            check_attention(path, "a library", error=EngineError, capacity=capacity)
+            check_attention(graph, "a library", error=EngineError, capacity=capacity)
     path = write_tiny_graph(tiny_decoder_of("qwen2"), tmp_path)
-    assert attention_needs(path) == AttentionNeeds(softcap=0.0, window=0)
+    assert attention_needs(read_content(path, data=False)) == AttentionNeeds(softcap=0.0, window=0)
 
 
 def test_masks_that_hide_nothing_are_dropped(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_each_file_is_hashed_once(signed, keys, monkeypatch):
     hashed = []
     real = hashes._hashed
     monkeypatch.setattr(
-        hashes, "_hashed", lambda path, p: hashed.append(path.name) or real(path, p)
+        hashes, "_hashed", lambda f, part, p: hashed.append(part.name) or real(f, part, p)
     )
     bundle = open_bundle(signed, trust=keys.public)
     for name in bundle.manifest.files:
