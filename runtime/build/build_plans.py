@@ -18,8 +18,8 @@ from c2t.runtime.build.build_progress import WHOLE
 from c2t.runtime.build.plan_builder import PlanOptions, build_plan
 from c2t.runtime.bundle.attention import check_attention
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.hashes import sha256_of
-from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS, FileEntry
+from c2t.runtime.bundle.hashes import file_entries
+from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS
 from c2t.runtime.engines.built.folder import make_cache, plan_cache, read_plan_set
 from c2t.runtime.engines.built.plan_profiles import (
     PlanUse,
@@ -167,7 +167,7 @@ def _build(
             build_plan(library, source, target, profiles, options, advance=advance)
     size = target.stat().st_size
     return PlanFile(
-        file=FileEntry(bytes=size, sha256=sha256_of(target)),
+        file=file_entries(place, [target.name])[target.name],
         weight_bytes=weights,
         int8_linears=len(linears),
         kept_int8=_kept_int8(size, weights) if linears else None,

@@ -91,13 +91,13 @@ def block_problems(name: str, entry: FileEntry) -> Iterator[str]:
     if stated is None:
         return
     if stated.bytes < BLOCK_BYTES_MIN:
-        yield f"files: the blocks of {name} have {stated.bytes:,} bytes"
+        yield f"the blocks of {name} have {stated.bytes:,} bytes"
         return
     count, found = -(-entry.bytes // stated.bytes), len(stated.sha256)
     if found != count or not 1 <= count <= BLOCKS_MAX:
         yield (
-            f"files: {name} has {found:,} hashes of blocks; its {entry.bytes:,} bytes are "
+            f"{name} has {found:,} hashes of blocks; its {entry.bytes:,} bytes are "
             f"{count:,} blocks, and at most {BLOCKS_MAX:,} are read"
         )
     elif not all(map(_SHA256.fullmatch, stated.sha256)):
-        yield f"files: a block of {name} has no SHA-256"
+        yield f"a block of {name} has no SHA-256"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2t.kernels.native import core_count
-from c2t.runtime.bundle.file_parts import Part, block_bytes, blocks, whole
+from c2t.runtime.bundle.file_parts import Part, block_bytes, blocks, stated_parts, whole
 from c2t.runtime.bundle.manifest import MANIFEST_NAME, BlockHashes, FileEntry
 from c2t.runtime.system.errors import BundleError, TrustError
 from c2t.runtime.system.portable.file_names import name_problem
@@ -154,6 +154,24 @@ def compare_parts(
         if digest != part.sha256 or state.bytes != entries[part.name].bytes
     }
     return [state for _, state in hashed], sorted(changed)
+
+
+def is_content(content: bytes, entry: FileEntry, *, wholly: bool = False) -> bool:
+    """Whether bytes that were read are what a file should hold, on all cores.
+
+    Args:
+        content: All of the file.
+        entry: What it should be, without `c2t.runtime.bundle.file_parts.block_problems`.
+        wholly: Compare the SHA-256 of all of it, too, where there are hashes of blocks.
+    """
+    view = memoryview(content)
+
+    def fits(part: Part) -> bool:
+        return hashlib.sha256(view[part.start : part.end]).hexdigest() == part.sha256
+
+    parts = stated_parts("", entry, wholly=wholly)
+    with ThreadPoolExecutor(max_workers=core_count()) as pool:
+        return len(content) == entry.bytes and all(pool.map(fits, parts))
 
 
 def file_entries(

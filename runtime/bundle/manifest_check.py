@@ -326,7 +326,7 @@ def _others(m: Manifest) -> Iterator[str]:
     if m.precision not in list(Precision):
         yield f"precision is {m.precision!r}, none of {', '.join(Precision)}"
     for name, entry in m.files.items():
-        yield from block_problems(name, entry)
+        yield from (f"files: {problem}" for problem in block_problems(name, entry))
 
 
 def _drawing(generation: Generation) -> Iterator[str]:

@@ -142,14 +142,17 @@ def test_what_is_wrong_is_said_before_gigabytes_are_hashed(
     arguments: list[str],
     problem: str,
 ) -> None:
-    """A damaged weight is found last, when all else is right; and no engine opens before."""
+    """A damaged weight is found last, when all else is right; and nothing opens with it."""
     damaged = shutil.copytree(bundle, tmp_path / "bundle")
     weights = damaged / "decoder.onnx.data"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    monkeypatch.setattr("c2t.runtime.output.describe_file.SMALL_FILE", len(content) - 1)
-    monkeypatch.setattr("c2t.runtime.describe.describer.choose_engines", None)
+    monkeypatch.setattr("c2t.runtime.bundle.checked_files.LONG_BYTES", len(content) - 1)
+    opens = (
+        "engines.cpu.open.open_decoder" if not arguments else "describe.describer.choose_engines"
+    )
+    monkeypatch.setattr(f"c2t.runtime.{opens}", None)
     done = call_c2t("describe", damaged, cells, *arguments)
     assert done.returncode == 1
     assert problem in done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.file_parts import block_problems
 from c2t.runtime.bundle.hashes import sha256_of
 from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS, FileEntry
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
@@ -75,14 +76,17 @@ def read_record(path: Path, kind: type[Record], *, hint: str) -> Record:
 
 
 def check_length(file: Path, entry: FileEntry, *, hint: str) -> None:
-    """Compare a file's length with its record.
+    """Compare a file's length with its record, and that with the record's hashes of blocks.
 
     Raises:
-        EngineError: The length differs, or it is no regular file.
+        EngineError: The length differs, or it is no regular file; blocks are not of that length.
     """
     length = file.stat().st_size if file.is_file() and not file.is_symlink() else None
     if length != entry.bytes:
         problem = f"{file} has {length} bytes, expected {entry.bytes:,}"
+        raise EngineError(problem, hint=hint)
+    if problem := next(block_problems(file.name, entry), ""):
+        problem = f"the record of {file} cannot be right: {problem}"
         raise EngineError(problem, hint=hint)
 
 

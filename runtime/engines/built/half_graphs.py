@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.file_parts import block_problems, stated_parts
+from c2t.runtime.bundle.file_parts import stated_parts
 from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.bundle.hashes import compare_parts
 from c2t.runtime.bundle.manifest import FileEntry
@@ -97,9 +97,6 @@ def read_half_graphs(folder: Path, bundle: Bundle, identity: HalfGraphsIdentity)
         raise EngineError(problem, hint=hint)
     for name, entry in record.files.items():
         check_length(folder / name, entry, hint=hint)
-        if problem := next(block_problems(name, entry), ""):
-            problem = f"{path}: {problem}"
-            raise EngineError(problem, hint=hint)
     return record
 
 

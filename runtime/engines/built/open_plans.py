@@ -7,7 +7,6 @@ sentence of its own, and the command that mends it. Plans may not contain code f
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from c2t.runtime.bundle.bundle import Bundle
+from c2t.runtime.bundle.hashes import is_content
 from c2t.runtime.engines.built.folder import check_built_signature, plan_cache, plan_sets
 from c2t.runtime.engines.built.plan_set import PlanIdentity, PlanSet, plan_name
 from c2t.runtime.engines.tensorrt_library import Target, TensorRT, load_tensorrt, message_log, start
@@ -168,7 +168,8 @@ def _checked_plans(folder: Path, plan_set: PlanSet, bundle: Bundle) -> dict[str,
     for graph, plan in plan_set.plans.items():
         path = folder / plan_name(graph)
         plans[graph] = path.read_bytes()
-        if hashlib.sha256(plans[graph]).hexdigest() != plan.file.sha256:
+        # What is signed are whole files.
+        if not is_content(plans[graph], plan.file, wholly=bundle.trust is not None):
             problem = f"{path} was changed since it was built (SHA-256 differs)"
             command = build_command(bundle, plan_set.identity.target, *plan_set.identity.gpus)
             raise EngineError(problem, hint=f"build it again with `{command} --force`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from c2t.runtime.describe.describer import DescribeOptions, Describer
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines import choose
 from c2t.runtime.engines.built import open_plans as opening
+from c2t.runtime.engines.built.folder import read_plan_set
 from c2t.runtime.engines.built.half_graphs import open_half_graphs
 from c2t.runtime.engines.built.plan_profiles import PlanUse
 from c2t.runtime.engines.check import EngineCheck
@@ -28,7 +30,7 @@ from c2t.runtime.engines.gpu import open as device_engine
 from c2t.runtime.engines.gpu.open import open_cuda_engines
 from c2t.runtime.engines.table import ENGINES, Engine
 from c2t.runtime.engines.tensorrt_library import Target
-from c2t.runtime.system.errors import BundleError
+from c2t.runtime.system.errors import BundleError, EngineError
 from c2t.runtime.system.machine import Gpu, look_at_machine
 
 pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed: c2t[gpu]")
@@ -135,6 +137,23 @@ def test_a_changed_byte_is_refused_where_it_would_be_read(
             with pytest.raises(BundleError, match=rf"SHA-256 differs\): {DATA}"):
                 texts(bundle, "cpu")
         flip(built / DATA, block * BLOCK)
+
+
+def test_a_plan_is_compared_by_blocks(built: Path) -> None:
+    (plan,) = built.with_name("bundle.engines").rglob("decoder.plan")
+    count = len(read_plan_set(plan.parent).plans["decoder.onnx"].file.blocks.sha256)
+    assert count > 1
+    for place in (0, BLOCK - 1, BLOCK, plan.stat().st_size - 1):
+        flip(plan, place)
+        with pytest.raises(EngineError, match=r"decoder\.plan was changed since it was built"):
+            opening.open_plans(open_bundle(built), Target.rtx)
+        flip(plan, place)
+    opening.open_plans(open_bundle(built), Target.rtx)
+    record = json.loads((plan.parent / "plans.json").read_bytes())
+    record["plans"]["decoder.onnx"]["file"]["blocks"]["sha256"].pop()
+    (plan.parent / "plans.json").write_text(json.dumps(record))
+    with pytest.raises(EngineError, match=f"decoder.plan has {count - 1:,} hashes of blocks"):
+        read_plan_set(plan.parent)
 
 
 def test_half_precision_graphs_leave_the_bundle_s_own_unhashed(
