@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 from tiny_data import BUNDLES
 
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
@@ -27,6 +27,6 @@ def bundle_with(folder: Path, files: Mapping[str, bytes]) -> Bundle:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     names = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
     entries = file_entries(folder, names)
-    manifest["files"] = {name: asdict(entry) for name, entry in entries.items()}
+    manifest["files"] = msgspec.to_builtins(entries)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return open_bundle(folder)

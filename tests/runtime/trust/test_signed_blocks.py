@@ -123,6 +123,13 @@ def test_nobody_else_can_say_that_blocks_were_compared(folder: Path, keys: KeyPa
     refused(folder, keys.public, "signature")
 
 
+def test_model_signing_accepts_the_field(folder: Path, keys: KeyPair) -> None:
+    verifying = pytest.importorskip("model_signing.verifying", reason="not installed")
+    sign(folder, keys.private)
+    config = verifying.Config().use_elliptic_key_verifier(public_key=keys.public)
+    config.verify(folder, folder / "model.sig")
+
+
 def test_half_precision_graphs_of_a_signed_bundle(
     folder: Path, keys: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
