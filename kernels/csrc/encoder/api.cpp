@@ -45,6 +45,14 @@ struct c2t_encoder_run {
         return std::clamp(even, tiles.step, tiles.most);
     }
 
+    // Heads that go through attention together: all groups are about as large.
+    int64_t group_heads(int64_t rows, int64_t threads) const {
+        const int64_t bytes = rows * 3 * (encoder.hidden_size / encoder.heads) * static_cast<int64_t>(sizeof(float));
+        const int64_t most = std::clamp(std::max(kGroupBytes / bytes, threads), int64_t{1}, encoder.heads);
+        const int64_t groups = (encoder.heads + most - 1) / most;
+        return (encoder.heads + groups - 1) / groups;
+    }
+
     const c2t_encoder encoder;
     const int32_t wanted;
     const AttentionKernel& attention;
@@ -78,18 +86,21 @@ int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* ar
                                    e.heads, e.hidden_size / e.heads, 0, 0, 0, 0, e.scale};
     const int64_t head_bytes = round_up(PackedSizes(sizes, encoder->attention.layout).bytes(), 64);
     Team* team = nullptr;
+    int32_t active = 1;
+    int64_t group_heads = e.heads;
     try {
         team = &encoder->team.team(encoder->wanted);
-        encoder->activations.reserve(e, *args, head_bytes);
+        active = static_cast<int32_t>(std::clamp<int64_t>(rows / kRowsPerThread, 1, team->size()));
+        group_heads = encoder->group_heads(rows, active);
+        encoder->activations.reserve(e, *args, group_heads, head_bytes);
     } catch (const std::bad_alloc&) {
         return 1;
     }
-    const auto active = static_cast<int32_t>(std::clamp<int64_t>(rows / kRowsPerThread, 1, team->size()));
     struct Work {
         EncoderJob job;
         void (*run)(const EncoderJob&, int32_t);
-    } work{{&e, args, &encoder->attention, head_bytes, encoder->tile_rows(rows, active), team, &encoder->activations,
-            encoder->scratch_pointers.data()},
+    } work{{&e, args, &encoder->attention, group_heads, head_bytes, encoder->tile_rows(rows, active), team,
+            &encoder->activations, encoder->scratch_pointers.data()},
            encoder->run};
     team->run(
         [](void* context, int32_t thread) {
@@ -97,7 +108,7 @@ int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* ar
             w->run(w->job, thread);
         },
         &work, active);
-    encoder->activations.release(e);
+    encoder->activations.release(*args);
     return 0;
 }
 

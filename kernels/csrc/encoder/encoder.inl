@@ -1,9 +1,10 @@
 // The encoder on one of the threads that run it together. Each implementation includes this file in its anonymous
 // namespace, after its vectors.
 //
-// One decision: a thread takes a tile of rows through all that lies between two attentions: output linear, norm, MLP,
-// norm, and the next layer's queries, keys and values. So a layer's activations stay in a core's cache, and threads meet
-// three times a layer. The numbers of a row depend neither on its tile nor on the number of threads.
+// Two decisions. A thread takes a tile of rows from attention to the layer's end: output linear, norm, MLP, norm. So a
+// layer's activations stay in a core's cache. And attention goes through groups of heads, one behind the other, from their
+// queries, keys and values to what the output linear reads: those of all heads would be the encoder's largest memory. The
+// numbers of a row depend neither on its tile, nor on the groups, nor on the number of threads.
 
 #include "../linears/panels.inl"
 #include "../linears/exponential.inl"
@@ -18,13 +19,14 @@ public:
         : job_(job), e_(*job.encoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]) {}
 
     void run() {
-        tiles(a_.length, [&](int64_t cell, int64_t first, int64_t count) { project(0, cell, first, count); });
+        tiles(a_.length, [&](int64_t cell, int64_t first, int64_t count) { enter(0, cell, first, count); });
         for (int64_t i = 0; i < e_.layer_count; ++i) {
             const int64_t rows = rows_of(e_.layers[i], a_.length);
-            attend(rows);
+            for (int64_t head = 0; head < e_.heads; head += job_.group_heads)
+                attend(e_.layers[i], rows, head, std::min(job_.group_heads, e_.heads - head));
             tiles(rows, [&](int64_t cell, int64_t first, int64_t count) {
                 finish(i, cell, first, count);
-                if (i + 1 < e_.layer_count) project(i + 1, cell, first, count);
+                if (i + 1 < e_.layer_count) enter(i + 1, cell, first, count);
             });
         }
         const int64_t numbers = rows_of(last(), a_.length) * e_.hidden_size;
@@ -63,60 +65,102 @@ private:
         return a_.hidden + (cell * rows_of(last(), a_.length) + row) * e_.hidden_size;
     }
 
-    float* qkv(int64_t cell, int64_t row) const { return s_.qkv.get() + (cell * a_.length + row) * 3 * e_.hidden_size; }
+    int64_t head_size() const { return e_.hidden_size / e_.heads; }
+
+    // Numbers from a row's queries, keys and values of a group of heads to the next row's.
+    int64_t qkv_row() const { return 3 * job_.group_heads * head_size(); }
+    float* qkv(int64_t cell, int64_t row) const { return s_.qkv.get() + (cell * a_.length + row) * qkv_row(); }
+
+    // What a linear of H reads, of the rows of a cell from `row` on.
+    Inputs rows_in(const Numbers<float>& all, const c2t_biased_linear& l, int64_t cell, int64_t row) const {
+        const Inputs in{&l.linear, all.get(), own_.stride};
+        const int64_t index = cell * a_.length + row;
+        return {&l.linear, l.linear.type == C2T_I8 ? static_cast<void*>(in.row<Activation>(index)) : in.row<float>(index),
+                own_.stride};
+    }
 
     // f(row, first column, count, values) for the products of `rows` rows with all panels, their bias added.
     template <class F> void panels(const c2t_biased_linear& l, const Inputs& in, int64_t rows, const F& f) const {
+        panels(l, in, rows, 0, l.linear.columns, f);
+    }
+
+    // Likewise for the columns [begin, end); only these are given to f, where a panel has others too.
+    template <class F>
+    void panels(const c2t_biased_linear& l, const Inputs& in, int64_t rows, int64_t begin, int64_t end, const F& f) const {
         const int64_t count = panel_count(l.linear);
         float* const values = own_.values.get();
-        for (int64_t panel = 0; panel < count; ++panel) {
+        for (int64_t panel = begin / kPanelColumns; panel * kPanelColumns < end; ++panel) {
             multiply_panel(in, rows, panel, panel_of(l.linear, std::min(panel + 1, count - 1)), own_.sums.get(), values);
-            const int64_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, l.linear.columns - first);
+            const int64_t first = panel * kPanelColumns, from = std::max(begin, first);
+            const int64_t columns = std::min(first + kPanelColumns, end) - from;
             for (int64_t row = 0; row < rows; ++row) {
                 float* const of_row = values + row * kPanelColumns;
                 for (int64_t i = 0; i < kPanelColumns; i += kLanes)
                     store(of_row + i, add(load(of_row + i), load(l.bias + first + i)));
-                f(row, first, columns, of_row);
+                f(row, from, columns, of_row + from - first);
             }
         }
     }
 
-    Inputs narrow(const c2t_biased_linear& l) const { return {&l.linear, own_.narrow.get(), own_.stride}; }
-
-    // Queries, keys and values of a tile.
-    void project(int64_t layer, int64_t cell, int64_t first, int64_t count) const {
+    // A tile as what a layer's queries, keys and values are made of.
+    void enter(int64_t layer, int64_t cell, int64_t first, int64_t count) const {
         const c2t_encoder_layer& l = e_.layers[layer];
-        const auto to_columns = [&](const c2t_biased_linear& linear, int64_t begin, int64_t rows) {
-            const Inputs in = narrow(linear);
-            for (int64_t row = 0; row < rows; ++row) {
-                const float* const from = into(cell, first + row);
-                // Quantised, what is not finite would look like a number; and not every row leaves the last layer.
-                if (!is_finite(from, e_.hidden_size)) s_.broken[cell] = true;
-                in.put(row, 0, e_.hidden_size, from);
-            }
-            panels(linear, in, rows, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
-                std::memcpy(qkv(cell, first + row) + begin + column, values, static_cast<size_t>(columns) * sizeof(float));
-            });
-        };
-        to_columns(l.qkv, l.query.linear.panels ? e_.hidden_size : 0, count);
-        if (l.query.linear.panels)
-            to_columns(l.query, 0, std::clamp<int64_t>(rows_of(l, a_.length) - first, 0, count));
+        const Inputs in = rows_in(s_.inputs, l.qkv, cell, first);
+        for (int64_t row = 0; row < count; ++row) {
+            const float* const from = into(cell, first + row);
+            // Quantised, what is not finite would look like a number; and not every row leaves the last layer.
+            if (!is_finite(from, e_.hidden_size)) s_.broken[cell] = true;
+            in.put(row, 0, e_.hidden_size, from);
+        }
+        if (!l.query.linear.panels) return;
+        const Inputs of_queries = rows_in(s_.query_inputs, l.query, cell, first);
+        for (int64_t row = 0; row < std::min(count, rows_of(l, a_.length) - first); ++row)
+            of_queries.put(row, 0, e_.hidden_size, into(cell, first + row));
     }
 
-    // Attention of the first `rows` rows of every cell, in place of their queries.
-    void attend(int64_t rows) {
-        const int64_t size = e_.hidden_size;
+    // Queries, keys and values of some heads, of a tile.
+    void project(const c2t_encoder_layer& l, int64_t head, int64_t heads, int64_t cell, int64_t first, int64_t count) const {
+        const int64_t begin = head * head_size(), columns = heads * head_size(), group = qkv_row() / 3;
+        const auto to_columns = [&](const c2t_biased_linear& linear, const Numbers<float>& inputs, int64_t rows, int64_t from,
+                                    int64_t to) {
+            panels(linear, rows_in(inputs, linear, cell, first), rows, from, from + columns,
+                   [&](int64_t row, int64_t column, int64_t some, const float* values) {
+                       std::memcpy(qkv(cell, first + row) + to + column - from, values,
+                                   static_cast<size_t>(some) * sizeof(float));
+                   });
+        };
+        const bool apart = l.query.linear.panels;
+        const int64_t keys = apart ? 0 : e_.hidden_size;
+        to_columns(l.qkv, s_.inputs, count, keys + begin, group);
+        to_columns(l.qkv, s_.inputs, count, keys + e_.hidden_size + begin, 2 * group);
+        if (!apart) {
+            to_columns(l.qkv, s_.inputs, count, begin, 0);
+        } else if (const int64_t rows = std::min(count, rows_of(l, a_.length) - first); rows > 0) {
+            to_columns(l.query, s_.query_inputs, rows, begin, 0);
+        }
+    }
+
+    // Attention of some heads: the first `rows` rows of every cell become what the output linear reads.
+    void attend(const c2t_encoder_layer& l, int64_t rows, int64_t head, int64_t heads) {
+        const int64_t size = head_size(), group = qkv_row() / 3, row = qkv_row();
         float* const all = s_.qkv.get();
-        const c2t_attention_args args{all, all + size, all + 2 * size, nullptr, all, a_.batch, rows, a_.length, e_.heads,
-                                      size / e_.heads, 3 * size, 3 * size * a_.length, 3 * size, 3 * size * a_.length,
-                                      e_.scale};
+        const c2t_attention_args args{all, all + group, all + 2 * group, nullptr, all, a_.batch, rows, a_.length, heads,
+                                      size, row, row * a_.length, row, row * a_.length, e_.scale};
         const AttentionKernel& kernel = *job_.attention;
-        const int64_t heads = a_.batch * e_.heads, each = (rows + kernel.query_tile - 1) / kernel.query_tile;
-        const auto memory = [&](int64_t head) { return s_.heads.get() + head * job_.head_bytes; };
-        pieces(heads, [&](int64_t head) { kernel.pack(args, head / e_.heads, head % e_.heads, memory(head)); });
-        pieces(heads * each, [&](int64_t piece) {
-            const int64_t head = piece / each, first = piece % each * kernel.query_tile;
-            kernel.attend(args, head / e_.heads, head % e_.heads, first, memory(head));
+        const int64_t each = (rows + kernel.query_tile - 1) / kernel.query_tile;
+        const auto memory = [&](int64_t index) { return s_.heads.get() + index * job_.head_bytes; };
+        tiles(a_.length, [&](int64_t cell, int64_t first, int64_t count) { project(l, head, heads, cell, first, count); });
+        pieces(a_.batch * heads, [&](int64_t index) { kernel.pack(args, index / heads, index % heads, memory(index)); });
+        pieces(a_.batch * heads * each, [&](int64_t piece) {
+            const int64_t index = piece / each, first = piece % each * kernel.query_tile;
+            const int64_t cell = index / heads, of_group = index % heads;
+            kernel.attend(args, cell, of_group, first, memory(index));  // in place of the queries
+            const Inputs context = rows_in(s_.context, l.output, cell, first);
+            for (int64_t i = 0; i < std::min(kernel.query_tile, rows - first); ++i) {
+                const float* const attended = qkv(cell, first + i) + of_group * size;
+                if (!is_finite(attended, size)) s_.broken[cell] = true;
+                context.put(i, (head + of_group) * size, size, attended);
+            }
         });
     }
 
@@ -125,14 +169,10 @@ private:
         const c2t_encoder_layer& l = e_.layers[layer];
         const int64_t size = e_.hidden_size;
         float* const sums = own_.rows.get();
-        const Inputs context = narrow(l.output), up = narrow(l.up);
+        const Inputs up{&l.up.linear, own_.narrow.get(), own_.stride};
         const Inputs down{&l.down.linear, own_.wide.get(), own_.wide_stride};
         bool finite = true;
-        for (int64_t row = 0; row < count; ++row) {
-            finite &= is_finite(qkv(cell, first + row), size);
-            context.put(row, 0, size, qkv(cell, first + row));
-        }
-        panels(l.output, context, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
+        panels(l.output, rows_in(s_.context, l.output, cell, first), count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
             add_rows(values, into(cell, first + row) + column, columns, sums + row * size + column);
         });
         for (int64_t row = 0; row < count; ++row) {

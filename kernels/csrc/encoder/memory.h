@@ -13,29 +13,28 @@
 struct TileRows { int64_t step, most; };
 constexpr int64_t kMostTileRows = 192;
 
-// Memory for queries, keys and values that is not kept for the next run. To make it again takes a hundredth of a run over
-// so many rows.
-constexpr int64_t kReleasedBytes = 16 << 20;
+// Memory for queries, keys and values that a group of heads may take, as far as each thread has a head to pack.
+constexpr int64_t kGroupBytes = 8 << 20;
+
+// Rows whose activations are not kept for the next run: to make their memory again takes a few thousandths of a run over so
+// many.
+constexpr int64_t kReleasedRows = 1024;
 
 // Rows of a cell that leave a layer.
 inline int64_t rows_of(const c2t_encoder_layer& l, int64_t length) { return l.rows ? std::min(l.rows, length) : length; }
 
+// Inputs of linears are float32 or quantised: the buffers are large enough for either.
 struct EncoderActivations {
-    // Memory for so many rows and packed heads.
-    void reserve(const c2t_encoder& e, const c2t_encoder_args& a, int64_t head_bytes) {
-        const int64_t now = a.batch * a.length, heads_now = a.batch * e.heads * head_bytes;
-        if (now > rows) {
-            qkv = Numbers<float>();
-            rows = 0;
-            qkv = Numbers<float>(now * 3 * e.hidden_size);
-            rows = now;
-        }
-        if (heads_now > head_memory) {
-            heads = Numbers<char>();
-            head_memory = 0;
-            heads = Numbers<char>(heads_now);
-            head_memory = heads_now;
-        }
+    // Memory for the rows and packed heads of a run.
+    void reserve(const c2t_encoder& e, const c2t_encoder_args& a, int64_t group_heads, int64_t head_bytes) {
+        const c2t_encoder_layer& last = e.layers[e.layer_count - 1];
+        const int64_t count = a.batch * a.length;
+        const int64_t read = (count + whole_tiles(1)) * input_stride(e.hidden_size);  // behind the last row too, by products
+        qkv.grow(count * 3 * group_heads * (e.hidden_size / e.heads));
+        heads.grow(a.batch * group_heads * head_bytes);
+        inputs.grow(read);
+        context.grow(read);
+        if (last.query.linear.panels) query_inputs.grow(read);
         if (a.batch > batch) {
             broken = std::make_unique<std::atomic<bool>[]>(static_cast<size_t>(a.batch));
             batch = a.batch;
@@ -43,13 +42,15 @@ struct EncoderActivations {
         for (int64_t i = 0; i < a.batch; ++i) broken[i] = false;
     }
     // Free what a decoder beside this encoder had better have.
-    void release(const c2t_encoder& e) {
-        if (rows * 3 * e.hidden_size * static_cast<int64_t>(sizeof(float)) < kReleasedBytes) return;
-        *this = EncoderActivations();
+    void release(const c2t_encoder_args& a) {
+        if (a.batch * a.length >= kReleasedRows) *this = EncoderActivations();
     }
-    int64_t rows = 0, head_memory = 0, batch = 0;
-    Numbers<float> qkv;   // [B, S, 3 H]; attention writes its result in place of the queries
-    Numbers<char> heads;  // packed keys and values
+    int64_t batch = 0;
+    Numbers<float> qkv;           // [B, S, 3, columns of a group of heads]; attention writes its result in place of the queries
+    Numbers<char> heads;          // packed keys and values of a group
+    Numbers<float> inputs;        // [B, S, stride] of a layer's queries, keys and values
+    Numbers<float> query_inputs;  // likewise of queries that have a linear of their own, of the rows that need them
+    Numbers<float> context;       // [B, S, stride] of a layer's output linear
     std::unique_ptr<std::atomic<bool>[]> broken;  // cells with numbers that are not finite
 };
 
@@ -62,7 +63,7 @@ struct EncoderScratch {
     int64_t stride, wide_stride;
     Numbers<int32_t> sums;  // of a panel
     Numbers<float> values;  // likewise
-    Numbers<float> narrow;  // inputs of a linear of H
+    Numbers<float> narrow;  // inputs of the MLP's first linear
     Numbers<float> wide;    // of the MLP's second one
     Numbers<float> rows;    // residual sums
 };
@@ -71,14 +72,14 @@ struct EncoderJob {
     const c2t_encoder* encoder;
     const c2t_encoder_args* args;
     const AttentionKernel* attention;
-    int64_t head_bytes, tile_rows;
+    int64_t group_heads, head_bytes, tile_rows;
     Team* team;
     EncoderActivations* shared;
     EncoderScratch* const* scratch;  // of each thread
 };
 
-// Phases of a run: each ends when all of its pieces are done.
-inline int64_t encoder_phases(const c2t_encoder& e) { return 3 * e.layer_count + 2; }
+// Most phases of a run: each ends when all of its pieces are done.
+inline int64_t encoder_phases(const c2t_encoder& e) { return (3 * e.heads + 1) * e.layer_count + 2; }
 
 #define C2T_DECLARE_ENCODER(isa) \
     namespace c2t_##isa { void run_encoder(const EncoderJob& job, int32_t thread); }
