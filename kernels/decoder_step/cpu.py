@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,29 @@ class _StepStruct(ctypes.Structure):
         ("cache_index", ctypes.c_void_p),
         ("logit_rows", ctypes.c_void_p),
         ("cache", ctypes.c_void_p),
+        ("prefix", ctypes.c_void_p),
+        ("shared", ctypes.c_void_p),
         ("logits", ctypes.c_void_p),
         ("rows", ctypes.c_int64),
         ("logit_count", ctypes.c_int64),
         ("batch", ctypes.c_int64),
         ("capacity", ctypes.c_int64),
+        ("prefix_length", ctypes.c_int64),
     )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SharedPrefix:
+    """Keys and values that several batch rows begin with, kept once beside the cache.
+
+    Args:
+        keys_values: [layers, 2, kv_heads, P, head_size], contiguous.
+        lengths: [B] int64, how many first positions of each batch row of the cache lie here, at
+            most P; may change between runs. What the cache holds there is not read.
+    """
+
+    keys_values: Float32
+    lengths: Int64
 
 
 def step_kernels() -> NativeKernels | None:
@@ -111,6 +129,7 @@ class CpuDecoderStep:
         write_index: Int64,
         logit_rows: Int64,
         first: int = 0,
+        shared: SharedPrefix | None = None,
     ) -> Callable[[], None]:
         """What runs T tokens of each of B batch rows, with what the arrays hold then.
 
@@ -121,9 +140,11 @@ class CpuDecoderStep:
             cache: [layers, 2, rows, kv_heads, C, head_size], changed in place.
             logits: [B, R, V], written; NaN where a row's numbers are not finite.
             positions: [B, T] of the rotary embedding; must lie inside its tables.
-            write_index: [B] cache position of a batch row's first token, at most C - T.
+            write_index: [B] cache position of a batch row's first token, at most C - T, and not
+                among those that are shared.
             logit_rows: [B, R] tokens whose logits are wanted.
             first: Batch row of the cache that is the first of the B.
+            shared: Keys and values that lie outside the cache; None: it has all.
 
         Returns:
             The function. It raises `MemoryError` where the library runs out of memory.
@@ -136,8 +157,8 @@ class CpuDecoderStep:
             message = "a step of arrays that are not contiguous"
             raise ValueError(message)
         if positions.size <= MAX_ROWS:
-            return _BoundRun(self, arrays, first).run
-        return partial(self._run_parts, *arrays, first)
+            return _BoundRun(self, arrays, first, shared).run
+        return partial(self._run_parts, *arrays, first, shared)
 
     def run(
         self,
@@ -149,6 +170,7 @@ class CpuDecoderStep:
         write_index: Int64,
         logit_rows: Int64,
         first: int = 0,
+        shared: SharedPrefix | None = None,
     ) -> None:
         """Run once what `bind` binds; the index arrays may be of any kind of integers."""
         positions, write_index, logit_rows = (
@@ -162,6 +184,7 @@ class CpuDecoderStep:
             write_index=write_index,
             logit_rows=logit_rows,
             first=first,
+            shared=shared,
         )()
 
     def run_struct(self, struct: _StepStruct) -> None:
@@ -181,6 +204,7 @@ class CpuDecoderStep:
         write_index: Int64,
         logit_rows: Int64,
         first: int,
+        shared: SharedPrefix | None,
     ) -> None:
         """Run in several native calls."""
         batch, tokens = positions.shape
@@ -205,7 +229,7 @@ class CpuDecoderStep:
                 cache,
                 out,
             )
-            self.run_struct(_step_struct(arrays, cache))
+            self.run_struct(_step_struct(arrays, cache, shared))
             if not together:
                 flat_logits[place] = out
 
@@ -218,12 +242,19 @@ class _BoundRun:
         arrays: embeds [B, T, D], cache, logits [B, R, V], positions [B, T], write_index [B] and
             logit_rows [B, R] of `CpuDecoderStep.run`, contiguous, int64.
         first: Batch row of the cache that is the first of the B.
+        shared: See `CpuDecoderStep.bind`.
     """
 
-    def __init__(self, step: CpuDecoderStep, arrays: tuple[NDArray[Any], ...], first: int) -> None:
+    def __init__(
+        self,
+        step: CpuDecoderStep,
+        arrays: tuple[NDArray[Any], ...],
+        first: int,
+        shared: SharedPrefix | None,
+    ) -> None:
         embeds, cache, logits, positions, write_index, logit_rows = arrays
         batch, tokens = positions.shape
-        self._step, self._kept = step, arrays
+        self._step, self._kept = step, (arrays, shared)
         self._starts, self._logit_rows = write_index[:, None], logit_rows
         self._offsets = np.arange(tokens)
         self._first_rows = np.arange(batch)[:, None] * tokens
@@ -239,7 +270,7 @@ class _BoundRun:
             cache,
             logits.reshape(-1, logits.shape[-1]),
         )
-        self._struct = _step_struct(parts, cache)
+        self._struct = _step_struct(parts, cache, shared)
 
     def run(self) -> None:
         """Run with what the arrays hold now.
@@ -252,12 +283,23 @@ class _BoundRun:
         self._step.run_struct(self._struct)
 
 
-def _step_struct(arrays: tuple[NDArray[Any], ...], cache: Float32) -> _StepStruct:
+def _step_struct(
+    arrays: tuple[NDArray[Any], ...], cache: Float32, shared: SharedPrefix | None
+) -> _StepStruct:
     """The arrays are those of `struct c2t_step_args`, in order."""
+    *inputs, logits = (array.ctypes.data for array in arrays)
+    prefix, lengths, length = None, None, 0
+    if shared is not None:
+        prefix, lengths = shared.keys_values.ctypes.data, shared.lengths.ctypes.data
+        length = shared.keys_values.shape[3]
     return _StepStruct(
-        *(array.ctypes.data for array in arrays),
+        *inputs,
+        prefix,
+        lengths,
+        logits,
         len(arrays[0]),
         len(arrays[-1]),
         cache.shape[2],
         cache.shape[4],
+        length,
     )

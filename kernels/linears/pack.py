@@ -28,6 +28,8 @@ PANEL_COLUMNS = 64  # C2T_PANEL_COLUMNS
 # Sums of that many products of an unsigned and a signed byte fit into 32 bits.
 MAX_INPUTS = 65536
 ALIGNMENT = 64
+# Of panels that are pages of their own; small ones would leave much of their last page empty.
+MAPPED_BYTES = 1 << 18
 
 
 class LinearStruct(ctypes.Structure):
@@ -234,6 +236,9 @@ class PackedWeights:
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array that begins at a cache line, so that no load needs two of them."""
     size = math.prod(shape) * dtype.itemsize
+    if size >= MAPPED_BYTES:
+        pages = empty_pages(size, huge=True)
+        return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)

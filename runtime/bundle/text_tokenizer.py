@@ -147,7 +147,7 @@ def read_tokenizer(content: bytes, name: str, *, error: type[C2TError], hint: st
     return TextTokenizer(
         words=WordTable(words),
         special=frozenset(token.content for token in added if token.special and token.content),
-        size=len(numbers.keys() | more.keys()),
+        size=len(numbers) + sum(word not in numbers for word in more),
         decoder=_read_decoder(file.decoder, name, error, hint),
     )
 

@@ -15,6 +15,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.mapped import empty_pages
+
+# Of memory that is pages of its own, which are the system's again when nobody needs them.
+MAPPED_BYTES = 1 << 18
 # Enough for all draft lengths times the row ranges of a batch, and for some lengths of prompts.
 KEPT_STEPS = 128
 
@@ -45,7 +49,9 @@ class HostBuffer:
         return int(self._memory.ctypes.data)
 
     def _allocate(self, size: int) -> NDArray[np.uint8]:
-        return np.zeros(size, dtype=np.uint8)
+        if size < MAPPED_BYTES:
+            return np.zeros(size, dtype=np.uint8)
+        return np.frombuffer(empty_pages(size), np.uint8)
 
 
 class KeptStep(Protocol):

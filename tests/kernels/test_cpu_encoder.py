@@ -90,6 +90,44 @@ def test_a_cell_s_numbers_depend_on_nothing_else(rows: int | None) -> None:
         np.testing.assert_array_equal(several.run(embeddings), expected)
 
 
+@pytest.mark.parametrize("others", [{}, {"hidden_size": 90, "heads": 6}, {"rows": 50}])
+def test_groups_of_heads_change_no_bit(others: dict[str, int]) -> None:
+    """Two threads take the heads of 12,000 rows in groups; eight take all of them at once."""
+    of = encoder(floats=("qkv",), **others)
+    embeddings = drawn(of, 4, 3000)
+    found = opened(of, 2).run(embeddings)
+    np.testing.assert_array_equal(opened(of, 8).run(embeddings), found)
+    np.testing.assert_array_equal(opened(of, 1).run(embeddings[3:]), found[3:])
+
+
+PEAK = """
+import numpy as np
+from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels
+from c2t.runtime.bench.record import peak_resident_bytes
+from encoders import random_encoder
+of = random_encoder(layers=2, hidden_size=512, intermediate_size=64, heads=16, rows=30)
+embeddings = np.random.default_rng(1).normal(size=(1, 4096, 512)).astype(np.float32)
+kernel = CpuEncoder(PackedEncoder(encoder_kernels(), of), threads=2)
+kernel.run(embeddings[:, :64].copy())
+before = peak_resident_bytes()
+kernel.run(embeddings, used_up=True)
+print(peak_resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+def test_queries_keys_and_values_of_all_heads_are_never_in_memory_together() -> None:
+    """Of 4,096 rows of 512 columns, these are 25 MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert int(done.stdout) < 20 << 20
+
+
 def test_threads_take_turns() -> None:
     of = encoder()
     shared = opened(of)

@@ -17,7 +17,12 @@ from step_decoders import FORMS, random_decoder
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.decoder_step import cpu
-from c2t.kernels.decoder_step.cpu import MAX_ROWS, CpuDecoderStep, step_kernels
+from c2t.kernels.decoder_step.cpu import (
+    MAX_ROWS,
+    CpuDecoderStep,
+    SharedPrefix,
+    step_kernels,
+)
 from c2t.kernels.decoder_step.definition import decoder_step_reference
 from c2t.kernels.decoder_step.packed_decoder import PackedDecoder, sizes_problem
 from c2t.kernels.decoder_step.sizes import StepSizes
@@ -182,6 +187,32 @@ def test_neither_other_rows_nor_threads_change_a_bit(
             found = alone(embeds[row : row + 1, begin:end], [at + begin], first=row)
             np.testing.assert_array_equal(found[0], expected[row, begin:end])
     np.testing.assert_array_equal(alone.cache, together.cache)
+
+
+@pytest.mark.parametrize("part", [MAX_ROWS, 7])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_keys_and_values_may_lie_outside_the_cache(
+    form: tuple[str, ...], precision: str, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another number of first positions for each batch row, to the bit; windows end in them."""
+    monkeypatch.setattr(cpu, "MAX_ROWS", part)
+    together = Run(sizes(), precision, form=form)
+    together(drawn(sizes(), 3, 21, seed=2), [0, 0, 0])
+    beginning = together.cache[:, :, 0, :, :21].copy()
+    together.cache[:, :, 1, :, :21] = together.cache[:, :, 2, :, :21] = beginning
+    apart = Run(sizes(), precision, form=form)
+    apart.cache[:] = together.cache
+    lengths = np.array([21, 0, 13])
+    for row, length in enumerate(lengths):
+        apart.cache[:, :, row, :, :length] = np.nan  # not read
+    shared = SharedPrefix(keys_values=beginning, lengths=lengths)
+    for tokens, at in ((1, 21), (9, 22), (40, 31)):
+        embeds = drawn(sizes(), 3, tokens, seed=tokens)
+        inputs = arguments(embeds, [at] * 3)
+        logits = np.empty((3, tokens, sizes().vocabulary_size), np.float32)
+        apart.step.run(embeds, apart.cache, logits, **inputs, shared=shared)
+        np.testing.assert_array_equal(logits, together(embeds, [at] * 3))
 
 
 @pytest.mark.parametrize("part", [MAX_ROWS, 7])

@@ -67,6 +67,22 @@ def test_empty_pages_take_no_memory_when_they_are_read() -> None:
     assert zeros.sum() == 2
 
 
+@needs_proc
+@pytest.mark.parametrize("huge", [False, True])
+def test_empty_pages_are_the_system_s_again(huge: bool) -> None:
+    before = resident("RssAnon")
+    numbers = np.frombuffer(empty_pages(64 * MEGABYTE, huge=huge), np.float32)
+    numbers[:] = 1
+    assert resident("RssAnon") - before >= 64 * MEGABYTE
+    del numbers
+    assert resident("RssAnon") - before < 8 * MEGABYTE
+
+
+def test_pages_that_there_are_not_are_no_memory() -> None:
+    with pytest.raises(MemoryError, match="no memory for 4,611,686,018,427,387,904 bytes"):
+        empty_pages(1 << 62)
+
+
 @pytest.mark.parametrize("size", [1, 64, 65, 200])
 def test_the_identity_gives_what_it_gets(size: int) -> None:
     packed = packed_identity(size)

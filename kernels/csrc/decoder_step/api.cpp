@@ -90,6 +90,7 @@ int32_t c2t_step_run(c2t_step* step, const c2t_step_args* args) {
             w->run(w->job, thread);
         },
         &work, active);
+    step->activations.release();
     return 0;
 }
 

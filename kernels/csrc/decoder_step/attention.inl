@@ -85,18 +85,35 @@ inline void add_weighted_rows(const float* weights, const float* values, int64_t
             for (int64_t i = 0; i < n; ++i) out[q * size + d] += weights[i * kLanes + q] * values[i * size + d];
 }
 
+// Keys or values of a KV head: of its first positions those that batch rows share, then its own.
+struct Cached {
+    // f(begin, end, numbers of `begin`) for what lies together of the positions [begin, end).
+    template <class F> void parts(int64_t begin, int64_t end, const F& f) const {
+        if (begin < std::min(shared, end)) f(begin, std::min(shared, end), prefix + begin * size);
+        if (const int64_t first = std::max(shared, begin); first < end) f(first, end, own + first * size);
+    }
+    const float* prefix;  // [shared][size]
+    const float* own;     // [C][size]; the first `shared` are not read
+    int64_t shared, size;
+};
+
 // The values of `count` queries from `lane` on: first what not all of them see, then the positions that they share.
 template <int count>
-inline void values_of(const Queries& queries, int64_t lane, const float* weights, const float* values, int64_t begin,
-                      int64_t size, float* out) {
+inline void values_of(const Queries& queries, int64_t lane, const float* weights, const Cached& values, int64_t begin,
+                      float* out) {
+    const int64_t size = values.size;
     const int64_t *const first = queries.first + lane, *const end = queries.end + lane;
     const int64_t from = *std::max_element(first, first + count);
     const int64_t to = std::max(from, *std::min_element(end, end + count));
     const auto add_alone = [&](int q, int64_t a, int64_t b) {
-        add_weighted_rows<1>(weights + (a - begin) * kLanes + lane + q, values + a * size, b - a, size, out + q * size);
+        values.parts(a, b, [&](int64_t i, int64_t j, const float* some) {
+            add_weighted_rows<1>(weights + (i - begin) * kLanes + lane + q, some, j - i, size, out + q * size);
+        });
     };
     for (int q = 0; q < count; ++q) add_alone(q, first[q], std::min(from, end[q]));
-    add_weighted_rows<count>(weights + (from - begin) * kLanes + lane, values + from * size, to - from, size, out);
+    values.parts(from, to, [&](int64_t i, int64_t j, const float* some) {
+        add_weighted_rows<count>(weights + (i - begin) * kLanes + lane, some, j - i, size, out);
+    });
     for (int q = 0; q < count; ++q) add_alone(q, to, end[q]);
 }
 
@@ -105,23 +122,26 @@ struct AttentionMemory {
     float* scores;   // [C][lanes]
 };
 
-// What queries see of the keys and values [C][size] of their KV head: out [count][size]. cap: see soft_cap(); 0: none.
-inline void attend(const Queries& queries, const float* keys, const float* values, int64_t size, float cap,
-                   const AttentionMemory& memory, float* out) {
+// What queries see of the keys and values of their KV head: out [count][size]. cap: see soft_cap(); 0: none.
+inline void attend(const Queries& queries, const Cached& keys, const Cached& values, float cap, const AttentionMemory& memory,
+                   float* out) {
+    const int64_t size = keys.size;
     std::fill(memory.queries, memory.queries + size * kLanes, 0.0f);
     for (int64_t lane = 0; lane < queries.count; ++lane)
         for (int64_t d = 0; d < size; ++d) memory.queries[d * kLanes + lane] = queries.numbers[lane][d];
     const int64_t begin = *std::min_element(queries.first, queries.first + queries.count);
     const int64_t end = *std::max_element(queries.end, queries.end + queries.count);
-    scores_of_all(memory.queries, keys + begin * size, end - begin, size, memory.scores);
+    keys.parts(begin, end, [&](int64_t from, int64_t to, const float* key) {
+        scores_of_all(memory.queries, key, to - from, size, memory.scores + (from - begin) * kLanes);
+    });
     if (cap != 0.0f) soft_cap(memory.scores, (end - begin) * kLanes, cap);
     float totals[kLanes];
     store(totals, softmax(queries, memory.scores, begin, end));
     std::fill(out, out + queries.count * size, 0.0f);
     int64_t lane = 0;
     for (; lane + kQueriesTogether <= queries.count; lane += kQueriesTogether)
-        values_of<kQueriesTogether>(queries, lane, memory.scores, values, begin, size, out + lane * size);
-    for (; lane < queries.count; ++lane) values_of<1>(queries, lane, memory.scores, values, begin, size, out + lane * size);
+        values_of<kQueriesTogether>(queries, lane, memory.scores, values, begin, out + lane * size);
+    for (; lane < queries.count; ++lane) values_of<1>(queries, lane, memory.scores, values, begin, out + lane * size);
     for (lane = 0; lane < queries.count; ++lane)
         for (int64_t d = 0; d < size; ++d) out[lane * size + d] /= totals[lane];
 }

@@ -48,8 +48,10 @@ struct c2t_step_args {
     const int64_t* cache_index;  // [rows] where a row's keys and values go; it attends up to there
     const int64_t* logit_rows;   // [logit_count]: rows whose logits are wanted
     float* cache;                // [layers, 2, B, kv_heads, C, head_size]
+    const float* prefix;         // [layers, 2, kv_heads, P, head_size] that batch rows share, or null
+    const int64_t* shared;       // [B] so many first positions of a batch row lie in the prefix; no cache_index is below
     float* logits;               // [logit_count, V]; all NaN where numbers of a row, or of one it attends to, are not finite
-    int64_t rows, logit_count, batch, capacity;  // B, C
+    int64_t rows, logit_count, batch, capacity, prefix_length;  // B, C, P
 };
 
 typedef struct c2t_step c2t_step;

@@ -11,6 +11,10 @@ inline bool keeps_branches(const c2t_step_decoder& d) {
     return keeps;
 }
 
+// Memory for activations that is not kept for the next step. To make it again takes a few thousandths of a step over so
+// many rows.
+constexpr int64_t kReleasedBytes = 16 << 20;
+
 // Inputs of linears are float32 or quantised: the buffers are large enough for either.
 struct StepActivations {
     explicit StepActivations(const c2t_step_decoder& d)
@@ -24,6 +28,11 @@ struct StepActivations {
         if (count <= rows) return;
         *this = StepActivations(*this, 0);  // free it before there is more
         *this = StepActivations(*this, count);
+    }
+    // Free what a step of fewer rows does not need.
+    void release() {
+        const int64_t numbers = 2 * x_stride + qkv_stride + hidden_stride + context_stride + gated_stride + branch_stride;
+        if (rows * numbers * static_cast<int64_t>(sizeof(float)) >= kReleasedBytes) *this = StepActivations(*this, 0);
     }
     int64_t x_stride, qkv_stride, hidden_stride, context_stride, gated_stride, branch_stride, rows = 0;
     Numbers<float> x;        // the residual stream

@@ -153,6 +153,14 @@ private:
         return a_.cache + place * a_.capacity * d_.head_size;
     }
 
+    // Likewise as attention reads them.
+    Cached seen(int64_t layer, int64_t part, int64_t row, int64_t kv_head) const {
+        const int64_t size = d_.head_size, place = (2 * layer + part) * d_.kv_heads + kv_head;
+        const float* const own = cached(layer, part, row, kv_head);
+        if (!a_.prefix) return {nullptr, own, 0, size};
+        return {a_.prefix + place * a_.prefix_length * size, own, a_.shared[a_.batch_rows[row]], size};
+    }
+
     // A head's numbers as attention reads them: normalised where there is a norm, the first of them rotated.
     void turn(const float* from, const float* norm, int64_t position, float* to) const {
         const int64_t size = d_.head_size, rotated = d_.rotated, half = rotated / 2;
@@ -198,7 +206,7 @@ private:
     void attend_rows(const c2t_step_layer& l, int64_t from, int64_t to, const F& row_of, const G& residual,
                      int64_t kv_head, int64_t layer, const Inputs& out) const {
         const int64_t size = d_.head_size, heads = heads_of_kv_head();
-        const float *const keys = cached(layer, 0, row_of(from), kv_head), *const values = cached(layer, 1, row_of(from), kv_head);
+        const Cached keys = seen(layer, 0, row_of(from), kv_head), values = seen(layer, 1, row_of(from), kv_head);
         const AttentionMemory memory{own_.queries.get(), own_.scores.get()};
         float* const attended = own_.attended.get();
         // A row with more heads than lanes comes alone, some heads after the other.
@@ -211,7 +219,7 @@ private:
                 const int64_t first = l.window ? std::max<int64_t>(0, end - l.window) : 0;
                 for (int64_t h = head; h < head + some; ++h) queries.add(qkv(row) + h * size, first, end);
             }
-            attend(queries, keys, values, size, d_.attention_cap, memory, attended);
+            attend(queries, keys, values, d_.attention_cap, memory, attended);
             for (int64_t i = from; i < to; ++i) {
                 const float* const of_row = attended + (i - from) * some * size;
                 out.put(i, head * size, some * size, of_row);

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.mapped import empty_pages
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import (
     EngineOptions,
@@ -102,10 +103,11 @@ class OnnxRuntimeCache:
         sizes = self._sizes
         shape = (sizes.layers, 2, self._rows, sizes.kv_heads, positions, sizes.head_size)
         try:
-            return np.zeros(shape, dtype=np.float32)
+            pages = empty_pages(max(1, 4 * math.prod(shape)))
         except MemoryError as error:
             problem = f"no memory for {positions:,} cache positions of {self._rows} cells"
             raise EngineError(problem, hint="describe fewer cells at a time") from error
+        return np.frombuffer(pages, np.float32, math.prod(shape)).reshape(shape)
 
     def save(self, row: int, length: int) -> SavedPrefix:
         """A copy of the first `length` cache positions of a batch row."""
@@ -196,6 +198,12 @@ class StepKernel(Protocol):
         """A step of that shape."""
         ...
 
+    def new_cache(
+        self, sizes: Decoder, rows: int, capacity: int, positions: int
+    ) -> OnnxRuntimeCache:
+        """A cache that its steps run on; see `OnnxRuntimeCache`."""
+        ...
+
     def clone(self) -> StepKernel:
         """The same weights with buffers of its own, for another thread."""
         ...
@@ -250,7 +258,7 @@ class OnnxRuntimeDecoder:
 
     def new_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
         """An empty cache of zeros."""
-        return OnnxRuntimeCache(self.sizes, rows, capacity, capacity)
+        return self._cache(rows, capacity, capacity)
 
     def growing_cache(self, rows: int, capacity: int) -> OnnxRuntimeCache:
         """See `c2t.runtime.engine_protocol.DecoderEngine.growing_cache`."""
@@ -259,8 +267,12 @@ class OnnxRuntimeDecoder:
         # does a limit of the process's addresses.
         if self.kernel and sys.platform != "win32":
             with suppress(EngineError):
-                return OnnxRuntimeCache(self.sizes, rows, capacity, capacity)
-        return OnnxRuntimeCache(self.sizes, rows, capacity, 0)
+                return self._cache(rows, capacity, capacity)
+        return self._cache(rows, capacity, 0)
+
+    def _cache(self, rows: int, capacity: int, positions: int) -> OnnxRuntimeCache:
+        make = self.kernel.new_cache if self.kernel else OnnxRuntimeCache
+        return make(self.sizes, rows, capacity, positions)
 
     def bind(
         self, cache: KeyValueCache, rows: tuple[int, int], tokens: int, logit_rows: int

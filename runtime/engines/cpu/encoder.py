@@ -32,6 +32,7 @@ from c2t.runtime.system.timing import StageClock
 # Of a run whose embeddings are not kept, and neither is the gene table in memory: to make both
 # again takes less than a hundredth of such a run.
 MANY_TOKENS = 2048
+ROWS_AT_ONCE = 512  # of each cell, that are looked through together
 
 
 class Layers(Protocol):
@@ -111,6 +112,7 @@ class OnnxRuntimeEncoder:
         embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
         if tokens.size >= MANY_TOKENS:
             give_back(self._tables.word)
+            give_back(self._tables.position)
         # Our kernel looks at its inputs itself: all it gives for such a cell is NaN.
         finite = None if self._layers is not None else _finite(embeddings)
         since = self._clock.add("embed", since)
@@ -156,4 +158,7 @@ class OnnxRuntimeEncoder:
 
 def _finite(numbers: Float32) -> NDArray[np.bool_]:
     """Whether all numbers of each cell [B, rows, H] are finite."""
-    return np.asarray(np.isfinite(numbers).all(axis=(1, 2)), dtype=np.bool_)
+    finite = np.ones(len(numbers), np.bool_)
+    for first in range(0, numbers.shape[1], ROWS_AT_ONCE):  # so that no answer for each is kept
+        finite &= np.isfinite(numbers[:, first : first + ROWS_AT_ONCE]).all(axis=(1, 2))
+    return finite

@@ -7,12 +7,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.mapped import give_back
 from c2t.kernels.tokens.cpu import TokenRows
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.bundle.tensors import Int8Rows
 from c2t.runtime.engine_protocol import Float32, Int32, Int64
 from c2t.runtime.engines.buffers import HostBuffer, StepShape
 from c2t.runtime.engines.cpu.logit_choices import LogitChoices
+
+# Of a mapped token table whose pages are given back after each look-up: every token brings up to
+# 2 MB of them. To map a few again takes some microseconds, and a step of such a model milliseconds.
+LARGE_TABLE_BYTES = 32 << 20
 
 
 class StepOwner(Protocol):
@@ -47,7 +52,10 @@ class HostStep:
         self.logit_rows: Int64 = np.zeros((batch, logit_rows), dtype=np.int64)
         self.logits: Float32 = decoder.logits.view((batch, logit_rows, sizes.vocabulary_size))
         self.tokens = tokens
-        self._token_rows = _token_rows(self.token_ids, decoder.token_embedding, self.inputs_embeds)
+        table = decoder.token_embedding
+        self._token_rows = _token_rows(self.token_ids, table, self.inputs_embeds)
+        values = table.values if isinstance(table, Int8Rows) else table
+        self._given_back = values if values.nbytes >= LARGE_TABLE_BYTES else None
         self._choices = LogitChoices(self.logits)
         self._buffers = decoder.embeds, decoder.logits
         self._moves = [buffer.moves for buffer in self._buffers]
@@ -66,6 +74,8 @@ class HostStep:
             EngineError: The run failed.
         """
         self._token_rows.run()
+        if self._given_back is not None:
+            give_back(self._given_back)
         self.run_embedded()
         return self.logits
 

@@ -134,6 +134,7 @@ def _checked_cells(bundle: Bundle) -> Float32:
     embeddings = np.empty((*tokens.shape, tables.hidden_size), np.float32)
     embed_genes(tokens, lengths, tables, embeddings)
     give_back(tables.word)
+    give_back(tables.position)
     return embeddings
 
 

@@ -31,9 +31,11 @@ from c2t.runtime.engines.cpu.decoder import OnnxRuntimeCache, OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.host_step import HostStep
 from c2t.runtime.engines.cpu.piecewise import Later, run_in_pieces
 from c2t.runtime.engines.cpu.session import RUN_HINT, is_prepacked
+from c2t.runtime.engines.cpu.sharing_cache import SharingCache
 from c2t.runtime.engines.known_decoder.recognise import KnownDecoder, recognise_decoder
 from c2t.runtime.system.errors import BundleError, EngineError
 from c2t.runtime.system.machine import free_memory
+from c2t.runtime.system.portable.memory import return_free_memory
 
 # Norm of a token's difference from ONNX Runtime's logits, as a share of their norm: of the median
 # token, and of the worst. float32 sums in another order gave 1e-6. In int8 such a difference can
@@ -65,10 +67,11 @@ class KernelStep(HostStep):
         self,
         kernel: CpuDecoderStep,
         decoder: OnnxRuntimeDecoder,
-        cache: OnnxRuntimeCache,
+        cache: SharingCache,
         shape: StepShape,
     ) -> None:
         super().__init__(decoder, shape)
+        self._sharing, self._first = cache.sharing, shape[0]
         capacity = cache.buffer.shape[4]
         # As numbers without a sign, one below zero is too large: one look finds both.
         self._bounds = [
@@ -88,6 +91,7 @@ class KernelStep(HostStep):
             write_index=self.write_index,
             logit_rows=self.logit_rows,
             first=shape[0],
+            shared=cache.sharing.prefix,
         )
 
     def run_embedded(self) -> None:
@@ -101,6 +105,7 @@ class KernelStep(HostStep):
                 tokens = self.tokens
                 problem = f"a step of {tokens} tokens has a {what} outside 0 to {end - 1}"
                 raise EngineError(problem, hint=RUN_HINT)
+        self._sharing.own_written(self._first, self.write_index)
         try:
             self._run()
         except MemoryError as error:
@@ -119,7 +124,14 @@ class KernelSteps:
         self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
     ) -> HostStep:
         """See `StepKernel.bind`."""
+        if not isinstance(cache, SharingCache):
+            message = f"a cache of another decoder: {type(cache).__name__}"
+            raise TypeError(message)
         return KernelStep(self._kernel, decoder, cache, shape)
+
+    def new_cache(self, sizes: Decoder, rows: int, capacity: int, positions: int) -> SharingCache:
+        """See `StepKernel.new_cache`."""
+        return SharingCache(sizes, rows, capacity, positions)
 
     def clone(self) -> KernelSteps:
         """See `StepKernel.clone`."""
@@ -355,6 +367,7 @@ def _disagreement(
     tolerances: tuple[float, float],
 ) -> str:
     """How a kernel's logits differ from the expected ones [T,V]; "" where they do not."""
+    return_free_memory()  # what comparing the layers took
     count = len(expected)
     cache = decoder.new_cache(1, count)
     differences = list[float]()

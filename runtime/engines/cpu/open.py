@@ -32,6 +32,8 @@ def open_engines(
         EngineError: A graph cannot be opened.
     """
     settings = describe_settings(options)
+    # Kept by the bundle. To read it takes some 50 MB for a moment: before the weights are there.
+    _ = bundle.tokenizer
     encoder: EncoderEngine = NoEncoder()
     if bundle.manifest.has_encoder:
         encoder, said = _open_encoder(bundle, options, clock)

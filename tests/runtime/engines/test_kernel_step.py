@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 from tolerance import FLOAT32, worst_difference
 
 from c2t.kernels.decoder_step.cpu import step_kernels
+from c2t.kernels.mapped import empty_pages
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.engine_protocol import EngineOptions, KeyValueCache
 from c2t.runtime.engines.cpu import kernel_step, session
@@ -30,6 +32,7 @@ from c2t.runtime.system.errors import EngineError
 from c2t.runtime.system.timing import StageClock
 
 USED = "every step is one kernel"
+EMPTY_PAGES = "c2t.runtime.engines.cpu.decoder.empty_pages"
 OPTIONS = EngineOptions(threads=2)
 GENERATION = Generation(
     max_new_tokens=24, no_repeat_ngram_size=2, eos_token_ids=tuple(range(4, 16))
@@ -291,7 +294,7 @@ def test_no_memory_for_a_cache_is_an_error_of_the_engine(monkeypatch: pytest.Mon
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(np, "zeros", no_memory)
+    monkeypatch.setattr(EMPTY_PAGES, no_memory)
     with pytest.raises(EngineError, match=r"no memory for .* cache positions of 2 cells"):
         tiny.engine.growing_cache(2, 100).make_room(100)
 
@@ -304,15 +307,14 @@ def test_a_cache_grows_where_its_whole_capacity_is_refused(
     tiny, _ = opened()
     whole = tiny.engine.growing_cache(1, 900)
     assert whole.buffer.shape[4] == 900
-    zeros = np.zeros
 
-    def limited(shape: tuple[int, ...], *arguments: object, **options: object) -> np.ndarray:
-        if np.prod(shape) >= whole.buffer.size:
+    def limited(size: int) -> mmap.mmap:
+        if size >= whole.buffer.nbytes:
             raise MemoryError
-        return zeros(shape, *arguments, **options)
+        return empty_pages(size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "zeros", limited)
+        patch.setattr(EMPTY_PAGES, limited)
         limits = tiny.engine.growing_cache(1, 900)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "win32")
