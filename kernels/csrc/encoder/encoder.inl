@@ -102,45 +102,63 @@ private:
         }
     }
 
-    // A tile as what a layer's queries, keys and values are made of.
+    // Whether all heads go through attention together. Then a tile's queries, keys and values are made as soon as its rows
+    // are there, and what linears read is not kept.
+    bool together() const { return job_.group_heads == e_.heads; }
+
+    // Where the inputs of a linear of H lie, of the rows of a cell from `row` on.
+    Inputs entered(const Numbers<float>& all, const c2t_biased_linear& l, int64_t cell, int64_t row) const {
+        return together() ? Inputs{&l.linear, own_.narrow.get(), own_.stride} : rows_in(all, l, cell, row);
+    }
+
+    // A tile comes into a layer.
     void enter(int64_t layer, int64_t cell, int64_t first, int64_t count) const {
         const c2t_encoder_layer& l = e_.layers[layer];
-        const Inputs in = rows_in(s_.inputs, l.qkv, cell, first);
+        const Inputs in = entered(s_.inputs, l.qkv, cell, first);
         for (int64_t row = 0; row < count; ++row) {
             const float* const from = into(cell, first + row);
             // Quantised, what is not finite would look like a number; and not every row leaves the last layer.
             if (!is_finite(from, e_.hidden_size)) s_.broken[cell] = true;
             in.put(row, 0, e_.hidden_size, from);
         }
+        if (together()) project(l, 0, e_.heads, cell, first, count);
         if (!l.query.linear.panels) return;
-        const Inputs of_queries = rows_in(s_.query_inputs, l.query, cell, first);
+        const Inputs of_queries = entered(s_.query_inputs, l.query, cell, first);
         for (int64_t row = 0; row < std::min(count, rows_of(l, a_.length) - first); ++row)
             of_queries.put(row, 0, e_.hidden_size, into(cell, first + row));
+        if (together()) project_queries(l, 0, e_.heads, cell, first, count);
     }
 
-    // Queries, keys and values of some heads, of a tile.
-    void project(const c2t_encoder_layer& l, int64_t head, int64_t heads, int64_t cell, int64_t first, int64_t count) const {
-        const int64_t begin = head * head_size(), columns = heads * head_size(), group = qkv_row() / 3;
-        const auto to_columns = [&](const c2t_biased_linear& linear, const Numbers<float>& inputs, int64_t rows, int64_t from,
-                                    int64_t to) {
-            panels(linear, rows_in(inputs, linear, cell, first), rows, from, from + columns,
-                   [&](int64_t row, int64_t column, int64_t some, const float* values) {
-                       std::memcpy(qkv(cell, first + row) + to + column - from, values,
-                                   static_cast<size_t>(some) * sizeof(float));
-                   });
-        };
-        const bool apart = l.query.linear.panels;
-        const int64_t keys = apart ? 0 : e_.hidden_size;
-        to_columns(l.qkv, s_.inputs, count, keys + begin, group);
-        to_columns(l.qkv, s_.inputs, count, keys + e_.hidden_size + begin, 2 * group);
-        if (!apart) {
-            to_columns(l.qkv, s_.inputs, count, begin, 0);
-        } else if (const int64_t rows = std::min(count, rows_of(l, a_.length) - first); rows > 0) {
-            to_columns(l.query, s_.query_inputs, rows, begin, 0);
+    // Columns [begin, end) of a linear, for the rows of a tile; to column `to` of their queries, keys and values.
+    void to_heads(const c2t_biased_linear& l, const Numbers<float>& inputs, int64_t begin, int64_t end, int64_t cell,
+                  int64_t first, int64_t rows, int64_t to) const {
+        panels(l, entered(inputs, l, cell, first), rows, begin, end,
+               [&](int64_t row, int64_t column, int64_t some, const float* values) {
+                   float* const of_row = qkv(cell, first + row) + to + column - begin;
+                   std::memcpy(of_row, values, static_cast<size_t>(some) * sizeof(float));
+               });
+    }
+
+    // Keys and values of some heads, of a tile; and queries, where they have no linear of their own.
+    void project(const c2t_encoder_layer& l, int64_t head, int64_t heads, int64_t cell, int64_t first,
+                 int64_t count) const {
+        const int64_t group = qkv_row() / 3, parts = l.query.linear.panels ? 2 : 3;
+        if (together()) return to_heads(l.qkv, s_.inputs, 0, parts * group, cell, first, count, (3 - parts) * group);
+        for (int64_t part = 0; part < parts; ++part) {
+            const int64_t begin = part * e_.hidden_size + head * head_size(), end = begin + heads * head_size();
+            to_heads(l.qkv, s_.inputs, begin, end, cell, first, count, (3 - parts + part) * group);
         }
     }
 
-    // Attention of some heads: the first `rows` rows of every cell become what the output linear reads.
+    // Queries of some heads that have a linear of their own, of the rows of a tile that leave the layer.
+    void project_queries(const c2t_encoder_layer& l, int64_t head, int64_t heads, int64_t cell, int64_t first,
+                         int64_t count) const {
+        const int64_t rows = std::min(count, rows_of(l, a_.length) - first);
+        const int64_t begin = head * head_size(), end = begin + heads * head_size();
+        if (rows > 0) to_heads(l.query, s_.query_inputs, begin, end, cell, first, rows, 0);
+    }
+
+    // Attention of some heads of the first `rows` rows of every cell.
     void attend(const c2t_encoder_layer& l, int64_t rows, int64_t head, int64_t heads) {
         const int64_t size = head_size(), group = qkv_row() / 3, row = qkv_row();
         float* const all = s_.qkv.get();
@@ -149,12 +167,17 @@ private:
         const AttentionKernel& kernel = *job_.attention;
         const int64_t each = (rows + kernel.query_tile - 1) / kernel.query_tile;
         const auto memory = [&](int64_t index) { return s_.heads.get() + index * job_.head_bytes; };
-        tiles(a_.length, [&](int64_t cell, int64_t first, int64_t count) { project(l, head, heads, cell, first, count); });
+        if (!together())
+            tiles(a_.length, [&](int64_t cell, int64_t first, int64_t count) {
+                project(l, head, heads, cell, first, count);
+                if (l.query.linear.panels) project_queries(l, head, heads, cell, first, count);
+            });
         pieces(a_.batch * heads, [&](int64_t index) { kernel.pack(args, index / heads, index % heads, memory(index)); });
         pieces(a_.batch * heads * each, [&](int64_t piece) {
             const int64_t index = piece / each, first = piece % each * kernel.query_tile;
             const int64_t cell = index / heads, of_group = index % heads;
             kernel.attend(args, cell, of_group, first, memory(index));  // in place of the queries
+            if (together()) return;
             const Inputs context = rows_in(s_.context, l.output, cell, first);
             for (int64_t i = 0; i < std::min(kernel.query_tile, rows - first); ++i) {
                 const float* const attended = qkv(cell, first + i) + of_group * size;
@@ -172,7 +195,12 @@ private:
         const Inputs up{&l.up.linear, own_.narrow.get(), own_.stride};
         const Inputs down{&l.down.linear, own_.wide.get(), own_.wide_stride};
         bool finite = true;
-        panels(l.output, rows_in(s_.context, l.output, cell, first), count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
+        const Inputs context = entered(s_.context, l.output, cell, first);
+        for (int64_t row = 0; together() && row < count; ++row) {
+            finite &= is_finite(qkv(cell, first + row), size);
+            context.put(row, 0, size, qkv(cell, first + row));
+        }
+        panels(l.output, context, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
             add_rows(values, into(cell, first + row) + column, columns, sums + row * size + column);
         });
         for (int64_t row = 0; row < count; ++row) {

@@ -32,9 +32,11 @@ struct EncoderActivations {
         const int64_t read = (count + whole_tiles(1)) * input_stride(e.hidden_size);  // behind the last row too, by products
         qkv.grow(count * 3 * group_heads * (e.hidden_size / e.heads));
         heads.grow(a.batch * group_heads * head_bytes);
-        inputs.grow(read);
-        context.grow(read);
-        if (last.query.linear.panels) query_inputs.grow(read);
+        if (group_heads < e.heads) {
+            context.grow(read);
+            inputs.grow(read);
+            if (last.query.linear.panels) query_inputs.grow(read);
+        }
         if (a.batch > batch) {
             broken = std::make_unique<std::atomic<bool>[]>(static_cast<size_t>(a.batch));
             batch = a.batch;
@@ -48,9 +50,10 @@ struct EncoderActivations {
     int64_t batch = 0;
     Numbers<float> qkv;           // [B, S, 3, columns of a group of heads]; attention writes its result in place of the queries
     Numbers<char> heads;          // packed keys and values of a group
-    Numbers<float> inputs;        // [B, S, stride] of a layer's queries, keys and values
-    Numbers<float> query_inputs;  // likewise of queries that have a linear of their own, of the rows that need them
-    Numbers<float> context;       // [B, S, stride] of a layer's output linear
+    // Where heads go in groups, what linears read: [B, S, stride].
+    Numbers<float> inputs;        // of queries, keys and values
+    Numbers<float> query_inputs;  // of queries that have a linear of their own, in the rows that need them
+    Numbers<float> context;       // of the output linear
     std::unique_ptr<std::atomic<bool>[]> broken;  // cells with numbers that are not finite
 };
 
@@ -63,7 +66,7 @@ struct EncoderScratch {
     int64_t stride, wide_stride;
     Numbers<int32_t> sums;  // of a panel
     Numbers<float> values;  // likewise
-    Numbers<float> narrow;  // inputs of the MLP's first linear
+    Numbers<float> narrow;  // inputs of a linear of H
     Numbers<float> wide;    // of the MLP's second one
     Numbers<float> rows;    // residual sums
 };

@@ -44,7 +44,7 @@ class Sharing:
         if self.prefix is None:
             return
         below = write_index < self.lengths[first : first + len(write_index)]
-        if below.any():
+        if 1 in below.tobytes():  # a tenth of the time of any()
             for row in np.flatnonzero(below).tolist():
                 self.own(first + row, int(write_index[row]))
 
