@@ -23,6 +23,8 @@ from c2t.kernels.native import NativeKernels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from c2t.kernels.linears.stored import StoredArrays
+
     Float32 = NDArray[np.float32]
 
 
@@ -99,9 +101,11 @@ class PackedDecoder(PackedWeights):
         sizes: The decoder's.
         decoder: Its weights; copied.
         threads: How many pack them; None: one per core that this process may use.
+        stored: Weights that were packed before; `decoder` then gives their shapes alone.
 
     Raises:
-        KernelError: A matrix, or a combination of parts, that the library does not take.
+        KernelError: A matrix, or a combination of parts, that the library does not take; or stored
+            weights of another decoder.
         MemoryError: There is no memory for the weights.
     """
 
@@ -112,8 +116,9 @@ class PackedDecoder(PackedWeights):
         decoder: HostDecoder,
         *,
         threads: int | None = None,
+        stored: StoredArrays | None = None,
     ) -> None:
-        super().__init__(kernels, threads)
+        super().__init__(kernels, threads, stored)
         self.sizes = sizes
         self.positions = len(decoder.cosines)  # that the rotary embedding has
         # The largest first: the file's pages are in memory beside the copy while it is made.
@@ -144,6 +149,8 @@ class PackedDecoder(PackedWeights):
             decoder.gated,
             decoder.parallel,
         )
+        if stored is not None:
+            stored.check_end()
 
     def part(self, first: int, end: int, *, head: bool) -> DecoderPart:
         """Layers [first, end) as a decoder of their own, to be compared with others.

@@ -1,7 +1,7 @@
 """The weights of a linear in the order in which the CPU's kernels stream them.
 
 One decision: weights are packed at opening, from the bundle's own graph, into panels of 64 columns
-(see `csrc/linears/pack.inl`).
+(see `csrc/linears/pack.inl`), or were packed before and are used where they lie.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import numpy as np
 from c2t.kernels.dtypes import TYPE_NUMBER
 from c2t.kernels.errors import KernelError
 from c2t.kernels.linears.matrix import Int8Matrix
+from c2t.kernels.linears.stored import StoredArrays
 from c2t.kernels.mapped import empty_pages, give_back
 from c2t.kernels.native import NativeKernels, thread_count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from c2t.kernels.linears.matrix import Matrix
@@ -125,15 +128,10 @@ def pack_linear(
     """
     values = matrix.values if isinstance(matrix, Int8Matrix) else matrix
     values = np.ascontiguousarray(values)
-    inputs, columns = values.shape[::-1] if by_output else values.shape
-    if values.dtype not in (np.float32, np.int8) or inputs > MAX_INPUTS:
-        problem = f"a matrix of {values.dtype} with {inputs} inputs"
-        raise KernelError(problem, hint=f"the kernels take float32 or int8, {MAX_INPUTS} inputs")
-    half = PANEL_COLUMNS // 2
-    count = -(-(columns // 2) // half) if halves else -(-columns // PANEL_COLUMNS)
     int8 = isinstance(matrix, Int8Matrix)
-    inner = (-(-inputs // 4), PANEL_COLUMNS, 4) if int8 else (inputs, PANEL_COLUMNS)
-    panels = _aligned((count, *inner), values.dtype)
+    inputs, columns, shape = _panels(values, int8=int8, by_output=by_output, halves=halves)
+    count = shape[0]
+    panels = _aligned(shape, values.dtype)
     correction = np.zeros((count, PANEL_COLUMNS), np.int32) if int8 else None
     arguments = _PackStruct(
         values.ctypes.data,
@@ -161,6 +159,52 @@ def pack_linear(
         columns=columns,
         input_scale=matrix.input_scale if isinstance(matrix, Int8Matrix) else 1.0,
     )
+
+
+def stored_linear(
+    stored: StoredArrays, matrix: Matrix, *, by_output: bool = False, halves: bool = False
+) -> PackedLinear:
+    """What `pack_linear` gives for a matrix, from what was stored of it.
+
+    Args:
+        stored: Has the linear's arrays next.
+        matrix: Of the right shapes and dtypes; its numbers are not looked at.
+        by_output: See `pack_linear`.
+        halves: See there.
+
+    Raises:
+        KernelError: What is stored is another one's; or see `pack_linear`.
+    """
+    int8 = isinstance(matrix, Int8Matrix)
+    values = matrix.values if isinstance(matrix, Int8Matrix) else matrix
+    inputs, columns, shape = _panels(values, int8=int8, by_output=by_output, halves=halves)
+    of_columns = (shape[0], PANEL_COLUMNS)
+    return PackedLinear(
+        panels=stored.array(values.dtype, shape),
+        scale=stored.array(np.float32, of_columns) if int8 else None,
+        correction=stored.array(np.int32, of_columns) if int8 else None,
+        inputs=inputs,
+        columns=columns,
+        input_scale=stored.input_scale() if int8 else 1.0,
+    )
+
+
+def _panels(
+    values: NDArray[Any], *, int8: bool, by_output: bool, halves: bool
+) -> tuple[int, int, tuple[int, ...]]:
+    """Inputs and columns of a matrix, and the shape of its panels.
+
+    Raises:
+        KernelError: See `pack_linear`.
+    """
+    inputs, columns = values.shape[::-1] if by_output else values.shape
+    if values.dtype not in (np.float32, np.int8) or inputs > MAX_INPUTS:
+        problem = f"a matrix of {values.dtype} with {inputs} inputs"
+        raise KernelError(problem, hint=f"the kernels take float32 or int8, {MAX_INPUTS} inputs")
+    half = PANEL_COLUMNS // 2
+    count = -(-(columns // 2) // half) if halves else -(-columns // PANEL_COLUMNS)
+    inner = (-(-inputs // 4), PANEL_COLUMNS, 4) if int8 else (inputs, PANEL_COLUMNS)
+    return inputs, columns, (count, *inner)
 
 
 def packed_identity(size: int) -> PackedLinear:
@@ -193,16 +237,24 @@ class PackedWeights:
     Args:
         kernels: The library.
         threads: How many pack; None: one per core that this process may use.
+        stored: What was packed before; of the model's own weights only shapes and dtypes are then
+            looked at.
     """
 
-    def __init__(self, kernels: NativeKernels, threads: int | None) -> None:
+    def __init__(
+        self, kernels: NativeKernels, threads: int | None, stored: StoredArrays | None = None
+    ) -> None:
         self.kernels = kernels
         self._threads = thread_count(threads)
+        self._stored = stored
         self._kept: list[Any] = []
 
     def keep(self, array: NDArray[Any]) -> int:
         """The address of an array in float32."""
-        kept = np.ascontiguousarray(array, np.float32)
+        if self._stored is not None:
+            kept = self._stored.array(np.float32, array.shape)
+        else:
+            kept = np.ascontiguousarray(array, np.float32)
         self._kept.append(kept)
         return int(kept.ctypes.data)
 
@@ -210,9 +262,12 @@ class PackedWeights:
         self, matrix: Matrix, *, by_output: bool = False, halves: bool = False
     ) -> PackedLinear:
         """See `pack_linear`."""
-        packed = pack_linear(
-            self.kernels, matrix, by_output=by_output, halves=halves, threads=self._threads
-        )
+        if self._stored is not None:
+            packed = stored_linear(self._stored, matrix, by_output=by_output, halves=halves)
+        else:
+            packed = pack_linear(
+                self.kernels, matrix, by_output=by_output, halves=halves, threads=self._threads
+            )
         self._kept.append(packed)
         return packed
 
@@ -223,9 +278,26 @@ class PackedWeights:
         packed = self.pack(matrix, halves=halves)
         if bias is None:
             return BiasedStruct(packed.struct, None)
-        return BiasedStruct(
-            packed.struct, self.keep(_by_panel(bias, len(packed.panels), halves=halves))
-        )
+        if self._stored is None:
+            bias = _by_panel(bias, len(packed.panels), halves=halves)
+        else:
+            bias = np.broadcast_to(bias[:1], (len(packed.panels), PANEL_COLUMNS))
+        return BiasedStruct(packed.struct, self.keep(bias))
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """All that was packed, in the order in which `StoredArrays` has it."""
+        for kept in self._kept:
+            if isinstance(kept, PackedLinear):
+                yield from (
+                    part for part in (kept.panels, kept.scale, kept.correction) if part is not None
+                )
+            elif isinstance(kept, np.ndarray):
+                yield kept
+
+    def input_scales(self) -> list[float]:
+        """Of the linears in int8, in their order."""
+        linears = [kept for kept in self._kept if isinstance(kept, PackedLinear)]
+        return [linear.input_scale for linear in linears if linear.scale is not None]
 
     @property
     def packed_bytes(self) -> int:

@@ -137,18 +137,19 @@ class Bundle:
         self._files.need((name, f"{name}.data") if name in self.manifest.graphs else (name,))
         return self.path / name
 
-    def graph_alone(self, name: str) -> GraphContent:
+    def graph_alone(self, name: str, *, shapes: bool = False) -> GraphContent:
         """Nodes of a graph, and the values that its own file holds: its data file is not read.
 
         Args:
             name: One of `Manifest.graphs`.
+            shapes: See `c2t.runtime.bundle.graph_content.read_content`.
 
         Raises:
             BundleError: It changed after it was checked, or cannot be read.
         """
         self._check_listed(name)
         self._files.need((name,))
-        return read_content(self.path / name, data=False)
+        return read_content(self.path / name, data=False, shapes=shapes)
 
     def tensor(self, reference: TensorReference) -> NDArray[Any]:
         """Memory-map a tensor that lies inside a file of the bundle, read-only.

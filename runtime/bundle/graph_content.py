@@ -101,25 +101,27 @@ class GraphContent:
     ends: GraphEnds
 
 
-def read_content(path: Path, *, data: bool = True) -> GraphContent:
+def read_content(path: Path, *, data: bool = True, shapes: bool = False) -> GraphContent:
     """Read a graph.
 
     Args:
         path: The graph file.
         data: Map the weights of the data file beside it; else they are left out.
+        shapes: Without `data`: they have stand-ins of their shape and dtype, floats of 1 and
+            integers of 0.
 
     Raises:
         BundleError: It is no ONNX graph, there is no data file, or a weight does not lie inside it.
     """
     content = read_bounded(path, bytes_max=GRAPH_BYTES_MAX, error=BundleError, hint=HINT)
     try:
-        return _content(memoryview(content), path, data=data)
+        return _content(memoryview(content), path, data=data, shapes=shapes)
     except (IndexError, ValueError, OSError) as error:  # OSError: there is no data file
         problem = f"{path.name} cannot be read as an ONNX graph: {error}"
         raise BundleError(problem, hint=HINT) from error
 
 
-def _content(model: memoryview, path: Path, *, data: bool) -> GraphContent:
+def _content(model: memoryview, path: Path, *, data: bool, shapes: bool) -> GraphContent:
     opsets: dict[str, int] = {}
     functions, nodes, ends = 0, list[Node](), GraphEnds()
     values: dict[str, NDArray[Any]] = {}
@@ -135,7 +137,7 @@ def _content(model: memoryview, path: Path, *, data: bool) -> GraphContent:
                 if number == GRAPH_NODE:
                     nodes.append(_node(content_of(inner)))
                 elif number == GRAPH_INITIALIZER:
-                    name, array = _tensor(content_of(inner), path, data=data)
+                    name, array = _tensor(content_of(inner), path, data=data, shapes=shapes)
                     if array is not None:
                         values[name] = array
                 elif number in (GRAPH_INPUT, GRAPH_OUTPUT):
@@ -190,7 +192,9 @@ def _attribute(attribute: memoryview) -> tuple[str, Any]:
     return name, several or meaning
 
 
-def _tensor(tensor: memoryview, path: Path, *, data: bool) -> tuple[str, NDArray[Any] | None]:
+def _tensor(
+    tensor: memoryview, path: Path, *, data: bool, shapes: bool
+) -> tuple[str, NDArray[Any] | None]:
     """Name and values of a weight; None: they lie in the data file, which is not read."""
     name, dims, kind = "", list[int](), 0
     raw: Content = memoryview(b"")
@@ -212,7 +216,10 @@ def _tensor(tensor: memoryview, path: Path, *, data: bool) -> tuple[str, NDArray
     if not place:
         return name, np.frombuffer(content_of(raw), DTYPES[kind]).reshape(dims)
     if not data:
-        return name, None
+        if not shapes:
+            return name, None
+        stand_in = np.array(1 if DTYPES[kind].kind == "f" else 0, DTYPES[kind])
+        return name, np.broadcast_to(stand_in, dims)
     if place.get("location") != f"{path.name}.data":
         _refuse(path, name, f"is said to lie in {place.get('location')!r}")
     file, offset = path.with_name(f"{path.name}.data"), int(place.get("offset", "0"))

@@ -27,6 +27,7 @@ class BuildTarget(enum.StrEnum):
     rtx = "rtx"
     tensorrt = "tensorrt"
     cuda = "cuda"
+    cpu = "cpu"
 
 
 def build(
@@ -35,7 +36,8 @@ def build(
         BuildTarget,
         typer.Option(
             help="rtx builds plans for any RTX GPU, tensorrt for the one that is here; "
-            "cuda writes half-precision graphs for ONNX Runtime, on any GPU."
+            "cuda writes half-precision graphs for ONNX Runtime, on any GPU; cpu packs the "
+            "decoder's weights for this machine's processor, so that it opens at once."
         ),
     ],
     gpu: Annotated[
@@ -65,20 +67,30 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build again what is there.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Build a bundle for a GPU: TensorRT plans, or graphs for ONNX Runtime on CUDA.
+    """Build a bundle for a GPU (TensorRT plans, graphs for ONNX Runtime) or for this CPU.
 
-    They are kept beside the bundle and found again. No GPU is needed here for RTX and for CUDA.
+    What is built is kept beside the bundle and found again. No GPU is needed here for RTX and CUDA.
     """
-    if target is BuildTarget.cuda:
+    if target in (BuildTarget.cuda, BuildTarget.cpu):
         plans_only = {
             "--gpu": gpu,
             "--rows": rows,
             "--max-new-tokens": max_new_tokens,
             "--lean": lean,
+            "--precision": target is BuildTarget.cpu and precision != "float16",
         }
         if given := [name for name, value in plans_only.items() if value]:
-            problem = f"{', '.join(given)}: --target cuda has no such choice"
-            raise UsageError(problem, hint="its graphs run on any GPU, with any number of rows")
+            problem = f"{', '.join(given)}: --target {target.value} has no such choice"
+            hint = (
+                "its graphs run on any GPU, with any number of rows"
+                if target is BuildTarget.cuda
+                else "weights are packed as they are, for this processor and any number of rows"
+            )
+            raise UsageError(problem, hint=hint)
+    if target is BuildTarget.cpu:
+        _build_packed(open_checked(bundle, trust), cache, force=force, json=json)
+        return
+    if target is BuildTarget.cuda:
         opening = functools.partial(open_checked, bundle, trust)
         _build_half_graphs(opening, precision, cache, force=force, json=json)
         return
@@ -118,6 +130,15 @@ def _build_half_graphs(
         stage.HalfGraphsOptions(dtype=precision, cache=cache, force=force),
         report=say,
     )
+    if json:
+        print_json(done)
+    _say_where(done.folder, list(done.record.files.values()), found=done.found)
+
+
+def _build_packed(bundle: Bundle, cache: Path | None, *, force: bool, json: bool) -> None:
+    from c2t.runtime.build.build_packed import build_packed
+
+    done = build_packed(bundle, cache=cache, force=force, report=say)
     if json:
         print_json(done)
     _say_where(done.folder, list(done.record.files.values()), found=done.found)

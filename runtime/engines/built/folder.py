@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.file_parts import block_problems
-from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.bundle.file_parts import block_problems, stated_parts
+from c2t.runtime.bundle.hashes import compare_parts, sha256_of
 from c2t.runtime.bundle.manifest import DECODER_GRAPH, GRAPHS, FileEntry
 from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME, PlanSet, plan_name
 from c2t.runtime.system.checked_read import decode_json, read_bounded
@@ -113,6 +113,37 @@ def check_built_signature(folder: Path, files: Mapping[str, str], bundle: Bundle
     except (TrustError, OSError) as error:
         hint = f"sign it with the same key: c2t sign {shlex.quote(str(folder))} --key PRIVATE_KEY"
         raise EngineError(first_line(error), hint=hint) from error
+
+
+def check_built_files(
+    folder: Path, files: Mapping[str, FileEntry], bundle: Bundle, *, hint: str
+) -> None:
+    """Compare every byte of what was built with its record, and the signature of a signed bundle.
+
+    Args:
+        folder: What was built.
+        files: Length and hashes by name.
+        bundle: Of what it was built.
+        hint: How to mend it.
+
+    Raises:
+        EngineError: A file was changed or damaged, or is not signed as the bundle is.
+    """
+    parts = [
+        part
+        for name, entry in files.items()
+        # What is signed are whole files.
+        for part in stated_parts(name, entry, wholly=bundle.trust is not None)
+    ]
+    try:
+        _, changed = compare_parts(folder, parts, files)
+    except OSError as error:
+        problem = f"cannot read {error.filename}: {error.strerror}"
+        raise EngineError(problem, hint=hint) from error
+    if changed:
+        problem = f"{folder / changed[0]} was changed since it was built (SHA-256 differs)"
+        raise EngineError(problem, hint=hint)
+    check_built_signature(folder, {name: entry.sha256 for name, entry in files.items()}, bundle)
 
 
 def read_plan_set(folder: Path) -> PlanSet:

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from c2t.runtime.bundle.bundle import Bundle
-from c2t.runtime.bundle.file_parts import stated_parts
 from c2t.runtime.bundle.graph_check import check_graph
-from c2t.runtime.bundle.hashes import compare_parts
 from c2t.runtime.bundle.manifest import FileEntry
 from c2t.runtime.engines.built.folder import (
-    check_built_signature,
+    check_built_files,
     check_length,
     plan_cache,
     read_record,
@@ -123,22 +121,7 @@ def open_half_graphs(bundle: Bundle, cache: Path | None = None) -> Path | None:
         return None
     folder, newest = max(known, key=lambda item: item[1].created)
     hint = f"build it again with `{half_graphs_command(bundle, newest.identity.dtype)} --force`"
-    parts = [
-        part
-        for name, entry in newest.files.items()
-        # What is signed are whole files.
-        for part in stated_parts(name, entry, wholly=bundle.trust is not None)
-    ]
-    try:
-        _, changed = compare_parts(folder, parts, newest.files)
-    except OSError as error:
-        problem = f"cannot read {error.filename}: {error.strerror}"
-        raise EngineError(problem, hint=hint) from error
-    if changed:
-        problem = f"{folder / changed[0]} was changed since it was built (SHA-256 differs)"
-        raise EngineError(problem, hint=hint)
-    signed = {name: entry.sha256 for name, entry in newest.files.items()}
-    check_built_signature(folder, signed, bundle)
+    check_built_files(folder, newest.files, bundle, hint=hint)
     for name in bundle.manifest.graphs:  # who can write the record can make the hashes fit
         check_graph(folder / name, error=EngineError, hint=hint)
     return folder

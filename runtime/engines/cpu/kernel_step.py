@@ -120,6 +120,13 @@ class KernelSteps:
     def __init__(self, kernel: CpuDecoderStep) -> None:
         self._kernel = kernel
 
+    @property
+    def packed(self) -> PackedDecoder:
+        """The weights."""
+        packed = self._kernel.packed
+        assert isinstance(packed, PackedDecoder)
+        return packed
+
     def bind(
         self, decoder: OnnxRuntimeDecoder, cache: OnnxRuntimeCache, shape: StepShape
     ) -> HostStep:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EncoderEngine, EngineOptions, Engines
+from c2t.runtime.engines.built.packed_weights import find_packed_set
+from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.engines.cpu.int8_attention import choose_attention
 from c2t.runtime.engines.cpu.kernel_encoder import KernelLayers, open_layers
 from c2t.runtime.engines.cpu.kernel_step import open_decoder
 from c2t.runtime.engines.cpu.session import describe_settings
+from c2t.runtime.engines.cpu.stored_step import open_stored_decoder
 from c2t.runtime.engines.no_encoder import NoEncoder
 from c2t.runtime.system.portable.memory import return_free_memory
 from c2t.runtime.system.timing import StageClock
@@ -38,12 +41,21 @@ def open_engines(
     if bundle.manifest.has_encoder:
         encoder, said = _open_encoder(bundle, options, clock)
         settings |= said
-    path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
-    decoder, steps = open_decoder(path, sizes, bundle.token_embedding, options)
+    decoder, steps = _open_decoder(bundle, options)
     if steps:
         settings["steps"] = steps
     return_free_memory()
     return Engines(name="onnxruntime-cpu", encoder=encoder, decoder=decoder, settings=settings)
+
+
+def _open_decoder(bundle: Bundle, options: EngineOptions) -> tuple[OnnxRuntimeDecoder, str]:
+    """A decoder, from packed weights where they were built; and what is said of it."""
+    if options.step_kernel and options.prepack is not False:
+        found = find_packed_set(bundle)
+        if found is not None:
+            return open_stored_decoder(bundle, found, options)
+    path, sizes = bundle.file("decoder.onnx"), bundle.manifest.decoder
+    return open_decoder(path, sizes, bundle.token_embedding, options)
 
 
 def open_encoder(

@@ -122,7 +122,15 @@ def recognise_decoder(path: Path) -> KnownDecoder:
             a known decoder; the first difference is named.
         BundleError: The graph cannot be read.
     """
-    graph = read_content(path)
+    return recognise_content(read_content(path))
+
+
+def recognise_content(graph: GraphContent) -> KnownDecoder:
+    """Recognise a decoder graph that was read; see `recognise_decoder`.
+
+    Raises:
+        UnknownDecoderError: See there.
+    """
     _KNOWN.check_opset(graph)
     layers = sum(node.operator == "Attention" for node in graph.nodes)
     form = read_form({node.name: node for node in graph.nodes}, layers)
