@@ -87,6 +87,7 @@ def make(
     if not folders.int8.is_dir():
         words = ["calibrate", bundle, str(cells), "-o", int8, *CALIBRATION]
         yield "calibrate", _run(C2T, *words, "--threads", str(threads))
+    yield "pack", _run(C2T, "build", int8, "--target", "cpu")
 
 
 def _run(program: str, *arguments: str) -> dict[str, float]:

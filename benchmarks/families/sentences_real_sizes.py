@@ -51,6 +51,7 @@ from c2t.runtime.bench.fresh_process import measure_fresh
 from c2t.runtime.bench.interleave import median_ratio, seconds_of, spread
 from c2t.runtime.bench.record import finish, load, record, target
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
+from c2t.runtime.engines.built.folder import CACHE_VARIABLE
 from c2t.runtime.generation.bundle_prompts import bundle_prompts
 
 PROMPT, ANSWER = 900, 8
@@ -195,32 +196,52 @@ def measure(
     if len(found["rounds"]) < options.rounds:
         take_turns(preset, folders, options, kept, work)
     for number in range(len(found["starts"]), OPENINGS):
-        figures = measure_fresh(
-            folders.int8,
-            work.prompt,
-            threads=options.threads,
-            max_new_tokens=options.answer,
-            engine="cpu",
-        )
-        found["starts"].append(figures)
-        kept.write()
-        say(f"{preset}: start {number + 1} of {OPENINGS}: open in {figures['open_seconds']:.2f} s")
+        for name, cache in (("starts", None), ("starts_without_packed", "nothing")):
+            with engines_of(cache and folders.place / cache):
+                figures = measure_fresh(
+                    folders.int8,
+                    work.prompt,
+                    threads=options.threads,
+                    max_new_tokens=options.answer,
+                    engine="cpu",
+                )
+            found.setdefault(name, []).append(figures)
+            kept.write()
+            seconds = figures["open_seconds"]
+            say(f"{preset}: {name}, {number + 1} of {OPENINGS}: open in {seconds:.2f} s")
     return summary(found)
+
+
+@contextlib.contextmanager
+def engines_of(folder: Path | None) -> Iterator[None]:
+    """Engines that start meanwhile look there for what was built; None: beside the bundle."""
+    if folder is not None:
+        os.environ[CACHE_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(CACHE_VARIABLE, None)
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     """The figures of a preset, with their medians."""
     times = {name: [one[name] for one in found["rounds"]] for name in found["rounds"][0]}
-    starts = found["starts"]
+    listed = ("rounds", "starts", "starts_without_packed")
     return {
-        **{key: value for key, value in found.items() if key not in ("rounds", "starts")},
+        **{key: value for key, value in found.items() if key not in listed},
         "rounds": found["rounds"],
         "seconds": {name: asdict(spread(runs)) for name, runs in times.items()},
         "times_faster": {
             name: median_ratio(runs, times[OURS]) for name, runs in times.items() if name != OURS
         },
-        "start": {key: float(np.median([start[key] for start in starts])) for key in starts[0]},
+        "start": medians(found["starts"]),
+        "start_without_packed": medians(found["starts_without_packed"]),
     }
+
+
+def medians(starts: list[dict[str, float]]) -> dict[str, float]:
+    """Of each figure."""
+    return {key: float(np.median([start[key] for start in starts])) for key in starts[0]}
 
 
 def prompt_of(bundle: Bundle, length: int) -> list[int]:

@@ -23,10 +23,13 @@ from torch.nn import functional
 
 from c2t.export.model.loaded_checkpoint import LoadedCheckpoint
 from c2t.export.model.model import Cell2TextModel
+from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.bundle.manifest import Prompt
 
 # Of the other parts: the projector writes rows as wide as the decoder's.
 SIZES = TinySizes(decoder_width=64)
+# Heads 8 wide do not build for TensorRT (no fused attention); 16, 32 and 64 do.
+BUILDABLE = TinySizes(decoder_width=128, encoder_width=32)
 STEPS, RATE = 120, 3e-3
 
 
@@ -100,3 +103,19 @@ def train(model: Cell2TextModel, prompt: Prompt) -> None:
     finally:
         torch.set_num_threads(threads)
     decoder.requires_grad_(False)
+
+
+def bundle_of(folder: Path, family: str, **changes: object) -> Bundle:
+    """A bundle in a new folder.
+
+    Args:
+        folder: Made here.
+        family: Of the decoder.
+        changes: To its configuration.
+    """
+    loaded = tiny_checkpoint(BUILDABLE)
+    own = {"vocab_size": len(loaded.tokenizer), "hidden_size": 128, "intermediate_size": 256}
+    decoder = tiny_decoder_of(family, **(own | changes))
+    model = Cell2TextModel(loaded.model.encoder, loaded.model.projector, decoder, top_k=8).eval()
+    folder.mkdir()
+    return write_bundle(folder, replace(loaded, model=model)).bundle

@@ -26,6 +26,8 @@ from c2t.runtime.engines.cpu.kernel_step import KernelSteps
 from c2t.runtime.engines.known_decoder.recognise import recognise_content
 from c2t.runtime.system.errors import EngineError
 
+STEP_TOKENS = 3
+
 
 def open_stored_decoder(
     bundle: Bundle, found: FoundPackedSet, options: EngineOptions
@@ -64,10 +66,17 @@ def open_stored_decoder(
 
 
 def step_digest(decoder: OnnxRuntimeDecoder) -> str:
-    """SHA-256 of the logits of one step, which reads all weights."""
-    cache = decoder.new_cache(1, 1)
-    step = decoder.bind(cache, (0, 1), 1, 1)
-    step.token_ids[0] = len(decoder.token_embedding) // 2
+    """SHA-256 of the logits of one step, which reads all weights.
+
+    A single token would attend to itself alone, whatever its query and its key.
+    """
+    cache = decoder.new_cache(1, STEP_TOKENS)
+    step = decoder.bind(cache, (0, 1), STEP_TOKENS, STEP_TOKENS)
+    places = np.arange(STEP_TOKENS)
+    step.token_ids[0] = len(decoder.token_embedding) * (1 + places) // (2 + STEP_TOKENS)
+    step.position_ids[0] = places
+    step.write_index[0] = 0
+    step.logit_rows[0] = places
     logits: NDArray[Any] = np.ascontiguousarray(step.run())
     return digest_of_logits(logits.tobytes())
 

@@ -10,13 +10,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tiny_bundle import write_bundle
+from family_bundles import bundle_of
 from tiny_decoders import random_rows, tiny_decoder_of, write_tiny_graph
-from tiny_models import TinySizes, tiny_checkpoint
 from tolerance import FLOAT16, worst_difference
 
 from c2t.export.decoders.families import FAMILIES
-from c2t.export.model.model import Cell2TextModel
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.build.build_plans import BuildOptions, build_plans
 from c2t.runtime.build.step_weights import write_step_weights
@@ -31,8 +29,6 @@ from c2t.runtime.graphs.half_precision import write_half_precision
 from c2t.runtime.graphs.window_mask import drop_wide_masks
 from c2t.runtime.system.errors import BundleError, EngineError
 
-# Heads 8 wide do not build (no fused attention); 16, 32 and 64 do.
-SIZES = TinySizes(decoder_width=128, encoder_width=32)
 # A window as wide as the positions needs no mask; without caps Gemma-2 builds.
 PLAIN = {
     "mistral": {"sliding_window": None},
@@ -53,15 +49,6 @@ LACKING = {
 PLANS = BuildOptions(
     target=Target.rtx, gpus=("sm_89",), use=PlanUse(rows=2, max_new_tokens=8, draft=4)
 )
-
-
-def bundle_of(folder: Path, family: str, **changes: object) -> Bundle:
-    loaded = tiny_checkpoint(SIZES)
-    own = {"vocab_size": len(loaded.tokenizer), "hidden_size": 128, "intermediate_size": 256}
-    decoder = tiny_decoder_of(family, **(own | changes))
-    model = Cell2TextModel(loaded.model.encoder, loaded.model.projector, decoder, top_k=8).eval()
-    folder.mkdir()
-    return write_bundle(folder, replace(loaded, model=model)).bundle
 
 
 @pytest.mark.parametrize("family", FAMILIES)
