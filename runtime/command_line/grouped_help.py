@@ -25,7 +25,7 @@ GROUPS = {
     ),
     "Prompt": (
         "system-message system-message-file user-message placeholder-token date chat-template "
-        "template top-genes"
+        "template top-genes gene-order"
     ),
     "Captions": "phrases fields",
     "Random weights": "preset random projector",
