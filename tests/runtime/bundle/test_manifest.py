@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_data import BUNDLES
 
-from c2t.runtime.bundle.manifest import GRAPHS, Manifest
+from c2t.runtime.bundle.gene_sentence import GeneSentence
+from c2t.runtime.bundle.manifest import GRAPHS, MANIFEST_NAME, Manifest
 from c2t.runtime.bundle.manifest_file import parse_manifest, write_manifest
 from c2t.runtime.bundle.tasks import CELL2TEXT_TASKS
 from c2t.runtime.system.errors import BundleError, TaskError
@@ -227,3 +229,15 @@ def test_what_cannot_be_right_is_refused(
     change(document)
     with pytest.raises(BundleError, match=said):
         parsed(document)
+
+
+def test_gene_sentences_as_before_are_written_as_before(tmp_path: Path) -> None:
+    """Older versions refuse fields that they do not know."""
+    manifest = parse_manifest(json.dumps(gene_sentences()).encode())
+    assert manifest.gene_sentence is not None
+    stated: Document = {"genes": 20, "organisms": {"human": "Homo sapiens"}}
+    made = GeneSentence(**stated, separator=" ", upper_case=True, listed=0)
+    write_manifest(tmp_path, manifest.replace(gene_sentence=made))
+    content = (tmp_path / MANIFEST_NAME).read_bytes()
+    assert json.loads(content)["gene_sentence"] == stated
+    assert parse_manifest(content).gene_sentence == made

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from cell_libraries import anndata, sp
@@ -240,7 +240,9 @@ def test_cells_of_no_known_species_are_refused(
 def test_a_bundle_of_a_species_that_nobody_knows_is_refused() -> None:
     """Before the file is opened: there is none at this path."""
     bundle = sentence_bundle()
-    sentence = replace(bundle.manifest.gene_sentence, organisms={"human": "human", "elf": "Elf"})
+    sentence = msgspec.structs.replace(
+        bundle.manifest.gene_sentence, organisms={"human": "human", "elf": "Elf"}
+    )
     stranger = Bundle(
         bundle.path, bundle.manifest.replace(gene_sentence=sentence), bundle.digest, {}
     )
