@@ -17,7 +17,8 @@ from c2t.runtime.system.errors import C2TError
 QUESTION_LETTERS_MAX = 1 << 14
 LABELS_MAX = 1024
 LABEL_LETTERS_MAX = 300
-_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
+# None within another: texts speak of their "<answer> tags".
+_ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)(?:</answer>|$)", re.DOTALL)
 THOUGHT_ENDS = "</think>"
 _THOUGHT = re.compile(rf"{THOUGHT}(.*?)(?:{THOUGHT_ENDS}|$)", re.DOTALL)
 

@@ -289,6 +289,8 @@ def test_templates_that_contradict_their_tasks_are_refused(
         ),
         ("<answer>A</answer> then <answer>A | B</answer>", None, 1),
         ("<answer>A | B", None, 1),
+        ("I write it in <answer> tags: <answer>A | B</answer>", None, 1),
+        ("<answer><answer>A | B</answer></answer>", None, 1),
         ("no tags", None, 0),
         ("<think> never ends <answer>A</answer>", "never ends <answer>A</answer>", 0),
     ],
