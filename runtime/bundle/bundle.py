@@ -85,6 +85,7 @@ class Bundle:
         digest: SHA-256 of `manifest.json`; as that file holds the hash of every other file, it
             identifies the whole bundle.
         trust: The key that all of it is signed with; None: nobody asked for one.
+        wholly: Its signature is of whole files: block hashes alone are not enough.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Bundle:
         self.manifest = manifest
         self.digest = digest
         self.trust = trust
+        self.wholly = wholly
         self._files = CheckedFiles(
             path, manifest.files, states, on_use=trust is not None, wholly=wholly
         )
@@ -176,7 +178,7 @@ class Bundle:
         """
         self._files.check_unchanged()
 
-    def check_on_use(self, showing: Showing | None = None) -> None:
+    def check_on_use(self, showing: Showing | None = None, *, wholly: bool = False) -> None:
         """Compare hashes of small files now, and those of the others before they are first used.
 
         What no engine opens is not hashed: with plans that were built of the graphs, most of a
@@ -184,11 +186,13 @@ class Bundle:
 
         Args:
             showing: Shows the progress of what takes longer than a moment.
+            wholly: Block hashes alone are not enough, as for a process that opened it with `trust`
+                and found `wholly` true.
 
         Raises:
             BundleError: A small file differs. Others raise where they are first used.
         """
-        self._files.check_on_use(showing)
+        self._files.check_on_use(showing, wholly=wholly)
 
     def check_hashes(self, *, wholly: bool = False, progress: Progress | None = None) -> None:
         """Compare the hashes of all files with the manifest.
@@ -210,7 +214,7 @@ class Bundle:
 
     def forget(self) -> None:
         """Give up the parts that were loaded, and with them their memory and mapped files."""
-        kept = {"path", "manifest", "digest", "trust", "_files"}
+        kept = {"path", "manifest", "digest", "trust", "wholly", "_files"}
         for name in self.__dict__.keys() - kept:
             del self.__dict__[name]
 

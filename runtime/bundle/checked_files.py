@@ -53,16 +53,23 @@ class CheckedFiles:
         self._showing: Showing = _show_nothing
         self._lock = threading.RLock()
 
-    def check_on_use(self, showing: Showing | None = None) -> None:
+    def check_on_use(self, showing: Showing | None = None, *, wholly: bool = False) -> None:
         """Compare short files now, and what is asked for of others before it is handed out.
 
         Args:
             showing: Shows the progress of what takes longer than a moment.
+            wholly: A file's own SHA-256 counts, too, from now on.
 
         Raises:
             BundleError: A short file differs.
         """
         self._on_use = True
+        if wholly and not self._wholly:
+            self._wholly = True
+            self._unchecked = {
+                name: stated_parts(name, entry, wholly=True)
+                for name, entry in self._entries.items()
+            }
         self._showing = showing or _show_nothing
         self.check(at_most=LONG_BYTES)
 

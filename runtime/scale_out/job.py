@@ -36,6 +36,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         bundle: The bundle's folder, an absolute path.
         bundle_sha256: Its digest.
+        wholly: See `c2t.runtime.bundle.bundle.Bundle`.
         cells: The file of cells, an absolute path.
         cells_mark: What the file is.
         rows_sha256: Of the chosen rows (int64, little-endian).
@@ -47,6 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     bundle: str
     bundle_sha256: str
+    wholly: bool
     cells: str
     cells_mark: CellsMark
     rows_sha256: str
@@ -100,6 +102,7 @@ def make_job(
     return Job(
         bundle=os.path.realpath(bundle.path),
         bundle_sha256=bundle.digest,
+        wholly=bundle.wholly,
         cells=os.path.realpath(cells),
         cells_mark=CellsMark.of(Path(os.path.realpath(cells))),
         rows_sha256=rows_hash(reader),

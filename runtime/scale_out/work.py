@@ -54,7 +54,7 @@ class Work:
             problem = f"{path} is another file here: its length, hash or time of change differs"
             raise CellFileError(problem, hint=SAME_HINT)
         self._bundle = open_bundle(job.bundle, verify=False)
-        self._bundle.check_on_use()
+        self._bundle.check_on_use(wholly=job.wholly)
         if self._bundle.digest != job.bundle_sha256:
             here, there = self._bundle.digest[:12], job.bundle_sha256[:12]
             problem = f"{job.bundle} is another bundle here ({here}, not {there})"

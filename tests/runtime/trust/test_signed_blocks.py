@@ -13,15 +13,23 @@ import pytest
 pytest.importorskip("cryptography", reason="cryptography is not installed: c2t[trust]")
 pytest.importorskip("onnx", reason="onnx is not installed: c2t[gpu]")
 from block_hashes import BLOCK, flip, give_blocks, record_hashing, short_blocks
+from cli_process import make_cells
 from key_pairs import KeyPair
 from tiny_data import BUNDLES
 from trust_checks import refused
 
+from c2t.runtime.bench import bundle_bench
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.bundle.hashes import sha256_of
+from c2t.runtime.cells.options import CellOptions
+from c2t.runtime.cells.reader import open_cells
+from c2t.runtime.commands.bench import bench
 from c2t.runtime.commands.sign import sign
+from c2t.runtime.describe.describer import DescribeOptions
 from c2t.runtime.engines.built.half_graphs import open_half_graphs
+from c2t.runtime.scale_out.job import Job, make_job
+from c2t.runtime.scale_out.work import Work
 from c2t.runtime.system.errors import BundleError, EngineError
 from c2t.runtime.trust.envelope import seal
 from c2t.runtime.trust.keys import SigningKey
@@ -101,6 +109,36 @@ def test_a_manifest_of_two_contents(folder: Path, keys: KeyPair, verify: bool) -
             open_bundle(folder, trust=keys.public, verify=verify).file("decoder.onnx")
     with pytest.raises(BundleError, match=rf"SHA-256 differs\): {DATA}"):
         _ = open_bundle(folder, trust=keys.public, verify=verify).token_embedding
+
+
+def test_a_manifest_of_two_contents_and_its_workers(
+    folder: Path, keys: KeyPair, tmp_path: Path
+) -> None:
+    """A worker has no key: what the signature binds comes with the job."""
+    one, other = of_two_contents(folder)
+    (folder / DATA).write_bytes(one)
+    sign_whole_files(folder, keys)
+    opened = open_bundle(folder, trust=keys.public, verify=False)
+    cells, reading = make_cells(tmp_path / "cells.h5ad", 3), CellOptions()
+    with open_cells(cells, opened, reading) as reader:
+        describing = DescribeOptions(threads=1)
+        job = make_job(opened, cells, reader, reading=reading, describing=describing)
+    assert Job.decoded(job.encoded()) == job
+    for content in (one, other):
+        (folder / DATA).write_bytes(content)
+        with pytest.raises(BundleError, match=rf"SHA-256 differs\): {DATA}"):
+            Work(job)
+
+
+def test_nothing_runs_before_a_signed_bundle_was_hashed(
+    folder: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`c2t bench` opens it in other processes, which hash nothing."""
+    sign(folder, keys.private)
+    flip(folder / DATA, 73_727)
+    monkeypatch.setattr(bundle_bench, "measure_fresh", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(BundleError, match=rf"SHA-256 differs\): {DATA}"):
+        bench(str(folder), trust=keys.public, limit=1, repeats=1)
 
 
 def test_c2t_does_not_sign_a_manifest_of_two_contents(folder: Path, keys: KeyPair) -> None:
