@@ -45,9 +45,7 @@ class CheckedFiles:
         self._entries = entries
         self._states = dict(states)
         self._wholly = wholly
-        self._unchecked = {
-            name: stated_parts(name, entry, wholly=wholly) for name, entry in entries.items()
-        }
+        self._unchecked = self._all_parts()
         self._used: set[str] = set()  # what they hold was compared, at least in part
         self._on_use = on_use
         self._showing: Showing = _show_nothing
@@ -66,10 +64,7 @@ class CheckedFiles:
         self._on_use = True
         if wholly and not self._wholly:
             self._wholly = True
-            self._unchecked = {
-                name: stated_parts(name, entry, wholly=True)
-                for name, entry in self._entries.items()
-            }
+            self._unchecked = self._all_parts()
         self._showing = showing or _show_nothing
         self.check(at_most=LONG_BYTES)
 
@@ -142,6 +137,16 @@ class CheckedFiles:
             if self._state(name) != self._states[name]:
                 self._refuse_changed(name)
 
+    def _all_parts(self) -> dict[str, dict[Part, None]]:
+        """By name, in order; a file may have thousands, each of which is looked for.
+
+        Other threads may read what is there: it is exchanged, never changed.
+        """
+        return {
+            name: dict.fromkeys(stated_parts(name, entry, wholly=self._wholly))
+            for name, entry in self._entries.items()
+        }
+
     def _state(self, name: str) -> FileState | None:
         """A file's state now; None where it is gone."""
         try:
@@ -185,7 +190,8 @@ class CheckedFiles:
             self._used.add(part.name)
         for name in {part.name for part in parts}:
             done = {part for part in parts if part.name == name}
-            self._unchecked[name] = [p for p in self._unchecked[name] if p not in done]
+            left = (part for part in self._unchecked[name] if part not in done)
+            self._unchecked[name] = dict.fromkeys(left)
 
     def _refuse_changed(self, name: str) -> None:
         problem = f"{name} of the bundle has changed since it was checked"

@@ -17,7 +17,7 @@ from tiny_data import BUNDLES
 import c2t
 from c2t.runtime.bundle import checked_files, file_parts, hashes
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
-from c2t.runtime.bundle.file_parts import BLOCK_BYTES, BLOCKS_MAX, LONG_BYTES, block_bytes
+from c2t.runtime.bundle.file_parts import BLOCK_BYTES, BLOCKS_MAX, LONG_BYTES, Part, block_bytes
 from c2t.runtime.bundle.hashes import file_entries
 from c2t.runtime.bundle.manifest import TensorReference
 from c2t.runtime.system.errors import BundleError
@@ -327,3 +327,25 @@ def test_progress_is_shown_for_long_files_only(folder: Path) -> None:
     assert shown == [73_728]
     bundle.file("decoder.onnx")
     assert shown == [73_728]
+
+
+def test_thousands_of_blocks_are_not_compared_with_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, compared = 1000, 0
+    monkeypatch.setattr(file_parts, "LONG_BYTES", 64)
+    monkeypatch.setattr(file_parts, "BLOCK_BYTES", 64)
+    (tmp_path / "long").write_bytes(os.urandom(64 * count))
+    entries = file_entries(tmp_path, ["long"])
+    assert len(entries["long"].blocks.sha256) == count
+    real = Part.__eq__
+
+    def counted(part: Part, other: object) -> Any:
+        nonlocal compared
+        compared += 1
+        return real(part, other)
+
+    monkeypatch.setattr(Part, "__eq__", counted)
+    states = {"long": hashes.FileState.of(tmp_path / "long")}
+    checked_files.CheckedFiles(tmp_path, entries, states, on_use=True).need(["long"])
+    assert compared <= 4 * count
