@@ -136,8 +136,14 @@ class KeyValueCache(Protocol):
         """A copy of the first `length` cache positions of a batch row."""
         ...
 
-    def load(self, row: int, prefix: SavedPrefix) -> None:
-        """Write a saved prefix to the first cache positions of a batch row."""
+    def load(self, row: int, prefix: SavedPrefix, length: int | None = None) -> None:
+        """Write a saved prefix to the first cache positions of a batch row.
+
+        Args:
+            row: The batch row.
+            prefix: What was saved.
+            length: How many positions of it, for which there must be room; None: all.
+        """
         ...
 
     def put(self, row: int, keys_values: Float32) -> None:

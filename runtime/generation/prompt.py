@@ -178,7 +178,7 @@ class PromptRunner:
         first = min(self._shared(prompt) for prompt in prompts)
         if self._saved is not None and first:
             for number in range(len(prompts)):
-                cache.load(row + number, self._saved)
+                cache.load(row + number, self._saved, first)
         last = first + (length - first - 1) // PIECE_TOKENS * PIECE_TOKENS
         for start in range(first, last, PIECE_TOKENS):
             self._piece(cache, row, prompts, start, start + PIECE_TOKENS).run()

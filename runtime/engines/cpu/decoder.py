@@ -113,9 +113,10 @@ class OnnxRuntimeCache:
         """A copy of the first `length` cache positions of a batch row."""
         return SavedPrefix(length, self.buffer[:, :, row, :, :length].copy())
 
-    def load(self, row: int, prefix: SavedPrefix) -> None:
-        """Write a saved prefix to the first cache positions of a batch row."""
-        self.buffer[:, :, row, :, : prefix.length] = prefix.state
+    def load(self, row: int, prefix: SavedPrefix, length: int | None = None) -> None:
+        """See `c2t.runtime.engine_protocol.KeyValueCache.load`."""
+        length = prefix.length if length is None else length
+        self.buffer[:, :, row, :, :length] = prefix.state[:, :, :, :length]
 
     def put(self, row: int, keys_values: Float32) -> None:
         """Write keys and values [L,2,KV,P,head_size] to the first P cache positions of a row."""

@@ -71,17 +71,18 @@ class SharingCache(OnnxRuntimeCache):
         super().make_room(positions)
         self.sharing.buffer = self.buffer
 
-    def load(self, row: int, prefix: SavedPrefix) -> None:
+    def load(self, row: int, prefix: SavedPrefix, length: int | None = None) -> None:
         """See `c2t.runtime.engine_protocol.KeyValueCache.load`."""
         sharing = self.sharing
         if sharing.prefix is None:
             sharing.prefix = SharedPrefix(keys_values=prefix.state, lengths=sharing.lengths)
             self.steps.clear()  # which do not know of it
         if prefix.state is sharing.prefix.keys_values:
-            sharing.lengths[row] = prefix.length
+            length = prefix.length if length is None else length
+            sharing.lengths[row] = max(length, sharing.lengths[row])
         else:
             sharing.own(row, 0)
-            super().load(row, prefix)
+            super().load(row, prefix, length)
 
     def save(self, row: int, length: int) -> SavedPrefix:
         """See `c2t.runtime.engine_protocol.KeyValueCache.save`."""

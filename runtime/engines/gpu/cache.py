@@ -68,11 +68,11 @@ class DeviceCache:
             raise engine_error(error, "saving the prompt's prefix") from error
         return SavedPrefix(length, saved)
 
-    def load(self, row: int, prefix: SavedPrefix) -> None:
-        """Write a saved prefix to the first cache positions of a batch row."""
+    def load(self, row: int, prefix: SavedPrefix, length: int | None = None) -> None:
+        """See `c2t.runtime.engine_protocol.KeyValueCache.load`."""
         try:
             source = self._packed(prefix.state, prefix.length)
-            self._copy(self._place(row, 0), source, prefix.length)
+            self._copy(self._place(row, 0), source, prefix.length if length is None else length)
         except C2TError as error:
             raise engine_error(error, "loading the prompt's prefix") from error
 

@@ -151,6 +151,7 @@ def test_rows_are_saved_loaded_and_moved(on_device: DeviceDecoder, decoder: Tiny
     memory[:] = plain.buffer
     for one in (cache, plain):
         one.load(0, one.save(2, 3))
+        one.load(3, one.save(1, 5), 2)
     np.testing.assert_array_equal(memory, plain.buffer)
     for sources in ([1, 0, 3, 3], [0, 1, 2, 0], [0, 1, 2, 3], [3, 2, 1, 0]):
         for one in (cache, plain):

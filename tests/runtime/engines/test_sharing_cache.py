@@ -58,8 +58,9 @@ def test_it_holds_what_a_cache_without_sharing_would(seed: int) -> None:
         row, kind = int(draw.integers(ROWS)), "load" if number == 0 else draw.choice(KINDS)
         if kind == "load":
             prefix = prefixes[int(draw.random() < 0.2)]
+            length = None if draw.random() < 0.5 else int(draw.integers(1, prefix.length + 1))
             for cache in caches:
-                cache.load(row, prefix)
+                cache.load(row, prefix, length)
         elif kind == "put":
             some = numbers(int(draw.integers(1, 13)))
             for cache in caches:
@@ -101,6 +102,18 @@ def test_a_shared_beginning_changes_no_bit(decoder: TinyDecoder) -> None:
         second = runner.prefill(copied, row, prompt, opening=(12, 13)).copy()
         np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(contents(shared)[:, :, :2], contents(copied)[:, :, :2])
+
+
+@needs_kernel
+def test_only_what_a_prompt_uses_of_a_beginning_needs_room(decoder: TinyDecoder) -> None:
+    """A prompt that leaves a long beginning early, in a cache with fewer positions than that."""
+    engine, short = decoder.engine, CellPrompt(np.array([*BEGINNING[:3], 8, 8], np.int32))
+    runner = PromptRunner(engine, (*BEGINNING, *range(2, 30)))
+    expected = PromptRunner(engine, ()).prefill(engine.new_cache(1, 6), 0, short).copy()
+    cache = engine.new_cache(1, 6)
+    np.testing.assert_array_equal(runner.prefill(cache, 0, short), expected)
+    assert isinstance(cache, SharingCache)
+    assert cache.sharing.lengths.tolist() == [3]
 
 
 @needs_kernel

@@ -34,6 +34,15 @@ def whole(decoder: TinyDecoder, prompt: CellPrompt, following: tuple[int, ...] =
     return step.run()[0, 0].copy()
 
 
+def test_a_prompt_may_be_shorter_than_the_beginning(decoder: TinyDecoder) -> None:
+    """Also where its cache, or the memory of one that grows, has no room for all of that."""
+    engine, prompt = decoder.engine, CellPrompt(np.array([*BEGINNING[:3], 8, 8], np.int32))
+    runner = PromptRunner(engine, (*BEGINNING, *([4, 6] * 40)))
+    for cache in (engine.new_cache(1, 6), engine.growing_cache(1, 100)):
+        found = runner.prefill(cache, 0, prompt)
+        np.testing.assert_allclose(found, whole(decoder, prompt), atol=NOISE)
+
+
 def prompts() -> dict[str, CellPrompt]:
     draw = np.random.default_rng(0)
     texts = {
