@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from c2t.kernels.tokens import cpu
 from c2t.kernels.tokens.cpu import LogitRows, TokenRows
 from c2t.kernels.tokens.definition import choose_tokens_reference, token_rows_reference
 
-# A vector of any width and more, whole blocks of vectors, and what lies behind them.
-VOCABULARIES = (1, 15, 256, 257, 1000, 3 * 256 + 16)
+# A vector of any width and more, whole blocks of vectors, what lies behind them; and so many
+# numbers that the library runs without the interpreter lock.
+VOCABULARIES = (1, 15, 256, 257, 1000, 3 * 256 + 16, 10_007)
 ROWS = 7
 
 
@@ -26,7 +28,7 @@ def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if name != "numpy":
         if kernels is None or not kernels.library.c2t_isa_mask() >> number & 1 or name == "neon":
             pytest.skip(f"{name} does not choose here")
-        chosen = kernels.library, number
+        chosen = replace(kernels, isa=number)
     monkeypatch.setattr(cpu, "_choosing_kernels", lambda: chosen)
 
 
