@@ -87,9 +87,9 @@ __device__ inline void read_normalised(Target& a, const Step& s, int rows, float
         const float factor = rsqrtf(mean + s.epsilon);
 #pragma unroll
         for (int i = 0; i < CHUNK_TILES; ++i) {
-            float y[x.NUMBERS];
+            float y[ResidualRow<INT8>::NUMBERS];
 #pragma unroll
-            for (int j = 0; j < x.NUMBERS; ++j) y[j] = x.number[i][j] * factor;
+            for (int j = 0; j < ResidualRow<INT8>::NUMBERS; ++j) y[j] = x.number[i][j] * factor;
             unsigned word[4];
             if constexpr (INT8) {
                 const InputSteps steps(s, layer, linear);
