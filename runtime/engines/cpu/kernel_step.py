@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from c2t.kernels.decoder_step.cpu import CpuDecoderStep, step_kernels
 from c2t.kernels.decoder_step.packed_decoder import PackedDecoder, sizes_problem
 from c2t.kernels.decoder_step.sizes import StepSizes
 from c2t.kernels.errors import KernelError
-from c2t.kernels.native import NativeKernels, thread_count
+from c2t.kernels.native import NativeKernels
 from c2t.runtime.bundle.manifest import Decoder
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.buffers import StepShape
@@ -194,11 +193,10 @@ def _on_kernel(
     kernels, known = _known(path, sizes, options)
     token_ids = _checked_tokens(len(token_embedding), len(known.values["rotary.cos"]))
     embeds = np.asarray(token_embedding[token_ids], np.float32)
-    # Side by side: beside what is packed, only a piece's weights are in memory.
-    with ThreadPoolExecutor(1) as pool:
-        reference = pool.submit(_reference, path, sizes, embeds, options)
-        packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
-        expected = reference.result()
+    # One after the other: side by side, a piece's weights would lie in memory beside those that are
+    # packed, which takes more than a tenth of the bundle beside it.
+    expected = _reference(path, sizes, embeds, options)
+    packed = PackedDecoder(kernels, known.sizes, known.host(), threads=options.threads)
     steps = KernelSteps(CpuDecoderStep(packed, threads=options.threads, spin=options.spin))
 
     def opened() -> OnnxRuntimeDecoder:
@@ -278,16 +276,14 @@ def _reference(
         EngineError: ONNX Runtime cannot run one.
     """
     few = min(len(embeds), sum(LATER_TOKENS))
-    # Threads that spin would take the cores of those that pack.
-    threads = thread_count(options.threads)
-    mapped = replace(options, prepack=False, threads=threads, spin=False)
+    mapped = replace(options, prepack=False)
     results = [LAYER_RESULT.format(layer) for layer in range(sizes.layers)]
     return run_in_pieces(
         path,
         [*results, LOGITS],
         _inputs(sizes, embeds),
         mapped,
-        later=Later(inputs=_inputs(sizes, embeds[:few]), tokens=few, threads=max(1, threads // 2)),
+        later=Later(inputs=_inputs(sizes, embeds[:few]), tokens=few),
         product=PRODUCT,
     )
 

@@ -8,15 +8,13 @@ sizes that was the largest memory that an opened bundle ever took.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c2t.kernels.native import thread_count
 from c2t.runtime.bundle.graph_check import GRAPH_BYTES_MAX
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.cpu.graph_pieces import Piece, cut_graph
@@ -41,12 +39,10 @@ class Later:
     Args:
         inputs: The graph's inputs for those tokens.
         tokens: How many; of what the first piece gives, the first ones are read.
-        threads: Of a piece that is run alone.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     tokens: int
-    threads: int
 
 
 def run_in_pieces(
@@ -90,43 +86,25 @@ def run_in_pieces(
     except (KeyError, IndexError, ValueError) as error:
         problem = f"{path.name} cannot be cut into pieces: {error}"
         raise BundleError(problem, hint=hint) from error
-    values, found, threads = dict(given), dict[str, Float32](), options.threads
+    values, found = dict(given), dict[str, Float32]()
     for piece, parts in zip(pieces, blocks, strict=True):
         try:
             inputs = {name: values[name] for name in piece.inputs}
         except KeyError as error:
             problem = f"{path.name} has an input that nobody gives: {error}"
             raise BundleError(problem, hint=hint) from error
-        # Nothing keeps a session: its weights go when it has run.
-        if len(parts) == 1:
-            alone = replace(options, threads=threads)
-            result = _run(path, parts[0], inputs, changed, alone)
-        else:
-            result = _run_side_by_side(path, parts, inputs, changed, options)
+        # Nothing keeps a session: its weights go when it has run. All run in this thread: others
+        # would have heaps of their own, of which the C library keeps a thirtieth of a 1B bundle.
+        columns = [_run(path, part, inputs, changed, options) for part in parts]
+        result = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=-1)
         found[piece.output] = result
         if later is not None and piece is pieces[0] and piece.output != product:
-            values, threads = dict(later.inputs), later.threads
+            values = dict(later.inputs)
             result = result[:, : later.tokens]
         values[piece.output] = result
     found.pop(product, None)
     return_free_memory()
     return found
-
-
-def _run_side_by_side(
-    path: Path,
-    parts: Sequence[Piece],
-    inputs: dict[str, NDArray[Any]],
-    graph: ChangedGraph,
-    options: EngineOptions,
-) -> Any:
-    """The columns that pieces with the same inputs give, each on a core."""
-
-    def run(part: Piece) -> Any:
-        return _run(path, part, inputs, graph, replace(options, threads=1))
-
-    with ThreadPoolExecutor(thread_count(options.threads)) as pool:
-        return np.concatenate(list(pool.map(run, parts)), axis=-1)
 
 
 def _run(
