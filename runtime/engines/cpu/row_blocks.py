@@ -2,7 +2,7 @@
 
 One decision: the weight is cut, the nodes stay. ONNX Runtime turns the rows of such a weight into
 columns before each run, alone on one core and into memory of its own: 590 MB of Gemma-2's table in
-1.1 s. Blocks that fit into a cache take a fifth of that, and run side by side.
+1.1 s. Blocks that fit into a cache take a fifth of that.
 """
 
 from __future__ import annotations
