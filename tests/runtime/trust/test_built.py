@@ -8,12 +8,15 @@ import pytest
 
 pytest.importorskip("cryptography", reason="cryptography is not installed: c2t[trust]")
 pytest.importorskip("onnx", reason="onnx is not installed: c2t[gpu]")
+from c2t.kernels.decoder_step.cpu import step_kernels
 from c2t.runtime.build.build_half_graphs import HalfGraphsOptions, build_half_graphs
+from c2t.runtime.build.build_packed import build_packed
 from c2t.runtime.bundle.bundle import open_bundle
 from c2t.runtime.commands.sign import sign
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.built.folder import check_built_signature
 from c2t.runtime.engines.built.half_graphs import open_half_graphs
+from c2t.runtime.engines.built.packed_weights import find_packed_set
 from c2t.runtime.engines.table import ENGINES
 from c2t.runtime.system.errors import EngineError
 
@@ -61,3 +64,21 @@ def test_files_that_are_used_must_be_those_that_were_signed(bundle, built, keys)
 def test_plans_that_nobody_can_sign_are_not_made(bundle):
     with pytest.raises(EngineError, match="cannot be signed"):
         ENGINES["tensorrt-ep"].open(bundle, EngineOptions(), None)
+
+
+@pytest.mark.skipif(step_kernels() is None, reason="no step kernel runs here")
+def test_packed_weights(signed, bundle, keys, tmp_path):
+    built = Path(build_packed(bundle, cache=tmp_path / "packed").folder)
+
+    def refused_packed(match):
+        with pytest.raises(EngineError, match=match) as caught:
+            find_packed_set(bundle, built.parent)
+        assert f"c2t sign {built}" in caught.value.hint
+
+    assert find_packed_set(open_bundle(signed), built.parent) is not None
+    refused_packed("is not signed")
+    sign(built, keys.private)
+    assert find_packed_set(bundle, built.parent) is not None
+    record = built / "plans.json"
+    record.write_bytes(record.read_bytes() + b" ")
+    refused_packed(r"not what was signed: plans\.json")
