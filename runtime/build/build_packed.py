@@ -7,6 +7,7 @@ So a bundle that our kernel does not run, or runs wrongly, is refused, and nothi
 from __future__ import annotations
 
 import datetime
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ from c2t.runtime.engines.built.plan_set import FORMAT_VERSION, PLANS_NAME
 from c2t.runtime.engines.cpu.kernel_step import KernelSteps, open_decoder
 from c2t.runtime.engines.cpu.stored_step import open_stored_decoder, step_digest
 from c2t.runtime.system.checked_read import json_bytes
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.errors import EngineError, OutputError
 from c2t.runtime.system.files import atomic_folder
 
 Report = Callable[[str], None]
@@ -64,7 +65,7 @@ def build_packed(
 
     Raises:
         EngineError: Our kernel does not run the decoder here, or what is there is damaged.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or its disk has too little space.
     """
     here = packed_identity_of(bundle)
     if here is None:
@@ -77,6 +78,7 @@ def build_packed(
         known = read_packed_set(folder, bundle, identity)
         return BuiltPackedSet(folder=str(folder), found=True, record=known)
     make_cache(place)
+    _check_space(place, bundle.manifest.files[f"{DECODER_GRAPH}.data"].bytes)
     since = time.perf_counter()
     report("packing the decoder's weights and comparing its kernel with ONNX Runtime")
     options = EngineOptions(prepack=True, spin=False)
@@ -109,3 +111,15 @@ def build_packed(
         open_stored_decoder(bundle, written, options)
         (partly / PLANS_NAME).write_bytes(json_bytes(record))
     return BuiltPackedSet(folder=str(folder), found=False, record=record)
+
+
+def _check_space(place: Path, wanted: int) -> None:
+    """Refuse a full disk before the work: what is packed takes about what the weights take.
+
+    Raises:
+        OutputError: There is too little space.
+    """
+    free = shutil.disk_usage(place).free
+    if free < wanted:
+        problem = f"{place} has {free / 1e6:,.0f} MB left; packed weights take {wanted / 1e6:,.0f}"
+        raise OutputError(problem, hint="free some, or name another folder with --cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from c2t.runtime.engines.built.packed_weights import PANELS_NAME, find_packed_se
 from c2t.runtime.engines.built.plan_set import PLANS_NAME
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.open import open_engines
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.errors import EngineError, OutputError
 
 pytestmark = pytest.mark.skipif(step_kernels() is None, reason="no step kernel runs here")
 PACKED = "with weights packed on"
@@ -234,3 +235,15 @@ def test_a_decoder_that_our_kernel_does_not_run_is_refused(
     with pytest.raises(EngineError, match="without our kernel: a head size of 7"):
         build_packed(bundle)
     assert not any(cache.iterdir())
+
+
+def test_a_disk_without_room_is_refused_before_the_work(
+    bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = bundle.manifest.files["decoder.onnx.data"].bytes
+    usage = shutil.disk_usage(cache.parent)._replace(free=wanted - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    lines: list[str] = []
+    with pytest.raises(OutputError, match="MB left; packed weights take"):
+        build_packed(bundle, report=lines.append)
+    assert lines == []
