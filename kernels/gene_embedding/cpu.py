@@ -85,13 +85,7 @@ def embed_genes(
         EmbedArguments(
             tokens=tokens.ctypes.data,
             lengths=lengths.ctypes.data,
-            word=tables.word.ctypes.data,
-            position=tables.position.ctypes.data,
-            word_scale=_address(tables.word_scale),
-            position_scale=_address(tables.position_scale),
-            token_type=_address(tables.token_type),
-            gamma=tables.gamma.ctypes.data,
-            beta=tables.beta.ctypes.data,
+            **tables.addresses,
             out=out.ctypes.data,
             cells=tokens.shape[0],
             ranks=tokens.shape[1],
@@ -110,10 +104,6 @@ def _plain(array: NDArray[np.int32]) -> NDArray[np.int32]:
     """The array, or a copy, contiguous and aligned."""
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
-
-
-def _address(array: NDArray[np.float32] | None) -> int | None:
-    return None if array is None else array.ctypes.data
 
 
 def check_cells(

@@ -249,12 +249,19 @@ class GreedySearch:
         chosen, finite = choices.tokens.tolist(), choices.finite.tolist()
         rows: list[int] = []
         logit_rows: list[int] = []
+        drafted = accepted = 0
         for number, text in enumerate(texts):
             text.steps += 1
             new = self._write(text, chosen[number], finite[number])
             rows += [number] * len(new)
             logit_rows += range(len(new))
-            self._learn(text, len(new) - 1)
+            if self._drafter is not None and not text.failed:
+                self._drafter.learn(text.draft, len(new) - 1)
+                drafted += len(text.draft.tokens)
+                accepted += len(new) - 1
+        if self._drafter is not None:
+            self._clock.count("drafted", drafted)
+            self._clock.count("accepted", accepted)
         self._record(texts, choices.probabilities(rows, logit_rows))
 
     def _draw(self, texts: list[_Text], logits: Float32) -> Choices:
@@ -267,7 +274,25 @@ class GreedySearch:
         Returns:
             The tokens that were added.
         """
-        before, most, end = len(text.tokens), self._generation.max_new_tokens, self._end
+        before, draft = len(text.tokens), text.draft.tokens
+        new = chosen[: len(draft) + 1]
+        all_right = tuple(new[:-1]) == draft and all(finite[: len(new)])
+        room = self._generation.max_new_tokens - before
+        if all_right and len(new) <= room and self._stops is None and self._end.isdisjoint(new):
+            text.tokens += new  # as most are
+        else:
+            self._write_some(text, chosen, finite)
+            new = text.tokens[before:]
+        text.ban.extend(new)
+        text.length += len(new)
+        text.seen.update(new)
+        if new and self._drafter is not None and text.cursor is not None:
+            self._drafter.follow(text.cursor, new, text.draft)
+        return new
+
+    def _write_some(self, text: _Text, chosen: list[int], finite: list[bool]) -> None:
+        """The same, token by token."""
+        most, end = self._generation.max_new_tokens, self._end
         for token, is_finite, drafted in zip(
             chosen, finite, (*text.draft.tokens, NO_TOKEN), strict=False
         ):
@@ -280,20 +305,6 @@ class GreedySearch:
             finished = text.stopped or token in end or len(text.tokens) >= most
             if token != drafted or finished:
                 break
-        new = text.tokens[before:]
-        text.ban.extend(new)
-        text.length += len(new)
-        text.seen.update(new)
-        if new and self._drafter is not None and text.cursor is not None:
-            self._drafter.follow(text.cursor, new, text.draft)
-        return new
-
-    def _learn(self, text: _Text, accepted: int) -> None:
-        if self._drafter is None or text.failed:
-            return
-        self._drafter.learn(text.draft, accepted)
-        self._clock.count("drafted", len(text.draft.tokens))
-        self._clock.count("accepted", accepted)
 
     def _record(self, texts: list[_Text], probabilities: list[float]) -> None:
         """Append the probabilities of the new tokens to their texts."""

@@ -99,7 +99,7 @@ def banned_array(bans: Sequence[Sequence[Sequence[int]] | Int32], logit_rows: in
     """
     if len(bans) == 1 and isinstance(alone := bans[0], np.ndarray) and len(alone) == logit_rows:
         return alone[None]
-    most = max((len(ban) for row in bans for ban in row), default=0)
+    most = max(map(_width, bans), default=0)
     padded: Int32 = np.empty((len(bans), logit_rows, most), dtype=np.int32)
     if most:
         padded.fill(NO_TOKEN)
@@ -110,6 +110,13 @@ def banned_array(bans: Sequence[Sequence[Sequence[int]] | Int32], logit_rows: in
             for logit_row, ban in enumerate(row):
                 padded[number, logit_row, : len(ban)] = ban
     return padded
+
+
+def _width(bans: Sequence[Sequence[int]] | Int32) -> int:
+    """The most bans of one logit row."""
+    if isinstance(bans, np.ndarray):
+        return int(bans.shape[1])
+    return max(map(len, bans), default=0)
 
 
 def ban_in_place(scores: Float32, sequences: Int64, size: int) -> None:
