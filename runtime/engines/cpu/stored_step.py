@@ -24,7 +24,7 @@ from c2t.runtime.engines.built.packed_weights import FoundPackedSet, digest_of_l
 from c2t.runtime.engines.cpu.decoder import OnnxRuntimeDecoder
 from c2t.runtime.engines.cpu.kernel_step import KernelSteps
 from c2t.runtime.engines.known_decoder.recognise import recognise_content
-from c2t.runtime.system.errors import EngineError
+from c2t.runtime.system.errors import EngineError, first_line
 
 STEP_TOKENS = 3
 
@@ -53,7 +53,7 @@ def open_stored_decoder(
         stored = StoredArrays(found.path, record.arrays, record.input_scales)
         packed = PackedDecoder(found.kernels, known.sizes, known.host(), stored=stored)
     except (KernelError, OSError) as error:
-        problem = f"{found.path} cannot be used: {error}"
+        problem = f"{found.path} cannot be used: {first_line(error)}"
         raise EngineError(problem, hint=found.hint) from error
     steps = KernelSteps(CpuDecoderStep(packed, threads=options.threads, spin=options.spin))
     decoder = OnnxRuntimeDecoder(

@@ -205,8 +205,9 @@ def test_a_forged_record_is_refused(
 ) -> None:
     folder = Path(build_packed(bundle).folder)
     change(folder, what)
-    with pytest.raises(EngineError, match=message):
+    with pytest.raises(EngineError, match=message) as caught:
         opened(bundle)
+    assert "\n" not in caught.value.problem
 
 
 def test_scales_that_are_none(bundles: dict[tuple[str, str], Bundle], cache: Path) -> None:
