@@ -226,7 +226,7 @@ def test_few_tokens_in_blocks_give_what_the_whole_graph_gives(
     row = read_content(path).values["output.weight"][0].nbytes
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 0)
     monkeypatch.setattr(piecewise, "BLOCK_BYTES", block_rows * row)
-    later = Later(inputs=fewer(inputs, 4), tokens=4, threads=1)
+    later = Later(inputs=fewer(inputs, 4), tokens=4)
     found = run_in_pieces(path, results, inputs, OPTIONS, later=later, product=PRODUCT)
     assert list(found) == results
     assert found[results[0]].shape[1] == TOKENS
