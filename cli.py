@@ -245,3 +245,7 @@ def doctor(json: JsonOption = False) -> None:
         print(render(stage.sections(diagnosis)), end="")
     if diagnosis.problems:
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

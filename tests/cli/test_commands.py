@@ -393,3 +393,14 @@ def test_start_is_quick() -> None:
 
     assert best("import c2t") - best("pass") < 0.05
     assert best("from c2t.cli import main; main()", "--help") < 0.4
+
+
+def test_the_module_is_the_command() -> None:
+    """`python -m c2t.cli` did nothing, and a test that ran it so had nothing to find."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "c2t.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"c2t {c2t.__version__}\n"

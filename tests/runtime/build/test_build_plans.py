@@ -221,13 +221,12 @@ def test_signals_at_any_moment_leave_a_whole_set_or_none(bundles, tmp_path):
         time.sleep(whole * draw.uniform(0.4, 1.0))
         child.send_signal(number)
         _, said = child.communicate()
-        if child.returncode == 0:
-            (folder,) = cache.iterdir()
-            read_plan_set(folder)
-        else:
+        assert child.returncode in (0, 128 + number, -number), said  # -: while Python starts
+        if child.returncode and not (cache.exists() and files_below(cache)):
             ended += 1
-            assert child.returncode in (128 + number, -number), said  # -: while Python starts
-            assert not cache.exists() or files_below(cache) == [], said
+            continue
+        (folder,) = cache.iterdir()  # a signal may come when all is written
+        read_plan_set(folder)
     assert ended >= 5
 
 
