@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from c2t.runtime.system.checked_read import read_bounded
+from c2t.runtime.system.checked_read import read_lines
 from c2t.runtime.system.errors import C2TError
 
 BYTES_MAX = 1 << 20
@@ -17,12 +17,7 @@ def read_label_lines(path: Path) -> tuple[str, ...]:
         C2TError: The file cannot be read, or has none.
     """
     hint = "give a text file in UTF-8 with a label in each line"
-    content = read_bounded(path, bytes_max=BYTES_MAX, error=C2TError, hint=hint)
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        problem = f"cannot read {path}: {error}"
-        raise C2TError(problem, hint=hint) from error
+    lines = read_lines(path, bytes_max=BYTES_MAX, error=C2TError, hint=hint)
     labels = tuple(stripped for line in lines if (stripped := line.strip()))
     if not labels:
         problem = f"{path} has no labels"

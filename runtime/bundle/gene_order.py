@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from c2t.runtime.system.checked_read import read_bounded
+from c2t.runtime.system.checked_read import read_lines
 from c2t.runtime.system.errors import C2TError
 
 GENE_ORDER_NAME = "gene_order.txt"
@@ -25,12 +25,7 @@ def read_gene_order(path: Path, *, error: type[C2TError], hint: str = HINT) -> t
         C2TError: Of the class `error`: the file cannot be read, has no genes or too many, or a
             line is no symbol.
     """
-    content = read_bounded(path, bytes_max=BYTES_MAX, error=error, hint=hint)
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as cause:
-        problem = f"cannot read {path}: {cause}"
-        raise error(problem, hint=hint) from cause
+    lines = read_lines(path, bytes_max=BYTES_MAX, error=error, hint=hint)
     genes: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         symbol = line.strip()

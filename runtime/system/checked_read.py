@@ -193,3 +193,23 @@ def _unusable(
     name: str | Path, what: str, reason: str, error: type[C2TError], hint: str
 ) -> C2TError:
     return error(f"{name} {f'is not {what}' if what else 'cannot be read'}: {reason}", hint=hint)
+
+
+def read_lines(path: Path, *, bytes_max: int, error: type[C2TError], hint: str) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: The file.
+        bytes_max: Its largest length.
+        error: Class of the error to raise.
+        hint: How to mend it.
+
+    Raises:
+        C2TError: Of the class `error`: it cannot be read, is too long or not in UTF-8.
+    """
+    content = read_bounded(path, bytes_max=bytes_max, error=error, hint=hint)
+    try:
+        return content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as cause:
+        problem = f"cannot read {path}: {cause}"
+        raise error(problem, hint=hint) from cause
