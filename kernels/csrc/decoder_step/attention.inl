@@ -49,12 +49,23 @@ template <class F> inline void unseen(const Queries& queries, float* scores, int
 inline Vector softmax(const Queries& queries, float* scores, int64_t begin, int64_t end) {
     const int64_t numbers = (end - begin) * kLanes;
     unseen(queries, scores, begin, end, [](float& score) { score = std::numeric_limits<float>::lowest(); });
-    Vector most = load(scores);
-    for (int64_t i = kLanes; i < numbers; i += kLanes) most = larger(most, load(scores + i));
-    for (int64_t i = 0; i < numbers; i += kLanes) store(scores + i, exponential(subtract(load(scores + i), most)));
-    unseen(queries, scores, begin, end, [](float& weight) { weight = 0.0f; });
+    // Two at a time: one would wait for the other.
+    Vector most = load(scores), other = most;
+    int64_t at = kLanes;
+    for (; at + kLanes < numbers; at += 2 * kLanes) {
+        most = larger(most, load(scores + at));
+        other = larger(other, load(scores + at + kLanes));
+    }
+    if (at < numbers) most = larger(most, load(scores + at));
+    most = larger(most, other);
+    // What a query does not see is the exponential's least number here, which is lost in a sum of 1 and more.
     Vector total = zero();
-    for (int64_t i = 0; i < numbers; i += kLanes) total = add(total, load(scores + i));
+    for (int64_t i = 0; i < numbers; i += kLanes) {
+        const Vector weight = exponential(subtract(load(scores + i), most));
+        total = add(total, weight);
+        store(scores + i, weight);
+    }
+    unseen(queries, scores, begin, end, [](float& weight) { weight = 0.0f; });
     return total;
 }
 
@@ -65,9 +76,11 @@ inline void add_weighted(const float* weights, const float* values, int64_t n, i
     for (int q = 0; q < queries; ++q)
         for (int i = 0; i < vectors; ++i) part[q][i] = load(out + q * size + i * kLanes);
     for (int64_t position = 0; position < n; ++position, weights += kLanes, values += size) {
-        for (int i = 0; i < vectors; ++i) {
-            const Vector value = load(values + i * kLanes);
-            for (int q = 0; q < queries; ++q) part[q][i] = multiply_add(broadcast(weights[q]), value, part[q][i]);
+        Vector value[vectors];
+        for (int i = 0; i < vectors; ++i) value[i] = load(values + i * kLanes);
+        for (int q = 0; q < queries; ++q) {
+            const Vector weight = broadcast(weights[q]);
+            for (int i = 0; i < vectors; ++i) part[q][i] = multiply_add(weight, value[i], part[q][i]);
         }
     }
     for (int q = 0; q < queries; ++q)
@@ -79,6 +92,7 @@ inline void add_weighted_rows(const float* weights, const float* values, int64_t
     if (n <= 0) return;
     int64_t d = 0;
     for (; d + 4 * kLanes <= size; d += 4 * kLanes) add_weighted<queries, 4>(weights, values + d, n, size, out + d);
+    for (; d + 2 * kLanes <= size; d += 2 * kLanes) add_weighted<queries, 2>(weights, values + d, n, size, out + d);
     for (; d + kLanes <= size; d += kLanes) add_weighted<queries, 1>(weights, values + d, n, size, out + d);
     for (; d < size; ++d)
         for (int q = 0; q < queries; ++q)

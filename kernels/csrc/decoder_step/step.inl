@@ -30,7 +30,7 @@ public:
             s_.finite.get()[row] = normalised(from, d_.norm, hidden, row);
         });
         panels(hidden, nullptr, a_.logit_count, (d_.vocabulary_size + kPanelColumns - 1) / kPanelColumns,
-               [&](int64_t panel, float* values) { write_logits(panel, values); });
+               [&](int64_t panel, int64_t row, float* values) { write_logits(panel, row, values); });
     }
 
 private:
@@ -44,18 +44,18 @@ private:
         const Inputs attention_in = hidden_of(l.qkv.linear), mlp_in = hidden_of(l.gate_up.linear);
         const Inputs context{&l.output.linear, s_.context.get(), s_.context_stride};
         const Inputs gate{&l.down.linear, s_.gated.get(), s_.gated_stride};
-        const auto add_to_rows = [&](int64_t panel, const float* values) {
-            for (int64_t i = 0; i < going_on; ++i) add_to(residual(i) + panel * kPanelColumns, values + i * kPanelColumns);
+        const auto add_to_row = [&](int64_t panel, int64_t i, const float* values) {
+            add_to(residual(i) + panel * kPanelColumns, values);
         };
-        const auto keep = [&](int64_t panel, const float* values) {
-            for (int64_t i = 0; i < going_on; ++i) keep_panel(values + i * kPanelColumns, branch(i) + panel * kPanelColumns);
+        const auto keep = [&](int64_t panel, int64_t i, const float* values) {
+            keep_panel(values, branch(i) + panel * kPanelColumns);
         };
         const auto normalise_for_mlp = [&](int64_t i) { normalised(residual(i), l.mlp_norm, mlp_in, i); };
         pieces(all, [&](int64_t row) { normalised(x(row), l.attention_norm, attention_in, row); });
-        panels(attention_in, l.qkv.bias, all, s_.qkv_stride / kPanelColumns, [&](int64_t panel, const float* values) {
-            for (int64_t row = 0; row < all; ++row)
-                keep_panel(values + row * kPanelColumns, qkv(row) + panel * kPanelColumns);
-        });
+        panels(attention_in, l.qkv.bias, all, s_.qkv_stride / kPanelColumns,
+               [&](int64_t panel, int64_t row, const float* values) {
+                   keep_panel(values, qkv(row) + panel * kPanelColumns);
+               });
         pieces(all, [&](int64_t row) { rotate_and_keep(l, row, index); });
         if (last) pieces(going_on, [&](int64_t i) { copy(x(row_of(i)), wanted(i)); });
         const int64_t groups = (going_on + rows_together() - 1) / rows_together();
@@ -76,21 +76,20 @@ private:
                 normalise_for_mlp(i);
             });
         } else {
-            panels(context, l.output.bias, going_on, hidden_panels, add_to_rows);
+            panels(context, l.output.bias, going_on, hidden_panels, add_to_row);
             pieces(going_on, normalise_for_mlp);
         }
         widen(l, mlp_in, gate, going_on);
         if (d_.parallel) {
-            panels(gate, l.down.bias, going_on, hidden_panels, [&](int64_t panel, float* values) {
-                for (int64_t i = 0; i < going_on; ++i)
-                    add_to(values + i * kPanelColumns, branch(i) + panel * kPanelColumns);
-                add_to_rows(panel, values);
+            panels(gate, l.down.bias, going_on, hidden_panels, [&](int64_t panel, int64_t i, float* values) {
+                add_to(values, branch(i) + panel * kPanelColumns);
+                add_to_row(panel, i, values);
             });
         } else if (l.after_mlp) {
             panels(gate, l.down.bias, going_on, hidden_panels, keep);
             pieces(going_on, [&](int64_t i) { add_normalised(branch(i), l.after_mlp, residual(i)); });
         } else {
-            panels(gate, l.down.bias, going_on, hidden_panels, add_to_rows);
+            panels(gate, l.down.bias, going_on, hidden_panels, add_to_row);
         }
     }
 
@@ -98,31 +97,23 @@ private:
     void widen(const c2t_step_layer& l, const Inputs& from, const Inputs& to, int64_t rows) {
         const int64_t columns = d_.gated ? kPanelColumns / 2 : kPanelColumns;
         const int64_t count = (d_.intermediate_size + columns - 1) / columns;
-        panels(from, l.gate_up.bias, rows, count, [&](int64_t panel, float* values) {
+        panels(from, l.gate_up.bias, rows, count, [&](int64_t panel, int64_t row, float* values) {
             const int64_t first = panel * columns, width = std::min(columns, d_.intermediate_size - first);
-            with_activation(d_.activation, [&](auto activation) {
-                for (int64_t row = 0; row < rows; ++row) {
-                    float* const of_row = values + row * kPanelColumns;
-                    activate(activation, of_row, columns);
-                    if (d_.gated) multiply_by(of_row, of_row + columns, columns);
-                    to.put(row, first, width, of_row);
-                }
-            });
+            with_activation(d_.activation, [&](auto activation) { activate(activation, values, columns); });
+            if (d_.gated) multiply_by(values, values + columns, columns);
+            to.put(row, first, width, values);
         });
     }
 
     // A phase: f(piece) for the pieces that this thread gets.
     template <class F> void pieces(int64_t count, const F& f) { team_.pieces(phase_++, count, f); }
 
-    // f(panel, values [rows][64]) for the panels of a linear, the bias added where there is one.
+    // f(panel, row, values [64]) for the panels of a linear and every row, the bias added where there is one.
     template <class F> void panels(const Inputs& in, const float* bias, int64_t rows, int64_t count, const F& f) {
         team_.pieces_ahead(phase_++, count, [&](int64_t panel, int64_t next) {
             const char* const following = panel_of(*in.linear, std::min(next, count - 1));
-            multiply_panel(in, rows, panel, following, own_.sums.get(), own_.values.get());
-            if (bias)
-                for (int64_t row = 0; row < rows; ++row)
-                    add_to(own_.values.get() + row * kPanelColumns, bias + panel * kPanelColumns);
-            f(panel, own_.values.get());
+            multiply_panel(in, rows, panel, following, bias, {own_.sums.get(), own_.values.get()},
+                           [&](int64_t row, float* values) { f(panel, row, values); });
         });
     }
 
@@ -246,17 +237,15 @@ private:
         for (int64_t i = 0; i < n; i += kLanes) store(to + i, multiply(load(to + i), load(factors + i)));
     }
 
-    void write_logits(int64_t panel, float* values) const {
+    void write_logits(int64_t panel, int64_t row, float* values) const {
         const int64_t first = panel * kPanelColumns, count = std::min(kPanelColumns, d_.vocabulary_size - first);
-        for (int64_t row = 0; row < a_.logit_count; ++row) {
-            float* const to = a_.logits + row * d_.vocabulary_size + first;
-            if (d_.logit_cap != 0.0f) soft_cap(values + row * kPanelColumns, kPanelColumns, d_.logit_cap);
-            // Quantised, what is not finite would look like a number.
-            if (s_.finite.get()[row]) {
-                std::memcpy(to, values + row * kPanelColumns, static_cast<size_t>(count) * sizeof(float));
-            } else {
-                std::fill(to, to + count, std::numeric_limits<float>::quiet_NaN());
-            }
+        float* const to = a_.logits + row * d_.vocabulary_size + first;
+        if (d_.logit_cap != 0.0f) soft_cap(values, kPanelColumns, d_.logit_cap);
+        // Quantised, what is not finite would look like a number.
+        if (s_.finite.get()[row]) {
+            std::memcpy(to, values, static_cast<size_t>(count) * sizeof(float));
+        } else {
+            std::fill(to, to + count, std::numeric_limits<float>::quiet_NaN());
         }
     }
 

@@ -88,17 +88,12 @@ private:
     template <class F>
     void panels(const c2t_biased_linear& l, const Inputs& in, int64_t rows, int64_t begin, int64_t end, const F& f) const {
         const int64_t count = panel_count(l.linear);
-        float* const values = own_.values.get();
         for (int64_t panel = begin / kPanelColumns; panel * kPanelColumns < end; ++panel) {
-            multiply_panel(in, rows, panel, panel_of(l.linear, std::min(panel + 1, count - 1)), own_.sums.get(), values);
+            const char* const following = panel_of(l.linear, std::min(panel + 1, count - 1));
             const int64_t first = panel * kPanelColumns, from = std::max(begin, first);
             const int64_t columns = std::min(first + kPanelColumns, end) - from;
-            for (int64_t row = 0; row < rows; ++row) {
-                float* const of_row = values + row * kPanelColumns;
-                for (int64_t i = 0; i < kPanelColumns; i += kLanes)
-                    store(of_row + i, add(load(of_row + i), load(l.bias + first + i)));
-                f(row, from, columns, of_row + from - first);
-            }
+            multiply_panel(in, rows, panel, following, l.bias, {own_.sums.get(), own_.values.get()},
+                           [&](int64_t row, float* values) { f(row, from, columns, values + from - first); });
         }
     }
 

@@ -29,15 +29,26 @@ inline void fetch_quarter(const char* p) {
     for (int line = 0; line < 16; ++line) _mm_prefetch(p + 64 * line, _MM_HINT_T0);
 }
 
-// sums[16][64] += activations [16][64 * count] times panel [16 * count][64][4]
+inline void zero_tiles() {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+// sums[16][64] += activations [16][64 * count] times panel [16 * count][64][4]; first: sums are 0 before.
 template <bool fetches>
-inline void multiply_tiles_16(const int8_t* panel, const uint8_t* rows, int64_t stride, int64_t count, int32_t* sums,
-                              const char* next) {
+inline void multiply_tiles_16(const int8_t* panel, const uint8_t* rows, int64_t stride, int64_t count, bool first,
+                              int32_t* sums, const char* next) {
     const WeightsAhead ahead(panel, count, next);
-    _tile_loadd(0, sums, kSumBytes);
-    _tile_loadd(1, sums + 16, kSumBytes);
-    _tile_loadd(2, sums + 32, kSumBytes);
-    _tile_loadd(3, sums + 48, kSumBytes);
+    if (first) {
+        zero_tiles();
+    } else {
+        _tile_loadd(0, sums, kSumBytes);
+        _tile_loadd(1, sums + 16, kSumBytes);
+        _tile_loadd(2, sums + 32, kSumBytes);
+        _tile_loadd(3, sums + 48, kSumBytes);
+    }
     for (int64_t i = 0; i < count; ++i, panel += kTileBytes, rows += 64) {
         const char* const later = ahead.of(i);
         _tile_loadd(4, rows, stride);
@@ -62,18 +73,22 @@ inline void multiply_tiles_16(const int8_t* panel, const uint8_t* rows, int64_t 
 
 // sums[32][64] += activations [32][64 * count] times panel [16 * count][64][4]: every tile is used twice.
 template <bool fetches>
-inline void multiply_tiles_32(const int8_t* panel, const uint8_t* rows, int64_t stride, int64_t count, int32_t* sums,
-                              const char* next) {
+inline void multiply_tiles_32(const int8_t* panel, const uint8_t* rows, int64_t stride, int64_t count, bool first,
+                              int32_t* sums, const char* next) {
     const WeightsAhead ahead(panel, count, next);
     for (int64_t half = 0; half < 64; half += 32) {
         const int8_t* weights = panel + 4 * half;
         const uint8_t* upper = rows;
         int32_t* const to = sums + half;
         int32_t* const below = to + 16 * C2T_PANEL_COLUMNS;
-        _tile_loadd(0, to, kSumBytes);
-        _tile_loadd(1, to + 16, kSumBytes);
-        _tile_loadd(2, below, kSumBytes);
-        _tile_loadd(3, below + 16, kSumBytes);
+        if (first) {
+            zero_tiles();
+        } else {
+            _tile_loadd(0, to, kSumBytes);
+            _tile_loadd(1, to + 16, kSumBytes);
+            _tile_loadd(2, below, kSumBytes);
+            _tile_loadd(3, below + 16, kSumBytes);
+        }
         for (int64_t i = 0; i < count; ++i, weights += kTileBytes, upper += 64) {
             const char* const later = ahead.of(i);
             const bool fetch_now = fetches && half == 0;
@@ -100,18 +115,18 @@ inline void multiply_tiles_32(const int8_t* panel, const uint8_t* rows, int64_t 
 // sums[rows][64] += activations [rows][4 * steps] times panel [steps][64][4], for whole tiles of the steps. Rows up to
 // the next multiple of 16 are read and written. Returns how many steps it took.
 inline int64_t multiply_tiles(const int8_t* panel, const uint8_t* activations, int64_t stride, int64_t rows,
-                              int64_t steps, int32_t* sums, const char* next) {
+                              int64_t steps, bool first, int32_t* sums, const char* next) {
     const int64_t count = steps / kTileSteps;
     if (count == 0) return 0;
     written();
     for (int64_t row = 0; row < rows; row += 32) {
-        const uint8_t* const first = activations + row * stride;
+        const uint8_t* const from = activations + row * stride;
         int32_t* const to = sums + row * C2T_PANEL_COLUMNS;
         const bool both = rows - row > 16, fetches = row == 0;  // rows behind the first ones find the weights near
-        if (both && fetches) multiply_tiles_32<true>(panel, first, stride, count, to, next);
-        else if (both) multiply_tiles_32<false>(panel, first, stride, count, to, next);
-        else if (fetches) multiply_tiles_16<true>(panel, first, stride, count, to, next);
-        else multiply_tiles_16<false>(panel, first, stride, count, to, next);
+        if (both && fetches) multiply_tiles_32<true>(panel, from, stride, count, first, to, next);
+        else if (both) multiply_tiles_32<false>(panel, from, stride, count, first, to, next);
+        else if (fetches) multiply_tiles_16<true>(panel, from, stride, count, first, to, next);
+        else multiply_tiles_16<false>(panel, from, stride, count, first, to, next);
     }
     written();
     return count * kTileSteps;

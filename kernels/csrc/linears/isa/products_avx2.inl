@@ -6,10 +6,10 @@ inline void fetch(const char* p) {
     for (int line = 0; line < 4; ++line) _mm_prefetch(p + 64 * line, _MM_HINT_T1);
 }
 
-// sums[rows][64] += activations [rows][4 * groups] times panel [groups][64][4]
+// sums[rows][64] += activations [rows][4 * groups] times panel [groups][64][4]; first: sums are 0 before.
 template <int rows>
 inline void multiply_int8(const int8_t* panel, const int16_t* activations, int64_t stride, int64_t groups,
-                          int32_t* __restrict sums, Ahead ahead) {
+                          bool first, int32_t* __restrict sums, Ahead ahead) {
     for (int strip = 0; strip < 4; ++strip) {
         __m256i sum[rows][4];  // of each column two sums, side by side
         for (int row = 0; row < rows; ++row)
@@ -36,7 +36,7 @@ inline void multiply_int8(const int8_t* panel, const int16_t* activations, int64
             for (int i = 0; i < 4; i += 2) {
                 auto* const to = reinterpret_cast<__m256i*>(sums + 64 * row + 16 * strip + 4 * i);
                 const __m256i whole = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[row][i], sum[row][i + 1]), 0xD8);
-                _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), whole));
+                _mm256_storeu_si256(to, first ? whole : _mm256_add_epi32(_mm256_loadu_si256(to), whole));
             }
         }
     }
@@ -45,11 +45,11 @@ inline void multiply_int8(const int8_t* panel, const int16_t* activations, int64
 // sums[rows][64] += activations [rows][inputs] times panel [inputs][64]
 template <int rows>
 inline void multiply_float(const float* panel, const float* activations, int64_t stride, int64_t inputs,
-                           float* __restrict sums, Ahead ahead) {
+                           bool first, float* __restrict sums, Ahead ahead) {
     for (int strip = 0; strip < 4; ++strip) {
         Vector sum[rows][2];
         for (int row = 0; row < rows; ++row)
-            for (int i = 0; i < 2; ++i) sum[row][i] = load(sums + 64 * row + 16 * strip + 8 * i);
+            for (int i = 0; i < 2; ++i) sum[row][i] = first ? zero() : load(sums + 64 * row + 16 * strip + 8 * i);
         for (int64_t input = 0; input < inputs;) {
             if (strip == 0) fetch(ahead.next());
             for (const int64_t end = std::min(input + ahead.every, inputs); input < end; ++input) {

@@ -6,13 +6,14 @@ inline void fetch(const char* p) {
     for (int line = 0; line < 4; ++line) _mm_prefetch(p + 64 * line, _MM_HINT_T1);
 }
 
-// sums[rows][64] += activations [rows][4 * groups] times panel [groups][64][4]
+// sums[rows][64] += activations [rows][4 * groups] times panel [groups][64][4]; first: sums are 0 before.
 template <int rows>
 inline void multiply_int8(const int8_t* panel, const uint8_t* activations, int64_t stride, int64_t groups,
-                          int32_t* __restrict sums, Ahead ahead) {
+                          bool first, int32_t* __restrict sums, Ahead ahead) {
     __m512i sum[rows][4];
     for (int row = 0; row < rows; ++row)
-        for (int i = 0; i < 4; ++i) sum[row][i] = _mm512_load_si512(sums + 64 * row + 16 * i);
+        for (int i = 0; i < 4; ++i)
+            sum[row][i] = first ? _mm512_setzero_si512() : _mm512_load_si512(sums + 64 * row + 16 * i);
     for (int64_t group = 0; group < groups;) {
         fetch(ahead.next());
         for (const int64_t end = std::min(group + ahead.every, groups); group < end; ++group) {
@@ -33,10 +34,10 @@ inline void multiply_int8(const int8_t* panel, const uint8_t* activations, int64
 // sums[rows][64] += activations [rows][inputs] times panel [inputs][64]
 template <int rows>
 inline void multiply_float(const float* panel, const float* activations, int64_t stride, int64_t inputs,
-                           float* __restrict sums, Ahead ahead) {
+                           bool first, float* __restrict sums, Ahead ahead) {
     Vector sum[rows][4];
     for (int row = 0; row < rows; ++row)
-        for (int i = 0; i < 4; ++i) sum[row][i] = load(sums + 64 * row + 16 * i);
+        for (int i = 0; i < 4; ++i) sum[row][i] = first ? zero() : load(sums + 64 * row + 16 * i);
     for (int64_t input = 0; input < inputs;) {
         fetch(ahead.next());
         for (const int64_t end = std::min(input + ahead.every, inputs); input < end; ++input) {

@@ -50,7 +50,6 @@ inline Vector sums(const Vector* v) {
 
 // An int8 activation, widened: sums of two products would not fit into the 16 bits of VPMADDUBSW.
 using Activation = int16_t;
-constexpr bool kActivationsAreShifted = false;
 
 // v rounded half to even, within int8.
 inline void store_int8(Activation* p, Vector v) {
@@ -63,6 +62,7 @@ inline void store_int8(Activation* p, Vector v) {
 // The int8 of v / scale; inverse: 1 / scale.
 inline void store_quotient(Activation* p, Vector v, Vector scale, Vector) { store_int8(p, divide(v, scale)); }
 
-inline Vector to_float(const int32_t* p) {
-    return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+// Sums of products; those with shifted activations would need a correction.
+inline Vector corrected(const int32_t* sums, const int32_t*) {
+    return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)));
 }

@@ -68,7 +68,6 @@ inline Vector reciprocal(Vector v) {
 
 // An int8 activation plus 128: what VPDPBUSD multiplies with signed weights.
 using Activation = uint8_t;
-constexpr bool kActivationsAreShifted = true;
 
 // v rounded half to even, within int8.
 inline void store_int8(Activation* p, Vector v) {
@@ -87,4 +86,7 @@ inline void store_quotient(Activation* p, Vector v, Vector scale, Vector inverse
     store_int8(p, sure == 0xFFFF ? quick : divide(v, scale));
 }
 
-inline Vector to_float(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
+// Sums of products with shifted activations, corrected.
+inline Vector corrected(const int32_t* sums, const int32_t* correction) {
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_loadu_si512(sums), _mm512_loadu_si512(correction)));
+}

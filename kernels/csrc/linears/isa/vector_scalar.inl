@@ -27,7 +27,6 @@ inline Vector scaled_by_power(Vector v, Vector n) { return std::ldexp(v, static_
 inline Vector sums(const Vector* v) { return *v; }
 
 using Activation = int16_t;
-constexpr bool kActivationsAreShifted = false;
 
 inline void store_int8(Activation* p, Vector v) {
     *p = static_cast<Activation>(std::nearbyint(smaller(larger(v, -128.0f), 127.0f)));
@@ -36,4 +35,5 @@ inline void store_int8(Activation* p, Vector v) {
 // The int8 of v / scale; inverse: 1 / scale.
 inline void store_quotient(Activation* p, Vector v, Vector scale, Vector) { store_int8(p, divide(v, scale)); }
 
-inline Vector to_float(const int32_t* p) { return static_cast<float>(*p); }
+// A sum of products; that with shifted activations would need a correction.
+inline Vector corrected(const int32_t* sums, const int32_t*) { return static_cast<float>(*sums); }
