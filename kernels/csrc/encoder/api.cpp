@@ -10,6 +10,9 @@ namespace {
 
 // Rows that are worth another thread.
 constexpr int64_t kRowsPerThread = 8;
+// Rows of each thread that go through all layers before other cells do: their activations stay in a core's cache where a
+// model is small, and weights are read for enough rows where it is large.
+constexpr int64_t kRowsTogether = 512;
 // Tiles of a layer that every thread gets at least, so that none waits long for the last one.
 constexpr int64_t kTilesPerThread = 4;
 constexpr TileRows kTileRows{12, 72};
@@ -18,6 +21,11 @@ constexpr TileRows kAmxTileRows{32, 192};
 static_assert(kAmxTileRows.most <= kMostTileRows, "a thread's memory must hold a tile");
 #endif
 static_assert(kTileRows.most <= kMostTileRows, "a thread's memory must hold a tile");
+
+// Cells of so many rows that go through all layers together.
+int64_t cells_together(int64_t length, int64_t threads) {
+    return std::max<int64_t>(1, (threads * kRowsTogether + length - 1) / length);
+}
 
 }  // namespace
 
@@ -53,6 +61,29 @@ struct c2t_encoder_run {
         return (encoder.heads + groups - 1) / groups;
     }
 
+    // Run some cells through all layers.
+    void compute(const c2t_encoder_args& args, Team& team) {
+        const int64_t rows = args.batch * args.length;
+        const c2t_attention_args sizes{nullptr, nullptr, nullptr, nullptr, nullptr, args.batch, args.length, args.length,
+                                       encoder.heads, encoder.hidden_size / encoder.heads, 0, 0, 0, 0, encoder.scale};
+        const int64_t head_bytes = round_up(PackedSizes(sizes, attention.layout).bytes(), 64);
+        const int32_t active = static_cast<int32_t>(std::clamp<int64_t>(rows / kRowsPerThread, 1, team.size()));
+        const int64_t groups_of = group_heads(rows, active);
+        activations.reserve(encoder, args, groups_of, head_bytes);
+        struct Work {
+            EncoderJob job;
+            void (*run)(const EncoderJob&, int32_t);
+        } work{{&encoder, &args, &attention, groups_of, head_bytes, tile_rows(rows, active), &team, &activations,
+                scratch_pointers.data()},
+               run};
+        team.run(
+            [](void* context, int32_t thread) {
+                const auto* const w = static_cast<const Work*>(context);
+                w->run(w->job, thread);
+            },
+            &work, active);
+    }
+
     const c2t_encoder encoder;
     const int32_t wanted;
     const AttentionKernel& attention;
@@ -80,35 +111,20 @@ void c2t_encoder_close(c2t_encoder_run* encoder) { delete encoder; }
 
 int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* args) {
     const auto turn = encoder->team.turn();
-    const c2t_encoder& e = encoder->encoder;
-    const int64_t rows = args->batch * args->length;
-    const c2t_attention_args sizes{nullptr, nullptr, nullptr, nullptr, nullptr, args->batch, args->length, args->length,
-                                   e.heads, e.hidden_size / e.heads, 0, 0, 0, 0, e.scale};
-    const int64_t head_bytes = round_up(PackedSizes(sizes, encoder->attention.layout).bytes(), 64);
-    Team* team = nullptr;
-    int32_t active = 1;
-    int64_t group_heads = e.heads;
     try {
-        team = &encoder->team.team(encoder->wanted);
-        active = static_cast<int32_t>(std::clamp<int64_t>(rows / kRowsPerThread, 1, team->size()));
-        group_heads = encoder->group_heads(rows, active);
-        encoder->activations.reserve(e, *args, group_heads, head_bytes);
+        Team& team = encoder->team.team(encoder->wanted);
+        const int64_t together = cells_together(args->length, team.size());
+        for (int64_t cell = 0; cell < args->batch; cell += together) {
+            c2t_encoder_args some = *args;
+            some.batch = std::min(together, args->batch - cell);
+            some.embeddings += cell * args->length * encoder->encoder.hidden_size;
+            some.hidden += cell * rows_leaving(encoder->encoder, args->length) * encoder->encoder.hidden_size;
+            encoder->compute(some, team);
+        }
+        encoder->activations.release(std::min(together, args->batch) * args->length);
     } catch (const std::bad_alloc&) {
         return 1;
     }
-    struct Work {
-        EncoderJob job;
-        void (*run)(const EncoderJob&, int32_t);
-    } work{{&e, args, &encoder->attention, group_heads, head_bytes, encoder->tile_rows(rows, active), team,
-            &encoder->activations, encoder->scratch_pointers.data()},
-           encoder->run};
-    team->run(
-        [](void* context, int32_t thread) {
-            const auto* const w = static_cast<const Work*>(context);
-            w->run(w->job, thread);
-        },
-        &work, active);
-    encoder->activations.release(*args);
     return 0;
 }
 

@@ -29,7 +29,7 @@ public:
                 if (i + 1 < e_.layer_count) enter(i + 1, cell, first, count);
             });
         }
-        const int64_t numbers = rows_of(last(), a_.length) * e_.hidden_size;
+        const int64_t numbers = rows_leaving(e_, a_.length) * e_.hidden_size;
         pieces(a_.batch, [&](int64_t cell) {
             if (s_.broken[cell])
                 std::fill_n(a_.hidden + cell * numbers, numbers, std::numeric_limits<float>::quiet_NaN());
@@ -54,15 +54,13 @@ private:
         });
     }
 
-    const c2t_encoder_layer& last() const { return e_.layers[e_.layer_count - 1]; }
-
     // Where a row of a cell comes into a layer.
     float* into(int64_t cell, int64_t row) const { return a_.embeddings + (cell * a_.length + row) * e_.hidden_size; }
 
     // Where a row of a cell leaves a layer.
     float* out_of(int64_t layer, int64_t cell, int64_t row) const {
         if (layer + 1 < e_.layer_count) return into(cell, row);
-        return a_.hidden + (cell * rows_of(last(), a_.length) + row) * e_.hidden_size;
+        return a_.hidden + (cell * rows_leaving(e_, a_.length) + row) * e_.hidden_size;
     }
 
     int64_t head_size() const { return e_.hidden_size / e_.heads; }

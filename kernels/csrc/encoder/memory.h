@@ -23,6 +23,9 @@ constexpr int64_t kReleasedRows = 1024;
 // Rows of a cell that leave a layer.
 inline int64_t rows_of(const c2t_encoder_layer& l, int64_t length) { return l.rows ? std::min(l.rows, length) : length; }
 
+// Rows of a cell that leave the encoder.
+inline int64_t rows_leaving(const c2t_encoder& e, int64_t length) { return rows_of(e.layers[e.layer_count - 1], length); }
+
 // Inputs of linears are float32 or quantised: the buffers are large enough for either.
 struct EncoderActivations {
     // Memory for the rows and packed heads of a run.
@@ -44,8 +47,8 @@ struct EncoderActivations {
         for (int64_t i = 0; i < a.batch; ++i) broken[i] = false;
     }
     // Free what a decoder beside this encoder had better have.
-    void release(const c2t_encoder_args& a) {
-        if (a.batch * a.length >= kReleasedRows) *this = EncoderActivations();
+    void release(int64_t rows) {
+        if (rows >= kReleasedRows) *this = EncoderActivations();
     }
     int64_t batch = 0;
     Numbers<float> qkv;           // [B, S, 3, columns of a group of heads]; attention writes its result in place of the queries
