@@ -77,6 +77,7 @@ struct Tile {
     alignas(64) float scale[kQueries];   // of a query's products, in powers of two
     alignas(64) float best[kQueries];    // the score that `out` counts from, in powers of two
     alignas(64) float total[kQueries];   // sum of 2^(score - best)
+    alignas(64) float largest[kQueries]; // score of a block, where its products find it
 };
 
 // The functions of a block are not inlined: GCC 12 keeps their sums in registers only then.
@@ -217,6 +218,31 @@ __attribute__((noinline)) void add_block(const PackedSizes& sizes, const PackedH
     add_products(sizes, packed, start, keys, weight, tile);
 }
 
+// Divide `out` by the totals, and add the mean of the values.
+void mix(const PackedHead<Integer>& packed, int64_t columns, Tile& tile) {
+    for (int64_t v = 0; v < kVectors; ++v) {
+        const int64_t lane = v * Vector::kLanes;
+        alignas(64) float inverse[Vector::kLanes];
+        for (int64_t i = 0; i < Vector::kLanes; ++i) inverse[i] = 1.0f / tile.total[lane + i];
+        const Floats share = Vector::load(inverse);
+        for (int64_t d = 0; d < columns; ++d) {
+            float* const at = tile.out + d * kQueries + lane;
+            const Floats mean = Vector::all(packed.value_mean[d]);
+            Vector::store(at, Vector::add(Vector::mul(Vector::load(at), share), mean));
+        }
+    }
+}
+
+// Rows of `out` [queries, columns] from [columns, kQueries], whole blocks of it with vectors.
+void turn(const float* from, int64_t queries, int64_t columns, float* out, int64_t stride) {
+    const int64_t whole = queries == kQueries ? columns - columns % Vector::kLanes : 0;
+    for (int64_t d = 0; d < whole; d += Vector::kLanes)
+        for (int64_t i = 0; i < kQueries; i += Vector::kLanes)
+            Vector::turn(from + d * kQueries + i, kQueries, out + i * stride + d, stride);
+    for (int64_t i = 0; i < queries; ++i)
+        for (int64_t d = whole; d < columns; ++d) out[i * stride + d] = from[d * kQueries + i];
+}
+
 void attend(const c2t_attention_args& args, int64_t batch, int64_t head, int64_t first, const void* memory) {
     const PackedSizes sizes(args, kLayout);
     const PackedHead<Integer> packed(sizes, const_cast<void*>(memory));
@@ -238,22 +264,26 @@ void attend(const c2t_attention_args& args, int64_t batch, int64_t head, int64_t
     for (int64_t i = 0; i < queries; ++i)
         finite[i] = pack_query(query + i * stride, args, i, tile) < kInfinity && *packed.finite != 0.0f;
 
-    if (*packed.finite != 0.0f)
+    if (*packed.finite != 0.0f && count > 0) {
+        const auto keys_from = [&](int64_t start) { return std::min(kBlock, count - start); };
+        begin_scores(sizes, packed, 0, keys_from(0), tile);
         for (int64_t start = 0; start < count; start += kBlock) {
-            const int64_t keys = std::min(kBlock, count - start);
+            const int64_t keys = keys_from(start), next = start + kBlock;
             Floats largest[kVectors], sums[kVectors];
-            score_block(sizes, packed, start, keys, tile, largest);
+            finish_scores(packed, start, keys, tile, largest);
             probabilities_of_block(keys, largest, tile, sums);
+            // Between the two, for tiles are not loaded before all stores to their memory have left the core's queue.
+            if (next < count) begin_scores(sizes, packed, next, keys_from(next), tile);
             add_block(sizes, packed, start, keys, largest, sums, tile);
         }
-
-    for (int64_t i = 0; i < queries; ++i) {
-        const float inverse = 1.0f / tile.total[i];
-        for (int64_t d = 0; d < args.head_size; ++d) {
-            // No key at all: zeros. No finite numbers, or scores beyond them: none come out either.
-            const float mixed = count ? tile.out[d * kQueries + i] * inverse + packed.value_mean[d] : 0.0f;
-            const bool right = finite[i] && magnitude(tile.best[i]) < kInfinity;
-            out[i * stride + d] = right ? mixed : std::numeric_limits<float>::quiet_NaN();
-        }
     }
+
+    if (count > 0) mix(packed, args.head_size, tile);
+    for (int64_t i = 0; i < queries; ++i) {
+        // No finite numbers, or scores beyond them: none come out either.
+        if (!finite[i] || magnitude(tile.best[i]) >= kInfinity)
+            for (int64_t d = 0; d < args.head_size; ++d)
+                tile.out[d * kQueries + i] = std::numeric_limits<float>::quiet_NaN();
+    }
+    turn(tile.out, queries, args.head_size, out, stride);
 }

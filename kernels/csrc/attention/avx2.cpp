@@ -37,6 +37,11 @@ struct Vector {
     static Integers dot(Integers sum, Integers a, Integers b) {
         return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
     }
+    // Turn a block over; numbers of a row are given from one row to the next.
+    static void turn(const float* from, int64_t from_row, float* to, int64_t to_row) {
+        for (int64_t i = 0; i < kLanes; ++i)
+            for (int64_t d = 0; d < kLanes; ++d) to[i * to_row + d] = from[d * from_row + i];
+    }
     // y * 2^n, where `shifted` is kRounder + n.
     static Floats add_exponent(Floats y, Floats shifted) {
         const Integers n = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);

@@ -9,12 +9,12 @@ void put_values(const uint32_t* lanes, Integer* block, int64_t key, const Packed
     std::memcpy(block + key * sizes.width, lanes, sizes.columns * sizeof(*lanes));
 }
 
-// Scores of `keys` keys from `start` on, before the queries' scales; the largest of each query.
-__attribute__((noinline)) void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
-                                           int64_t keys, Tile& tile, Floats (&largest)[kVectors]) {
+// Scores of `keys` keys from `start` on, before the queries' scales.
+__attribute__((noinline)) void begin_scores(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
+                                            int64_t keys, Tile& tile) {
     constexpr int64_t rows = Vector::kRows;
     const int64_t groups = sizes.width / Vector::kGroup;
-    Floats top[kVectors];  // `largest` might lie anywhere: it would be written for every key
+    Floats top[kVectors];
     for (Floats& most : top) most = Vector::all(kNever);
     for (int64_t j = 0; j < keys; j += rows) {
         Integers sums[rows][kVectors];
@@ -42,7 +42,12 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
             }
         }
     }
-    for (int64_t v = 0; v < kVectors; ++v) largest[v] = top[v];
+    for (int64_t v = 0; v < kVectors; ++v) Vector::store(tile.largest + v * Vector::kLanes, top[v]);
+}
+
+// The largest score of each query.
+void finish_scores(const PackedHead<Integer>&, int64_t, int64_t, Tile& tile, Floats (&largest)[kVectors]) {
+    for (int64_t v = 0; v < kVectors; ++v) largest[v] = Vector::load(tile.largest + v * Vector::kLanes);
 }
 
 // Add the products of a block's probabilities and values, times the queries' weights, to `out`.

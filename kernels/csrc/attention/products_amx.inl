@@ -4,7 +4,7 @@
 // Keys are packed as [keys, width]; values as [width, kBlock] in each block, so that columns are the rows of a tile.
 #include "../tiles.inl"
 
-constexpr int64_t kTileKeys = 16, kTileBytes = 64;
+constexpr int64_t kTileKeys = 16, kTileColumns = 16, kTileBytes = 64;
 constexpr int64_t kQueryBytes = 4 * kQueries;  // of four columns, or of four keys' probabilities
 constexpr PackedLayout kLayout{sizeof(Integer), kBlock, kTileBytes};
 static_assert(kQueries == 32 && kBlock == 2 * kTileBytes && kKeyStep == kTileKeys, "what the tiles below are for");
@@ -14,9 +14,9 @@ void put_values(const uint32_t* lanes, Integer* block, int64_t key, const Packed
     for (int64_t d = 0; d < sizes.columns; ++d) std::memcpy(block + d * kBlock + key, lanes + d, sizeof(*lanes));
 }
 
-// Scores of `keys` keys from `start` on, before the queries' scales; the largest of each query.
-__attribute__((noinline)) void score_block(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
-                                           int64_t keys, Tile& tile, Floats (&largest)[kVectors]) {
+// Products of `keys` keys from `start` on with the queries, as integers.
+__attribute__((noinline)) void begin_scores(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
+                                            int64_t keys, Tile& tile) {
     const int64_t steps = sizes.width / kTileBytes;
     written();
     // 32 keys at a time, so that there is work while sums are on their way. What lies behind the last key is not used.
@@ -47,13 +47,18 @@ __attribute__((noinline)) void score_block(const PackedSizes& sizes, const Packe
         _tile_stored(3, later + 16, kQueryBytes);
     }
     written();
+}
+
+// Scores from these products, before the queries' scales; the largest of each query.
+__attribute__((noinline)) void finish_scores(const PackedHead<Integer>& packed, int64_t start, int64_t keys, Tile& tile,
+                                             Floats (&largest)[kVectors]) {
     Floats top[kVectors];
     for (Floats& most : top) most = Vector::all(kNever);
-    for (int64_t j = 0; j < round_up(keys, kTileKeys); ++j) {
-        const Floats scale = Vector::all(packed.key_scale[start + j]), bias = Vector::all(packed.key_bias[start + j]);
+    for (int64_t j = 0; j < keys; ++j) {
+        const Floats scale = Vector::all(packed.key_scale[start + j]);
         for (int64_t v = 0; v < kVectors; ++v) {
             float* const at = tile.scores + j * kQueries + v * Vector::kLanes;
-            const Floats score = Vector::fma(Vector::to_floats(Vector::load(static_cast<const void*>(at))), scale, bias);
+            const Floats score = Vector::mul(Vector::to_floats(Vector::load(static_cast<const void*>(at))), scale);
             Vector::store(at, score);
             top[v] = Vector::max(top[v], score);
         }
@@ -66,48 +71,46 @@ __attribute__((noinline)) void add_products(const PackedSizes& sizes, const Pack
                                             int64_t keys, const Floats (&weight)[kVectors], Tile& tile) {
     const float* const value_scale = packed.value_scale + start / kBlock * sizes.width;
     const bool both = keys > kTileBytes;
-    alignas(64) int32_t products[kTileBytes * Vector::kLanes];  // [columns, queries]
-    for (int64_t v = 0; v < kVectors; ++v) {
-        const int64_t lane = v * Vector::kLanes;
+    const auto* const upper = tile.probabilities;
+    const auto* const lower = upper + kTileBytes / 4 * kQueries;
+    alignas(64) int32_t products[2 * kTileColumns * kQueries];  // [columns, queries]
+    for (int64_t d = 0; d < sizes.columns; d += 2 * kTileColumns) {
+        const Integer* const value = packed.value + start * sizes.width + d * kBlock;
         written();
-        _tile_loadd(4, tile.probabilities + lane, kQueryBytes);
-        if (both) _tile_loadd(5, tile.probabilities + kTileBytes / 4 * kQueries + lane, kQueryBytes);
-        for (int64_t d = 0; d < sizes.width; d += kTileBytes) {
-            const Integer* const value = packed.value + start * sizes.width + d * kBlock;
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
-            _tile_loadd(6, value, kBlock);
-            _tile_dpbsud(0, 6, 4);
-            _tile_loadd(7, value + 16 * kBlock, kBlock);
-            _tile_dpbsud(1, 7, 4);
-            _tile_loadd(6, value + 32 * kBlock, kBlock);
-            _tile_dpbsud(2, 6, 4);
-            _tile_loadd(7, value + 48 * kBlock, kBlock);
-            _tile_dpbsud(3, 7, 4);
-            if (both) {
-                const Integer* const later = value + kTileBytes;
-                _tile_loadd(6, later, kBlock);
-                _tile_dpbsud(0, 6, 5);
-                _tile_loadd(7, later + 16 * kBlock, kBlock);
-                _tile_dpbsud(1, 7, 5);
-                _tile_loadd(6, later + 32 * kBlock, kBlock);
-                _tile_dpbsud(2, 6, 5);
-                _tile_loadd(7, later + 48 * kBlock, kBlock);
-                _tile_dpbsud(3, 7, 5);
-            }
-            _tile_stored(0, products, 64);
-            _tile_stored(1, products + 256, 64);
-            _tile_stored(2, products + 512, 64);
-            _tile_stored(3, products + 768, 64);
-            written();
-            for (int64_t r = 0; r < std::min(kTileBytes, sizes.columns - d); ++r) {
-                float* const out = tile.out + (d + r) * kQueries + lane;
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_loadd(4, value, kBlock);
+        _tile_loadd(6, upper, kQueryBytes);
+        _tile_dpbsud(0, 4, 6);
+        _tile_loadd(7, upper + Vector::kLanes, kQueryBytes);
+        _tile_dpbsud(1, 4, 7);
+        _tile_loadd(5, value + kTileColumns * kBlock, kBlock);
+        _tile_dpbsud(2, 5, 6);
+        _tile_dpbsud(3, 5, 7);
+        if (both) {
+            _tile_loadd(4, value + kTileBytes, kBlock);
+            _tile_loadd(6, lower, kQueryBytes);
+            _tile_dpbsud(0, 4, 6);
+            _tile_loadd(7, lower + Vector::kLanes, kQueryBytes);
+            _tile_dpbsud(1, 4, 7);
+            _tile_loadd(5, value + kTileBytes + kTileColumns * kBlock, kBlock);
+            _tile_dpbsud(2, 5, 6);
+            _tile_dpbsud(3, 5, 7);
+        }
+        int32_t* const later = products + kTileColumns * kQueries;
+        _tile_stored(0, products, kQueryBytes);
+        _tile_stored(1, products + Vector::kLanes, kQueryBytes);
+        _tile_stored(2, later, kQueryBytes);
+        _tile_stored(3, later + Vector::kLanes, kQueryBytes);
+        written();
+        for (int64_t r = 0; r < std::min(2 * kTileColumns, sizes.columns - d); ++r)
+            for (int64_t v = 0; v < kVectors; ++v) {
+                float* const out = tile.out + (d + r) * kQueries + v * Vector::kLanes;
                 const Floats scale = Vector::mul(weight[v], Vector::all(value_scale[d + r]));
-                const void* const sums = products + r * Vector::kLanes;
+                const void* const sums = products + r * kQueries + v * Vector::kLanes;
                 Vector::store(out, Vector::fma(Vector::to_floats(Vector::load(sums)), scale, Vector::load(out)));
             }
-        }
     }
 }

@@ -41,6 +41,7 @@ struct Vector {
         for (int64_t i = 0; i < kGroup; ++i) sum += a[i] * b[i];
         return sum;
     }
+    static void turn(const float* from, int64_t, float* to, int64_t) { *to = *from; }
     // y * 2^n, where `shifted` is 1.5 * 2^23 + n.
     static Floats add_exponent(Floats y, Floats shifted) {
         uint32_t bits, n;

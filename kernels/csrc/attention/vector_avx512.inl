@@ -27,6 +27,31 @@ struct Vector512 {
         __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_), "v"(signed_));
         return sum;
     }
+    // Turn a block [16, 16] over; numbers of a row are given from one row to the next.
+    static void turn(const float* from, int64_t from_row, float* to, int64_t to_row) {
+        Floats rows[16], pairs[16], fours[16], eights[16];
+        for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_ps(from + i * from_row);
+        for (int i = 0; i < 16; i += 2) {
+            pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+            pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+        }
+        // fours[4 i + c]: columns c, c + 4, c + 8, c + 12 of rows 4 i ... 4 i + 3
+        const auto halves = [](Floats a, Floats b, bool high) {
+            const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+            return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+        };
+        for (int i = 0; i < 16; i += 4)
+            for (int c = 0; c < 4; ++c) fours[i + c] = halves(pairs[i + c / 2], pairs[i + c / 2 + 2], c % 2);
+        for (int c = 0; c < 4; ++c)
+            for (int i = 0; i < 16; i += 8) {
+                eights[i + c] = _mm512_shuffle_f32x4(fours[i + c], fours[i + 4 + c], 0x88);      // columns c, c + 8
+                eights[i + 4 + c] = _mm512_shuffle_f32x4(fours[i + c], fours[i + 4 + c], 0xDD);  // c + 4, c + 12
+            }
+        for (int c = 0; c < 8; ++c) {
+            _mm512_storeu_ps(to + c * to_row, _mm512_shuffle_f32x4(eights[c], eights[8 + c], 0x88));
+            _mm512_storeu_ps(to + (c + 8) * to_row, _mm512_shuffle_f32x4(eights[c], eights[8 + c], 0xDD));
+        }
+    }
     // y * 2^n, where `shifted` is kRounder + n.
     static Floats add_exponent(Floats y, Floats shifted) {
         const Integers n = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
