@@ -18,7 +18,10 @@ void put_values(const uint32_t* lanes, Integer* block, int64_t key, const Packed
 __attribute__((noinline)) void begin_scores(const PackedSizes& sizes, const PackedHead<Integer>& packed, int64_t start,
                                             int64_t keys, Tile& tile) {
     const int64_t steps = sizes.width / kTileBytes;
+    const Integer* const first = packed.key + start * sizes.width;
     written();
+    _tile_loadd(4, first, sizes.width);
+    _tile_loadd(5, first + kTileKeys * sizes.width, sizes.width);
     // 32 keys at a time, so that there is work while sums are on their way. What lies behind the last key is not used.
     for (int64_t j = 0; j < keys; j += 2 * kTileKeys) {
         _tile_zero(0);
@@ -26,9 +29,6 @@ __attribute__((noinline)) void begin_scores(const PackedSizes& sizes, const Pack
         _tile_zero(2);
         _tile_zero(3);
         for (int64_t step = 0; step < steps; ++step) {
-            const Integer* const key = packed.key + (start + j) * sizes.width + step * kTileBytes;
-            _tile_loadd(4, key, sizes.width);
-            _tile_loadd(5, key + kTileKeys * sizes.width, sizes.width);
             if (j == 0 || steps > 1) {  // those of a single step stay in their registers
                 const auto* const query = tile.query + step * kTileBytes * kQueries;
                 _tile_loadd(6, query, kQueryBytes);
@@ -38,6 +38,12 @@ __attribute__((noinline)) void begin_scores(const PackedSizes& sizes, const Pack
             _tile_dpbssd(1, 4, 7);
             _tile_dpbssd(2, 5, 6);
             _tile_dpbssd(3, 5, 7);
+            // The next keys, before sums are stored: a load would wait for any store whose address ends in the same bits.
+            const bool within = step + 1 < steps;
+            const int64_t next = within ? j : j + 2 * kTileKeys < keys ? j + 2 * kTileKeys : 0;
+            const Integer* const key = first + next * sizes.width + (within ? (step + 1) * kTileBytes : 0);
+            _tile_loadd(4, key, sizes.width);
+            _tile_loadd(5, key + kTileKeys * sizes.width, sizes.width);
         }
         float* const sums = tile.scores + j * kQueries;
         float* const later = sums + kTileKeys * kQueries;
