@@ -29,9 +29,9 @@ from c2t.runtime.system.errors import EngineError, first_line
 from c2t.runtime.system.portable.memory import return_free_memory
 from c2t.runtime.system.timing import StageClock
 
-# Of a run whose embeddings are not kept, and neither is the gene table in memory: to make both
-# again takes less than a hundredth of such a run.
-MANY_TOKENS = 2048
+# Of embeddings that are not kept, and neither is the gene table in memory: those of 2,048 genes of
+# Geneformer V2. To make both again takes less than a hundredth of such a run.
+LARGE_BYTES = 6 << 20
 ROWS_AT_ONCE = 512  # of each cell; to look through all of them at once takes 3 MB at 4,096 genes
 
 
@@ -110,7 +110,7 @@ class OnnxRuntimeEncoder:
         embeddings = self._embeddings.view((batch, length, self._tables.hidden_size))
         lengths = np.full(batch, length, dtype=np.int32)
         embed_genes(tokens, lengths, self._tables, embeddings, threads=self._threads)
-        if tokens.size >= MANY_TOKENS:
+        if embeddings.nbytes >= LARGE_BYTES:
             give_back(self._tables.word)
             give_back(self._tables.position)
         # Our kernel looks at its inputs itself: all it gives for such a cell is NaN.
@@ -135,7 +135,7 @@ class OnnxRuntimeEncoder:
         if not finite.all():
             vectors = np.where(finite[:, None, None], vectors, np.float32(np.nan))
         self._clock.add("projector", since)
-        if tokens.size >= MANY_TOKENS:
+        if embeddings.nbytes >= LARGE_BYTES:
             self._embeddings = HostBuffer()
             return_free_memory()
         return vectors, hidden
