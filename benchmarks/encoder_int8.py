@@ -120,7 +120,8 @@ def open_encoder(folder: Path, name: str, threads: int | None) -> Callable[[Any]
         if kernels is None:
             message = "there is no kernel for this processor"
             raise SystemExit(message)
-        return CpuEncoder(PackedEncoder(kernels, recognise_encoder(path)), threads=threads).run
+        kernel = CpuEncoder(PackedEncoder(kernels, recognise_encoder(path)), threads=threads)
+        return lambda embeddings: kernel.run(embeddings).hidden
     if name == STANDARD:
         return run_of(open_session(path, options))
     library, isa = native_status().library, attention_isa()

@@ -1,4 +1,4 @@
-"""An encoder on the CPU: all of its layers in one native call, on threads of its own.
+"""An encoder on the CPU: all of its layers, and its projector, in one native call.
 
 One decision: a cell's numbers depend neither on the other cells nor on the number of threads.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,12 @@ from c2t.kernels.native import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from c2t.kernels.encoder.weights import BiasedLinear, EncoderLayer, HostEncoder
+    from c2t.kernels.encoder.weights import (
+        BiasedLinear,
+        EncoderLayer,
+        HostEncoder,
+        HostProjector,
+    )
 
     Float32 = NDArray[np.float32]
 
@@ -52,11 +57,29 @@ class _LayerStruct(ctypes.Structure):
     )
 
 
+class _ProjectorStruct(ctypes.Structure):
+    """`struct c2t_projector`."""
+
+    _fields_ = (
+        ("up", BiasedStruct),
+        ("down", BiasedStruct),
+        ("up_norm", ctypes.c_void_p),
+        ("up_norm_bias", ctypes.c_void_p),
+        ("down_norm", ctypes.c_void_p),
+        ("down_norm_bias", ctypes.c_void_p),
+        ("intermediate_size", ctypes.c_int64),
+        ("vector_size", ctypes.c_int64),
+        ("up_epsilon", ctypes.c_float),
+        ("down_epsilon", ctypes.c_float),
+    )
+
+
 class _EncoderStruct(ctypes.Structure):
     """`struct c2t_encoder`."""
 
     _fields_ = (
         ("layers", ctypes.POINTER(_LayerStruct)),
+        ("projector", ctypes.POINTER(_ProjectorStruct)),
         ("layer_count", ctypes.c_int64),
         ("hidden_size", ctypes.c_int64),
         ("intermediate_size", ctypes.c_int64),
@@ -73,9 +96,25 @@ class _RunStruct(ctypes.Structure):
     _fields_ = (
         ("embeddings", ctypes.c_void_p),
         ("hidden", ctypes.c_void_p),
+        ("vectors", ctypes.c_void_p),
+        ("projector_seconds", ctypes.c_double),
         ("batch", ctypes.c_int64),
         ("length", ctypes.c_int64),
     )
+
+
+class Encoded(NamedTuple):
+    """What a run gives.
+
+    Args:
+        hidden: [B, R, H] of the last layer's rows.
+        vectors: [B, R, D] of the projector; None where there is none.
+        projector_seconds: The projector's part of the time.
+    """
+
+    hidden: Float32
+    vectors: Float32 | None
+    projector_seconds: float
 
 
 def encoder_kernels() -> NativeKernels | None:
@@ -107,12 +146,21 @@ def encoder_problem(encoder: HostEncoder) -> str:
     return f"a linear of {max(hidden, wide)} inputs" if max(hidden, wide) > MAX_INPUTS else ""
 
 
+def projector_problem(projector: HostProjector, hidden_size: int) -> str:
+    """Why the library cannot run such a projector behind an encoder; empty where it can."""
+    inputs, wide = projector.inputs, len(projector.up.bias)
+    if inputs != hidden_size:
+        return f"a projector of {inputs} inputs behind {hidden_size} columns"
+    return f"a linear of {wide} inputs" if wide > MAX_INPUTS else ""
+
+
 class PackedEncoder(PackedWeights):
     """An encoder's weights as the library streams them; any number of runs share them.
 
     Args:
         kernels: Of `encoder_kernels`.
         encoder: Its weights, which `encoder_problem` has nothing against; copied.
+        projector: Likewise what is to run behind it, and `projector_problem`.
         threads: How many pack them; None: one per core that this process may use.
 
     Raises:
@@ -121,7 +169,12 @@ class PackedEncoder(PackedWeights):
     """
 
     def __init__(
-        self, kernels: NativeKernels, encoder: HostEncoder, *, threads: int | None = None
+        self,
+        kernels: NativeKernels,
+        encoder: HostEncoder,
+        projector: HostProjector | None = None,
+        *,
+        threads: int | None = None,
     ) -> None:
         super().__init__(kernels, threads)
         self.rows = encoder.rows
@@ -131,6 +184,7 @@ class PackedEncoder(PackedWeights):
         self._kept.append(array)
         self.struct = _EncoderStruct(
             array,
+            None if projector is None else ctypes.pointer(self._projector(projector)),
             len(layers),
             encoder.hidden_size,
             encoder.intermediate_size,
@@ -141,12 +195,13 @@ class PackedEncoder(PackedWeights):
         )
 
     def part(self, first: int, end: int) -> EncoderPart:
-        """Layers [first, end) as an encoder of their own, to be compared with others."""
+        """Layers [first, end) as an encoder of their own, without the projector."""
         struct = _EncoderStruct.from_buffer_copy(self.struct)
         address = ctypes.addressof(self.struct.layers.contents)
         address += first * ctypes.sizeof(_LayerStruct)
         struct.layers = ctypes.cast(address, ctypes.POINTER(_LayerStruct))
         rows = self.rows if end == struct.layer_count else None
+        struct.projector = None
         struct.layer_count = end - first
         return EncoderPart(self, struct, rows)
 
@@ -160,6 +215,21 @@ class PackedEncoder(PackedWeights):
             *(self.keep(part) for norm in norms for part in (norm.weight, norm.bias)),
             0 if layer.query is None or rows is None else rows,
         )
+
+    def _projector(self, projector: HostProjector) -> _ProjectorStruct:
+        up, down = (self._biased(linear) for linear in (projector.up, projector.down))
+        norms = (projector.up_norm, projector.down_norm)
+        struct = _ProjectorStruct(
+            up,
+            down,
+            *(self.keep(part) for norm in norms for part in (norm.weight, norm.bias)),
+            len(projector.up.bias),
+            projector.vector_size,
+            projector.up_epsilon,
+            projector.down_epsilon,
+        )
+        self._kept.append(struct)
+        return struct
 
     def _biased(self, linear: BiasedLinear) -> BiasedStruct:
         return self.pack_biased(linear.matrix, linear.bias)
@@ -213,8 +283,8 @@ class CpuEncoder:
         threads, spin = self._options
         return CpuEncoder(self.packed, threads=threads, spin=spin)
 
-    def run(self, embeddings: Float32, *, used_up: bool = False) -> Float32:
-        """The last layer's rows [B, R, H] of cells of equal length.
+    def run(self, embeddings: Float32, *, used_up: bool = False) -> Encoded:
+        """The last layer's rows of cells of equal length, and what the projector makes of them.
 
         All numbers of a cell are NaN where one of them is not finite.
 
@@ -235,8 +305,17 @@ class CpuEncoder:
         most = self.packed.rows
         rows = length if most is None else min(length, most)
         hidden = np.empty((batch, rows, self.packed.hidden_size), np.float32)
+        projector, vectors = self.packed.struct.projector, None
+        if projector:
+            vectors = np.empty((batch, rows, projector.contents.vector_size), np.float32)
         if hidden.size == 0:
-            return hidden
-        struct = _RunStruct(embeddings.ctypes.data, hidden.ctypes.data, batch, length)
+            return Encoded(hidden, vectors, 0.0)
+        struct = _RunStruct(
+            embeddings.ctypes.data,
+            hidden.ctypes.data,
+            None if vectors is None else vectors.ctypes.data,
+            batch=batch,
+            length=length,
+        )
         self._opened.run("c2t_encoder_compute", struct)
-        return hidden
+        return Encoded(hidden, vectors, struct.projector_seconds)

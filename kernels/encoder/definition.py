@@ -1,4 +1,4 @@
-"""The encoder in plain NumPy: what every native implementation computes.
+"""The encoder and its projector in plain NumPy: what every native implementation computes.
 
 Sums of linears in int8 are exact; attention is `attention_reference`; all else is float32.
 """
@@ -16,7 +16,7 @@ from c2t.kernels.linears.matrix import Int8Matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from c2t.kernels.encoder.weights import BiasedLinear, HostEncoder, Norm
+    from c2t.kernels.encoder.weights import BiasedLinear, HostEncoder, HostProjector, Norm
 
     Float32 = NDArray[np.float32]
 
@@ -47,6 +47,13 @@ def encoder_reference(encoder: HostEncoder, embeddings: Float32) -> Float32:
         wide = activated(wide, encoder.activation)
         x = _normalised(_product(wide, layer.down) + x, layer.mlp_norm, encoder.epsilon)
     return x
+
+
+def projector_reference(projector: HostProjector, hidden: Float32) -> Float32:
+    """Cell vectors [B, R, D] of the rows [B, R, H] that leave an encoder."""
+    wide = _normalised(_product(hidden, projector.up), projector.up_norm, projector.up_epsilon)
+    vectors = _product(activated(wide, "gelu"), projector.down)
+    return _normalised(vectors, projector.down_norm, projector.down_epsilon)
 
 
 def _product(x: Float32, linear: BiasedLinear) -> Float32:

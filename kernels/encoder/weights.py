@@ -1,10 +1,15 @@
-"""The weights of a BERT encoder on the host, as the definition and the packing read them."""
+"""The weights of a BERT encoder and its projector on the host.
+
+The definition and the packing read them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from c2t.kernels.linears.matrix import Int8Matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +67,39 @@ class EncoderLayer:
     up: BiasedLinear
     down: BiasedLinear
     mlp_norm: Norm
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HostProjector:
+    """What makes a cell vector of each row that leaves the last layer: GELU between two linears.
+
+    Args:
+        up: [H, F].
+        up_norm: Behind it, before GELU.
+        up_epsilon: Added to the variance there.
+        down: [F, D].
+        down_norm: Behind that.
+        down_epsilon: Added to the variance there.
+    """
+
+    up: BiasedLinear
+    up_norm: Norm
+    up_epsilon: float
+    down: BiasedLinear
+    down_norm: Norm
+    down_epsilon: float
+
+    @property
+    def inputs(self) -> int:
+        """H."""
+        matrix = self.up.matrix
+        values = matrix.values if isinstance(matrix, Int8Matrix) else matrix
+        return len(values)
+
+    @property
+    def vector_size(self) -> int:
+        """D."""
+        return len(self.down.bias)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

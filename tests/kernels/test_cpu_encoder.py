@@ -61,7 +61,7 @@ def differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 19), (3, 7), (1, 200)])
 def test_agrees_with_the_definition(of: HostEncoder, shape: tuple[int, int]) -> None:
     embeddings = drawn(of, *shape)
-    found, expected = opened(of).run(embeddings), encoder_reference(of, embeddings)
+    found, expected = opened(of).run(embeddings).hidden, encoder_reference(of, embeddings)
     assert found.shape == expected.shape
     rows = differences(found, expected)
     assert np.median(rows) <= USUAL
@@ -73,7 +73,7 @@ def test_floats_are_exact_where_all_linears_are() -> None:
     floats = ("qkv", "query", "output", "up", "down")
     of = encoder(floats=floats, activation="gelu", rows=9)
     embeddings = drawn(of, 2, 30)
-    rows = differences(opened(of).run(embeddings), encoder_reference(of, embeddings))
+    rows = differences(opened(of).run(embeddings).hidden, encoder_reference(of, embeddings))
     assert np.median(rows) < 2e-3
 
 
@@ -83,11 +83,11 @@ def test_a_cell_s_numbers_depend_on_nothing_else(rows: int | None) -> None:
     of = encoder(rows=rows)
     embeddings = drawn(of, 5, 150)
     alone = opened(of, 1)
-    expected = np.concatenate([alone.run(cell[None]) for cell in embeddings])
+    expected = np.concatenate([alone.run(cell[None]).hidden for cell in embeddings])
     for threads in (1, 2, 3, 8):
         several = opened(of, threads)
         several.run(drawn(of, 1, 300))
-        np.testing.assert_array_equal(several.run(embeddings), expected)
+        np.testing.assert_array_equal(several.run(embeddings).hidden, expected)
 
 
 @pytest.mark.parametrize("others", [{}, {"hidden_size": 90, "heads": 6}, {"rows": 50}])
@@ -95,9 +95,9 @@ def test_groups_of_heads_change_no_bit(others: dict[str, int]) -> None:
     """Two threads take the heads of 12,000 rows in groups; eight take all of them at once."""
     of = encoder(floats=("qkv",), **others)
     embeddings = drawn(of, 4, 3000)
-    found = opened(of, 2).run(embeddings)
-    np.testing.assert_array_equal(opened(of, 8).run(embeddings), found)
-    np.testing.assert_array_equal(opened(of, 1).run(embeddings[3:]), found[3:])
+    found = opened(of, 2).run(embeddings).hidden
+    np.testing.assert_array_equal(opened(of, 8).run(embeddings).hidden, found)
+    np.testing.assert_array_equal(opened(of, 1).run(embeddings[3:]).hidden, found[3:])
 
 
 PEAK = """
@@ -132,12 +132,12 @@ def test_threads_take_turns() -> None:
     of = encoder()
     shared = opened(of)
     cells = [drawn(of, 1, 60 + seed, seed=seed) for seed in range(6)]
-    expected = [shared.run(cell) for cell in cells]
+    expected = [shared.run(cell).hidden for cell in cells]
     found: dict[int, np.ndarray] = {}
 
     def run(index: int) -> None:
         for _ in range(5):
-            found[index] = shared.run(cells[index])
+            found[index] = shared.run(cells[index]).hidden
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(len(cells))]
     for thread in threads:
@@ -155,9 +155,9 @@ def test_what_is_not_finite_stays_visible_and_costs_no_other_cell(bad: float, la
         pytest.skip("finite, and no sum of squares of a row that leaves the layer")
     of = encoder(rows=10, layers=layers)
     embeddings = drawn(of, 3, 40)
-    expected = opened(of).run(embeddings)
+    expected = opened(of).run(embeddings).hidden
     embeddings[1, 25, 3] = bad  # a row that does not leave the last layer
-    found = opened(of).run(embeddings)
+    found = opened(of).run(embeddings).hidden
     assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])
 
@@ -166,15 +166,15 @@ def test_a_clone_shares_weights_and_nothing_else() -> None:
     of = encoder(rows=20)
     first, embeddings = opened(of), drawn(of, 2, 60)
     other = first.clone()
-    expected = first.run(embeddings)
+    expected = first.run(embeddings).hidden
     assert other.packed is first.packed
     first.close()
-    np.testing.assert_array_equal(other.run(embeddings), expected)
+    np.testing.assert_array_equal(other.run(embeddings).hidden, expected)
 
 
 def test_no_cells_are_no_error() -> None:
     of = encoder()
-    assert opened(of).run(drawn(of, 0, 5)).shape == (0, 5, 64)
+    assert opened(of).run(drawn(of, 0, 5)).hidden.shape == (0, 5, 64)
 
 
 def test_other_arrays_are_refused() -> None:
@@ -185,7 +185,9 @@ def test_other_arrays_are_refused() -> None:
     with pytest.raises(ValueError, match=r"embeddings are float32 \[1, 5, 30\]"):
         kernel.run(drawn(of, 1, 5)[..., :30])
     every_second = drawn(of, 2, 10)[:, ::2]
-    np.testing.assert_array_equal(kernel.run(every_second), kernel.run(every_second.copy()))
+    np.testing.assert_array_equal(
+        kernel.run(every_second).hidden, kernel.run(every_second.copy()).hidden
+    )
 
 
 def test_heads_that_do_not_fit_are_named() -> None:
@@ -212,13 +214,13 @@ from encoders import random_encoder
 of = random_encoder(layers=2, hidden_size=72, intermediate_size=100, heads=3, rows=30)
 embeddings = np.random.default_rng(1).normal(size=(2, 90, 72)).astype(np.float32)
 kernel = CpuEncoder(PackedEncoder(encoder_kernels(), of), threads=2)
-found = kernel.run(embeddings)
+found = kernel.run(embeddings).hidden
 if sys.argv[1] == "fork":
     child = os.fork()
     if not child:
-        os._exit(0 if np.array_equal(kernel.run(embeddings), found) else 1)
+        os._exit(0 if np.array_equal(kernel.run(embeddings).hidden, found) else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert np.array_equal(kernel.run(embeddings), found)
+    assert np.array_equal(kernel.run(embeddings).hidden, found)
 np.save(sys.stdout.buffer, found)
 """
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from encoders import random_encoder
+from encoders import random_encoder, random_projector
 from step_decoders import random_decoder
 
 from c2t.kernels.attention import cpu as attention_on_cpu
@@ -69,9 +69,11 @@ def test_steps_have_the_same_bits(of: dict[str, int], precision: str) -> None:
 def test_encoders_have_the_same_bits(genes: int, width: tuple[int, int]) -> None:
     hidden, heads = width
     of = random_encoder(layers=2, hidden_size=hidden, intermediate_size=3 * hidden, heads=heads)
+    projector = random_projector(hidden, 2 * hidden, hidden)
     embeddings = np.random.default_rng(genes).normal(size=(2, genes, hidden)).astype(np.float32)
-    found = [CpuEncoder(PackedEncoder(k, of)).run(embeddings) for k in BOTH.values()]
-    np.testing.assert_array_equal(*found)
+    found = [CpuEncoder(PackedEncoder(k, of, projector)).run(embeddings) for k in BOTH.values()]
+    np.testing.assert_array_equal(*(run.hidden for run in found))
+    np.testing.assert_array_equal(*(run.vectors for run in found))
 
 
 @pytest.mark.parametrize("head_size", [1, 16, 63, 64, 65, 130, 256])

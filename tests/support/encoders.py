@@ -6,7 +6,13 @@ from collections.abc import Collection
 
 import numpy as np
 
-from c2t.kernels.encoder.weights import BiasedLinear, EncoderLayer, HostEncoder, Norm
+from c2t.kernels.encoder.weights import (
+    BiasedLinear,
+    EncoderLayer,
+    HostEncoder,
+    HostProjector,
+    Norm,
+)
 from c2t.kernels.linears.matrix import Int8Matrix
 
 
@@ -30,21 +36,10 @@ def random_encoder(
     draw = np.random.default_rng(seed)
 
     def linear(name: str, inputs: int, outputs: int) -> BiasedLinear:
-        bias = draw.normal(0, 0.1, outputs).astype(np.float32)
-        if name in floats:
-            values = draw.normal(0, inputs**-0.5, (inputs, outputs)).astype(np.float32)
-            return BiasedLinear(matrix=values, bias=bias)
-        scales = draw.uniform(0.5, 1, outputs) / 127 * (3 / inputs) ** 0.5
-        matrix = Int8Matrix(
-            values=draw.integers(-127, 128, (inputs, outputs)).astype(np.int8),
-            scales=scales.astype(np.float32),
-            input_scale=3 / 127,
-        )
-        return BiasedLinear(matrix=matrix, bias=bias)
+        return _linear(draw, inputs, outputs, int8=name not in floats)
 
     def norm() -> Norm:
-        weight, bias = draw.uniform(0.8, 1.2, hidden_size), draw.normal(0, 0.1, hidden_size)
-        return Norm(weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+        return _norm(draw, hidden_size)
 
     def layer(*, own_query: bool) -> EncoderLayer:
         size = hidden_size
@@ -68,3 +63,37 @@ def random_encoder(
         activation=activation,
         rows=rows,
     )
+
+
+def random_projector(
+    inputs: int, wide: int, vector_size: int, *, int8: bool = True, seed: int = 0
+) -> HostProjector:
+    """A projector of an encoder's rows [R, inputs]."""
+    draw = np.random.default_rng(seed)
+    return HostProjector(
+        up=_linear(draw, inputs, wide, int8=int8),
+        up_norm=_norm(draw, wide),
+        up_epsilon=1e-5,
+        down=_linear(draw, wide, vector_size, int8=int8),
+        down_norm=_norm(draw, vector_size),
+        down_epsilon=1e-3,
+    )
+
+
+def _linear(draw: np.random.Generator, inputs: int, outputs: int, *, int8: bool) -> BiasedLinear:
+    bias = draw.normal(0, 0.1, outputs).astype(np.float32)
+    if not int8:
+        values = draw.normal(0, inputs**-0.5, (inputs, outputs)).astype(np.float32)
+        return BiasedLinear(matrix=values, bias=bias)
+    scales = draw.uniform(0.5, 1, outputs) / 127 * (3 / inputs) ** 0.5
+    matrix = Int8Matrix(
+        values=draw.integers(-127, 128, (inputs, outputs)).astype(np.int8),
+        scales=scales.astype(np.float32),
+        input_scale=3 / 127,
+    )
+    return BiasedLinear(matrix=matrix, bias=bias)
+
+
+def _norm(draw: np.random.Generator, size: int) -> Norm:
+    weight, bias = draw.uniform(0.8, 1.2, size), draw.normal(0, 0.1, size)
+    return Norm(weight=weight.astype(np.float32), bias=bias.astype(np.float32))

@@ -62,7 +62,7 @@ struct c2t_encoder_run {
     }
 
     // Run some cells through all layers.
-    void compute(const c2t_encoder_args& args, Team& team) {
+    void compute(c2t_encoder_args& args, Team& team) {
         const int64_t rows = args.batch * args.length;
         const c2t_attention_args sizes{nullptr, nullptr, nullptr, nullptr, nullptr, args.batch, args.length, args.length,
                                        encoder.heads, encoder.hidden_size / encoder.heads, 0, 0, 0, 0, encoder.scale};
@@ -109,8 +109,9 @@ c2t_encoder_run* c2t_encoder_open(const c2t_encoder* encoder, int32_t isa, int32
 
 void c2t_encoder_close(c2t_encoder_run* encoder) { delete encoder; }
 
-int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* args) {
+int32_t c2t_encoder_compute(c2t_encoder_run* encoder, c2t_encoder_args* args) {
     const auto turn = encoder->team.turn();
+    args->projector_seconds = 0.0;
     try {
         Team& team = encoder->team.team(encoder->wanted);
         const int64_t together = cells_together(args->length, team.size());
@@ -118,8 +119,11 @@ int32_t c2t_encoder_compute(c2t_encoder_run* encoder, const c2t_encoder_args* ar
             c2t_encoder_args some = *args;
             some.batch = std::min(together, args->batch - cell);
             some.embeddings += cell * args->length * encoder->encoder.hidden_size;
-            some.hidden += cell * rows_leaving(encoder->encoder, args->length) * encoder->encoder.hidden_size;
+            const int64_t rows = cell * rows_leaving(encoder->encoder, args->length);
+            some.hidden += rows * encoder->encoder.hidden_size;
+            if (const c2t_projector* const projector = encoder->encoder.projector) some.vectors += rows * projector->vector_size;
             encoder->compute(some, team);
+            args->projector_seconds += some.projector_seconds;
         }
         encoder->activations.release(std::min(together, args->batch) * args->length);
     } catch (const std::bad_alloc&) {

@@ -16,7 +16,8 @@
 class EncoderThread {
 public:
     EncoderThread(const EncoderJob& job, int32_t thread)
-        : job_(job), e_(*job.encoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]) {}
+        : job_(job), e_(*job.encoder), a_(*job.args), team_(*job.team), s_(*job.shared), own_(*job.scratch[thread]),
+          thread_(thread) {}
 
     void run() {
         tiles(a_.length, [&](int64_t cell, int64_t first, int64_t count) { enter(0, cell, first, count); });
@@ -29,10 +30,21 @@ public:
                 if (i + 1 < e_.layer_count) enter(i + 1, cell, first, count);
             });
         }
-        const int64_t numbers = rows_leaving(e_, a_.length) * e_.hidden_size;
+        if (e_.projector) {
+            const auto begin = std::chrono::steady_clock::now();
+            tiles(rows_leaving(e_, a_.length), kProjectedRows,
+                  [&](int64_t cell, int64_t first, int64_t count) { make_vectors(*e_.projector, cell, first, count); });
+            const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+            if (thread_ == 0) job_.args->projector_seconds = passed.count();
+        }
+        const int64_t rows = rows_leaving(e_, a_.length);
         pieces(a_.batch, [&](int64_t cell) {
-            if (s_.broken[cell])
-                std::fill_n(a_.hidden + cell * numbers, numbers, std::numeric_limits<float>::quiet_NaN());
+            if (!s_.broken[cell]) return;
+            const auto spoil = [&](float* numbers, int64_t size) {
+                std::fill_n(numbers + cell * rows * size, rows * size, std::numeric_limits<float>::quiet_NaN());
+            };
+            spoil(a_.hidden, e_.hidden_size);
+            if (e_.projector) spoil(a_.vectors, e_.projector->vector_size);
         });
     }
 
@@ -43,8 +55,11 @@ private:
     }
 
     // f(cell, first row of it, count) for the tiles of the first `rows` rows of every cell.
-    template <class F> void tiles(int64_t rows, const F& f) {
-        const int64_t size = job_.tile_rows, each = (rows + size - 1) / size;
+    template <class F> void tiles(int64_t rows, const F& f) { tiles(rows, job_.tile_rows, f); }
+
+    // Likewise for tiles of so many rows.
+    template <class F> void tiles(int64_t rows, int64_t size, const F& f) {
+        const int64_t each = (rows + size - 1) / size;
         pieces(a_.batch * each, [&](int64_t piece) {
 #ifdef C2T_TILES
             const Tiles registers;  // attention has its own
@@ -214,11 +229,41 @@ private:
         if (!finite) s_.broken[cell] = true;
     }
 
+    // Cell vectors of up to kProjectedRows rows that left the last layer.
+    void make_vectors(const c2t_projector& p, int64_t cell, int64_t first, int64_t count) const {
+        const int64_t wide = p.intermediate_size, size = p.vector_size;
+        const int64_t at = cell * rows_leaving(e_, a_.length) + first;
+        const Inputs up{&p.up.linear, own_.narrow.get(), own_.stride};
+        const Inputs down{&p.down.linear, own_.projected_inputs.get(), own_.projected_stride};
+        float* const vectors = a_.vectors + at * size;
+        const auto wide_row = [&](int64_t row) { return own_.projected.get() + row * own_.projected_stride; };
+        bool finite = true;
+        for (int64_t row = 0; row < count; ++row) up.put(row, 0, e_.hidden_size, a_.hidden + (at + row) * e_.hidden_size);
+        panels(p.up, up, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
+            std::memcpy(wide_row(row) + column, values, static_cast<size_t>(columns) * sizeof(float));
+        });
+        for (int64_t row = 0; row < count; ++row) {
+            float* const numbers = wide_row(row);
+            finite &= layer_norm(numbers, p.up_norm, p.up_norm_bias, wide, p.up_epsilon, numbers);
+            activate(Gelu{}, numbers, whole_panels(wide));
+            down.put(row, 0, wide, numbers);
+        }
+        panels(p.down, down, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
+            std::memcpy(vectors + row * size + column, values, static_cast<size_t>(columns) * sizeof(float));
+        });
+        for (int64_t row = 0; row < count; ++row) {
+            float* const vector = vectors + row * size;
+            finite &= layer_norm(vector, p.down_norm, p.down_norm_bias, size, p.down_epsilon, vector);
+        }
+        if (!finite) s_.broken[cell] = true;
+    }
+
     const EncoderJob& job_;
     const c2t_encoder& e_;
     const c2t_encoder_args& a_;
     Team& team_;
     EncoderActivations& s_;
     EncoderScratch& own_;
+    const int32_t thread_;
     int64_t phase_ = 0;
 };

@@ -13,6 +13,9 @@
 struct TileRows { int64_t step, most; };
 constexpr int64_t kMostTileRows = 192;
 
+// Rows that go through the projector at a time.
+constexpr int64_t kProjectedRows = 32;
+
 // Memory for queries, keys and values that a group of heads may take, as far as each thread has a head to pack.
 constexpr int64_t kGroupBytes = 8 << 20;
 
@@ -65,18 +68,24 @@ struct EncoderScratch {
     explicit EncoderScratch(const c2t_encoder& e)
         : stride(input_stride(e.hidden_size)), wide_stride(input_stride(e.intermediate_size)),
           sums(kMostTileRows * C2T_PANEL_COLUMNS), values(kMostTileRows * C2T_PANEL_COLUMNS), narrow(kMostTileRows * stride),
-          wide(kMostTileRows * wide_stride), rows(kMostTileRows * stride) {}
-    int64_t stride, wide_stride;
+          wide(kMostTileRows * wide_stride), rows(kMostTileRows * stride) {
+        if (!e.projector) return;
+        projected_stride = input_stride(e.projector->intermediate_size);
+        projected = Numbers<float>(kProjectedRows * projected_stride);
+        projected_inputs = Numbers<float>(kProjectedRows * projected_stride);
+    }
+    int64_t stride, wide_stride, projected_stride = 0;
     Numbers<int32_t> sums;  // of a panel
     Numbers<float> values;  // likewise
     Numbers<float> narrow;  // inputs of a linear of H
     Numbers<float> wide;    // of the MLP's second one
     Numbers<float> rows;    // residual sums
+    Numbers<float> projected, projected_inputs;  // between the projector's linears: numbers, and what the second one reads
 };
 
 struct EncoderJob {
     const c2t_encoder* encoder;
-    const c2t_encoder_args* args;
+    c2t_encoder_args* args;
     const AttentionKernel* attention;
     int64_t group_heads, head_bytes, tile_rows;
     Team* team;
@@ -85,7 +94,7 @@ struct EncoderJob {
 };
 
 // Most phases of a run: each ends when all of its pieces are done.
-inline int64_t encoder_phases(const c2t_encoder& e) { return (3 * e.heads + 1) * e.layer_count + 2; }
+inline int64_t encoder_phases(const c2t_encoder& e) { return (3 * e.heads + 1) * e.layer_count + 3; }
 
 #define C2T_DECLARE_ENCODER(isa) \
     namespace c2t_##isa { void run_encoder(const EncoderJob& job, int32_t thread); }

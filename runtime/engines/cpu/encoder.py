@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from c2t.kernels.encoder.cpu import Encoded
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.gene_embedding.tables import GeneEmbeddingTables
 from c2t.kernels.mapped import give_back
@@ -38,8 +39,10 @@ ROWS_AT_ONCE = 512  # of each cell; to look through all of them at once takes 3 
 class Layers(Protocol):
     """An encoder's layers, run by something else than ONNX Runtime."""
 
-    def run(self, embeddings: Float32) -> Float32:
-        """Hidden states [B, R, H] of embeddings [B, S, H], which may be used up.
+    projects: bool  # whether cell vectors come with the hidden states
+
+    def run(self, embeddings: Float32) -> Encoded:
+        """Run all layers on embeddings [B, S, H], which may be used up.
 
         Raises:
             EngineError: The run failed.
@@ -84,7 +87,9 @@ class OnnxRuntimeEncoder:
         self.session: Any = None
         if layers is None:
             self.session = open_session(encoder_path, options, changed=changed)
-        self._projector = open_session(projector_path, options)
+        self._projector: Any = None
+        if layers is None or not layers.projects:
+            self._projector = open_session(projector_path, options)
         self._tables = tables
         self._threads = options.threads
         self._embeddings = HostBuffer()
@@ -113,28 +118,12 @@ class OnnxRuntimeEncoder:
         if embeddings.nbytes >= LARGE_BYTES:
             give_back(self._tables.word)
             give_back(self._tables.position)
-        # Our kernel looks at its inputs itself: all it gives for such a cell is NaN.
-        finite = None if self._layers is not None else _finite(embeddings)
         since = self._clock.add("embed", since)
         try:
-            from_numpy = self._ort.OrtValue.ortvalue_from_numpy
-            if self._layers is not None:
-                hidden = self._layers.run(embeddings)
-                value = from_numpy(hidden)  # the array's own memory, which it does not keep alive
-            else:
-                given = from_numpy(embeddings)
-                value = self._run(self.session, "embeddings", given, "hidden")
-                hidden = value.numpy()
-            since = self._clock.add("encoder", since)
-            vectors: Float32 = self._run(self._projector, "hidden", value, "cell_vectors").numpy()
+            hidden, vectors = self._run_graphs(embeddings, since)
         except onnxruntime_errors() as error:
             problem = f"encoder failed on input {list(embeddings.shape)}: {first_line(error)}"
             raise EngineError(problem, hint=RUN_HINT) from error
-        # Quantised in a graph, what is not finite would look like a number.
-        finite = _finite(hidden) if finite is None else finite & _finite(hidden)
-        if not finite.all():
-            vectors = np.where(finite[:, None, None], vectors, np.float32(np.nan))
-        self._clock.add("projector", since)
         if embeddings.nbytes >= LARGE_BYTES:
             self._embeddings = HostBuffer()
             return_free_memory()
@@ -146,6 +135,32 @@ class OnnxRuntimeEncoder:
         other._embeddings = HostBuffer()
         other._layers = self._layers.clone() if self._layers else None
         return other
+
+    def _run_graphs(self, embeddings: Float32, since: float) -> tuple[Float32, Float32]:
+        """Hidden states and cell vectors; the stages are recorded, the first from `since` on."""
+        # Quantised in a graph, what is not finite would look like a number.
+        finite: NDArray[np.bool_] | None = None
+        from_numpy = self._ort.OrtValue.ortvalue_from_numpy
+        if self._layers is None:
+            finite = _finite(embeddings)
+            given = from_numpy(embeddings)
+            value = self._run(self.session, "embeddings", given, "hidden")
+            hidden: Float32 = value.numpy()
+        else:
+            # Our kernel looks at its inputs itself: all it gives for such a cell is NaN.
+            hidden, made, seconds = self._layers.run(embeddings)
+            if made is not None:
+                self._clock.add("encoder", since)
+                self._clock.split("encoder", "projector", seconds)
+                return hidden, made
+            value = from_numpy(hidden)  # the array's own memory, which it does not keep alive
+        since = self._clock.add("encoder", since)
+        vectors: Float32 = self._run(self._projector, "hidden", value, "cell_vectors").numpy()
+        finite = _finite(hidden) if finite is None else finite & _finite(hidden)
+        if not finite.all():
+            vectors = np.where(finite[:, None, None], vectors, np.float32(np.nan))
+        self._clock.add("projector", since)
+        return hidden, vectors
 
     def _run(self, session: Any, name: str, value: Any, output: str) -> Any:
         """The OrtValue that a session of one input and one output gives."""

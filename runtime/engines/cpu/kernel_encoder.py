@@ -1,4 +1,4 @@
-"""The layers of an INT8 bundle's encoder on our own kernel, in place of ONNX Runtime's session.
+"""An INT8 bundle's encoder on our own kernel, its projector too where the kernel knows it.
 
 One decision: the kernel is used only after it gave what ONNX Runtime gives for cells of the
 bundle's own genes. ONNX Runtime computes that piece by piece: no session holds all weights.
@@ -10,7 +10,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from c2t.kernels.encoder.cpu import CpuEncoder, PackedEncoder, encoder_kernels, encoder_problem
+from c2t.kernels.encoder.cpu import (
+    CpuEncoder,
+    Encoded,
+    PackedEncoder,
+    encoder_kernels,
+    encoder_problem,
+    projector_problem,
+)
+from c2t.kernels.encoder.weights import HostProjector
 from c2t.kernels.errors import KernelError
 from c2t.kernels.gene_embedding.cpu import embed_genes
 from c2t.kernels.mapped import give_back
@@ -18,8 +26,13 @@ from c2t.runtime.bundle.bundle import Bundle
 from c2t.runtime.engine_protocol import EngineOptions, Float32
 from c2t.runtime.engines.cpu.agreement import row_differences, rows_disagreement
 from c2t.runtime.engines.cpu.piecewise import run_in_pieces
+from c2t.runtime.engines.cpu.projector_alone import ProjectorAlone
 from c2t.runtime.engines.cpu.session import RUN_HINT, ChangedGraph, is_prepacked
 from c2t.runtime.engines.known_encoder.recognise import recognise_encoder
+from c2t.runtime.engines.known_encoder.recognise_projector import (
+    UnknownProjectorError,
+    recognise_projector,
+)
 from c2t.runtime.system.errors import BundleError, EngineError
 
 # Norm of a row's difference from ONNX Runtime's, as a share of its norm: of the median row, and of
@@ -38,13 +51,14 @@ class KernelLayers:
 
     def __init__(self, kernel: CpuEncoder) -> None:
         self._kernel = kernel
+        self.projects = bool(kernel.packed.struct.projector)
 
     def clone(self) -> KernelLayers:
         """See `Layers.clone`."""
         return KernelLayers(self._kernel.clone())
 
-    def run(self, embeddings: Float32) -> Float32:
-        """Run all layers; the embeddings are used up.
+    def run(self, embeddings: Float32) -> Encoded:
+        """Run all layers, and the projector behind them; the embeddings are used up.
 
         Raises:
             EngineError: There is no memory.
@@ -80,7 +94,9 @@ def open_layers(
     except (KernelError, BundleError, EngineError) as error:
         problem = error.problem
     else:
-        return KernelLayers(kernel), "all layers are one kernel"
+        layers = KernelLayers(kernel)
+        what = "all layers and the projector" if layers.projects else "all layers"
+        return layers, f"{what} are one kernel"
     return None, f"layers without our kernel: {problem}"
 
 
@@ -115,14 +131,40 @@ def _on_kernel(bundle: Bundle, changed: ChangedGraph, options: EngineOptions) ->
     mapped = replace(options, prepack=False)
     given = {"embeddings": embeddings}
     expected = run_in_pieces(path, [*results, HIDDEN], given, mapped, changed=changed)
-    packed = PackedEncoder(kernels, known, threads=options.threads)
+    projector = _projector(bundle, known.hidden_size)
+    packed = PackedEncoder(kernels, known, projector, threads=options.threads)
     kernel = CpuEncoder(packed, threads=options.threads, spin=options.spin)
     if problem := _layers_disagreement(packed, embeddings, expected, options) or _disagreement(
         kernel, embeddings, expected[HIDDEN]
     ):
         kernel.close()
         raise _NotHereError(problem)
-    return kernel
+    if projector is None or _projects_as_onnx_runtime(bundle, kernel, embeddings, mapped):
+        return kernel
+    kernel.close()
+    alone = packed.part(0, len(known.layers))
+    return CpuEncoder(alone, threads=options.threads, spin=options.spin)
+
+
+def _projector(bundle: Bundle, hidden_size: int) -> HostProjector | None:
+    """The bundle's projector, where the kernel can run it; else ONNX Runtime does."""
+    try:
+        projector = recognise_projector(bundle.file("projector.onnx"))
+    except UnknownProjectorError:
+        return None
+    return None if projector_problem(projector, hidden_size) else projector
+
+
+def _projects_as_onnx_runtime(
+    bundle: Bundle, kernel: CpuEncoder, embeddings: Float32, options: EngineOptions
+) -> bool:
+    """Whether the kernel's cell vectors are those that ONNX Runtime makes of its hidden states."""
+    hidden, vectors, _ = kernel.run(embeddings)
+    expected = ProjectorAlone(bundle.file("projector.onnx"), options).project(hidden)
+    if vectors is None or vectors.shape != expected.shape:
+        return False
+    differences = row_differences(vectors, expected)
+    return not rows_disagreement(differences, LAYER_TOLERANCES, what="cell vectors", row="row")
 
 
 def _checked_cells(bundle: Bundle) -> Float32:
@@ -157,7 +199,7 @@ def _layers_disagreement(
             continue  # all layers, or none
         part = CpuEncoder(packed.part(first, end), threads=options.threads, spin=options.spin)
         try:
-            ours = part.run(before)
+            ours = part.run(before).hidden
         except MemoryError:
             return "no memory for its activations"
         finally:
@@ -175,7 +217,7 @@ def _layers_disagreement(
 def _disagreement(kernel: CpuEncoder, embeddings: Float32, expected: Float32) -> str:
     """How the kernel's hidden states differ from the expected ones; "" where they do not."""
     try:
-        ours = kernel.run(embeddings)
+        ours = kernel.run(embeddings).hidden
     except MemoryError:
         return "no memory for its activations"
     if ours.shape != expected.shape:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from c2t.kernels.encoder.weights import BiasedLinear, EncoderLayer, HostEncoder, Norm
-from c2t.kernels.linears.matrix import Int8Matrix, Matrix
-from c2t.runtime.bundle.graph_content import GraphContent, read_content
+from c2t.kernels.encoder.weights import BiasedLinear, EncoderLayer, HostEncoder
+from c2t.runtime.bundle.graph_content import read_content
 from c2t.runtime.engines.known_encoder.expected_nodes import (
     ACTIVATIONS,
     ExpectedEncoder,
     linear_names,
 )
-from c2t.runtime.engines.known_graph.compare import FLOAT, KnownGraph, Values, number_of
+from c2t.runtime.engines.known_encoder.weights import biased_linear, layer_norm
+from c2t.runtime.engines.known_graph.compare import KnownGraph, Values, number_of
 from c2t.runtime.system.errors import BundleError
 
 
@@ -61,7 +61,7 @@ def recognise_encoder(path: Path) -> HostEncoder:
         quantised=quantised,
     )
     _KNOWN.compare_nodes(graph.nodes, [*expected.nodes(layers, own_query=own_query)])
-    _compare_ends(graph)
+    _KNOWN.compare_ends(graph, "embeddings", "hidden")
     rows = _compare_tensors(graph.values, layers, quantised, own_query=own_query)
     return HostEncoder(
         layers=[
@@ -74,18 +74,6 @@ def recognise_encoder(path: Path) -> HostEncoder:
         activation=ACTIVATIONS[activation.operator],
         rows=rows,
     )
-
-
-def _compare_ends(graph: GraphContent) -> None:
-    """Compare names and types of the input and the output."""
-    for kind, values, known in (
-        ("inputs", graph.ends.inputs, "embeddings"),
-        ("outputs", graph.ends.outputs, "hidden"),
-    ):
-        if list(values) != [known]:
-            _KNOWN.refuse(f"has other {kind} than {known}")
-        if values[known][0] != FLOAT:
-            _KNOWN.refuse(f"has {known} of another type")
 
 
 def _compare_tensors(
@@ -136,27 +124,16 @@ def _layer(
     attention, mlp = f"layers.{index}.attention", f"layers.{index}.mlp"
 
     def linear(name: str) -> BiasedLinear:
-        weight = values[f"{name}.weight"]
-        matrix: Matrix = weight
-        if name in quantised:
-            matrix = Int8Matrix(
-                values=weight,
-                scales=values[f"{name}.weight.scale"],
-                input_scale=values[f"{name}.input.scale"].item(),
-            )
-        return BiasedLinear(matrix=matrix, bias=values[f"{name}.bias"])
-
-    def norm(name: str) -> Norm:
-        return Norm(weight=values[f"{name}.norm.weight"], bias=values[f"{name}.norm.bias"])
+        return biased_linear(values, name, quantised=name in quantised)
 
     return EncoderLayer(
         qkv=linear(f"{attention}.kv" if own_query else f"{attention}.qkv"),
         query=linear(f"{attention}.q") if own_query else None,
         output=linear(f"{attention}.output"),
-        attention_norm=norm(attention),
+        attention_norm=layer_norm(values, f"{attention}.norm"),
         up=linear(f"{mlp}.up"),
         down=linear(f"{mlp}.down"),
-        mlp_norm=norm(mlp),
+        mlp_norm=layer_norm(values, f"{mlp}.norm"),
     )
 
 

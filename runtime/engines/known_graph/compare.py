@@ -83,6 +83,17 @@ class KnownGraph:
                         f"{node.attributes.get(name)}, not {wanted.attributes.get(name)}"
                     )
 
+    def compare_ends(self, graph: GraphContent, given: str, made: str) -> None:
+        """Compare names and types of a graph's one input and one output, both of floats."""
+        for kind, values, known in (
+            ("inputs", graph.ends.inputs, given),
+            ("outputs", graph.ends.outputs, made),
+        ):
+            if list(values) != [known]:
+                self.refuse(f"has other {kind} than {known}")
+            if values[known][0] != FLOAT:
+                self.refuse(f"has {known} of another type")
+
     def check_linear(
         self,
         values: Values,

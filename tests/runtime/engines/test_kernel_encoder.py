@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 from tiny_data import BUNDLES, DATA, with_a_broken_gene
 
-from c2t.kernels.encoder.cpu import CpuEncoder, encoder_kernels
+from c2t.kernels.encoder.cpu import CpuEncoder, Encoded, encoder_kernels
 from c2t.runtime.bundle.bundle import Bundle, open_bundle
 from c2t.runtime.engine_protocol import EngineOptions
 from c2t.runtime.engines.cpu import int8_attention, kernel_encoder
 from c2t.runtime.engines.cpu.encoder import OnnxRuntimeEncoder
 from c2t.runtime.engines.cpu.open import open_encoder, open_engines
 from c2t.runtime.engines.known_encoder.recognise import UnknownEncoderError, recognise_encoder
+from c2t.runtime.engines.known_encoder.recognise_projector import (
+    UnknownProjectorError,
+    recognise_projector,
+)
 
-USED = "all layers are one kernel"
+USED = "all layers and the projector are one kernel"
 OPTIONS = EngineOptions(threads=2)
 INT8 = DATA / "format_1" / "int8"
 needs_kernel = pytest.mark.skipif(encoder_kernels() is None, reason="no encoder of ours runs here")
@@ -59,6 +63,41 @@ def test_an_int8_bundle_has_it_and_says_so(bundle: Bundle) -> None:
 
 
 @needs_kernel
+def test_a_projector_that_differs_from_onnx_runtime_s_is_left_to_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = CpuEncoder.run
+
+    def run(self: CpuEncoder, embeddings: np.ndarray, **options: bool) -> Encoded:
+        encoded = right(self, embeddings, **options)
+        if encoded.vectors is not None:
+            encoded.vectors[..., 0] += 1
+        return encoded
+
+    expected = open_encoder(bundle, OPTIONS)[0].encode(tokens := gene_tokens(bundle, 2, 30))
+    monkeypatch.setattr(CpuEncoder, "run", run)
+    opened, label = open_encoder(bundle, OPTIONS)
+    assert encoder_said(label) == "all layers are one kernel"
+    np.testing.assert_allclose(opened.encode(tokens), expected, atol=1e-5)
+
+
+@needs_kernel
+def test_a_projector_of_another_kind_is_left_to_onnx_runtime(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its layers are still one kernel."""
+
+    def unknown(path: Path) -> None:
+        raise UnknownProjectorError(str(path))
+
+    expected = open_encoder(bundle, OPTIONS)[0].encode(tokens := gene_tokens(bundle, 2, 30))
+    monkeypatch.setattr(kernel_encoder, "recognise_projector", unknown)
+    opened, label = open_encoder(bundle, OPTIONS)
+    assert encoder_said(label) == "all layers are one kernel"
+    np.testing.assert_allclose(opened.encode(tokens), expected, atol=1e-5)
+
+
+@needs_kernel
 def test_clones_share_its_weights(bundle: Bundle) -> None:
     ours, _ = open_encoder(bundle, OPTIONS)
     tokens = gene_tokens(bundle, 2, 30)
@@ -91,10 +130,10 @@ def test_it_is_not_used_where_it_differs_from_onnx_runtime(
 ) -> None:
     right = CpuEncoder.run
 
-    def run(self: CpuEncoder, embeddings: np.ndarray) -> np.ndarray:
-        hidden = right(self, embeddings)
-        spoil(hidden)
-        return hidden
+    def run(self: CpuEncoder, embeddings: np.ndarray) -> Encoded:
+        encoded = right(self, embeddings)
+        spoil(encoded.hidden)
+        return encoded
 
     monkeypatch.setattr(CpuEncoder, "run", run)
     opened, label = open_encoder(bundle, OPTIONS)
@@ -162,12 +201,12 @@ def test_the_graph_of_a_bundle_is_recognised() -> None:
     assert len(known.layers) == manifest.encoder.layers_run
 
 
-def spoiled(folder: Path, spoil: Callable[..., None]) -> Path:
-    """The tiny bundle's encoder, changed."""
+def spoiled(folder: Path, spoil: Callable[..., None], graph: str = "encoder.onnx") -> Path:
+    """The tiny bundle's encoder, or its projector, changed."""
     onnx = pytest.importorskip("onnx")
-    for name in ("encoder.onnx", "encoder.onnx.data"):
+    for name in (graph, f"{graph}.data"):
         shutil.copy(BUNDLES["mlp"] / name, folder)
-    path = folder / "encoder.onnx"
+    path = folder / graph
     model = onnx.load(path, load_external_data=False)
     spoil(model.graph)
     path.write_bytes(model.SerializeToString())
@@ -220,6 +259,38 @@ def test_an_encoder_of_another_kind_is_refused_by_name(
     path = spoiled(tmp_path, spoil)
     with pytest.raises(UnknownEncoderError, match=f"the encoder .*{problem}"):
         recognise_encoder(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (
+            change("insert_after", "mlp.up", "Add", "mlp.up.bias"),
+            r"mlp\.up\.added \(Add\), which the native encoder does not know",
+        ),
+        (renamed_operator("mlp.activation", "Relu"), r"\(Relu\), which the native"),
+        (change("attribute", "mlp.activation", approximate="tanh"), "approximate is"),
+        (change("attribute", "norm", axis=1), "axis is 1, not -1"),
+    ],
+)
+def test_a_projector_of_another_kind_is_refused_by_name(
+    tmp_path: Path, spoil: Callable[..., None], problem: str
+) -> None:
+    path = spoiled(tmp_path, spoil, "projector.onnx")
+    with pytest.raises(UnknownProjectorError, match=f"the projector .*{problem}"):
+        recognise_projector(path)
+
+
+def test_projectors_of_bundles_are_recognised() -> None:
+    known = recognise_projector(INT8 / "projector.onnx")
+    manifest = open_bundle(INT8).manifest
+    assert (known.inputs, known.vector_size) == (
+        manifest.gene_input.hidden_size,
+        manifest.decoder.hidden_size,
+    )
+    assert known.up_epsilon == known.down_epsilon == pytest.approx(1e-5)
+    with pytest.raises(UnknownProjectorError):
+        recognise_projector(BUNDLES["perceiver"] / "projector.onnx")
 
 
 @pytest.mark.parametrize("kernel", [True, False])

@@ -1,5 +1,6 @@
 // The encoder without vector instructions.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
