@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -41,8 +42,7 @@ class BundlePrompts:
 
     def of_vectors(self, vectors: Float32) -> CellPrompt:
         """The prompt of cell vectors [K,D]."""
-        ids = (*self.beginning, *(NO_TOKEN,) * len(vectors), *(self.ending or ()))
-        return CellPrompt(np.array(ids, dtype=np.int32), vectors)
+        return CellPrompt(_around(self.beginning, len(vectors), self.ending or ()), vectors)
 
     def runner(self, decoder: DecoderEngine, clock: StageClock | None = None) -> PromptRunner:
         """What runs these prompts on an engine; the beginning has run then."""
@@ -51,6 +51,14 @@ class BundlePrompts:
     def of_tokens(self, tokens: Int32) -> CellPrompt:
         """The prompt whose text tokens [T] a cell has become."""
         return CellPrompt(tokens)
+
+
+@lru_cache(maxsize=256)
+def _around(beginning: tuple[int, ...], vectors: int, ending: tuple[int, ...]) -> Int32:
+    """Text tokens around so many cell vectors: the same array for all cells with as many."""
+    ids = np.array((*beginning, *(NO_TOKEN,) * vectors, *ending), dtype=np.int32)
+    ids.flags.writeable = False
+    return ids
 
 
 def vector_prompts(prompt: Prompt, constant: ConstantPrefix | None = None) -> BundlePrompts:
