@@ -15,6 +15,7 @@ TESTS = (
     "test_gene_embedding.py",
     "test_rank_value.py",
     "test_cpu_encoder.py",
+    "test_cpu_projector.py",
     "test_cpu_step.py",
     "test_cpu_step_pack.py",
 )
