@@ -8,7 +8,8 @@
 // There is one block on every multiprocessor, and all must run at once (a cooperative launch), since they wait for each
 // other. A block takes the columns of a matrix in units of 16. Its streaming warps share a unit's inputs and compute
 // partial sums; its epilogue warps add these in a fixed order and write the results, while the next unit is summed. The
-// order of all sums is fixed: a row's results do not depend on how many rows there are, and repeat from run to run.
+// order of all sums is fixed: a row's results do not depend on how many rows there are, and repeat from run to run. So a
+// step of more rows is several launches (groups.py): whole cells, or parts of a cell's tokens, from `first_token` on.
 //
 // Two rules keep signals between blocks fast. Only epilogue warps signal, because a signal waits for the memory accesses
 // that its warp has in flight, and streaming warps always have copies of weights in flight. And copies of other warps
@@ -178,10 +179,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) decoder_step(
     const long long* __restrict__ positions, const long long* __restrict__ write_index,
     const long long* __restrict__ logit_rows, unsigned short* cache, float* logits, float* residual,
     unsigned short* queries, void* context, void* gated, unsigned* counters, float* spoilt,
-    long long cache_stride, int batch, int tokens, int logits_per_cell, int capacity, float epsilon, float scale) {
+    long long cache_stride, int batch, int tokens, int logits_per_cell, int capacity, int first_token, float epsilon,
+    float scale) {
     const Step s = {cosines,  sines,   embeds, positions, write_index,  logit_rows, cache,        logits,
                     residual, queries, context, gated,    counters,     spoilt,     input_scales, cache_stride,
-                    batch,    tokens,  logits_per_cell,   capacity,     epsilon,    scale};
+                    batch,    tokens,  logits_per_cell,   capacity,     first_token, epsilon,     scale};
     const bool streams = warp_number() < C2T_STREAM_WARPS;
     Words* rings = shared_memory();
     Shared shared;

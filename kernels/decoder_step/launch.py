@@ -60,6 +60,7 @@ class StepArguments:
     tokens: int
     logits_per_cell: int
     capacity: int
+    first_token: int = 0  # tokens of each cell between `write_index` and the first of `embeds`
 
 
 def launch_decoder_step(
@@ -71,12 +72,14 @@ def launch_decoder_step(
         KernelError: The device has no room for a block, or cannot run all blocks at once.
     """
     layout, blocks = weights.layout, device.multiprocessors
-    needed, most = step.batch * step.tokens, max_step_rows(device, layout)
+    needed = step.batch * max(step.tokens, step.logits_per_cell)
+    most = max_step_rows(device, layout)
     rows = next((rows for rows in ROWS if needed <= rows <= most), 0)
     ring = layout.ring(rows, blocks=blocks, shared_bytes=device.shared_bytes) if rows else None
     if ring is None:
         problem = f"a step of {needed} rows does not fit onto the GPU, which has room for {most}"
         raise KernelError(problem, hint="ask `max_step_rows` first")
+    numbers = step.batch, step.tokens, step.logits_per_cell, step.capacity, step.first_token
     device.launch_cooperative(
         "decoder_step",
         "decoder_step",
@@ -103,7 +106,7 @@ def launch_decoder_step(
             scratch.counters.pointer,
             scratch.spoilt.pointer,
             np.int64(step.cache_stride),
-            *(np.int32(n) for n in (step.batch, step.tokens, step.logits_per_cell, step.capacity)),
+            *(np.int32(number) for number in numbers),
             np.float32(weights.epsilon),
             np.float32(weights.scale),
         ),

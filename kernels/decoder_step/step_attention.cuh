@@ -27,7 +27,7 @@ __device__ inline void read_positions(const Step& s, RowPositions& of_rows) {
         of_rows.cosine[row][dim] = s.cosines[angle];
         of_rows.sine[row][dim] = s.sines[angle];
         if (dim == 0) {
-            const int cell = row / s.tokens, position = int(s.write_index[cell]) + row % s.tokens;
+            const int cell = row / s.tokens, position = int(s.write_index[cell]) + s.first_token + row % s.tokens;
             of_rows.cache_position[row] = position;
             of_rows.cache_offset[row] = ((long long)cell * C2T_KV_HEADS * s.capacity + position) * C2T_HEAD_SIZE;
         }

@@ -87,6 +87,7 @@ struct Step {
     const float* input_scales;     // [4 layers + 1, 2]: of the linears' inputs, see InputSteps; not read in float16
     long long cache_stride;        // from keys to values, and from those to the next layer's keys
     int batch, tokens, logits_per_cell, capacity;
+    int first_token;               // cache positions from `write_index` to the first of the tokens
     float epsilon, scale;
 };
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2t.kernels.cuda.memory import DeviceArray
+from c2t.kernels.decoder_step.groups import divide_step
 from c2t.kernels.decoder_step.launch import (
     StepArguments,
     StepScratch,
@@ -131,8 +132,14 @@ class PackedDecoder:
         embeds: np.ndarray,
         write_index: np.ndarray,
         logit_rows: np.ndarray,
+        *,
+        most: int | None = None,
     ) -> np.ndarray:
-        """Logits [B,R,V] of embeddings [B,T,D] behind `write_index` [B] tokens of each row."""
+        """Logits [B,R,V] of embeddings [B,T,D] behind `write_index` [B] tokens of each row.
+
+        Args:
+            most: The most rows of a group; None: the step is not divided.
+        """
         batch, tokens, _ = embeds.shape
         embeds_there, positions, index, rows = (
             DeviceArray.upload(array)
@@ -145,22 +152,23 @@ class PackedDecoder:
         )
         shape = (*logit_rows.shape, self.sizes.vocabulary_size)
         logits = DeviceArray.allocate(shape, np.float32)
-        launch_decoder_step(
-            self.device,
-            self.weights,
-            self.scratch,
-            StepArguments(
-                embeds=embeds_there.pointer,
-                positions=positions.pointer,
-                write_index=index.pointer,
-                logit_rows=rows.pointer,
-                cache=cache.pointer,
-                cache_stride=batch * self.sizes.kv_heads * CAPACITY * self.sizes.head_size,
-                logits=logits.pointer,
-                batch=batch,
-                tokens=tokens,
-                logits_per_cell=logit_rows.shape[1],
-                capacity=CAPACITY,
-            ),
+        whole = StepArguments(
+            embeds=embeds_there.pointer,
+            positions=positions.pointer,
+            write_index=index.pointer,
+            logit_rows=rows.pointer,
+            cache=cache.pointer,
+            cache_stride=batch * self.sizes.kv_heads * CAPACITY * self.sizes.head_size,
+            logits=logits.pointer,
+            batch=batch,
+            tokens=tokens,
+            logits_per_cell=logit_rows.shape[1],
+            capacity=CAPACITY,
         )
+        groups: tuple[StepArguments, ...] = (whole,)
+        if most is not None:
+            places = DeviceArray.upload(np.arange(most, dtype=np.int64))
+            groups = divide_step(self.sizes, whole, rows=most, places=places.pointer)
+        for group in groups:
+            launch_decoder_step(self.device, self.weights, self.scratch, group)
         return logits.download()
