@@ -221,7 +221,7 @@ class BoundStep(Protocol):
 
     @property
     def logit_rows(self) -> Int64:
-        """Which of the T tokens want logits, [B,R]."""
+        """Which of the T tokens want logits, [B,R]; of a long run an engine takes the last R."""
         ...
 
     def run(self) -> Float32:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.cuda_driver import FakeDevice
+from fakes.cuda_driver import STREAM, FakeDevice
 
 from c2t.kernels.cuda.compile import SOURCES, source_path
 
@@ -104,3 +104,23 @@ class EmulatedDevice(FakeDevice):
             *(ctypes.c_uint(n) for n in grid), ctypes.c_int(self.backwards), addresses
         )
         assert problem is None, problem
+
+
+class EmulatedSteps(EmulatedDevice):
+    """A device whose step kernel is emulated, and whose other kernels are their definitions."""
+
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int],
+        arguments: tuple[Any, ...],
+        **defines: int,
+    ) -> None:
+        """Pack weights by the kernel itself."""
+        device = EmulatedDevice if source == "pack_weights" else FakeDevice
+        device.launch(self, source, kernel, grid, arguments, **defines)
+
+    def launch_cooperative(self, *arguments: Any, **defines: int) -> None:
+        """Run a kernel on the stream, which may record it."""
+        STREAM.start(lambda: super(EmulatedSteps, self).launch_cooperative(*arguments, **defines))

@@ -335,6 +335,8 @@ class FakeGraph:
 class FakeBoundGraph:
     """A `c2t.runtime.engines.gpu.graph.BoundGraph`."""
 
+    last_logit_rows = False
+
     def __init__(self, session: Any, binding: Any, *, recordable: bool = False) -> None:
         self.session, self.binding, self.closed = session, binding, False
         self.recordable = recordable

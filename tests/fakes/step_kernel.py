@@ -70,7 +70,8 @@ class FakeStepKernel:
         rows = scratch.residual.shape[0]
         assert step.batch * step.tokens <= rows
         assert scratch.residual.shape == (rows, weights.sizes.hidden_size)
-        if len(self.checked) < 1 + ROWS.index(rows):  # once in each size
+        # Once in each size and, of one in int8, with a text in two parts.
+        if len(self.checked) < 1 + ROWS.index(rows) + 2 * weights.layout.has_int8:
             self.checked.append(step.tokens)
         else:
             self.steps.append(step)
@@ -78,13 +79,14 @@ class FakeStepKernel:
 
     def _run(self, sizes: StepSizes, step: StepArguments) -> None:
         rows, tokens, wanted = step.batch, step.tokens, step.logits_per_cell
-        length = at(step.write_index, (rows,), "int64") + tokens
+        index = at(step.write_index, (rows,), "int64") + step.first_token
+        length = index + tokens
         tensors = {
             "inputs_embeds": DeviceTensor(
                 step.embeds, (rows, tokens, sizes.hidden_size), "float16"
             ),
             "position_ids": DeviceTensor(step.positions, (rows, tokens), "int64"),
-            "write_index": DeviceTensor(step.write_index, (rows,), "int64"),
+            "write_index": DeviceTensor(index.ctypes.data, (rows,), "int64"),
             "kv_length": DeviceTensor(length.ctypes.data, (rows,), "int64"),
             "logit_rows": DeviceTensor(step.logit_rows, (rows, wanted), "int64"),
             "logits": DeviceTensor(step.logits, (rows, wanted, sizes.vocabulary_size), "float32"),

@@ -40,6 +40,11 @@ class BoundGraph(Protocol):
         """Whether a run may become part of the CUDA graph of a whole step, after its first run."""
         ...
 
+    @property
+    def last_logit_rows(self) -> bool:
+        """Whether `logit_rows` must be the last R of each batch row's T tokens."""
+        ...
+
     def enqueue(self) -> None:
         """Start a run on the device's stream; does not wait.
 

@@ -119,6 +119,7 @@ class OnnxRuntimeBoundGraph:
     """See `c2t.runtime.engines.gpu.graph.BoundGraph`."""
 
     recordable = False  # ONNX Runtime records its graphs itself
+    last_logit_rows = False
 
     def __init__(self, graph: OnnxRuntimeDeviceGraph, binding: Any, *, capture: bool) -> None:
         self._graph = graph

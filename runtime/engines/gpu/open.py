@@ -87,7 +87,7 @@ def open_onnxruntime_engines(
 
     steps = ""
     # Half-precision graphs of an INT8 bundle: its int8 weights in half precision, and activations
-    # that are not quantised. Our kernel of short steps quantises them.
+    # that are not quantised. Our kernel of the decoder's steps quantises them.
     built = folder is not None and folder.resolve() != bundle.path.resolve()
     widened = built and bundle.manifest.precision == INT8_PRECISION
 
@@ -112,7 +112,7 @@ def open_onnxruntime_engines(
     engines = open_device_engines(bundle, device, graph, name=name, version=version, clock=clock)
     settings = engines.settings | ({"steps": steps} if steps else {})
     if widened:
-        quantised = "quantised in short steps alone" if INT8_PRODUCTS in steps else "not quantised"
+        quantised = "quantised in the decoder alone" if INT8_PRODUCTS in steps else "not quantised"
         settings["precision"] = f"activations {quantised}, {settings['precision']}"
     return replace(engines, settings=settings)
 

@@ -292,15 +292,21 @@ class DeviceStep:
         return f"decoder failed on {self._batch} x {self._tokens} tokens"
 
     def _prepare(self) -> None:
-        """Check the tokens, and write the lengths of keys and values.
+        """Check the inputs, and write the lengths of keys and values.
 
         Raises:
             EngineError: A text token outside the vocabulary.
+            ValueError: The graph takes no such `logit_rows`.
         """
         largest, vocabulary = int(self.token_ids.max()), self._shared.sizes.vocabulary_size
         if largest >= vocabulary:
             problem = f"text token {largest} is not among the {vocabulary}"
             raise EngineError(problem, hint="run `c2t verify BUNDLE`, or export the bundle again")
+        if self._bound.last_logit_rows:
+            last = np.arange(self._tokens - self._wanted, self._tokens)
+            if (self.logit_rows != last).any():
+                message = f"{self._name}: other logits are wanted than those of the last tokens"
+                raise ValueError(message)
         np.add(self.write_index, self._tokens, out=self._kv_length)
 
     def _enqueue(self) -> None:

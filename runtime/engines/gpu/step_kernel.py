@@ -1,14 +1,16 @@
-"""A decoder on a GPU whose short steps are one kernel of ours, and whose prompts a library runs.
+"""A decoder on a GPU whose short steps are one kernel of ours.
 
-One decision: a step of few tokens cannot be faster than reading the weights, and a library with its
-hundreds of small kernels is far from that. A prompt is mostly arithmetic, which libraries do well.
-Both use the same cache. Linears in int8 multiply int8 by int8 in our kernel, as the bundle's graph
-states it; the library has no such products on CUDA.
+Two decisions. A step of few tokens cannot be faster than reading the weights, and a library with
+its hundreds of small kernels is far from that. A prompt is mostly arithmetic, which libraries do
+well: of a decoder in float16, the library runs prompts and larger steps, over the same cache. And
+linears in int8 multiply int8 by int8 in our kernel, as the bundle's graph states it; the library
+has no such products on CUDA. So of a decoder with any, the kernel runs everything, in groups of
+rows: else a text would depend on how many cells are written beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from c2t.kernels.cuda.device import CudaDevice
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.cpu import CpuDecoderStep, step_kernels
+from c2t.kernels.decoder_step.groups import divide_step, divides_texts
 from c2t.kernels.decoder_step.launch import (
     StepArguments,
     StepScratch,
@@ -40,7 +43,7 @@ from c2t.runtime.engines.built.step_weights import (
     norm_names,
 )
 from c2t.runtime.engines.gpu.cache import DeviceCache
-from c2t.runtime.engines.gpu.graph import BoundGraph, DeviceGraph, DeviceTensor
+from c2t.runtime.engines.gpu.graph import BoundGraph, DeviceGraph, DeviceTensor, engine_error
 from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.tensor_files import STORAGE
@@ -53,7 +56,7 @@ LOGIT_TOLERANCE = 0.1
 # decoders, emulated, differed by up to 2 %, and by 3 % to 70 % from the library, which does not
 # quantise.
 INT8_LOGIT_TOLERANCE = 0.2
-INT8_PRODUCTS = "with int8 products"  # in the label of an engine whose short steps have them
+INT8_PRODUCTS = "with int8 products"  # in the label of an engine whose kernel has them
 WITHOUT = "short steps without our kernel"
 EMBEDDING_SPREAD = np.float32(0.02)  # standard deviation of text embeddings
 
@@ -64,8 +67,9 @@ class DecoderStepGraph:
     Args:
         graph: The decoder's graph in float16, opened by a library.
         device: The device, whose stream both run on.
-        weights: The same decoder's weights, packed for the kernel.
-        rows: The most rows (tokens of all batch rows) of a step that the kernel runs.
+        weights: The same decoder's weights, packed for the kernel. Where some are in int8, the
+            library's graph is not run.
+        rows: The most rows (tokens of all batch rows) that the kernel runs at once.
         cuda_graph: Whether a step may be recorded as one CUDA graph.
     """
 
@@ -79,12 +83,14 @@ class DecoderStepGraph:
         cuda_graph: bool = True,
     ) -> None:
         self.library = graph
-        self.max_bit_exact_rows: int | None = rows
+        self._all_ours = weights.layout.has_int8
+        self.max_bit_exact_rows: int | None = None if self._all_ours else rows
         self.rows = rows
         self._cuda_graph = cuda_graph
         self._device = device
         self.weights = weights
         self._scratch = StepScratch.allocate(weights.sizes, rows)
+        self._places = DeviceArray.upload(np.arange(rows, dtype=np.int64))
         self.dtypes = graph.dtypes
         self.cache_capacity = graph.cache_capacity
         self.batch_tokens = graph.batch_tokens
@@ -92,18 +98,35 @@ class DecoderStepGraph:
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """See `c2t.runtime.engines.gpu.graph.DeviceGraph.bind`."""
         batch, tokens, _ = tensors["inputs_embeds"].shape
+        wanted = tensors["logit_rows"].shape[1]
         # The kernel has memory for as many logit rows as tokens.
-        if batch * max(tokens, tensors["logit_rows"].shape[1]) > self.rows:
+        if not self._all_ours and batch * max(tokens, wanted) > self.rows:
             return self.library.bind(tensors, repeated=repeated)
-        bound = self._device, self.weights, self._scratch, _arguments(tensors)
-        return BoundDecoderStep(*bound, recordable=self._cuda_graph)
+        try:
+            groups = divide_step(
+                self.weights.sizes,
+                _arguments(tensors),
+                rows=self.rows,
+                places=self._places.pointer,
+            )
+        except KernelError as error:
+            raise engine_error(error, "the step kernel") from error
+        return BoundDecoderStep(
+            self._device,
+            self.weights,
+            self._scratch,
+            groups,
+            recordable=self._cuda_graph and repeated,
+            last_logit_rows=divides_texts(self.rows, tokens=tokens, logits_per_cell=wanted),
+        )
 
     def check(self, decoder: Decoder, host: HostDecoder) -> None:
         """Compile the kernel for all sizes of a step, run it, and compare its logits.
 
         This happens on the user's own GPU, before any text depends on the kernel. Float16 weights
         are compared with the library. Int8 weights are compared with the CPU, since the library
-        does not quantise activations.
+        does not quantise activations, and also in a text that is divided: of it, the logits of its
+        second part.
 
         Args:
             decoder: Sizes, of the bundle's manifest.
@@ -115,7 +138,8 @@ class DecoderStepGraph:
             EngineError: The library fails, or the GPU's memory is full.
         """
         int8 = self.weights.layout.has_int8
-        shape = (1, self.rows, decoder.hidden_size)
+        divided = (self.rows + ROWS[0],) if self._all_ours else ()
+        shape = (1, *(divided or (self.rows,)), decoder.hidden_size)
         draw = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         embeds = (draw * EMBEDDING_SPREAD).astype(np.float16)
         # A token sees those before it alone: its logits are the same however many follow.
@@ -126,8 +150,10 @@ class DecoderStepGraph:
         )
         name, measure = ("CPU", np.mean) if int8 else ("library", np.max)
         tolerance = INT8_LOGIT_TOLERANCE if int8 else LOGIT_TOLERANCE
-        for tokens in (1, *(rows for rows in ROWS[1:] if rows <= self.rows)):
-            theirs, ours = expected[:tokens], self._logits(self, decoder, embeds[:, :tokens])
+        for tokens in (1, *(rows for rows in ROWS[1:] if rows <= self.rows), *divided):
+            first = self.rows if tokens > self.rows else 0
+            ours = self._logits(self, decoder, embeds[:, :tokens])[first:]
+            theirs = expected[first:tokens]
             with np.errstate(invalid="ignore"):
                 difference = float(measure(np.abs(ours - theirs)) / measure(np.abs(theirs)))
             if not difference <= tolerance:  # NaN is no agreement either
@@ -139,7 +165,8 @@ class DecoderStepGraph:
     ) -> NDArray[np.float32]:
         """Logits [T,V] of a graph for embeddings [1,T,D], behind an empty cache."""
         tokens = embeds.shape[1]
-        cache = DeviceCache(self._device, decoder, "float16", 1, self.cache_capacity or self.rows)
+        capacity = self.cache_capacity or max(tokens, self.rows)
+        cache = DeviceCache(self._device, decoder, "float16", 1, capacity)
         logits = DeviceArray.allocate((1, tokens, decoder.vocabulary_size), np.float32)
         positions = np.arange(tokens, dtype=np.int64)[None]
         inputs: dict[str, NDArray[Any]] = {
@@ -167,23 +194,32 @@ class DecoderStepGraph:
 
 
 class BoundDecoderStep:
-    """See `c2t.runtime.engines.gpu.graph.BoundGraph`."""
+    """See `c2t.runtime.engines.gpu.graph.BoundGraph`.
+
+    Args:
+        groups: What the kernel is started with, one after another.
+        last_logit_rows: See `BoundGraph`.
+    """
 
     def __init__(
         self,
         device: CudaDevice,
         weights: DeviceStepWeights,
         scratch: StepScratch,
-        arguments: StepArguments,
+        groups: Sequence[StepArguments],
         *,
         recordable: bool,
+        last_logit_rows: bool,
     ) -> None:
-        self._bound = device, weights, scratch, arguments
+        self._bound = device, weights, scratch
+        self._groups = groups
         self.recordable = recordable
+        self.last_logit_rows = last_logit_rows
 
     def enqueue(self) -> None:
-        """Start the kernel on the device's stream; does not wait."""
-        launch_decoder_step(*self._bound)
+        """Start the kernel on the device's stream, once for each group; does not wait."""
+        for group in self._groups:
+            launch_decoder_step(*self._bound, group)
 
     def close(self) -> None:
         """Do nothing: nothing is kept for it."""
@@ -231,9 +267,9 @@ def with_step_kernel(
             that the folder describes.
 
     Returns:
-        The graph, and who runs its short steps, in words for the engine's label. Where the kernel
-        does not work, the label says why and the library runs them: for instance where the GPU's
-        memory cannot hold the weights twice.
+        The graph, and who runs its steps, in words for the engine's label. Where the kernel does
+        not work, the label says why and the library runs them: for instance where the GPU's memory
+        cannot hold the weights twice.
 
     Raises:
         EngineError: The description of the weights is damaged.
@@ -258,8 +294,10 @@ def with_step_kernel(
         made.check(decoder, host)
     except C2TError as error:
         return graph, f"{WITHOUT}: {error.problem}"
-    said = f"a short step (of up to {rows} tokens) is one kernel"
-    return made, f"{said} {INT8_PRODUCTS}" if layout.has_int8 else said
+    if layout.has_int8:
+        said = f"steps and prompts are one kernel {INT8_PRODUCTS}, {rows} tokens at a time"
+        return made, said
+    return made, f"a short step (of up to {rows} tokens) is one kernel"
 
 
 def _cpu_logits(

@@ -161,6 +161,7 @@ class TensorRTBoundGraph:
     """
 
     recordable = False  # no plan has been recorded within a whole step on a GPU so far
+    last_logit_rows = False
 
     def __init__(
         self,

@@ -49,9 +49,10 @@ def test_an_int8_decoder_s_own_weights_are_streamed(
     graph = LibraryGraph(half)
     device = EmulatedDevice()
     made, said = with_step_kernel(graph, device, tmp_path, sizes, cuda_graph=True, source=source)
-    assert said == f"a short step (of up to {rows} tokens) is one kernel with int8 products"
+    assert said == f"steps and prompts are one kernel with int8 products, {rows} tokens at a time"
     assert isinstance(made, DecoderStepGraph)
-    assert made.max_bit_exact_rows == rows
+    assert made.rows == rows
+    assert made.max_bit_exact_rows is None
     embeds = np.random.default_rng(1).normal(0, 0.02, (1, 5, sizes.hidden_size)).astype(np.float16)
     ours, theirs = (made._logits(each, sizes, embeds) for each in (made, graph))
     known = recognise_decoder(source)
@@ -61,19 +62,28 @@ def test_an_int8_decoder_s_own_weights_are_streamed(
 
 
 @pytest.mark.parametrize(
-    ("batch", "tokens", "ours"),
-    [(1, 17, True), (16, 2, True), (33, 1, True), (64, 1, True), (1, 64, True), (65, 1, False)],
+    ("batch", "tokens", "groups"),
+    [
+        (1, 17, [(1, 17)]),
+        (16, 2, [(16, 2)]),
+        (64, 1, [(64, 1)]),
+        (1, 64, [(1, 64)]),
+        (65, 1, [(64, 1), (1, 1)]),
+        (256, 1, [(64, 1)] * 4),
+        (5, 20, [(3, 20), (2, 20)]),
+        (2, 70, [(1, 64), (1, 6)] * 2),
+    ],
 )
-def test_who_runs_a_step(
+def test_the_kernel_runs_all_steps_in_groups(
     sizes: Decoder,
     tmp_path: Path,
     driver: FakeDriver,
     monkeypatch: pytest.MonkeyPatch,
     batch: int,
     tokens: int,
-    ours: bool,
+    groups: list[tuple[int, int]],
 ) -> None:
-    """Up to 64 rows the kernel does, where all linears are in int8; beyond, the library."""
+    """Of at most 64 rows, where all linears are in int8; the library runs none."""
     source = quantised(DECODERS["sure"] / "decoder.onnx", tmp_path)
     half = tmp_path / "half"
     half.mkdir()
@@ -85,17 +95,18 @@ def test_who_runs_a_step(
     monkeypatch.setattr(step_kernel, "INT8_LOGIT_TOLERANCE", 2.0)
     graph = LibraryGraph(half / "decoder.onnx")
     made, said = with_step_kernel(graph, StepDevice(), half, sizes, cuda_graph=True, source=source)
-    assert said == "a short step (of up to 64 tokens) is one kernel with int8 products"
-    assert kernel.checked == [1, 16, 32, 64]
+    assert said == "steps and prompts are one kernel with int8 products, 64 tokens at a time"
+    assert kernel.checked == [1, 16, 32, 64, 64, 8]  # the last two are one text
     graph.bound.clear()
     table = upload_token_table(tiny_decoder("sure").table, "float16")
     decoder = DeviceDecoder(StepDevice(), made, sizes, table)
     step = decoder.bind(decoder.new_cache(batch, 80), (0, batch), tokens, 1)
     step.token_ids[:] = 1
     step.position_ids[:] = np.arange(tokens)
+    step.logit_rows[:] = tokens - 1
     step.run()
-    assert len(kernel.steps) == ours
-    assert graph.bound == ([] if ours else [(batch, tokens)])
+    assert [(group.batch, group.tokens) for group in kernel.steps] == groups
+    assert graph.bound == []
 
 
 @pytest.mark.parametrize("part", ["scales", "norms"])
