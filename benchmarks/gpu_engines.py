@@ -254,7 +254,7 @@ def reached(parts: dict[str, Any]) -> dict[str, float]:
     with contextlib.suppress(KeyError):
         steps = parts["decoder int8"]["cuda graph"]
         figures["int8_step_share_of_floor"] = steps["1 tokens"]["share_of_floor"]
-        for tokens in (16, 32, 64):
+        for tokens in (16, 32, 64, 128, 256):
             share = steps[f"{tokens} tokens"]["share_of_floor"]
             figures[f"int8_{tokens}_tokens_share_of_floor"] = share
     for variant in ("int8", "float16"):

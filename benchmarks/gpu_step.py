@@ -86,7 +86,7 @@ def take_step_apart(
     prompts = bundle_prompts(bundle)
     cell = prompts.of_vectors(vectors)
     length = len(cell)
-    cache = decoder.new_cache(1, length + 64)
+    cache = decoder.new_cache(1, length + step_layout.ROWS[-1])
     prompts.runner(decoder).prefill(cache, 0, cell)
 
     def times(tokens: int) -> dict[str, float]:
