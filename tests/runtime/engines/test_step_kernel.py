@@ -214,6 +214,7 @@ def test_a_step_is_recorded_only_where_cuda_graphs_are_wanted(
     bound = made.bind(tensors, repeated=True)
     assert isinstance(bound, BoundDecoderStep)
     assert bound.recordable == cuda_graph
+    assert not made.bind(tensors, repeated=False).recordable
     assert kernel.steps == []
 
 
