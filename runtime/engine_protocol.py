@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
 NO_TOKEN = -1  # in arrays of token ids: no token
 # Most gene tokens of an encoder batch of several cells. Measured on a CPU: a batch takes as long as
 # its cells one by one, from 32 genes to 512. Larger ones only hold more attention scores in memory
@@ -179,12 +180,12 @@ class Choices(Protocol):
         """Whether the largest logit, banned or not, is a finite number, [B,R]."""
         ...
 
-    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
-        """Softmax probabilities, before the ban, of the chosen tokens at some logit rows.
+    def probabilities(self, rows: Int64, logit_rows: Int64) -> Floats:
+        """Softmax probabilities [M], before the ban, of the chosen tokens at M logit rows.
 
         Args:
-            rows: Batch rows.
-            logit_rows: The logit row of each.
+            rows: [M] batch rows.
+            logit_rows: [M] the logit row of each.
 
         May be called once: it may use up the logits.
         """

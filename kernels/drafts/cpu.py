@@ -147,6 +147,11 @@ class PhraseWalk:
         self._table_pointer = ctypes.byref(self._table)
         self._longest = longest
 
+    @property
+    def address(self) -> int:
+        """Of the table's structure, `struct c2t_phrases`, which lives as long as this."""
+        return ctypes.addressof(self._table)
+
     def draft(
         self,
         state: int,

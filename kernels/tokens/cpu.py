@@ -179,7 +179,7 @@ class LogitRows:
         self._choices.bans = bans
         self._library.c2t_choose(*self._choice)
 
-    def probabilities(self, named: Sequence[int]) -> Float32:
+    def probabilities(self, named: Sequence[int] | Int64) -> Float32:
         """Softmax probabilities [M], before the ban, of the chosen tokens of M <= N rows.
 
         They are valid until the next call.

@@ -16,7 +16,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import zip_longest
+from operator import add
 from typing import Protocol
 
 import numpy as np
@@ -117,33 +119,43 @@ class Drafter:
     Args:
         table: The phrase table.
         longest: Most tokens of a draft.
+
+    Attributes:
+        start: State of a text without tokens.
+        learned: [2] accepted tokens, and those that the table's shares promised; both fade.
     """
 
     def __init__(self, table: PhraseTable, *, longest: int = LONGEST) -> None:
         self.longest = longest
-        self._start = table.start
+        self.start = table.start
         self._arrays = PhraseArrays(
             table.first_edge, table.token, table.target, table.count, table.shorter, _totals(table)
         )
         self._walk = _native_walk(self._arrays, longest)
         self._edges = None if self._walk else _Edges(self._arrays)
-        self._hits = self._expected = 0.0
+        self.learned: Float64 = np.zeros(2)
 
     def clone(self) -> Drafter:
         """A drafter over the same table, with nothing learned yet."""
         other = copy.copy(self)
         other._walk = _native_walk(self._arrays, self.longest)
-        other._hits = other._expected = 0.0
+        other.learned = np.zeros(2)
         return other
+
+    @property
+    def walk(self) -> PhraseWalk | None:
+        """The automaton in native code; None without a library."""
+        return self._walk
 
     @property
     def trust(self) -> float:
         """Accepted tokens divided by those that the table's shares promised; at most 1."""
-        return min(1.0, (self._hits + PRIOR) / (self._expected + PRIOR))
+        hits, expected = self.learned.tolist()
+        return float(min(1.0, (hits + PRIOR) / (expected + PRIOR)))
 
     def begin(self) -> Cursor:
         """The cursor of a text without tokens."""
-        return Cursor(self._start)
+        return Cursor(self.start)
 
     def advance(self, cursor: Cursor, token: int) -> None:
         """Move on by one token of the text."""
@@ -184,8 +196,8 @@ class Drafter:
         Steps without a draft count too: wrong drafts are forgotten, and the table is tried again.
         """
         examined = draft.shares[: accepted + 1]  # tokens after a wrong one prove nothing
-        self._hits = self._hits * MEMORY + accepted
-        self._expected = self._expected * MEMORY + sum(examined)
+        hits, expected = self.learned.tolist()
+        self.learned[:] = hits * MEMORY + accepted, expected * MEMORY + _sum(examined)
 
     @property
     def _by_definition(self) -> _Edges:
@@ -281,11 +293,16 @@ def common_length(drafts: Sequence[Draft], *, multi_token_overhead: float = 0.0)
     best, best_rate = 0, expected
     reach = zip_longest(*(draft.reach for draft in drafts), fillvalue=0.0)
     for length, chances in enumerate(reach, start=1):
-        expected += sum(chances)
+        expected += _sum(chances)
         rate = expected / (1 + extra + each * length)
         if rate > best_rate:
             best, best_rate = length, rate
     return best
+
+
+def _sum(numbers: Sequence[float]) -> float:
+    """One after the other. From Python 3.12 on, `sum` corrects the rounding, as C++ does not."""
+    return reduce(add, numbers, 0.0)
 
 
 def _totals(table: PhraseTable) -> Float64:

@@ -89,13 +89,13 @@ class DrawnChoices:
                     token = choose_token(logits[row, logit_row], situation, generation)
                     self.tokens[row, logit_row] = token
 
-    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
-        """Softmax probabilities of the chosen tokens at some logit rows; may be called once."""
-        places = np.array(rows, dtype=np.int64), np.array(logit_rows, dtype=np.int64)
+    def probabilities(self, rows: Int64, logit_rows: Int64) -> Float32:
+        """Softmax probabilities [M] of the chosen tokens at M logit rows; may be called once."""
+        places = rows, logit_rows
         logits = self._logits[places]
         logits -= logits.max(axis=1, keepdims=True)
         chosen = logits[np.arange(len(rows)), self.tokens[places]]
-        result: list[float] = (np.exp(chosen) / np.exp(logits).sum(axis=1)).tolist()
+        result: Float32 = np.exp(chosen) / np.exp(logits).sum(axis=1)
         return result
 
 

@@ -135,7 +135,7 @@ class PromptRunner:
         row: int,
         prompts: Sequence[CellPrompt],
         *,
-        drafts: Sequence[Sequence[int]],
+        drafts: Sequence[Sequence[int]] | Int32,
         banned: Int32,
         choose: Callable[[Float32], Choices] | None = None,
     ) -> Choices:
@@ -166,7 +166,7 @@ class PromptRunner:
         cache: KeyValueCache,
         row: int,
         prompts: Sequence[CellPrompt],
-        following: Sequence[Sequence[int]],
+        following: Sequence[Sequence[int]] | Int32,
         *,
         logit_rows: int,
     ) -> BoundStep:
@@ -191,7 +191,7 @@ class PromptRunner:
         prompts: Sequence[CellPrompt],
         start: int,
         stop: int,
-        following: Sequence[Sequence[int]] = ((),),
+        following: Sequence[Sequence[int]] | Int32 = ((),),
         logit_rows: int = 1,
     ) -> BoundStep:
         """A step over the prompts' tokens [start, stop) and what follows; logits of its last."""

@@ -151,5 +151,5 @@ def test_the_choice_is_that_of_the_cpu_engine() -> None:
     expected = choose_tokens_reference(logits.reshape(6, 101), banned.reshape(6, 40))
     choices = LogitChoices(logits).choose(banned)
     assert choices.tokens.reshape(-1).tolist() == expected[0].tolist()
-    probabilities = choices.probabilities([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
+    probabilities = choices.probabilities(np.repeat([0, 1], 3), np.tile([0, 1, 2], 2))
     np.testing.assert_allclose(probabilities, expected[1], rtol=FLOAT32)

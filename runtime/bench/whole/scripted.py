@@ -19,6 +19,7 @@ from c2t.runtime.engine_protocol import (
     BoundStep,
     Choices,
     DecoderEngine,
+    Floats,
     Int32,
     Int64,
     KeyValueCache,
@@ -191,6 +192,6 @@ class _ScriptedChoices:
         """See `Choices.finite`."""
         return self.choices.finite
 
-    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
+    def probabilities(self, rows: Int64, logit_rows: Int64) -> Floats:
         """See `Choices.probabilities`."""
         return self.choices.probabilities(rows, logit_rows)

@@ -42,9 +42,6 @@ class LogitChoices:
         """See `c2t.runtime.engine_protocol.Choices.finite`."""
         return np.isfinite(self._top)
 
-    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
-        """Softmax probabilities of the chosen tokens at some logit rows."""
-        each = self._each
-        named = [row * each + place for row, place in zip(rows, logit_rows, strict=True)]
-        found: list[float] = self._rows.probabilities(named).tolist()
-        return found
+    def probabilities(self, rows: Int64, logit_rows: Int64) -> Float32:
+        """See `c2t.runtime.engine_protocol.Choices.probabilities`; valid until the next call."""
+        return self._rows.probabilities(rows * self._each + logit_rows)

@@ -78,9 +78,9 @@ class DeviceChoices:
     finite: NDArray[np.bool_]
     all_probabilities: Float32
 
-    def probabilities(self, rows: list[int], logit_rows: list[int]) -> list[float]:
-        """Softmax probabilities of the chosen tokens at some logit rows."""
-        probabilities: list[float] = self.all_probabilities[rows, logit_rows].tolist()
+    def probabilities(self, rows: Int64, logit_rows: Int64) -> Float32:
+        """Softmax probabilities [M] of the chosen tokens at M logit rows."""
+        probabilities: Float32 = self.all_probabilities[rows, logit_rows]
         return probabilities
 
 

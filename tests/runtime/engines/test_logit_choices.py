@@ -35,7 +35,7 @@ def test_the_best_that_is_not_banned(
 def test_probabilities_are_those_before_the_ban() -> None:
     logits = np.array([0.5, 2, -1, 1.5], np.float32)
     softmax = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum()
-    found = choose(logits.tolist(), (1,)).probabilities([0], [0])
+    found = choose(logits.tolist(), (1,)).probabilities(np.array([0]), np.array([0]))
     np.testing.assert_allclose(found, softmax[[3]], rtol=FLOAT32_FEW)
 
 
@@ -51,7 +51,7 @@ def test_only_the_named_places_are_computed() -> None:
     logits = np.random.default_rng(0).standard_normal((2, 3, 50), dtype=np.float32)
     before = logits.astype(float)
     choices = LogitChoices(logits).choose(np.empty((2, 3, 0), np.int32))
-    found = choices.probabilities([1, 0], [2, 1])
+    found = choices.probabilities(np.array([1, 0]), np.array([2, 1]))
     softmax = np.exp(before) / np.exp(before).sum(axis=2, keepdims=True)
     np.testing.assert_allclose(found, [softmax[1, 2].max(), softmax[0, 1].max()], rtol=FLOAT32_FEW)
     np.testing.assert_array_equal(logits, before)  # all the rest is as it was

@@ -193,5 +193,5 @@ def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones() -> N
     negative = np.array([-1.0, -1.9], np.float32)
     assert choose_token(negative, Situation("", 0, np.array([0])), settings) == 1
     choices = DrawnChoices(negative[None, None], [[Situation("", 0, np.array([0]))]], settings)
-    (share,) = choices.probabilities([0], [0])
+    (share,) = choices.probabilities(np.array([0]), np.array([0]))
     assert share == pytest.approx(1 / (1 + np.exp(0.9)))

@@ -1,0 +1,1 @@
+"""What happens to the texts of a greedy search between its steps."""
