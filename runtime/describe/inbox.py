@@ -34,6 +34,11 @@ class WaitingCell:
 class Inbox(Protocol):
     """Where a worker takes its cells from."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether cells may leave, or somebody reads unfinished texts; else nobody is asked."""
+        ...
+
     def take(self, most: int, *, wait: bool) -> list[WaitingCell]:
         """At most `most` cells.
 
@@ -52,7 +57,7 @@ class Inbox(Protocol):
         ...
 
     def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
-        """Told after a step what an unfinished text has so far; who keeps the list copies it."""
+        """Told after a step what an unfinished text has so far; who keeps that copies it."""
         ...
 
 
@@ -62,6 +67,8 @@ class ChunkInbox:
     Args:
         embed: Keep the embedding of each.
     """
+
+    watched = False
 
     def __init__(self, chunks: Iterable[EncodedCells], *, embed: bool = False) -> None:
         self._cells = _numbered(chunks, embed)

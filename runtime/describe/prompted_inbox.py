@@ -37,6 +37,9 @@ class PromptedInbox:
         manifest: Of the bundle. Without an encoder, a cell's tokens are its prompt.
         batch_size: Cells that are encoded at the same time.
         watch: Told whether the encoder works.
+
+    Attributes:
+        watched: See `c2t.runtime.generation.sequence.PromptedCells.watched`.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class PromptedInbox:
         watch: EngineWatch,
     ) -> None:
         self._inbox = inbox
+        self.watched = inbox.watched
         self._engines, self._watch = engines, watch
         self._prompts, self._batch_size = prompts, batch_size
         self._limits, self._gene_input = token_limits(manifest), manifest.gene_input_part

@@ -212,6 +212,8 @@ class DescribeQueue:
 class _QueueInbox:
     """The cells of a queue that one worker has taken."""
 
+    watched = True
+
     def __init__(self, queue: DescribeQueue, observer: QueueObserver | None) -> None:
         self._queue = queue
         self._observer = observer

@@ -92,8 +92,9 @@ class GreedySearch:
             if not active:
                 return
             yield from self._advance(active)
-            self._tell(active, 0, cells)
-            self._let_go(active, cells)
+            if cells.watched:
+                self._tell(active, 0, cells)
+                self._let_go(active, cells)
 
     def _begin_all(
         self, batch: list[PromptedCell], active: list[Hashable], cells: PromptedCells
@@ -113,7 +114,8 @@ class GreedySearch:
             return
         active += [cell.key for cell in batch]
         yield from self._finish(active, finished)
-        self._tell(active, first, cells)
+        if cells.watched:
+            self._tell(active, first, cells)
 
     def _begin(self, batch: list[PromptedCell], row: int) -> list[int]:
         """Prefill cells into free rows from `row` on and choose their first tokens.

@@ -64,6 +64,11 @@ Outcome = tuple[Hashable, GeneratedSequence | GenerationFailure]
 class PromptedCells(Protocol):
     """Where a search takes its cells from. Cells may join and leave while others are written."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether cells may leave, or somebody reads unfinished texts; else nobody is asked."""
+        ...
+
     def take(self, *, wait: bool) -> PromptedCell | Outcome | None:
         """The next cell, or the outcome of one that failed before its prompt.
 
@@ -80,12 +85,14 @@ class PromptedCells(Protocol):
         ...
 
     def wrote(self, key: Hashable, token_ids: Sequence[int]) -> None:
-        """Told after a step what an unfinished text has so far; who keeps the list copies it."""
+        """Told after a step what an unfinished text has so far; who keeps that copies it."""
         ...
 
 
 class FixedCells:
     """Cells of an iterable, which never has to be waited for; none of them leaves."""
+
+    watched = False
 
     def __init__(self, cells: Iterable[PromptedCell]) -> None:
         self._cells = iter(cells)
