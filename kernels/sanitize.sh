@@ -36,7 +36,7 @@ sanitize() {
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1
 sanitize address,undefined "libasan libubsan" test_attention.py \
   test_count_maps.py test_gene_embedding.py test_rank_value.py test_cpu_encoder.py test_cpu_step.py test_cpu_step_pack.py \
-  test_cpu_projector.py test_cpu_tokens.py ../runtime/generation/test_native_drafts.py
+  test_cpu_projector.py test_cpu_tokens.py ../runtime/generation/test_native_drafts.py ../runtime/generation/test_native_turns.py
 # NumPy's threads are not instrumented, and a test starts threads in a child of fork().
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:die_after_fork=0
 sanitize thread libtsan test_count_maps.py test_cpu_encoder.py test_cpu_projector.py test_cpu_step.py
