@@ -56,7 +56,7 @@ class TurnSettings:
 
     Args:
         rows: Texts at the same time.
-        positions: Tokens of a prompt and its text, by which memory is taken; longer ones take more.
+        positions: Tokens of a prompt and its text that have memory; longer ones get more.
         most_tokens: Of a text.
         longest: Most tokens of a draft.
         ngram: Size of the n-grams that may not be repeated; 0: all may.
@@ -175,7 +175,7 @@ class TextTurns:
         for name, array in arrays.items():
             self._point(name, array)
         self._take_memory(most_bans=MOST_BANS)
-        self._take_sequences(settings.positions)
+        self._take_sequences(settings.positions if settings.ngram else settings.most_tokens)
         self._token_ids, self._start = arrays["token_ids"], arrays["start"]
         self._new_rows, self._new_places = arrays["new_rows"], arrays["new_places"]
         self._new_numbers = arrays["new_numbers"]
@@ -240,6 +240,9 @@ class TextTurns:
             limit: Most tokens of a draft.
             positions: Cache positions of a batch row: no draft goes beyond.
             overhead: See `c2t.runtime.generation.drafts.common_length`.
+
+        Raises:
+            IndexError: There are no such batch rows.
         """
         struct = self._struct
         if not 0 <= first < first + count <= self._settings.rows:
@@ -264,6 +267,9 @@ class TextTurns:
         Args:
             chosen: [B,T] the choice behind each token of the step.
             finite: [B,T] whether its logits were finite numbers.
+
+        Raises:
+            ValueError: Choices of another step, or of one that they were taken of already.
         """
         struct = self._struct
         shape = struct.count, struct.tokens
@@ -274,9 +280,9 @@ class TextTurns:
         finite = np.ascontiguousarray(finite, np.bool_)
         struct.chosen, struct.finite = chosen.ctypes.data, finite.ctypes.data
         self._take(self._pointer)
-        struct.chosen = struct.finite = None
+        struct.tokens = 0  # choices are taken once
         added, finished = struct.added, self._finished
-        ended = [i for i in range(shape[0] - 1, -1, -1) if finished[i]] if struct.ended else []
+        ended = [i for i in range(struct.count - 1, -1, -1) if finished[i]] if struct.ended else []
         return NewTokens(
             self._new_rows[:added],
             self._new_places[:added],

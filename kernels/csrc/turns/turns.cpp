@@ -85,7 +85,7 @@ int64_t write_text(c2t_turns& t, int64_t i) {
     const int32_t* const draft = t.draft_tokens + i * t.longest;
     int32_t* const text = t.sequence + slot * t.room + t.counted[slot] + before;
     int64_t count = 0;
-    bool confirmed = true, finished = false;
+    bool confirmed = true, finished = before >= t.most_tokens;
     for (; confirmed && !finished && count <= drafted; ++count) {
         if (!finite[count]) {
             t.failed[slot] = 1;
@@ -102,7 +102,7 @@ int64_t write_text(c2t_turns& t, int64_t i) {
     }
     t.written[slot] += count;
     t.cached[slot] += count;
-    t.steps[slot] += 1;
+    ++t.steps[slot];
     t.finished[i] = finished;
     t.ended += finished;
     if (count > 0 && t.phrases) {

@@ -13,6 +13,7 @@ from tiny_data import random_vectors, tiny_bundle, tiny_cell, tiny_decoder
 
 from c2t.kernels.drafts.cpu import MOST_BANS
 from c2t.kernels.native import native_kernels
+from c2t.kernels.turns.cpu import TextTurns, TurnSettings
 from c2t.runtime.bundle.manifest import Generation
 from c2t.runtime.cells.encoded_cells import EncodedCells
 from c2t.runtime.describe.describer import DescribeOptions, Describer
@@ -332,3 +333,68 @@ def test_descriptions_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         describer = Describer(bundle, DescribeOptions(threads=1, batch_size=5, engine="cpu"))
         found.append(list(describer.describe([chunk])))
     assert found[0] == found[1]
+
+
+def text_turns(rows: int = 2) -> TextTurns:
+    settings = TurnSettings(
+        rows=rows,
+        positions=20,
+        most_tokens=3,
+        longest=0,
+        ngram=2,
+        end_tokens=(7,),
+        start=0,
+        unlikely=0.0,
+        token_cost=0.0,
+        cost_per_row=0.0,
+        memory=1.0,
+        prior=1.0,
+    )
+    return TextTurns(settings, walk=None, learned=np.zeros(2))
+
+
+def test_what_is_outside_the_texts_is_refused() -> None:
+    texts = text_turns()
+    anything = {"limit": 9, "positions": 99, "overhead": 0.0}
+    for first, count in ((0, 3), (1, 2), (-1, 1), (1, 0)):
+        with pytest.raises(IndexError):
+            texts.propose(first, count, **anything)
+    with pytest.raises(IndexError):
+        texts.begin(2, np.zeros(0, np.int32), 0)
+    for row in range(2):
+        texts.begin(row, np.array([4, 5, 4], np.int32), 9)
+    inputs = texts.propose(0, 2, **anything)
+    assert inputs.token_ids.tolist() == [[0], [0]]
+    assert inputs.start.tolist() == [9, 9]
+    assert inputs.banned.tolist() == [[[5]], [[5]]]
+    with pytest.raises(ValueError, match="of a step"):
+        texts.take(np.zeros((2, 2), np.int64), np.ones((2, 2), np.bool_))
+    # A view that skips numbers, as an engine may give.
+    chosen, finite = np.array([[6, 0], [7, 0]])[:, :1], np.ones((2, 1), np.bool_)
+    assert texts.take(chosen, finite).ended == [1]
+    with pytest.raises(ValueError, match="of a step"):  # once more
+        texts.take(chosen, finite)
+    assert [list(texts.tokens(row)) for row in range(2)] == [[6], [7]]
+
+
+def test_a_finished_text_has_no_room_for_more() -> None:
+    texts = text_turns(1)
+    texts.begin(0, np.zeros(0, np.int32), 0)
+    for _ in range(5):
+        texts.propose(0, 1, limit=0, positions=99, overhead=0.0)
+        texts.take(np.ones((1, 1), np.int64), np.ones((1, 1), np.bool_))
+    assert list(texts.tokens(0)) == [1, 1, 1]
+
+
+def test_longer_prompts_get_memory_and_others_keep_their_texts() -> None:
+    texts = text_turns()
+    texts.begin(0, np.arange(10, dtype=np.int32), 9)
+    texts.propose(0, 1, limit=0, positions=99, overhead=0.0)
+    texts.take(np.array([[3]]), np.ones((1, 1), np.bool_))
+    texts.begin(1, np.arange(500, dtype=np.int32), 499)
+    inputs = texts.propose(0, 2, limit=0, positions=999, overhead=0.0)
+    assert inputs.token_ids.tolist() == [[3], [0]]
+    assert inputs.banned.tolist() == [[[4]], [[-1]]]
+    texts.remove(0, 1)
+    assert texts.cached(0) == 499
+    assert list(texts.tokens(0)) == []
