@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from c2t.runtime.engine_protocol import Float32, Int32, Int64, SavedPrefix
+from c2t.runtime.engine_protocol import NO_TOKEN, Float32, Int32, Int64, SavedPrefix
 from c2t.runtime.engines.cpu.logit_choices import LogitChoices
 from c2t.runtime.system.errors import EngineError
 
@@ -58,6 +58,7 @@ class FakeDecoder:
         odd: How many of 1000 logit rows are not finite.
         broken: How many of 1000 runs over several cells' prompts fail.
         runs: Batch rows and tokens of each run so far.
+        banned: For each choice so far the tokens that were banned at each place, sorted.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class FakeDecoder:
     odd: int = 0
     broken: int = 0
     runs: list[tuple[int, int]] = field(default_factory=list)
+    banned: list[list[list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         draw = np.random.default_rng(self.seed)
@@ -147,4 +149,8 @@ class FakeStep:
     def choose(self, banned: Int32) -> LogitChoices:
         """See `BoundStep.choose`."""
         assert banned.shape[:2] == self.logit_rows.shape
+        places = banned.reshape(self.logit_rows.size, banned.shape[-1]).tolist()
+        self._decoder.banned.append(
+            [sorted(token for token in place if token != NO_TOKEN) for place in places]
+        )
         return LogitChoices(self.run()).choose(banned)
