@@ -94,6 +94,27 @@ def test_numbers_that_overflow_in_the_projector_cost_no_other_cell() -> None:
     assert np.isnan(found.hidden).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("which", ["mlp_norm", "up_norm", "down_norm"])
+def test_a_norm_that_gives_what_is_not_finite_is_seen_behind_linears(
+    which: str, bad: float
+) -> None:
+    """In int8 what a linear reads would look like a number."""
+    of, projector = encoder(), random_projector(HIDDEN, 96, 40)
+    *first, last = of.layers
+    norm = last.mlp_norm if which == "mlp_norm" else getattr(projector, which)
+    weight = norm.weight.copy()
+    weight[3] = bad
+    norm = replace(norm, weight=weight)
+    if which == "mlp_norm":
+        of = replace(of, layers=[*first, replace(last, mlp_norm=norm)])
+    else:
+        projector = replace(projector, **{which: norm})
+    found = opened(of, projector).run(drawn(2, 20))
+    assert np.isnan(found.vectors).all()
+    assert np.isnan(found.hidden).all()
+
+
 def test_no_cells_are_no_error() -> None:
     found = opened(encoder(), random_projector(HIDDEN, 96, 40)).run(drawn(0, 5))
     assert found.vectors.shape == (0, 5, 40)

@@ -238,7 +238,12 @@ private:
         float* const vectors = a_.vectors + at * size;
         const auto wide_row = [&](int64_t row) { return own_.projected.get() + row * own_.projected_stride; };
         bool finite = true;
-        for (int64_t row = 0; row < count; ++row) up.put(row, 0, e_.hidden_size, a_.hidden + (at + row) * e_.hidden_size);
+        // A norm tells only whether what it reads is finite. What it gives would look like numbers, once quantised.
+        for (int64_t row = 0; row < count; ++row) {
+            const float* const hidden = a_.hidden + (at + row) * e_.hidden_size;
+            finite &= is_finite(hidden, e_.hidden_size);
+            up.put(row, 0, e_.hidden_size, hidden);
+        }
         panels(p.up, up, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
             std::memcpy(wide_row(row) + column, values, static_cast<size_t>(columns) * sizeof(float));
         });
@@ -246,6 +251,7 @@ private:
             float* const numbers = wide_row(row);
             finite &= layer_norm(numbers, p.up_norm, p.up_norm_bias, wide, p.up_epsilon, numbers);
             activate(Gelu{}, numbers, whole_panels(wide));
+            finite &= is_finite(numbers, wide);
             down.put(row, 0, wide, numbers);
         }
         panels(p.down, down, count, [&](int64_t row, int64_t column, int64_t columns, const float* values) {
@@ -254,6 +260,7 @@ private:
         for (int64_t row = 0; row < count; ++row) {
             float* const vector = vectors + row * size;
             finite &= layer_norm(vector, p.down_norm, p.down_norm_bias, size, p.down_epsilon, vector);
+            finite &= is_finite(vector, size);
         }
         if (!finite) s_.broken[cell] = true;
     }
