@@ -67,19 +67,28 @@ class NativeKernels:
         """The library, which keeps the interpreter lock where a call reads so few numbers."""
         return self.locked if numbers <= FEW_NUMBERS else self.library
 
-    def run(self, function: str, arguments: ctypes.Structure, threads: int) -> None:
-        """Run a function of c2t_kernels.h; ctypes releases the interpreter lock for the call.
+    def run(
+        self,
+        function: str,
+        arguments: ctypes.Structure,
+        threads: int,
+        *,
+        numbers: int | None = None,
+    ) -> None:
+        """Run a function of c2t_kernels.h; ctypes releases the interpreter lock for a long call.
 
         Args:
             function: Such as "c2t_embed".
             arguments: Its structure. The library checks nothing: shapes, dtypes and every index
                 must have been checked.
             threads: How many to use at most.
+            numbers: How many it reads or writes, for `library_for`; None: very many.
 
         Raises:
             MemoryError: The library ran out of memory.
         """
-        if getattr(self.library, function)(ctypes.byref(arguments), self.isa, threads):
+        library = self.library if numbers is None else self.library_for(numbers)
+        if getattr(library, function)(ctypes.byref(arguments), self.isa, threads):
             message = "the native kernels ran out of memory"
             raise MemoryError(message)
 

@@ -96,6 +96,7 @@ def embed_genes(
             out_scale=1.0 if out_scale is None else out_scale,
         ),
         threads,
+        numbers=out.size,
     )
     return out
 

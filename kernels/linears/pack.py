@@ -254,7 +254,7 @@ class PackedWeights:
         if self._stored is not None:
             kept = self._stored.array(np.float32, array.shape)
         else:
-            kept = np.ascontiguousarray(array, np.float32)
+            kept = np.require(array, np.float32, ["C", "ALIGNED"])  # a file may have it anywhere
         self._kept.append(kept)
         return int(kept.ctypes.data)
 

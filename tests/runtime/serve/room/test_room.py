@@ -69,7 +69,7 @@ def test_pieces_put_together_are_the_text(room: EngineRoom) -> None:
                 texts[event.cell] = texts[event.cell][: event.start] + event.text
                 pieces += 1
     assert texts == [done[cell].text for cell in range(5)]
-    assert pieces > 5
+    assert pieces >= 5  # more, unless the system lets this thread wait
     assert ticket.take() == []
 
 
