@@ -37,6 +37,18 @@ class LibraryGraph(FakeGraph):
         return super().bind(tensors, repeated=repeated)
 
 
+class Library:
+    """Opens the library's graph of a folder; `opened` are those that it has opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.opened: list[LibraryGraph] = []
+
+    def __call__(self) -> LibraryGraph:
+        self.opened.append(LibraryGraph(self.folder / "decoder.onnx"))
+        return self.opened[-1]
+
+
 class FakeStepKernel:
     """Packs nothing, and runs steps as the half-precision graph of a folder.
 

@@ -86,7 +86,9 @@ def step_decoder(
     monkeypatch.setattr(step_kernel, "launch_decoder_step", kernel.start)
     library = LibraryGraph(half / "decoder.onnx")
     sizes = tiny.engine.sizes
-    graph, _ = step_kernel.with_step_kernel(library, StepDevice(), half, sizes, cuda_graph=True)
+    graph, _ = step_kernel.with_step_kernel(
+        lambda: library, StepDevice(), half, sizes, cuda_graph=True
+    )
     table = upload_token_table(tiny.table, "float16")
     return DeviceDecoder(StepDevice(), graph, sizes, table), tiny, kernel
 

@@ -53,7 +53,10 @@ def open_decoder(half: Half, device: Any, *, cuda_graph: bool = True) -> Any:
 
     tiny, folder, source = half
     options = EngineOptions(cuda_graph=cuda_graph)
-    library = OnnxRuntimeDeviceGraph(folder / "decoder.onnx", device, options)
+
+    def library() -> OnnxRuntimeDeviceGraph:
+        return OnnxRuntimeDeviceGraph(folder / "decoder.onnx", device, options)
+
     sizes = tiny.engine.sizes
     graph, said = with_step_kernel(
         library, device, folder, sizes, cuda_graph=cuda_graph, source=source

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from c2t.kernels.cuda.device import CudaDevice
+from c2t.runtime.bundle.graph_check import check_graph
 from c2t.runtime.engine_protocol import EngineOptions
+from c2t.runtime.engines.built.step_weights import HINT
 from c2t.runtime.engines.cpu.session import session_settings
 from c2t.runtime.engines.gpu.graph import DeviceTensor, engine_error
 from c2t.runtime.engines.onnxruntime_library import load_onnxruntime, onnxruntime_errors
@@ -43,6 +45,8 @@ ELEMENTS = {
     "tensor(int32)": "int32",
 }
 ONNX_BFLOAT16 = 16  # ONNX's number of the dtype: the bindings take bfloat16 by no other name
+# What a graph's file calls them.
+NUMBERED = {1: "float32", 6: "int32", 7: "int64", 10: "float16", ONNX_BFLOAT16: "bfloat16"}
 
 
 class OnnxRuntimeDeviceGraph:
@@ -152,6 +156,17 @@ class OnnxRuntimeBoundGraph:
         if self._number is not None:
             self._graph.session.release_captured_graph(self._number)
             self._number = None
+
+
+def stored_dtypes(path: Path) -> dict[str, str]:
+    """Dtypes of a graph's inputs and outputs, read of its file without opening it.
+
+    Raises:
+        EngineError: It is no graph, or of operators or dtypes that c2t does not write.
+    """
+    ends = check_graph(path, error=EngineError, hint=HINT)
+    values = ends.inputs | ends.outputs
+    return {name: NUMBERED[number] for name, (number, _) in values.items()}
 
 
 def load_cuda_libraries(ort: Any) -> str:

@@ -94,11 +94,14 @@ def open_onnxruntime_engines(
     def graph(name: str) -> DeviceGraph:
         nonlocal steps
         path = bundle.file(name) if folder is None else folder / name
-        opened = OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
+
+        def library() -> DeviceGraph:
+            return OnnxRuntimeDeviceGraph(path, device, options, plans=plans)
+
         if name != "decoder.onnx" or folder is None or plans is not None:
-            return opened
+            return library()
         made, steps = with_step_kernel(
-            opened,
+            library,
             device,
             folder,
             bundle.manifest.decoder,

@@ -5,12 +5,14 @@ its hundreds of small kernels is far from that. A prompt is mostly arithmetic, w
 well: of a decoder in float16, the library runs prompts and larger steps, over the same cache. And
 linears in int8 multiply int8 by int8 in our kernel, as the bundle's graph states it; the library
 has no such products on CUDA. So of a decoder with any, the kernel runs everything, in groups of
-rows: else a text would depend on how many cells are written beside it.
+rows: else a text would depend on how many cells are written beside it. The library's decoder, which
+fills twice as much of the GPU's memory as int8 weights, is then opened only where the kernel cannot
+be used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,14 @@ from c2t.kernels.decoder_step.layout import ROWS, StepLayout
 from c2t.kernels.decoder_step.pack import DeviceStepWeights, pack_decoder
 from c2t.kernels.decoder_step.packed_decoder import PackedDecoder
 from c2t.kernels.decoder_step.sizes import StepSizes
-from c2t.kernels.decoder_step.weights import HostDecoder, HostLayer
+from c2t.kernels.decoder_step.weights import HostDecoder
 from c2t.kernels.errors import KernelError
 from c2t.runtime.bundle.manifest import Decoder
-from c2t.runtime.engines.built.step_weights import (
-    DESCRIPTION_NAME,
-    FINAL_NORM,
-    ROTARY,
-    load_step_weights,
-    map_matrix,
-    norm_names,
-)
 from c2t.runtime.engines.gpu.cache import DeviceCache
 from c2t.runtime.engines.gpu.graph import BoundGraph, DeviceGraph, DeviceTensor, engine_error
-from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError, recognise_decoder
+from c2t.runtime.engines.gpu.host_weights import half_weights, int8_weights
+from c2t.runtime.engines.gpu.onnxruntime_graph import BATCH_TOKENS, stored_dtypes
+from c2t.runtime.engines.known_decoder.recognise import UnknownDecoderError
 from c2t.runtime.system.errors import C2TError
 from c2t.runtime.system.tensor_files import STORAGE
 
@@ -65,42 +61,43 @@ class DecoderStepGraph:
     """See `c2t.runtime.engines.gpu.graph.DeviceGraph`.
 
     Args:
-        graph: The decoder's graph in float16, opened by a library.
+        library: The decoder's graph in float16, opened by a library. None: the kernel runs
+            everything, as it must where some weights are in int8.
         device: The device, whose stream both run on.
-        weights: The same decoder's weights, packed for the kernel. Where some are in int8, the
-            library's graph is not run.
+        weights: The same decoder's weights, packed for the kernel.
+        dtypes: Of all inputs and outputs of the decoder's graph.
         rows: The most rows (tokens of all batch rows) that the kernel runs at once.
         cuda_graph: Whether a step may be recorded as one CUDA graph.
     """
 
     def __init__(
         self,
-        graph: DeviceGraph,
+        library: DeviceGraph | None,
         device: CudaDevice,
         weights: DeviceStepWeights,
         *,
+        dtypes: Mapping[str, str],
         rows: int,
         cuda_graph: bool = True,
     ) -> None:
-        self.library = graph
-        self._all_ours = weights.layout.has_int8
-        self.max_bit_exact_rows: int | None = None if self._all_ours else rows
+        self.library = library
+        self.max_bit_exact_rows: int | None = None if library is None else rows
         self.rows = rows
         self._cuda_graph = cuda_graph
         self._device = device
         self.weights = weights
         self._scratch = StepScratch.allocate(weights.sizes, rows)
         self._places = DeviceArray.upload(np.arange(rows, dtype=np.int64))
-        self.dtypes = graph.dtypes
-        self.cache_capacity = graph.cache_capacity
-        self.batch_tokens = graph.batch_tokens
+        self.dtypes = dtypes
+        self.cache_capacity = None if library is None else library.cache_capacity
+        self.batch_tokens = BATCH_TOKENS if library is None else library.batch_tokens
 
     def bind(self, tensors: Mapping[str, DeviceTensor], *, repeated: bool) -> BoundGraph:
         """See `c2t.runtime.engines.gpu.graph.DeviceGraph.bind`."""
         batch, tokens, _ = tensors["inputs_embeds"].shape
         wanted = tensors["logit_rows"].shape[1]
         # The kernel has memory for as many logit rows as tokens.
-        if not self._all_ours and batch * max(tokens, wanted) > self.rows:
+        if self.library is not None and batch * max(tokens, wanted) > self.rows:
             return self.library.bind(tensors, repeated=repeated)
         try:
             groups = divide_step(
@@ -137,19 +134,18 @@ class DecoderStepGraph:
                 this CPU can be compared with it.
             EngineError: The library fails, or the GPU's memory is full.
         """
-        int8 = self.weights.layout.has_int8
-        divided = (self.rows + ROWS[0],) if self._all_ours else ()
+        divided = (self.rows + ROWS[0],) if self.library is None else ()
         shape = (1, *(divided or (self.rows,)), decoder.hidden_size)
         draw = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         embeds = (draw * EMBEDDING_SPREAD).astype(np.float16)
         # A token sees those before it alone: its logits are the same however many follow.
         expected = (
             _cpu_logits(self.weights.layout.sizes, host, embeds)
-            if int8
+            if self.library is None
             else self._logits(self.library, decoder, embeds)
         )
-        name, measure = ("CPU", np.mean) if int8 else ("library", np.max)
-        tolerance = INT8_LOGIT_TOLERANCE if int8 else LOGIT_TOLERANCE
+        name, measure = ("CPU", np.mean) if self.library is None else ("library", np.max)
+        tolerance = INT8_LOGIT_TOLERANCE if self.library is None else LOGIT_TOLERANCE
         for tokens in (1, *(rows for rows in ROWS[1:] if rows <= self.rows), *divided):
             first = self.rows if tokens > self.rows else 0
             ours = self._logits(self, decoder, embeds[:, :tokens])[first:]
@@ -248,7 +244,7 @@ def _arguments(tensors: Mapping[str, DeviceTensor]) -> StepArguments:
 
 
 def with_step_kernel(
-    graph: DeviceGraph,
+    open_library: Callable[[], DeviceGraph],
     device: CudaDevice,
     folder: Path,
     decoder: Decoder,
@@ -259,7 +255,8 @@ def with_step_kernel(
     """Give a decoder's graph our kernel for its short steps, where the kernel can run them.
 
     Args:
-        graph: The graph, opened on the device.
+        open_library: Opens the graph on the device. It is not called where the kernel runs
+            everything.
         folder: Where the graph lies. `c2t build --target cuda` describes its weights there.
         decoder: Sizes, of the bundle's manifest.
         cuda_graph: See `DecoderStepGraph`.
@@ -272,32 +269,39 @@ def with_step_kernel(
         cannot hold the weights twice.
 
     Raises:
-        EngineError: The description of the weights is damaged.
+        EngineError: The description of the weights or the graph is damaged, or the library cannot
+            open the graph.
     """
     try:
-        if source is None:
-            found = _half_weights(folder, decoder)
-        else:
-            found = _int8_weights(source) if graph.dtypes["inputs_embeds"] == "float16" else None
-    except UnknownDecoderError as error:
-        return graph, f"{WITHOUT}: {error.problem}"
-    if found is None:
-        return graph, ""
-    sizes, host = found
+        found = half_weights(folder, decoder) if source is None else int8_weights(source, folder)
+        layout = None if found is None else StepLayout.of(*found)
+    except (UnknownDecoderError, KernelError) as error:
+        return open_library(), f"{WITHOUT}: {error.problem}"
+    rows = 0 if layout is None else max_step_rows(device, layout)
+    if found is None or layout is None or not rows:
+        return open_library(), ""
+    library = None if layout.has_int8 else open_library()
+
+    def checked() -> DecoderStepGraph:
+        dtypes = stored_dtypes(folder / "decoder.onnx") if library is None else library.dtypes
+        weights = pack_decoder(device, layout, found[1])
+        made = DecoderStepGraph(
+            library, device, weights, dtypes=dtypes, rows=rows, cuda_graph=cuda_graph
+        )
+        made.check(decoder, found[1])
+        return made
+
     try:
-        layout = StepLayout.of(sizes, host)
-        rows = max_step_rows(device, layout)
-        if not rows:
-            return graph, ""
-        weights = pack_decoder(device, layout, host)
-        made = DecoderStepGraph(graph, device, weights, rows=rows, cuda_graph=cuda_graph)
-        made.check(decoder, host)
+        made = checked()
     except C2TError as error:
-        return graph, f"{WITHOUT}: {error.problem}"
-    if layout.has_int8:
-        said = f"steps and prompts are one kernel {INT8_PRODUCTS}, {rows} tokens at a time"
-        return made, said
-    return made, f"a short step (of up to {rows} tokens) is one kernel"
+        said = f"{WITHOUT}: {error.problem}"
+    else:
+        if library is None:
+            said = f"steps and prompts are one kernel {INT8_PRODUCTS}, {rows} tokens at a time"
+            return made, said
+        return made, f"a short step (of up to {rows} tokens) is one kernel"
+    # By now what the kernel had of the GPU's memory is free again.
+    return open_library() if library is None else library, said
 
 
 def _cpu_logits(
@@ -330,56 +334,3 @@ def _cpu_logits(
         step.close()
     result: NDArray[np.float32] = logits[0]
     return result
-
-
-def _int8_weights(source: Path) -> tuple[StepSizes, HostDecoder]:
-    """Sizes and weights of an INT8 bundle's decoder; its matrices stay mapped.
-
-    Raises:
-        UnknownDecoderError: The kernel would compute the decoder wrongly.
-    """
-    known = recognise_decoder(source)
-    return known.sizes, known.host()
-
-
-def _half_weights(folder: Path, decoder: Decoder) -> tuple[StepSizes, HostDecoder] | None:
-    """Sizes and float16 weights that half-precision graphs describe; None without them.
-
-    Raises:
-        EngineError: The description of the weights is damaged.
-    """
-    if not (folder / DESCRIPTION_NAME).is_file():
-        return None
-    weights, small = load_step_weights(folder, decoder)
-    if weights.logits.dtype != "float16":
-        return None
-    sizes = StepSizes(
-        layers=decoder.layers,
-        hidden_size=decoder.hidden_size,
-        intermediate_size=weights.layers[0].down.shape[0],
-        heads=decoder.heads,
-        kv_heads=decoder.kv_heads,
-        head_size=decoder.head_size,
-        vocabulary_size=decoder.vocabulary_size,
-    )
-    norms = [[small[name] for name in norm_names(layer)] for layer in range(decoder.layers)]
-    host = HostDecoder(
-        layers=[
-            HostLayer(
-                attention_norm=attention_norm,
-                qkv=map_matrix(folder, layer.qkv),
-                o=map_matrix(folder, layer.output),
-                mlp_norm=mlp_norm,
-                gate_up=map_matrix(folder, layer.gate_up),
-                down=map_matrix(folder, layer.down),
-            )
-            for layer, (attention_norm, mlp_norm) in zip(weights.layers, norms, strict=True)
-        ],
-        norm=small[FINAL_NORM],
-        lm_head=map_matrix(folder, weights.logits),
-        cosines=small[ROTARY[0]],
-        sines=small[ROTARY[1]],
-        epsilon=weights.epsilon,
-        scale=weights.attention_scale,
-    )
-    return sizes, host

@@ -163,7 +163,9 @@ def test_half_precision_graphs_leave_the_bundle_s_own_unhashed(
     build_half_graphs(open_bundle(folder), HalfGraphsOptions())
     assert open_half_graphs(bundle) is not None
     hashed = record_hashing(monkeypatch)
-    monkeypatch.setattr(device_engine, "with_step_kernel", lambda graph, *_, **__: (graph, ""))
+    monkeypatch.setattr(
+        device_engine, "with_step_kernel", lambda library, *_, **__: (library(), "")
+    )
     open_cuda_engines(bundle, EngineOptions())
     (built,) = bundle.path.with_name("bundle.engines").rglob(DATA)
     of_built = -(-built.stat().st_size // BLOCK)

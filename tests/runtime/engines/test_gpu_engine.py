@@ -361,11 +361,15 @@ def test_an_int8_bundle_is_described_with_int8_products(
     build_half_graphs(bundle, HalfGraphsOptions())
     said = "; activations %s, int8 weights, float16 between layers"
     monkeypatch.setattr(device_engine, "CudaDevice", lambda number: EmulatedSteps())
-    monkeypatch.setattr(device_engine, "with_step_kernel", lambda graph, *_, **__: (graph, ""))
+    monkeypatch.setattr(
+        device_engine, "with_step_kernel", lambda library, *_, **__: (library(), "")
+    )
     library = Describer(bundle, DescribeOptions(engine="cuda"))
     assert f"{said % 'not quantised'})" in library.engines.label
     monkeypatch.setattr(device_engine, "with_step_kernel", with_step_kernel)
+    fake_cuda.clear()
     kernel = Describer(bundle, DescribeOptions(engine="cuda"))
+    assert {path.name for path in fake_cuda} == {"encoder.onnx", "projector.onnx"}
     quantised = said % "quantised in the decoder alone"
     steps = "steps and prompts are one kernel with int8 products, 64 tokens at a time"
     assert f"{quantised}; {steps})" in kernel.engines.label

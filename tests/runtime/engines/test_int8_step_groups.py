@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from emulation.device import EmulatedSteps
 from fakes.cuda_driver import FakeDriver
-from fakes.step_kernel import LibraryGraph
+from fakes.step_kernel import Library
 from quantised_decoders import quantised
 from tiny_data import DECODERS, TinyDecoder, random_vectors, tiny_decoder
 
@@ -37,7 +37,7 @@ from c2t.runtime.system.errors import EngineError
 
 GENERATION = Generation(max_new_tokens=5, no_repeat_ngram_size=2, eos_token_ids=(4, 8, 15))
 CAPACITY = 200
-Open = Callable[..., tuple[DeviceDecoder, LibraryGraph]]
+Open = Callable[..., tuple[DeviceDecoder, Library]]
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +49,24 @@ def tiny() -> TinyDecoder:
 def opened(
     tiny: TinyDecoder, tmp_path: Path, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> Open:
-    """Opens the decoder, whose every `every`-th linear is in int8, and the library's graph."""
+    """Opens the decoder, whose every `every`-th linear is in int8, and what opens the library's."""
     monkeypatch.setattr(DecoderStepGraph, "check", lambda *_: None)  # it would take most of a test
 
-    def open_decoder(every: int = 1) -> tuple[Any, LibraryGraph]:
+    def open_decoder(every: int = 1) -> tuple[Any, Library]:
         source = quantised(
             DECODERS["sure"] / "decoder.onnx", tmp_path, lambda number: number % every == 0
         )
-        half = tmp_path / "half.onnx"
-        write_half_precision(source, half, widen=True)
-        graph, sizes = LibraryGraph(half), tiny.engine.sizes
-        graph.batch_tokens = 400
+        half = tmp_path / "half"
+        half.mkdir(exist_ok=True)
+        write_half_precision(source, half / "decoder.onnx", widen=True)
+        library, sizes = Library(half), tiny.engine.sizes
         device = EmulatedSteps(multiprocessors=1)
-        made, said = with_step_kernel(
-            graph, device, tmp_path, sizes, cuda_graph=True, source=source
-        )
+        made, said = with_step_kernel(library, device, half, sizes, cuda_graph=True, source=source)
         assert isinstance(made, DecoderStepGraph), said
         assert made.rows == (64 if every == 1 else 16)
-        graph.bound.clear()
+        made.batch_tokens = 400
         table = upload_token_table(tiny.table, "float16")
-        return DeviceDecoder(device, made, sizes, table), graph
+        return DeviceDecoder(device, made, sizes, table), library
 
     return open_decoder
 
@@ -122,7 +120,7 @@ def test_cells_of_a_step_are_as_each_alone(
             expected.append(found[0])
         assert logits[cell].tobytes() == np.concatenate(expected)[-wanted:].tobytes()
         assert cache[:, :, cell].tobytes() == alone[:, :, 0].tobytes()
-    assert library.bound == []
+    assert library.opened == []
 
 
 def greedy(
@@ -158,7 +156,7 @@ def test_texts_do_not_depend_on_the_batch(
     assert driver.launches > 0  # all groups of a step are recorded together
     assert greedy(decoder, tiny, lengths[:4], rows=1) == together[:4]
     assert len({tokens for tokens, _ in together}) > 10
-    assert library.bound == []
+    assert library.opened == []
 
 
 @pytest.mark.slow
@@ -169,7 +167,7 @@ def test_texts_of_a_batch_of_128_cells(opened: Open, tiny: TinyDecoder) -> None:
     assert greedy(decoder, tiny, lengths, rows=3) == together
     assert greedy(decoder, tiny, lengths[:20], rows=1) == together[:20]
     assert len({tokens for tokens, _ in together}) > 50
-    assert library.bound == []
+    assert library.opened == []
 
 
 def test_texts_do_not_depend_on_drafts(opened: Open, tiny: TinyDecoder) -> None:
@@ -183,7 +181,7 @@ def test_texts_do_not_depend_on_drafts(opened: Open, tiny: TinyDecoder) -> None:
         for captions in (texts, wrong):
             drafted = greedy(decoder, tiny, lengths, rows=rows, captions=captions)
             assert drafted == plain
-    assert library.bound == []
+    assert library.opened == []
 
 
 def test_vectors_that_are_not_finite(opened: Open, tiny: TinyDecoder) -> None:
@@ -231,10 +229,11 @@ def test_a_kernel_that_puts_parts_of_a_text_elsewhere_is_not_used(
 
     monkeypatch.setattr(step_kernel, "launch_decoder_step", start)
     source = quantised(DECODERS["sure"] / "decoder.onnx", tmp_path, lambda number: number % 3 == 0)
-    half = tmp_path / "half.onnx"
-    write_half_precision(source, half, widen=True)
-    graph, device, sizes = LibraryGraph(half), EmulatedSteps(), tiny.engine.sizes
-    made, said = with_step_kernel(graph, device, tmp_path, sizes, cuda_graph=True, source=source)
-    assert made is graph
+    half = tmp_path / "half"
+    half.mkdir()
+    write_half_precision(source, half / "decoder.onnx", widen=True)
+    library, device, sizes = Library(half), EmulatedSteps(), tiny.engine.sizes
+    made, said = with_step_kernel(library, device, half, sizes, cuda_graph=True, source=source)
+    assert [made] == library.opened
     assert said.startswith("short steps without our kernel: its logits are")
     assert said.endswith("from the CPU's, 24 tokens")

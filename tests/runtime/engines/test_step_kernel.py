@@ -80,7 +80,7 @@ def opened(
     """The library's graph, and what is made of it."""
     graph = LibraryGraph(folder / "decoder.onnx")
     device = device or StepDevice()
-    made, said = with_step_kernel(graph, device, folder, sizes, cuda_graph=cuda_graph)
+    made, said = with_step_kernel(lambda: graph, device, folder, sizes, cuda_graph=cuda_graph)
     assert said == ("a short step (of up to 16 tokens) is one kernel" if made is not graph else "")
     graph.bound.clear()  # what the kernel was compared with
     return graph, made
@@ -223,7 +223,7 @@ def test_it_is_a_graph_like_the_library_s(
 ) -> None:
     graph = LibraryGraph(folder / "decoder.onnx")
     graph.cache_capacity = 77
-    made, _ = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
+    made, _ = with_step_kernel(lambda: graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert isinstance(made, DecoderStepGraph)
     assert kernel.checked == [1, MAX_FLOAT16_ROWS]  # in both sizes that it is compiled in
     assert made.dtypes == graph.dtypes
@@ -236,7 +236,7 @@ def test_a_kernel_that_gives_other_logits_is_not_used(
 ) -> None:
     kernel.error = error
     graph = LibraryGraph(folder / "decoder.onnx")
-    made, said = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
+    made, said = with_step_kernel(lambda: graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert made is graph
     assert said.startswith("short steps without our kernel: its logits are")
 
@@ -315,7 +315,10 @@ def test_bfloat16_keeps_the_library_s_graph(
 ) -> None:
     other = write_half(decoder[1], tmp_path / "bfloat16", dtype="bfloat16")
     graph: Any = SimpleNamespace()  # the CPU has no bfloat16
-    assert with_step_kernel(graph, StepDevice(), other, sizes, cuda_graph=True) == (graph, "")
+    assert with_step_kernel(lambda: graph, StepDevice(), other, sizes, cuda_graph=True) == (
+        graph,
+        "",
+    )
     assert kernel.packed == []
 
 
@@ -354,7 +357,7 @@ def test_weights_that_do_not_fit_twice(folder: Path, sizes: Decoder, driver: Fak
     """The library runs all of it, and the label says why."""
     driver.free = 1000
     graph = LibraryGraph(folder / "decoder.onnx")
-    made, said = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
+    made, said = with_step_kernel(lambda: graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert made is graph
     assert said.startswith("short steps without our kernel: the GPU has no memory for the decoder")
 
@@ -368,7 +371,7 @@ def test_a_kernel_that_does_not_start(
 
     monkeypatch.setattr(step_kernel, "launch_decoder_step", refuse)
     graph = LibraryGraph(folder / "decoder.onnx")
-    made, said = with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
+    made, said = with_step_kernel(lambda: graph, StepDevice(), folder, sizes, cuda_graph=True)
     assert made is graph
     assert said == "short steps without our kernel: too many blocks"
 
@@ -383,4 +386,4 @@ def test_a_bug_is_no_reason_to_go_on_without(
     monkeypatch.setattr(step_kernel, "launch_decoder_step", fail)
     graph = LibraryGraph(folder / "decoder.onnx")
     with pytest.raises(AttributeError):
-        with_step_kernel(graph, StepDevice(), folder, sizes, cuda_graph=True)
+        with_step_kernel(lambda: graph, StepDevice(), folder, sizes, cuda_graph=True)
