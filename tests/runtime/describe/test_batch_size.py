@@ -48,15 +48,16 @@ def test_as_many_as_the_gpu_has_free_memory_for(
     capacity = bundle.manifest.text_capacity(bundle.manifest.generation.max_new_tokens)
     row = sizes.cache_bytes(capacity) + 4 * sizes.vocabulary_size
     weights = sum(bundle.manifest.files[f"{graph}.data"].bytes for graph in bundle.manifest.graphs)
-    for cells, expected in ((7, 8), (8, 8), (31, 24), (33, 32), (200, 128)):
-        cuda_works.free = int((weights + (cells + 0.5) * row) / batch_size.USED_MEMORY)
-        assert default_batch_size(bundle, options, machine) == expected
-    cuda_works.free = int((weights + 32.5 * row) / batch_size.USED_MEMORY)
-    drafting = replace(options, drafts=True)
-    assert default_batch_size(bundle, drafting, machine) < 32
     int8 = Bundle(
         bundle.path, structs.replace(bundle.manifest, precision="int8"), bundle.digest, {}
     )
+    for cells, expected in ((7, 8), (8, 8), (31, 24), (33, 32), (200, 128)):
+        for each, times in ((bundle, 1), (int8, 2)):  # int8 weights in half precision
+            cuda_works.free = int((times * weights + (cells + 0.5) * row) / batch_size.USED_MEMORY)
+            assert default_batch_size(each, options, machine) == expected
+    cuda_works.free = int((weights + 32.5 * row) / batch_size.USED_MEMORY)
+    drafting = replace(options, drafts=True)
+    assert default_batch_size(bundle, drafting, machine) < 32
     assert default_batch_size(int8, options, machine) < 32
 
 
