@@ -62,21 +62,21 @@ struct c2t_encoder_run {
     }
 
     // Run some cells through all layers.
-    void compute(c2t_encoder_args& args, Team& team) {
+    void compute(c2t_encoder_args& args, Team& threads) {
         const int64_t rows = args.batch * args.length;
         const c2t_attention_args sizes{nullptr, nullptr, nullptr, nullptr, nullptr, args.batch, args.length, args.length,
                                        encoder.heads, encoder.hidden_size / encoder.heads, 0, 0, 0, 0, encoder.scale};
         const int64_t head_bytes = round_up(PackedSizes(sizes, attention.layout).bytes(), 64);
-        const int32_t active = static_cast<int32_t>(std::clamp<int64_t>(rows / kRowsPerThread, 1, team.size()));
+        const int32_t active = static_cast<int32_t>(std::clamp<int64_t>(rows / kRowsPerThread, 1, threads.size()));
         const int64_t groups_of = group_heads(rows, active);
         activations.reserve(encoder, args, groups_of, head_bytes);
         struct Work {
             EncoderJob job;
             void (*run)(const EncoderJob&, int32_t);
-        } work{{&encoder, &args, &attention, groups_of, head_bytes, tile_rows(rows, active), &team, &activations,
+        } work{{&encoder, &args, &attention, groups_of, head_bytes, tile_rows(rows, active), &threads, &activations,
                 scratch_pointers.data()},
                run};
-        team.run(
+        threads.run(
             [](void* context, int32_t thread) {
                 const auto* const w = static_cast<const Work*>(context);
                 w->run(w->job, thread);

@@ -15,6 +15,7 @@ constexpr int64_t kMostTileRows = 192;
 
 // Rows that go through the projector at a time.
 constexpr int64_t kProjectedRows = 32;
+static_assert(kProjectedRows <= kMostTileRows, "a thread's memory must hold them");
 
 // Memory for queries, keys and values that a group of heads may take, as far as each thread has a head to pack.
 constexpr int64_t kGroupBytes = 8 << 20;

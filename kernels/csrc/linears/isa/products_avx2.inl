@@ -54,11 +54,11 @@ inline void multiply_float(const float* panel, const float* activations, int64_t
             if (strip == 0) fetch(ahead.next());
             for (const int64_t end = std::min(input + ahead.every, inputs); input < end; ++input) {
                 const float* const at = panel + 64 * input + 16 * strip;
-                const Vector first = load(at), second = load(at + 8);
+                const Vector low = load(at), high = load(at + 8);
                 for (int row = 0; row < rows; ++row) {
                     const Vector value = broadcast(activations[row * stride + input]);
-                    sum[row][0] = multiply_add(value, first, sum[row][0]);
-                    sum[row][1] = multiply_add(value, second, sum[row][1]);
+                    sum[row][0] = multiply_add(value, low, sum[row][0]);
+                    sum[row][1] = multiply_add(value, high, sum[row][1]);
                 }
             }
         }
