@@ -155,6 +155,8 @@ struct OnlineSoftmax {
             rescale(i, new_largest);
 #pragma unroll
             for (int t = 0; t < POSITIONS_PER_LANE; ++t) {
+                // A later token's value may be infinite, and times a weight of zero that is NaN.
+                if (C2T_QUERIES > 1 && KeyValues::position_of_lane(round + t) > before + i) continue;
                 const unsigned v[4] = {kv.value[t].x, kv.value[t].y, kv.value[t].z, kv.value[t].w};
                 const float factor = __expf(score[t] - exponent_base(new_largest));
                 weight[i] += factor;

@@ -16,10 +16,12 @@ from step_checks import WIDE, assert_rows_are_alone, assert_steps_agree
 
 from c2t.kernels.cuda.memory import DeviceArray
 from c2t.kernels.decoder_step.launch import max_step_rows
-from c2t.kernels.decoder_step.layout import Ring, StepLayout
+from c2t.kernels.decoder_step.layout import NO_INT8, Int8Linears, Ring, StepLayout
 from c2t.kernels.decoder_step.pack import pack_decoder
 from c2t.kernels.decoder_step.weights import LayerBiases
 from c2t.kernels.errors import KernelError
+
+ALL = Int8Linears(0b11, 0b11, 0b11, 0b11, 1)  # linears of SMALL in int8
 
 
 @pytest.fixture
@@ -95,6 +97,22 @@ def test_a_row_is_not_changed_by_infinities_of_another(small: PackedDecoder) -> 
     alone = small.step(small.new_cache(1), embeds[1:], index[1:], rows[1:])
     assert together[1].tobytes() == alone[0].tobytes()
     assert np.isnan(together[0]).any()
+
+
+@pytest.mark.parametrize("int8", [NO_INT8, ALL])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_token_is_not_changed_by_a_later_one(
+    int8: Int8Linears, bad: float, driver: FakeDriver
+) -> None:
+    """Of 12 tokens, two attend together. The fourth is the second of such a pair."""
+    packed = PackedDecoder.make(SMALL, EmulatedDevice(), int8)
+    embeds = np.random.default_rng(7).normal(size=(1, 12, SMALL.hidden_size)).astype(np.float32)
+    index, every = np.array([5]), np.arange(12)[None]
+    right = packed.step(packed.new_cache(1), embeds, index, every)
+    embeds[0, 3, 5] = bad
+    found = packed.step(packed.new_cache(1), embeds, index, every)
+    assert found[0, :3].tobytes() == right[0, :3].tobytes()
+    assert np.isnan(found[0, 3:]).any(axis=1).all()
 
 
 def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(small: PackedDecoder) -> None:
