@@ -31,6 +31,7 @@ NEEDS = {
     "onnx": (
         *("gpu/test_checks.py", "gpu/test_measuring.py"),
         *("runtime/engines/test_step_kernel.py", "runtime/engines/test_int8_step_kernel.py"),
+        "runtime/engines/test_int8_step_groups.py",
     ),
     "uvicorn": ("runtime/serve/http", "runtime/serve/test_audit.py"),
     "httpx": ("runtime/serve/http", "runtime/serve/test_audit.py", "runtime/serve/test_serve.py"),
