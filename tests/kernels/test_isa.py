@@ -52,6 +52,7 @@ def run(code_or_tests, isa):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["numpy", *ISA_NUMBER])
 def test_every_implementation_passes_the_tests_of_the_kernels(isa):
     if "C2T_FORCE_ISA" in os.environ:
