@@ -134,12 +134,18 @@ def _on_kernel(bundle: Bundle, changed: ChangedGraph, options: EngineOptions) ->
     projector = _projector(bundle, known.hidden_size)
     packed = PackedEncoder(kernels, known, projector, threads=options.threads)
     kernel = CpuEncoder(packed, threads=options.threads, spin=options.spin)
-    if problem := _layers_disagreement(packed, embeddings, expected, options) or _disagreement(
-        kernel, embeddings, expected[HIDDEN]
-    ):
+    try:
+        found = kernel.run(embeddings)
+    except MemoryError:
+        problem = "no memory for its activations"
+    else:
+        problem = _layers_disagreement(packed, embeddings, expected, options) or _disagreement(
+            found.hidden, expected[HIDDEN]
+        )
+    if problem:
         kernel.close()
         raise _NotHereError(problem)
-    if projector is None or _projects_as_onnx_runtime(bundle, kernel, embeddings, mapped):
+    if found.vectors is None or _projects_as_onnx_runtime(bundle, found, mapped):
         return kernel
     kernel.close()
     alone = packed.part(0, len(known.layers))
@@ -155,11 +161,9 @@ def _projector(bundle: Bundle, hidden_size: int) -> HostProjector | None:
     return None if projector_problem(projector, hidden_size) else projector
 
 
-def _projects_as_onnx_runtime(
-    bundle: Bundle, kernel: CpuEncoder, embeddings: Float32, options: EngineOptions
-) -> bool:
+def _projects_as_onnx_runtime(bundle: Bundle, found: Encoded, options: EngineOptions) -> bool:
     """Whether the kernel's cell vectors are those that ONNX Runtime makes of its hidden states."""
-    hidden, vectors, _ = kernel.run(embeddings)
+    hidden, vectors, _ = found
     expected = ProjectorAlone(bundle.file("projector.onnx"), options).project(hidden)
     if vectors is None or vectors.shape != expected.shape:
         return False
@@ -214,12 +218,8 @@ def _layers_disagreement(
     return ""
 
 
-def _disagreement(kernel: CpuEncoder, embeddings: Float32, expected: Float32) -> str:
+def _disagreement(ours: Float32, expected: Float32) -> str:
     """How the kernel's hidden states differ from the expected ones; "" where they do not."""
-    try:
-        ours = kernel.run(embeddings).hidden
-    except MemoryError:
-        return "no memory for its activations"
     if ours.shape != expected.shape:
         return f"it gives {list(ours.shape)}, ONNX Runtime {list(expected.shape)}"
     differences = row_differences(ours, expected)
